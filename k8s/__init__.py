@@ -1,0 +1,1 @@
+"""The cluster client: values, release, status, logs."""

@@ -1,0 +1,1 @@
+"""TSP and TAC: training and extraction, what runs in the pod."""

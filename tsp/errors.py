@@ -1,0 +1,94 @@
+"""Every error a user can meet, with the exit code it ends a program with.
+
+Libraries raise these; only the two mains (``cli.main`` and ``tsp.entrypoint``) turn them into exit codes.
+A message says what is wrong, where (file, row, option, object) and what to do next.
+"""
+
+
+class TspError(Exception):
+    """Something a user can act on; anything else that escapes is a bug of ours."""
+
+    exit_code = 1
+
+
+class ConfigError(TspError):
+    """Bad usage or configuration; the message names the option, file and key."""
+
+    exit_code = 2
+
+
+class DataError(TspError):
+    """A video or table cannot be used; the message names file, row or clip."""
+
+    exit_code = 3
+
+
+class ClusterError(TspError):
+    """The cluster refused or cannot do what was asked; the message names the object."""
+
+    exit_code = 4
+
+
+class StoreError(TspError):
+    """The store cannot be read or written; the message names its URI and key."""
+
+    exit_code = 5
+
+
+class MissingKeyError(StoreError):
+    """The store answered: there is no such key."""
+
+
+class GpuMemoryError(TspError):
+    """The GPU has too little memory for the batch; permanent in a pod."""
+
+    exit_code = 6
+
+
+class NonFiniteLossError(DataError):
+    """The loss became NaN or infinite; the message names epoch, step and clips."""
+
+
+class TerminatedError(TspError):
+    """SIGTERM or SIGINT was heard; state is saved. Retried by the operator."""
+
+    exit_code = 143
+
+
+class PeerLostError(TspError):
+    """Another rank went away or never came. Retried by the operator."""
+
+    exit_code = 150
+
+
+class StoreUnreachableError(StoreError):
+    """The store did not answer within the retries. Retried by the operator inside a pod.
+
+    On a laptop this is exit code 5 like every store error; the pod's entrypoint ends with ``pod_exit_code``.
+    """
+
+    pod_exit_code = 151
+
+
+class NoSuchRunError(TspError):
+    """No run of that name exists where we looked."""
+
+    exit_code = 102
+
+
+OUTCOME_EXIT_CODES = {"succeeded": 0, "failed": 100, "timeout": 101, "missing": 102, "cancelled": 103}
+"""What ``submit --follow``, ``logs -f`` and ``wait`` end with."""
+
+POD_EXIT_MEANINGS = {
+    0: "done",
+    1: "unexpected error",
+    2: "bad configuration",
+    3: "bad data",
+    5: "store refused",
+    6: "out of GPU memory",
+    137: "killed (out of memory, or by force)",
+    143: "terminated, state saved",
+    150: "another rank was lost",
+    151: "store unreachable",
+}
+"""Exit codes of ``tsp.entrypoint``: 1-127 are permanent, 128 and above are retried."""

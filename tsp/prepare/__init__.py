@@ -1,0 +1,1 @@
+"""From raw videos and annotations to a data set that trains."""

@@ -1,0 +1,206 @@
+"""From a data set, a method and options to the whole configuration of a run.
+
+In rising order: the defaults of ``config``, the method (heads, GVF), the data set's own recipe, options.
+A data set is a YAML file; those that ship lie in ``tsp/run/datasets`` and are written as a user writes theirs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from tsp.errors import ConfigError
+from tsp.run.config import ACTION_COLUMN, REGION_COLUMN, Method, RunConfig, from_dict
+
+Heads = Literal["all", "action", "region"]
+
+HEADS_OF_METHOD: dict[Method, Heads] = {"tsp": "all", "tac": "action"}
+GVF_OF_METHOD: dict[Method, str] = {"tsp": "max", "tac": "none"}
+COLUMNS_OF_HEADS: dict[Heads, tuple[str, ...]] = {
+    "all": (ACTION_COLUMN, REGION_COLUMN),
+    "action": (ACTION_COLUMN,),
+    "region": (REGION_COLUMN,),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubsetFile:
+    """One subset as a data-set file names it."""
+
+    csv: str
+    videos: str
+    gvf: str | None = None
+    """GVF file of this subset alone; may hold ``{backbone}`` and ``{pool}``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A data-set file: tables, videos, label maps, GVF and the recipe values that differ for it."""
+
+    name: str
+    train: SubsetFile
+    valid: SubsetFile
+    labels: dict[str, str]
+    """Label column -> JSON list of class names."""
+    gvf: str | None = None
+    """GVF file of both subsets; may hold ``{backbone}`` and ``{pool}``."""
+    root: str | None = None
+    """Folder or ``s3://`` URI that all paths are relative to; a relative one is relative to this file."""
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Configuration values by dotted key, under ``all``, ``tsp`` or ``tac``."""
+
+
+def shipped_datasets() -> tuple[str, ...]:
+    """Names of the data sets that ship with tspctl."""
+    folder = resources.files("tsp.run") / "datasets"
+    return tuple(sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def load_dataset(dataset: str) -> Dataset:
+    """A shipped data set by name, or the one a YAML file describes.
+
+    Raises: ConfigError naming the file and key, or listing the names that exist.
+    """
+    if dataset in shipped_datasets():
+        text = (resources.files("tsp.run") / "datasets" / f"{dataset}.yaml").read_text()
+        return _parse_dataset(text, where=f"data set {dataset}", folder=None)
+    path = Path(dataset).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"unknown data set {dataset!r}: use {', '.join(shipped_datasets())}, or a file that ends in .yaml"
+        )
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"cannot read the data-set file {path}: {error.strerror}") from error
+    return _parse_dataset(text, where=str(path), folder=path.parent.resolve())
+
+
+def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where} must be a mapping with name, train, valid and labels")
+    for key in ("labels", "recipes"):
+        if not isinstance(raw.get(key, {}), dict):
+            raise ConfigError(f"{where}: {key} must be a mapping, got {raw[key]!r}")
+    plain = {key: value for key, value in raw.items() if key not in ("labels", "recipes")}
+    unknown = sorted(set(plain) - {item.name for item in dataclasses.fields(Dataset)})
+    if unknown:
+        known = ", ".join(item.name for item in dataclasses.fields(Dataset))
+        raise ConfigError(f"{where} has an unknown key {unknown[0]!r}; known: {known}")
+    for key in ("name", "train", "valid", "labels"):
+        if key not in raw:
+            raise ConfigError(f"{where} lacks the key {key!r}")
+    root = raw.get("root")
+    if isinstance(root, str) and folder is not None and "://" not in root:
+        root = str((folder / Path(root).expanduser()).resolve())
+    recipes = raw.get("recipes", {})
+    for method, values in recipes.items():
+        if method not in ("all", *get_args(Method)) or not isinstance(values, dict):
+            raise ConfigError(f"{where}: recipes.{method} must be a mapping under all, tsp or tac")
+    return Dataset(
+        name=str(raw["name"]),
+        train=from_dict(SubsetFile, raw["train"], where=f"{where}: train"),
+        valid=from_dict(SubsetFile, raw["valid"], where=f"{where}: valid"),
+        labels={str(key): str(value) for key, value in raw["labels"].items()},
+        gvf=raw.get("gvf"),
+        root=root,
+        recipes=recipes,
+    )
+
+
+def resolve(
+    dataset: Dataset,
+    method: Method,
+    *,
+    name: str,
+    store: dict[str, Any],
+    root: str | None = None,
+    heads: Heads | None = None,
+    gvf: str | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> RunConfig:
+    """The whole configuration of a run.
+
+    Args: name, the run's; store, keys of StoreConfig; root, the data URI (else the data-set file's);
+        heads and gvf, None for the method's own; overrides, values by dotted key of RunConfig, which win.
+    Raises: ConfigError naming the key.
+    """
+    heads = heads or HEADS_OF_METHOD[method]
+    columns = COLUMNS_OF_HEADS[heads]
+    # A GVF that only the method asked for goes away with the region head; one the user asked for is refused.
+    gvf = gvf or (GVF_OF_METHOD[method] if REGION_COLUMN in columns else "none")
+    data_root = root or dataset.root
+    if data_root is None:
+        raise ConfigError(
+            f"where is the data set {dataset.name}? give its folder or s3:// URI with --data "
+            f"(or set 'data' in tspctl.toml)"
+        )
+    tree: dict[str, Any] = {
+        "name": name,
+        "method": method,
+        "store": dict(store),
+        "data": {"name": dataset.name, "root": data_root},
+        "model": {"heads": [_head(dataset, column) for column in columns], "gvf": gvf},
+    }
+    values = {**dataset.recipes.get("all", {}), **dataset.recipes.get(method, {}), **(overrides or {})}
+    for key, value in values.items():
+        set_dotted(tree, key, value)
+    backbone = tree["model"].get("backbone", "r2plus1d_34")
+    for subset_name, subset in (("train", dataset.train), ("valid", dataset.valid)):
+        subset_tree = {"csv": subset.csv, "videos": subset.videos}
+        template = subset.gvf or dataset.gvf
+        if template is not None and tree["model"]["gvf"] != "none":
+            subset_tree["gvf"] = template.replace("{backbone}", backbone).replace("{pool}", tree["model"]["gvf"])
+        tree["data"][subset_name] = {**subset_tree, **tree["data"].get(subset_name, {})}
+    return from_dict(RunConfig, tree)
+
+
+def _head(dataset: Dataset, column: str) -> dict[str, Any]:
+    if column not in dataset.labels:
+        raise ConfigError(f"the data set {dataset.name} names no label map for {column}: add it under labels")
+    return {"label_column": column, "labels": dataset.labels[column]}
+
+
+def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``tree["a"]["b"]`` for the key ``a.b``; a number steps into a list.
+
+    Raises: ConfigError if the way ends early.
+    """
+    here: Any = tree
+    *way, last = key.split(".")
+    for step in way:
+        here = here.setdefault(step, {}) if isinstance(here, dict) else _list_item(here, step, key)
+    if isinstance(here, dict):
+        here[last] = value
+    else:
+        _list_item(here, last, key)
+        here[int(last)] = value
+
+
+def _list_item(items: Any, step: str, key: str) -> Any:
+    if isinstance(items, list) and step.isdigit() and int(step) < len(items):
+        return items[int(step)]
+    raise ConfigError(f"--set {key}: nothing is called {step!r} there; see --dry-run -o yaml for the keys")
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Key and value of ``--set optim.head_lr=4e-3``; the value is read as YAML.
+
+    Raises: ConfigError if there is no "=".
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set takes KEY=VALUE, for instance optim.head_lr=4e-3; got {text!r}")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: {value!r} is not a YAML value") from error

@@ -1,0 +1,69 @@
+# One target per check; .ci/run calls the same ones. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+READY := .venv/.ready
+WORKERS ?= $(shell nproc)
+# One thread a test process: the tests run side by side.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
+DEMO := .demo
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock requirements-setup.lock pyproject.toml scripts/setup.sh
+	scripts/setup.sh
+	@touch $@
+
+.PHONY: setup
+setup: $(READY) ## make .venv from the lock files
+
+.PHONY: demo
+demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the best checkpoint
+	@BIN=$(BIN) scripts/demo.sh $(DEMO)
+
+.PHONY: test
+test: lint types imports ## lint, types, import contracts, and every test that needs no cluster
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
+
+.PHONY: lint
+lint: $(READY) ## ruff, shellcheck, hadolint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	git ls-files '*.sh' .ci/run | xargs $(BIN)/shellcheck
+	git ls-files '*Dockerfile' | xargs -r $(BIN)/hadolint
+
+.PHONY: types
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: $(READY) ## who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: chart
+chart: $(READY) ## the chart's tests
+	$(PYTEST) tests/chart
+
+.PHONY: e2e
+e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one brought up here
+	$(PYTEST) tests/e2e -m e2e
+
+.PHONY: bench
+bench: $(READY) ## decode and step benchmarks, each beside its baseline
+	$(BIN)/python -m benchmarks.bench_decode
+	$(BIN)/python -m benchmarks.bench_step
+
+.PHONY: lock
+lock: $(READY) ## resolve the lock files anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --no-annotate --all-extras --upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --no-annotate requirements-setup.in -o requirements-setup.lock
+
+.PHONY: clean
+clean: ## remove the environment, the demo and caches
+	rm -rf .venv $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

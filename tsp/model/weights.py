@@ -1,0 +1,111 @@
+"""Weights from files: published encoders, and checkpoints of ours or of the original system.
+
+A file is never unpickled freely: only tensors, plain containers and the few harmless classes that the original
+system puts into its checkpoints are let in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path, PosixPath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsp.errors import ConfigError
+
+SAFE_CLASSES = (argparse.Namespace, Counter, PosixPath)
+"""Classes besides tensors and plain containers that a checkpoint may hold."""
+
+NAMES_SHOWN = 3
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The mapping that a ``.pth`` file holds, its tensors on the CPU.
+
+    Raises: ConfigError if the file is unreadable, cut short, not a mapping, or would run code when loaded.
+    """
+    try:
+        with torch.serialization.safe_globals(list(SAFE_CLASSES)):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no file {path}") from error
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"{path} was refused: it is no checkpoint, or it holds Python objects beyond tensors and plain values, "
+            f"which could run code ({_first_line(error)})"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be cut short; fetch it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a {type(content).__name__}, not a state dict or a checkpoint")
+    return content
+
+
+def load_pretrained(model: nn.Module, path: Path) -> None:
+    """Set the encoder's weights (``model.features``) from a file; the heads stay as they are.
+
+    Takes torchvision's and IG65M's form (bare names, with ``fc.``) and checkpoints of TSP and TAC (``features.``).
+    Raises: ConfigError naming the file and the names that are missing, left over or of another shape.
+    """
+    weights = encoder_weights(read_file(path))
+    features = model.get_submodule("features")
+    own = features.state_dict()
+    # Files older than the batch counters lack them; nothing here reads them.
+    missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
+    left_over = [name for name in weights if name not in own]
+    if missing or left_over:
+        raise ConfigError(
+            f"{path} does not fit the backbone: {_some(missing)} missing, {_some(left_over)} left over; "
+            f"choose the --backbone it was made with"
+        )
+    misshapen = [name for name, value in weights.items() if value.shape != own[name].shape]
+    if misshapen:
+        name = misshapen[0]
+        raise ConfigError(
+            f"{path} does not fit the backbone: {name} has shape {list(weights[name].shape)}, not "
+            f"{list(own[name].shape)}; choose the --backbone it was made with"
+        )
+    features.load_state_dict(weights, strict=False)
+
+
+def encoder_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Bare-named encoder tensors out of a state dict or checkpoint, heads left out."""
+    for wrapper in ("model", "state_dict"):
+        if isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    weights = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    if any(name.startswith("features.") for name in weights):
+        weights = {name: value for name, value in weights.items() if name.startswith("features.")}
+    weights = {name.removeprefix("features."): value for name, value in weights.items()}
+    return {name: value for name, value in weights.items() if name.split(".")[0] not in ("fc", "fc1", "fc2")}
+
+
+def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
+    """Set all weights, heads included, from the ``model`` part of a checkpoint.
+
+    Raises: ConfigError naming ``where`` and what does not fit.
+    """
+    try:
+        model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        detail = str(error).splitlines()
+        raise ConfigError(
+            f"{where} was made by another model ({(detail[1:] or detail)[0].strip()[:300]}): give the same "
+            f"--backbone, --heads and --gvf, or start from its encoder alone with --pretrained"
+        ) from error
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:NAMES_SHOWN])
+    return f"{len(names)} names ({shown}{', ...' if len(names) > NAMES_SHOWN else ''})" if names else "0 names"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,75 @@
+{{/*
+tsp.store.settings: JSON of what tsp.run.config calls StoreConfig. No credential is in it.
+*/}}
+{{- define "tsp.store.settings" -}}
+{{- if .Values.config -}}
+{{- (fromJson .Values.config).store | toJson -}}
+{{- else -}}
+{{- $store := dict "uri" .Values.store.uri "path_style" .Values.store.pathStyle "checksums" .Values.store.checksums -}}
+{{- with .Values.store.endpointUrl -}}{{- $_ := set $store "endpoint_url" . -}}{{- end -}}
+{{- with .Values.store.region -}}{{- $_ := set $store "region" . -}}{{- end -}}
+{{- if .Values.store.caConfigMap -}}{{- $_ := set $store "ca_bundle" (include "tsp.store.caPath" .) -}}{{- end -}}
+{{- toJson $store -}}
+{{- end -}}
+{{- end -}}
+
+{{/* tsp.store.caPath: where the store's certificate authority lies in a pod. */}}
+{{- define "tsp.store.caPath" -}}
+/etc/tsp-ca/{{ .Values.store.caKey }}
+{{- end -}}
+
+{{/* tsp.data.root: what the data set's paths are relative to, as pods see it; empty leaves it to the data-set file. */}}
+{{- define "tsp.data.root" -}}
+{{- .Values.data.uri | default (ternary .Values.data.mountPath "" (not (empty .Values.data.claim))) -}}
+{{- end -}}
+
+{{/*
+tsp.config.json: the text pods read. In rising order of ceremony: a job's request, the whole configuration as tspctl
+sends it (untouched), or a request that pods resolve through tsp.run.request.
+*/}}
+{{- define "tsp.config.json" -}}
+{{- if ne .Values.job.kind "train" -}}
+{{- required "job.request is empty: give the job's request as JSON text" .Values.job.request -}}
+{{- else if .Values.config -}}
+{{- include "tsp.config.check" . -}}
+{{- .Values.config -}}
+{{- else -}}
+{{- dict "request" (include "tsp.config.request" . | fromJson) | toPrettyJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* tsp.config.check: refuses a configuration that belongs to another run, and so to another release. */}}
+{{- define "tsp.config.check" -}}
+{{- $config := fromJson .Values.config -}}
+{{- with $config.Error -}}{{- fail (printf "config is not JSON: %s" .) -}}{{- end -}}
+{{- if ne ($config.name | toString) (include "tsp.run.name" .) -}}
+{{- fail (printf "config.name is %q, but the release is %q: a release is a run, give both the same name" ($config.name | toString) .Release.Name) -}}
+{{- end -}}
+{{- if ne (int $config.gpus) (int .Values.gpus) -}}
+{{- fail (printf "config.gpus is %d, but gpus is %d" (int $config.gpus) (int .Values.gpus)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* tsp.config.request: JSON of what tsp.run.request.Request reads. */}}
+{{- define "tsp.config.request" -}}
+{{- $plan := include "tsp.gpu.plan" . | fromJson -}}
+{{- $request := dict
+  "name" (include "tsp.run.name" .)
+  "dataset" (required "dataset is empty: set it to thumos14, activitynet, demo or a .yaml file in the pod" .Values.dataset)
+  "method" (required "method is empty: set it to tsp or tac" .Values.method)
+  "gpus" (int .Values.gpus)
+  "downscale" $plan.downscale
+  "store" (include "tsp.store.settings" . | fromJson) -}}
+{{- $_ := required "store.uri is empty: set it to s3://bucket/prefix" .Values.store.uri -}}
+{{- with include "tsp.data.root" . -}}{{- $_ := set $request "data" . -}}{{- end -}}
+{{- with .Values.heads -}}{{- $_ := set $request "heads" . -}}{{- end -}}
+{{- with .Values.gvf -}}{{- $_ := set $request "gvf" . -}}{{- end -}}
+{{- $set := dict -}}
+{{- with .Values.backbone -}}{{- $_ := set $set "model.backbone" . -}}{{- end -}}
+{{- with .Values.pretrained -}}{{- $_ := set $set "model.pretrained" . -}}{{- end -}}
+{{- with .Values.precision -}}{{- $_ := set $set "model.precision" . -}}{{- end -}}
+{{- with .Values.epochs -}}{{- $_ := set $set "schedule.epochs" (int .) -}}{{- end -}}
+{{- if hasPrefix "s3://" .Values.data.uri -}}{{- $_ := set $set "data.cache_dir" "/cache/videos" -}}{{- end -}}
+{{- with merge (deepCopy .Values.set) $set -}}{{- $_ := set $request "set" . -}}{{- end -}}
+{{- toJson $request -}}
+{{- end -}}

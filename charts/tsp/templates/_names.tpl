@@ -1,0 +1,56 @@
+{{/*
+tsp.run.name: the run's name, which is the release's. Every object is called so, or begins so.
+Refuses what cannot also be a folder of the store and a pod called <name>-worker-<n>, rather than cutting it.
+*/}}
+{{- define "tsp.run.name" -}}
+{{- if gt (len .Release.Name) 44 -}}
+{{- fail (printf "run name %q has %d characters; at most 44 fit" .Release.Name (len .Release.Name)) -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
+{{- fail (printf "run name %q must start with a letter and hold only lower-case letters, digits and inner dashes" .Release.Name) -}}
+{{- end -}}
+{{- .Release.Name -}}
+{{- end -}}
+
+{{/* tsp.config.name: the ConfigMap with the run's configuration. */}}
+{{- define "tsp.config.name" -}}
+{{- include "tsp.run.name" . }}-config
+{{- end -}}
+
+{{/* tsp.test.name: the pod of `helm test`. */}}
+{{- define "tsp.test.name" -}}
+{{- include "tsp.run.name" . }}-test
+{{- end -}}
+
+{{/* tsp.serviceAccount.name: the account pods run as; it has no rights and no token. */}}
+{{- define "tsp.serviceAccount.name" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "tsp.run.name" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/* tsp.image.ref: image by digest where one is given, else by tag, else by the chart's own version. */}}
+{{- define "tsp.image.ref" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* tsp.run.selector: the labels that find everything of one run. */}}
+{{- define "tsp.run.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ include "tsp.run.name" . }}
+{{- end -}}
+
+{{/* tsp.run.labels: labels of every object; `app.kubernetes.io/part-of` is what `tspctl list` looks for. */}}
+{{- define "tsp.run.labels" -}}
+{{ include "tsp.run.selector" . }}
+app.kubernetes.io/part-of: tspctl
+app.kubernetes.io/component: {{ .Values.job.kind }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

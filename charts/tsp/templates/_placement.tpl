@@ -1,0 +1,51 @@
+{{/* tsp.pod.placement: where and when the scheduler may put a pod. Arguments as tsp.pod.template. */}}
+{{- define "tsp.pod.placement" -}}
+{{- $values := .root.Values -}}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with $values.schedulerName }}
+schedulerName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "tsp.pod.affinity" . | fromJson }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/*
+tsp.pod.affinity: JSON of the values' affinity, narrowed for pods with a GPU to the nodes of the plan.
+The terms of a node affinity are alternatives, so the plan's requirement joins every one of them.
+*/}}
+{{- define "tsp.pod.affinity" -}}
+{{- $affinity := deepCopy .root.Values.affinity -}}
+{{- $values := (include "tsp.gpu.plan" .root | fromJson).memoryValues -}}
+{{- if and .gpu $values -}}
+{{- $requirement := dict "key" .root.Values.plan.memoryLabel "operator" "In" "values" $values -}}
+{{- $node := get $affinity "nodeAffinity" | default dict -}}
+{{- $required := get $node "requiredDuringSchedulingIgnoredDuringExecution" | default dict -}}
+{{- $terms := list -}}
+{{- range get $required "nodeSelectorTerms" | default (list dict) -}}
+{{- $expressions := append (get . "matchExpressions" | default list) $requirement -}}
+{{- $terms = append $terms (merge (dict "matchExpressions" $expressions) .) -}}
+{{- end -}}
+{{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms) -}}
+{{- $_ := set $affinity "nodeAffinity" $node -}}
+{{- end -}}
+{{- toJson $affinity -}}
+{{- end -}}

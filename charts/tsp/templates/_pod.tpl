@@ -1,0 +1,141 @@
+{{/*
+tsp.pod.template: the pod of a rank or of a shard. Arguments: root, container (its name: the operator insists on
+"pytorch"), command (a list), gpu (whether it holds one).
+*/}}
+{{- define "tsp.pod.template" -}}
+{{- $ := .root -}}
+{{- $values := .root.Values -}}
+metadata:
+  labels:
+    {{- include "tsp.run.labels" $ | nindent 4 }}
+    {{- with $values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  annotations:
+    kubectl.kubernetes.io/default-container: {{ .container }}
+    {{- with $values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "tsp.serviceAccount.name" $ }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- if .restartPolicy }}
+  restartPolicy: {{ .restartPolicy }}
+  {{- end }}
+  terminationGracePeriodSeconds: {{ int $values.gracePeriodSeconds }}
+  securityContext:
+    {{- toYaml $values.podSecurityContext | nindent 4 }}
+  {{- with $values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . }}
+    {{- end }}
+  {{- end }}
+  {{- include "tsp.pod.placement" . | trim | nindent 2 }}
+  containers:
+    - name: {{ .container }}
+      image: {{ include "tsp.image.ref" $ }}
+      imagePullPolicy: {{ $values.image.pullPolicy }}
+      command:
+        {{- toYaml .command | nindent 8 }}
+      env:
+        {{- include "tsp.pod.env" $ | nindent 8 }}
+      {{- with $values.extraEnvFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      resources:
+        {{- include "tsp.pod.resources" . | nindent 8 }}
+      securityContext:
+        {{- toYaml $values.securityContext | nindent 8 }}
+      volumeMounts:
+        {{- include "tsp.pod.mounts" $ | nindent 8 }}
+  volumes:
+    {{- include "tsp.pod.volumes" $ | nindent 4 }}
+{{- end -}}
+
+{{/* tsp.pod.resources: requests and limits; a GPU is always a limit, and always one. */}}
+{{- define "tsp.pod.resources" -}}
+{{- $resources := deepCopy .root.Values.resources -}}
+{{- if and .gpu .root.Values.gpuResource -}}
+{{- $resources = merge (dict "limits" (dict .root.Values.gpuResource "1")) $resources -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
+
+{{/* tsp.pod.env: environment of a container. Credentials come from an existing Secret and nowhere else. */}}
+{{- define "tsp.pod.env" -}}
+{{- $store := .Values.store -}}
+- name: TSP_CONFIG
+  value: /etc/tsp/config.json
+- name: HOME
+  value: /tmp
+- name: XDG_CACHE_HOME
+  value: /cache
+- name: TORCH_HOME
+  value: /cache/torch
+{{- with .Values.numThreads }}
+- name: TSP_NUM_THREADS
+  value: {{ int . | quote }}
+{{- end }}
+{{- if ne .Values.job.kind "train" }}
+- name: TSP_NUM_SHARDS
+  value: {{ int .Values.job.shards | quote }}
+{{- end }}
+{{- with $store.existingSecret }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $store.secretKeys.accessKeyId }}}}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $store.secretKeys.secretAccessKey }}}}
+- name: AWS_SESSION_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $store.secretKeys.sessionToken }}, optional: true}}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* tsp.pod.mounts: the root file system is read-only, so everything that is written has a volume. */}}
+{{- define "tsp.pod.mounts" -}}
+- {name: config, mountPath: /etc/tsp, readOnly: true}
+- {name: shm, mountPath: /dev/shm}
+- {name: tmp, mountPath: /tmp}
+- {name: cache, mountPath: /cache}
+{{- if .Values.data.claim }}
+- {name: data, mountPath: {{ .Values.data.mountPath }}, readOnly: {{ .Values.data.readOnly }}}
+{{- end }}
+{{- if .Values.store.caConfigMap }}
+- {name: store-ca, mountPath: /etc/tsp-ca, readOnly: true}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* tsp.pod.volumes: what tsp.pod.mounts mounts. */}}
+{{- define "tsp.pod.volumes" -}}
+- name: config
+  configMap: {name: {{ include "tsp.config.name" . }}}
+- name: shm
+  emptyDir: {medium: Memory, sizeLimit: {{ .Values.shm.sizeLimit }}}
+- name: tmp
+  emptyDir: {{ ternary (dict "sizeLimit" .Values.tmp.sizeLimit) dict (not (empty .Values.tmp.sizeLimit)) | toJson }}
+- name: cache
+{{- if .Values.cache.claim }}
+  persistentVolumeClaim: {claimName: {{ .Values.cache.claim }}}
+{{- else }}
+  emptyDir: {{ ternary (dict "sizeLimit" .Values.cache.sizeLimit) dict (not (empty .Values.cache.sizeLimit)) | toJson }}
+{{- end }}
+{{- with .Values.data.claim }}
+- name: data
+  persistentVolumeClaim: {claimName: {{ . }}}
+{{- end }}
+{{- with .Values.store.caConfigMap }}
+- name: store-ca
+  configMap: {name: {{ . }}}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,98 @@
+"""The chart, rendered by a real Helm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "tsp"
+ENOUGH = {"dataset": "thumos14", "method": "tac", "gpus": 8, "store": {"uri": "s3://bucket/runs"}}
+
+
+class HelmError(Exception):
+    """Helm refused; the message is what it wrote to stderr."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Objects of a release; ``rendered["PyTorchJob"]`` is the one of that kind that is no hook."""
+
+    objects: list[dict[str, Any]]
+
+    def __getitem__(self, kind: str) -> dict[str, Any]:
+        (found,) = [item for item in self.objects if item["kind"] == kind and not self._is_hook(item)]
+        return found
+
+    def __contains__(self, kind: str) -> bool:
+        return any(item["kind"] == kind and not self._is_hook(item) for item in self.objects)
+
+    @property
+    def test_hook(self) -> dict[str, Any]:
+        (found,) = [item for item in self.objects if self._is_hook(item)]
+        return found
+
+    @property
+    def templates(self) -> list[dict[str, Any]]:
+        """Every pod template of the release."""
+        found = []
+        for item in self.objects:
+            if item["kind"] == "PyTorchJob":
+                found += [spec["template"] for spec in item["spec"]["pytorchReplicaSpecs"].values()]
+            elif item["kind"] == "Job":
+                found.append(item["spec"]["template"])
+        return found
+
+    @property
+    def pod(self) -> dict[str, Any]:
+        """Spec of the master, or of a job's pods."""
+        if "PyTorchJob" in self:
+            return self["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
+        return self["Job"]["spec"]["template"]["spec"]
+
+    @property
+    def container(self) -> dict[str, Any]:
+        (container,) = self.pod["containers"]
+        return container
+
+    @property
+    def config(self) -> str:
+        return self["ConfigMap"]["data"]["config.json"]
+
+    @staticmethod
+    def _is_hook(item: dict[str, Any]) -> bool:
+        return "helm.sh/hook" in item["metadata"].get("annotations", {})
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """Path of a real Helm; scripts/helm.sh builds one where there is none."""
+    found = subprocess.run([ROOT / "scripts" / "helm.sh", "--no-build"], capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip(found.stderr.strip())
+    return found.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def render(helm: str) -> Callable[..., Rendered]:
+    """``render(gpus=2, store={...})``: the values that are enough, and these over them.
+
+    ``name`` is the release; ``bare=True`` leaves out the values that are enough. Raises HelmError.
+    """
+
+    def run(*, name: str = "my-run", bare: bool = False, **values: Any) -> Rendered:
+        merged = values if bare else {**ENOUGH, **values}
+        command = [helm, "template", name, str(CHART), "--namespace", "video", "-f", "-"]
+        done = subprocess.run(command, input=json.dumps(merged), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise HelmError(done.stderr)
+        return Rendered([item for item in yaml.load_all(done.stdout, yaml.CSafeLoader) if item])
+
+    return run

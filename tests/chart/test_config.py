@@ -1,0 +1,137 @@
+"""The configuration that pods read: what the chart writes is what the recipes say."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.chart.conftest import HelmError
+from tsp.errors import ConfigError
+from tsp.run.config import to_dict, to_json
+from tsp.run.recipes import load_dataset, resolve
+from tsp.run.request import config_from_pod
+
+STORE = {"uri": "s3://bucket/runs"}
+
+
+def recipe(dataset, method, **options):
+    return resolve(load_dataset(dataset), method, name="my-run", store=STORE, root="/data", **options)
+
+
+@pytest.mark.parametrize("gpus", [1, 64])
+@pytest.mark.parametrize("method", ["tsp", "tac"])
+@pytest.mark.parametrize("dataset", ["thumos14", "activitynet", "demo"])
+def test_every_recipe_reaches_the_pod_whole(render, dataset, method, gpus):
+    rendered = render(dataset=dataset, method=method, gpus=gpus, data={"claim": "videos"})
+    assert config_from_pod(rendered.config) == recipe(dataset, method, overrides={"gpus": gpus})
+
+
+def test_every_value_of_a_request_reaches_the_configuration(render):
+    config = config_from_pod(
+        render(
+            method="tsp",
+            heads="region",
+            gvf="avg",
+            backbone="r2plus1d_18",
+            epochs=3,
+            pretrained="none",
+            precision="fp32",
+            downscale=2,
+            data={"uri": "s3://videos/thumos14"},
+            set={"optim.head_lr": "4e-3", "schedule.milestones": [1, 2], "model.compile": True, "seed": 7},
+            store={
+                "uri": "s3://b",
+                "endpointUrl": "http://m",
+                "region": "eu",
+                "pathStyle": False,
+                "checksums": "when_required",
+            },
+        ).config
+    )
+    assert [head.label_column for head in config.model.heads] == ["temporal-region-label"]
+    assert (config.model.gvf, config.data.train.gvf) == ("avg", "r2plus1d_18-avg_gvf.h5")
+    assert (config.model.backbone, config.model.pretrained, config.model.precision) == ("r2plus1d_18", "none", "fp32")
+    assert (config.schedule.epochs, config.schedule.milestones, config.downscale) == (3, (1, 2), "2")
+    assert (config.optim.head_lr, config.model.compile, config.seed, config.gpus) == (4e-3, True, 7, 8)
+    assert (config.data.root, config.data.cache_dir) == ("s3://videos/thumos14", "/cache/videos")
+    assert to_dict(config.store) == {
+        "uri": "s3://b",
+        "endpoint_url": "http://m",
+        "region": "eu",
+        "path_style": False,
+        "ca_bundle": None,
+        "checksums": "when_required",
+    }
+
+
+def test_a_set_value_wins_over_the_named_one(render):
+    values = {"epochs": 3, "set": {"schedule.epochs": 5}, "data": {"claim": "videos"}}
+    assert config_from_pod(render(**values).config).schedule.epochs == 5
+
+
+def test_a_whole_configuration_travels_untouched(render):
+    config = replace(recipe("thumos14", "tsp"), gpus=2, seed=2**62 + 1)
+    text = render(bare=True, gpus=2, config=to_json(config)).config
+    assert text == to_json(config)
+    assert config_from_pod(text) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"gpus": 3}, "config.gpus is 1, but gpus is 3"),
+        ({"name": "other"}, 'config.name is "my-run", but the release is "other"'),
+        ({"config": "{"}, "config is not JSON"),
+    ],
+)
+def test_a_configuration_of_another_run_is_refused(render, values, message):
+    values = {"gpus": 1, "config": to_json(recipe("thumos14", "tac")), **values}
+    with pytest.raises(HelmError, match=message):
+        render(bare=True, **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"dataset": ""}, "dataset is empty"),
+        ({"method": ""}, "method is empty"),
+        ({"store": {"uri": ""}}, "store.uri is empty"),
+    ],
+)
+def test_what_is_missing_is_named(render, values, message):
+    with pytest.raises(HelmError, match=message):
+        render(**values)
+
+
+def test_the_configuration_is_a_configmap_that_cannot_be_changed(render):
+    assert render()["ConfigMap"]["immutable"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "must be a mapping"),
+        ('{"request": {}, "name": "x"}', "cannot stand beside 'name'"),
+        ('{"request": []}', "request must be a mapping"),
+        ('{"request": {"dataset": "thumos14"}}', "request lacks the key 'method'"),
+        ('{"request": {"dataset": "thumos14", "methd": "tsp"}}', "request has an unknown key 'methd'"),
+        ('{"request": {"set": ["a=b"]}}', "request.set must map dotted keys"),
+    ],
+)
+def test_a_pod_says_what_is_wrong_with_its_configuration(text, message):
+    with pytest.raises(ConfigError, match=message):
+        config_from_pod(text)
+
+
+def test_an_unknown_key_in_set_is_named():
+    request = {
+        "dataset": "thumos14",
+        "method": "tac",
+        "name": "r",
+        "store": STORE,
+        "data": "/data",
+        "set": {"optim.lr": 1},
+    }
+    with pytest.raises(ConfigError, match=r"config\.optim has an unknown key 'lr'"):
+        config_from_pod(json.dumps({"request": request}))

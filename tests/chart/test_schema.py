@@ -1,0 +1,205 @@
+"""Values, their schema and their README; rendered objects against the operator's own schema."""
+
+import copy
+import json
+import re
+import shlex
+import shutil
+import subprocess
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.chart.conftest import CHART, ENOUGH, HelmError
+
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+
+def leaves(schema, prefix=""):
+    """Dotted key -> schema of every value that is no group of values."""
+    for key, item in schema["properties"].items():
+        if "properties" in item and "description" not in item:
+            yield from leaves(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def value_at(key):
+    here = VALUES
+    for step in key.split("."):
+        here = here[step]
+    return here
+
+
+def keys_of(values, schema, prefix=""):
+    for key, item in values.items():
+        inner = schema["properties"].get(key, {})
+        if "properties" in inner and "description" not in inner:
+            yield from keys_of(item, inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def closed(schema):
+    """The operator's schema with unknown fields refused, as ``kubectl --validate=strict`` does."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: closed(item) for key, item in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        result.setdefault("additionalProperties", False)
+    return result
+
+
+@pytest.fixture(scope="module")
+def operator_schema(shared_dir):
+    crd = yaml.load((shared_dir / "crds" / "kubeflow.org_pytorchjobs.yaml").read_text(), yaml.CSafeLoader)
+    schema = closed(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    schema["properties"]["metadata"] = {"type": "object"}
+    return schema
+
+
+EVERYTHING = {
+    "data": {"claim": "videos"},
+    "cache": {"claim": "cache"},
+    "store": {"uri": "s3://b", "existingSecret": "s3-login", "caConfigMap": "ca"},
+    "image": {"pullSecrets": ["pull"]},
+    "queue": "team",
+    "nodeSelector": {"zone": "a"},
+    "priorityClassName": "high",
+    "runtimeClassName": "nvidia",
+    "plan": {"memoryValues": ["16384"]},
+    "numThreads": 2,
+    "extraEnv": [{"name": "A", "value": "b"}],
+    "extraEnvFrom": [{"secretRef": {"name": "more"}}],
+    "extraVolumes": [{"name": "x", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
+    "runPolicy": {"suspend": True, "backoffLimit": 0, "activeDeadlineSeconds": 9, "ttlSecondsAfterFinished": 0},
+}
+
+
+@pytest.mark.parametrize("values", [{"gpus": 1}, {"gpus": 64}, EVERYTHING])
+def test_the_operator_accepts_every_job(render, operator_schema, values):
+    jsonschema.Draft7Validator(operator_schema).validate(render(**values)["PyTorchJob"])
+
+
+def test_the_operators_schema_sees_a_wrong_field(render, operator_schema):
+    job = copy.deepcopy(render()["PyTorchJob"])
+    job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
+    with pytest.raises(jsonschema.ValidationError, match="imagePullPolcy"):
+        jsonschema.Draft7Validator(operator_schema).validate(job)
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING])
+def test_every_other_pod_fits_the_same_pod_schema(render, operator_schema, values):
+    specs = operator_schema["properties"]["spec"]["properties"]["pytorchReplicaSpecs"]
+    pod_schema = {**specs["additionalProperties"]["properties"]["template"]}
+    job = {"kind": "extract", "request": "{}", "shards": 2, "gpu": True}
+    rendered = render(**values, job=job)
+    for template in rendered.templates:
+        jsonschema.Draft7Validator(pod_schema).validate({"spec": template["spec"]})
+    assert len(rendered.templates) == 1 + bool((values or ENOUGH)["store"]["uri"])
+
+
+def test_every_value_has_a_default_and_every_default_a_schema():
+    assert list(keys_of(VALUES, SCHEMA)) == [key for key, _ in leaves(SCHEMA)]
+    jsonschema.Draft7Validator(SCHEMA).validate(VALUES)
+
+
+def test_the_schema_is_closed_at_every_level():
+    def check(schema, where):
+        assert schema.get("additionalProperties") is False, where
+        for key, item in schema["properties"].items():
+            if "properties" in item:
+                check(item, f"{where}.{key}")
+
+    check(SCHEMA, "values")
+
+
+@pytest.mark.parametrize(
+    "key", ["gpu", "store.url", "image.name", "store.secretKeys.token", "shm.size", "resources.limit"]
+)
+def test_helm_refuses_a_misspelt_value(render, key):
+    group, _, leaf = key.rpartition(".")
+    values = {leaf: "x"}
+    for step in reversed(group.split(".") if group else []):
+        values = {step: values}
+    with pytest.raises(HelmError, match=f"additional properties '{leaf}' not allowed"):
+        render(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"gpus": 0},
+        {"gpus": "two"},
+        {"method": "tsp2"},
+        {"downscale": 3},
+        {"epochs": 0},
+        {"job": {"kind": "bake"}},
+        {"image": {"digest": "sha256:abc"}},
+        {"shm": {"sizeLimit": "lots"}},
+        {"store": {"existingSecret": "Not A Name"}},
+        {"set": {"optim": {"head_lr": 1}}},
+    ],
+)
+def test_helm_refuses_a_value_that_cannot_be(render, values):
+    with pytest.raises(HelmError, match="don't meet the specifications"):
+        render(**values)
+
+
+def test_no_value_is_meant_for_a_credential():
+    names = [key for key, _ in leaves(SCHEMA) if re.search("password|token|secret|credential", key, re.IGNORECASE)]
+    assert [key for key in names if not key.startswith("store.secretKeys.")] == [
+        "store.existingSecret",
+        "image.pullSecrets",
+    ]
+
+
+def test_the_readme_describes_every_value_with_its_default():
+    rows = re.findall(r"^\| `([\w.]+)` \| (.+?) \| (.+) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    assert [key for key, _, _ in rows] == [key for key, _ in leaves(SCHEMA)]
+    described = dict(leaves(SCHEMA))
+    for key, default, description in rows:
+        assert description == described[key]["description"]
+        if default != "see values.yaml":
+            assert json.loads(default.strip("`")) == value_at(key), key
+
+
+def test_the_chart_passes_lint(helm):
+    settings = "dataset=thumos14,method=tac,gpus=8,store.uri=s3://b"
+    command = [helm, "lint", "--strict", CHART, "--kube-version", "1.32.0", "--set", settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_install_command_of_the_readme_renders(helm, tmp_path):
+    (tmp_path / "charts").symlink_to(CHART.parent)
+    (tmp_path / "gvf.json").write_text("{}")
+    text = (CHART / "README.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^helm install (.+)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        arguments = [helm, "template", *shlex.split(command)]
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, command + done.stderr
+
+
+def test_notes_name_the_next_commands(helm, tmp_path):
+    """NOTES.txt renders only on installing, so a copy of it stands in for a manifest here."""
+    copy_of_chart = tmp_path / "tsp"
+    shutil.copytree(CHART, copy_of_chart)
+    notes = (copy_of_chart / "templates" / "NOTES.txt").read_text()
+    indented = '{{ define "notes" }}' + notes + '{{ end }}\nnotes: {{ include "notes" . | quote }}\n'
+    (copy_of_chart / "templates" / "notes.yaml").write_text(indented)
+    command = [helm, "template", "my-run", copy_of_chart, "-n", "video", "-s", "templates/notes.yaml", "-f", "-"]
+    values = {**ENOUGH, "gpuMemory": "16384"}
+    done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=True)
+    text = yaml.safe_load(done.stdout)["notes"]
+    assert "tspctl logs -f my-run -n video" in text
+    assert "tspctl fetch-best my-run -n video" in text
+    assert "helm test my-run -n video" in text
+    assert "Downscale: gpuMemory is 16384 MiB, so the downscale factor is 2." in text

@@ -1,0 +1,134 @@
+"""Real S3 servers for tests: ``rclone serve s3`` and moto's server, each a process of its own that checks signatures.
+
+Both listen on a free port of 127.0.0.1, want path style, know one key pair, and end with the ``with`` block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tsp.run.config import StoreConfig
+
+BUCKET = "runs"
+START_TIMEOUT_SEC = 30
+NAMES = ("rclone", "moto")
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server with one empty bucket."""
+
+    name: str
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    bucket: str = BUCKET
+
+    def env(self) -> dict[str, str]:
+        """Environment variables under which boto3 uses this server's key pair and no other."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def config(self, prefix: str = "", **changes: Any) -> StoreConfig:
+        """Settings of a store below ``prefix`` in the bucket."""
+        values = {"uri": f"s3://{self.bucket}/{prefix}", "endpoint_url": self.endpoint_url, "region": "us-east-1"}
+        return StoreConfig(**{**values, **changes})
+
+
+@contextlib.contextmanager
+def start_server(name: str, folder: Path) -> Iterator[S3Server]:
+    """Start ``rclone`` or ``moto``; files and log go to ``folder``."""
+    start = {"rclone": _start_rclone, "moto": _start_moto}[name]
+    with start(folder) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _start_rclone(folder: Path) -> Iterator[S3Server]:
+    access_key, secret_key, port = "rclonekey", "rclone-secret-0123456789", free_port()
+    (folder / "objects" / BUCKET).mkdir(parents=True)
+    # Listings are to show at once what went past the directory cache.
+    command = [
+        str(Path(sys.executable).with_name("rclone")), "serve", "s3", "--addr", f"127.0.0.1:{port}",
+        "--auth-key", f"{access_key},{secret_key}", "--vfs-cache-mode", "off", "--dir-cache-time", "0s",
+        "--config", os.devnull, str(folder / "objects"),
+    ]  # fmt: skip
+    with _process(command, folder, port, {}):
+        yield S3Server("rclone", f"http://127.0.0.1:{port}", access_key, secret_key)
+
+
+@contextlib.contextmanager
+def _start_moto(folder: Path) -> Iterator[S3Server]:
+    port = free_port()
+    endpoint_url = f"http://127.0.0.1:{port}"
+    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    with _process(command, folder, port, {"MOTO_DISABLE_GLOBAL_CORS": "true"}):
+        access_key, secret_key = _make_moto_user(endpoint_url)
+        yield S3Server("moto", endpoint_url, access_key, secret_key)
+
+
+def _make_moto_user(endpoint_url: str) -> tuple[str, str]:
+    """A user who may use S3, the bucket, and from then on a signature check of every request."""
+    import boto3
+
+    anybody = {"aws_access_key_id": "setup", "aws_secret_access_key": "setup", "region_name": "us-east-1"}
+    iam = boto3.client("iam", endpoint_url=endpoint_url, **anybody)
+    iam.create_user(UserName="tests")
+    policy = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
+    iam.put_user_policy(UserName="tests", PolicyName="s3", PolicyDocument=policy)
+    pair = iam.create_access_key(UserName="tests")["AccessKey"]
+    boto3.client("s3", endpoint_url=endpoint_url, **anybody).create_bucket(Bucket=BUCKET)
+    reset_url, plain = f"{endpoint_url}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    request = urllib.request.Request(reset_url, data=b"0", headers=plain, method="POST")
+    urllib.request.urlopen(request, timeout=10).close()
+    return pair["AccessKeyId"], pair["SecretAccessKey"]
+
+
+@contextlib.contextmanager
+def _process(command: list[str], folder: Path, port: int, env: dict[str, str]) -> Iterator[None]:
+    log = folder / "server.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **env})
+    try:
+        _wait_for_port(process, port, log)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    end = time.monotonic() + START_TIMEOUT_SEC
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{process.args} did not start:\n{log.read_text()}")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

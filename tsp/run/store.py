@@ -7,6 +7,7 @@ new one. Nothing heavy is imported before a bucket is really used.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from tsp.errors import ConfigError, MissingKeyError, StoreError
 from tsp.run.config import StoreConfig
 from tsp.run.retry import RetryPolicy
-from tsp.run.transfer import ChangedSourceError, ProgressCallback, Source, download, sha256_of
+from tsp.run.transfer import ProgressCallback, Source, download_latest, sha256_of
 
 __all__ = ["Entry", "KeyExistsError", "ProgressCallback", "Store", "join_key", "open_store", "sha256_of"]
 
@@ -127,13 +128,8 @@ class Store(ABC):
 
         Raises: MissingKeyError; StoreError if it is damaged or the file cannot be written; StoreUnreachableError.
         """
-        for _ in range(3):
-            try:
-                download(self._source(key), path, sha256=sha256, progress=progress, retry=self.retry)
-            except ChangedSourceError:
-                continue
-            return
-        raise StoreError(f"{self.address(key)} is replaced faster than it can be read; try again later")
+        find = functools.partial(self._source, key)
+        download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry)
 
     def local_path(self, key: str) -> Path | None:
         """Where the object lies on this machine's disk, or None for a remote store."""

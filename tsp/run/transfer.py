@@ -19,6 +19,8 @@ from tsp.run.retry import RetryPolicy
 
 BLOCK_BYTES = 1 << 20
 PART_SUFFIX = ".part"
+CHANGES = 3
+"""Times that an object may be replaced while it is being read."""
 
 ProgressCallback = Callable[[int, int], None]
 """Called with bytes done and bytes in all (0 while unknown)."""
@@ -134,6 +136,26 @@ def _remove_stale_parts(path: Path) -> None:
         with contextlib.suppress(OSError), open(stale, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             stale.unlink(missing_ok=True)
+
+
+def download_latest(
+    find: Callable[[], Source],
+    path: Path,
+    *,
+    sha256: str | None = None,
+    progress: ProgressCallback | None = None,
+    retry: RetryPolicy | None = None,
+) -> None:
+    """``download`` what ``find`` finds, looked at again if it is replaced meanwhile.
+
+    Raises: as ``find`` and ``download``, but StoreError if it is replaced again and again.
+    """
+    for _ in range(CHANGES):
+        source = find()
+        with contextlib.suppress(ChangedSourceError):
+            download(source, path, sha256=sha256, progress=progress, retry=retry)
+            return
+    raise StoreError(f"{source.address} is replaced faster than it can be read; try again later")
 
 
 def _open_part(path: Path) -> BufferedRandom:

@@ -1,0 +1,58 @@
+"""Global video features (GVF): one vector per video out of an H5 file; the only importer of h5py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tsp.errors import DataError
+
+GVF_DIMS = 512
+"""Size of the encoder's feature, and so of its pooling over a video."""
+
+
+class GvfFile:
+    """An H5 file that maps a video's name to its global feature."""
+
+    def __init__(self, path: str | Path, *, dims: int = GVF_DIMS) -> None:
+        self.path = str(path)
+        self._dims = dims
+
+    def load(self, videos: Sequence[str]) -> np.ndarray:
+        """Features of the videos, float32 [V, dims], in their order; the file is closed afterwards.
+
+        Raises: DataError naming the first video that is missing and how many are, or one whose feature has another
+            shape or is not finite.
+        """
+        try:
+            with h5py.File(self.path, "r") as file:
+                self._refuse_missing(videos, set(file))
+                features = np.empty((len(videos), self._dims), np.float32)
+                for index, video in enumerate(videos):
+                    features[index] = self._vector(file[video], video)
+        except OSError as error:
+            raise DataError(f"cannot read the GVF file {self.path}: {error}") from error
+        return features
+
+    def _vector(self, entry: h5py.Dataset | h5py.Group, video: str) -> np.ndarray:
+        if not isinstance(entry, h5py.Dataset) or entry.size != self._dims:
+            shape = entry.shape if isinstance(entry, h5py.Dataset) else "a group"
+            raise DataError(
+                f"{self.path}: the feature of {video!r} has shape {shape}, expected ({self._dims},): one vector per "
+                f"video, pooled over time ('tspctl gvf' makes such files)"
+            )
+        vector = np.asarray(entry, np.float32).reshape(self._dims)
+        if not np.isfinite(vector).all():
+            raise DataError(f"{self.path}: the feature of {video!r} holds NaN or infinite values")
+        return vector
+
+    def _refuse_missing(self, videos: Sequence[str], present: set[str]) -> None:
+        missing = [video for video in videos if video not in present]
+        if missing:
+            raise DataError(
+                f"the GVF file {self.path} has no feature for the video {missing[0]!r} ({len(missing)} of "
+                f"{len(videos)} videos are missing): build it with 'tspctl gvf', or train with --gvf none"
+            )

@@ -1,0 +1,83 @@
+"""Which frames of a video its clips want: arithmetic on presentation times, no decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from tsp.data.clips import last_pts
+
+Want = tuple[int, int]
+"""Number of the clip, number of the frame within it."""
+
+
+class FrameChooser:
+    """Finds the frames of clips while presentation times go by in rising order.
+
+    The first frame of a clip is the one on screen at its start: the last whose presentation time is not after it, or
+    the file's first frame where the clip starts before that. The others lie ``offsets`` frames further on. So it is
+    known whether a frame is wanted as soon as the next presentation time is.
+    """
+
+    def __init__(self, starts_sec: Sequence[float], offsets: Sequence[int], time_base: Fraction) -> None:
+        order = sorted(range(len(starts_sec)), key=lambda clip: starts_sec[clip])
+        self._queue = [(last_pts(starts_sec[clip], time_base), clip) for clip in order]
+        self._offsets = offsets
+        self._next_clip = 0
+        self._num_pushed = 0
+        self._last_pushed: int | None = None
+        self._previous: int | None = None
+        self._wants_at: dict[int, list[Want]] = {}
+        self.wanted: dict[int, list[Want]] = {}
+        """Presentation time -> what it is wanted for; grows with every push."""
+
+    @property
+    def first_target(self) -> int:
+        """The presentation time before which decoding has to begin."""
+        return self._queue[0][0]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame of every clip has been found."""
+        return self._next_clip == len(self._queue) and not self._wants_at
+
+    def push(self, pts: int) -> bool:
+        """The next presentation time; False, and nothing done, if it is not larger than all before."""
+        if self._last_pushed is not None and pts <= self._last_pushed:
+            return False
+        while self._next_clip < len(self._queue) and pts > self._queue[self._next_clip][0]:
+            # The frame before this one is on screen at the clip's start; at the very beginning it is this one.
+            self._anchor(max(self._num_pushed - 1, 0))
+        self._previous, self._last_pushed = self._last_pushed, pts
+        self._resolve(self._num_pushed, pts)
+        self._num_pushed += 1
+        return True
+
+    def finish(self) -> None:
+        """No presentation time is left."""
+        while self._next_clip < len(self._queue) and self._last_pushed is not None:
+            self._anchor(self._num_pushed - 1)
+
+    def is_decided(self, pts: int) -> bool:
+        """Whether it is known if the frame is wanted."""
+        return self._last_pushed is not None and (pts < self._last_pushed or self.complete)
+
+    def missing(self) -> int:
+        """How many frames the clips want past the last presentation time."""
+        anchored = sum(len(wants) for wants in self._wants_at.values())
+        return anchored + (len(self._queue) - self._next_clip) * len(self._offsets)
+
+    def _anchor(self, first: int) -> None:
+        clip = self._queue[self._next_clip][1]
+        self._next_clip += 1
+        for k, offset in enumerate(self._offsets):
+            self._wants_at.setdefault(first + offset, []).append((clip, k))
+        # What lies at or before the last push is known at once: an anchor is at most one frame back.
+        for index, pts in ((self._num_pushed - 2, self._previous), (self._num_pushed - 1, self._last_pushed)):
+            if pts is not None:
+                self._resolve(index, pts)
+
+    def _resolve(self, index: int, pts: int) -> None:
+        wants = self._wants_at.pop(index, None)
+        if wants:
+            self.wanted.setdefault(pts, []).extend(wants)

@@ -1,0 +1,243 @@
+"""Frames of clips out of video files: seek, decode what is needed, convert what is wanted."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av.error
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from tsp.data.clips import exact_rate, frame_offsets
+from tsp.data.video.chooser import FrameChooser, Want
+from tsp.data.video.errors import VideoError
+from tsp.data.video.source import OpenSources, VideoSource
+
+SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
+"""Codecs whose decoders can leave out frames that nothing refers to, found by packet times."""
+REORDER_FRAMES = 16
+"""How far decoders of odd files may put out frames in the wrong order (an H.264 decoder holds at most 16)."""
+MAX_RATE_ERROR = 0.01
+"""A table's frame rate that is further from the file's own is taken for a mistake."""
+
+
+class WantedFrame(NamedTuple):
+    """One frame of one clip."""
+
+    clip: int
+    """Which of the starts asked for."""
+    k: int
+    """Which frame of the clip."""
+    pixels: np.ndarray
+    """uint32 [H, at least W]: bytes R, G, B and one without meaning; columns from W on are padding."""
+    width: int
+    """W in pixels."""
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """uint8 [H, W, 3], a view."""
+        return self.pixels.view(np.uint8).reshape(*self.pixels.shape, 4)[:, : self.width, :3]
+
+
+_Way = Callable[[VideoSource, FrameChooser], Iterator[VideoFrame]]
+
+
+class _UnsureError(Exception):
+    """The packets' times do not tell which frames are wanted: decode everything instead."""
+
+
+class ClipReader:
+    """Reads clips, keeping the last files open. One per process; not to be shared between threads."""
+
+    def __init__(
+        self, *, length_frames: int = 16, rate_fps: float = 15.0, max_open: int = 8, short_cuts: bool = True
+    ) -> None:
+        """short_cuts=False decodes every frame from the key frame on; the pixels are the same."""
+        self._length_frames = length_frames
+        self._rate_fps = exact_rate(rate_fps)
+        self._short_cuts = short_cuts
+        self._sources = OpenSources(max_open)
+
+    def close(self) -> None:
+        """Close all files."""
+        self._sources.close()
+
+    def frames(
+        self, path: str | Path, starts_sec: Sequence[float], *, file_fps: float | None = None
+    ) -> Iterator[WantedFrame]:
+        """The frames of clips of one file, decoded in one pass, in the order they are shown.
+
+        Args: starts_sec, the clips' starts in any order; file_fps, the table's frame rate, used unless it is more
+            than 1 % away from the file's own.
+        Raises: VideoError if the file cannot be read or is shorter than the clips need.
+        """
+        try:
+            yield from self._frames(path, starts_sec, file_fps)
+        except VideoError:
+            self._sources.drop(path)
+            raise
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._sources.drop(path)
+            raise VideoError(
+                f"{path} cannot be decoded near {min(starts_sec):.3f} s: {getattr(error, 'strerror', error)}"
+            ) from error
+
+    def read(self, path: str | Path, start_sec: float, *, file_fps: float | None = None) -> np.ndarray:
+        """One clip as uint8 RGB [T, H, W, 3].
+
+        Raises: VideoError as ``frames``.
+        """
+        frames = sorted(self.frames(path, [start_sec], file_fps=file_fps), key=attrgetter("k"))
+        rgb = [frame.rgb for frame in frames]
+        if len({image.shape for image in rgb}) != 1:
+            raise VideoError(f"{path} changes its frame size near {start_sec:.3f} s: standardise it first")
+        return np.stack(rgb)
+
+    def _frames(self, path: str | Path, starts_sec: Sequence[float], file_fps: float | None) -> Iterator[WantedFrame]:
+        source = self._sources.get(path)
+        offsets = frame_offsets(self._rate_fps, _frame_rate(source, file_fps), self._length_frames)
+        num_frames, got = len(starts_sec) * len(offsets), set[Want]()
+        for decode in self._ways(source):
+            chooser = FrameChooser(starts_sec, offsets, source.time_base)
+            try:
+                for frame in decode(source, chooser):
+                    wants = [want for want in chooser.wanted[frame.pts or 0] if want not in got]
+                    if wants:
+                        pixels = _pixels(source, frame)
+                        got.update(wants)
+                        yield from (WantedFrame(*want, pixels, frame.width) for want in wants)
+            except (_UnsureError, av.error.InvalidDataError):
+                if decode is _decode_all_from_beginning:
+                    raise
+            else:
+                if len(got) == num_frames:
+                    return
+                if chooser.missing():
+                    break
+        raise VideoError(
+            f"{path} ends too early: {num_frames - len(got)} of the {num_frames} frames of the clips between "
+            f"{min(starts_sec):.3f} and {max(starts_sec) + self._length_frames / float(self._rate_fps):.3f} s are "
+            f"not there; compare its video-duration in the table with 'tspctl data check'"
+        )
+
+    def _ways(self, source: VideoSource) -> list[_Way]:
+        """Ways to decode, fastest first; the later ones are for files that the earlier ones cannot read."""
+        skippable = self._short_cuts and source.codec.name in SKIPPABLE_CODECS
+        first: list[_Way] = [_decode_wanted] if skippable else []
+        return [*first, _decode_all, _decode_all_from_beginning]
+
+
+def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoFrame]:
+    """The wanted frames, their packets found by time; others are decoded only if frames refer to them."""
+    waiting: deque[Packet[Any]] = deque()
+    unordered: list[int] = []
+    for packet in source.packets_before(chooser.first_target):
+        if packet.size == 0:
+            break
+        if packet.pts is None or packet.dts is None:
+            raise _UnsureError
+        waiting.append(packet)
+        # A packet outside the file's edit list is decoded but never shown.
+        if not packet.is_discard:
+            heapq.heappush(unordered, packet.pts)
+        # No later packet is shown before it is decoded, so what is due by now is complete.
+        while unordered and unordered[0] <= packet.dts:
+            _push_rising(chooser, heapq.heappop(unordered))
+        while waiting and chooser.is_decided(waiting[0].pts or 0):
+            yield from _decode_one(source, waiting.popleft(), chooser)
+        if chooser.complete:
+            break
+    while unordered:
+        _push_rising(chooser, heapq.heappop(unordered))
+    chooser.finish()
+    last = max((index for index, packet in enumerate(waiting) if packet.pts in chooser.wanted), default=-1)
+    for _ in range(last + 1):
+        yield from _decode_one(source, waiting.popleft(), chooser)
+    yield from (frame for frame in source.codec.decode(None) if frame.pts in chooser.wanted)
+
+
+def _decode_one(source: VideoSource, packet: Packet[Any], chooser: FrameChooser) -> Iterator[VideoFrame]:
+    source.codec.skip_frame = "DEFAULT" if packet.pts in chooser.wanted else "NONREF"
+    for frame in source.codec.decode(packet):
+        if frame.pts in chooser.wanted:
+            yield frame
+
+
+def _push_rising(chooser: FrameChooser, pts: int) -> None:
+    if not chooser.push(pts):
+        raise _UnsureError
+
+
+def _decode_all(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoFrame]:
+    """The wanted frames, everything decoded from the key frame before the first of them."""
+    return _choose_decoded(source, source.packets_before(chooser.first_target), chooser)
+
+
+def _decode_all_from_beginning(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoFrame]:
+    """The wanted frames, everything decoded from the file's beginning."""
+    return _choose_decoded(source, source.all_packets(), chooser)
+
+
+def _choose_decoded(source: VideoSource, packets: Iterator[Packet[Any]], chooser: FrameChooser) -> Iterator[VideoFrame]:
+    source.codec.skip_frame = "DEFAULT"
+    waiting: list[tuple[int, int, VideoFrame]] = []
+    undecided: deque[VideoFrame] = deque()
+    for number, frame in enumerate(frame for packet in packets for frame in source.codec.decode(packet)):
+        if frame.pts is None:
+            raise VideoError(f"{source.path} has frames without a time: standardise it first")
+        heapq.heappush(waiting, (frame.pts, number, frame))
+        if len(waiting) > REORDER_FRAMES:
+            yield from _choose(heapq.heappop(waiting)[2], undecided, chooser)
+        if chooser.complete and not undecided:
+            return
+    while waiting:
+        yield from _choose(heapq.heappop(waiting)[2], undecided, chooser)
+    chooser.finish()
+    yield from (frame for frame in undecided if frame.pts in chooser.wanted)
+
+
+def _choose(frame: VideoFrame, undecided: deque[VideoFrame], chooser: FrameChooser) -> Iterator[VideoFrame]:
+    if frame.pts is None or not chooser.push(frame.pts):
+        return  # a second frame of the same time is never shown
+    undecided.append(frame)
+    while undecided and chooser.is_decided(undecided[0].pts or 0):
+        decided = undecided.popleft()
+        if decided.pts in chooser.wanted:
+            yield decided
+
+
+def _frame_rate(source: VideoSource, file_fps: float | None) -> Fraction:
+    """The table's frame rate if the file's own does not belie it; the file's own otherwise."""
+    own = source.fps
+    given = exact_rate(file_fps) if file_fps is not None and file_fps > 0 else None
+    if own and given and abs(given / own - 1) > MAX_RATE_ERROR:
+        return own
+    rate = given or own
+    if rate:
+        return rate
+    raise VideoError(f"{source.path} does not say its frame rate, and no table gives it")
+
+
+def _pixels(source: VideoSource, frame: VideoFrame) -> np.ndarray:
+    """uint32 [H, padded W]. RGBA holds the same bits as RGB24, is quicker to make and to pick pixels from."""
+    plane = source.reformatter.reformat(frame, format="rgba", threads=1).planes[0]
+    return np.frombuffer(memoryview(plane), np.uint32).reshape(plane.height, plane.line_size // 4)
+
+
+def read_clip(path: str | Path, start_sec: float, *, length_frames: int = 16, rate_fps: float = 15.0) -> np.ndarray:
+    """One clip of one file as uint8 RGB [T, H, W, 3]; for many clips keep a ClipReader.
+
+    Raises: VideoError naming the file and the time.
+    """
+    reader = ClipReader(length_frames=length_frames, rate_fps=rate_fps)
+    try:
+        return reader.read(path, start_sec)
+    finally:
+        reader.close()

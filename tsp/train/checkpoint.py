@@ -1,0 +1,155 @@
+"""Checkpoints: what is in them, written whole or not at all, read without trusting them.
+
+The form is the original's: ``model``, ``optimizer``, ``lr_scheduler``, ``epoch``, ``args``. A mid-epoch state has
+``progress`` and ``scaler`` besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsp.errors import ConfigError, StoreError
+from tsp.model.heads import TspModel
+from tsp.model.weights import load_model_state, read_file
+from tsp.run.config import RunConfig, to_json
+from tsp.run.sizing import EffectiveSizes
+from tsp.train.schedule import WarmupMultiStepLR
+
+KEYS = ("model", "optimizer", "lr_scheduler", "epoch")
+"""What a checkpoint must hold to be resumed from; ``args`` is for people."""
+
+_IMPLEMENTATION_KEYS = ("fused", "foreach")
+"""Settings of a group that say how a step is computed: each program has its own."""
+
+
+def snapshot(
+    model: TspModel,
+    optimizer: torch.optim.Optimizer,
+    scheduler: WarmupMultiStepLR,
+    *,
+    epoch: int,
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """A copy of the training state in main memory; training may go on while it is written.
+
+    Args: epoch, the last one trained (or being trained).
+    """
+    return {
+        "model": _copied(model.state_dict()),
+        "optimizer": _portable(_copied(optimizer.state_dict())),
+        "lr_scheduler": _copied(scheduler.state_dict()),
+        "epoch": epoch,
+        "args": args,
+    }
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(item) for item in value]
+    return value
+
+
+def _portable(state: dict[str, Any]) -> dict[str, Any]:
+    for group in state["param_groups"]:
+        group.update(dict.fromkeys(_IMPLEMENTATION_KEYS))
+    return state
+
+
+def run_args(config: RunConfig, sizes: EffectiveSizes) -> argparse.Namespace:
+    """The run's configuration under the original's option names, and whole as JSON under ``tspctl_config``."""
+    heads = config.model.heads
+    return argparse.Namespace(
+        backbone=config.model.backbone,
+        label_columns=[head.label_column for head in heads],
+        loss_alphas=[head.loss_weight for head in heads],
+        global_video_features=config.data.train.gvf if config.model.gvf != "none" else None,
+        clip_len=config.clips.length_frames,
+        frame_rate=config.clips.rate_fps,
+        clips_per_segment=config.clips.per_segment,
+        batch_size=sizes.batch_per_gpu,
+        world_size=sizes.world_size,
+        epochs=config.schedule.epochs,
+        backbone_lr=sizes.backbone_lr / sizes.world_size,
+        fc_lr=sizes.head_lr / sizes.world_size,
+        momentum=config.optim.momentum,
+        weight_decay=config.optim.weight_decay,
+        lr_warmup_epochs=config.schedule.warmup_epochs,
+        lr_milestones=list(config.schedule.milestones),
+        lr_gamma=config.schedule.gamma,
+        sync_bn=config.model.sync_batch_norm,
+        resume=config.resume or "",
+        start_epoch=config.start_epoch or 0,
+        tspctl_config=to_json(config),
+    )
+
+
+def write(content: Mapping[str, Any], path: Path) -> Path:
+    """Write a checkpoint to a local file: whole, or not at all.
+
+    Raises: StoreError if the disk is full or refuses.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    # torch turns a full disk into a RuntimeError
+    except (OSError, RuntimeError) as error:
+        part.unlink(missing_ok=True)
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"cannot write the checkpoint {path}: {reason}; free space there or set TMPDIR") from error
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint, ours or the original's, with its tensors on the CPU.
+
+    Raises: ConfigError if the file is no whole checkpoint, or holds more than tensors and plain values.
+    """
+    content = read_file(path)
+    missing = [key for key in KEYS if key not in content]
+    if missing:
+        raise ConfigError(
+            f"{path} is no checkpoint to resume from: it lacks {', '.join(missing)}; "
+            f"for encoder weights alone use --pretrained"
+        )
+    return content
+
+
+def restore(
+    content: Mapping[str, Any],
+    model: TspModel,
+    optimizer: torch.optim.Optimizer,
+    scheduler: WarmupMultiStepLR,
+    *,
+    where: str,
+) -> None:
+    """Set model, optimizer and schedule to a checkpoint's.
+
+    Raises: ConfigError naming ``where`` if it is another model's.
+    """
+    load_model_state(model, content["model"], where=where)
+    own = [{key: group[key] for key in _IMPLEMENTATION_KEYS} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(dict(content["optimizer"]))
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(f"{where} holds the optimizer of another model: {error}") from error
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
+    try:
+        scheduler.load_state_dict(content["lr_scheduler"])
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where} holds another schedule than warm-up and steps: {error}") from error

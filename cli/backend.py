@@ -128,6 +128,15 @@ class Finding:
     """What was found and, unless ok, what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """A job that was waited for."""
+
+    exit_code: int
+    answer: dict[str, Any] | None
+    """What it wrote to stdout; a job that failed has said why on stderr."""
+
+
 class Backend(Protocol):
     """A place to run. All methods but ``plan`` and ``preflight`` take a run's name."""
 
@@ -191,8 +200,8 @@ class Backend(Protocol):
         """Run a command beside a rank of a running run, terminal passed through. Returns: its exit code."""
         ...
 
-    def run_job(self, name: str, kind: str, job: Job, place: PlaceOptions, *, gpus: int) -> dict[str, Any] | None:
-        """Do a job beside training. Returns: its answer, or None if it now runs in the background as ``name``."""
+    def run_job(self, name: str, kind: str, job: Job, place: PlaceOptions, *, gpus: int) -> JobEnd | None:
+        """Do a job beside training. Returns: how it ended, or None if it now runs in the background as ``name``."""
         ...
 
     def diagnose(self) -> Iterator[Finding]:

@@ -1,0 +1,108 @@
+"""``tspctl data``: make and check data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.jobs import job_options, run_job
+from cli.options import with_settings
+from cli.recipe_options import dataset_options, recipe_options
+
+if TYPE_CHECKING:
+    from cli.settings import Settings
+
+workers_option = click.option(
+    "--workers", type=click.IntRange(0), metavar="N", help="Videos worked on at a time; default: one per core."
+)
+
+
+@click.group()
+def data() -> None:
+    """Make and check data sets: raw videos -> standardize -> probe -> annotate -> check."""
+
+
+@data.command()
+@click.argument("source")
+@click.argument("dest")
+@click.option("--fps", type=float, default=30.0, show_default=True, help="Constant frame rate.")
+@click.option("--crf", type=click.IntRange(0, 51), default=23, show_default=True, help="x264 quality; lower is better.")
+@click.option("--max-height", "max_height_px", type=click.IntRange(16), metavar="PX", help="Scale down what is higher.")
+@click.option("--keep-audio", is_flag=True, help="Keep the sound.")
+@click.option("--training-copy", is_flag=True, help="Also write the small copy that trains fastest.")
+@click.option("--overwrite", is_flag=True, help="Do finished files again.")
+@workers_option
+@job_options
+@with_settings
+def standardize(settings: Settings, source: str, dest: str, **given: Any) -> None:
+    """Turn the videos of SOURCE into constant-rate MP4 files in DEST; an interrupted job goes on."""
+    run_job(settings, "standardize", {"source": source, "dest": dest}, given, paths=("source", "dest"))
+
+
+@data.command()
+@click.argument("videos")
+@click.option("--out", metavar="CSV", help="Metadata table to write.")
+@workers_option
+@job_options
+@with_settings
+def probe(settings: Settings, videos: str, **given: Any) -> None:
+    """Durations, frame rates and true frame counts of the videos in a folder."""
+    run_job(settings, "probe", {"videos": videos}, given, paths=("videos", "out"))
+
+
+@data.command()
+@click.argument("annotations")
+@click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote.")
+@click.option("--out", required=True, metavar="CSV", help="Ground-truth table to write.")
+@click.option("--format", type=click.Choice(["auto", "thumos14", "activitynet"]), default="auto", show_default=True)
+@click.option("--subset", help="Only this subset of the JSON, for instance training.")
+@click.option("--labels", metavar="JSON", help="List of action classes; default: the annotations' own, sorted.")
+@click.option("--labels-out", metavar="DIR", help="Folder to write both label maps into.")
+@click.option("--filename-prefix", metavar="TEXT", help="What files' names have before the video's, for instance v_.")
+@click.option("--min-background", "min_background_sec", type=float, default=0.0, show_default=True, metavar="SEC")
+@job_options
+@with_settings
+def annotate(settings: Settings, annotations: str, **given: Any) -> None:
+    """Write the ground-truth table, background segments included.
+
+    ANNOTATIONS is the folder of THUMOS14's texts, or a JSON file of ActivityNet's v1-3 shape.
+    """
+    paths = ("annotations", "metadata", "out", "labels", "labels_out")
+    run_job(settings, "annotate", {"annotations": annotations}, given, paths=paths)
+
+
+@data.command()
+@dataset_options
+@recipe_options
+@click.option("--decode", is_flag=True, help="Decode every video to its end.")
+@click.option("--plot", metavar="FILE.png", help="Draw the class histogram.")
+@job_options
+@with_settings
+def check(settings: Settings, decode: bool, plot: str | None, **given: Any) -> None:
+    """Find everything that would make a run fail or train wrongly, before a GPU is booked.
+
+    Takes the options of 'tspctl submit'; ends with exit code 3 if anything is wrong.
+    """
+    from cli.submit import build_config
+    from tsp.run.config import to_dict
+
+    job_keys = ("output", "name", "image", "queue", "gpus_per_job")
+    rest = {key: given.pop(key) for key in job_keys if key in given}
+    config = build_config(settings, "check", given)
+    fields = {"config": to_dict(config), "decode": decode, "plot": plot, "workers": given["workers"]}
+    run_job(settings, "check", fields, rest, paths=("plot",))
+
+
+@data.command()
+@click.argument("dest")
+@click.option("--train-videos", "num_train_videos", type=click.IntRange(1), default=24, show_default=True)
+@click.option("--valid-videos", "num_valid_videos", type=click.IntRange(1), default=12, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@job_options
+@with_settings
+def demo(settings: Settings, dest: str, **given: Any) -> None:
+    """Draw the demo data set into DEST: small learnable videos, tables, label maps, GVF."""
+    run_job(settings, "demo", {"dest": dest}, given, paths=("dest",))
+    click.echo(f"try: tspctl submit --backend local --dataset demo --method tsp --data {Path(dest)} --follow", err=True)

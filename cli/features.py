@@ -1,0 +1,102 @@
+"""``tspctl extract`` and ``tspctl gvf``: features from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.jobs import job_options, run_job
+from cli.options import with_settings
+
+if TYPE_CHECKING:
+    from cli.settings import Settings
+
+_PATHS = ("checkpoint", "videos", "metadata", "out", "cache_dir")
+
+
+def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--cache-dir", metavar="DIR", help="Cache for videos read from s3://."),
+        click.option("--workers", type=click.IntRange(0), metavar="N", help="Decoding processes."),
+        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
+                     show_default=True),
+        click.option("--batch", type=click.IntRange(1), metavar="N", help="Clips per forward pass."),
+        click.option("--short-videos", type=click.Choice(["pad", "skip"]), default="pad", show_default=True,
+                     help="A video shorter than one clip: repeat its last frame, or leave it out."),
+        click.option("--backbone", type=click.Choice(["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]),
+                     help="Default: read off the checkpoint."),
+        click.option("--rate", "rate_fps", type=float, default=15.0, show_default=True,
+                     help="Frames per second of a clip."),
+        click.option("--clip-frames", "length_frames", type=click.IntRange(1), default=16, show_default=True),
+        click.option("--stride", "stride_frames", type=click.IntRange(1), default=16, show_default=True,
+                     help="Frames between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."),
+        click.option("--shards", "--gpus", "num_shards", type=click.IntRange(1), default=1, show_default=True,
+                     help="Processes that share the videos, one GPU each."),
+        click.option("--out", required=True, metavar="H5", help="File or URI to write."),
+        click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote."),
+        click.option("--data", "videos", required=True, metavar="URI", help="Folder or s3:// URI of the videos."),
+        click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best."),
+        click.argument("checkpoint", metavar="RUN|CHECKPOINT"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@_extraction_options
+@job_options
+@with_settings
+def extract(settings: Settings, **given: Any) -> None:
+    """Features of every video of a metadata table, in one H5 file keyed by video name.
+
+    RUN|CHECKPOINT is a run (its best epoch is taken), a .pth file, or an s3:// or https:// address. An interrupted
+    extraction goes on where it stopped.
+    """
+    _run(settings, "extract", given)
+
+
+@click.command()
+@_extraction_options
+@click.option("--pool", type=click.Choice(["max", "avg"]), default="max", show_default=True, help="Over time.")
+@job_options
+@with_settings
+def gvf(settings: Settings, **given: Any) -> None:
+    """Global video features: the pool over time of a video's clip features, which TSP's region head needs."""
+    _run(settings, "gvf", given)
+
+
+def _run(settings: Settings, kind: str, given: dict[str, Any]) -> None:
+    from dataclasses import asdict
+
+    from cli.runs import store_config
+    from tsp.errors import ConfigError
+
+    num_shards, epoch = given.pop("num_shards"), given.pop("epoch")
+    given["checkpoint"], store = checkpoint_address(settings, given["checkpoint"], epoch)
+    if store is None and any(str(given[key]).startswith("s3://") for key in _PATHS):
+        try:
+            store = store_config(settings)
+        except ConfigError:
+            # Only how to speak to the server matters here; the address says where.
+            store = store_config(settings, "s3://any")
+    run_job(settings, kind, {"store": asdict(store) if store else None}, given, paths=_PATHS, gpus=num_shards)
+
+
+def checkpoint_address(settings: Settings, text: str, epoch: int | None) -> tuple[str, Any]:
+    """Path or URI of the checkpoint that RUN|CHECKPOINT means, and the store it lies in (None for a plain address)."""
+    from dataclasses import replace
+
+    from cli.runs import find_run, store_config
+    from tsp.errors import ConfigError
+
+    if text.endswith((".pth", ".pt", ".tar")) or text.startswith("https://"):
+        if epoch is not None:
+            raise ConfigError(f"--epoch goes with a run, and {text} is a checkpoint")
+        return text, None
+    run = find_run(settings, text).run
+    key = run.key(f"epoch_{run.best().epoch if epoch is None else epoch}.pth")
+    local = run.store.local_path(key)
+    store = replace(store_config(settings, run.store.uri), uri=run.store.uri)
+    return (str(local) if local else run.store.address(key)), store

@@ -1,0 +1,87 @@
+"""What all commands for jobs beside training share: options, sending, showing the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
+
+if TYPE_CHECKING:
+    from cli.settings import Settings
+
+ALWAYS_LOCAL = ("probe", "annotate", "check", "demo")
+"""Jobs that read and write files of this machine, whatever the backend."""
+
+
+def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every job."""
+    for option in (
+        format_option(*FORMATS),
+        click.option("--queue", metavar="Q", help="Kueue queue (on a cluster)."),
+        click.option("--image", metavar="REF", help="Container image (on a cluster)."),
+        click.option("--name", help="Name of the job (on a cluster)."),
+    ):
+        command = option(command)
+    return command
+
+
+def run_job(
+    settings: Settings,
+    kind: str,
+    fields: dict[str, Any],
+    given: dict[str, Any],
+    *,
+    paths: Sequence[str] = (),
+    gpus: int = 1,
+) -> None:
+    """Send a job and show its answer; ends the program with the job's exit code unless that is 0.
+
+    Args: fields and given, together the job's fields and the options of ``job_options``; paths, fields that may hold
+        paths of this machine; gpus, processes that share the work.
+    Raises: ConfigError for a bad field.
+    """
+    from datetime import datetime
+
+    from cli.backend import PlaceOptions, open_backend
+    from cli.runs import absolute_unless_uri
+    from tsp.run.jobs import job_from_dict
+
+    output, name = given.pop("output"), given.pop("name", None)
+    place = PlaceOptions(
+        image=given.pop("image", None) or settings.image, queue=given.pop("queue", None) or settings.queue
+    )
+    values = {key: value for key, value in {**fields, **given}.items() if value is not None}
+    backend = open_backend(settings, "local" if kind in ALWAYS_LOCAL else None)
+    if backend.name == "local":
+        values |= {key: absolute_unless_uri(values[key]) for key in paths if key in values}
+    job = job_from_dict(kind, values)
+    name = name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
+    end = backend.run_job(name, kind, job, place, gpus=gpus)
+    if end is None:
+        click.echo(f"submitted {name}: follow it with 'tspctl logs -f {name}'", err=True)
+        click.echo(name)
+        return
+    if end.answer is not None:
+        show_answer(end.answer, output)
+    if end.exit_code:
+        raise click.exceptions.Exit(end.exit_code)
+
+
+def show_answer(answer: dict[str, Any], output: str) -> None:
+    """The whole answer as JSON or YAML; as a table its ``rows``, and the plain values below."""
+    if output != "table":
+        print_value(answer, output)
+        return
+    rows = answer.get("rows") or []
+    if rows:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        print_table(
+            [column.replace("_", " ").upper() for column in columns], [[r.get(c) for c in columns] for r in rows]
+        )
+    plain = [(key.replace("_", " "), value) for key, value in answer.items() if not isinstance(value, list | dict)]
+    if rows and plain:
+        click.echo()
+    print_pairs(plain)

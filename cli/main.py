@@ -1,0 +1,119 @@
+"""The command ``tspctl``: finds the command's module, turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from tsp.errors import TspError
+
+INTERRUPTED_EXIT_CODE = 130
+BROKEN_PIPE_EXIT_CODE = 141
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "submit": ("cli.submit:submit", "Start a training run."),
+    "list": ("cli.watch:list_command", "List runs."),
+    "status": ("cli.watch:status", "Show how a run is doing, and why it waits or failed."),
+    "logs": ("cli.logs:logs", "Print what the ranks of a run wrote, merged in the order of time."),
+    "results": ("cli.results:results", "Show accuracy and loss of every epoch."),
+    "wait": ("cli.control:wait", "Wait until a run has ended; the exit code is its outcome."),
+    "fetch-best": ("cli.fetch:fetch_best", "Download the checkpoint of the best epoch."),
+    "fetch": ("cli.fetch:fetch", "Download an epoch, features, logs, or everything of a run."),
+    "cancel": ("cli.control:cancel", "Stop a run for good, its state saved."),
+    "suspend": ("cli.control:suspend", "Stop a run so that it can go on later."),
+    "resume": ("cli.control:resume", "Go on with a run from its newest saved state."),
+    "delete": ("cli.control:delete", "Remove a run that has ended, with all it stored."),
+    "exec": ("cli.control:execute", "Run a command beside a rank of a running run."),
+    "extract": ("cli.features:extract", "Features of every video, in one H5 file."),
+    "gvf": ("cli.features:gvf", "Global video features, which TSP's region head needs."),
+    "data": ("cli.data:data", "Make and check data sets."),
+    "doctor": ("cli.doctor:doctor", "Check that this machine and the cluster are ready."),
+    "completion": ("cli.doctor:completion", "Print the completion script of a shell."),
+}
+"""Name -> module and function (imported only when the command runs), and the line that --help shows."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when help is shown."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a run's way."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, name="tspctl", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Say more, tracebacks included.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+@click.version_option(package_name="tspctl")
+def tspctl(verbose: bool, quiet: bool) -> None:
+    """Pretrain video clip encoders with TSP and TAC, on Kubernetes or on this machine."""
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Narration())
+    for name in ("cli", "k8s", "tsp"):
+        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).handlers = [handler]
+
+
+class _Narration(logging.Formatter):
+    """Plain sentences; only warnings and errors say what they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
+def main() -> NoReturn:
+    """Run ``tspctl`` and exit; an error is one message on stderr, a traceback only with -v."""
+    try:
+        code = tspctl.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; nothing may be flushed into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE_EXIT_CODE
+    except TspError as error:
+        _show(error, f"error: {error}")
+        code = error.exit_code
+    except Exception as error:
+        _show(error, f"unexpected error: {type(error).__name__}: {error} (tspctl -v shows the traceback)")
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(error: Exception, message: str) -> None:
+    if logging.getLogger("cli").isEnabledFor(logging.DEBUG):
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(message, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Which process is meant: a pid and the moment it started, so that a reused pid fools nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SEC = 0.1
+_STATE_FIELD, _START_FIELD = 0, 19
+"""Places in /proc/PID/stat, counted after the name in brackets (see proc(5), fields 3 and 22)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """One process, for ever."""
+
+    pid: int
+    started: str
+    """Boot and clock ticks since it (Linux), or the start time as ``ps`` writes it."""
+
+
+def identify(pid: int) -> ProcessId | None:
+    """The process that has this pid now; None if there is none (a zombie counts as none)."""
+    started = _started(pid)
+    return None if started is None else ProcessId(pid, started)
+
+
+def is_alive(process: ProcessId) -> bool:
+    """Whether this very process still runs."""
+    return identify(process.pid) == process
+
+
+def send(process: ProcessId, number: signal.Signals, *, to_group: bool = False) -> None:
+    """Send a signal, if the process is still the same. Args: to_group, to all processes of the group it leads."""
+    if is_alive(process):
+        try:
+            (os.killpg if to_group else os.kill)(process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def wait_gone(processes: list[ProcessId], timeout_sec: float) -> bool:
+    """Wait until none of them runs. Returns: whether that came true."""
+    deadline = time.monotonic() + timeout_sec
+    while any(is_alive(process) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SEC)
+    return True
+
+
+def stop(processes: list[ProcessId], grace_sec: float) -> None:
+    """SIGTERM, and SIGKILL to the whole group of each that is still there after the grace period."""
+    for process in processes:
+        send(process, signal.SIGTERM)
+    if not wait_gone(processes, grace_sec):
+        for process in processes:
+            send(process, signal.SIGKILL, to_group=True)
+        wait_gone(processes, grace_sec)
+
+
+def _started(pid: int) -> str | None:
+    if Path("/proc/self/stat").exists():
+        try:
+            after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if after_name[_STATE_FIELD] in "ZX" else f"{boot} {after_name[_START_FIELD]}"
+    # No /proc: macOS
+    answer = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, started = answer.stdout.strip().partition(" ")
+    return None if answer.returncode or state.startswith("Z") else started.strip()

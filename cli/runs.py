@@ -1,0 +1,107 @@
+"""Find a run by its name, or by the path or URI of its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.backend import Backend, PlaceStatus, open_backend
+from cli.local_state import default_store, local_run
+from tsp.errors import ConfigError, NoSuchRunError
+from tsp.run.config import StoreConfig
+from tsp.run.run import Run
+from tsp.run.store import open_store
+
+if TYPE_CHECKING:
+    from cli.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRun:
+    """A run: what its store and what its place know."""
+
+    run: Run
+    backend: Backend | None
+    """None for a folder, which belongs to no place."""
+    place: PlaceStatus | None
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+    def at_a_place(self) -> Backend:
+        """The backend that can stop and start it.
+
+        Raises: ConfigError for a run that was named by its folder.
+        """
+        if self.backend is None:
+            raise ConfigError(f"{self.run.name} was given as a folder: give the run's name and --store instead")
+        return self.backend
+
+
+def store_config(settings: Settings, uri: str | None = None) -> StoreConfig:
+    """The settings' store, or another URI spoken to in the same way.
+
+    Raises: ConfigError if no store is set.
+    """
+    uri = uri or settings.store or (str(default_store()) if settings.backend == "local" else None)
+    if uri is None:
+        raise ConfigError("which store? give --store URI, or set 'store' in tspctl.toml or TSPCTL_STORE")
+    return StoreConfig(
+        uri=absolute_unless_uri(uri),
+        endpoint_url=settings.endpoint_url,
+        region=settings.region,
+        path_style=settings.path_style,
+        ca_bundle=settings.ca_bundle and absolute_unless_uri(settings.ca_bundle),
+        checksums=settings.checksums,
+    )
+
+
+def absolute_unless_uri(path: str) -> str:
+    """A path made absolute (``~`` is the home folder); a URI as it is."""
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
+def find_run(settings: Settings, text: str) -> FoundRun:
+    """The run that a command's RUN argument means.
+
+    A text with a slash is a folder or URI of one run, ours or the original scripts'. A name is looked up where runs
+    live, then in the store: the one given, the one the place recorded, or the settings'.
+
+    Raises: NoSuchRunError saying where was looked.
+    """
+    if "/" in text or text in (".", ".."):
+        return FoundRun(_run_in_folder(settings, text), None, None)
+    backend = open_backend(settings, "local" if local_run(text).launch() else None)
+    place = backend.status(text)
+    config = _store_of(settings, place)
+    run = Run(open_store(config), text)
+    if place is None and not run.exists():
+        raise NoSuchRunError(
+            f"no run {text!r} in {config.uri}, and {backend.name} knows of none: "
+            f"see 'tspctl list', or give --store or the run's folder (./{text})"
+        )
+    return FoundRun(run, backend, place)
+
+
+def _store_of(settings: Settings, place: PlaceStatus | None) -> StoreConfig:
+    recorded = place.store if place else None
+    if recorded is None:
+        return store_config(settings)
+    if place is not None and settings.backend != "local" and "://" in recorded.uri:
+        # Pods may reach the server under another address than this machine does.
+        return store_config(settings, recorded.uri)
+    return recorded
+
+
+def _run_in_folder(settings: Settings, text: str) -> Run:
+    uri = absolute_unless_uri(text).rstrip("/")
+    if "://" not in uri:
+        uri = str(Path(uri).resolve())
+    parent, _, name = uri.rpartition("/")
+    run = Run(open_store(store_config(settings, parent or "/")), name)
+    if not run.exists():
+        raise NoSuchRunError(f"{text} holds no run: neither run.json nor results.txt nor epoch_N.pth is there")
+    return run

@@ -1,0 +1,155 @@
+"""``tspctl list`` and ``tspctl status``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options import run_argument, with_settings
+from cli.output import FORMATS, format_option, print_pairs, print_rows, print_table, print_value, show_duration
+
+if TYPE_CHECKING:
+    from cli.backend import PlaceStatus
+    from cli.report import RunReport
+    from cli.settings import Settings
+
+LIST_COLUMNS = ("name", "state", "progress", "best", "gpus", "kind", "created", "reason")
+_READERS = 16
+"""Runs whose store is read at a time."""
+
+
+@click.command("list")
+@click.option("--all", "everything", is_flag=True, help="Also runs that only the store knows.")
+@format_option(*FORMATS, "name")
+@with_settings
+def list_command(everything: bool, output: str, settings: Settings) -> None:
+    """List runs, newest first.
+
+    Progress and best epoch are read from the store for local runs, and on a cluster for those that run.
+    """
+    rows = [report.as_row() for report in collect(settings, everything=everything or settings.backend == "local")]
+    if output == "table" and not rows:
+        click.echo("no runs", err=True)
+        return
+    print_rows(rows, output, columns=LIST_COLUMNS)
+
+
+def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
+    """Reports of all runs: those of the place, then those only the store knows."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from cli.backend import open_backend
+    from cli.report import RunReport, report_on
+    from cli.runs import store_config
+    from tsp.errors import StoreError
+    from tsp.run.run import Run, list_runs
+    from tsp.run.store import open_store
+
+    backend = open_backend(settings)
+    places = list(backend.list_runs())
+
+    def read(place: PlaceStatus) -> RunReport:
+        if place.store is None or (backend.name != "local" and place.state != "running"):
+            return _from_place(place, backend.name)
+        try:
+            run = Run(open_store(store_config(settings, place.store.uri)), place.name)
+            return report_on(run, place, backend=backend.name)
+        except StoreError as error:
+            return replace(_from_place(place, backend.name), reason=str(error))
+
+    def read_stored(name: str) -> RunReport:
+        try:
+            return report_on(Run(store, name), None, backend=None)
+        except StoreError as error:
+            return RunReport(name=name, state="unknown", reason=str(error), store=store.uri)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        reports = list(readers.map(read, places))
+        if everything:
+            store = open_store(store_config(settings))
+            known = {place.name for place in places}
+            reports += readers.map(read_stored, [name for name in list_runs(store) if name not in known])
+    return reports
+
+
+def _from_place(place: PlaceStatus, backend: str) -> RunReport:
+    from cli.report import RunReport
+
+    return RunReport(
+        name=place.name,
+        state=place.state,
+        reason=place.reason,
+        kind=place.kind,
+        backend=backend,
+        store=place.store.uri if place.store else "",
+        gpus=place.gpus,
+        attempt=place.attempt,
+        exit_code=place.exit_code,
+        created=place.created,
+        ended=place.ended,
+    )
+
+
+@click.command()
+@run_argument
+@format_option(*FORMATS)
+@with_settings
+def status(run: str, output: str, settings: Settings) -> None:
+    """Show how a run is doing, and why it waits or failed."""
+    from cli.report import report_on
+    from cli.runs import find_run
+
+    found = find_run(settings, run)
+    report = report_on(found.run, found.place, backend=found.backend.name if found.backend else None)
+    if output != "table":
+        print_value(report.as_row(), output)
+        return
+    print_pairs(_pairs(report))
+    if report.ranks:
+        click.echo()
+        print_table(
+            ["RANK", "STATE", "WHERE", "GPU", "RESTARTS", "REASON"],
+            [[rank.rank, rank.state, rank.where, rank.gpu, rank.restarts, rank.reason] for rank in report.ranks],
+        )
+
+
+def _pairs(report: RunReport) -> list[tuple[str, Any]]:
+    """The lines of ``status``."""
+    step = None
+    if report.epoch is not None:
+        place = f"{report.epoch} ({report.epoch + 1} of {report.epochs})"
+        step = f"{place}, {report.phase}, step {report.step} of {report.steps}"
+    batch = None
+    if report.batch_per_gpu is not None:
+        batch = f"{report.batch_per_gpu} x {report.gpus} = {report.global_batch} (downscale factor {report.downscale})"
+    best = None
+    if report.best_epoch is not None:
+        best = f"epoch {report.best_epoch}, Avg Accuracy {report.best_accuracy_percent:.3f} %"
+    rates = None
+    if report.backbone_lr is not None:
+        rates = f"{report.backbone_lr:g} (backbone), {report.head_lr:g} (heads)"
+    code = None
+    if report.exit_code:
+        code = f"{report.exit_code} ({report.exit_meaning})" if report.exit_meaning else str(report.exit_code)
+    recipe = " ".join(str(item) for item in (report.method, report.dataset, report.backbone) if item) or None
+    return [
+        ("Run", report.name),
+        ("State", report.state),
+        ("Reason", report.reason),
+        ("Exit code", code),
+        ("Recipe", recipe),
+        ("Epoch", step),
+        ("Speed", None if report.clips_per_sec is None else f"{report.clips_per_sec:.1f} clips/s on {report.device}"),
+        ("Time left", None if report.eta_sec is None else show_duration(report.eta_sec)),
+        ("Best so far", best),
+        ("Effective batch", batch),
+        ("Learning rates", rates),
+        ("Bad clips", report.bad_clips or None),
+        ("Attempt", report.attempt),
+        ("Started", report.created),
+        ("Last progress", report.updated),
+        ("Ended", report.ended),
+        ("Store", f"{report.store}/{report.name}"),
+    ]

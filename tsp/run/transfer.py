@@ -108,10 +108,10 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _open_part(part_path) as part:
-            resumed = _fill(part, source, progress, retry or RetryPolicy())
+            _fill(part, source, progress, retry or RetryPolicy())
             digest = _digest(part)
-            if sha256 is not None and not matches(digest, sha256) and resumed:
-                # The old bytes may be of another version that the source could not tell from this one.
+            if sha256 is not None and not matches(digest, sha256):
+                # Bytes that were there before may be of another version; or the network damaged some.
                 part.truncate(0)
                 _fill(part, source, progress, retry or RetryPolicy())
                 digest = _digest(part)
@@ -174,19 +174,17 @@ def _open_part(path: Path) -> BufferedRandom:
     return file
 
 
-def _fill(part: BufferedRandom, source: Source, progress: ProgressCallback | None, retry: RetryPolicy) -> bool:
-    """Append what is missing; returns whether there was something already."""
+def _fill(part: BufferedRandom, source: Source, progress: ProgressCallback | None, retry: RetryPolicy) -> None:
+    """Append what is missing."""
     done = part.seek(0, os.SEEK_END)
     if source.size_bytes is not None and done > source.size_bytes:
         part.truncate(0)
         done = 0
-    resumed = done > 0
     for chunk in persistent_chunks(source, done, retry=retry):
         part.write(chunk)
         done += len(chunk)
         if progress is not None:
             progress(done, source.size_bytes or 0)
-    return resumed
 
 
 def persistent_chunks(source: Source, offset_bytes: int, *, retry: RetryPolicy) -> Iterator[bytes]:

@@ -25,16 +25,12 @@ def http_source(url: str, retry: RetryPolicy) -> Source:
     """
     if urlsplit(url).username is not None:
         raise ConfigError(f"{shown(url)}: addresses with user and password cannot be used")
-    first: HTTPResponse | None = _open_persistently(url, retry)
+    first = _open_persistently(url, retry)
     length, etag = first.headers["Content-Length"], first.headers["ETag"] or ""
+    unused = [first]
 
     def chunks(offset_bytes: int) -> Iterator[bytes]:
-        nonlocal first
-        answer, first = first, None
-        if answer is None or offset_bytes:
-            if answer is not None:
-                answer.close()
-            answer = _open(url, offset_bytes)
+        answer = unused.pop() if unused and not offset_bytes else _open(url, offset_bytes)
         with answer:
             if (answer.headers["ETag"] or "") != etag:
                 raise ChangedSourceError

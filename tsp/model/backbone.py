@@ -7,37 +7,14 @@ names are torchvision's: released checkpoints load here and ours load there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
-from torchvision.models.video.resnet import (
-    BasicBlock,
-    Conv2Plus1D,
-    R2Plus1dStem,
-    VideoResNet,
-    r2plus1d_18,
-    r3d_18,
-)
 
 from tsp.errors import ConfigError
 
 FEATURE_SIZE = 512
 """Length of the clip feature of every encoder here."""
-
-
-class FactorisedConv(Conv2Plus1D):  # type: ignore[misc]
-    """R(2+1)D convolution whose own ends decide its width in the middle, as in the IG65M networks.
-
-    torchvision takes the block's width for both convolutions of a block; the 34-layer weights were made with this rule.
-    """
-
-    def __init__(self, in_planes: int, out_planes: int, midplanes: int, stride: int = 1, padding: int = 1) -> None:
-        del midplanes  # the block's; see above
-        super().__init__(in_planes, out_planes, _midplanes(in_planes, out_planes), stride, padding)
-
-
-def _midplanes(in_planes: int, out_planes: int) -> int:
-    """Channels between the spatial and the temporal part, so that both together cost what a 3x3x3 convolution does."""
-    return in_planes * out_planes * 27 // (in_planes * 9 + 3 * out_planes)
 
 
 class TinyEncoder(nn.Module):
@@ -79,23 +56,18 @@ def _conv_norm_relu(
     )
 
 
-def _without_classifier(network: nn.Module) -> nn.Module:
-    network.fc = nn.Identity()
-    return network
+def _published(name: str) -> nn.Module:
+    # torchvision takes seconds to import, which the tiny encoder need not wait for
+    from tsp.model import video_resnet
 
-
-def _r2plus1d_34() -> nn.Module:
-    network = VideoResNet(BasicBlock, [FactorisedConv] * 4, [3, 4, 6, 3], R2Plus1dStem)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.eps, module.momentum = 1e-3, 0.9  # Caffe2's, with which the published weights were trained
-    return _without_classifier(network)
+    builder: Callable[[], nn.Module] = getattr(video_resnet, name)
+    return builder()
 
 
 _BUILDERS: dict[str, Callable[[], nn.Module]] = {
-    "r2plus1d_34": _r2plus1d_34,
-    "r2plus1d_18": lambda: _without_classifier(r2plus1d_18(weights=None)),
-    "r3d_18": lambda: _without_classifier(r3d_18(weights=None)),
+    "r2plus1d_34": partial(_published, "r2plus1d_34"),
+    "r2plus1d_18": partial(_published, "r2plus1d_18"),
+    "r3d_18": partial(_published, "r3d_18"),
     "tiny": TinyEncoder,
 }
 
@@ -107,7 +79,6 @@ def build_backbone(name: str) -> nn.Module:
     """An encoder with random weights: float clips [B, 3, T, H, W] -> features [B, 512].
 
     Raises: ConfigError for a name that is not one of BACKBONES.
-    Source: torchvision's VideoResNet; widths, eps and momentum of r2plus1d_34 as in the IG65M weights.
     """
     if name not in _BUILDERS:
         raise ConfigError(f"unknown backbone {name!r}: use one of {', '.join(BACKBONES)}")

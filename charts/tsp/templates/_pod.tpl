@@ -37,6 +37,8 @@ spec:
     - name: {{ .container }}
       image: {{ include "tsp.image.ref" $ }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
+      # The last words of a rank that failed; tspctl status shows them.
+      terminationMessagePolicy: FallbackToLogsOnError
       command:
         {{- toYaml .command | nindent 8 }}
       env:

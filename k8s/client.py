@@ -1,0 +1,304 @@
+"""The Kubernetes API: the only importer of the official client. Objects go in and come out as plain dicts.
+
+The official client knows kubeconfigs, credential plugins and certificates; its model classes are left aside, since
+building them costs more time than the requests. Importing it costs over a second, so that happens on first use.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+from tsp.errors import ClusterError
+
+logger = logging.getLogger(__name__)
+
+PAGE_ITEMS = 500
+"""Objects per request of a long list; what kubectl asks for too."""
+_TIMEOUT_SEC = (5.0, 30.0)
+_RETRY_AFTER_SEC = (0.3, 1.0, 3.0)
+_SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+_VERBS = {"GET": "get or list", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+
+
+class NotFoundError(ClusterError):
+    """The API server answered: there is no such object (or no such kind)."""
+
+
+class ForbiddenError(ClusterError):
+    """The API server refuses this user; the message names verb and resource."""
+
+
+class UnreachableError(ClusterError):
+    """The API server did not answer within the retries, or answered that it cannot now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Where:
+    """Which cluster and namespace, as kubectl has them; None takes what the kubeconfig says."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    namespace: str | None = None
+
+
+class Cluster:
+    """One namespace of one cluster."""
+
+    def __init__(self, where: Where) -> None:
+        self.where = where
+
+    @cached_property
+    def namespace(self) -> str:
+        """The namespace asked for, else the context's, else the pod's we run in, else ``default``."""
+        if self.where.namespace:
+            return self.where.namespace
+        return self._context_namespace() or _own_namespace() or "default"
+
+    def _context_namespace(self) -> str | None:
+        config = _official().config
+        try:
+            contexts, active = config.list_kube_config_contexts(self.where.kubeconfig)
+        except config.ConfigException:
+            return None
+        named = [item for item in contexts if item["name"] == self.where.context] if self.where.context else [active]
+        found = named[0]["context"].get("namespace") if named and named[0] else None
+        return str(found) if found else None
+
+    @cached_property
+    def _api(self) -> Any:
+        config = _official().config
+        settings = _official().client.Configuration()
+        try:
+            try:
+                config.load_kube_config(self.where.kubeconfig, self.where.context, client_configuration=settings)
+            except config.ConfigException:
+                if self.where.kubeconfig or self.where.context:
+                    raise
+                config.load_incluster_config(client_configuration=settings)
+        except (config.ConfigException, OSError) as error:
+            raise ClusterError(
+                f"no cluster to talk to: {error}; set KUBECONFIG, give --kubeconfig or --context, "
+                f"or run here with --backend local"
+            ) from error
+        return _official().client.ApiClient(settings)
+
+    @property
+    def server(self) -> str:
+        """Address of the API server."""
+        return str(self._api.configuration.host)
+
+    def namespaced(self, group_version: str, resource: str, name: str = "") -> str:
+        """Path of a resource in the namespace: ``("v1", "pods")``, ``("kubeflow.org/v1", "pytorchjobs", "r")``."""
+        root = "api" if "/" not in group_version else "apis"
+        return f"/{root}/{group_version}/namespaces/{self.namespace}/{resource}" + (f"/{name}" if name else "")
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """One object. Raises: NotFoundError, ForbiddenError, UnreachableError, ClusterError."""
+        return _parsed(self._request("GET", path, query))
+
+    def items(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Every object of a kind, page by page.
+
+        A list that changes for minutes while it is read expires; it is then read again from the start, and what was
+        given already is left out.
+        """
+        seen: set[str] = set()
+        token: str | None = None
+        while True:
+            try:
+                page = self.get(path, limit=PAGE_ITEMS, **({"continue": token} if token else {}), **query)
+            except ClusterError as error:
+                if token is None or "HTTP 410" not in str(error):
+                    raise
+                token = None
+                continue
+            for item in page.get("items") or []:
+                uid = item["metadata"].get("uid", "")
+                if uid not in seen or not uid:
+                    seen.add(uid)
+                    yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+
+    def patch(self, path: str, body: Mapping[str, Any], **query: Any) -> dict[str, Any]:
+        """Merge ``body`` into an object."""
+        return _parsed(self._request("PATCH", path, query, body, content_type="application/merge-patch+json"))
+
+    def delete(self, path: str, **query: Any) -> None:
+        """Delete an object; one that is gone already is no error."""
+        try:
+            self._request("DELETE", path, query)
+        except NotFoundError:
+            logger.debug("%s is gone already", path)
+
+    def may(
+        self, verb: str, resource: str, *, group: str = "", subresource: str = "", everywhere: bool = False
+    ) -> bool:
+        """Whether this user may do so, in the namespace or (``everywhere``) in the cluster."""
+        attributes = {"verb": verb, "resource": resource, "group": group, "subresource": subresource}
+        if not everywhere:
+            attributes["namespace"] = self.namespace
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {}, body)
+        return bool(_parsed(answer).get("status", {}).get("allowed"))
+
+    def read_log(self, pod: str, *, idle_sec: float, **query: Any) -> Iterator[bytes]:
+        """Chunks of a container's log, as they come.
+
+        Args: idle_sec, a connection that says nothing for so long is taken for dead; query as the API names it
+            (container, follow, timestamps, sinceTime, tailLines, previous).
+        Raises: NotFoundError once the pod is gone, UnreachableError when the connection breaks, ClusterError (HTTP 400)
+            while the container has not started.
+        """
+        path = self.namespaced("v1", "pods", pod) + "/log"
+        response = self._send("GET", path, query, timeout_sec=(_TIMEOUT_SEC[0], idle_sec), stream=True)
+        try:
+            import urllib3
+
+            try:
+                yield from response.stream(65536)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                raise UnreachableError(f"the log of {pod} broke off: {error}") from error
+        finally:
+            response.close()
+
+    def open_shell(self, pod: str, container: str, command: list[str], *, tty: bool) -> Any:
+        """A websocket to a command in a container, as ``kubernetes.stream`` has it."""
+        client = _official().client
+        core = client.CoreV1Api(client.ApiClient(self._api.configuration))
+        try:
+            return _official().stream.stream(
+                core.connect_get_namespaced_pod_exec,
+                pod,
+                self.namespace,
+                container=container,
+                command=command,
+                stdin=True,
+                stdout=True,
+                stderr=not tty,
+                tty=tty,
+                _preload_content=False,
+            )
+        except client.ApiException as error:
+            raise ClusterError(f"cannot run a command in pod {pod}: {error.reason}") from error
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """Send, and send again what can be repeated while the server is away."""
+        delays = iter(_RETRY_AFTER_SEC if method == "GET" else ())
+        while True:
+            try:
+                response = self._send(method, path, query, body, content_type=content_type)
+                return bytes(response.data)
+            except UnreachableError:
+                delay_sec = next(delays, None)
+                if delay_sec is None:
+                    raise
+                time.sleep(delay_sec)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        timeout_sec: tuple[float, float] = _TIMEOUT_SEC,
+        stream: bool = False,
+    ) -> Any:
+        import urllib3
+
+        settings = self._api.configuration
+        headers = {"Accept": "application/json, */*", "Content-Type": content_type, "User-Agent": "tspctl"}
+        # Asked for each request: tokens of credential plugins run out and are renewed there.
+        for item in settings.auth_settings().values():
+            if item["in"] == "header" and item["value"]:
+                headers[item["key"]] = item["value"]
+        url = settings.host + path + ("?" + urlencode(_plain(query)) if query else "")
+        try:
+            response = self._api.rest_client.pool_manager.request(
+                method,
+                url,
+                headers=headers,
+                body=None if body is None else json.dumps(body).encode(),
+                timeout=urllib3.Timeout(connect=timeout_sec[0], read=timeout_sec[1]),
+                retries=False,
+                preload_content=not stream,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise UnreachableError(f"the API server {settings.host} does not answer: {error}") from error
+        if response.status >= 400:
+            raise _error(method, path, response.status, response.data)
+        return response
+
+
+def _official() -> Any:
+    """The official client, imported on first use."""
+    import kubernetes.client
+    import kubernetes.config
+    import kubernetes.stream
+
+    return kubernetes
+
+
+def _own_namespace() -> str | None:
+    try:
+        with open(_SERVICE_ACCOUNT_NAMESPACE) as file:
+            return file.read().strip() or None
+    except OSError:
+        return None
+
+
+def _plain(query: Mapping[str, Any]) -> dict[str, str]:
+    """Query values as the API writes them; None is left out."""
+    return {
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in query.items()
+        if value is not None
+    }
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    answer = json.loads(data)
+    if not isinstance(answer, dict):
+        raise ClusterError("the API server answered with something that is no object")
+    return answer
+
+
+def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
+    """The error of an answer, with the server's own words."""
+    try:
+        message = str(json.loads(data)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = data[:300].decode(errors="replace").strip() or f"{method} {path}"
+    if status == 404:
+        return NotFoundError(message)
+    if status == 403:
+        return ForbiddenError(f"{message} (missing permission: {_VERBS[method]} on {path}; see k8s/role.yaml)")
+    if status == 401:
+        return ForbiddenError(
+            f"the API server does not know this user: {message}; log in again or check the kubeconfig"
+        )
+    if status in (429, 500, 502, 503, 504):
+        return UnreachableError(f"the API server cannot answer now (HTTP {status}): {message}")
+    return ClusterError(f"{message} (HTTP {status})")

@@ -1,0 +1,56 @@
+"""Names, labels and annotations that the chart writes and tspctl reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PART_OF = "app.kubernetes.io/part-of=tspctl"
+"""Selector of everything tspctl's chart made."""
+RUN_LABEL = "app.kubernetes.io/instance"
+KIND_LABEL = "app.kubernetes.io/component"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+STORE_ANNOTATION = "tspctl/store"
+STOPPED_ANNOTATION = "tspctl/stopped"
+"""``cancelled`` or ``suspended``, where a user stopped the run; Kueue suspends without it."""
+
+PYTORCHJOBS = ("kubeflow.org/v1", "pytorchjobs")
+JOBS = ("batch/v1", "jobs")
+
+_REPLICA_TYPE = "training.kubeflow.org/replica-type"
+_REPLICA_INDEX = "training.kubeflow.org/replica-index"
+_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+_JOB_NAME = ("training.kubeflow.org/job-name", "batch.kubernetes.io/job-name")
+
+
+def pod_selector(name: str) -> str:
+    """Selector of the pods of a run or job. A ``helm test`` of it is told apart by ``owner_of``."""
+    return f"{PART_OF},{RUN_LABEL}={name}"
+
+
+def owner_of(pod: Mapping[str, Any]) -> str | None:
+    """Name of the PyTorchJob or Job a pod belongs to."""
+    labels = pod["metadata"].get("labels", {})
+    return next((str(labels[key]) for key in _JOB_NAME if key in labels), None)
+
+
+def rank_of(pod: Mapping[str, Any]) -> int:
+    """Rank of a PyTorchJob's pod (master 0, worker i is i + 1), index of a Job's."""
+    labels = pod["metadata"].get("labels", {})
+    if _COMPLETION_INDEX in labels:
+        return int(labels[_COMPLETION_INDEX])
+    index = int(labels.get(_REPLICA_INDEX, 0))
+    return index + 1 if labels.get(_REPLICA_TYPE) == "worker" else index
+
+
+def kind_of(job: Mapping[str, Any]) -> str:
+    """``train``, ``extract``, ...: what a PyTorchJob or Job does."""
+    return str(job["metadata"].get("labels", {}).get(KIND_LABEL, "train"))
+
+
+def ranks_of(job: Mapping[str, Any]) -> int:
+    """Pods a PyTorchJob or Job wants."""
+    spec = job["spec"]
+    if "pytorchReplicaSpecs" in spec:
+        return sum(int(item.get("replicas", 1)) for item in spec["pytorchReplicaSpecs"].values())
+    return int(spec.get("completions", 1))

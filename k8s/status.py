@@ -1,0 +1,161 @@
+"""From the conditions of a PyTorchJob or Job and its pods to one state. Pure.
+
+The operator keeps every condition it ever set and turns some of them False; its printed State column shows the last one
+in the list, which can mislead. Here only conditions with status True count, in the order of how final they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, rank_of
+
+State = Literal["pending", "running", "restarting", "suspended", "succeeded", "failed", "cancelled"]
+ENDED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Termination:
+    """How a container ended."""
+
+    exit_code: int
+    reason: str
+    """``OOMKilled``, ``Error``, ``Completed``, ... as the kubelet says."""
+    message: str
+    """The last words of the container."""
+    finished: str
+    """RFC 3339; empty if unknown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PodStatus:
+    """One pod of a run."""
+
+    rank: int
+    name: str
+    uid: str
+    state: Literal["pending", "starting", "running", "terminating", "succeeded", "failed"]
+    node: str | None
+    restarts: int
+    ended: Termination | None
+    """Of its main container: now, or at its last restart."""
+
+
+def true_conditions(status: Object) -> dict[str, Object]:
+    """Type -> condition, of those that hold."""
+    return {str(item["type"]): item for item in status.get("conditions") or [] if item.get("status") == "True"}
+
+
+def stopped_by_user(job: Object) -> str | None:
+    """``cancelled`` or ``suspended`` if tspctl stopped the run so."""
+    found = (job["metadata"].get("annotations") or {}).get(STOPPED_ANNOTATION)
+    return str(found) if found else None
+
+
+def is_suspended(job: Object) -> bool:
+    """Whether the operator is told to have no pods for it."""
+    spec = job["spec"]
+    return bool((spec.get("runPolicy") or spec).get("suspend"))
+
+
+def state_of(job: Object, pods: Sequence[Object] = ()) -> State:
+    """The state of a run from its PyTorchJob or Job, and from its pods where they are at hand."""
+    holds = true_conditions(job.get("status") or {})
+    if "Succeeded" in holds or "Complete" in holds:
+        return "succeeded"
+    if stopped_by_user(job) == "cancelled":
+        return "cancelled"
+    if "Failed" in holds:
+        return "failed"
+    if is_suspended(job):
+        # Kueue holds back what waits in its queue by the same field.
+        waits_in_queue = QUEUE_LABEL in (job["metadata"].get("labels") or {}) and not stopped_by_user(job)
+        return "pending" if waits_in_queue else "suspended"
+    if "Restarting" in holds:
+        return "restarting"
+    if "Running" in holds or any(pod_status(pod).state == "running" for pod in pods):
+        return "running"
+    if "pytorchReplicaSpecs" not in job["spec"] and (job.get("status") or {}).get("ready"):
+        return "running"
+    return "pending"
+
+
+def pod_status(pod: Object) -> PodStatus:
+    """What a pod does, from its own status."""
+    status = pod.get("status") or {}
+    containers: Sequence[Object] = status.get("containerStatuses") or [{}]
+    main = containers[0]
+    return PodStatus(
+        rank=rank_of(pod),
+        name=str(pod["metadata"]["name"]),
+        uid=str(pod["metadata"].get("uid", "")),
+        state=_pod_state(pod, main),
+        node=pod["spec"].get("nodeName"),
+        restarts=int(main.get("restartCount", 0)),
+        ended=termination(main),
+    )
+
+
+def _pod_state(
+    pod: Object, main: Object
+) -> Literal["pending", "starting", "running", "terminating", "succeeded", "failed"]:
+    phase = (pod.get("status") or {}).get("phase", "Pending")
+    if phase == "Succeeded":
+        return "succeeded"
+    if phase == "Failed":
+        return "failed"
+    if pod["metadata"].get("deletionTimestamp"):
+        return "terminating"
+    if "running" in (main.get("state") or {}):
+        return "running"
+    return "starting" if pod["spec"].get("nodeName") else "pending"
+
+
+def termination(container: Object) -> Termination | None:
+    """How a container of ``status.containerStatuses`` ended, the last time it did."""
+    for key in ("state", "lastState"):
+        ended = (container.get(key) or {}).get("terminated")
+        if ended:
+            return Termination(
+                exit_code=int(ended.get("exitCode", 0)),
+                reason=str(ended.get("reason") or ""),
+                message=str(ended.get("message") or ""),
+                finished=str(ended.get("finishedAt") or ""),
+            )
+    return None
+
+
+def root_cause(pods: Sequence[PodStatus]) -> PodStatus | None:
+    """The pod whose failure brought the others down: a permanent exit code first, then the earliest."""
+    failed = [pod for pod in pods if pod.ended is not None and pod.ended.exit_code]
+
+    def order(pod: PodStatus) -> tuple[bool, bool, str, int]:
+        assert pod.ended is not None
+        follows = pod.ended.exit_code in (143, 150) and pod.ended.reason != "OOMKilled"
+        return (pod.ended.exit_code >= 128, follows, pod.ended.finished, pod.rank)
+
+    return min(failed, key=order, default=None)
+
+
+def created_at(job: Object) -> datetime | None:
+    """When the job was created, with a time zone."""
+    return _time(job["metadata"].get("creationTimestamp"))
+
+
+def ended_at(job: Object) -> datetime | None:
+    """When it ended, with a time zone; the operator leaves completionTime empty for some failures."""
+    status = job.get("status") or {}
+    holds = true_conditions(status)
+    for kind in ("Succeeded", "Complete", "Failed"):
+        if kind in holds:
+            return _time(status.get("completionTime") or holds[kind].get("lastTransitionTime"))
+    return None
+
+
+def _time(text: Any) -> datetime | None:
+    return datetime.fromisoformat(str(text)) if text else None

@@ -1,0 +1,255 @@
+"""Why a run waits or failed, in one line. Pure: from job, pods and events to words.
+
+The texts it reads are those of the scheduler, the kubelet, the admission chain, the training operator and Kueue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from k8s.names import QUEUE_LABEL, ranks_of
+from k8s.status import (
+    Object,
+    PodStatus,
+    is_suspended,
+    pod_status,
+    root_cause,
+    state_of,
+    stopped_by_user,
+    true_conditions,
+)
+from tsp.errors import POD_EXIT_MEANINGS
+
+_MAX_CHARS = 300
+_PULLING = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_NORMAL_WAITS = {"ContainerCreating", "PodInitializing"}
+_DISRUPTIONS = {
+    "PreemptionByScheduler": "was preempted by a pod of higher priority",
+    "PreemptionByKubeScheduler": "was preempted by a pod of higher priority",
+    "DeletionByTaintManager": "was removed from a node that was tainted (not ready, or being emptied)",
+    "EvictionByEvictionAPI": "was evicted (its node is being drained)",
+    "DeletionByPodGC": "was on a node that is gone",
+    "TerminationByKubelet": "was ended by its node (pressure or shutdown)",
+}
+_SCHEDULING_HINTS = (
+    (r"pod has unbound immediate PersistentVolumeClaims", "a volume claim is not bound: see 'kubectl get pvc'"),
+    (r'persistentvolumeclaim "([^"]+)" not found', r"the volume claim \1 does not exist: create it or set data.claim"),
+    (r"volume node affinity conflict", "its volume lies in a zone without a fitting node"),
+    (r"Insufficient (\S*gpu\S*)", r"not enough free \1"),
+    (r"Insufficient (\S+)", r"not enough \1 on the nodes: lower resources.requests.\1"),
+    (r"untolerated taint (\{[^}]*\})", r"the nodes have the taint \1: add to tolerations"),
+    (r"didn't match Pod's node affinity/selector", "no node matches the node selector and the GPU plan"),
+    (r"were unschedulable", "the nodes are cordoned"),
+)
+
+
+def why(
+    job: Object, pods: Sequence[Object] = (), events: Iterable[Object] = (), workload: Object | None = None
+) -> str | None:
+    """One line on why a run is not running as it should, or None if it is.
+
+    Args: events, of the job and its pods; workload, Kueue's object for the job.
+    """
+    state = state_of(job, pods)
+    if state in ("succeeded", "cancelled"):
+        return None
+    latest = sorted(events, key=_event_time, reverse=True)
+    if state == "failed":
+        return _short(_failure(job, pods, latest))
+    if is_suspended(job):
+        return _short(_held_back(job, workload))
+    reasons = [*_of_pods(pods, latest), *_not_created(job, pods, latest)]
+    if state == "restarting" or not reasons:
+        reasons += _restarts(pods, latest, restarting=state == "restarting")
+    return _short(reasons[0]) if reasons else None
+
+
+def why_pod(pod: Object, events: Iterable[Object] = ()) -> str | None:
+    """One line on why a single pod waits or failed."""
+    return _short(next(iter(_of_pods([pod], sorted(events, key=_event_time, reverse=True))), None) or _ended(pod))
+
+
+def describe_exit(code: int) -> str:
+    """An exit code of ``tsp.entrypoint`` in words."""
+    meaning = POD_EXIT_MEANINGS.get(code)
+    if meaning is None and 128 < code < 160:
+        meaning = f"killed by signal {code - 128}"
+    return f"exit code {code}" + (f" ({meaning})" if meaning else "")
+
+
+def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
+    cause = root_cause([pod_status(pod) for pod in pods])
+    failed = true_conditions(job.get("status") or {})["Failed"]
+    if failed.get("reason") == "DeadlineExceeded" or "active longer than specified deadline" in failed.get(
+        "message", ""
+    ):
+        return "it ran longer than runPolicy.activeDeadlineSeconds allows"
+    for pod in pods:
+        taken = _taken_away(pod)
+        if taken and (cause is None or pod_status(pod).name == cause.name):
+            return taken
+    if cause is not None:
+        return _in_words(cause)
+    told = _exits_told(events)
+    return told[0] if told else str(failed.get("message") or failed.get("reason") or "the operator does not say why")
+
+
+def _in_words(pod: PodStatus) -> str:
+    """How a container ended, with its last words."""
+    assert pod.ended is not None
+    if pod.ended.reason == "OOMKilled":
+        return (
+            f"rank {pod.rank} was OOM-killed: it used more memory than its limit; raise resources.limits.memory, "
+            f"or lower data.workers or shm.sizeLimit"
+        )
+    last = [line.strip() for line in pod.ended.message.splitlines() if line.strip()][-1:]
+    return f"rank {pod.rank} ended with {describe_exit(pod.ended.exit_code)}" + (f": {last[0]}" if last else "")
+
+
+def _ended(pod: Object) -> str | None:
+    status = pod_status(pod)
+    if status.state != "failed" and not status.restarts:
+        return None
+    return _taken_away(pod) or (_in_words(status) if status.ended and status.ended.exit_code else None)
+
+
+def _taken_away(pod: Object) -> str | None:
+    """A pod that did not end by itself."""
+    status, rank = pod.get("status") or {}, pod_status(pod).rank
+    if status.get("reason") == "Evicted":
+        return f"rank {rank} was evicted from node {pod['spec'].get('nodeName')}: {status.get('message', '').strip()}"
+    disruption = true_conditions(status).get("DisruptionTarget")
+    if disruption:
+        said = _DISRUPTIONS.get(str(disruption.get("reason")), str(disruption.get("message")))
+        return f"rank {rank} {said}"
+    if status.get("reason") in ("NodeLost", "UnexpectedAdmissionError", "NodeAffinity", "Shutdown", "Terminated"):
+        return f"rank {rank} was refused or lost by its node ({status['reason']}): {status.get('message', '').strip()}"
+    return None
+
+
+def _held_back(job: Object, workload: Object | None) -> str:
+    if stopped_by_user(job):
+        return f"suspended: go on with 'tspctl resume {job['metadata']['name']}'"
+    queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
+    if queue is None:
+        return "suspended by somebody else (runPolicy.suspend)"
+    conditions = {item["type"]: item for item in ((workload or {}).get("status") or {}).get("conditions") or []}
+    for kind in ("QuotaReserved", "Admitted"):
+        if kind in conditions and conditions[kind].get("status") != "True":
+            return f"waits in queue {queue}: {conditions[kind].get('message')}"
+    if workload is None:
+        return f"waits in queue {queue}; whether Kueue knows it cannot be seen (does the LocalQueue exist?)"
+    return f"waits in queue {queue}"
+
+
+def _of_pods(pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
+    """What holds up pods that exist, lowest rank first."""
+    for pod in sorted(pods, key=lambda item: pod_status(item).rank):
+        status = pod_status(pod)
+        if status.state not in ("pending", "starting"):
+            continue
+        own = [event for event in events if event.get("involvedObject", {}).get("name") == status.name]
+        reason = _unscheduled(pod, own) if status.state == "pending" else _cannot_start(pod, own)
+        if reason:
+            yield f"rank {status.rank} {reason}"
+
+
+def _unscheduled(pod: Object, events: list[Object]) -> str | None:
+    conditions = {item["type"]: item for item in (pod.get("status") or {}).get("conditions") or []}
+    message = str((conditions.get("PodScheduled") or {}).get("message") or "")
+    if not message:
+        message = next((str(event.get("message")) for event in events if event.get("reason") == "FailedScheduling"), "")
+    if not message:
+        return "waits for the scheduler" if conditions else None
+    message = message.partition(". preemption:")[0].partition(" preemption:")[0].rstrip(". ")
+    for pattern, hint in _SCHEDULING_HINTS:
+        match = re.search(pattern, message)
+        if match:
+            return f"cannot be scheduled: {match.expand(hint)} ({message})"
+    return f"cannot be scheduled: {message}"
+
+
+def _cannot_start(pod: Object, events: list[Object]) -> str | None:
+    status = pod.get("status") or {}
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+        if reason in _PULLING:
+            hint = message or "check --image and image.pullSecrets"
+            return f"cannot pull image {container.get('image')} ({reason}): {hint}"
+        if "not found" in message and re.search(r"secret|configmap", message):
+            return f"cannot start: {message} (store.existingSecret names the Secret with the store's credentials)"
+        if reason and reason not in _NORMAL_WAITS:
+            return f"cannot start ({reason}): {message}"
+    for event in events:
+        if event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"):
+            return f"cannot start ({event['reason']}): {event.get('message')}"
+    if any("running" in (item.get("state") or {}) for item in status.get("initContainerStatuses") or []):
+        return "waits for the master's name (the operator's init container)"
+    return None
+
+
+def _not_created(job: Object, pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
+    """What keeps the operator from creating pods: quota, security standard, other admission."""
+    if len(pods) >= ranks_of(job):
+        return
+    for event in events:
+        message = str(event.get("message") or "")
+        if event.get("reason") not in ("FailedCreatePod", "FailedCreate", "FailedCreateService"):
+            continue
+        yield _refused(message)
+
+
+def _refused(message: str) -> str:
+    quota = re.search(r"exceeded quota: ([^,]+), (.*)", message)
+    if quota:
+        return f"quota {quota[1]} is used up: {quota[2]}"
+    unspecified = re.search(r"failed quota: ([^:]+): (must specify .*)", message)
+    if unspecified:
+        return f"quota {unspecified[1]} wants every pod to say more: {unspecified[2]} (set resources)"
+    standard = re.search(r'violates PodSecurity "([^"]+)": (.*)', message)
+    if standard and "init-pytorch" in standard[2]:
+        return (
+            f"the namespace enforces the security standard {standard[1]}, which refuses the operator's own init "
+            f"container: give the operator a template with a security context (charts/tsp/README.md)"
+        )
+    if standard:
+        return f"the namespace enforces the security standard {standard[1]}, which refuses the pods: {standard[2]}"
+    return f"pods are not created: {message.removeprefix('Error creating: ')}"
+
+
+def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool) -> Iterable[str]:
+    """What the last attempt was lost to, as long as that is news."""
+    for pod in pods:
+        taken = _taken_away(pod)
+        if taken:
+            yield f"restarting: {taken}"
+    cause = root_cause([pod_status(pod) for pod in pods])
+    if cause is not None:
+        yield f"restarted: {_in_words(cause)}"
+    if restarting:
+        yield from (f"restarting: {told}" for told in _exits_told(events))
+
+
+def _exits_told(events: list[Object]) -> list[str]:
+    """What the operator's events say of pods that are gone already."""
+    found = []
+    for event in events:
+        match = re.search(r"Pod: \S*?([^.\s]+) exited with code (\d+)", str(event.get("message") or ""))
+        if match:
+            found.append(f"pod {match[1]} ended with {describe_exit(int(match[2]))}")
+    return found
+
+
+def _event_time(event: Object) -> str:
+    series: Any = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _short(text: str | None) -> str | None:
+    if text is None:
+        return None
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_CHARS else line[: _MAX_CHARS - 3] + "..."

@@ -1,0 +1,68 @@
+"""Objects as the API server shows them, with only the fields a test is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def job(*conditions: str, suspend: bool = False, gpus: int = 2, name: str = "my-run", **more: Any) -> dict[str, Any]:
+    """A PyTorchJob; conditions are given as ``Running`` or ``Running=False``."""
+    replicas: dict[str, Any] = {"Master": {"replicas": 1}}
+    if gpus > 1:
+        replicas["Worker"] = {"replicas": gpus - 1}
+    labels = {"app.kubernetes.io/part-of": "tspctl", "app.kubernetes.io/component": "train", **more.pop("labels", {})}
+    return {
+        "metadata": {
+            "name": name,
+            "labels": labels,
+            "annotations": more.pop("annotations", {}),
+            "creationTimestamp": "2030-01-01T00:00:00Z",
+        },
+        "spec": {"runPolicy": {"suspend": suspend}, "pytorchReplicaSpecs": replicas},
+        "status": {"conditions": [condition(text, **more) for text in conditions]},
+    }
+
+
+def condition(text: str, **more: Any) -> dict[str, Any]:
+    kind, _, status = text.partition("=")
+    return {"type": kind, "status": status or "True", "lastTransitionTime": "2030-01-01T01:00:00Z", **more}
+
+
+def pod(rank: int = 0, phase: str = "Running", *, node: str | None = "node-a", **status: Any) -> dict[str, Any]:
+    """A pod of a PyTorchJob; ``state`` and ``last`` are its container's."""
+    kind, index = ("master", 0) if rank == 0 else ("worker", rank - 1)
+    container: dict[str, Any] = {"name": "pytorch", "image": "tspctl:1", "restartCount": status.pop("restarts", 0)}
+    container["state"] = status.pop("state", {"running": {}} if phase == "Running" else {})
+    container["lastState"] = status.pop("last", {})
+    metadata: dict[str, Any] = {
+        "name": f"my-run-{kind}-{index}",
+        "uid": f"uid-{rank}",
+        "labels": {
+            "training.kubeflow.org/job-name": "my-run",
+            "training.kubeflow.org/replica-type": kind,
+            "training.kubeflow.org/replica-index": str(index),
+        },
+    }
+    if status.pop("deleting", False):
+        metadata["deletionTimestamp"] = "2030-01-01T01:00:00Z"
+    spec = {"nodeName": node} if node else {}
+    return {"metadata": metadata, "spec": spec, "status": {"phase": phase, "containerStatuses": [container], **status}}
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+def terminated(
+    code: int, reason: str = "Error", message: str = "", finished: str = "2030-01-01T01:00:00Z"
+) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": finished}}
+
+
+def unschedulable(message: str, rank: int = 0) -> dict[str, Any]:
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return pod(rank, "Pending", node=None, conditions=[scheduled])
+
+
+def event(reason: str, message: str, *, of: str = "my-run", at: str = "2030-01-01T01:00:00Z") -> dict[str, Any]:
+    return {"reason": reason, "message": message, "involvedObject": {"name": of}, "lastTimestamp": at}

@@ -1,0 +1,124 @@
+"""Conditions and pods to one state."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from k8s.names import kind_of, rank_of, ranks_of
+from k8s.status import created_at, ended_at, pod_status, root_cause, state_of
+from tests.k8s.objects import job, pod, terminated
+
+QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (job(), "pending"),
+        (job("Created"), "pending"),
+        (job("Created", "Running"), "running"),
+        (job("Created", "Running=False", "Restarting"), "restarting"),
+        (job("Created", "Restarting=False", "Running"), "running"),
+        (job("Created", "Running=False", "Succeeded"), "succeeded"),
+        (job("Created", "Running=False", "Failed"), "failed"),
+        # the operator appends in no useful order: the last one is not the state
+        (job("Succeeded", "Created", "Running=False"), "succeeded"),
+        (job("Created", "Running=False", "Suspended", suspend=True), "suspended"),
+        # the field counts before the operator has seen it, and a stale condition does not
+        (job("Created", "Running", suspend=True), "suspended"),
+        (job("Created", "Running=False", "Suspended=False"), "pending"),
+        (job("Created", "Suspended=False", "Running"), "running"),
+        (job("Created", "Restarting", "Suspended", suspend=True), "suspended"),
+        # Kueue holds back by the same field
+        (job("Created", "Suspended", suspend=True, **QUEUED), "pending"),
+        (job("Created", "Suspended", suspend=True, annotations={"tspctl/stopped": "suspended"}, **QUEUED), "suspended"),
+        (job("Created", "Suspended", suspend=True, annotations={"tspctl/stopped": "cancelled"}), "cancelled"),
+        (job("Succeeded", suspend=True, annotations={"tspctl/stopped": "cancelled"}), "succeeded"),
+        (job("Failed", suspend=True, annotations={"tspctl/stopped": "cancelled"}), "cancelled"),
+    ],
+)
+def test_conditions_make_one_state(found, state):
+    assert state_of(found) == state
+
+
+def test_a_resumed_run_runs_as_soon_as_a_pod_does_whatever_the_conditions_say():
+    assert state_of(job("Created", "Suspended=False"), [pod(0, "Running")]) == "running"
+
+
+@pytest.mark.parametrize(
+    ("status", "suspend", "state"),
+    [
+        ({}, False, "pending"),
+        ({"active": 2, "ready": 0}, False, "pending"),
+        ({"active": 2, "ready": 1}, False, "running"),
+        ({"conditions": [{"type": "Complete", "status": "True"}]}, False, "succeeded"),
+        ({"conditions": [{"type": "Failed", "status": "True"}]}, False, "failed"),
+        ({"conditions": [{"type": "Suspended", "status": "True"}]}, True, "suspended"),
+    ],
+)
+def test_an_indexed_job_has_the_same_states(status, suspend, state):
+    found = {"metadata": {"name": "x"}, "spec": {"suspend": suspend, "completions": 3}, "status": status}
+    assert state_of(found) == state
+    assert ranks_of(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (pod(phase="Pending", node=None), "pending"),
+        (pod(phase="Pending"), "starting"),
+        (pod(phase="Running"), "running"),
+        (pod(phase="Running", deleting=True), "terminating"),
+        (pod(phase="Failed", deleting=True), "failed"),
+        (pod(phase="Succeeded"), "succeeded"),
+        (pod(phase="Running", state={"waiting": {"reason": "CrashLoopBackOff"}}), "starting"),
+    ],
+)
+def test_what_a_pod_does(found, state):
+    assert pod_status(found).state == state
+
+
+def test_ranks_are_numbered_as_the_operator_numbers_them():
+    assert [rank_of(pod(rank)) for rank in (0, 1, 7)] == [0, 1, 7]
+    indexed = {"metadata": {"labels": {"batch.kubernetes.io/job-completion-index": "5"}}}
+    assert rank_of(indexed) == 5
+    assert ranks_of(job(gpus=8)) == 8
+    assert kind_of(job(labels={"app.kubernetes.io/component": "gvf"})) == "gvf"
+
+
+def test_a_pod_tells_node_restarts_and_how_it_ended():
+    status = pod_status(pod(1, restarts=3, last=terminated(137, "OOMKilled")))
+    assert (status.node, status.restarts, status.ended.exit_code, status.ended.reason) == (
+        "node-a",
+        3,
+        137,
+        "OOMKilled",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "cause"),
+    [
+        # the permanent error came last, but the others only followed its rank out
+        ([(143, "01"), (150, "02"), (3, "03")], 2),
+        ([(150, "01"), (137, "02"), (143, "00")], 1),
+        ([(150, "02"), (150, "01"), (0, "00")], 1),
+        ([(1, "02"), (2, "01"), (1, "03")], 1),
+    ],
+)
+def test_the_root_cause_is_the_pod_that_brought_the_others_down(ends, cause):
+    pods = [
+        pod_status(pod(rank, "Failed", state=terminated(code, finished=f"2030-01-01T01:00:{second}Z")))
+        for rank, (code, second) in enumerate(ends)
+    ]
+    assert root_cause(pods).rank == cause
+
+
+def test_nobody_is_to_blame_where_nobody_failed():
+    assert root_cause([pod_status(pod()), pod_status(pod(1, "Succeeded", state=terminated(0, "Completed")))]) is None
+
+
+def test_times_have_a_zone_and_a_failure_without_completion_time_has_its_conditions():
+    assert created_at(job()) == datetime(2030, 1, 1, tzinfo=UTC)
+    assert ended_at(job("Failed")) == datetime(2030, 1, 1, 1, tzinfo=UTC)
+    assert ended_at(job("Running")) is None

@@ -1,0 +1,279 @@
+"""One line on why a run waits or failed, from what the scheduler, the kubelet and the operator say."""
+
+import pytest
+
+from k8s.why import describe_exit, why, why_pod
+from tests.k8s.objects import event, job, pod, terminated, unschedulable, waiting
+
+PENDING = job("Created")
+QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
+
+PSS = (
+    'Error creating: pods "my-run-worker-0" is forbidden: violates PodSecurity "restricted:latest": '
+    'allowPrivilegeEscalation != false (container "{0}" must set securityContext.allowPrivilegeEscalation=false)'
+)
+QUOTA = (
+    'Error creating: pods "my-run-worker-0" is forbidden: exceeded quota: gpu-quota, '
+    "requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=4, limited: requests.nvidia.com/gpu=4"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No "
+            "preemption victims found for incoming pod.",
+            "rank 0 cannot be scheduled: not enough free nvidia.com/gpu "
+            "(0/3 nodes are available: 3 Insufficient nvidia.com/gpu)",
+        ),
+        (
+            "0/2 nodes are available: 2 Insufficient memory.",
+            "rank 0 cannot be scheduled: not enough memory on the nodes: lower resources.requests.memory "
+            "(0/2 nodes are available: 2 Insufficient memory)",
+        ),
+        (
+            "0/1 nodes are available: 1 node(s) had untolerated taint {team: other}. preemption: ...",
+            "rank 0 cannot be scheduled: the nodes have the taint {team: other}: add to tolerations "
+            "(0/1 nodes are available: 1 node(s) had untolerated taint {team: other})",
+        ),
+        (
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
+            "rank 0 cannot be scheduled: no node matches the node selector and the GPU plan "
+            "(0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector)",
+        ),
+        (
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+            "rank 0 cannot be scheduled: a volume claim is not bound: see 'kubectl get pvc' "
+            "(0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims)",
+        ),
+        (
+            '0/1 nodes are available: persistentvolumeclaim "videos" not found.',
+            "rank 0 cannot be scheduled: the volume claim videos does not exist: create it or set data.claim "
+            '(0/1 nodes are available: persistentvolumeclaim "videos" not found)',
+        ),
+        ("something new", "rank 0 cannot be scheduled: something new"),
+    ],
+)
+def test_an_unschedulable_rank_names_the_resource(message, expected):
+    assert why(PENDING, [unschedulable(message)]) == expected
+
+
+def test_the_schedulers_event_counts_where_the_pod_says_nothing():
+    events = [event("FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.", of="my-run-master-0")]
+    assert "not enough cpu" in why(PENDING, [pod(phase="Pending", node=None)], events)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (
+            waiting("ImagePullBackOff", 'Back-off pulling image "tspctl:1"'),
+            'rank 1 cannot pull image tspctl:1 (ImagePullBackOff): Back-off pulling image "tspctl:1"',
+        ),
+        (
+            waiting("ErrImageNeverPull"),
+            "rank 1 cannot pull image tspctl:1 (ErrImageNeverPull): check --image and image.pullSecrets",
+        ),
+        (
+            waiting("CreateContainerConfigError", 'secret "s3-login" not found'),
+            'rank 1 cannot start: secret "s3-login" not found '
+            "(store.existingSecret names the Secret with the store's credentials)",
+        ),
+        (
+            waiting("CreateContainerConfigError", "couldn't find key AWS_ACCESS_KEY_ID in Secret ns/s3-login"),
+            "rank 1 cannot start (CreateContainerConfigError): "
+            "couldn't find key AWS_ACCESS_KEY_ID in Secret ns/s3-login",
+        ),
+        (waiting("RunContainerError", "no such runtime"), "rank 1 cannot start (RunContainerError): no such runtime"),
+        (waiting("ContainerCreating"), None),
+    ],
+)
+def test_a_rank_that_cannot_start_says_what_is_missing(state, expected):
+    assert why(job("Created", "Running"), [pod(0), pod(1, "Pending", state=state)]) == expected
+
+
+def test_an_init_container_that_cannot_be_pulled_counts_too():
+    init = {"name": "init-pytorch", "image": "alpine:3.10", "state": waiting("ErrImagePull", "no route")}
+    rank = pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[init])
+    assert why(PENDING, [pod(0), rank]) == "rank 1 cannot pull image alpine:3.10 (ErrImagePull): no route"
+
+
+def test_a_worker_in_its_init_container_waits_for_the_master():
+    init = {"name": "init-pytorch", "state": {"running": {}}}
+    rank = pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[init])
+    assert why(PENDING, [pod(0), rank]) == "rank 1 waits for the master's name (the operator's init container)"
+
+
+def test_a_volume_that_cannot_be_mounted_is_named():
+    mount = 'MountVolume.SetUp failed for volume "store-ca" : configmap "ca" not found'
+    events = [event("FailedMount", mount, of="my-run-master-0")]
+    rank = pod(0, "Pending", state=waiting("ContainerCreating"))
+    assert why(PENDING, [rank], events) == f"rank 0 cannot start (FailedMount): {mount}"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            QUOTA,
+            "quota gpu-quota is used up: requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=4, "
+            "limited: requests.nvidia.com/gpu=4",
+        ),
+        (
+            'Error creating: pods "x" is forbidden: failed quota: cpu: must specify limits.cpu for: pytorch',
+            "quota cpu wants every pod to say more: must specify limits.cpu for: pytorch (set resources)",
+        ),
+        (
+            PSS.format("init-pytorch"),
+            "the namespace enforces the security standard restricted:latest, which refuses the operator's own init "
+            "container: give the operator a template with a security context (charts/tsp/README.md)",
+        ),
+        (
+            'Error creating: admission webhook "x" denied the request: no',
+            'pods are not created: admission webhook "x" denied the request: no',
+        ),
+    ],
+)
+def test_pods_that_are_not_created_have_a_reason(message, expected):
+    assert why(PENDING, [], [event("FailedCreatePod", message)]) == expected
+
+
+def test_the_security_standard_names_our_own_pods_otherwise():
+    text = why(PENDING, [], [event("FailedCreatePod", PSS.format("pytorch"))])
+    assert text.startswith(
+        "the namespace enforces the security standard restricted:latest, which refuses the pods: allow"
+    )
+
+
+def test_an_old_refusal_is_no_news_once_all_pods_are_there():
+    assert why(job("Running"), [pod(0), pod(1)], [event("FailedCreatePod", QUOTA)]) is None
+
+
+def test_the_newest_event_counts():
+    events = [
+        event("FailedCreatePod", QUOTA),
+        event("FailedCreatePod", "Error creating: later", at="2031-01-01T00:00:00Z"),
+    ]
+    assert why(PENDING, [], events) == "pods are not created: later"
+
+
+def workload(kind, status, message):
+    return {"status": {"conditions": [{"type": kind, "status": status, "message": message}]}}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            workload("QuotaReserved", "False", "couldn't assign flavors to pod set master: insufficient quota"),
+            "waits in queue team: couldn't assign flavors to pod set master: insufficient quota",
+        ),
+        (
+            workload("Admitted", "False", "waiting for checks"),
+            "waits in queue team: waiting for checks",
+        ),
+        (
+            None,
+            "waits in queue team; whether Kueue knows it cannot be seen (does the LocalQueue exist?)",
+        ),
+    ],
+)
+def test_a_queued_run_gives_kueues_reason(found, expected):
+    assert why(job("Suspended", suspend=True, **QUEUED), workload=found) == expected
+
+
+def test_a_suspended_run_says_how_to_go_on():
+    stopped = job("Suspended", suspend=True, annotations={"tspctl/stopped": "suspended"})
+    assert why(stopped) == "suspended: go on with 'tspctl resume my-run'"
+    assert why(job("Suspended", suspend=True)) == "suspended by somebody else (runPolicy.suspend)"
+
+
+@pytest.mark.parametrize(
+    ("pods", "expected"),
+    [
+        (
+            [pod(0, "Failed", state=terminated(143)), pod(1, "Failed", state=terminated(137, "OOMKilled"))],
+            "rank 1 was OOM-killed: it used more memory than its limit; raise resources.limits.memory, "
+            "or lower data.workers or shm.sizeLimit",
+        ),
+        (
+            [pod(0, "Failed", state=terminated(3, message="INFO start\nerror: /data/train.csv has no row\n"))],
+            "rank 0 ended with exit code 3 (bad data): error: /data/train.csv has no row",
+        ),
+        ([pod(0, "Failed", state=terminated(77))], "rank 0 ended with exit code 77"),
+        (
+            [pod(0, "Failed", reason="Evicted", message="The node was low on resource: memory. ")],
+            "rank 0 was evicted from node node-a: The node was low on resource: memory.",
+        ),
+        ([], "the operator said so"),
+    ],
+)
+def test_a_failed_run_names_its_cause(pods, expected):
+    assert why(job("Failed", message="the operator said so"), pods) == expected
+
+
+def test_a_failure_whose_pods_are_gone_is_told_by_the_operators_events():
+    events = [event("ExitedWithCode", "Pod: video.my-run-worker-0 exited with code 2")]
+    assert why(job("Failed"), [], events) == "pod my-run-worker-0 ended with exit code 2 (bad configuration)"
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        job("Failed", message="Job my-run has failed because it was active longer than specified deadline"),
+        job("Failed", reason="DeadlineExceeded"),
+    ],
+)
+def test_a_deadline_is_named(failed):
+    assert why(failed) == "it ran longer than runPolicy.activeDeadlineSeconds allows"
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("PreemptionByScheduler", "was preempted by a pod of higher priority"),
+        ("EvictionByEvictionAPI", "was evicted (its node is being drained)"),
+        ("DeletionByTaintManager", "was removed from a node that was tainted (not ready, or being emptied)"),
+        ("NewReason", "says the cluster"),
+    ],
+)
+def test_a_run_that_lost_a_pod_to_the_cluster_says_so(reason, words):
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "says the cluster"}
+    assert why(job("Restarting"), [pod(0), pod(1, "Failed", conditions=[lost])]) == f"restarting: rank 1 {words}"
+
+
+def test_a_restarting_run_tells_what_it_lost_even_when_the_pod_is_gone():
+    events = [event("ExitedWithCode", "Pod: video.my-run-worker-0 exited with code 137")]
+    expected = "restarting: pod my-run-worker-0 ended with exit code 137 (killed (out of memory, or by force))"
+    assert why(job("Restarting"), [pod(0), pod(1)], events) == expected
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "Running"])
+def test_a_run_that_is_well_has_no_reason(state):
+    assert why(job("Created", state), [pod(0), pod(1)], [event("SuccessfulCreatePod", "Created pod")]) is None
+
+
+def test_a_single_pod_has_its_own_reason():
+    assert why_pod(unschedulable("0/1 nodes are available: 1 Insufficient cpu.", rank=3)).startswith("rank 3 cannot")
+    assert why_pod(pod(2, "Failed", state=terminated(6))) == "rank 2 ended with exit code 6 (out of GPU memory)"
+    assert why_pod(pod(2)) is None
+
+
+def test_a_reason_is_one_line_of_bounded_length():
+    text = why(PENDING, [unschedulable("a\nb " * 500)])
+    assert "\n" not in text
+    assert len(text) == 300
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exit code 0 (done)"),
+        (139, "exit code 139 (killed by signal 11)"),
+        (151, "exit code 151 (store unreachable)"),
+        (99, "exit code 99"),
+    ],
+)
+def test_exit_codes_have_words(code, words):
+    assert describe_exit(code) == words

@@ -62,10 +62,9 @@ def start_server(name: str, folder: Path) -> Iterator[S3Server]:
 def _start_rclone(folder: Path) -> Iterator[S3Server]:
     access_key, secret_key, port = "rclonekey", "rclone-secret-0123456789", free_port()
     (folder / "objects" / BUCKET).mkdir(parents=True)
-    # Listings are to show at once what went past the directory cache.
     command = [
         str(Path(sys.executable).with_name("rclone")), "serve", "s3", "--addr", f"127.0.0.1:{port}",
-        "--auth-key", f"{access_key},{secret_key}", "--vfs-cache-mode", "off", "--dir-cache-time", "0s",
+        "--auth-key", f"{access_key},{secret_key}", "--vfs-cache-mode", "off",
         "--config", os.devnull, str(folder / "objects"),
     ]  # fmt: skip
     with _process(command, folder, port, {}):

@@ -46,7 +46,7 @@ class LogShipper:
         path = store.local_path(key)
         if path is None:
             handle, name = tempfile.mkstemp(prefix="tspctl-log-")
-            self._path, self._file = Path(name), open(handle, "ab", buffering=0)
+            self._path, self._file = Path(name), open(handle, "ab", buffering=0)  # noqa: SIM115
             self._thread = threading.Thread(target=self._send_often, name="log-shipper", daemon=True)
             self._thread.start()
         else:

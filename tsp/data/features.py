@@ -1,8 +1,8 @@
-"""Global video features (GVF): one vector per video out of an H5 file; the only importer of h5py."""
+"""H5 files keyed by video name: features and global video features (GVF); the only importer of h5py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -56,3 +56,13 @@ class GvfFile:
                 f"the GVF file {self.path} has no feature for the video {missing[0]!r} ({len(missing)} of "
                 f"{len(videos)} videos are missing): build it with 'tspctl gvf', or train with --gvf none"
             )
+
+
+def write_arrays(path: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """One float32 data set per video name, gzip, as TSP publishes them. The arrays are taken one after the other.
+
+    The file is written in place: give a name that nobody reads yet.
+    """
+    with h5py.File(path, "w") as file:
+        for video, array in arrays:
+            file.create_dataset(video, data=array.astype(np.float32, copy=False), compression="gzip")

@@ -19,6 +19,7 @@ from tsp.run.config import Backbone, Precision, RunConfig, StoreConfig, from_dic
 
 AnnotationFormat = Literal["auto", "thumos14", "activitynet"]
 ShortVideoPolicy = Literal["pad", "skip"]
+BrokenVideoPolicy = Literal["fail", "skip"]
 Pool = Literal["max", "avg"]
 
 
@@ -168,8 +169,10 @@ class ExtractJob:
     """None: read off the checkpoint."""
     short_videos: ShortVideoPolicy = "pad"
     """A video shorter than one clip: repeat its last frame, or leave it out."""
+    broken_videos: BrokenVideoPolicy = "fail"
+    """Videos that cannot be decoded: write no H5 and end with exit code 3 once all others are done, or leave them out."""
     batch: int | None = None
-    """Clips per forward pass; None: from the device's memory."""
+    """Clips per forward pass; None: as many as are quick, halved until they fit into the device's memory."""
     precision: Precision = "auto"
     workers: int | None = None
     """Decoding processes; None: from the cores."""

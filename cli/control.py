@@ -55,7 +55,10 @@ def wait(run: str, timeout_sec: float | None, settings: Settings) -> None:
 @grace_option
 @with_settings
 def cancel(run: str, grace_sec: float, settings: Settings) -> None:
-    """Stop a run for good, its state saved and uploads drained. Returns when it has stopped."""
+    """Stop a run for good, its state saved.
+
+    Returns when the state is saved, uploads are drained and all processes have ended.
+    """
     from cli.runs import find_run
 
     found = find_run(settings, run)
@@ -69,7 +72,10 @@ def cancel(run: str, grace_sec: float, settings: Settings) -> None:
 @grace_option
 @with_settings
 def suspend(run: str, grace_sec: float, settings: Settings) -> None:
-    """Stop a run so that it can go on later with 'tspctl resume'."""
+    """Stop a run so that it can go on later.
+
+    'tspctl resume' goes on with it.
+    """
     from cli.runs import find_run
 
     found = find_run(settings, run)
@@ -82,7 +88,10 @@ def suspend(run: str, grace_sec: float, settings: Settings) -> None:
 @run_argument
 @with_settings
 def resume(run: str, settings: Settings) -> None:
-    """Go on with a stopped, crashed or failed run from its newest saved state."""
+    """Go on with a run from its newest saved state.
+
+    For runs that were suspended or cancelled, that failed or crashed.
+    """
     from cli.outcome import final_state
     from cli.runs import find_run
     from tsp.errors import ConfigError
@@ -128,7 +137,9 @@ def delete(run: str, yes: bool, keep_store: bool, settings: Settings) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @with_settings
 def execute(run: str, rank: int, command: tuple[str, ...], settings: Settings) -> None:
-    """Run a COMMAND beside a rank of a running run; write -- before it.
+    """Run a command beside a rank of a running run.
+
+    Write -- before the command.
 
     On a cluster inside the rank's pod; on this machine with the rank's environment.
     """

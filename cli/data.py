@@ -21,7 +21,10 @@ workers_option = click.option(
 
 @click.group()
 def data() -> None:
-    """Make and check data sets: raw videos -> standardize -> probe -> annotate -> check."""
+    """Make and check data sets.
+
+    Raw videos -> standardize -> probe -> annotate -> check.
+    """
 
 
 @data.command()

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 @format_option(*FORMATS)
 @with_settings
 def doctor(output: str, settings: Settings) -> None:
-    """Check that this machine, the store and the place runs go to are ready; exit code 1 if not."""
+    """Check that this machine, the store and the cluster are ready.
+
+    Ends with exit code 1 if something is wrong.
+    """
     from dataclasses import asdict
 
     findings = list(examine(settings))
@@ -77,7 +80,10 @@ def _examine_store(settings: Settings) -> Finding:
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell, for instance: eval "$(tspctl completion bash)"."""
+    """Print the completion script of a shell.
+
+    For instance: eval "$(tspctl completion bash)"
+    """
     from click.shell_completion import get_completion_class
 
     from cli.main import tspctl

@@ -49,8 +49,9 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @job_options
 @with_settings
 def extract(settings: Settings, **given: Any) -> None:
-    """Features of every video of a metadata table, in one H5 file keyed by video name.
+    """Features of every video, in one H5 file.
 
+    The file is keyed by video name; the videos are those of the metadata table.
     RUN|CHECKPOINT is a run (its best epoch is taken), a .pth file, or an s3:// or https:// address. An interrupted
     extraction goes on where it stopped.
     """
@@ -63,7 +64,10 @@ def extract(settings: Settings, **given: Any) -> None:
 @job_options
 @with_settings
 def gvf(settings: Settings, **given: Any) -> None:
-    """Global video features: the pool over time of a video's clip features, which TSP's region head needs."""
+    """Global video features, which TSP's region head needs.
+
+    The pool over time of a video's clip features.
+    """
     _run(settings, "gvf", given)
 
 

@@ -48,9 +48,9 @@ output_option = click.option(
 @output_option
 @with_settings
 def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, settings: Settings) -> None:
-    """Download the checkpoint of the best epoch and print its path.
+    """Download the checkpoint of the best epoch.
 
-    RUN may be a folder of the original scripts (results.txt and epoch files only).
+    Prints its path. RUN may be a folder of the original scripts (results.txt and epoch files only).
     """
     from cli.runs import find_run
     from tsp.errors import ConfigError
@@ -86,7 +86,10 @@ def fetch(
     output: str,
     settings: Settings,
 ) -> None:
-    """Download an epoch, features, logs, or everything of a run; print the paths."""
+    """Download an epoch, features, logs, or everything of a run.
+
+    Prints the paths, one a line.
+    """
     from cli.runs import find_run
 
     if not (features or logs or everything or epoch is not None):

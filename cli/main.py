@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from typing import NoReturn
 
@@ -13,11 +12,10 @@ import click
 from tsp.errors import TspError
 
 INTERRUPTED_EXIT_CODE = 130
-BROKEN_PIPE_EXIT_CODE = 141
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("cli.submit:submit", "Start a training run."),
-    "list": ("cli.watch:list_command", "List runs."),
+    "list": ("cli.watch:list_command", "List runs, newest first."),
     "status": ("cli.watch:status", "Show how a run is doing, and why it waits or failed."),
     "logs": ("cli.logs:logs", "Print what the ranks of a run wrote, merged in the order of time."),
     "results": ("cli.results:results", "Show accuracy and loss of every epoch."),
@@ -32,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extract": ("cli.features:extract", "Features of every video, in one H5 file."),
     "gvf": ("cli.features:gvf", "Global video features, which TSP's region head needs."),
     "data": ("cli.data:data", "Make and check data sets."),
-    "doctor": ("cli.doctor:doctor", "Check that this machine and the cluster are ready."),
+    "doctor": ("cli.doctor:doctor", "Check that this machine, the store and the cluster are ready."),
     "completion": ("cli.doctor:completion", "Print the completion script of a shell."),
 }
 """Name -> module and function (imported only when the command runs), and the line that --help shows."""
@@ -94,10 +92,6 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = INTERRUPTED_EXIT_CODE
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; nothing may be flushed into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = BROKEN_PIPE_EXIT_CODE
     except TspError as error:
         _show(error, f"error: {error}")
         code = error.exit_code

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @format_option(*FORMATS)
 @with_settings
 def results(run: str, plot: str | None, output: str, settings: Settings) -> None:
-    """Show accuracy and loss of every epoch; the best one is marked.
+    """Show accuracy and loss of every epoch.
 
-    RUN may be a folder of the original scripts (results.txt and epoch files only).
+    The best one is marked. RUN may be a folder of the original scripts (results.txt and epoch files only).
     """
     from cli.runs import find_run
     from tsp.errors import DataError

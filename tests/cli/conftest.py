@@ -1,0 +1,110 @@
+"""``tspctl`` in this process, with folders of its own, and ranks that only pretend to train."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import on_this_machine
+from cli.local_state import known_runs
+from cli.processes import send
+
+FAKE_RANK = Path(__file__).with_name("fake_rank.py")
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Tspctl = Callable[..., Ended]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home and current folder; no settings but these."""
+    import os
+
+    for variable in [name for name in os.environ if name.startswith(("TSPCTL_", "AWS_", "XDG_"))]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tspctl(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tspctl:
+    """Run a command line; returns exit code, stdout and stderr."""
+    from cli.main import main
+
+    def run(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["tspctl", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Ended(end.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def data_root(tmp_path: Path) -> Path:
+    """A demo data set as far as the preflight looks: tables, videos, label maps, GVF."""
+    root = tmp_path / "demo"
+    for folder in ("train", "valid"):
+        (root / folder).mkdir(parents=True)
+    for name in ("train_tsp_groundtruth.csv", "valid_tsp_groundtruth.csv", "action_label_mapping.json"):
+        (root / f"demo_{name}").write_text("[]")
+    (root / "demo_temporal_region_label_mapping.json").write_text("[]")
+    (root / "tiny-max_gvf.h5").write_bytes(b"")
+    return root
+
+
+@pytest.fixture
+def plan_ranks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Say what the pretended ranks do from now on (see fake_rank)."""
+
+    def plan(**what: Any) -> None:
+        monkeypatch.setenv("FAKE_RANK", json.dumps(what))
+
+    return plan
+
+
+@pytest.fixture
+def local(home: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Settings for local runs of pretended ranks, ended with the test. Returns: the store's folder."""
+    monkeypatch.setenv("TSPCTL_BACKEND", "local")
+    monkeypatch.setenv("TSPCTL_DATA", str(data_root))
+    monkeypatch.setenv("TSPCTL_STORE", str(home / "store"))
+    monkeypatch.setattr(on_this_machine, "ENTRYPOINT", (sys.executable, "-P", str(FAKE_RANK)))
+    yield home / "store"
+    for run in known_runs():
+        supervised = run.supervised()
+        if supervised is not None:
+            send(supervised.process, signal.SIGKILL)
+            for rank in supervised.ranks:
+                send(rank.process, signal.SIGKILL)
+
+
+def wait_until(true: Callable[[], bool], what: str, timeout_sec: float = 20.0) -> None:
+    """Fail unless it comes true."""
+    deadline = time.monotonic() + timeout_sec
+    while not true():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.05)

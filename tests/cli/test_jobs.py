@@ -1,0 +1,96 @@
+"""Commands for jobs beside training: what they send, and how the answer is shown."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tsp.run.jobs import JOBS, job_from_dict
+
+from .conftest import Tspctl
+
+Plan = Callable[..., None]
+EXTRACT = ("extract", "model.pth", "--data", "videos", "--metadata", "m.csv", "--out", "f.h5")
+
+COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "standardize": (
+        ("data", "standardize", "raw", "videos", "--training-copy", "--workers", "2", "--fps", "25"),
+        {"source": "raw", "dest": "videos", "training_copy": True, "workers": 2, "fps": 25.0, "overwrite": False},
+    ),
+    "probe": (("data", "probe", "videos", "--out", "m.csv"), {"videos": "videos", "out": "m.csv", "workers": None}),
+    "annotate": (
+        ("data", "annotate", "a.json", "--metadata", "m.csv", "--out", "t.csv", "--subset", "training"),
+        {"annotations": "a.json", "metadata": "m.csv", "out": "t.csv", "subset": "training", "format": "auto"},
+    ),
+    "demo": (("data", "demo", "demo", "--valid-videos", "3"), {"dest": "demo", "num_valid_videos": 3}),
+    "extract": (EXTRACT, {"checkpoint": "model.pth", "videos": "videos", "stride_frames": 16, "shard": None}),
+    "gvf": (
+        ("gvf", *EXTRACT[1:], "--pool", "avg", "--stride", "1"),
+        {"pool": "avg", "stride_frames": 1, "out": "f.h5", "metadata": "m.csv"},
+    ),
+}
+PATHS = ("source", "dest", "videos", "out", "annotations", "metadata", "checkpoint")
+
+
+def test_every_job_has_a_command_here() -> None:
+    assert set(COMMANDS) | {"check"} == set(JOBS)
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_options_become_the_job(tspctl: Tspctl, local: Path, kind: str) -> None:
+    arguments, expected = COMMANDS[kind]
+    ended = tspctl(*arguments, "-o", "json")
+    assert ended.code == 0, ended.err
+    assert ended.json["kind"] == kind
+    sent = ended.json["job"]
+    job_from_dict(kind, sent)
+    for key, value in expected.items():
+        assert sent[key] == (str(Path(value).absolute()) if key in PATHS else value), key
+
+
+def test_check_sends_the_run_as_it_would_be_submitted(tspctl: Tspctl, local: Path, data_root: Path) -> None:
+    sent = tspctl("data", "check", "--dataset", "demo", "--method", "tsp", "--decode", "-o", "json").json["job"]
+    assert (sent["decode"], sent["config"]["method"], sent["config"]["data"]["root"]) == (True, "tsp", str(data_root))
+
+
+def test_the_answer_is_a_table_and_its_exit_code_is_kept(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
+    plan_ranks(job_exit=3, answer={"rows": [{"file": "a.mp4", "problem": "short"}, {"file": "b.mp4"}], "num_bad": 2})
+    ended = tspctl("data", "probe", "videos")
+    assert ended.code == 3
+    assert ended.out.splitlines() == ["FILE    PROBLEM", "a.mp4   short", "b.mp4   -", "", "num bad   2"]
+    plan_ranks(answer=["no object"])
+    assert tspctl("data", "probe", "videos").code == 1
+
+
+def test_shards_share_the_work_and_are_merged(tspctl: Tspctl, local: Path) -> None:
+    assert tspctl(*EXTRACT, "--shards", "2", "-o", "json").json["job"]["merge_only"] is True
+    shards = [json.loads(Path(f"extract-{shard}-False.json").read_text()) for shard in (0, 1)]
+    assert [(shard["shards"], shard["shard"]) for shard in shards] == [(2, 0), (2, 1)]
+
+
+def test_a_failed_shard_stops_the_merge(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
+    plan_ranks(job_exit=6)
+    assert tspctl(*EXTRACT, "--shards", "2").code == 6
+    assert not Path("extract-None-True.json").exists()
+
+
+def test_extract_takes_the_best_epoch_of_a_run(tspctl: Tspctl, local: Path) -> None:
+    (local / "a").mkdir(parents=True)
+    line = "** Valid Epoch {}:  <action-label> Accuracy {} Loss 0.990; Total Loss 1.623 Avg Accuracy {}\n"
+    (local / "a" / "results.txt").write_text(line.format(0, "90.000", "90.000") + line.format(1, "10.000", "10.000"))
+    for epoch in (0, 1):
+        (local / "a" / f"epoch_{epoch}.pth").write_text("")
+    rest = EXTRACT[2:]
+    assert tspctl("extract", "a", *rest, "-o", "json").json["job"]["checkpoint"] == str(local / "a" / "epoch_0.pth")
+    sent = tspctl("extract", "a", "--epoch", "1", *rest, "-o", "json").json["job"]
+    assert sent["checkpoint"] == str(local / "a" / "epoch_1.pth")
+    assert tspctl("extract", "nobody", *rest).code == 102
+    assert tspctl("extract", "x.pth", "--epoch", "1", *rest).code == 2
+
+
+def test_a_bad_value_is_refused_before_anything_starts(tspctl: Tspctl, local: Path) -> None:
+    ended = tspctl("data", "standardize", "raw", "videos", "--fps", "0")
+    assert (ended.code, "--fps must be above 0" in ended.err) == (2, True)
+    assert not Path("standardize-None-None.json").exists()

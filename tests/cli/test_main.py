@@ -1,0 +1,72 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import watch
+from tsp.errors import ClusterError
+
+from .conftest import Tspctl
+
+
+def test_a_known_error_is_one_line_with_its_exit_code(
+    tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, local: object
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ClusterError("the cluster is closed: come back tomorrow")
+
+    monkeypatch.setattr(watch, "collect", refuse)
+    ended = tspctl("list")
+    assert (ended.code, ended.out, ended.err) == (4, "", "error: the cluster is closed: come back tomorrow\n")
+
+
+def test_a_traceback_is_shown_only_when_asked_for(
+    tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, local: object
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(watch, "collect", fail)
+    ended = tspctl("list")
+    assert ended.code == 1
+    assert "ZeroDivisionError: a bug" in ended.err
+    assert "Traceback" not in ended.err
+    assert "Traceback" in tspctl("-v", "list").err
+
+
+def test_ctrl_c_is_130(tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, local: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "collect", interrupt)
+    ended = tspctl("list")
+    assert (ended.code, "Traceback" in ended.err) == (130, False)
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["status"], ["list", "-o", "xml"], ["logs", "a", "--tail", "x"]])
+def test_bad_usage_is_2(tspctl: Tspctl, arguments: list[str]) -> None:
+    ended = tspctl(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("Usage: ")
+
+
+def test_a_reader_that_goes_away_causes_no_traceback(tspctl: Tspctl, local: Path) -> None:
+    folder = local / "b" / "logs" / "attempt-1"
+    folder.mkdir(parents=True)
+    (local / "b" / "results.txt").write_text("")
+    (folder / "rank-0.log").write_text("a line of a long log\n" * 50_000)
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "logs", "b"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "[rank 0] a line of a long log\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_quiet_says_only_warnings(tspctl: Tspctl, local: Path, data_root: Path) -> None:
+    arguments = ("submit", "--dataset", "demo", "--method", "tac", "--dry-run")
+    assert "downscale factor" in tspctl(*arguments).err
+    assert tspctl("-q", *arguments).err == ""

@@ -51,9 +51,13 @@ class FolderLogs:
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
         """At most ``CHUNK_BYTES`` of a file."""
-        with (self.folder / f"attempt-{attempt}" / f"rank-{rank}.log").open("rb") as file:
-            file.seek(offset_bytes)
-            return file.read(CHUNK_BYTES)
+        try:
+            with (self.folder / f"attempt-{attempt}" / f"rank-{rank}.log").open("rb") as file:
+                file.seek(offset_bytes)
+                return file.read(CHUNK_BYTES)
+        except FileNotFoundError:
+            # Deleted while being followed.
+            return b""
 
 
 def split_time(text: str) -> tuple[datetime | None, str]:

@@ -106,7 +106,8 @@ class LocalBackend:
             return None
 
         def ended() -> bool:
-            return local_status(local).state in ENDED | {"suspended"}
+            # A run that was deleted meanwhile writes nothing more.
+            return not local.launch() or local_status(local).state in ENDED | {"suspended"}
 
         return read_lines(FolderLogs(local.console), query, ended=ended if query.follow else None)
 

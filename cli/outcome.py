@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cli.backend import ENDED
@@ -17,19 +16,19 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
 
     Raises: NoSuchRunError if the run was removed meanwhile.
     """
-    from cli.report import report_on
+    from cli.report import end_facts
 
     place = found.backend.status(found.name) if found.backend else None
-    if place is None and found.place is not None and not found.run.exists():
+    if place is not None:
+        return place.state, place.reason
+    if not found.run.exists():
         raise NoSuchRunError(f"run {found.name} was removed")
-    report = report_on(found.run, place, backend=None)
-    return report.state, report.reason
+    facts = end_facts(None, found.run.read_outcome(), found.run.read_progress())
+    return facts["state"], facts["reason"]
 
 
 def has_ended(found: FoundRun) -> bool:
     """Whether nothing more will come by itself."""
-    if found.backend is None:
-        found = replace(found, place=None)
     return final_state(found)[0] in ENDED | {"suspended", "unknown"}
 
 

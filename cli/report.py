@@ -72,7 +72,10 @@ def report_on(run: Run, place: PlaceStatus | None, *, backend: str | None) -> Ru
     """
     progress, outcome = run.read_progress(), run.read_outcome()
     facts = {**_about_facts(run), **_progress_facts(progress), **_best_facts(run.results())}
-    facts.update(_end_facts(place, outcome, progress))
+    of_original = "method" not in facts and progress is None
+    facts.update(end_facts(place, outcome, progress))
+    if of_original and facts["state"] == "unknown":
+        facts["reason"] = "a run of the original scripts, which write down no outcome"
     return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
 
 
@@ -117,7 +120,11 @@ def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
     return {"best_epoch": winner.epoch, "best_accuracy_percent": winner.avg_accuracy_percent}
 
 
-def _end_facts(place: PlaceStatus | None, outcome: Outcome | None, progress: Progress | None) -> dict[str, Any]:
+def end_facts(place: PlaceStatus | None, outcome: Outcome | None, progress: Progress | None) -> dict[str, Any]:
+    """State, reason and all that goes with them: the place knows best, then the outcome, then how old the progress is.
+
+    Returns: values by field of ``RunReport``.
+    """
     facts: dict[str, Any] = {}
     if place is not None:
         facts = {

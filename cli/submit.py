@@ -55,6 +55,8 @@ def submit(
         chart_value_files=given.pop("chart_value_files"),
     )
     config = build_config(settings, name, given)
+    if name is None:
+        config = replace(config, name=default_name(config, look=dry_run is None))
     backend = open_backend(settings)
     plan = backend.plan(config, place)
     if dry_run is not None:
@@ -71,9 +73,10 @@ def submit(
 
 
 def build_config(settings: Settings, name: str | None, given: dict[str, Any]) -> RunConfig:
-    """The whole configuration. Args: given, the values of ``dataset_options`` and ``recipe_options``.
+    """The whole configuration.
 
-    Raises: ConfigError naming option or key; also for a name that the store has already.
+    Args: name, None for one that is replaced later; given, the values of ``dataset_options`` and ``recipe_options``.
+    Raises: ConfigError naming option or key.
     """
     from cli.runs import store_config
     from tsp.run.recipes import load_dataset, parse_assignment, resolve
@@ -91,7 +94,7 @@ def build_config(settings: Settings, name: str | None, given: dict[str, Any]) ->
     config = resolve(
         dataset,
         given["method"],
-        name=name or "unnamed",
+        name="unnamed" if name is None else name,
         store=asdict(store_config(settings)),
         root=root,
         heads=given["heads"],
@@ -100,7 +103,7 @@ def build_config(settings: Settings, name: str | None, given: dict[str, Any]) ->
     )
     if settings.backend == "local":
         config = _with_absolute_paths(config)
-    return config if name else replace(config, name=_free_name(config))
+    return config
 
 
 def _data_of(settings: Settings, dataset: str) -> str | None:
@@ -121,8 +124,8 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     return from_dict(RunConfig, tree)
 
 
-def _free_name(config: RunConfig) -> str:
-    """The first default name that neither the store nor this machine has."""
+def default_name(config: RunConfig, *, look: bool) -> str:
+    """The first default name; with ``look`` the first that neither the store nor this machine has."""
     from datetime import datetime
 
     from cli.local_state import local_run
@@ -130,8 +133,10 @@ def _free_name(config: RunConfig) -> str:
     from tsp.run.run import Run
     from tsp.run.store import open_store
 
-    store = open_store(config.store)
     names = default_names(config, datetime.now())
+    if not look:
+        return next(names)
+    store = open_store(config.store)
     return next(name for name in names if not local_run(name).exists() and not Run(store, name).exists())
 
 

@@ -147,13 +147,13 @@ def main() -> None:
         except BlockingIOError:
             sys.exit("another supervisor looks after this run")
         leftovers = local.supervised()
-        me = Supervised(pid=process.pid, started=process.started)
+        me = Supervised(pid=process.pid, started=process.started, ranks=leftovers.ranks if leftovers else ())
         supervisor = Supervisor(local, launch, me)
         signal.signal(signal.SIGTERM, supervisor.heard)
         signal.signal(signal.SIGINT, supervisor.heard)
         local.write_supervised(me)
         # Ranks of a supervisor that was killed still save their state: two groups must never write to one run.
-        stop([rank.process for rank in leftovers.ranks] if leftovers else [], launch.grace_sec)
+        stop([rank.process for rank in me.ranks], launch.grace_sec)
         try:
             supervisor.run()
         except Exception as error:

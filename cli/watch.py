@@ -100,9 +100,17 @@ def status(run: str, output: str, settings: Settings) -> None:
     """Show how a run is doing, and why it waits or failed."""
     from cli.report import report_on
     from cli.runs import find_run
+    from tsp.errors import StoreError
 
     found = find_run(settings, run)
-    report = report_on(found.run, found.place, backend=found.backend.name if found.backend else None)
+    backend = found.backend.name if found.backend else None
+    try:
+        report = report_on(found.run, found.place, backend=backend)
+    except StoreError as error:
+        if found.place is None or backend is None:
+            raise
+        click.echo(f"warning: progress and results are missing here: {error}", err=True)
+        report = _from_place(found.place, backend)
     if output != "table":
         print_value(report.as_row(), output)
         return

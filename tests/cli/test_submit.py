@@ -198,11 +198,15 @@ def test_default_names_are_good_names_and_differ(
 
 
 def test_two_runs_of_one_second_get_two_names(tspctl: Tspctl, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = tspctl(*THUMOS, "tac").json["name"]
-    (local / first).mkdir(parents=True)
-    (local / first / "run.json").write_text("{}")
-    monkeypatch.setattr("cli.naming.default_stem", lambda config, now: first)
-    assert tspctl(*THUMOS, "tac").json["name"] == f"{first[:41]}-2"
+    stem = "tac-demo-tiny-20260728-093000"
+    monkeypatch.setattr("cli.naming.default_stem", lambda config, now: stem)
+    names = [tspctl("submit", "--dataset", "demo", "--method", "tac").out for _ in range(2)]
+    assert names == [f"{stem}\n", f"{stem}-2\n"]
+
+
+def test_a_dry_run_asks_no_store(tspctl: Tspctl, local: Path) -> None:
+    shown = tspctl(*THUMOS, "tac", "--store", "s3://bucket/x", "--endpoint-url", "http://127.0.0.1:9")
+    assert (shown.code, shown.json["config"]["store"]["endpoint_url"]) == (0, "http://127.0.0.1:9")
 
 
 def test_a_run_that_only_the_store_has_is_not_overwritten(tspctl: Tspctl, local: Path) -> None:

@@ -1,0 +1,130 @@
+"""The API client against a small server."""
+
+import json
+
+import pytest
+
+from k8s.client import Cluster, ForbiddenError, NotFoundError, UnreachableError, Where
+from tsp.errors import ClusterError
+
+POD = "/api/v1/namespaces/video/pods/a"
+
+
+def test_the_namespace_is_the_contexts_unless_another_is_asked_for(cluster):
+    kubeconfig = cluster.where.kubeconfig
+    assert cluster.namespace == "video"
+    assert Cluster(Where(kubeconfig=kubeconfig, context="other")).namespace == "o"
+    assert Cluster(Where(kubeconfig=kubeconfig, namespace="mine")).namespace == "mine"
+
+
+def test_a_context_without_a_namespace_means_default(api, tmp_path):
+    (tmp_path / "plain").write_text(api.kubeconfig(namespace=None))
+    assert Cluster(Where(kubeconfig=str(tmp_path / "plain"))).namespace == "default"
+
+
+def test_paths_are_those_of_core_and_of_groups(cluster):
+    assert cluster.namespaced("v1", "pods", "a") == POD
+    assert cluster.namespaced("kubeflow.org/v1", "pytorchjobs") == "/apis/kubeflow.org/v1/namespaces/video/pytorchjobs"
+
+
+def test_an_object_is_read_with_the_users_token(api, cluster):
+    api.objects[POD] = {"metadata": {"name": "a"}}
+    assert cluster.get(POD, watch=False, labelSelector=None) == {"metadata": {"name": "a"}}
+    method, path, query, headers = api.requests[-1]
+    assert (method, path, query, headers["authorization"]) == ("GET", POD, {"watch": "false"}, "Bearer a-token")
+
+
+def test_a_long_list_is_read_in_pages(api, cluster):
+    path = cluster.namespaced("v1", "pods")
+    api.objects[path] = [{"metadata": {"uid": str(index)}} for index in range(1201)]
+    found = [item["metadata"]["uid"] for item in cluster.items(path, labelSelector="a=b")]
+    assert found == [str(index) for index in range(1201)]
+    assert [query.get("continue") for _, _, query, _ in api.requests] == [None, "500", "1000"]
+    assert {query["limit"] for _, _, query, _ in api.requests} == {"500"}
+    assert {query["labelSelector"] for _, _, query, _ in api.requests} == {"a=b"}
+
+
+def test_a_list_that_expires_half_way_is_read_again_and_gives_each_object_once(api, cluster):
+    path, items = cluster.namespaced("v1", "pods"), [{"metadata": {"uid": str(index)}} for index in range(700)]
+    expired = iter([True])
+
+    def answer(method, query, body):
+        if query.get("continue") and next(expired, False):
+            return 410, {"message": "the provided continue parameter is too old"}
+        return 200, api._page(items, query)
+
+    api.objects[path] = answer
+    assert [int(item["metadata"]["uid"]) for item in cluster.items(path)] == list(range(700))
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (404, NotFoundError, "pods a not found"),
+        (403, ForbiddenError, r"pods a not found \(missing permission: get or list on .*/pods/a; see k8s/role.yaml\)"),
+        (401, ForbiddenError, "does not know this user"),
+        (409, ClusterError, r"pods a not found \(HTTP 409\)"),
+        (503, UnreachableError, "cannot answer now"),
+    ],
+)
+def test_refusals_keep_the_servers_words_and_say_what_is_missing(api, cluster, status, error, message):
+    api.objects[POD] = lambda method, query, body: (status, {"message": "pods a not found"})
+    with pytest.raises(error, match=message):
+        cluster.get(POD)
+
+
+def test_reads_are_repeated_while_the_server_is_away(api, cluster):
+    api.objects[POD] = {"metadata": {}}
+    api.failures = [None, 503, 429]
+    assert cluster.get(POD) == {"metadata": {}}
+    assert len(api.requests) == 4
+
+
+def test_writes_are_not_repeated(api, cluster):
+    api.failures = [503]
+    with pytest.raises(UnreachableError):
+        cluster.patch(POD, {})
+    assert len(api.requests) == 1
+
+
+def test_a_server_that_stays_away_is_named(api, cluster):
+    api.failures = [None] * 9
+    with pytest.raises(UnreachableError, match=f"the API server {api.address} does not answer"):
+        cluster.get(POD)
+
+
+def test_a_merge_patch_is_sent_as_one(api, cluster):
+    sent = []
+    api.objects[POD] = lambda method, query, body: sent.append((method, body)) or (200, {"metadata": {}})
+    cluster.patch(POD, {"spec": {"suspend": True}})
+    assert sent == [("PATCH", {"spec": {"suspend": True}})]
+    assert api.requests[-1][3]["Content-Type"] == "application/merge-patch+json"
+
+
+def test_deleting_what_is_gone_is_no_error(api, cluster):
+    cluster.delete(POD)
+    assert api.requests[-1][0] == "DELETE"
+
+
+def test_permissions_are_asked_for_the_namespace_or_the_whole_cluster(api, cluster):
+    asked = []
+
+    def answer(method, query, body):
+        asked.append(body["spec"]["resourceAttributes"])
+        return 201, {"status": {"allowed": body["spec"]["resourceAttributes"]["resource"] == "pods"}}
+
+    api.objects["/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"] = answer
+    assert cluster.may("get", "pods", subresource="log")
+    assert not cluster.may("list", "nodes", everywhere=True)
+    assert asked[0] == {"verb": "get", "resource": "pods", "group": "", "subresource": "log", "namespace": "video"}
+    assert "namespace" not in asked[1]
+
+
+def test_without_a_cluster_the_message_says_how_to_name_one(tmp_path):
+    with pytest.raises(ClusterError, match=r"no cluster to talk to.*set KUBECONFIG"):
+        Cluster(Where(kubeconfig=str(tmp_path / "none"))).get("/version")
+
+
+def test_an_answer_that_is_no_json_is_shown(api, cluster):
+    api.objects["/version"] = json.loads("[]")
+    assert cluster.get("/version") == {"metadata": {}, "items": []}

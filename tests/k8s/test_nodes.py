@@ -1,0 +1,145 @@
+"""Which nodes ranks can land on, and the downscale factor that follows."""
+
+import pytest
+
+from k8s.nodes import GpuNode, can_land, nodes_for, plan_nodes
+from tsp.errors import ConfigError
+
+
+def node(name="n", *, labels=None, gpus="4", memory=None, **spec):
+    own = {"nvidia.com/gpu.memory": memory} if memory else {}
+    return {
+        "metadata": {"name": name, "labels": {**own, **(labels or {})}},
+        "spec": spec,
+        "status": {"allocatable": {"nvidia.com/gpu": gpus}},
+    }
+
+
+def affinity(*terms):
+    required = {"nodeSelectorTerms": list(terms)}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}
+
+
+def expression(key, operator, *values):
+    return {"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}
+
+
+TAINT = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("found", "pod", "lands"),
+    [
+        (node(), {}, True),
+        (node(unschedulable=True), {}, False),
+        (node(labels={"zone": "a"}), {"nodeSelector": {"zone": "a"}}, True),
+        (node(labels={"zone": "b"}), {"nodeSelector": {"zone": "a"}}, False),
+        (node(), {"nodeSelector": {"zone": "a"}}, False),
+        (node(taints=[TAINT]), {}, False),
+        (node(taints=[{**TAINT, "effect": "PreferNoSchedule"}]), {}, True),
+        (node(taints=[TAINT]), {"tolerations": [{"key": "gpu", "operator": "Exists"}]}, True),
+        (node(taints=[TAINT]), {"tolerations": [{"operator": "Exists"}]}, True),
+        (node(taints=[TAINT]), {"tolerations": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}, True),
+        (node(taints=[TAINT]), {"tolerations": [{"key": "gpu", "value": "no"}]}, False),
+        (node(taints=[TAINT]), {"tolerations": [{"key": "gpu", "value": "yes", "effect": "NoExecute"}]}, False),
+        (node(taints=[TAINT, {**TAINT, "key": "x"}]), {"tolerations": [{"key": "gpu", "operator": "Exists"}]}, False),
+        (node(labels={"zone": "a"}), affinity(expression("zone", "In", "a", "b")), True),
+        (node(labels={"zone": "c"}), affinity(expression("zone", "In", "a", "b")), False),
+        (node(labels={"zone": "c"}), affinity(expression("zone", "In", "a"), expression("zone", "NotIn", "a")), True),
+        (node(), affinity(expression("zone", "NotIn", "a")), True),
+        (node(), affinity(expression("zone", "Exists")), False),
+        (node(), affinity(expression("zone", "DoesNotExist")), True),
+        (node(labels={"gen": "9"}), affinity(expression("gen", "Gt", "8")), True),
+        (node(labels={"gen": "8"}), affinity(expression("gen", "Gt", "8")), False),
+        (node(labels={"gen": "7"}), affinity(expression("gen", "Lt", "8")), True),
+        (node(labels={"gen": "80Gi"}), affinity(expression("gen", "Lt", "8")), False),
+        (node(), affinity({}), False),
+        (node("n1"), affinity({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), True),
+        (node("n2"), affinity({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), False),
+    ],
+)
+def test_the_schedulers_rules_decide_where_a_pod_can_land(found, pod, lands):
+    assert can_land(found, pod) is lands
+
+
+def test_only_nodes_with_gpus_count_and_units_are_repaired():
+    nodes = [
+        node("c", memory="42505273344"),
+        node("a", memory="80Gi", gpus="8"),
+        node("b", memory="16384"),
+        node("none", memory="16384", gpus="0"),
+        node("odd", memory="a lot"),
+        node("plain"),
+    ]
+    found = nodes_for(nodes, {}, gpu_resource="nvidia.com/gpu", memory_label="nvidia.com/gpu.memory")
+    assert [(item.name, item.gpus, item.memory_mib) for item in found] == [
+        ("a", 8, 81920),
+        ("b", 4, 16384),
+        ("c", 4, 40536),
+        ("odd", 4, None),
+        ("plain", 4, None),
+    ]
+
+
+def gpu_node(name, memory_mib, gpus=4):
+    return GpuNode(name=name, gpus=gpus, label=None if memory_mib is None else str(memory_mib), memory_mib=memory_mib)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "factor", "values"),
+    [
+        ([81559], 1, ("81559",)),
+        ([16384, 16384], 2, ("16384",)),
+        ([7680], 4, ("7680",)),
+        ([81559, 15109], 2, ("15109", "81559")),
+        ([81559, 15109, 7680], 4, ("15109", "7680", "81559")),
+        ([81559, 4096], 1, ("81559",)),
+        ([81559, None], 1, ("81559",)),
+        ([None, None], None, ()),
+        ([], None, ()),
+    ],
+)
+def test_auto_takes_the_worst_factor_that_can_be_hit(sizes, factor, values):
+    nodes = [gpu_node(f"n{index}", size) for index, size in enumerate(sizes)]
+    plan = plan_nodes(nodes, gpus=4, downscale="auto")
+    assert (plan.downscale, plan.memory_values) == (factor, values)
+
+
+def test_the_explanation_names_the_nodes_that_decide_and_the_way_out():
+    plan = plan_nodes([gpu_node("big", 81559), gpu_node("old", 15109), gpu_node("toy", 4096)], gpus=4, downscale="auto")
+    assert plan.explanation == (
+        "downscale factor 2: the smallest GPU that ranks can land on has 15109 MiB: old (4 x 15109 MiB)",
+        "ranks keep off toy (4 x 4096 MiB)",
+        "with --downscale 1 it would keep to big (4 x 81559 MiB)",
+    )
+
+
+def test_no_way_out_is_shown_where_the_larger_gpus_are_too_few():
+    plan = plan_nodes([gpu_node("big", 81559), gpu_node("old", 15109)], gpus=8, downscale="auto")
+    assert len(plan.explanation) == 1
+
+
+def test_a_factor_of_ones_own_keeps_to_the_gpus_that_can_hold_it():
+    plan = plan_nodes([gpu_node("big", 81559), gpu_node("old", 15109)], gpus=8, downscale="1")
+    assert (plan.downscale, plan.memory_values, plan.gpus) == (1, ("81559",), 4)
+    assert plan.explanation[0] == "downscale factor 1: as asked for; ranks go to big (4 x 81559 MiB)"
+
+
+def test_unknown_memory_leaves_it_to_the_pods_where_the_known_gpus_are_too_few():
+    plan = plan_nodes([gpu_node("big", 81559), gpu_node("plain", None)], gpus=8, downscale="auto")
+    assert (plan.downscale, plan.memory_values, plan.gpus) == (None, (), 8)
+    assert "plain (4 GPUs) is unknown" in plan.explanation[0]
+
+
+def test_a_long_list_of_nodes_is_cut():
+    nodes = [gpu_node(f"n{index}", 16384) for index in range(9)]
+    assert plan_nodes(nodes, gpus=1, downscale="auto").explanation[0].endswith("n3 (4 x 16384 MiB) and 5 more nodes")
+
+
+@pytest.mark.parametrize(
+    ("downscale", "message"),
+    [("auto", "has 7000 MiB: toy .* or set --downscale yourself"), ("1", "has 29000 MiB: .* a larger --downscale")],
+)
+def test_gpus_that_are_all_too_small_are_refused(downscale, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_nodes([gpu_node("toy", 4096)], gpus=1, downscale=downscale)

@@ -36,12 +36,18 @@ def data() -> None:
 @click.option("--keep-audio", is_flag=True, help="Keep the sound.")
 @click.option("--training-copy", is_flag=True, help="Also write the small copy that trains fastest.")
 @click.option("--overwrite", is_flag=True, help="Do finished files again.")
+@click.option(
+    "--shards", "num_shards", type=click.IntRange(1), default=1, show_default=True, help="Pods that share the videos."
+)
 @workers_option
 @job_options
 @with_settings
-def standardize(settings: Settings, source: str, dest: str, **given: Any) -> None:
-    """Turn the videos of SOURCE into constant-rate MP4 files in DEST; an interrupted job goes on."""
-    run_job(settings, "standardize", {"source": source, "dest": dest}, given, paths=("source", "dest"))
+def standardize(settings: Settings, num_shards: int, **given: Any) -> None:
+    """Turn the videos of SOURCE into constant-rate MP4 files in DEST; an interrupted job goes on.
+
+    On this machine --workers shares them among processes instead of --shards.
+    """
+    run_job(settings, "standardize", {}, given, paths=("source", "dest"), gpus=num_shards)
 
 
 @data.command()
@@ -50,9 +56,9 @@ def standardize(settings: Settings, source: str, dest: str, **given: Any) -> Non
 @workers_option
 @job_options
 @with_settings
-def probe(settings: Settings, videos: str, **given: Any) -> None:
+def probe(settings: Settings, **given: Any) -> None:
     """Durations, frame rates and true frame counts of the videos in a folder."""
-    run_job(settings, "probe", {"videos": videos}, given, paths=("videos", "out"))
+    run_job(settings, "probe", {}, given, paths=("videos", "out"))
 
 
 @data.command()
@@ -67,13 +73,13 @@ def probe(settings: Settings, videos: str, **given: Any) -> None:
 @click.option("--min-background", "min_background_sec", type=float, default=0.0, show_default=True, metavar="SEC")
 @job_options
 @with_settings
-def annotate(settings: Settings, annotations: str, **given: Any) -> None:
+def annotate(settings: Settings, **given: Any) -> None:
     """Write the ground-truth table, background segments included.
 
     ANNOTATIONS is the folder of THUMOS14's texts, or a JSON file of ActivityNet's v1-3 shape.
     """
     paths = ("annotations", "metadata", "out", "labels", "labels_out")
-    run_job(settings, "annotate", {"annotations": annotations}, given, paths=paths)
+    run_job(settings, "annotate", {}, given, paths=paths)
 
 
 @data.command()

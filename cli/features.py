@@ -25,6 +25,8 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--batch", type=click.IntRange(1), metavar="N", help="Clips per forward pass."),
         click.option("--short-videos", type=click.Choice(["pad", "skip"]), default="pad", show_default=True,
                      help="A video shorter than one clip: repeat its last frame, or leave it out."),
+        click.option("--broken-videos", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+                     help="Videos that cannot be decoded: fail once all others are done, or leave them out."),
         click.option("--backbone", type=click.Choice(["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]),
                      help="Default: read off the checkpoint."),
         click.option("--rate", "rate_fps", type=float, default=15.0, show_default=True,

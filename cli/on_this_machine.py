@@ -26,7 +26,7 @@ from cli.rank_group import rank_environment
 from cli.supervisor import publish_outcome
 from tsp.errors import ConfigError, NoSuchRunError, TspError
 from tsp.run.config import RunConfig, StoreConfig, to_json
-from tsp.run.jobs import Job
+from tsp.run.jobs import ExtractJob, Job
 from tsp.run.records import Outcome
 from tsp.run.run import Run
 from tsp.run.sizing import downscale_for, effective_sizes
@@ -153,7 +153,8 @@ class LocalBackend:
         """In the foreground, one process per card."""
         check_modules()
         cards = gpus_here()
-        check_gpus(gpus, len(cards))
+        if isinstance(job, ExtractJob):
+            check_gpus(gpus, len(cards))
         return run_job_here(ENTRYPOINT, kind, job, gpus=gpus, devices=[card.device for card in cards])
 
     def diagnose(self) -> Iterator[Finding]:

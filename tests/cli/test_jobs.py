@@ -1,12 +1,15 @@
 """Commands for jobs beside training: what they send, and how the answer is shown."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from cli import main
 from tsp.run.jobs import JOBS, job_from_dict
 
 from .conftest import Tspctl
@@ -36,6 +39,18 @@ PATHS = ("source", "dest", "videos", "out", "annotations", "metadata", "checkpoi
 
 def test_every_job_has_a_command_here() -> None:
     assert set(COMMANDS) | {"check"} == set(JOBS)
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_every_value_of_a_job_can_be_given(kind: str) -> None:
+    command: click.Command | None = main.tspctl
+    for word in (COMMANDS[kind][0] if kind in COMMANDS else ("data", "check"))[:2]:
+        if isinstance(command, click.Group):
+            command = command.get_command(click.Context(command), word)
+    assert command is not None
+    given = {parameter.name for parameter in command.params}
+    made_here = {"config"} if kind == "check" else {"shards", "shard", "merge_only", "store"}
+    assert {field.name for field in dataclasses.fields(JOBS[kind])} <= given | made_here
 
 
 @pytest.mark.parametrize("kind", COMMANDS)

@@ -1,0 +1,80 @@
+"""Writing videos: H.264 in MP4, under another name first and then renamed.
+
+One encoder thread: the files of a data set are written side by side by processes, and the bytes then depend on
+no machine's core count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+"""RGB, [height, width, 3]."""
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` to write to; renamed to ``path`` when the block ends well, removed otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_mp4(path: Path) -> Iterator[OutputContainer]:
+    """An MP4 file to write to, whole or not there at all; its index lies in front so that it streams from a store."""
+    with new_file(path) as partial, av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as out:
+        yield out
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[Frame],
+    *,
+    fps: Fraction | int = 30,
+    crf: int = 20,
+    preset: str = "veryfast",
+    options: Mapping[str, str] | None = None,
+) -> int:
+    """Write frames as constant-rate H.264 (yuv420p, x264's own GOP and B-frames unless options say otherwise).
+
+    Args: frames, RGB uint8, all of one even size; crf, x264's quality, 0 is lossless; options, further x264 options.
+    Returns: the number of frames written.
+    Raises: ValueError for no frames, an odd size, or frames that differ in size.
+    """
+    num_frames = 0
+    with open_mp4(path) as out:
+        stream = out.add_stream("libx264", rate=Fraction(fps))
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.options = {"crf": str(crf), "preset": preset, **(options or {})}
+        size = None
+        for pixels in frames:
+            if size is None:
+                size = pixels.shape
+                stream.height, stream.width = size[:2]
+                if stream.height % 2 or stream.width % 2:
+                    raise ValueError(f"{path}: H.264 needs an even size, got {stream.width}x{stream.height}")
+            elif pixels.shape != size:
+                raise ValueError(f"{path}: frame {num_frames} is {pixels.shape}, the first one was {size}")
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = num_frames, 1 / Fraction(fps)
+            out.mux(stream.encode(frame))
+            num_frames += 1
+        if num_frames == 0:
+            raise ValueError(f"{path}: a video needs at least one frame")
+        out.mux(stream.encode(None))
+    return num_frames

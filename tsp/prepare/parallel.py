@@ -1,0 +1,81 @@
+"""One function over many files, in processes, with one result per file whatever a decoder does."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def usable_cpus() -> int:
+    """CPUs this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0))
+
+
+def for_each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int | None = None,
+    crashed: Callable[[Item], Result] | None = None,
+    noun: str = "videos",
+) -> Iterator[tuple[Item, Result]]:
+    """Pairs of item and ``function(item)`` as they are done, in no order; progress goes to the log.
+
+    Args: function, importable by name; workers, processes (default: usable CPUs), 1 stays in this one;
+        crashed, the result of an item whose process died (a decoder that ran into a bad file may take it along).
+    Raises: what ``function`` raises; BrokenProcessPool if a process died and ``crashed`` is not given.
+    """
+    workers = min(workers or usable_cpus(), max(1, len(items)))
+    results = _here(function, items) if workers == 1 else _in_processes(function, items, workers, crashed)
+    step = max(1, len(items) // 10)
+    for done, pair in enumerate(results, start=1):
+        if done % step == 0 or done == len(items):
+            logger.info("%d of %d %s", done, len(items), noun)
+        yield pair
+
+
+def _here(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+    for item in items:
+        yield item, function(item)
+
+
+def _in_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    crashed: Callable[[Item], Result] | None,
+) -> Iterator[tuple[Item, Result]]:
+    left = dict(enumerate(items))
+    try:
+        for index, result in _pool(function, left, workers):
+            yield left.pop(index), result
+    except BrokenProcessPool:
+        if crashed is None:
+            raise
+        # A dead process takes the whole pool down without saying which item killed it: try those left one by one.
+        for index, item in left.items():
+            try:
+                yield item, next(_pool(function, {index: item}, 1))[1]
+            except BrokenProcessPool:
+                yield item, crashed(item)
+
+
+def _pool(function: Callable[[Item], Result], items: dict[int, Item], workers: int) -> Iterator[tuple[int, Result]]:
+    # spawn: a forked child of a process that has threads (a decoder's, torch's) may hang.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(function, item): index for index, item in items.items()}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,179 @@
+"""Ground-truth CSVs from other people's annotations, with the background between the actions as segments of its own.
+
+Rules read off the published tables, which come out again row for row (the tests do it): actions first, in the
+annotations' order; then background, videos sorted by name; a gap counts from one clip on (THUMOS14, 16/15 s) or
+from five (ActivityNet, 16/3 s); times as annotated, not clamped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tsp.data.segments import load_label_map
+from tsp.errors import DataError
+from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
+from tsp.prepare.tables import (
+    GROUND_TRUTH_COLUMNS,
+    REGIONS,
+    VideoFacts,
+    ground_truth_row,
+    read_metadata,
+    write_labels,
+    write_table,
+)
+from tsp.run.config import ClipConfig
+from tsp.run.jobs import AnnotateJob, job_from_dict
+
+logger = logging.getLogger(__name__)
+
+PUBLISHED_MIN_BACKGROUND_CLIPS = {"thumos14": 1, "activitynet": 5}
+"""Shortest gap that became background in the published tables, in clips of 16/15 s."""
+_ROUNDING_SEC = 1e-9
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """The rows of a ground-truth CSV and what was left out of it."""
+
+    rows: list[dict[str, Any]]
+    labels: tuple[str, ...]
+    unannotated: list[str]
+    """Files of the metadata without any action: they get no background either."""
+    without_file: list[str]
+    """Annotated videos that the metadata does not have."""
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Do an annotate job given as plain data; the answer counts rows, per class in ``rows``."""
+    parsed = job_from_dict("annotate", job)
+    assert isinstance(parsed, AnnotateJob)
+    source = Path(parsed.annotations)
+    kind = parsed.format if parsed.format != "auto" else "thumos14" if source.is_dir() else "activitynet"
+    actions = read_thumos14(source) if kind == "thumos14" else read_activitynet(source, subset=parsed.subset)
+    min_background_sec = parsed.min_background_sec
+    if min_background_sec is None:
+        min_background_sec = PUBLISHED_MIN_BACKGROUND_CLIPS[kind] * ClipConfig().duration_sec
+    result = annotate(
+        actions,
+        read_metadata(Path(parsed.metadata)),
+        labels=load_label_map(parsed.labels) if parsed.labels else None,
+        filename_prefix=parsed.filename_prefix,
+        min_background_sec=min_background_sec,
+    )
+    write_table(Path(parsed.out), GROUND_TRUTH_COLUMNS, result.rows)
+    label_files = []
+    if parsed.labels_out is not None:
+        label_files = [Path(parsed.labels_out) / f"{name}_label_mapping.json" for name in ("action", "temporal_region")]
+        for path, names in zip(label_files, (result.labels, REGIONS), strict=True):
+            write_labels(path, names)
+    _tell_left_out(result, parsed.metadata)
+    segments_of = {name: [row for row in result.rows if row["action-label"] == name] for name in (*result.labels, "")}
+    return {
+        "rows": [
+            {
+                "label": name or REGIONS[1],
+                "segments": len(rows),
+                "seconds": round(sum(row["t-end"] - row["t-start"] for row in rows), 1),
+            }
+            for name, rows in segments_of.items()
+        ],
+        "out": parsed.out,
+        "label_maps": [str(path) for path in label_files],
+        "segments": len(result.rows),
+        "files_without_action": len(result.unannotated),
+        "annotated_videos_without_file": len(result.without_file),
+    }
+
+
+def annotate(
+    actions: Sequence[Action],
+    videos: Sequence[VideoFacts],
+    *,
+    labels: Sequence[str] | None = None,
+    filename_prefix: str | None = None,
+    min_background_sec: float = 0.0,
+    from_last_end: bool = False,
+) -> Annotated:
+    """Rows of the ground-truth CSV: the actions in their order, then the background of their videos by name.
+
+    Args: labels, the action classes (default: those that occur, sorted); filename_prefix, what a file's name has
+        before the video's (default: found out); min_background_sec, the shortest gap that becomes background;
+        from_last_end, as ``background``.
+    Raises: DataError for a label that is not among ``labels``, or if no annotated video has a file.
+    """
+    by_name = _match_files({action.video for action in actions}, videos, filename_prefix)
+    known = [action for action in actions if action.video in by_name]
+    if not known:
+        raise DataError(
+            f"none of the {len({action.video for action in actions})} annotated videos (such as "
+            f"{actions[0].video if actions else 'none'!r}) is among the {len(videos)} files of the metadata (such as "
+            f"{videos[0].filename if videos else 'none'!r}): give --filename-prefix, or another --subset"
+        )
+    names = tuple(labels or sorted({action.label for action in actions}))
+    for action in known:
+        if action.label not in names:
+            raise DataError(f"{action.where}: the label {action.label!r} is not in the label map")
+    rows = [
+        ground_truth_row(by_name[action.video], action.video, action.start_sec, action.end_sec, action.label)
+        for action in known
+    ]
+    actions_of: dict[str, list[Action]] = {}
+    for action in known:
+        actions_of.setdefault(action.video, []).append(action)
+    for video in sorted(actions_of):
+        facts = by_name[video]
+        spans = [(action.start_sec, action.end_sec) for action in actions_of[video]]
+        rows += [
+            ground_truth_row(facts, video, start_sec, end_sec, None)
+            for start_sec, end_sec in background(
+                spans, facts.duration_sec, min_sec=min_background_sec, from_last_end=from_last_end
+            )
+        ]
+    used = {facts.filename for facts in by_name.values()}
+    return Annotated(
+        rows,
+        names,
+        unannotated=[facts.filename for facts in videos if facts.filename not in used],
+        without_file=sorted({action.video for action in actions} - set(by_name)),
+    )
+
+
+def background(
+    spans_sec: Iterable[tuple[float, float]], duration_sec: float, *, min_sec: float = 0.0, from_last_end: bool = False
+) -> list[tuple[float, float]]:
+    """The stretches of a video that no action covers, half-open, in order; shorter ones than ``min_sec`` left out.
+
+    Args: from_last_end, let a gap begin where the action that started last ends, even if an earlier one goes on: so
+        the published tables do, whose background then overlaps actions (92 of their 15,362 videos).
+    """
+    gaps, free_from = [], 0.0
+    for start_sec, end_sec in sorted(spans_sec, key=lambda span: span[0]):
+        gaps.append((free_from, min(start_sec, duration_sec)))
+        free_from = end_sec if from_last_end else max(free_from, end_sec)
+    gaps.append((free_from, duration_sec))
+    return [(start, end) for start, end in gaps if end > start and end - start >= min_sec - _ROUNDING_SEC]
+
+
+def _match_files(names: set[str], videos: Sequence[VideoFacts], prefix: str | None) -> dict[str, VideoFacts]:
+    """The file of each annotated video that has one."""
+    by_stem = {Path(facts.filename).stem: facts for facts in videos}
+    if prefix is None:
+        # ActivityNet's files are called v_<name>.mp4; nearly everyone else's are called by the name.
+        prefix = max(("", "v_"), key=lambda candidate: sum(candidate + name in by_stem for name in names))
+    return {name: by_stem[prefix + name] for name in sorted(names) if prefix + name in by_stem}
+
+
+def _tell_left_out(result: Annotated, metadata: str) -> None:
+    for what, names in (
+        (f"files of {metadata} have no action annotated and give no segment", result.unannotated),
+        (f"annotated videos are not in {metadata} and are left out", result.without_file),
+    ):
+        if names:
+            logger.warning(
+                "%d %s: %s%s", len(names), what, ", ".join(names[:_SHOWN]), ", ..." if len(names) > _SHOWN else ""
+            )

@@ -149,7 +149,16 @@ def restore(
         raise ConfigError(f"{where} holds the optimizer of another model: {error}") from error
     for group, settings in zip(optimizer.param_groups, own, strict=True):
         group.update(settings)
+        for parameter in group["params"]:
+            _match_layout(optimizer.state[parameter], parameter)
     try:
         scheduler.load_state_dict(content["lr_scheduler"])
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{where} holds another schedule than warm-up and steps: {error}") from error
+
+
+def _match_layout(state: dict[str, Any], parameter: Tensor) -> None:
+    """Lay the momentum out in memory as the parameter is: the fused step walks over both side by side."""
+    momentum = state.get("momentum_buffer")
+    if momentum is not None and momentum.stride() != parameter.stride():
+        state["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)

@@ -1,0 +1,33 @@
+"""A data set of seconds and a configuration that trains it in seconds."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.train.worlds import COLUMNS, FPS, LABELS, segments_of, write_clip_video
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """Two videos of a texture per class in each subset, with tables, label maps and GVF."""
+    root = tmp_path_factory.mktemp("tiny-data")
+    for name, labels in LABELS.items():
+        (root / f"{name}.json").write_text(json.dumps(labels))
+    with h5py.File(root / "gvf.h5", "w") as gvf:
+        for subset in ("train", "valid"):
+            (root / subset).mkdir()
+            rows = []
+            for index in range(2):
+                name = f"{subset}_{index}"
+                segments = segments_of(index)
+                num_frames = write_clip_video(root / subset / f"{name}.mp4", segments, seed=index)
+                gvf[name] = np.full(512, index / 4, np.float32)
+                duration = num_frames / FPS
+                for start, end, action, region in segments:
+                    rows.append((name, start, end, action, duration, f"{name}.mp4", FPS, num_frames, region))
+            lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in rows)]
+            (root / f"{subset}.csv").write_text("\n".join(lines) + "\n")
+    return root

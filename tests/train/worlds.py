@@ -1,0 +1,168 @@
+"""What the tests of training train on, and ways to run it."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import socket
+import traceback
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+
+from tsp.run.config import (
+    ClipConfig,
+    DataConfig,
+    HeadConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    ScheduleConfig,
+    StoreConfig,
+    SubsetConfig,
+)
+from tsp.run.run import Run
+from tsp.run.store import open_store
+from tsp.train.attempt import train
+from tsp.train.distributed import Launch
+from tsp.train.stop import Stop
+
+FPS = 30
+SEGMENT_SEC = 1.0
+COLUMNS = (
+    "video-name", "t-start", "t-end", "action-label", "video-duration", "filename", "fps", "video-frames",
+    "temporal-region-label",
+)  # fmt: skip
+LABELS = {"actions": ["stripes", "checks", "rings"], "regions": ["Action", "No action"]}
+
+
+def segments_of(index: int) -> list[tuple[float, float, str, str]]:
+    """Background and actions in turn: start and end in seconds, action (empty for background), region."""
+    actions = [LABELS["actions"][(index + number) % 3] for number in range(2)]
+    kinds = [("", "No action"), (actions[0], "Action"), ("", "No action"), (actions[1], "Action")]
+    return [(number * SEGMENT_SEC, (number + 1) * SEGMENT_SEC, *kind) for number, kind in enumerate(kinds)]
+
+
+def write_clip_video(path: Path, segments: list[tuple[float, float, str, str]], *, seed: int) -> int:
+    """H.264 of 96x64; each class has a texture of its own. Returns the number of frames."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:64, :96]
+    textures = {
+        "stripes": (columns // 6) % 2 * 200,
+        "checks": ((columns // 8 + rows // 8) % 2) * 200,
+        "rings": (np.hypot(rows - 32, columns - 48) // 6) % 2 * 200,
+        "": np.full((64, 96), 60),
+    }
+    count = 0
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"g": "15", "crf": "20", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for start, end, action, _ in segments:
+            for _ in range(round((end - start) * FPS)):
+                noise = random.integers(0, 40, (64, 96, 1))
+                image = np.clip(textures[action][..., None] + noise, 0, 255).astype(np.uint8).repeat(3, axis=2)
+                frame = av.VideoFrame.from_ndarray(np.roll(image, count, axis=1), format="rgb24")
+                container.mux(stream.encode(frame))
+                count += 1
+        container.mux(stream.encode())
+    return count
+
+
+def config_for(root: Path, store: Path | str, **changes: Any) -> RunConfig:
+    """Two heads with GVF, 8-frame clips of 32 pixels, 16 clips an epoch in batches of 4; ``changes`` by dotted key."""
+    config = RunConfig(
+        name="run",
+        method="tsp",
+        data=DataConfig(
+            name="tiny",
+            root=str(root),
+            train=SubsetConfig(csv="train.csv", videos="train", gvf="gvf.h5"),
+            valid=SubsetConfig(csv="valid.csv", videos="valid", gvf="gvf.h5"),
+            workers=0,
+        ),
+        model=ModelConfig(
+            backbone="tiny",
+            heads=(
+                HeadConfig(label_column="action-label", labels="actions.json"),
+                HeadConfig(label_column="temporal-region-label", labels="regions.json"),
+            ),
+            gvf="max",
+            pretrained="none",
+        ),
+        store=StoreConfig(uri=str(store)),
+        clips=ClipConfig(length_frames=8, per_segment=2, resize_height_px=36, resize_width_px=48, crop_px=32),
+        optim=OptimConfig(backbone_lr=0.02, head_lr=0.02),
+        schedule=ScheduleConfig(epochs=3, warmup_epochs=1, milestones=(2,), gamma=0.1),
+        batch_per_gpu=4,
+    )
+    for key, value in changes.items():
+        config = _changed(config, key.split("__"), value)
+    return config
+
+
+def _changed(config: Any, way: list[str], value: Any) -> Any:
+    if len(way) > 1:
+        value = _changed(getattr(config, way[0]), way[1:], value)
+    return dataclasses.replace(config, **{way[0]: value})
+
+
+def run_of(config: RunConfig) -> Run:
+    return Run(open_store(config.store), config.name)
+
+
+def train_here(config: RunConfig, launch: Launch | None = None, stop: Stop | None = None) -> Run:
+    """One attempt by one rank, in this process."""
+    train(config, launch or Launch(), stop or Stop(), log_into=lambda run, attempt: None)
+    return run_of(config)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _rank_main(function: Any, launch: Launch, arguments: tuple[Any, ...], answers: Any) -> None:
+    torch.set_num_threads(1)
+    try:
+        answers.put((launch.rank, function(launch, *arguments), None))
+    except BaseException as error:
+        traceback.print_exc()
+        answers.put((launch.rank, None, f"{type(error).__name__}: {error}"))
+
+
+def on_ranks(world_size: int, function: Any, *arguments: Any, timeout_sec: float = 100.0) -> list[tuple[Any, Any]]:
+    """(answer, error text) of ``function(launch, *arguments)`` run by each rank in a forked process of its own."""
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    port = free_port()
+    processes = [
+        context.Process(
+            target=_rank_main,
+            args=(function, Launch(rank=rank, world_size=world_size, master_port=port), arguments, answers),
+        )
+        for rank in range(world_size)
+    ]
+    for process in processes:
+        process.start()
+    found = dict(
+        (rank, (answer, error)) for rank, answer, error in (answers.get(timeout=timeout_sec) for _ in processes)
+    )
+    for process in processes:
+        process.join(timeout_sec)
+    return [found[rank] for rank in range(world_size)]
+
+
+def final_weights(run: Run, epoch: int) -> dict[str, torch.Tensor]:
+    """The model part of a published checkpoint."""
+    from tsp.train import checkpoint
+
+    path = Path(run.store.local_path(run.key(f"epoch_{epoch}.pth")))
+    return checkpoint.read(path)["model"]
+
+
+def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return list(one) == list(other) and all(torch.equal(value, other[name]) for name, value in one.items())

@@ -1,0 +1,193 @@
+"""What runs in a pod: one rank of a training run, or one of the tools beside it.
+
+    python -m tsp.entrypoint                 trains; the configuration is the JSON file that TSP_CONFIG names
+    python -m tsp.entrypoint KIND < JOB.json  does a job; its answer is one JSON object on standard output
+
+Narration goes to standard error, and of training to the run's log in the store too. The exit code says whether another
+attempt is worth it: 0 done, 1-127 permanent, 128 and above retried (see tsp.errors).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import json
+import logging
+import logging.handlers
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsp.errors import ConfigError, TspError
+from tsp.run.config import RunConfig, from_json
+from tsp.run.jobs import JOBS
+
+if TYPE_CHECKING:
+    from tsp.run.run import Run
+
+logger = logging.getLogger("tsp.entrypoint")
+
+DEFAULT_CONFIG = "/etc/tsp/config.json"
+BUG_EXIT_CODE = 1
+LINGER_SEC = 30.0
+"""How long threads and libraries may take to end once the work has."""
+
+JOB_MODULES = {
+    "standardize": "tsp.prepare.standardize:run",
+    "probe": "tsp.prepare.probe:run",
+    "annotate": "tsp.prepare.annotate:run",
+    "check": "tsp.prepare.check:run",
+    "demo": "tsp.prepare.demo:run",
+    "extract": "tsp.extract.job:run",
+    "gvf": "tsp.extract.job:run_gvf",
+}
+"""Kind of a job -> the function that does it: a dict in, a dict out. Imported only when asked for."""
+
+
+def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
+    """Do what the command line says; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tsp.entrypoint", description=__doc__.splitlines()[0])
+    parser.add_argument("kind", nargs="?", choices=sorted(JOB_MODULES), help="a job; without one: train")
+    parser.add_argument("-v", "--verbose", action="store_true", help="more narration, and tracebacks")
+    options = parser.parse_args(argv)
+    verbose = options.verbose or bool(env.get("TSP_VERBOSE"))
+    early = _set_up_logging(env, verbose)
+    with ExitStack() as stack:
+        try:
+            return _train(env, early, stack) if options.kind is None else _do_job(options.kind, env)
+        except TspError as error:
+            logger.error("%s", error, exc_info=verbose)
+            return _exit_code(error)
+        except Exception:
+            logger.exception("this is a bug: please report it with these lines")
+            return BUG_EXIT_CODE
+
+
+def _exit_code(error: TspError) -> int:
+    code: int = getattr(error, "pod_exit_code", error.exit_code)
+    return code
+
+
+def _set_up_logging(env: Mapping[str, str], verbose: bool) -> logging.handlers.MemoryHandler:
+    """Log to standard error; returns the handler that keeps the first lines for the log in the store."""
+    formatter = logging.Formatter(f"%(asctime)s rank {env.get('RANK') or 0} %(levelname)s %(name)s: %(message)s")
+    console = logging.StreamHandler(sys.stderr)
+    early = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+    root = logging.getLogger()
+    root.handlers[:] = [console, early]
+    for handler in root.handlers:
+        handler.setFormatter(formatter)
+    root.setLevel(logging.INFO)
+    logging.getLogger("tsp").setLevel(logging.DEBUG if verbose else logging.INFO)
+    for noisy in ("botocore", "boto3", "urllib3", "torch"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return early
+
+
+def read_config(env: Mapping[str, str]) -> RunConfig:
+    """The run's configuration from the file that TSP_CONFIG names.
+
+    Raises: ConfigError.
+    """
+    path = Path(env.get("TSP_CONFIG") or DEFAULT_CONFIG)
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path} (TSP_CONFIG): {error.strerror}") from error
+    return from_json(text, where=str(path))
+
+
+def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack: ExitStack) -> int:
+    config = read_config(env)
+    # Heavy: only what trains waits for it, and a bad configuration is refused at once.
+    from tsp.train.attempt import train
+    from tsp.train.distributed import Launch
+    from tsp.train.stop import Stop
+
+    stop = Stop()
+    stop.install()
+    launch = Launch.from_env(env)
+    _set_threads(env)
+    train(config, launch, stop, log_into=_log_shipping(stack, early, launch.rank))
+    return 0
+
+
+def _log_shipping(stack: ExitStack, early: logging.handlers.MemoryHandler, rank: int) -> Callable[[Run, int], None]:
+    """A function that sends the log, from its first line on, to the store as well, until the stack ends."""
+
+    def log_into(run: Run, attempt: int) -> None:
+        from tsp.run.logship import LogShipper
+
+        shipper = LogShipper(run.store, run.log_key(attempt, rank))
+        handler = logging.StreamHandler(shipper)
+        handler.setFormatter(early.formatter)
+        early.setTarget(handler)
+        early.flush()
+        root = logging.getLogger()
+        root.removeHandler(early)
+        root.addHandler(handler)
+        stack.callback(shipper.close)
+        stack.callback(root.removeHandler, handler)
+
+    return log_into
+
+
+def _set_threads(env: Mapping[str, str]) -> None:
+    wanted = env.get("TSP_NUM_THREADS")
+    if not wanted:
+        return
+    if not wanted.isdigit() or int(wanted) < 1:
+        raise ConfigError(f"the variable TSP_NUM_THREADS must be a whole number above 0, got {wanted!r}")
+    import torch
+
+    torch.set_num_threads(int(wanted))
+
+
+def _do_job(kind: str, env: Mapping[str, str]) -> int:
+    """Do a job from standard input; returns the exit code that its answer asks for."""
+    job = _with_shard(kind, _read_job(kind), env)
+    module, _, name = JOB_MODULES[kind].partition(":")
+    run: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(module), name)
+    # Nothing but the answer may reach standard output.
+    with redirect_stdout(sys.stderr):
+        answer = run(job)
+    exit_code = int(answer.pop("exit_code", 0))
+    print(json.dumps(answer), flush=True)
+    return exit_code
+
+
+def _read_job(kind: str) -> dict[str, Any]:
+    try:
+        job = json.load(sys.stdin)
+    except ValueError as error:
+        raise ConfigError(f"the {kind} job on standard input is not JSON: {error}") from error
+    if not isinstance(job, dict):
+        raise ConfigError(f"the {kind} job on standard input must be a mapping, got {type(job).__name__}")
+    return job
+
+
+def _with_shard(kind: str, job: dict[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+    """The job with its share of the work, where an Indexed Job says which it is."""
+    index, shards = env.get("JOB_COMPLETION_INDEX"), env.get("TSP_NUM_SHARDS")
+    can_be_split = any(item.name == "shard" for item in dataclasses.fields(JOBS[kind]))
+    if not index or not shards or int(shards) < 2 or not can_be_split or job.get("merge_only"):
+        return job
+    return {**job, "shards": int(shards), "shard": int(index)}
+
+
+def _end(code: int) -> None:
+    """End the process with that code, soon, whatever threads of libraries still hang."""
+    logging.shutdown()
+    timer = threading.Timer(LINGER_SEC, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    _end(main())

@@ -1,0 +1,200 @@
+"""One attempt at a run: the ranks meet, agree on the sizes, train, and leave word of how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from importlib import metadata
+
+import torch
+
+from tsp.errors import ConfigError, GpuMemoryError, PeerLostError, StoreError, StoreUnreachableError, TspError
+from tsp.run.config import RunConfig, to_json
+from tsp.run.records import Outcome
+from tsp.run.run import Run
+from tsp.run.sizing import EffectiveSizes, downscale_for, effective_sizes
+from tsp.run.store import open_store
+from tsp.train.distributed import Group, Launch, join
+from tsp.train.loop import Setting, Training
+from tsp.train.precision import Numerics, choose_device, choose_numerics, gpu_memory_of
+from tsp.train.stop import Stop
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRIED_CODE = 128
+BUG_CODE = 1
+DONE = 0
+"""In the place of an attempt's number: there is nothing left to do."""
+
+
+class GaveUpError(TspError):
+    """The run was started more often than it may be."""
+
+
+class FailedElsewhereError(TspError):
+    """Another rank failed for good; its message and exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def exit_code_of(error: TspError) -> int:
+    """The code a pod ends with: 1-127 permanent, 128 and above worth another attempt."""
+    return error.pod_exit_code if isinstance(error, StoreUnreachableError) else error.exit_code
+
+
+def train(config: RunConfig, launch: Launch, stop: Stop, *, log_into: Callable[[Run, int], None]) -> None:
+    """Make one attempt at a run, as one of its ranks.
+
+    Args: log_into, called with the run and the attempt's number once that is known.
+    Raises: TspError; its outcome is written to the store if no other attempt can mend it.
+    """
+    run = Run(open_store(config.store), config.name)
+    attempt = DONE
+    try:
+        if launch.rank == 0 and not _is_done(run):
+            attempt = _count_attempt(run, config)
+            log_into(run, attempt)
+        _train_with_peers(config, launch, stop, run, attempt, log_into)
+        if launch.rank == 0 and attempt != DONE:
+            run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="trained to the end", attempt=attempt))
+            run.clear_state()
+    except TspError as error:
+        if launch.rank == 0 and exit_code_of(error) < FIRST_RETRIED_CODE:
+            _write_failure(run, str(error), exit_code_of(error), attempt)
+        raise
+    except Exception as error:
+        if launch.rank == 0:
+            _write_failure(run, f"unexpected {type(error).__name__}: {error}", BUG_CODE, attempt)
+        raise
+
+
+def _is_done(run: Run) -> bool:
+    outcome = run.read_outcome()
+    if outcome is None or outcome.state != "succeeded":
+        return False
+    logger.info("the run at %s is done already: nothing to do", run.address())
+    return True
+
+
+def _count_attempt(run: Run, config: RunConfig) -> int:
+    """Raises: GaveUpError if there were too many; StoreError if the store cannot be written."""
+    run.store.check_writable()
+    attempt = run.start_attempt()
+    if attempt > config.max_attempts:
+        raise GaveUpError(
+            f"attempt {attempt} of {config.max_attempts}: the run keeps being ended and is given up; look at the logs "
+            f"of the attempts before ('tspctl logs'), then submit it again with a higher max_attempts"
+        )
+    return attempt
+
+
+def _write_failure(run: Run, reason: str, exit_code: int, attempt: int) -> None:
+    try:
+        run.write_outcome(Outcome(state="failed", exit_code=exit_code, reason=reason, attempt=attempt))
+    except StoreError as failure:
+        logger.error("the outcome could not be written: %s", failure)
+
+
+def _train_with_peers(
+    config: RunConfig, launch: Launch, stop: Stop, run: Run, attempt: int, log_into: Callable[[Run, int], None]
+) -> None:
+    device = choose_device(launch.local_rank)
+    numerics = choose_numerics(device, config.model)
+    group = join(launch, device, stop)
+    try:
+        attempt = group.from_main(attempt)
+        if attempt == DONE:
+            return
+        if not group.is_main:
+            log_into(run, attempt)
+        sizes = agree_on_sizes(config, group)
+        if group.is_main:
+            run.ensure(config, sizes, versions=versions())
+        Training(
+            Setting(config=config, run=run, sizes=sizes, numerics=numerics, group=group, stop=stop, attempt=attempt)
+        )()
+    except torch.OutOfMemoryError as error:
+        failure = out_of_memory(error, numerics, config)
+        group.report_failure(str(failure), failure.exit_code)
+        raise failure from error
+    except PeerLostError as error:
+        raise _explain(error, group, stop) from error
+    except TspError as error:
+        group.report_failure(str(error), exit_code_of(error))
+        raise
+    except Exception as error:
+        group.report_failure(f"unexpected {type(error).__name__}: {error}", BUG_CODE)
+        raise
+    else:
+        group.leave()
+
+
+def _explain(lost: PeerLostError, group: Group, stop: Stop) -> TspError:
+    """Why a rank was lost, if it said so, or if all of us were told to stop."""
+    stop.check("a rank had ended already")
+    found = group.failure_elsewhere()
+    if found is None:
+        return lost
+    rank, exit_code, message = found
+    if exit_code < FIRST_RETRIED_CODE:
+        return FailedElsewhereError(f"rank {rank}: {message}", exit_code)
+    return PeerLostError(f"rank {rank} ended: {message}")
+
+
+def agree_on_sizes(config: RunConfig, group: Group) -> EffectiveSizes:
+    """Batch and learning rates that all ranks train with: the downscale factor follows the smallest GPU.
+
+    Raises: ConfigError if ranks were started with different configurations, or only some have a GPU; GpuMemoryError.
+    """
+    digest = hashlib.sha256(to_json(config).encode()).hexdigest()
+    found = group.gather((gpu_memory_of(group.device), digest))
+    memory_mib = [memory for memory, _ in found]
+    if len({other for _, other in found}) > 1:
+        raise ConfigError("the ranks were started with different configurations: delete the run and submit it again")
+    on_cpu = [rank for rank, memory in enumerate(memory_mib) if memory is None]
+    if 0 < len(on_cpu) < len(found):
+        raise ConfigError(f"ranks {on_cpu} found no GPU, the others did: look at the driver and limits of their pods")
+    smallest_mib = None if on_cpu else min(memory_mib)
+    wanted = 1 if smallest_mib is None else _downscale_or_none(smallest_mib)
+    if config.downscale == "auto":
+        downscale = downscale_for(smallest_mib) if smallest_mib is not None else 1
+    else:
+        downscale = int(config.downscale)
+        if wanted is None or wanted > downscale:
+            logger.warning("the smallest GPU has %s MiB, little for --downscale %d", smallest_mib, downscale)
+    if group.world_size != config.gpus:
+        logger.warning("%d ranks were started, --gpus is %d: learning rates follow", group.world_size, config.gpus)
+    sizes = effective_sizes(config, downscale=downscale, world_size=group.world_size)
+    where = "the CPU" if smallest_mib is None else f"GPUs of at least {smallest_mib} MiB"
+    logger.info("%d ranks on %s: %s", group.world_size, where, sizes)
+    return sizes
+
+
+def _downscale_or_none(memory_mib: int) -> int | None:
+    try:
+        return downscale_for(memory_mib)
+    except GpuMemoryError:
+        return None
+
+
+def out_of_memory(error: BaseException, numerics: Numerics, config: RunConfig) -> GpuMemoryError:
+    """What to do about a GPU that ran out of memory."""
+    return GpuMemoryError(
+        f"the GPU ran out of memory ({gpu_memory_of(numerics.device)} MiB, {config.model.backbone}, "
+        f"{numerics.precision}): choose a larger --downscale, --precision bf16, or "
+        f"--set model.activation_checkpointing=true ({str(error).splitlines()[0][:200]})"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of the programs that train, for run.json."""
+    found: dict[str, str] = {"torch": str(torch.__version__)}
+    for name in ("tspctl", "torchvision", "av", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,85 @@
+"""From the loader's batches to what the model takes, on the device; copies overlap with computing on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsp.data.batch import ClipBatch
+from tsp.data.transforms import pixels_on_device
+from tsp.errors import PeerLostError, TspError
+from tsp.train.stop import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBatch:
+    """B clips, ready for the model."""
+
+    clips: Tensor
+    """float32 [B, 3, T, H, W], normalised."""
+    gvf: Tensor | None
+    """float32 [B, 512] or None."""
+    targets: Tensor
+    """int64 [B, heads]; -1 where unlabelled."""
+    names: tuple[str, ...]
+    num_bad: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def on_device(batches: Iterable[ClipBatch], device: torch.device, *, stop: Stop) -> Generator[DeviceBatch]:
+    """The loader's batches on the device.
+
+    On a GPU a batch is copied and blended on a stream of its own while the step before it is still computing.
+    Raises: TspError of the data; TerminatedError or PeerLostError if a data worker was killed.
+    """
+    side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    iterator = iter(batches)
+    while True:
+        with _killed_workers(stop):
+            batch = next(iterator, None)
+        if batch is None:
+            return
+        with _on(side):
+            ready = _placed(batch, device)
+        if side is not None:
+            _hand_over(ready, side, torch.cuda.current_stream(device))
+        yield ready
+
+
+def _on(side: torch.cuda.Stream | None) -> AbstractContextManager[object]:
+    return torch.cuda.stream(side)
+
+
+def _placed(batch: ClipBatch, device: torch.device) -> DeviceBatch:
+    batch = batch.to(device, non_blocking=True)
+    return DeviceBatch(pixels_on_device(batch, device), batch.gvf, batch.targets, batch.names, batch.num_bad)
+
+
+def _hand_over(batch: DeviceBatch, side: torch.cuda.Stream, user: torch.cuda.Stream) -> None:
+    user.wait_stream(side)
+    for tensor in (batch.clips, batch.gvf, batch.targets):
+        if tensor is not None:
+            tensor.record_stream(user)  # its memory must not be reused while that stream still reads it
+
+
+@contextmanager
+def _killed_workers(stop: Stop) -> Iterator[None]:
+    """Say what it means that a data worker died: the whole process group was signalled, or memory ran out."""
+    try:
+        yield
+    except TspError:
+        raise
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        stop.check("reading clips")
+        raise PeerLostError(
+            f"a data worker was killed ({str(error).splitlines()[0]}): probably out of memory; give the pod more, or "
+            f"set fewer data.workers"
+        ) from error

@@ -1,0 +1,266 @@
+"""The training of a run, from its newest state to its last epoch, as one rank sees it.
+
+    for each epoch: train -> save state -> validate -> publish checkpoint and figures
+
+A restart at any point goes on from what is published, and comes to the same weights.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+
+from tsp.data.loader import ClipLoader, build_loader
+from tsp.errors import NonFiniteLossError, TerminatedError, TspError
+from tsp.model.heads import TspModel
+from tsp.run.config import RunConfig
+from tsp.run.records import EpochRecord, EpochResult, best, format_line
+from tsp.run.run import Run
+from tsp.run.sizing import EffectiveSizes
+from tsp.run.uploader import Uploader
+from tsp.train.batches import on_device
+from tsp.train.distributed import Group
+from tsp.train.left_over import validate_left_over
+from tsp.train.parts import Parts, build_model, build_parts, load_initial_weights
+from tsp.train.precision import Numerics
+from tsp.train.progress import Plan, Reporter
+from tsp.train.resume import Place, find_start, state_extras
+from tsp.train.saver import Saver
+from tsp.train.schedule import group_rates
+from tsp.train.step import StepReport
+from tsp.train.stop import Stop
+from tsp.train.validate import Validator
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """Where and how a rank trains."""
+
+    config: RunConfig
+    run: Run
+    sizes: EffectiveSizes
+    numerics: Numerics
+    group: Group
+    stop: Stop
+    attempt: int = 1
+
+
+class Training:
+    """One rank's part of a run."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.config, self.run, self.sizes = setting.config, setting.run, setting.sizes
+        self.numerics, self.group, self.stop = setting.numerics, setting.group, setting.stop
+        self.attempt = setting.attempt
+        self.results: dict[int, EpochResult] = {}
+        self.validator = Validator(
+            label_columns=[head.label_column for head in self.config.model.heads],
+            loss_weights=[head.loss_weight for head in self.config.model.heads],
+            numerics=self.numerics,
+            group=self.group,
+        )
+
+    def __call__(self) -> None:
+        """Train until the last epoch is published.
+
+        Raises: TerminatedError with the state saved; NonFiniteLossError; DataError, StoreError, PeerLostError.
+        """
+        train, valid = self._loader("train", epoch=0), self._loader("valid", epoch=0)
+        plan = Plan(epochs=self.config.schedule.epochs, train_steps=train.num_steps, valid_steps=valid.num_steps)
+        with ExitStack() as stack:
+            self.saver = stack.enter_context(Saver(self._uploader(stack))) if self.group.is_main else None
+            self.reporter = Reporter(
+                self.saver.uploader if self.saver else None,
+                self.sizes,
+                plan,
+                attempt=self.attempt,
+                device=str(self.numerics.device),
+            )
+            self.reporter.enter("starting", epoch=0)
+            parts = self._begin(train)
+            place = parts.place
+            while place.epoch < self.config.schedule.epochs:
+                if not place.is_trained:
+                    place = self._train_epoch(parts, place)
+                place = self._validate_epoch(parts, place)
+            self.reporter.enter("done", epoch=self.config.schedule.epochs - 1)
+
+    def _uploader(self, stack: ExitStack) -> Uploader:
+        uploader = Uploader(self.run, keep_epochs=self.config.keep_epochs)
+        stack.callback(uploader.close)
+        return uploader
+
+    def _loader(self, subset: str, *, epoch: int, start_step: int = 0) -> ClipLoader:
+        return build_loader(
+            self.config,
+            "train" if subset == "train" else "valid",
+            batch=self.sizes.batch_per_gpu,
+            rank=self.group.rank,
+            world_size=self.group.world_size,
+            epoch=epoch,
+            start_step=start_step,
+            pin_memory=self.numerics.device.type == "cuda",
+        )
+
+    def _begin(self, train: ClipLoader) -> Parts:
+        """Model, optimizer and schedule where the run goes on; epochs that were left unvalidated are done first."""
+        model = build_model(self.config.model, train.num_classes, seed=self.config.seed)
+        validate_left_over(
+            self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, self._figures
+        )
+        start = None
+        if self.saver is not None:
+            start = find_start(self.run, self.config, self.saver.folder)
+            self.results = {epoch: record.result for epoch, record in self.run.epochs().items()}
+            if start.content is None:
+                load_initial_weights(model, self.config)
+        start = self.group.from_main(start)
+        self.stop.check("starting")
+        parts = build_parts(
+            self.config,
+            model,
+            start,
+            sizes=self.sizes,
+            num_steps=train.num_steps,
+            numerics=self.numerics,
+            group=self.group,
+        )
+        self._note_best()
+        logger.info(
+            "begins at epoch %d, step %d of %d%s: %s, %s",
+            parts.place.epoch,
+            parts.place.step,
+            train.num_steps,
+            f" from {start.where}" if start.where else "",
+            self.numerics,
+            self.sizes,
+        )
+        return parts
+
+    def _train_epoch(self, parts: Parts, place: Place) -> Place:
+        loader = self._loader("train", epoch=place.epoch, start_step=place.step)
+        self.reporter.enter("training", epoch=place.epoch, step=place.step, steps=loader.num_steps)
+        started = saved = time.monotonic()
+        before, step = place, place.step
+        with closing(on_device(loader, self.numerics.device, stop=self.stop)) as batches:
+            try:
+                for batch in batches:
+                    reports = parts.stepper(step, batch, stop=self.stop.requested)
+                    step += 1
+                    place = replace(
+                        before,
+                        step=step,
+                        num_steps=loader.num_steps,
+                        bad_clips=before.bad_clips + loader.num_bad,
+                        train_sec=before.train_sec + time.monotonic() - started,
+                    )
+                    self._judge(parts, place, reports)
+                    if time.monotonic() - saved >= self.config.state_every_sec and step < loader.num_steps:
+                        saved = self._save_in_passing(parts, place, saved)
+            except TerminatedError:
+                # A data worker was killed together with us: between two steps the state is whole.
+                self._save_state(parts, place)
+                raise
+        self._judge(parts, place, parts.stepper.flush())
+        self.reporter.leave()
+        return place
+
+    def _judge(self, parts: Parts, place: Place, reports: list[StepReport]) -> None:
+        """Act on what steps turned out to be; every rank does so at the same step.
+
+        Raises: NonFiniteLossError; TerminatedError.
+        """
+        if any(report.stop_anywhere for report in reports):
+            reports = reports + parts.stepper.flush()
+        for report in reports:
+            if report.bad_anywhere:
+                self._refuse(place.epoch, report)
+            self.reporter.advance(place.step, rates=group_rates(parts.optimizer), loss=report.loss)
+        self.reporter.bad_clips = place.bad_clips
+        if any(report.stop_anywhere for report in reports):
+            who = self.stop.signal_name or "a signal to another rank"
+            raise TerminatedError(f"{who} in epoch {place.epoch} after step {place.step}: state saved")
+
+    def _refuse(self, epoch: int, report: StepReport) -> None:
+        """Raises: NonFiniteLossError that names the clips, on every rank alike."""
+        found = self.group.gather((report.loss, report.names) if report.bad_here else None)
+        bad = [(rank, *item) for rank, item in enumerate(found) if item is not None]
+        if not bad:
+            raise NonFiniteLossError(
+                f"the gradient is not finite in epoch {epoch}, step {report.step}, though the loss is: the step was "
+                f"not taken; lower the learning rates, or use --precision fp32"
+            )
+        clips = "; ".join(name for _, _, names in bad for name in names)
+        raise NonFiniteLossError(
+            f"the loss is {bad[0][1]} in epoch {epoch}, step {report.step} (rank {bad[0][0]}): the step was not taken "
+            f"and the last checkpoint stays; lower the learning rates or look at these clips: {clips}"
+        )
+
+    def _save_in_passing(self, parts: Parts, place: Place, saved: float) -> float:
+        """Save a state unless the one before is still being written, or a step that is under way went wrong."""
+        if self.saver is None or self.saver.is_busy or parts.stepper.is_going_wrong():
+            return saved
+        self._save_state(parts, place)
+        return time.monotonic()
+
+    def _save_state(self, parts: Parts, place: Place) -> None:
+        if self.saver is not None:
+            content = parts.snapshot(place.epoch) | state_extras(place, parts.stepper.scaler.state_dict())
+            self.saver.save_state(content, epoch=place.epoch, step=place.step, attempt=self.attempt)
+
+    def _figures(self, model: TspModel, epoch: int) -> tuple[EpochResult, int]:
+        """Validation figures, and clips that could not be decoded."""
+        loader = self._loader("valid", epoch=epoch)
+        self.reporter.enter("validating", epoch=epoch, steps=loader.num_steps)
+        num_batches = -(-loader.num_items // self.sizes.batch_per_gpu)
+
+        def after_batch(done: int) -> None:
+            self.stop.check(f"validating epoch {epoch}")
+            self.reporter.advance(done)
+
+        with closing(on_device(loader, self.numerics.device, stop=self.stop)) as batches:
+            result = self.validator(model, batches, epoch=epoch, num_batches=num_batches, after_batch=after_batch)
+        self.reporter.leave()
+        logger.info("%s", format_line(result))
+        return result, sum(self.group.gather(loader.num_bad))
+
+    def _validate_epoch(self, parts: Parts, place: Place) -> Place:
+        """Save the trained state, validate it, publish both; returns the beginning of the next epoch."""
+        epoch, started = place.epoch, time.monotonic()
+        content = parts.snapshot(epoch) if self.saver is not None else {}
+        if self.saver is not None and parts.place != place:
+            extras = state_extras(place, parts.stepper.scaler.state_dict())
+            self.saver.save_state(content | extras, epoch=epoch, step=place.step, attempt=self.attempt)
+        result, bad_valid = self._figures(parts.model, epoch)
+        bad_train = sum(self.group.gather(place.bad_clips))
+        self.results[epoch] = result
+        self._note_best()
+        if self.saver is not None:
+            self.reporter.enter("saving", epoch=epoch)
+            num_clips = place.num_steps * self.sizes.global_batch
+            valid_sec = time.monotonic() - started
+
+            def make_record(size_bytes: int, sha256: str) -> EpochRecord:
+                return EpochRecord(
+                    epoch=epoch,
+                    size_bytes=size_bytes,
+                    sha256=sha256,
+                    results_line=format_line(result),
+                    result=result,
+                    clips_per_sec=round(num_clips / place.train_sec, 2) if place.train_sec else 0.0,
+                    duration_sec=round(place.train_sec + valid_sec, 2),
+                    bad_clips=bad_train + bad_valid,
+                )
+
+            self.saver.save_epoch(content, make_record)
+        return Place(epoch=epoch + 1)
+
+    def _note_best(self) -> None:
+        try:
+            self.reporter.best_is(best(self.results))
+        except TspError:
+            self.reporter.best_is(None)

@@ -1,0 +1,132 @@
+"""What is trained: model, optimizer, schedule, built from a configuration and filled from a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tsp.errors import ConfigError
+from tsp.model.heads import HeadSpec, TspModel
+from tsp.model.recompute import recompute_blocks
+from tsp.model.weights import load_pretrained
+from tsp.run.config import REGION_COLUMN, ModelConfig, RunConfig
+from tsp.run.objects import fetch_object
+from tsp.run.sizing import EffectiveSizes
+from tsp.run.weights import published_weights
+from tsp.train import checkpoint
+from tsp.train.distributed import Group
+from tsp.train.precision import Numerics
+from tsp.train.resume import Place, Start, place_here, place_schedule
+from tsp.train.schedule import WarmupMultiStepLR, build_optimizer, build_scheduler
+from tsp.train.step import Stepper
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """A run's trainable state on one rank."""
+
+    model: TspModel
+    optimizer: torch.optim.SGD
+    scheduler: WarmupMultiStepLR
+    stepper: Stepper
+    args: argparse.Namespace
+    place: Place
+
+    def snapshot(self, epoch: int) -> dict[str, Any]:
+        """A copy in main memory of what a checkpoint holds, for the epoch last trained."""
+        return checkpoint.snapshot(self.model, self.optimizer, self.scheduler, epoch=epoch, args=self.args)
+
+
+def build_model(config: ModelConfig, num_classes: Sequence[int], *, seed: int) -> TspModel:
+    """The model of a configuration with initial weights that depend on the seed alone."""
+    torch.manual_seed(seed)
+    heads = [
+        HeadSpec(
+            label_column=head.label_column,
+            num_classes=count,
+            sees_gvf=config.gvf != "none" and head.label_column == REGION_COLUMN,
+        )
+        for head, count in zip(config.heads, num_classes, strict=True)
+    ]
+    return TspModel(config.backbone, heads)
+
+
+def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | None = None) -> None:
+    """The encoder weights that ``model.pretrained`` names: the published ones, none, a file or an address.
+
+    Only rank 0 needs them: the others are given its weights. Downloaded once per machine.
+    Raises: ConfigError, StoreError.
+    """
+    uri, digest = config.model.pretrained, config.model.pretrained_sha256
+    if uri == "none":
+        logger.info("the encoder starts from random weights")
+        return
+    if uri == "default":
+        published = published_weights(config.model.backbone)
+        uri, digest = published.url, digest or published.sha256_prefix
+    cache_dir = cache_dir or Path(tempfile.gettempdir()) / "tspctl-weights"
+    load_pretrained(model, fetch_object(uri, cache_dir, settings=config.store, sha256=digest))
+    logger.info("the encoder starts from %s", uri)
+
+
+def build_parts(
+    config: RunConfig,
+    model: TspModel,
+    start: Start,
+    *,
+    sizes: EffectiveSizes,
+    num_steps: int,
+    numerics: Numerics,
+    group: Group,
+) -> Parts:
+    """Model on its device, wrapped for the ranks, with optimizer and schedule at the place where the run goes on.
+
+    Args: model, with initial weights on rank 0; start, the same on every rank; num_steps, of an epoch.
+    Raises: ConfigError for options that do not go together, or a checkpoint of another model.
+    """
+    if config.model.compile and config.model.activation_checkpointing:
+        raise ConfigError("model.compile and model.activation_checkpointing do not go together: choose one")
+    numerics.place(model)
+    if config.model.sync_batch_norm and group.world_size > 1:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if config.model.activation_checkpointing:
+        recompute_blocks(model.features)
+    optimizer = build_optimizer(model, sizes, config.optim)
+    scheduler = build_scheduler(optimizer, config.schedule, num_steps=num_steps)
+    fresh = deepcopy(scheduler.state_dict())
+    place = place_here(start, sizes, num_steps)
+    if start.content is not None:
+        checkpoint.restore(start.content, model, optimizer, scheduler, where=start.where)
+        place_schedule(scheduler, fresh, start, place, sizes, num_steps)
+    elif place.epoch:
+        scheduler.move_to(place.epoch * num_steps)
+    network: nn.Module = torch.compile(model) if config.model.compile else model  # type: ignore[assignment]
+    stepper = Stepper(
+        group.wrap(network),
+        optimizer,
+        scheduler,
+        loss_weights=[head.loss_weight for head in config.model.heads],
+        numerics=numerics,
+        group=group,
+    )
+    if start.content is not None and start.content.get("scaler"):
+        stepper.scaler.load_state_dict(start.content["scaler"])
+    return Parts(
+        model=model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        stepper=stepper,
+        args=checkpoint.run_args(config, sizes),
+        place=place,
+    )

@@ -1,0 +1,185 @@
+"""Where a run goes on: its own newest state, the checkpoint it was told to resume from, or the beginning."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tsp.errors import ConfigError, StoreError, StoreUnreachableError
+from tsp.run.config import RunConfig
+from tsp.run.objects import fetch_object
+from tsp.run.run import Run
+from tsp.run.sizing import EffectiveSizes
+from tsp.train import checkpoint
+from tsp.train.schedule import WarmupMultiStepLR
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """How far a run is."""
+
+    epoch: int = 0
+    step: int = 0
+    """Steps of that epoch that are done; all of them: it is trained, but not validated."""
+    num_steps: int = 0
+    """Steps of an epoch, for the batch and world size it was trained with; 0 at the start of an epoch."""
+    bad_clips: int = 0
+    """Clips of the epoch that could not be decoded, on rank 0."""
+    train_sec: float = 0.0
+    """Seconds that its steps took."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether only the validation of the epoch is left."""
+        return 0 < self.num_steps == self.step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What to load, and where to go on then."""
+
+    place: Place
+    content: dict[str, Any] | None = None
+    """Checkpoint to load; None: begin with initial weights."""
+    where: str = ""
+    """Its address, for messages."""
+    is_own: bool = False
+    """Whether it is this run's, so that the schedule is the configuration's."""
+
+
+def unvalidated_epochs(run: Run) -> list[int]:
+    """Epochs whose checkpoint is there without figures, the one that the newest state is about to validate left out.
+
+    A crash between the two leaves such an epoch behind.
+    """
+    records = run.epochs()
+    state = run.latest_state()
+    pending = state.epoch if state is not None else None
+    return [epoch for epoch in sorted(run.checkpoints()) if epoch not in records and epoch != pending]
+
+
+def find_start(run: Run, config: RunConfig, folder: Path) -> Start:
+    """What rank 0 finds to go on from: the newest of this run, else ``config.resume``, else nothing.
+
+    Args: folder, for downloads.
+    Raises: ConfigError, StoreError.
+    """
+    done = max(run.epochs(), default=-1)
+    own = _from_state(run, done, folder) or _from_epoch(run, done, folder)
+    if own is not None:
+        return own
+    if config.resume is not None:
+        return _from_elsewhere(config, folder)
+    return Start(place=Place(epoch=config.start_epoch or 0))
+
+
+def _from_state(run: Run, done: int, folder: Path) -> Start | None:
+    """The newest mid-epoch state, unless the published epochs are further."""
+    meta = run.latest_state()
+    if meta is None or meta.epoch < done:
+        return None
+    path = folder / "state.pth"
+    try:
+        meta = run.download_state(path)
+        content = checkpoint.read(path)
+        place = Place(**content["progress"])
+    except StoreUnreachableError:
+        raise
+    except (StoreError, ConfigError, KeyError, TypeError) as error:
+        logger.warning("the newest state is of no use, going on from the last epoch: %s", error)
+        return None
+    finally:
+        path.unlink(missing_ok=True)
+    if place.epoch == done and place.is_trained:
+        place = Place(epoch=done + 1)
+    elif place.epoch <= done:
+        return None
+    return Start(place=place, content=content, where=run.address(meta.key), is_own=True)
+
+
+def _from_epoch(run: Run, done: int, folder: Path) -> Start | None:
+    """The last published epoch."""
+    if done < 0:
+        return None
+    path = folder / "resume.pth"
+    try:
+        run.download_epoch(done, path)
+        content = checkpoint.read(path)
+    finally:
+        path.unlink(missing_ok=True)
+    return Start(place=Place(epoch=done + 1), content=content, where=run.address(f"epoch_{done}.pth"), is_own=True)
+
+
+def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
+    """The checkpoint that the configuration names, of this or of the original system."""
+    where = config.resume or ""
+    path = fetch_object(where, folder / "fetched", settings=config.store)
+    content = checkpoint.read(path)
+    epoch = config.start_epoch if config.start_epoch is not None else int(content["epoch"]) + 1
+    if epoch >= config.schedule.epochs:
+        raise ConfigError(
+            f"{where} has been trained for {epoch} epochs already: there is nothing left of --epochs "
+            f"{config.schedule.epochs}; give more epochs, or a --start-epoch"
+        )
+    return Start(place=Place(epoch=epoch), content=content, where=where)
+
+
+def place_here(start: Start, sizes: EffectiveSizes, num_steps: int) -> Place:
+    """The place in an epoch of ``num_steps`` steps, when batch or world size may be others than before.
+
+    The share of the epoch that is done stays, rounded down to whole steps.
+    """
+    place = start.place
+    if place.num_steps in (0, num_steps):
+        return replace(place, num_steps=num_steps if place.step else 0)
+    step = num_steps if place.is_trained else place.step * num_steps // place.num_steps
+    logger.warning(
+        "epoch %d goes on at step %d of %d with a global batch of %d: before it had %d steps, so the order of the "
+        "clips differs from an uninterrupted run's",
+        place.epoch, step, num_steps, sizes.global_batch, place.num_steps,
+    )  # fmt: skip
+    return replace(place, step=step, num_steps=num_steps)
+
+
+def place_schedule(
+    scheduler: WarmupMultiStepLR,
+    fresh: dict[str, Any],
+    start: Start,
+    place: Place,
+    sizes: EffectiveSizes,
+    num_steps: int,
+) -> None:
+    """Put the schedule right after a checkpoint was loaded.
+
+    Args: fresh, the state of the schedule as the configuration makes it.
+    A checkpoint of this run, with another batch or world size: the configuration's schedule, at this place. A
+    checkpoint from elsewhere: its own schedule, as the original does; moved if another epoch was asked for.
+    """
+    content = start.content or {}
+    if start.is_own:
+        if _sizes_of(content) != (sizes.world_size, sizes.batch_per_gpu):
+            scheduler.load_state_dict(fresh)
+            scheduler.move_to(place.epoch * num_steps + place.step)
+        return
+    if place.epoch != int(content["epoch"]) + 1:
+        scheduler.move_to(place.epoch * num_steps)
+    if scheduler.base_lrs != fresh["base_lrs"]:
+        logger.warning(
+            "the learning rates are those of %s: %s; this run's configuration says %s",
+            start.where, scheduler.base_lrs, fresh["base_lrs"],
+        )  # fmt: skip
+
+
+def _sizes_of(content: dict[str, Any]) -> tuple[int | None, int | None]:
+    args = content.get("args", argparse.Namespace())
+    return getattr(args, "world_size", None), getattr(args, "batch_size", None)
+
+
+def state_extras(place: Place, scaler: dict[str, Any]) -> dict[str, Any]:
+    """What a mid-epoch state holds besides a checkpoint's keys."""
+    return {"progress": asdict(place), "scaler": scaler}

@@ -1,0 +1,112 @@
+"""Writes checkpoints beside the training thread and hands them to the uploader.
+
+A snapshot is copied in memory at once; serialising, hashing and uploading happen on other threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tsp.errors import StoreError
+from tsp.run.records import EpochRecord, StateMeta
+from tsp.run.store import sha256_of
+from tsp.run.uploader import Uploader
+from tsp.train import checkpoint
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SEC = 120.0
+"""How long a run that ends early may take to finish its uploads; a pod's grace period should be longer."""
+
+
+class Saver:
+    """Rank 0's way to the store. Use as a context manager; leaving it normally publishes everything."""
+
+    def __init__(self, uploader: Uploader) -> None:
+        self.uploader = uploader
+        self._folder = tempfile.TemporaryDirectory(prefix="tspctl-checkpoints-", ignore_cleanup_errors=True)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="saver")
+        self._pending: Future[None] | None = None
+        self._number = 0
+
+    @property
+    def folder(self) -> Path:
+        """A folder on this machine that lasts as long as the saver."""
+        return Path(self._folder.name)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a file is still being written or waits for the uploader."""
+        return self._pending is not None and not self._pending.done()
+
+    def save_state(self, content: Mapping[str, Any], *, epoch: int, step: int, attempt: int) -> None:
+        """Publish a mid-epoch state. Waits for the file before it, if that is not written yet.
+
+        Raises: what an earlier write or upload failed with.
+        """
+
+        def publish(path: Path) -> None:
+            size, digest = path.stat().st_size, sha256_of(path)
+            meta = StateMeta(epoch=epoch, step=step, attempt=attempt, sha256=digest, size_bytes=size)
+            self.uploader.submit_state(path, meta)
+
+        self._start(content, publish)
+
+    def save_epoch(self, content: Mapping[str, Any], make_record: Callable[[int, str], EpochRecord]) -> None:
+        """Publish an epoch's checkpoint with the record made from its size and SHA-256.
+
+        Raises: what an earlier write or upload failed with.
+        """
+
+        def publish(path: Path) -> None:
+            self.uploader.submit_epoch(path, make_record(path.stat().st_size, sha256_of(path)))
+
+        self._start(content, publish)
+
+    def _start(self, content: Mapping[str, Any], publish: Callable[[Path], None]) -> None:
+        self.check(wait=True)
+        self._number += 1
+        path = self.folder / f"{self._number}.pth"
+        self._pending = self._pool.submit(lambda: publish(checkpoint.write(content, path)))
+
+    def check(self, *, wait: bool = False) -> None:
+        """Raise what the last file failed with, if it did."""
+        if self._pending is not None and (wait or self._pending.done()):
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def drain(self, timeout_sec: float | None = None) -> None:
+        """Wait until everything is in the store.
+
+        Raises: what a write or upload failed with; StoreUnreachableError if the time runs out.
+        """
+        self.check(wait=True)
+        self.uploader.drain(timeout_sec)
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.drain()
+            elif not issubclass(kind, StoreError):
+                self._drain_late()
+        finally:
+            self._pool.shutdown(wait=kind is None, cancel_futures=True)
+            self._folder.cleanup()
+
+    def _drain_late(self) -> None:
+        """Bring what is under way to the store, though the run ends with an error: that one is what is told."""
+        try:
+            self.drain(DRAIN_SEC)
+        except StoreError as failure:
+            logger.error("not everything was saved before the end: %s", failure)

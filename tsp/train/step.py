@@ -1,0 +1,145 @@
+"""One training step, without waiting for the device.
+
+What the host must know of a step (is the loss finite, was any rank told to stop, how large is the loss) is put into a
+small report on the device, copied back on the side, and read when it is surely there: at once on the CPU, two steps
+later on a GPU. A step whose loss or gradient is not finite changes no weight, on any rank.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tsp.model.losses import head_loss, total_loss
+from tsp.train.batches import DeviceBatch
+from tsp.train.distributed import Group, lost_peers
+from tsp.train.precision import Numerics
+from tsp.train.schedule import WarmupMultiStepLR
+
+GPU_DELAY_STEPS = 2
+"""Steps the host may run ahead of a GPU. Every rank reads a report at the same step, so all of them act alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What a step turned out to be."""
+
+    step: int
+    loss: float
+    """Of this rank's clips."""
+    bad_here: bool
+    """Whether this rank's loss is NaN or infinite."""
+    bad_anywhere: bool
+    """Whether any rank's loss, or the averaged gradient, is."""
+    stop_anywhere: bool
+    """Whether any rank was told to stop."""
+    names: tuple[str, ...]
+
+
+class Stepper:
+    """Makes training steps. The model is the wrapped one; its parameters are the optimizer's."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: WarmupMultiStepLR,
+        *,
+        loss_weights: Sequence[float],
+        numerics: Numerics,
+        group: Group,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.loss_weights = tuple(loss_weights)
+        self.numerics = numerics
+        self.group = group
+        self.scaler = numerics.scaler()
+        self._parameters = [item for part in optimizer.param_groups for item in part["params"] if item.requires_grad]
+        self._delay = GPU_DELAY_STEPS if numerics.device.type == "cuda" else 0
+        self._waiting: deque[tuple[int, Tensor, torch.cuda.Event | None, tuple[str, ...]]] = deque()
+
+    def __call__(self, step: int, batch: DeviceBatch, *, stop: bool) -> list[StepReport]:
+        """Train on one batch.
+
+        Args: step, its number, for the report; stop, whether this rank was told to stop.
+        Returns: the reports that have become readable, oldest first; on the CPU that of this step.
+        Raises: PeerLostError.
+        """
+        with lost_peers(f"making step {step}"):
+            loss, is_bad = self._forward(batch)
+            flags = torch.stack([is_bad, torch.full_like(is_bad, float(stop))])
+            agreement = self.group.start_maximum(flags)
+            self._backward(loss, is_bad)
+            if agreement is not None:
+                agreement.wait()
+            bad_anywhere = self._update(flags[0])
+        self.scheduler.step()
+        self._send_report(step, torch.stack([loss.detach(), is_bad, bad_anywhere, flags[1]]), batch.names)
+        return self._read_reports(keep=self._delay)
+
+    def flush(self) -> list[StepReport]:
+        """The reports that are still on their way; waits for the device."""
+        return self._read_reports(keep=0)
+
+    def is_going_wrong(self) -> bool:
+        """Whether a report that is still on its way tells of a loss that is not finite; waits for the device."""
+        for _, _, event, _ in self._waiting:
+            if event is not None:
+                event.synchronize()
+        return any(report[2].item() for _, report, _, _ in self._waiting)
+
+    def _forward(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
+        """Loss and 1.0 if it is not finite."""
+        with self.numerics.autocast():
+            outputs = self.model(batch.clips, batch.gvf)
+        losses = [head_loss(logits, target) for logits, target in zip(outputs, batch.targets.unbind(1), strict=True)]
+        loss = total_loss(losses, self.loss_weights)
+        return loss, (~torch.isfinite(loss.detach())).float()
+
+    def _backward(self, loss: Tensor, is_bad: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        # An infinite loss may have finite gradients: NaN makes sure that no rank takes this step.
+        weight = torch.ones_like(is_bad).masked_fill(is_bad > 0, float("nan"))
+        self.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
+
+    def _update(self, loss_is_bad: Tensor) -> Tensor:
+        """Step the optimizer unless the loss or a gradient is not finite; returns 1.0 if so."""
+        if self.scaler.is_enabled():
+            # The scaler skips steps whose scaled gradients overflow: that is its daily work and no reason to end.
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            return loss_is_bad
+        gradients = [item.grad for item in self._parameters if item.grad is not None]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        is_bad = torch.maximum(loss_is_bad, (~torch.isfinite(norms.sum())).float())
+        # The fused optimizer reads this on the device and leaves everything as it is where it is 1.
+        self.optimizer.grad_scale, self.optimizer.found_inf = None, is_bad  # type: ignore[attr-defined]
+        self.optimizer.step()
+        return is_bad
+
+    def _send_report(self, step: int, report: Tensor, names: tuple[str, ...]) -> None:
+        event = None
+        if report.is_cuda:
+            on_host = torch.empty(report.shape, dtype=report.dtype, pin_memory=True)
+            report = on_host.copy_(report, non_blocking=True)
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+        self._waiting.append((step, report, event, names))
+
+    def _read_reports(self, *, keep: int) -> list[StepReport]:
+        reports = []
+        while len(self._waiting) > keep:
+            step, report, event, names = self._waiting.popleft()
+            if event is not None:
+                event.synchronize()
+            loss, bad_here, bad_anywhere, stop_anywhere = report.tolist()
+            reports.append(
+                StepReport(step, loss, bool(bad_here), bool(bad_anywhere), bool(stop_anywhere), names),
+            )
+        return reports

@@ -93,6 +93,7 @@ class _Cursor:
     def _line(self, raw: bytes) -> LogLine:
         # A progress bar rewrites its line: what it showed last counts.
         written, text = split_time(raw.decode(errors="replace").rstrip("\r").rpartition("\r")[2])
+        text = text.removeprefix(f"rank {self.rank} ")
         # Lines without a time (tracebacks) belong to the line before; a clock set back must not mix up a rank's lines.
         self.time = max(self.time, written or self.time)
         return LogLine(self.rank, text, None if self.time == _BEGINNING else self.time)

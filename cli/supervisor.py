@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 MOST_BACKOFF_SEC = 60.0
 _TAIL_BYTES = 16384
 _REASON_CHARS = 300
+_ERROR_LINE = re.compile(r"\bERROR (?:[\w.]+: )?(.+)")
 
 
 class Supervisor:
@@ -128,7 +130,7 @@ def _last_words(log: Path) -> str:
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except FileNotFoundError:
         return ""
-    errors = [line for line in lines if " ERROR " in line or line.startswith(("ERROR", "error:"))]
+    errors = [match[1] for line in lines if (match := _ERROR_LINE.search(line))]
     words = (errors or lines or [""])[-1]
     return words if len(words) <= _REASON_CHARS else words[:_REASON_CHARS] + "..."
 

@@ -9,15 +9,16 @@ import os
 import signal
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 PLAN = {"epochs": 1, "step_sec": 0.0, **json.loads(os.environ.get("FAKE_RANK", "{}"))}
 
 
 def say(text: str) -> None:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    print(f"{now} {text}", file=sys.stderr, flush=True)
+    now = datetime.now().isoformat(sep=" ", timespec="milliseconds").replace(".", ",")
+    level, _, words = text.partition(" ")
+    print(f"{now} rank {os.environ['RANK']} {level} fake.rank: {words}", file=sys.stderr, flush=True)
 
 
 def do_job(kind: str) -> None:

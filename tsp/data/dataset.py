@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tsp.data.batch import ClipBatch, Problem
-from tsp.data.order import Draw, draw_training, draw_validation, start_of
+from tsp.data.draws import Draw, draw_training, draw_validation, start_of
 from tsp.data.place import VideoPlace
 from tsp.data.segments import UNLABELLED, Segment
 from tsp.data.shared import SharedSegments, empty_batch
-from tsp.data.transforms import PixelPlan, gather, plan_pixels
+from tsp.data.transforms import PixelPlan, gather, plan_pixels, plan_resized
 from tsp.data.video import ClipReader, VideoError
-from tsp.errors import TspError
+from tsp.errors import DataError, TspError
 from tsp.run.config import BadClipPolicy, ClipConfig
 
 
@@ -41,8 +42,9 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
         epoch: int,
         training: bool,
         bad_clips: BadClipPolicy = "resample",
+        resized: bool = False,
     ) -> None:
-        """gvf, float32 [F, 512] by file, in shared memory."""
+        """gvf, float32 [F, 512] by file, in shared memory; resized, whether the files are training copies."""
         self._segments = segments
         self._gvf = gvf
         self._videos = videos
@@ -51,6 +53,7 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
         self._epoch = epoch
         self._training = training
         self._bad_clips = bad_clips
+        self._resized = resized
         self._reader: ClipReader | None = None
 
     def __len__(self) -> int:
@@ -67,30 +70,35 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
             return FailedBatch(error)
 
     def _read_batch(self, items: list[int]) -> ClipBatch:
-        side = 2 * self._clips.crop_px
-        pixels = empty_batch(len(items), self._clips.length_frames, side, side, 4)
-        out = pixels.numpy().view(np.uint32)[..., 0]
-        clips = [self._read_clip(item, out[row]) for row, item in enumerate(items)]
+        pixels, out = self.new_pixels(len(items))
+        clips = [self.read_clip(item, out[row]) for row, item in enumerate(items)]
+        return self.assemble(pixels, clips)
+
+    def new_pixels(self, num_clips: int) -> tuple[Tensor, np.ndarray]:
+        """Room for clips: uint8 [B, T, S, S, 4], and the same memory as uint32 [B, T, S, S] to gather into."""
+        side = self._clips.crop_px * (1 if self._resized else 2)
+        pixels = empty_batch(num_clips, self._clips.length_frames, side, side, 4)
+        return pixels, pixels.numpy().view(np.uint32)[..., 0]
+
+    def assemble(self, pixels: Tensor, clips: list[ReadClip]) -> ClipBatch:
+        """The batch of clips whose pixels were read; bad ones repeat a good one's pixels, unlabelled."""
         good = [row for row, clip in enumerate(clips) if clip.plan is not None]
+        plans = [clip.plan or (clips[good[0]].plan if good else None) for clip in clips]
         for row, clip in enumerate(clips):
             if clip.plan is None:
-                out[row] = out[good[0]] if good else 0
-                clip.plan = clips[good[0]].plan if good else None
-        return self._assemble(pixels, clips, good)
-
-    def _assemble(self, pixels: Tensor, clips: list[_Clip], good: list[int]) -> ClipBatch:
-        no_weights = np.zeros(self._clips.crop_px, np.float32)
-        row_weights = [no_weights if clip.plan is None else clip.plan.row_weights for clip in clips]
-        column_weights = [no_weights if clip.plan is None else clip.plan.column_weights for clip in clips]
+                pixels[row] = pixels[good[0]] if good else 0
         is_good = torch.zeros(len(clips), dtype=torch.bool)
         is_good[good] = True
         segments = torch.tensor([clip.segment_index for clip in clips])
         targets = self._segments.labels[segments]
         targets[~is_good] = UNLABELLED
+        none = np.zeros(0 if self._resized else self._clips.crop_px, np.float32)
+        weights = [(plan.row_weights, plan.column_weights) if plan else (none, none) for plan in plans]
+        row_weights, column_weights = (torch.from_numpy(np.stack(axis)) for axis in zip(*weights, strict=True))
         return ClipBatch(
             pixels=pixels,
-            row_weights=torch.from_numpy(np.stack(row_weights)),
-            column_weights=torch.from_numpy(np.stack(column_weights)),
+            row_weights=None if self._resized else row_weights,
+            column_weights=None if self._resized else column_weights,
             targets=targets,
             gvf=None if self._gvf is None else self._gvf[self._segments.file_index[segments].long()],
             items=torch.where(is_good, torch.tensor([clip.item for clip in clips]), -1),
@@ -99,23 +107,40 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
             num_bad=sum(bool(clip.problems) for clip in clips),
         )
 
-    def _read_clip(self, item: int, out: np.ndarray) -> _Clip:
-        """One clip into out, uint32 [T, 2C, 2C], under the policy for clips that cannot be decoded."""
-        index = item % len(self._segments)
-        segment, draw = self._segments[index], self.draw(item)
-        clip = _Clip(item, index)
+    def read_clip(self, item: int, out: np.ndarray) -> ReadClip:
+        """One clip into out, uint32 [T, S, S], under the policy for clips that cannot be decoded."""
+        clip = ReadClip(item, item % len(self._segments))
+        segment, draw = self._segments[clip.segment_index], self.draw(item)
+        where = f"{self._segments.path} row {segment.row}"
         for attempt in range(len(draw.shares) if self._bad_clips == "resample" else 1):
-            start_sec = start_of(draw, attempt, segment.start_sec, segment.end_sec, self._clips)
-            clip.name = f"{segment.filename} at {start_sec:.3f} s ({self._segments.path} row {segment.row})"
+            start_sec = self._start_sec(segment, draw, attempt)
+            clip.name = f"{segment.filename} at {start_sec:.3f} s ({where})"
             try:
-                clip.plan = self._read(segment, start_sec, draw, out)
+                (clip.plan,) = self._gather(segment, [(start_sec, draw, out)])
                 break
             except VideoError as error:
-                message = f"{error} ({self._segments.path} row {segment.row})"
+                message = f"{error} ({where})"
                 if self._bad_clips == "fail":
                     raise VideoError(message) from error
                 clip.problems.append(Problem(segment.filename, message))
         return clip
+
+    def read_group(self, items: list[int], out: np.ndarray) -> list[ReadClip]:
+        """Clips of one segment into out, uint32 [B, T, S, S], decoded in one pass; the same bits as one by one."""
+        index = items[0] % len(self._segments)
+        segment = self._segments[index]
+        draws = [self.draw(item) for item in items]
+        starts_sec = [self._start_sec(segment, draw, 0) for draw in draws]
+        try:
+            plans = self._gather(segment, list(zip(starts_sec, draws, out, strict=True)))
+        except VideoError:
+            # One of them is bad: find out which, and let the policy deal with it.
+            return [self.read_clip(item, out[row]) for row, item in enumerate(items)]
+        where = f"{self._segments.path} row {segment.row}"
+        return [
+            ReadClip(item, index, f"{segment.filename} at {start_sec:.3f} s ({where})", plan)
+            for item, start_sec, plan in zip(items, starts_sec, plans, strict=True)
+        ]
 
     def draw(self, item: int) -> Draw:
         """What chance decides about a clip: item i is clip number i // segments of segment i % segments."""
@@ -123,41 +148,55 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
             return draw_training(self._clips, seed=self._seed, epoch=self._epoch, item=item)
         return draw_validation(self._clips, seed=self._seed, item=item, clip_number=item // len(self._segments))
 
-    def _read(self, segment: Segment, start_sec: float, draw: Draw, out: np.ndarray) -> PixelPlan:
-        """Gather one clip into out and say how its pixels are to be blended."""
+    def _start_sec(self, segment: Segment, draw: Draw, attempt: int) -> float:
+        return start_of(draw, attempt, segment.start_sec, segment.end_sec, self._clips)
+
+    def _gather(self, segment: Segment, clips: list[tuple[float, Draw, np.ndarray]]) -> list[PixelPlan]:
+        """Gather clips of one file, each (start_sec, draw, out), and say how their pixels are to be blended."""
         if self._reader is None:
             self._reader = ClipReader(length_frames=self._clips.length_frames, rate_fps=self._clips.rate_fps)
-        path = self._videos.open_path(segment.filename)
-        plan = index = size = None
-        for frame in self._reader.frames(path, [start_sec], file_fps=segment.file_fps):
-            if plan is None or index is None:
-                size = (*frame.pixels.shape, frame.width)
-                plan = self._plan(frame.pixels.shape[0], frame.width, draw)
-                index = plan.source_index(frame.pixels.shape[1])
-            if size != (*frame.pixels.shape, frame.width):
-                raise VideoError(f"{path} changes its frame size near {start_sec:.3f} s: standardise it first")
-            gather(frame.pixels, index, out[frame.k])
-        if plan is None:
-            raise VideoError(f"{path} has no frame near {start_sec:.3f} s")
-        return plan
+        with self._videos.opened(segment.filename) as path:
+            plans: list[PixelPlan] = []
+            indices: list[np.ndarray] = []
+            size: tuple[int, ...] = ()
+            starts_sec = [start_sec for start_sec, _, _ in clips]
+            for frame in self._reader.frames(path, starts_sec, file_fps=segment.file_fps):
+                if not plans:
+                    size = (*frame.pixels.shape, frame.width)
+                    plans = [self._plan(path, frame.pixels.shape[0], frame.width, draw) for _, draw, _ in clips]
+                    indices = [plan.source_index(frame.pixels.shape[1]) for plan in plans]
+                if size != (*frame.pixels.shape, frame.width):
+                    raise VideoError(f"{path} changes its frame size: standardise it first")
+                gather(frame.pixels, indices[frame.clip], clips[frame.clip][2][frame.k])
+            return plans
 
-    def _plan(self, height_px: int, width_px: int, draw: Draw) -> PixelPlan:
-        return plan_pixels(
-            height_px,
-            width_px,
-            resize_height_px=self._clips.resize_height_px,
-            resize_width_px=self._clips.resize_width_px,
-            crop_px=self._clips.crop_px,
-            crop=draw.crop,
-        )
+    def _plan(self, path: Path, height_px: int, width_px: int, draw: Draw) -> PixelPlan:
+        clips = self._clips
+        if not self._resized:
+            return plan_pixels(
+                height_px,
+                width_px,
+                resize_height_px=clips.resize_height_px,
+                resize_width_px=clips.resize_width_px,
+                crop_px=clips.crop_px,
+                crop=draw.crop,
+            )
+        if (height_px, width_px) != (clips.resize_height_px, clips.resize_width_px):
+            raise DataError(
+                f"the training copy {path} has frames of {height_px}x{width_px}, this run resizes to "
+                f"{clips.resize_height_px}x{clips.resize_width_px}: make it again with 'tspctl data standardize "
+                f"--training-copy', or train without data.training_copy"
+            )
+        return plan_resized(resize_width_px=width_px, crop_px=clips.crop_px, crop=draw.crop)
 
 
 @dataclass
-class _Clip:
-    """What became of one clip of a batch."""
+class ReadClip:
+    """What became of one clip; its pixels lie where they were gathered."""
 
     item: int
     segment_index: int
     name: str = ""
     plan: PixelPlan | None = None
+    """None for a clip that could not be decoded."""
     problems: list[Problem] = field(default_factory=list)

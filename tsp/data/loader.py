@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Iterator
+import multiprocessing.context
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from tsp.data.batch import ClipBatch
+from tsp.data.cache import MIB
 from tsp.data.dataset import ClipDataset, FailedBatch
 from tsp.data.features import GvfFile
-from tsp.data.order import training_batches, validation_batches
-from tsp.data.place import LocalVideos, VideoPlace, local_root
+from tsp.data.mixing import GroupDataset, GroupOfClips, mix, one_ahead
+from tsp.data.order import Step, as_steps, mixed_steps, steps_from, training_batches, validation_batches
+from tsp.data.place import DatasetFiles, StoredVideos, VideoPlace
+from tsp.data.prefetch import Prefetcher
 from tsp.data.segments import load_label_map, load_segments, video_name
 from tsp.data.shared import SharedSegments, to_shared
 from tsp.errors import DataError
-from tsp.run.config import HeadConfig, RunConfig, SubsetConfig
+from tsp.run.config import RunConfig, SubsetConfig
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 Subset = Literal["train", "valid"]
@@ -44,53 +51,73 @@ class ClipLoader:
     """Iterates over one rank's batches of one epoch."""
 
     def __init__(
-        self,
-        dataset: ClipDataset,
-        data: SubsetData,
-        batches: list[np.ndarray],
-        *,
-        start_step: int,
-        workers: int,
-        max_bad_share: float,
+        self, dataset: ClipDataset, data: SubsetData, steps: list[Step], *, config: RunConfig, start_step: int,
         pin_memory: bool,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.dataset = dataset
         self.num_items = len(dataset)
         """Clips of the subset in an epoch, all ranks together, padding not counted."""
         self.num_segments = len(data.segments)
-        self.num_steps = len(batches)
+        self.num_steps = len(steps)
         """Batches of this rank in a whole epoch, those before start_step included."""
         self.num_classes = data.num_classes
         self.counts = data.segments.counts
         self.num_bad = 0
         """Clips that could not be decoded so far."""
-        self._batches = batches[start_step:]
-        self._most_bad = int(max_bad_share * sum(len(batch) for batch in batches))
-        self._max_bad_share = max_bad_share
+        self._data = data
+        self._steps = steps_from(steps, start_step)
+        self._max_bad_share = config.data.max_bad_share
+        self._most_bad = int(self._max_bad_share * sum(len(step.items) for step in steps))
+        self._cache_mib = config.data.cache_mib
         self._reported: set[str] = set()
-        self._workers = min(workers, len(self._batches))
+        self._workers = min(config.data.workers, len(self._steps))
         self._pin_memory = pin_memory
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._steps)
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        for batch in self._loader():
-            if isinstance(batch, FailedBatch):
-                raise batch.error
-            self._count_bad(batch)
-            yield batch
+        in_one_pass = any(step.groups for step in self._steps)
+        with self._prefetcher() as prefetcher:
+            for step, batch in enumerate(self._mixed_batches() if in_one_pass else self._plain_batches()):
+                if prefetcher is not None:
+                    prefetcher.advance(step)
+                self._count_bad(batch)
+                yield batch
 
-    def _loader(self) -> DataLoader[ClipBatch | FailedBatch]:
-        return DataLoader(
-            self.dataset,
-            sampler=self._batches,  # each item is one batch
-            batch_size=None,
-            num_workers=self._workers,
-            collate_fn=None,
-            pin_memory=self._pin_memory,
-            multiprocessing_context=_context() if self._workers else None,
-        )
+    def _plain_batches(self) -> Iterator[ClipBatch]:
+        batches = [np.array(step.items) for step in self._steps]
+        yield from (_checked(batch) for batch in self._read(self.dataset, batches, pin_memory=self._pin_memory))
+
+    def _mixed_batches(self) -> Iterator[ClipBatch]:
+        return one_ahead(mix(self.dataset, self._steps, self._read_groups(), pin_memory=self._pin_memory))
+
+    def _read_groups(self) -> Iterator[GroupOfClips]:
+        groups = [group for step in self._steps for group in step.groups]
+        yield from (_checked(group) for group in self._read(GroupDataset(self.dataset), groups, pin_memory=False))
+
+    def _read(self, dataset: Dataset[T], keys: Sequence[object], *, pin_memory: bool) -> Iterator[T]:
+        with warnings.catch_warnings():
+            # More workers than cores is the user's choice; torch would say so in every epoch.
+            warnings.filterwarnings("ignore", message="This DataLoader will create")
+            loader: DataLoader[T] = DataLoader(
+                dataset,
+                sampler=keys,  # each key is one batch
+                batch_size=None,
+                num_workers=self._workers,
+                pin_memory=pin_memory,
+                multiprocessing_context=_context() if self._workers else None,
+            )
+            results = iter(loader)
+        yield from results
+
+    def _prefetcher(self) -> AbstractContextManager[Prefetcher | None]:
+        videos, segments = self._data.videos, self._data.segments
+        if not isinstance(videos, StoredVideos):
+            return nullcontext()
+        items = [[item for group in step.groups or (step.items,) for item in group] for step in self._steps]
+        keys = [[videos.key(segments[item % len(segments)].filename) for item in step] for step in items]
+        return Prefetcher(videos.cache, keys, ahead_bytes=self._cache_mib * MIB // 2)
 
     def _count_bad(self, batch: ClipBatch) -> None:
         self.num_bad += batch.num_bad
@@ -124,6 +151,7 @@ def build_loader(
     Raises: DataError or ConfigError if tables, label maps or features cannot be used.
     """
     seed = config.seed if seed is None else seed
+    training = subset == "train"
     data = load_subset(config, subset)
     dataset = ClipDataset(
         segments=data.segments,
@@ -132,22 +160,18 @@ def build_loader(
         clips=config.clips,
         seed=seed,
         epoch=epoch,
-        training=subset == "train",
+        training=training,
         bad_clips=config.data.bad_clips,
+        resized=config.data.training_copy,
     )
-    if subset == "train":
-        batches = training_batches(len(dataset), batch, seed=seed, epoch=epoch, rank=rank, world_size=world_size)
+    deal = {"rank": rank, "world_size": world_size}
+    if training and config.data.one_pass:
+        steps = mixed_steps(len(data.segments), config.clips.per_segment, batch, seed=seed, epoch=epoch, **deal)
+    elif training:
+        steps = as_steps(training_batches(len(dataset), batch, seed=seed, epoch=epoch, **deal))
     else:
-        batches = validation_batches(len(dataset), batch, rank=rank, world_size=world_size)
-    return ClipLoader(
-        dataset,
-        data,
-        batches,
-        start_step=start_step,
-        workers=config.data.workers,
-        max_bad_share=config.data.max_bad_share,
-        pin_memory=pin_memory,
-    )
+        steps = as_steps(validation_batches(len(dataset), batch, **deal))
+    return ClipLoader(dataset, data, steps, config=config, start_step=start_step, pin_memory=pin_memory)
 
 
 def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
@@ -155,38 +179,41 @@ def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
 
     Raises: DataError or ConfigError naming the file.
     """
-    root = local_root(config.data)
+    files = DatasetFiles(config.data, config.store)
     part: SubsetConfig = getattr(config.data, subset)
-    files = [root / part.csv, *(root / head.labels for head in config.model.heads)]
-    if config.model.gvf != "none" and part.gvf is not None:
-        files.append(root / part.gvf)
-    stamps = tuple((file.stat().st_mtime_ns, file.stat().st_size) if file.exists() else None for file in files)
-    return _load_subset(config, subset, root, stamps)
+    paths = [files.table(relative) for relative in (part.csv, *(head.labels for head in config.model.heads))]
+    with_gvf = config.model.gvf != "none" and part.gvf is not None
+    if with_gvf:
+        paths.append(files.table(part.gvf or ""))
+    stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in paths)
+    return _load_subset(config, subset, tuple(paths), stamps)
 
 
 @lru_cache(maxsize=4)
-def _load_subset(config: RunConfig, subset: Subset, root: Path, stamps: tuple[object, ...]) -> SubsetData:
+def _load_subset(config: RunConfig, subset: Subset, paths: tuple[Path, ...], stamps: tuple[object, ...]) -> SubsetData:
+    """paths: table, label maps, GVF file if there is one; stamps, so that a changed file is read again."""
     part: SubsetConfig = getattr(config.data, subset)
-    heads: tuple[HeadConfig, ...] = config.model.heads
-    segments = load_segments(root / part.csv, [(head.label_column, root / head.labels) for head in heads], config.clips)
+    columns = [head.label_column for head in config.model.heads]
+    table, label_maps, gvf_paths = paths[0], paths[1 : 1 + len(columns)], paths[1 + len(columns) :]
+    segments = load_segments(table, list(zip(columns, label_maps, strict=True)), config.clips)
+    counts = segments.counts
     log.info(
         "%s: %d of %d segments in %d videos (%d too short, %d cut to their video)",
-        part.csv,
-        segments.counts.kept,
-        segments.counts.rows,
-        len(segments.filenames),
-        segments.counts.too_short,
-        segments.counts.clamped,
-    )
-    gvf = None
-    if config.model.gvf != "none" and part.gvf is not None:
-        gvf = to_shared(GvfFile(root / part.gvf).load([video_name(name) for name in segments.filenames]))
+        part.csv, counts.kept, counts.rows, len(segments.filenames), counts.too_short, counts.clamped,
+    )  # fmt: skip
+    names = [video_name(name) for name in segments.filenames]
     return SubsetData(
         segments=SharedSegments.of(segments),
-        gvf=gvf,
-        num_classes=tuple(len(load_label_map(root / head.labels)) for head in heads),
-        videos=LocalVideos(root / part.videos),
+        gvf=to_shared(GvfFile(gvf_paths[0]).load(names)) if gvf_paths else None,
+        num_classes=tuple(len(load_label_map(label_map)) for label_map in label_maps),
+        videos=DatasetFiles(config.data, config.store).videos(part.videos),
     )
+
+
+def _checked(result: T | FailedBatch) -> T:
+    if isinstance(result, FailedBatch):
+        raise result.error
+    return result
 
 
 def _context() -> multiprocessing.context.BaseContext:

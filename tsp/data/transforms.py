@@ -85,6 +85,15 @@ def plan_pixels(
     return PixelPlan(rows, columns, row_weights, column_weights)
 
 
+def plan_resized(*, resize_width_px: int, crop_px: int, crop: Crop) -> PixelPlan:
+    """The plan for frames that were stored resized: the crop's own pixels, [C] rows and columns, and no weights."""
+    columns = np.arange(crop.column, crop.column + crop_px)
+    none = np.empty(0, np.float32)
+    return PixelPlan(
+        np.arange(crop.row, crop.row + crop_px), resize_width_px - 1 - columns if crop.flip else columns, none, none
+    )
+
+
 def _taps(source_px: int, resized_px: int, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Interleaved source indices [2N] and the weight of the second of each pair [N]."""
     scale = np.float32(source_px) / np.float32(resized_px)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -15,13 +16,15 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from tsp.data.clips import exact_rate, frame_offsets
+from tsp.data.clips import exact_rate, frame_offsets, last_pts
 from tsp.data.video.chooser import FrameChooser, Want
 from tsp.data.video.errors import VideoError
 from tsp.data.video.source import OpenSources, VideoSource
 
 SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
 """Codecs whose decoders can leave out frames that nothing refers to, found by packet times."""
+INTRA_CODECS = frozenset({"mjpeg", "rawvideo"})
+"""Codecs of which every frame stands alone: what is not wanted is not decoded at all."""
 REORDER_FRAMES = 16
 """How far decoders of odd files may put out frames in the wrong order (an H.264 decoder holds at most 16)."""
 MAX_RATE_ERROR = 0.01
@@ -103,6 +106,26 @@ class ClipReader:
     def _frames(self, path: str | Path, starts_sec: Sequence[float], file_fps: float | None) -> Iterator[WantedFrame]:
         source = self._sources.get(path)
         offsets = frame_offsets(self._rate_fps, _frame_rate(source, file_fps), self._length_frames)
+        for clips in self._passes(source, starts_sec, offsets):
+            for frame in self._one_pass(source, [starts_sec[clip] for clip in clips], offsets):
+                yield frame._replace(clip=clips[frame.clip])
+
+    def _passes(self, source: VideoSource, starts_sec: Sequence[float], offsets: tuple[int, ...]) -> list[list[int]]:
+        """Clips by passes: a clip begins a new one where a key frame after the clip before it is nearer to it."""
+        passes: list[list[int]] = []
+        end_pts = 0
+        for clip in sorted(range(len(starts_sec)), key=lambda clip: starts_sec[clip]):
+            start_pts = last_pts(starts_sec[clip], source.time_base)
+            key = source.key_frame_before(start_pts)
+            if not passes or (key is not None and key > end_pts):
+                passes.append([])
+            passes[-1].append(clip)
+            end_pts = start_pts + math.ceil(self._length_frames / self._rate_fps / source.time_base)
+        return passes
+
+    def _one_pass(
+        self, source: VideoSource, starts_sec: Sequence[float], offsets: tuple[int, ...]
+    ) -> Iterator[WantedFrame]:
         num_frames, got = len(starts_sec) * len(offsets), set[Want]()
         for decode in self._ways(source):
             chooser = FrameChooser(starts_sec, offsets, source.time_base)
@@ -122,14 +145,14 @@ class ClipReader:
                 if chooser.missing():
                     break
         raise VideoError(
-            f"{path} ends too early: {num_frames - len(got)} of the {num_frames} frames of the clips between "
+            f"{source.path} ends too early: {num_frames - len(got)} of the {num_frames} frames of the clips between "
             f"{min(starts_sec):.3f} and {max(starts_sec) + self._length_frames / float(self._rate_fps):.3f} s are "
             f"not there; compare its video-duration in the table with 'tspctl data check'"
         )
 
     def _ways(self, source: VideoSource) -> list[_Way]:
         """Ways to decode, fastest first; the later ones are for files that the earlier ones cannot read."""
-        skippable = self._short_cuts and source.codec.name in SKIPPABLE_CODECS
+        skippable = self._short_cuts and source.codec.name in SKIPPABLE_CODECS | INTRA_CODECS
         first: list[_Way] = [_decode_wanted] if skippable else []
         return [*first, _decode_all, _decode_all_from_beginning]
 
@@ -164,7 +187,10 @@ def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[Video
 
 
 def _decode_one(source: VideoSource, packet: Packet[Any], chooser: FrameChooser) -> Iterator[VideoFrame]:
-    source.codec.skip_frame = "DEFAULT" if packet.pts in chooser.wanted else "NONREF"
+    wanted = packet.pts in chooser.wanted
+    if not wanted and source.codec.name in INTRA_CODECS:
+        return
+    source.codec.skip_frame = "DEFAULT" if wanted else "NONREF"
     for frame in source.codec.decode(packet):
         if frame.pts in chooser.wanted:
             yield frame

@@ -56,6 +56,12 @@ class VideoSource:
             raise VideoError(f"{self.path} does not say in which unit its times are")
         return self.stream.time_base
 
+    def key_frame_before(self, pts: int) -> int | None:
+        """Decoding time of the last key frame listed at or before pts; None where the file has no such list."""
+        entries = self.stream.index_entries
+        number = entries.search_timestamp(pts)
+        return entries[number].timestamp if number >= 0 and len(entries) > 1 else None
+
     @property
     def fps(self) -> Fraction | None:
         """Mean frame rate as the file gives it."""

@@ -1,0 +1,150 @@
+"""A bounded cache of videos from a store, shared by all processes of a machine.
+
+Every object has a lock file. Who downloads holds it alone, so an object is fetched once however many processes want it;
+who reads holds it together with others, and what is held is never evicted. Locks end with their process, and a file
+appears under its name only when it is complete, so a killed process leaves nothing that could be taken for a video.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tsp.errors import ConfigError
+from tsp.run.config import StoreConfig
+from tsp.run.store import Store, open_store
+
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20
+
+
+class VideoCache:
+    """Objects of one store as local files, at most ``limit_bytes`` of them, those unused for longest evicted first."""
+
+    def __init__(self, folder: Path, store: StoreConfig, *, limit_bytes: int) -> None:
+        # Two data sets may hold files of the same name.
+        self._folder = folder / hashlib.sha256(f"{store.endpoint_url} {store.uri}".encode()).hexdigest()[:16]
+        self._config = store
+        self._limit_bytes = limit_bytes
+        self._store: Store | None = None
+        self._store_pid = -1
+
+    @contextmanager
+    def opened(self, key: str) -> Iterator[Path]:
+        """The object as a file that stays while the context lasts.
+
+        Raises: MissingKeyError, StoreError or StoreUnreachableError; ConfigError if it is larger than the cache.
+        """
+        path = self._path(key)
+        while True:
+            with self._lock(key, fcntl.LOCK_SH):
+                if path.exists():
+                    os.utime(path)
+                    yield path
+                    return
+            self.fetch(key)
+
+    def fetch(self, key: str) -> int:
+        """Bring the object here unless it is; its size in bytes.
+
+        Raises: as ``opened``.
+        """
+        path = self._path(key)
+        with self._lock(key, fcntl.LOCK_EX):
+            if not path.exists():
+                size_bytes = self._open_store().stat(key).size_bytes
+                self._make_room(key, size_bytes)
+                self._open_store().download(key, path)
+            return path.stat().st_size
+
+    def size_bytes(self) -> int:
+        """Bytes of the files in the cache, downloads under way included."""
+        return sum(size_bytes for _, size_bytes, _ in self._files())
+
+    def _make_room(self, key: str, needed_bytes: int) -> None:
+        if needed_bytes > self._limit_bytes:
+            raise ConfigError(
+                f"{self._config.uri}/{key} has {needed_bytes / MIB:.0f} MiB, more than the whole cache "
+                f"({self._limit_bytes / MIB:.0f} MiB): raise data.cache_mib"
+            )
+        with _Flock(self._folder / "eviction.lock", fcntl.LOCK_EX):
+            files = sorted(self._files())
+            excess_bytes = sum(size_bytes for _, size_bytes, _ in files) + needed_bytes - self._limit_bytes
+            for _, size_bytes, path in files:
+                if excess_bytes <= 0:
+                    return
+                if not path.name.startswith(".") and self._evict(path):
+                    excess_bytes -= size_bytes
+        if excess_bytes > 0:
+            log.warning("the video cache is too small for what is read at once: raise data.cache_mib")
+
+    def _evict(self, path: Path) -> bool:
+        try:
+            with _Flock(self._lock_path(path.name), fcntl.LOCK_EX | fcntl.LOCK_NB):
+                path.unlink(missing_ok=True)
+        except BlockingIOError:
+            return False  # in use
+        return True
+
+    def _files(self) -> Iterator[tuple[int, int, Path]]:
+        """Time of last use, size and path of every file."""
+        try:
+            entries = list(os.scandir(self._folder / "files"))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            try:
+                status = entry.stat()
+            except FileNotFoundError:
+                continue  # renamed or evicted just now
+            yield status.st_mtime_ns, status.st_size, Path(entry.path)
+
+    def _path(self, key: str) -> Path:
+        name = Path(key).name
+        return self._folder / "files" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{name[-100:]}"
+
+    def _lock(self, key: str, kind: int) -> _Flock:
+        return _Flock(self._lock_path(self._path(key).name), kind)
+
+    def _lock_path(self, name: str) -> Path:
+        return self._folder / "locks" / name
+
+    def _open_store(self) -> Store:
+        # A client that a worker inherited from its parent would share its connections.
+        if self._store is None or self._store_pid != os.getpid():
+            self._store, self._store_pid = open_store(self._config), os.getpid()
+        return self._store
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_store": None, "_store_pid": -1}
+
+
+class _Flock:
+    """Holds a file lock."""
+
+    def __init__(self, path: Path, kind: int) -> None:
+        self._path = path
+        self._kind = kind
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            (self._path.parent.parent / "files").mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._descriptor, self._kind)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,86 @@
+"""Training copies: all frames of a video, resized exactly as training resizes them, each stored by itself.
+
+MJPEG in a QuickTime file, 5-8 kB a frame and 2-3 of 255 levels away from the exact pixels: any frame is read without the others, so a clip costs the same anywhere in the video and
+whatever the video's own size was. Times are those of the source, so the same frames are chosen.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from tsp.data.video.encode import new_file
+from tsp.data.video.errors import VideoError
+from tsp.data.video.source import VideoSource
+
+SUFFIX = ".train.mov"
+_QSCALE = 2
+"""Best quality step of the JPEG encoder; coarser ones save space but no decoding time."""
+_LAMBDA = 118  # FFmpeg's units of quality per step
+_FLAG_QSCALE = 1 << 1
+_FULL_RANGE = 2
+
+
+def training_copy_name(filename: str) -> str:
+    """File name of a video's training copy, which lies in the same folder."""
+    return str(Path(filename).with_suffix(SUFFIX))
+
+
+def write_training_copy(source: Path, target: Path, *, height_px: int = 128, width_px: int = 171) -> int:
+    """Write the training copy of a standardised video; whole or not at all.
+
+    Returns: the number of frames.
+    Raises: VideoError if the source cannot be decoded.
+    """
+    opened = VideoSource(source)
+    num_frames = 0
+    try:
+        # The index goes in front, so that opening the copy reads one place.
+        with (
+            new_file(target) as partial,
+            av.open(str(partial), "w", format="mov", options={"movflags": "+faststart"}) as container,
+        ):
+            stream = _add_stream(container, opened, height_px, width_px)
+            for frame in opened.container.decode(opened.stream):
+                container.mux(stream.encode(_resized(opened, frame, stream)))
+                num_frames += 1
+            container.mux(stream.encode())
+            if num_frames == 0:
+                raise VideoError(f"{source} has no frames")
+    except av.error.FFmpegError as error:
+        raise VideoError(f"cannot make a training copy of {source}: {error.strerror}") from error
+    finally:
+        opened.close()
+    return num_frames
+
+
+def _add_stream(container: OutputContainer, opened: VideoSource, height_px: int, width_px: int) -> VideoStream:
+    stream = container.add_stream("mjpeg", rate=opened.fps or Fraction(30), options={"threads": "1"})
+    stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuvj420p"
+    context = stream.codec_context
+    context.time_base = opened.time_base
+    context.color_range = _FULL_RANGE
+    context.flags |= _FLAG_QSCALE
+    context.global_quality = _QSCALE * _LAMBDA
+    return stream
+
+
+def _resized(opened: VideoSource, frame: VideoFrame, stream: VideoStream) -> VideoFrame:
+    if frame.pts is None:
+        raise VideoError(f"{opened.path} has frames without a time: standardise it first")
+    rgb = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].to(torch.float32)
+    small = F.interpolate(rgb, size=(stream.height, stream.width), mode="bilinear", align_corners=False)[0]
+    image = np.ascontiguousarray(small.permute(1, 2, 0).round().to(torch.uint8).numpy())
+    resized = VideoFrame.from_ndarray(image, format="rgb24")
+    resized = resized.reformat(format="yuvj420p", dst_color_range=_FULL_RANGE)
+    resized.pts, resized.time_base = frame.pts, opened.time_base
+    return resized

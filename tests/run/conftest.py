@@ -48,6 +48,18 @@ def run(store: Store) -> Run:
 
 
 @pytest.fixture
+def local_store(tmp_path: Path) -> Store:
+    """An empty store in a folder, for what does not depend on the kind of store."""
+    return open_store(StoreConfig(uri=str(tmp_path / "local-store")))
+
+
+@pytest.fixture
+def local_run(local_store: Store) -> Run:
+    """A run of which nothing is stored yet, in a folder."""
+    return Run(local_store, "first-run")
+
+
+@pytest.fixture
 def make_epoch(tmp_path: Path) -> Callable[..., tuple[Path, EpochRecord]]:
     """Makes a checkpoint file and its record."""
 

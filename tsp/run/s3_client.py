@@ -146,8 +146,13 @@ class Bucket:
                 f"the certificate of {self.server} is signed by an authority unknown here: set store.ca_bundle to "
                 f"its PEM file (or AWS_CA_BUNDLE)"
             )
-        # A checksum that does not fit may fit when the body comes whole.
-        transient = (known.HTTPClientError, known.IncompleteReadError, known.FlexibleChecksumError, ResponseParserError)
+        transient = (
+            known.ConnectionError,
+            known.HTTPClientError,
+            known.IncompleteReadError,
+            known.FlexibleChecksumError,  # may fit when the body comes whole
+            ResponseParserError,
+        )
         if isinstance(error, transient):
             return None
         if isinstance(error, known.ParamValidationError):

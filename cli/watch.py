@@ -128,7 +128,7 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
     step = None
     if report.epoch is not None:
         place = f"{report.epoch} ({report.epoch + 1} of {report.epochs})"
-        step = f"{place}, {report.phase}, step {report.step} of {report.steps}"
+        step = f"{place}, {report.phase}" + (f", step {report.step} of {report.steps}" if report.steps else "")
     batch = None
     if report.batch_per_gpu is not None:
         batch = f"{report.batch_per_gpu} x {report.gpus} = {report.global_batch} (downscale factor {report.downscale})"

@@ -98,7 +98,7 @@ def test_cancel_saves_state_and_resume_goes_on(tspctl: Tspctl, local: Path, plan
     plan_ranks(epochs=2, step_sec=0.5)
     submitted = tspctl(*SUBMIT, "-o", "json")
     assert submitted.json["effective"]["global_batch"] == 8
-    wait_for_log("a", "rank: rank 0 of 1")
+    wait_until((local / "a" / "progress.json").exists, "the first progress")
     shown = tspctl("status", "a")
     assert ("State" in shown.out, "running" in shown.out, "12.5 clips/s" in shown.out) == (True, True, True)
     assert tspctl("wait", "a", "--timeout", "0").code == 101

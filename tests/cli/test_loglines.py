@@ -84,8 +84,16 @@ def test_lines_without_time_stay_behind_the_line_they_belong_to() -> None:
         (1, 0): b"2026-01-01T00:00:01Z ERROR it broke\nTraceback\n  at line 3\n2026-01-01T00:00:05Z end\n",
         (1, 1): b"2026-01-01T00:00:02Z other\n",
     }
-    lines = [line.text for line in read_lines(MemoryLogs(texts, 1000), LogQuery())]
-    assert lines == ["ERROR it broke", "Traceback", "  at line 3", "other", "end"]
+    lines = list(read_lines(MemoryLogs(texts, 1000), LogQuery()))
+    assert [line.text for line in lines] == ["ERROR it broke", "Traceback", "  at line 3", "other", "end"]
+    assert [line.time.second if line.time else None for line in lines] == [1, 1, 1, 2, 5]
+
+
+def test_a_clock_that_is_set_back_does_not_mix_up_a_rank() -> None:
+    texts = {(1, 0): b"2026-01-01T00:00:09Z a\n2026-01-01T00:00:01Z b\n", (1, 1): b"2026-01-01T00:00:05Z c\n"}
+    lines = list(read_lines(MemoryLogs(texts, 1000), LogQuery()))
+    assert [line.text for line in lines] == ["c", "a", "b"]
+    assert lines[2].time == lines[1].time
 
 
 def test_tail_counts_per_rank_and_keeps_the_order() -> None:

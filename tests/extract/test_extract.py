@@ -1,0 +1,227 @@
+"""Extractions from videos to H5: what they hold, what they survive, what they say."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tests import reference
+from tests.extract.conftest import SmallSet, write_metadata
+from tsp.errors import ConfigError, DataError
+from tsp.extract import gvf, parts, slide, stream
+from tsp.model.heads import TspModel
+
+
+def read_h5(path: str | Path) -> dict[str, np.ndarray]:
+    with h5py.File(path) as file:
+        return {name: file[name][()] for name in file}
+
+
+def reference_features(model: TspModel, path: Path, starts_frames: list[int], num_frames: int) -> np.ndarray:
+    """Features of clips that are read whole, one by one, from full pixels in float32; the last frame fills the end."""
+    _, frames = reference.decode_all(path)
+    picked = [[min(start + 2 * k, num_frames - 1) for k in range(16)] for start in starts_frames]
+    with torch.inference_mode():
+        return torch.cat([model.features(reference.transformed(frames[some])[None]) for some in picked]).numpy()
+
+
+def breaks_at(monkeypatch: pytest.MonkeyPatch, num_videos: int) -> None:
+    """Let the extraction die when it has written the parts of some videos."""
+    write, left = parts.Parts.write, [num_videos]
+
+    def dying(self: parts.Parts, result: stream.VideoResult) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        write(self, result)
+
+    monkeypatch.setattr(parts.Parts, "write", dying)
+
+
+def test_every_clip_has_the_feature_that_reading_it_alone_gives(small_set: SmallSet, tiny_model: TspModel) -> None:
+    answer = slide.run(small_set.job(stride_frames=1))
+    features = read_h5(answer["out"])
+    assert {name: array.shape for name, array in features.items()} == {
+        "long": (50, 512), "middle": (23, 512), "other": (17, 512), "short": (1, 512),
+    }  # fmt: skip
+    for name in ("long", "middle", "other"):
+        starts = [2 * index for index in range(len(features[name]))]
+        expected = reference_features(tiny_model, small_set.root / "videos" / f"{name}.mp4", starts, 1000)
+        np.testing.assert_allclose(features[name], expected, atol=2e-6)
+    assert all(array.dtype == np.float32 for array in features.values())
+
+
+def test_the_file_is_gzipped_and_the_answer_counts_what_it_holds(small_set: SmallSet) -> None:
+    answer = slide.run(small_set.job())
+    with h5py.File(answer["out"]) as file:
+        assert {file[name].compression for name in file} == {"gzip"}
+    assert (answer["videos"], answer["clips"], answer["broken"], answer["missing"]) == (4, 4 + 2 + 2 + 1, 0, 0)
+    assert answer["rows"] == [{"video": "short", "state": "padded", "message": "last frame repeated"}]
+    assert "exit_code" not in answer
+
+
+def test_a_video_shorter_than_a_clip_ends_with_its_last_frame_repeated(
+    small_set: SmallSet, tiny_model: TspModel
+) -> None:
+    features = read_h5(slide.run(small_set.job())["out"])
+    # Frames 0, 2, ..., 18 are wanted and there; then 18, the last of them, again and again.
+    expected = reference_features(tiny_model, small_set.root / "videos" / "short.mp4", [0], 19)
+    np.testing.assert_allclose(features["short"], expected, atol=2e-6)
+
+
+def test_a_video_shorter_than_a_clip_can_be_left_out(small_set: SmallSet) -> None:
+    answer = slide.run(small_set.job(short_videos="skip"))
+    assert set(read_h5(answer["out"])) == {"long", "middle", "other"}
+    assert (answer["skipped"], answer["rows"][0]["state"]) == (1, "skipped")
+
+
+def test_a_file_a_little_shorter_than_its_table_says_is_padded_and_named(small_set: SmallSet) -> None:
+    write_metadata(small_set.root / "metadata.csv", {**small_set.num_frames, "middle.mp4": 90})
+    answer = slide.run(small_set.job(stride_frames=1))
+    assert {row["video"] for row in answer["rows"] if row["state"] == "padded"} == {"middle", "short"}
+    features = read_h5(answer["out"])["middle"]
+    assert features.shape == (30, 512)
+    assert np.isfinite(features).all()
+
+
+def test_broken_videos_are_named_after_all_others_are_done_and_nothing_is_merged(small_set: SmallSet) -> None:
+    frames = {"cut.mp4": 300, "long.mp4": 2000, "gone.mp4": 90, **{"middle.mp4": 75, "other.mp4": 64}}
+    write_metadata(small_set.root / "metadata.csv", frames)
+    cut = (small_set.root / "videos" / "middle.mp4").read_bytes()[:700]
+    (small_set.root / "videos" / "cut.mp4").write_bytes(cut)
+    answer = slide.run(small_set.job())
+    assert answer["exit_code"] == 3
+    assert (answer["videos"], answer["broken"]) == (2, 3)
+    assert {row["video"]: row["state"] for row in answer["rows"]} == dict.fromkeys(("cut", "long", "gone"), "broken")
+    said = {row["video"]: row["message"] for row in answer["rows"]}
+    assert "ends before" in said["long"]
+    assert "No such file" in said["gone"]
+    assert not Path(small_set.job()["out"]).exists()
+
+
+def test_broken_videos_can_be_left_out_or_replaced_without_doing_the_others_again(
+    small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = small_set.root / "videos" / "long.mp4"
+    whole = broken.resolve()
+    broken.unlink()
+    broken.write_bytes(b"no video at all")
+    assert slide.run(small_set.job())["exit_code"] == 3
+    answer = slide.run(small_set.job(broken_videos="skip", out=str(small_set.root / "left_out.h5")))
+    assert set(read_h5(answer["out"])) == {"middle", "other", "short"}
+    broken.unlink()
+    broken.symlink_to(whole)
+    breaks_at(monkeypatch, 1)
+    answer = slide.run(small_set.job())
+    assert (answer["videos"], answer["clips_extracted"]) == (4, 4)
+
+
+def test_an_interrupted_extraction_goes_on_with_the_videos_that_are_left(
+    small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uninterrupted = read_h5(slide.run(small_set.job(out=str(small_set.root / "at_once.h5")))["out"])
+    with monkeypatch.context() as patch:
+        breaks_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            slide.run(small_set.job())
+    out = Path(small_set.job()["out"])
+    assert not out.exists()
+    answer = slide.run(small_set.job())
+    assert answer["videos"] == 4
+    assert answer["clips_extracted"] < answer["clips"]
+    resumed = read_h5(out)
+    assert resumed.keys() == uninterrupted.keys()
+    assert all(np.allclose(resumed[name], uninterrupted[name], atol=1e-6) for name in resumed)
+    assert not out.with_name("features.h5.parts").exists()
+
+
+def test_a_finished_extraction_is_not_done_again(small_set: SmallSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = slide.run(small_set.job())
+    breaks_at(monkeypatch, 0)
+    again = slide.run(small_set.job())
+    assert {key: again[key] for key in ("out", "videos", "clips", "rows")} == {
+        key: first[key] for key in ("out", "videos", "clips", "rows")
+    }
+
+
+@pytest.mark.parametrize("when", ["under way", "finished"])
+def test_features_of_another_kind_are_not_mixed_in(
+    when: str, small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if when == "under way":
+        with monkeypatch.context() as patch:
+            breaks_at(patch, 1)
+            with pytest.raises(KeyboardInterrupt):
+                slide.run(small_set.job())
+    else:
+        slide.run(small_set.job())
+    with pytest.raises(ConfigError, match=r"stride_frames = 16, not 1.*--out"):
+        slide.run(small_set.job(stride_frames=1))
+
+
+def test_a_file_of_somebody_else_is_never_replaced(small_set: SmallSet) -> None:
+    out = small_set.root / "mine.h5"
+    out.write_bytes(b"precious")
+    with pytest.raises(ConfigError, match="choose another --out"):
+        slide.run(small_set.job(out=str(out)))
+    assert out.read_bytes() == b"precious"
+
+
+def test_a_damaged_part_is_named(small_set: SmallSet) -> None:
+    jobs = [small_set.job(shards=2, shard=shard) for shard in range(2)]
+    slide.run(jobs[0])
+    done = next((small_set.root / "out" / "features.h5.parts" / "done").iterdir())
+    done.write_bytes(b"x" * done.stat().st_size)
+    with pytest.raises(DataError, match=rf"{done.name} is damaged"):
+        slide.run(jobs[1])
+
+
+def test_the_pooled_features_are_those_of_the_feature_file(small_set: SmallSet) -> None:
+    features = read_h5(slide.run(small_set.job(stride_frames=2))["out"])
+    for pool, pooled in (("max", np.max), ("avg", np.mean)):
+        job: dict[str, Any] = small_set.job(stride_frames=2, pool=pool, out=str(small_set.root / f"{pool}.h5"))
+        vectors = read_h5(gvf.run(job)["out"])
+        assert vectors.keys() == features.keys()
+        for name, vector in vectors.items():
+            assert (vector.shape, vector.dtype) == ((512,), np.float32)
+            np.testing.assert_allclose(vector, pooled(features[name], axis=0), atol=1e-6)
+
+
+def test_maximum_and_average_are_not_mixed_up_in_one_file(small_set: SmallSet) -> None:
+    gvf.run(small_set.job(pool="max"))
+    with pytest.raises(ConfigError, match="max over time"):
+        gvf.run(small_set.job(pool="avg"))
+
+
+def test_clip_starts_are_those_of_the_published_system(shared_dir: Path, small_set: SmallSet) -> None:
+    from tsp.extract.metadata import SlidePlan, VideoRow
+
+    golden = json.loads((shared_dir / "golden" / "tsp_golden.json").read_text())["extraction_clip_starts_clip16_fps15"]
+    for case in golden:
+        plan = SlidePlan(case["stride"], 16, 15.0, pads_short=True)
+        starts = plan.starts_sec(VideoRow("video.mp4", case["video_frames"], case["fps"]))
+        assert len(starts) == case["num_clips"]
+        assert starts[: len(case["first"])] == case["first"]
+        assert starts[-len(case["last"]) :] == case["last"]
+
+
+def test_a_real_file_of_another_rate_and_container_gives_its_own_clips(
+    shared_dir: Path, small_set: SmallSet, tiny_model: TspModel
+) -> None:
+    write_metadata(small_set.root / "metadata.csv", {"ucf_test.avi": 120}, fps=25.0)
+    answer = slide.run(small_set.job(videos=str(shared_dir / "videos"), stride_frames=8))
+    features = read_h5(answer["out"])["ucf_test"]
+    path = shared_dir / "videos" / "ucf_test.avi"
+    times, frames = reference.decode_all(path)
+    starts = [int(8 * index * Fraction(5, 3)) / 25 for index in range(len(features))]
+    picked = [reference.clip_indices(times, start, Fraction(25)) for start in starts]
+    with torch.inference_mode():
+        expected = torch.cat([tiny_model.features(reference.transformed(frames[some])[None]) for some in picked])
+    np.testing.assert_allclose(features, expected.numpy(), atol=2e-6)

@@ -1,0 +1,107 @@
+"""Decoding processes: the same chunks as without them, and what happens when one dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tsp.data.place import LocalVideos
+from tsp.errors import StoreUnreachableError
+from tsp.extract.decode import CHUNK_FRAMES, Chunk, VideoEnd
+from tsp.extract.metadata import SlidePlan, VideoRow
+from tsp.extract.pool import Event, VideoFailure, decode_videos
+
+Drawn = tuple[Path, dict[str, int]]
+PLAN = SlidePlan(1, 16, 15.0, pads_short=True)
+
+
+def rows(drawn: Drawn) -> list[VideoRow]:
+    return [VideoRow(name, frames, 30.0) for name, frames in drawn[1].items()]
+
+
+def by_video(events: Iterator[Event]) -> dict[str, list[Chunk | VideoEnd | VideoFailure]]:
+    found: dict[str, list[Chunk | VideoEnd | VideoFailure]] = {}
+    for video, event in events:
+        found.setdefault(video.name, []).append(event)
+    return found
+
+
+def test_processes_give_the_same_chunks_as_decoding_here(drawn_videos: Drawn) -> None:
+    place = LocalVideos(drawn_videos[0])
+    here = by_video(decode_videos(place, rows(drawn_videos), PLAN, workers=0))
+    there = by_video(decode_videos(place, rows(drawn_videos), PLAN, workers=2))
+    assert here.keys() == there.keys()
+    for name, events in here.items():
+        assert [type(event) for event in events] == [type(event) for event in there[name]]
+        for a, b in zip(events, there[name], strict=True):
+            if isinstance(a, Chunk) and isinstance(b, Chunk):
+                np.testing.assert_array_equal(a.pixels, b.pixels)
+                np.testing.assert_array_equal(a.rows, b.rows)
+            else:
+                assert a == b
+
+
+def test_a_chunk_is_bounded_and_forgets_what_no_later_clip_needs(drawn_videos: Drawn) -> None:
+    num_seen = 0
+    for _, event in decode_videos(LocalVideos(drawn_videos[0]), rows(drawn_videos)[:1], PLAN, workers=0):
+        if isinstance(event, Chunk):
+            num_seen += len(event.pixels)
+            assert len(event.pixels) <= CHUNK_FRAMES
+            assert num_seen - event.oldest_position <= 16
+            assert event.rows.size == 0 or event.rows.max() < num_seen
+
+
+@dataclass
+class DeadlyVideos:
+    """A place where one video kills whoever opens it."""
+
+    folder: Path
+    deadly: str
+
+    @contextmanager
+    def opened(self, filename: str) -> Iterator[Path]:
+        if filename == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield self.folder / filename
+
+
+def test_a_process_that_dies_takes_only_its_video_along(drawn_videos: Drawn) -> None:
+    place = DeadlyVideos(drawn_videos[0], "middle.mp4")
+    found = by_video(decode_videos(place, rows(drawn_videos), PLAN, workers=1))
+    assert {name: type(events[-1]) for name, events in found.items()} == {
+        "long": VideoEnd, "middle": VideoFailure, "other": VideoEnd, "short": VideoEnd,
+    }  # fmt: skip
+    assert found["middle"] == [VideoFailure("its decoding process died (exit code -9)")]
+
+
+@dataclass
+class NoStore:
+    """A place that cannot be reached."""
+
+    @contextmanager
+    def opened(self, filename: str) -> Iterator[Path]:
+        raise StoreUnreachableError(f"{filename}: the store does not answer")
+        yield
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_no_fault_of_a_video_ends_the_work(workers: int, drawn_videos: Drawn) -> None:
+    with pytest.raises(StoreUnreachableError, match="does not answer"):
+        list(decode_videos(NoStore(), rows(drawn_videos), PLAN, workers=workers))
+
+
+def test_work_that_is_given_up_leaves_no_process_behind(drawn_videos: Drawn) -> None:
+    import multiprocessing
+
+    events = decode_videos(LocalVideos(drawn_videos[0]), rows(drawn_videos), PLAN, workers=1)
+    next(events)
+    assert [process.name for process in multiprocessing.active_children()] == ["decoder"]
+    events.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()

@@ -1,0 +1,138 @@
+"""Shards: equal durations, the same everywhere, and together the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.extract.conftest import SmallSet, write_metadata
+from tsp.errors import ConfigError, DataError
+from tsp.extract import slide
+from tsp.extract.metadata import VideoRow, load_metadata
+from tsp.extract.shards import INDEX_VARIABLE, deal, shard_of
+from tsp.run.jobs import ExtractJob
+
+tables = st.lists(st.integers(1, 10_000), min_size=1, max_size=60).map(
+    lambda frames: [VideoRow(f"v{index:03d}.mp4", number, 30.0) for index, number in enumerate(frames)]
+)
+
+
+@given(tables, st.integers(1, 9))
+def test_every_video_is_dealt_to_exactly_one_shard(videos: list[VideoRow], num_shards: int) -> None:
+    dealt = [video for shard in deal(videos, num_shards) for video in shard]
+    assert sorted(video.name for video in dealt) == sorted(video.name for video in videos)
+
+
+@given(tables, st.integers(1, 9))
+def test_no_shard_has_more_than_a_third_too_much(videos: list[VideoRow], num_shards: int) -> None:
+    loads = [sum(video.duration_sec for video in shard) for shard in deal(videos, num_shards)]
+    # The best division gives the fullest shard at least the mean, and at least the longest video.
+    best = max(sum(loads) / num_shards, max(video.duration_sec for video in videos))
+    assert max(loads) <= best * 4 / 3 + max(video.duration_sec for video in videos) / 3 + 1e-6
+
+
+def test_shards_are_balanced_by_duration_and_not_by_count() -> None:
+    videos = [VideoRow("hour.mp4", 108_000, 30.0), *(VideoRow(f"v{index}.mp4", 1800, 30.0) for index in range(60))]
+    shards = deal(videos, 2)
+    assert [len(shard) for shard in shards] == [1, 60]
+
+
+def test_the_order_of_the_table_does_not_change_the_shards() -> None:
+    videos = [VideoRow(f"v{index}.mp4", 100 + index % 3, 30.0) for index in range(20)]
+    assert deal(videos, 3) == deal(videos[::-1], 3)
+
+
+def test_real_tables_are_dealt_evenly(shared_dir: Path) -> None:
+    videos = load_metadata(shared_dir / "data" / "thumos14" / "thumos14_test_metadata.csv")
+    loads = [sum(video.duration_sec for video in shard) for shard in deal(videos, 4)]
+    assert max(loads) / min(loads) < 1.01
+
+
+def job(**changes: object) -> ExtractJob:
+    return ExtractJob(checkpoint="c.pth", videos="v", metadata="m.csv", out="o.h5", **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given_job", "index", "expected"),
+    [
+        (job(shards=4), "2", 2),
+        (job(shards=4, shard=1), "2", 1),
+        (job(shards=4), None, None),
+        (job(), "0", None),
+        (job(shards=4, merge_only=True), "2", None),
+    ],
+)
+def test_a_pod_of_an_indexed_job_takes_the_shard_of_its_index(
+    given_job: ExtractJob, index: str | None, expected: int | None
+) -> None:
+    assert shard_of(given_job, {INDEX_VARIABLE: index} if index is not None else {}) == expected
+
+
+@pytest.mark.parametrize("index", ["4", "-1", "two"])
+def test_an_index_that_the_job_has_no_shard_for_is_refused(index: str) -> None:
+    with pytest.raises(ConfigError, match="4 shards"):
+        shard_of(job(shards=4), {INDEX_VARIABLE: index})
+
+
+def test_the_last_shard_to_end_merges_the_work_of_all(small_set: SmallSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = []
+    for index in (1, 0, 2):
+        monkeypatch.setenv(INDEX_VARIABLE, str(index))
+        answers.append(slide.run(small_set.job(shards=3)))
+    assert [answer.get("out") is not None for answer in answers] == [False, False, True]
+    assert [answer["missing"] > 0 for answer in answers] == [True, True, False]
+    with h5py.File(answers[-1]["out"]) as file:
+        assert set(file) == {"long", "middle", "other", "short"}
+
+
+def test_a_merge_after_the_last_shard_finds_it_done(small_set: SmallSet) -> None:
+    for shard in range(2):
+        slide.run(small_set.job(shards=2, shard=shard))
+    answer = slide.run(small_set.job(shards=2, merge_only=True))
+    assert (answer["videos"], answer["missing"], answer["out"]) == (4, 0, small_set.job()["out"])
+
+
+def test_a_merge_names_what_is_missing(small_set: SmallSet) -> None:
+    slide.run(small_set.job(shards=2, shard=1))
+    with pytest.raises(DataError, match=r"2 of 4 videos have no features yet \(long, short\)"):
+        slide.run(small_set.job(shards=2, merge_only=True))
+
+
+def test_a_shard_with_a_broken_video_lets_the_others_end_and_the_last_one_says_it(small_set: SmallSet) -> None:
+    write_metadata(small_set.root / "metadata.csv", {"gone.mp4": 900, **small_set.num_frames})
+    first, second = (slide.run(small_set.job(shards=2, shard=shard)) for shard in range(2))
+    assert "exit_code" not in first
+    assert (second["exit_code"], second["broken"], second["missing"]) == (3, 1, 0)
+    merged = slide.run(small_set.job(shards=2, merge_only=True, broken_videos="skip"))
+    assert (merged["videos"], merged["broken"]) == (4, 1)
+
+
+def test_another_shard_that_merges_is_left_to_it_but_a_restarted_one_goes_on(small_set: SmallSet) -> None:
+    slide.run(small_set.job(shards=2, shard=0))
+    lock = small_set.root / "out" / "features.h5.parts" / "merging.json"
+    lock.write_text('{"shard": 0}')
+    answer = slide.run(small_set.job(shards=2, shard=1))
+    assert (answer["missing"], answer.get("out")) == (0, None)
+    assert slide.run(small_set.job(shards=2, shard=0))["out"] == small_set.job()["out"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("filename,fps\na.mp4,30\n", "lacks the column 'video-frames'"),
+        ("filename,video-duration,fps,video-frames\na.mp4,1,30,many\n", r"row 2: video-frames is 'many'"),
+        ("filename,video-duration,fps,video-frames\na.mp4,1,30,30\nb.mp4,1,0,30\n", r"row 3: fps is '0'"),
+        ("filename,video-duration,fps,video-frames\na.mp4,1,30,30\na.avi,1,30,30\n", "2 videos 'a'"),
+        ("filename,video-duration,fps,video-frames\n", "names no video"),
+        ("filename,video-duration,fps,video-frames\n,1,30,30\n", "row 2: filename is empty"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_where(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        load_metadata(path)

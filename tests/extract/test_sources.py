@@ -1,0 +1,60 @@
+"""Where checkpoints and videos come from."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.extract.conftest import SmallSet
+from tsp.errors import ConfigError
+from tsp.extract import slide
+from tsp.extract.parts import NPY_HEADER_BYTES, Parts
+from tsp.run.records import EpochResult, HeadResult, format_line
+
+
+def test_the_address_of_a_run_stands_for_its_best_epoch(small_set: SmallSet) -> None:
+    run = small_set.root / "runs" / "my-run"
+    run.mkdir(parents=True)
+    lines = []
+    for epoch, accuracy in enumerate((40.0, 60.0, 50.0)):
+        head = HeadResult("action-label", accuracy, 1.0)
+        lines.append(format_line(EpochResult(epoch, (head,), 1.0, accuracy)))
+        (run / f"epoch_{epoch}.pth").write_bytes(b"not this one")
+    (run / "results.txt").write_text("\n".join(lines) + "\n")
+    (run / "epoch_1.pth").write_bytes((small_set.root / "epoch_0.pth").read_bytes())
+    answer = slide.run(small_set.job(checkpoint=str(run)))
+    assert (answer["videos"], answer["backbone"]) == (4, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint": "/nowhere/epoch_1.pth"}, "no file /nowhere"),
+        ({"videos": "/nowhere/videos"}, "/nowhere/videos does not exist"),
+        ({"out": "s3://bucket"}, "names no file"),
+        ({"out": "/tmp/"}, "names no file"),
+    ],
+)
+def test_what_is_not_there_is_named(changes: dict[str, str], message: str, small_set: SmallSet) -> None:
+    with pytest.raises(ConfigError, match=message):
+        slide.run(small_set.job(**changes))
+
+
+@pytest.mark.parametrize(
+    ("out", "uri", "name"),
+    [
+        ("s3://bucket/a/b/features.h5", "s3://bucket/a/b", "features.h5"),
+        ("s3://bucket/features.h5", "s3://bucket", "features.h5"),
+        ("file:///data/features.h5", "/data", "features.h5"),
+        ("/data/features.h5", "/data", "features.h5"),
+        ("/features.h5", "", "features.h5"),
+    ],
+)
+def test_the_parts_lie_beside_the_output(out: str, uri: str, name: str) -> None:
+    parts = Parts.beside(out, None)
+    assert (parts.store.uri, parts.name, parts.address) == (uri, name, f"{uri}/{name}")
+
+
+def test_a_parts_size_tells_its_shape(small_set: SmallSet) -> None:
+    slide.run(small_set.job(shards=2, shard=0))
+    part = small_set.root / "out" / "features.h5.parts" / "done" / "long.npy"
+    assert part.stat().st_size == NPY_HEADER_BYTES + 4 * 512 * 4

@@ -1,0 +1,45 @@
+"""``gvf``: one global video feature per video, pooled while its clips stream by; no features are stored."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tsp.data.features import GVF_DIMS
+from tsp.extract.job import Extraction, Keep
+from tsp.run.jobs import GvfJob, Pool, job_from_dict
+
+
+class PooledFeatures:
+    """Maximum or average over a video's clips, float32 [512]."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._num_clips = 0
+        self._max = np.full(GVF_DIMS, -np.inf, np.float32)
+        # An hour at stride 1 is 54,000 clips: summed in float64.
+        self._sum = np.zeros(GVF_DIMS, np.float64)
+
+    def add(self, features_NF: np.ndarray) -> None:
+        """The features of its next clips."""
+        self._num_clips += len(features_NF)
+        np.maximum(self._max, features_NF.max(axis=0), out=self._max)
+        self._sum += features_NF.sum(axis=0, dtype=np.float64)
+
+    def result(self) -> np.ndarray:
+        """float32 [512]"""
+        return self._max if self._pool == "max" else (self._sum / self._num_clips).astype(np.float32)
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a GVF job given as plain data.
+
+    Returns: as ``slide.run``.
+    Raises: ConfigError, DataError, StoreError, GpuMemoryError.
+    """
+    parsed = job_from_dict("gvf", job)
+    assert isinstance(parsed, GvfJob)
+    keep = Keep(f"{parsed.pool} over time", partial(PooledFeatures, parsed.pool), lambda _: (GVF_DIMS,))
+    return Extraction(parsed, keep).run()

@@ -1,0 +1,146 @@
+"""Videos decoded side by side by processes; one that dies takes its video along, nothing else.
+
+A pipe per process: what is sent waits until it is taken, so that no more than a chunk per process lies in memory, and
+no /dev/shm is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+import numpy as np
+
+from tsp.data.place import VideoPlace
+from tsp.errors import DataError, TspError
+from tsp.extract.decode import Chunk, VideoEnd, decode_video
+from tsp.extract.metadata import SlidePlan, VideoRow
+
+logger = logging.getLogger(__name__)
+
+# Children of a small server process: a fork of this one, which has threads and a GPU, may hang.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tsp.extract.pool"])
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFailure:
+    """A video that could not be decoded."""
+
+    message: str
+
+
+Event = tuple[VideoRow, Chunk | VideoEnd | VideoFailure]
+
+
+def decode_videos(place: VideoPlace, videos: Sequence[VideoRow], plan: SlidePlan, *, workers: int) -> Iterator[Event]:
+    """What the videos consist of, chunk by chunk; chunks of one video come in order, those of several mix.
+
+    Args: workers, decoding processes; 0 decodes here.
+    Raises: what is no fault of a single video (a store that does not answer).
+    """
+    if workers == 0:
+        for video in videos:
+            yield from ((video, event) for event in _decode_or_fail(place, video, plan))
+        return
+    waiting = list(reversed(videos))
+    crew = [_Worker(place, plan) for _ in range(min(workers, len(videos)))]
+    try:
+        for worker in crew:
+            worker.start(waiting.pop())
+        while busy := {worker.connection: worker for worker in crew if worker.video is not None}:
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]
+                under_way = worker.video
+                assert under_way is not None
+                event = worker.receive()
+                if not isinstance(event, Chunk):
+                    worker.video = None
+                    if waiting:
+                        worker.start(waiting.pop())
+                yield under_way, event
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+class _Worker:
+    """A decoding process; a new one takes its place if it dies."""
+
+    def __init__(self, place: VideoPlace, plan: SlidePlan) -> None:
+        self._place = place
+        self._plan = plan
+        self.video: VideoRow | None = None
+        """What it works on."""
+        self._launch()
+
+    def _launch(self) -> None:
+        self.connection, theirs = _context.Pipe()
+        self._process: BaseProcess = _context.Process(
+            target=_work, args=(theirs, self._place, self._plan), name="decoder", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def start(self, video: VideoRow) -> None:
+        """Begin with a video."""
+        if not self._process.is_alive():
+            self.connection.close()
+            self._launch()
+        self.video = video
+        self.connection.send(video)
+
+    def receive(self) -> Chunk | VideoEnd | VideoFailure:
+        """The next of its video."""
+        try:
+            event: Chunk | VideoEnd | VideoFailure | TspError = self.connection.recv()
+            if isinstance(event, TspError):
+                raise event
+            if isinstance(event, Chunk):
+                event = replace(event, pixels=np.empty(event.pixels, np.uint8))
+                if event.pixels.size:
+                    self.connection.recv_bytes_into(event.pixels.data.cast("B"))
+        except (EOFError, OSError):
+            self._process.join()
+            return VideoFailure(f"its decoding process died (exit code {self._process.exitcode})")
+        return event
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self._process.terminate()
+        self._process.join()
+        self.connection.close()
+
+
+def _work(connection: Connection, place: VideoPlace, plan: SlidePlan) -> None:
+    """A decoding process: videos come in, events go out, until the other end is closed."""
+    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+        while True:
+            try:
+                for event in _decode_or_fail(place, connection.recv(), plan):
+                    _send(connection, event)
+            except TspError as error:
+                connection.send(error)
+                return
+
+
+def _send(connection: Connection, event: Chunk | VideoEnd | VideoFailure) -> None:
+    if isinstance(event, Chunk):
+        # The pixels go as plain bytes, their shape in their place.
+        connection.send(replace(event, pixels=event.pixels.shape))  # type: ignore[arg-type]
+        if event.pixels.size:
+            connection.send_bytes(event.pixels.data.cast("B"))
+    else:
+        connection.send(event)
+
+
+def _decode_or_fail(place: VideoPlace, video: VideoRow, plan: SlidePlan) -> Iterator[Chunk | VideoEnd | VideoFailure]:
+    try:
+        yield from decode_video(place, video, plan)
+    except DataError as error:
+        yield VideoFailure(str(error))

@@ -1,0 +1,54 @@
+"""Where an extraction reads from: the checkpoint and the videos, wherever they lie."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from tsp.data.place import LocalVideos, VideoPlace
+from tsp.errors import ConfigError
+from tsp.run.jobs import ExtractJob
+from tsp.run.objects import fetch_object
+from tsp.run.run import Run
+from tsp.run.store import open_store, path_of_file_uri, with_uri
+
+CHECKPOINT_ENDINGS = (".pth", ".pt", ".tar")
+
+
+def cache_folder(job: ExtractJob) -> Path:
+    """Where downloads are kept for the next time: the job's folder, else one for temporary files."""
+    return Path(job.cache_dir) if job.cache_dir else Path(tempfile.gettempdir()) / f"tspctl-{os.getuid()}"
+
+
+def fetch_checkpoint(job: ExtractJob, cache: Path) -> Path:
+    """The checkpoint as a local file; the address of a run stands for its best epoch.
+
+    Raises: ConfigError (no such file, no epoch), StoreError.
+    """
+    return fetch_object(_checkpoint_address(job), cache, settings=job.store)
+
+
+def _checkpoint_address(job: ExtractJob) -> str:
+    address = job.checkpoint.rstrip("/")
+    if address.endswith(CHECKPOINT_ENDINGS) or address.startswith(("http://", "https://")):
+        return address
+    if "://" not in address and not Path(address).expanduser().is_dir():
+        return address
+    root, _, name = address.rpartition("/")
+    run = Run(open_store(with_uri(job.store, root)), name)
+    key = run.key(f"epoch_{run.best().epoch}.pth")
+    local = run.store.local_path(key)
+    return str(local) if local is not None else run.store.address(key)
+
+
+def open_videos(job: ExtractJob) -> VideoPlace:
+    """Where the videos are read from.
+
+    Raises: ConfigError if there is no such folder.
+    """
+    address = job.videos
+    folder = path_of_file_uri(address) if address.startswith("file://") else Path(address).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"the folder of the videos {folder} does not exist: give the right one with --data")
+    return LocalVideos(folder)

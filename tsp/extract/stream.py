@@ -1,0 +1,196 @@
+"""Decoded frames to features: clips on the device, batches across videos, one result per video.
+
+A frame is resized, cropped and normalised once, however many clips share it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsp.data.transforms import blend
+from tsp.errors import DataError
+from tsp.extract.decode import Chunk, VideoEnd
+from tsp.extract.encoder import Encoder
+from tsp.extract.metadata import VideoRow
+from tsp.extract.pool import Event, VideoFailure
+
+
+class Collector(Protocol):
+    """What becomes of the features of one video."""
+
+    def add(self, features_NF: np.ndarray) -> None:
+        """The features of its next clips, float32."""
+
+    def result(self) -> np.ndarray:
+        """What is kept of them, float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoResult:
+    """What became of one video."""
+
+    video: VideoRow
+    array: np.ndarray | None
+    """None if it could not be decoded."""
+    num_clips: int = 0
+    num_padded: int = 0
+    """Clips that end with the video's last frame repeated."""
+    message: str = ""
+    """What was wrong with it."""
+
+
+@dataclass
+class _OpenVideo:
+    """A video under way."""
+
+    video: VideoRow
+    collector: Collector
+    end: VideoEnd | None = None
+    failed: bool = False
+    num_done: int = 0
+    frames: Tensor | None = None
+    """float32 [N, H, W, 3], normalised, on the device: those that a later clip can need."""
+    base: int = 0
+    """Position of the first of them among all frames of the video."""
+
+    def clips(self, chunk: Chunk, device: torch.device) -> Tensor:
+        """The clips that a chunk completes, float32 [clips, 3, T, H, W] in channels-last-3d memory order."""
+        new = _normalised(chunk, device)
+        frames = new if self.frames is None else torch.cat([self.frames, new])
+        rows = torch.from_numpy(chunk.rows - self.base).to(device)
+        self.frames, self.base = frames[chunk.oldest_position - self.base :].clone(), chunk.oldest_position
+        return frames[rows].permute(0, 4, 1, 2, 3)
+
+
+def _normalised(chunk: Chunk, device: torch.device) -> Tensor:
+    """float32 [N, H, W, 3] on the device, the pixels of the validation transform."""
+    pixels = torch.from_numpy(chunk.pixels)[None]
+    if device.type == "cuda":
+        # From page-locked memory the copy waits for none of the work that is queued on the device.
+        pixels = pixels.pin_memory().to(device, non_blocking=True)
+    weights = (torch.from_numpy(weight)[None].to(device) for weight in (chunk.row_weights, chunk.column_weights))
+    return blend(pixels, *weights).permute(0, 2, 3, 4, 1)[0]
+
+
+@dataclass
+class _Batch:
+    """Clips of some videos, and their features on the way back from the device."""
+
+    parts: list[tuple[_OpenVideo, int]]
+    """Whose clips, and how many."""
+    clips: Tensor
+    features: Tensor
+    """float32, page-locked on the host where they come from a GPU."""
+    arrived: torch.cuda.Event | None
+
+
+@dataclass
+class FeatureStream:
+    """Runs the encoder over decoded videos."""
+
+    encoder: Encoder
+    batch: int
+    """Clips per forward pass."""
+    collect: Callable[[], Collector]
+    num_clips: int = 0
+    """Clips encoded so far."""
+    _open: dict[str, _OpenVideo] = field(default_factory=dict)
+    _queue: deque[tuple[_OpenVideo, Tensor]] = field(default_factory=deque)
+    _under_way: deque[_Batch] = field(default_factory=deque)
+    _calibrated: bool = False
+
+    def results(self, events: Iterable[Event]) -> Iterator[VideoResult]:
+        """One result per video, as they are done.
+
+        Raises: DataError if the encoder gives features that are not finite.
+        """
+        # While the device works on one batch, the host prepares the next.
+        depth = 1 if self.encoder.device.type == "cuda" else 0
+        for video, event in events:
+            yield from self._take(video, event)
+            while self._num_queued >= self.batch:
+                self._launch()
+            while len(self._under_way) > depth:
+                yield from self._land()
+        while self._queue:
+            self._launch()
+        while self._under_way:
+            yield from self._land()
+
+    @property
+    def _num_queued(self) -> int:
+        return sum(len(clips) for _, clips in self._queue)
+
+    def _take(self, video: VideoRow, event: Chunk | VideoEnd | VideoFailure) -> Iterator[VideoResult]:
+        state = self._open.setdefault(video.name, _OpenVideo(video, self.collect()))
+        if isinstance(event, VideoFailure):
+            state.failed = True
+            del self._open[video.name]
+            yield VideoResult(video, None, message=event.message)
+        elif isinstance(event, VideoEnd):
+            state.end = event
+            yield from self._close_if_done(state)
+        else:
+            clips = state.clips(event, self.encoder.device)
+            if not self._calibrated and len(clips):
+                self.encoder.calibrate(clips)
+                self._calibrated = True
+            if len(clips):
+                self._queue.append((state, clips.to(self.encoder.dtype)))
+
+    def _launch(self) -> None:
+        """Give the encoder the next full batch, or what is left."""
+        parts: list[tuple[_OpenVideo, Tensor]] = []
+        room = self.batch
+        while room and self._queue:
+            state, clips = self._queue.popleft()
+            if len(clips) > room:
+                self._queue.appendleft((state, clips[room:]))
+                clips = clips[:room]
+            parts.append((state, clips))
+            room -= len(clips)
+        clips = torch.cat([clips for _, clips in parts])
+        features = self.encoder(clips).to("cpu", non_blocking=True)
+        arrived = None
+        if self.encoder.device.type == "cuda":
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record(torch.cuda.current_stream(self.encoder.device))
+        self._under_way.append(_Batch([(state, len(part)) for state, part in parts], clips, features, arrived))
+
+    def _land(self) -> Iterator[VideoResult]:
+        """Hand the oldest batch's features to their videos."""
+        batch = self._under_way.popleft()
+        if batch.arrived is not None:
+            batch.arrived.synchronize()
+        features = self._finite(batch).numpy()
+        begin = 0
+        for state, num_clips in batch.parts:
+            state.collector.add(features[begin : begin + num_clips])
+            state.num_done += num_clips
+            self.num_clips += num_clips
+            begin += num_clips
+            yield from self._close_if_done(state)
+
+    def _finite(self, batch: _Batch) -> Tensor:
+        if bool(batch.features.isfinite().all()):
+            return batch.features
+        features = self.encoder.exact(batch.clips).cpu()
+        if not bool(features.isfinite().all()):
+            videos = ", ".join(state.video.name for state, _ in batch.parts)
+            raise DataError(
+                f"the encoder gives NaN or infinite features for {videos}: its checkpoint is from a run that diverged"
+            )
+        return features
+
+    def _close_if_done(self, state: _OpenVideo) -> Iterator[VideoResult]:
+        if state.failed or state.end is None or state.num_done < state.end.num_clips:
+            return
+        del self._open[state.video.name]
+        yield VideoResult(state.video, state.collector.result(), state.end.num_clips, state.end.num_padded)

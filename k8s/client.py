@@ -128,6 +128,13 @@ class Cluster:
             if not token:
                 return
 
+    def judge(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """What the API server would make of a new object, admission included; nothing is created."""
+        plural = item["kind"].lower() + "s"
+        path = self.namespaced(item["apiVersion"], plural)
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        return _parsed(self._request("POST", path, query, item))
+
     def patch(self, path: str, body: Mapping[str, Any], **query: Any) -> dict[str, Any]:
         """Merge ``body`` into an object."""
         return _parsed(self._request("PATCH", path, query, body, content_type="application/merge-patch+json"))

@@ -106,6 +106,8 @@ def test_a_private_authority_is_mounted_where_the_config_says(render):
     rendered = render(store={"uri": "s3://b", "caConfigMap": "store-ca", "caKey": "root.pem"})
     assert {"name": "store-ca", "mountPath": "/etc/tsp-ca", "readOnly": True} in rendered.container["volumeMounts"]
     assert json.loads(rendered.config)["request"]["store"]["ca_bundle"] == "/etc/tsp-ca/root.pem"
+    # for a whole configuration, which knows nothing of mounts
+    assert {"name": "AWS_CA_BUNDLE", "value": "/etc/tsp-ca/root.pem"} in rendered.container["env"]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,10 @@ spec:
   value: /cache
 - name: TORCH_HOME
   value: /cache/torch
+{{- if $store.caConfigMap }}
+- name: AWS_CA_BUNDLE
+  value: {{ include "tsp.store.caPath" . }}
+{{- end }}
 {{- with .Values.numThreads }}
 - name: TSP_NUM_THREADS
   value: {{ int . | quote }}

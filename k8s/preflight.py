@@ -1,0 +1,222 @@
+"""What would make a run on this cluster fail, found before anything is created; ``tspctl doctor`` shows the same.
+
+Each check is a function that yields findings. A check that its user may not make says nothing: namespace-only rights
+are enough for everything else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from k8s.client import Cluster, ForbiddenError, NotFoundError
+from k8s.names import PYTORCHJOBS
+from tsp.errors import ClusterError
+
+logger = logging.getLogger(__name__)
+
+Object = Mapping[str, Any]
+
+NEEDED = (
+    ("create", "kubeflow.org", "pytorchjobs", ""),
+    ("get", "kubeflow.org", "pytorchjobs", ""),
+    ("list", "kubeflow.org", "pytorchjobs", ""),
+    ("patch", "kubeflow.org", "pytorchjobs", ""),
+    ("delete", "kubeflow.org", "pytorchjobs", ""),
+    ("create", "batch", "jobs", ""),
+    ("create", "", "configmaps", ""),
+    ("create", "", "serviceaccounts", ""),
+    ("create", "", "secrets", ""),
+    ("list", "", "secrets", ""),
+    ("list", "", "pods", ""),
+    ("get", "", "pods", "log"),
+)
+"""Verb, group, resource, subresource without which submit or logs fail. Helm keeps a release in a Secret."""
+
+_OPERATOR_SELECTORS = ("control-plane=kubeflow-training-operator", "app.kubernetes.io/name=training-operator")
+_INIT_TEMPLATE_FLAG = "--pytorch-init-container-template-file"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found."""
+
+    what: str
+    level: Literal["ok", "warning", "error"]
+    message: str
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Log warnings; raise the first error.
+
+    Raises: ClusterError.
+    """
+    for finding in findings:
+        if finding.level == "error":
+            raise ClusterError(f"{finding.what}: {finding.message}")
+        if finding.level == "warning":
+            logger.warning("%s: %s", finding.what, finding.message)
+
+
+def check_server(cluster: Cluster) -> Iterator[Finding]:
+    """Is there an API server, and does it have the namespace?"""
+    version = cluster.get("/version").get("gitVersion", "?")
+    yield Finding("API server", "ok", f"{cluster.server}, Kubernetes {version}")
+    namespace = cluster.namespace
+    try:
+        cluster.get(f"/api/v1/namespaces/{namespace}")
+    except NotFoundError:
+        yield Finding("namespace", "error", f"{namespace} does not exist: create it or choose another with -n")
+    except ForbiddenError:
+        yield Finding("namespace", "ok", f"{namespace} (whether it exists may not be asked)")
+    else:
+        yield Finding("namespace", "ok", namespace)
+
+
+def check_operator(cluster: Cluster) -> Iterator[Finding]:
+    """Is the training operator's kind of job known, and does the operator run?"""
+    try:
+        kinds = cluster.get(f"/apis/{PYTORCHJOBS[0]}").get("resources") or []
+    except NotFoundError:
+        kinds = []
+    if not any(kind.get("name") == PYTORCHJOBS[1] for kind in kinds):
+        yield Finding(
+            "training operator",
+            "error",
+            "the cluster knows no PyTorchJob: have an administrator install the Kubeflow training operator v1.9",
+        )
+        return
+    operator = find_operator(cluster)
+    if operator is None:
+        yield Finding("training operator", "ok", "PyTorchJob is known (where the operator runs is not to be seen)")
+    elif not (operator.get("status") or {}).get("availableReplicas"):
+        yield Finding(
+            "training operator", "error", f"{_place(operator)} has no pod that is ready: runs would wait for it"
+        )
+    else:
+        yield Finding("training operator", "ok", f"{_place(operator)} runs")
+
+
+def find_operator(cluster: Cluster) -> dict[str, Any] | None:
+    """The operator's Deployment; None where it is not to be seen."""
+    for selector in _OPERATOR_SELECTORS:
+        try:
+            found = next(cluster.items("/apis/apps/v1/deployments", labelSelector=selector), None)
+        except (ForbiddenError, NotFoundError):
+            return None
+        if found is not None:
+            return found
+    return None
+
+
+def check_permissions(cluster: Cluster) -> Iterator[Finding]:
+    """May this user do what submit and logs need?"""
+    missing = [
+        f"{verb} {resource}{'/' + subresource if subresource else ''}{'.' + group if group else ''}"
+        for verb, group, resource, subresource in NEEDED
+        if not cluster.may(verb, resource, group=group, subresource=subresource)
+    ]
+    if missing:
+        advice = f"in namespace {cluster.namespace}; have an administrator bind the Role of k8s/role.yaml"
+        yield Finding("permissions", "error", f"missing: {', '.join(missing)} {advice}")
+    else:
+        yield Finding("permissions", "ok", f"all that tspctl needs in namespace {cluster.namespace}")
+    if cluster.may("list", "nodes", everywhere=True):
+        yield Finding("nodes", "ok", "may be listed")
+    else:
+        yield Finding(
+            "nodes", "warning", "may not be listed: the pods choose the downscale factor on the cards they find"
+        )
+
+
+def check_security_standard(cluster: Cluster, *, workers: bool = True) -> Iterator[Finding]:
+    """Would the namespace refuse the operator's own init container in workers?"""
+    try:
+        labels = cluster.get(f"/api/v1/namespaces/{cluster.namespace}")["metadata"].get("labels") or {}
+    except (ForbiddenError, NotFoundError):
+        return
+    standard = labels.get("pod-security.kubernetes.io/enforce")
+    if standard != "restricted" or not workers:
+        yield Finding("security standard", "ok", standard or "none is enforced")
+        return
+    operator = find_operator(cluster)
+    if operator is not None and _INIT_TEMPLATE_FLAG in str(operator["spec"]["template"]["spec"]):
+        yield Finding(
+            "security standard", "ok", "restricted, and the operator has an init container template of its own"
+        )
+        return
+    yield Finding(
+        "security standard",
+        "warning",
+        "the namespace enforces restricted, which refuses workers unless the operator's init container has a security "
+        f"context: start the operator with {_INIT_TEMPLATE_FLAG} (charts/tsp/README.md)",
+    )
+
+
+def check_references(cluster: Cluster, pod: Object, *, own: Iterable[str], queue: str | None) -> Iterator[Finding]:
+    """Does what a pod refers to exist: Secrets, ConfigMaps, claims, account, queue?
+
+    Args: pod, the spec of its template; own, names that the release itself brings.
+    """
+    wanted = {(resource, name) for resource, name in _references(pod) if name not in set(own)}
+    for resource, name in sorted(wanted):
+        yield from _exists(cluster, "v1", resource, name)
+    if queue:
+        yield from _exists(cluster, "kueue.x-k8s.io/v1beta1", "localqueues", queue)
+
+
+def _references(pod: Object) -> Iterator[tuple[str, str]]:
+    for item in pod.get("imagePullSecrets") or []:
+        yield "secrets", item["name"]
+    if pod.get("serviceAccountName") not in (None, "default"):
+        yield "serviceaccounts", pod["serviceAccountName"]
+    for volume in pod.get("volumes") or []:
+        if "persistentVolumeClaim" in volume:
+            yield "persistentvolumeclaims", volume["persistentVolumeClaim"]["claimName"]
+        for kind, key, resource in (("secret", "secretName", "secrets"), ("configMap", "name", "configmaps")):
+            if kind in volume and not volume[kind].get("optional"):
+                yield resource, volume[kind][key]
+    for container in pod.get("containers") or []:
+        sources = [item.get("valueFrom") or {} for item in container.get("env") or []]
+        for source in sources + list(container.get("envFrom") or []):
+            for key, resource in (
+                ("secretKeyRef", "secrets"),
+                ("secretRef", "secrets"),
+                ("configMapKeyRef", "configmaps"),
+                ("configMapRef", "configmaps"),
+            ):
+                if key in source and not source[key].get("optional"):
+                    yield resource, source[key]["name"]
+
+
+def _exists(cluster: Cluster, group_version: str, resource: str, name: str) -> Iterator[Finding]:
+    try:
+        found = cluster.get(cluster.namespaced(group_version, resource, name))
+    except NotFoundError:
+        kind = {"persistentvolumeclaims": "volume claim", "localqueues": "queue"}.get(
+            resource, resource.removesuffix("s")
+        )
+        message = f"{name} does not exist in namespace {cluster.namespace}, and the pods refer to it"
+        yield Finding(kind, "error", message)
+        return
+    except ForbiddenError as error:
+        logger.debug("%s", error)
+        return
+    if resource == "persistentvolumeclaims" and (found.get("status") or {}).get("phase") == "Lost":
+        yield Finding("volume claim", "error", f"{name} has lost its volume")
+
+
+def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Finding]:
+    """Would the API server take the objects: schema, webhooks, quota of objects, rights?"""
+    for item in objects:
+        what = f"{item['kind']} {item['metadata']['name']}"
+        try:
+            cluster.judge(item)
+        except ClusterError as error:
+            yield Finding(what, "error", f"the API server would refuse it: {error}")
+
+
+def _place(operator: Object) -> str:
+    return f"{operator['metadata'].get('namespace')}/{operator['metadata']['name']}"

@@ -1,0 +1,139 @@
+"""Helm: the only caller of the program. One release is one run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from k8s.client import Where
+from tsp.errors import ClusterError, ConfigError
+
+_TIMEOUT_SEC = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chart:
+    """A chart and the values users gave for it, which win over ours in this order."""
+
+    reference: str
+    """A folder, an archive or an OCI reference."""
+    value_files: tuple[str, ...] = ()
+    assignments: tuple[str, ...] = ()
+    """``KEY=VALUE`` as Helm's --set reads it."""
+
+
+def shipped_chart() -> str:
+    """The chart that ships with tspctl: inside the installed package, or in the checkout.
+
+    Raises: ConfigError if it is in neither.
+    """
+    top = Path(__file__).resolve().parents[1]
+    for folder in (top / "cli" / "charts" / "tsp", top / "charts" / "tsp"):
+        if (folder / "Chart.yaml").is_file():
+            return str(folder)
+    raise ConfigError(
+        f"the chart is neither in {top / 'cli' / 'charts'} nor in {top / 'charts'}: set 'chart' in tspctl.toml"
+    )
+
+
+class Helm:
+    """Helm on the cluster and namespace that ``where`` means."""
+
+    def __init__(self, where: Where, namespace: str) -> None:
+        self._where, self._namespace = where, namespace
+
+    def render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:
+        """The manifest that ``install`` would send, as text. Needs no cluster."""
+        return self._with_values("template", name, chart, values, "--skip-tests")
+
+    def install(self, name: str, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Install a release; nothing of it is left if that fails.
+
+        Raises: ConfigError if there is one of that name.
+        """
+        try:
+            self._with_values("install", name, chart, values, "--output", "json")
+        except ClusterError as error:
+            if "cannot re-use a name" in str(error) or "in use" in str(error):
+                raise ConfigError(
+                    f"there is a release {name} in namespace {self._namespace} already: choose another --name, "
+                    f"or remove it with 'tspctl delete {name}'"
+                ) from error
+            self.uninstall(name)
+            raise
+
+    def uninstall(self, name: str, *, wait: bool = False) -> bool:
+        """Remove a release with all its objects. Returns: whether there was one."""
+        flags = ["--wait", "--timeout", f"{_TIMEOUT_SEC}s"] if wait else []
+        if not self.exists(name):
+            return False
+        self._run("uninstall", name, "--ignore-not-found", *flags)
+        return True
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a release of that name, whatever its state."""
+        listed = self._run("list", "--all", "--filter", f"^{name}$", "--output", "json")
+        return bool(json.loads(listed or "[]"))
+
+    def values(self, name: str) -> dict[str, Any]:
+        """The values a release was installed with."""
+        found = json.loads(self._run("get", "values", name, "--output", "json"))
+        return found if isinstance(found, dict) else {}
+
+    def version(self) -> str:
+        """``v3.x.y``."""
+        return self._run("version", "--short", placed=False).strip()
+
+    def _with_values(self, verb: str, name: str, chart: Chart, values: Mapping[str, Any], *flags: str) -> str:
+        given: list[str] = ["--values", "-"]
+        for path in chart.value_files:
+            given += ["--values", path]
+        for assignment in chart.assignments:
+            given += ["--set", assignment]
+        return self._run(verb, name, chart.reference, *given, *flags, text=json.dumps(values))
+
+    def _run(self, verb: str, *arguments: str, text: str | None = None, placed: bool = True) -> str:
+        command = [program(), verb, *arguments, *(self._place() if placed else [])]
+        try:
+            done = subprocess.run(
+                command, input=text, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SEC + 30
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"helm {verb} did not answer within {error.timeout:g} s") from error
+        if done.returncode:
+            raise ClusterError(f"helm {verb} failed: {_said(done.stderr)}")
+        return done.stdout
+
+    def _place(self) -> Sequence[str]:
+        place = ["--namespace", self._namespace]
+        if self._where.context:
+            place += ["--kube-context", self._where.context]
+        if self._where.kubeconfig:
+            place += ["--kubeconfig", self._where.kubeconfig]
+        return place
+
+
+def program() -> str:
+    """Path of helm.
+
+    Raises: ConfigError saying how to get it.
+    """
+    found = shutil.which("helm")
+    if found is None:
+        raise ConfigError(
+            "helm is not on PATH; tspctl installs runs with it: get version 3.14 or newer from "
+            "https://helm.sh/docs/intro/install (or run scripts/helm.sh of the checkout, which needs Go)"
+        )
+    return found
+
+
+def _said(stderr: str) -> str:
+    """What helm wrote, without its warnings and its own prefix."""
+    lines = [line for line in stderr.strip().splitlines() if line and not line.startswith(("WARNING:", "level=WARN"))]
+    text = " ".join(" ".join(lines).split())
+    return text.removeprefix("Error: ").removeprefix("INSTALLATION FAILED: ") or "without a word"

@@ -1,0 +1,214 @@
+"""What a cluster holds of runs, and the few things that are done to them beside installing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from k8s.client import Cluster, ForbiddenError, NotFoundError
+from k8s.names import JOBS, PART_OF, PYTORCHJOBS, QUEUE_LABEL, STOPPED_ANNOTATION, owner_of, pod_selector, rank_of
+from k8s.status import ENDED, Object, State, pod_status, state_of
+from k8s.why import why
+from tsp.errors import ClusterError, NoSuchRunError
+
+logger = logging.getLogger(__name__)
+
+_POLL_SEC = 1.0
+_MAX_ASKED_PODS = 3
+"""Events are asked for so many pods that wait; one line needs no more."""
+_GPU_LABELS = ("nvidia.com/gpu.product", "nvidia.com/gpu.memory")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunView:
+    """A run as the cluster shows it at one moment."""
+
+    job: dict[str, Any]
+    pods: tuple[dict[str, Any], ...]
+    state: State
+    reason: str | None
+
+
+class Runs:
+    """Runs of one namespace."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._gpus: dict[str, str | None] = {}
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """The PyTorchJob or Job of a run of ours; None if there is none."""
+        for kind in (PYTORCHJOBS, JOBS):
+            try:
+                found = self.cluster.get(self.cluster.namespaced(*kind, name))
+            except NotFoundError:
+                continue
+            if found["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "tspctl":
+                return found
+        return None
+
+    def get(self, name: str) -> dict[str, Any]:
+        """The same. Raises: NoSuchRunError."""
+        found = self.find(name)
+        if found is None:
+            raise NoSuchRunError(f"no run {name!r} in namespace {self.cluster.namespace}: see 'tspctl list'")
+        return found
+
+    def pods(self, name: str) -> list[dict[str, Any]]:
+        """Pods of a run, lowest rank first."""
+        path = self.cluster.namespaced("v1", "pods")
+        found = self.cluster.items(path, labelSelector=pod_selector(name))
+        return sorted((pod for pod in found if owner_of(pod) == name), key=rank_of)
+
+    def view(self, name: str) -> RunView | None:
+        """State and reason of one run; None if there is none."""
+        job = self.find(name)
+        if job is None:
+            return None
+        pods = self.pods(name)
+        state = state_of(job, pods)
+        events = [] if state in ("succeeded", "cancelled", "suspended") else list(self._events(name, pods))
+        reason = why(job, pods, events, self._workload(job))
+        return RunView(job=job, pods=tuple(pods), state=state, reason=reason)
+
+    def views(self) -> Iterator[RunView]:
+        """Every run, newest first; pods only of those that wait or failed, and no events: this must be quick."""
+        jobs = list(chain.from_iterable(self._jobs(kind) for kind in (PYTORCHJOBS, JOBS)))
+        troubled: dict[str, list[dict[str, Any]]] = {}
+        if any(state_of(job) not in ENDED or state_of(job) == "failed" for job in jobs):
+            path = self.cluster.namespaced("v1", "pods")
+            not_well = "status.phase!=Running,status.phase!=Succeeded"
+            for pod in self.cluster.items(path, labelSelector=PART_OF, fieldSelector=not_well):
+                troubled.setdefault(owner_of(pod) or "", []).append(pod)
+        for job in sorted(jobs, key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True):
+            pods = sorted(troubled.get(job["metadata"]["name"], []), key=rank_of)
+            yield RunView(job=job, pods=tuple(pods), state=state_of(job, pods), reason=why(job, pods))
+
+    def _jobs(self, kind: tuple[str, str]) -> Iterator[dict[str, Any]]:
+        """Jobs of one kind that are runs; the Job of a ``helm test`` is none."""
+        try:
+            for job in self.cluster.items(self.cluster.namespaced(*kind), labelSelector=PART_OF):
+                if "helm.sh/hook" not in (job["metadata"].get("annotations") or {}):
+                    yield job
+        except NotFoundError:
+            logger.debug("the cluster has no %s", kind[1])
+
+    def _events(self, name: str, pods: list[dict[str, Any]]) -> Iterator[Object]:
+        waiting = [status.name for status in map(pod_status, pods) if status.state in ("pending", "starting")]
+        path = self.cluster.namespaced("v1", "events")
+        for involved in [name, *waiting[:_MAX_ASKED_PODS]]:
+            try:
+                yield from self.cluster.items(path, fieldSelector=f"involvedObject.name={involved}")
+            except ForbiddenError as error:
+                logger.debug("%s", error)
+                return
+
+    def _workload(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Kueue's object for a job in a queue."""
+        if QUEUE_LABEL not in (job["metadata"].get("labels") or {}):
+            return None
+        for version in ("v1beta1", "v1beta2"):
+            path = self.cluster.namespaced(f"kueue.x-k8s.io/{version}", "workloads")
+            selector = f"kueue.x-k8s.io/job-uid={job['metadata'].get('uid')}"
+            try:
+                return next(self.cluster.items(path, labelSelector=selector), None)
+            except (NotFoundError, ForbiddenError) as error:
+                logger.debug("%s", error)
+        return None
+
+    def gpu_of(self, node: str | None) -> str | None:
+        """What the node's labels say of its GPUs: ``NVIDIA-A10, 23028 MiB``; None where they cannot be read."""
+        if node is None:
+            return None
+        if node not in self._gpus:
+            self._gpus[node] = self._read_gpu(node)
+        return self._gpus[node]
+
+    def _read_gpu(self, node: str) -> str | None:
+        try:
+            labels = self.cluster.get(f"/api/v1/nodes/{node}")["metadata"].get("labels", {})
+        except ClusterError as error:
+            logger.debug("%s", error)
+            return None
+        product, memory = (labels.get(key) for key in _GPU_LABELS)
+        unit = " MiB" if memory and memory.isdigit() else ""
+        return ", ".join(text for text in (product, memory and memory + unit) if text) or None
+
+    def set_suspended(self, name: str, suspended: bool, *, stopped: str | None) -> None:
+        """Have the operator take the pods away, or bring them back.
+
+        Args: stopped, ``cancelled`` or ``suspended`` as the job then says; None when it goes on.
+        """
+        job = self.get(name)
+        metadata = {"annotations": {STOPPED_ANNOTATION: stopped}}
+        is_training = "pytorchReplicaSpecs" in job["spec"]
+        path = self.cluster.namespaced(*(PYTORCHJOBS if is_training else JOBS), name)
+        workload = self._workload(job)
+        if workload is not None:
+            # Kueue owns the field below: it would set it back.
+            self._set_workload_active(workload, not suspended)
+            self.cluster.patch(path, {"metadata": metadata})
+            return
+        spec = {"runPolicy": {"suspend": suspended}} if is_training else {"suspend": suspended}
+        self.cluster.patch(path, {"metadata": metadata, "spec": spec})
+
+    def _set_workload_active(self, workload: Mapping[str, Any], active: bool) -> None:
+        path = self.cluster.namespaced(
+            workload.get("apiVersion", "kueue.x-k8s.io/v1beta1"), "workloads", workload["metadata"]["name"]
+        )
+        self.cluster.patch(path, {"spec": {"active": active}})
+
+    def wait_without_pods(self, name: str, *, timeout_sec: float) -> bool:
+        """Until every pod that ran has gone or ended. Returns: False if some did not in time."""
+
+        def quiet() -> bool:
+            return all(pod_status(pod).state in ("succeeded", "failed") for pod in self.pods(name))
+
+        return wait_for(quiet, timeout_sec=timeout_sec)
+
+    def kill_pods(self, name: str) -> None:
+        """Delete what is left of a run's pods without grace."""
+        for pod in self.pods(name):
+            if pod_status(pod).state not in ("succeeded", "failed"):
+                self.cluster.delete(
+                    self.cluster.namespaced("v1", "pods", pod["metadata"]["name"]), gracePeriodSeconds=0
+                )
+
+
+def wait_for(condition: Callable[[], bool], *, timeout_sec: float) -> bool:
+    """Ask once a second until it holds or the time is up."""
+    deadline = time.monotonic() + timeout_sec
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SEC)
+    return True
+
+
+class RunLogs:
+    """What ``k8s.logs`` needs of one run."""
+
+    def __init__(self, runs: Runs, name: str) -> None:
+        self._runs, self._name = runs, name
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Pods of the run as they are now."""
+        return self._runs.pods(self._name)
+
+    def pod(self, name: str) -> dict[str, Any]:
+        """One pod."""
+        cluster = self._runs.cluster
+        return cluster.get(cluster.namespaced("v1", "pods", name))
+
+    def read_log(self, pod: str, *, idle_sec: float, **query: Any) -> Iterator[bytes]:
+        """Chunks of a pod's log."""
+        return self._runs.cluster.read_log(pod, idle_sec=idle_sec, **query)
+
+    def ended(self) -> bool:
+        """Whether the run has ended, is suspended, or was removed."""
+        job = self._runs.find(self._name)
+        return job is None or state_of(job) in ENDED | {"suspended"}

@@ -1,0 +1,97 @@
+"""From a configuration to the chart's values. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from k8s.nodes import NodePlan
+from tsp.run.config import RunConfig, StoreConfig, to_dict, to_json
+from tsp.run.jobs import Job
+from tsp.run.recipes import set_dotted
+
+Values = dict[str, Any]
+
+WRITES_TO_DATA = frozenset({"standardize", "probe", "annotate", "demo"})
+"""Jobs that write beside the data, so that its claim must not be mounted read-only."""
+POD_VIDEO_CACHE = "/cache/videos"
+
+
+def config_for_pods(config: RunConfig, *, endpoint_url: str | None = None) -> RunConfig:
+    """The configuration as pods read it.
+
+    Args: endpoint_url, the store's as pods reach it, where that differs from this machine's.
+    Pods get the store's certificate authority through the chart (``store.caConfigMap``), not as a path of this machine.
+    """
+    store = store_for_pods(config.store, endpoint_url=endpoint_url)
+    data = config.data
+    if data.root.startswith("s3://") and data.cache_dir is None:
+        data = replace(data, cache_dir=POD_VIDEO_CACHE)
+    return replace(config, store=store, data=data)
+
+
+def store_for_pods(store: StoreConfig, *, endpoint_url: str | None) -> StoreConfig:
+    """The store's settings as pods need them."""
+    return replace(store, endpoint_url=endpoint_url or store.endpoint_url, ca_bundle=None)
+
+
+def run_values(config: RunConfig, plan: NodePlan | None, *, image: str | None, queue: str | None) -> Values:
+    """Chart values of a training run.
+
+    Args: config, as pods read it; plan, None before the nodes are known.
+    """
+    values: Values = {
+        "config": to_json(config),
+        "gpus": config.gpus,
+        "downscale": config.downscale,
+        "store": {"uri": config.store.uri},
+        **_place_values(image, queue),
+    }
+    if plan is not None and (plan.memory_values or plan.explanation):
+        values["plan"] = {"memoryValues": list(plan.memory_values), "note": "; ".join(plan.explanation)}
+    return values
+
+
+def job_values(kind: str, job: Job, *, shards: int, gpu: bool, image: str | None, queue: str | None) -> Values:
+    """Chart values of a job beside training; the shards share one request and know their number from their index."""
+    request = to_dict(job)
+    if shards > 1:
+        request |= {"shards": shards, "shard": None}
+    values: Values = {
+        "job": {"kind": kind, "request": json.dumps(request, indent=2) + "\n", "shards": shards, "gpu": gpu},
+        **_place_values(image, queue),
+    }
+    store = request.get("store") or (request.get("config") or {}).get("store")
+    if store:
+        values["store"] = {"uri": store["uri"]}
+    if kind in WRITES_TO_DATA:
+        values["data"] = {"readOnly": False}
+    return values
+
+
+def _place_values(image: str | None, queue: str | None) -> Values:
+    values: Values = {"image": image_values(image)} if image else {}
+    if queue:
+        values["queue"] = queue
+    return values
+
+
+def image_values(reference: str) -> dict[str, str]:
+    """``registry:5000/team/tsp:v1@sha256:...`` as the chart's repository, tag and digest."""
+    name, _, digest = reference.partition("@")
+    repository, tag = name, ""
+    head, colon, last = name.rpartition(":")
+    # A colon before a slash is the registry's port.
+    if colon and "/" not in last:
+        repository, tag = head, last
+    return {"repository": repository, "tag": tag, "digest": digest}
+
+
+def with_dotted(values: Values, dotted: Mapping[str, Any]) -> Values:
+    """Values with others by dotted key over them: ``{"shm.sizeLimit": "16Gi"}``."""
+    merged: Values = json.loads(json.dumps(values))
+    for key, value in dotted.items():
+        set_dotted(merged, key, value)
+    return merged

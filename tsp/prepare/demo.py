@@ -15,8 +15,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from tsp.data.gvf_file import write_gvf
-from tsp.data.video.encode import write_video
+from tsp.data.features import write_arrays
+from tsp.data.video.encode import new_file, write_video
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, FPS, Pixels, Segment, draw_frames, draw_timeline
 from tsp.prepare.parallel import for_each
 from tsp.prepare.tables import (
@@ -43,8 +43,8 @@ class DemoVideo:
 
     facts: VideoFacts
     timeline: list[Segment]
-    gvf_max: NDArray[np.float32]
-    gvf_avg: NDArray[np.float32]
+    gvf: dict[str, NDArray[np.float32]]
+    """By pool."""
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -83,8 +83,9 @@ def draw_demo(folder: Path, job: DemoJob, *, workers: int | None = None) -> dict
     for subset, videos in subsets.items():
         _write_tables(folder, subset, videos)
     everything = list(drawn.values())
-    write_gvf(folder / "tiny-max_gvf.h5", {Path(video.facts.filename).stem: video.gvf_max for video in everything})
-    write_gvf(folder / "tiny-avg_gvf.h5", {Path(video.facts.filename).stem: video.gvf_avg for video in everything})
+    for pool in ("max", "avg"):
+        with new_file(folder / f"tiny-{pool}_gvf.h5") as partial:
+            write_arrays(partial, ((Path(video.facts.filename).stem, video.gvf[pool]) for video in everything))
     write_labels(folder / "demo_action_label_mapping.json", ACTIONS)
     write_labels(folder / "demo_temporal_region_label_mapping.json", REGIONS)
     return subsets
@@ -112,8 +113,7 @@ def _draw_video(task: tuple[Path, tuple[int, ...], tuple[str, ...]]) -> DemoVide
     return DemoVideo(
         VideoFacts(path.name, num_frames / FPS, float(FPS), num_frames),
         timeline,
-        features.max(axis=0),
-        features.mean(axis=0, dtype=np.float32),
+        {"max": features.max(axis=0), "avg": features.mean(axis=0, dtype=np.float32)},
     )
 
 

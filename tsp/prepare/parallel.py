@@ -71,11 +71,19 @@ def _in_processes(
 
 
 def _pool(function: Callable[[Item], Result], items: dict[int, Item], workers: int) -> Iterator[tuple[int, Result]]:
-    # spawn: a forked child of a process that has threads (a decoder's, torch's) may hang.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # Not fork: a forked child of a process that has threads (a decoder's, torch's) may hang. Not spawn: every child
+    # would import everything again, where the server that they are forked from here does it once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", _module_of(function)])
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = {pool.submit(function, item): index for index, item in items.items()}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _module_of(function: Callable[..., object]) -> str:
+    """Where a function, or the one that a partial calls, is defined."""
+    return getattr(function, "func", function).__module__

@@ -10,7 +10,6 @@ from typing import Any
 
 from tsp.data.video import VideoError
 from tsp.data.video.inspect import VideoReport, inspect_video
-from tsp.data.video.training_copy import SUFFIX as TRAINING_COPY_SUFFIX
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
 from tsp.prepare.tables import METADATA_COLUMNS, VideoFacts, write_table
@@ -18,6 +17,8 @@ from tsp.run.jobs import ProbeJob, job_from_dict
 
 logger = logging.getLogger(__name__)
 
+TRAINING_COPY_SUFFIX = ".train.mov"
+"""Equal to ``tsp.data.video.training_copy.SUFFIX``, whose module loads torch."""
 VIDEO_SUFFIXES = frozenset(
     (
         *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from tsp.data.clips import exact_rate
 from tsp.data.video import VideoError
-from tsp.data.video.training_copy import training_copy_name, write_training_copy
 from tsp.data.video.transcode import transcode
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
@@ -105,12 +104,20 @@ def _do(job: StandardizeJob, root: Path, task: tuple[Path, Path]) -> Standardize
             status: Literal["written", "there already"] = "written"
         else:
             num_frames, status = None, "there already"
-        copy = target.parent / training_copy_name(target.name)
-        if job.training_copy and (status == "written" or not copy.exists()):
-            write_training_copy(target, copy)
+        if job.training_copy:
+            _copy_for_training(target, again=status == "written")
     except VideoError as error:
         return Standardized(name, file, "broken", None, str(error))
     return Standardized(name, file, status, num_frames)
+
+
+def _copy_for_training(target: Path, *, again: bool) -> None:
+    # Loads torch, which nothing else here needs.
+    from tsp.data.video.training_copy import training_copy_name, write_training_copy
+
+    copy = target.parent / training_copy_name(target.name)
+    if again or not copy.exists():
+        write_training_copy(target, copy)
 
 
 def _crashed(root: Path, task: tuple[Path, Path]) -> Standardized:

@@ -40,7 +40,10 @@ class SubsetFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """A data-set file: tables, videos, label maps, GVF and the recipe values that differ for it."""
+    """A data-set file: tables, videos, label maps, GVF and the recipe values that differ for it.
+
+    Paths are relative to the root, but those that begin with ``./`` to the data-set file.
+    """
 
     name: str
     train: SubsetFile
@@ -102,6 +105,7 @@ def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
     root = raw.get("root")
     if isinstance(root, str) and folder is not None and "://" not in root:
         root = str((folder / Path(root).expanduser()).resolve())
+    _paths_beside(raw, folder)
     recipes = raw.get("recipes", {})
     for method, values in recipes.items():
         if method not in ("all", *get_args(Method)) or not isinstance(values, dict):
@@ -115,6 +119,18 @@ def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
         root=root,
         recipes=recipes,
     )
+
+
+def _paths_beside(raw: dict[str, Any], folder: Path | None) -> None:
+    """Make paths absolute that are written ``./...``: tables, label maps and GVF that lie beside the data-set file."""
+    places = [
+        (raw[subset], key) for subset in ("train", "valid") if isinstance(raw[subset], dict) for key in raw[subset]
+    ]
+    places += [(raw["labels"], column) for column in raw["labels"]] + [(raw, "gvf")]
+    for holder, key in places:
+        value = holder.get(key)
+        if folder is not None and isinstance(value, str) and value.startswith("./"):
+            holder[key] = str((folder / value).resolve())
 
 
 def resolve(

@@ -1,0 +1,162 @@
+"""Everything that would make a run fail or train wrongly, found before a GPU is booked."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tsp.data.features import GvfFile
+from tsp.data.place import DatasetFiles
+from tsp.data.segments import load_label_map, video_name
+from tsp.errors import DataError
+from tsp.prepare.check_table import TableCheck, check_table
+from tsp.prepare.check_videos import check_videos
+from tsp.prepare.findings import ERROR, WARNING, Finding, count, in_order
+from tsp.prepare.histogram import draw_histogram
+from tsp.run.config import RunConfig, SubsetConfig
+from tsp.run.jobs import CheckJob, job_from_dict
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found in a data set."""
+
+    findings: list[Finding] = field(default_factory=list)
+    tables: dict[str, TableCheck] = field(default_factory=dict)
+    """By subset; a table that cannot be read has none."""
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The label map of each head's column."""
+
+    def kept(self, column: str, subset: str) -> Counter[str]:
+        """Kept segments per class."""
+        table = self.tables.get(subset)
+        return Counter() if table is None else table.kept_per_class[column]
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a check job given as plain data; ``rows`` are the findings, and an error among them gives exit code 3."""
+    parsed = job_from_dict("check", job)
+    assert isinstance(parsed, CheckJob)
+    report = check_data(parsed.config, decode_all=parsed.decode, workers=parsed.workers)
+    if parsed.plot is not None:
+        draw_histogram(
+            Path(parsed.plot), report.classes, {name: table.kept_per_class for name, table in report.tables.items()}
+        )
+    num_errors, num_warnings = count(report.findings, ERROR), count(report.findings, WARNING)
+    logger.info("%d errors, %d warnings", num_errors, num_warnings)
+    return {
+        "rows": [finding.as_row() for finding in in_order(report.findings)],
+        "errors": num_errors,
+        "warnings": num_warnings,
+        **{f"{name}_segments": _told(table, parsed.config) for name, table in report.tables.items()},
+        "classes": {
+            column: {
+                label: {subset: report.kept(column, subset)[label] for subset in report.tables} for label in labels
+            }
+            for column, labels in report.classes.items()
+        },
+        "counts": {
+            name: {
+                "rows": table.num_rows,
+                "kept": table.num_kept,
+                "too_short": table.num_too_short,
+                "clamped": table.num_clamped,
+                "clips_per_epoch": table.num_kept * parsed.config.clips.per_segment,
+            }
+            for name, table in report.tables.items()
+        },
+        "exit_code": DataError.exit_code if num_errors else 0,
+    }
+
+
+def _told(table: TableCheck, config: RunConfig) -> str:
+    return (
+        f"{table.num_kept} kept of {table.num_rows} rows ({table.num_too_short} shorter than a clip left out, "
+        f"{table.num_clamped} cut to their video), {table.num_kept * config.clips.per_segment} clips an epoch"
+    )
+
+
+def check_data(config: RunConfig, *, decode_all: bool = False, workers: int | None = None) -> Report:
+    """Check the tables, label maps, GVF and videos of a run.
+
+    Raises: ConfigError if the data set's folder is not there, StoreError; all else is a finding.
+    """
+    files = DatasetFiles(config.data, config.store)
+    report = Report()
+    for head in config.model.heads:
+        try:
+            report.classes[head.label_column] = load_label_map(files.table(head.labels))
+        except DataError as error:
+            report.findings.append(Finding(ERROR, "both", head.labels, None, str(error)))
+    for name, subset in (("train", config.data.train), ("valid", config.data.valid)):
+        _check_subset(report, name, files, subset, config, decode_all, workers)
+    report.findings += _between_subsets(report, config)
+    return report
+
+
+def _check_subset(
+    report: Report,
+    name: str,
+    files: DatasetFiles,
+    subset: SubsetConfig,
+    config: RunConfig,
+    decode_all: bool,
+    workers: int | None,
+) -> None:
+    path = files.table(subset.csv)
+    try:
+        table = check_table(name, path, report.classes, config.clips)
+    except DataError as error:
+        report.findings.append(Finding(ERROR, name, str(path), None, str(error)))
+        return
+    report.tables[name] = table
+    report.findings += table.findings
+    report.findings += check_videos(
+        name, files.videos(subset.videos), path, table.rows, decode_all=decode_all, workers=workers
+    )
+    if subset.gvf is not None and config.model.gvf != "none":
+        videos = list(dict.fromkeys(video_name(row.filename) for row in table.rows))
+        report.findings += _check_gvf(name, files.table(subset.gvf), videos)
+
+
+def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[Finding]:
+    """Every hole in the GVF file; it is read video by video only if there is one."""
+    file = GvfFile(path)
+    try:
+        file.load(videos)
+    except DataError as first:
+        findings = []
+        for video in videos:
+            try:
+                file.load([video])
+            except DataError as error:
+                if not path.is_file():
+                    break
+                findings.append(Finding(ERROR, subset, str(path), None, str(error)))
+        return findings or [Finding(ERROR, subset, str(path), None, str(first))]
+    return []
+
+
+def _between_subsets(report: Report, config: RunConfig) -> list[Finding]:
+    """What only the two subsets together show: shared videos, classes that one of them lacks."""
+    if len(report.tables) < 2:
+        return []
+    folders = {"train": config.data.train.videos, "valid": config.data.valid.videos}
+    used = {name: {f"{folders[name]}/{row.filename}" for row in table.rows} for name, table in report.tables.items()}
+    findings = [
+        Finding(WARNING, "both", file, None, "trained on and validated on: the accuracy will be too good")
+        for file in sorted(used["train"] & used["valid"])
+    ]
+    for column, labels in report.classes.items():
+        train, valid = report.kept(column, "train"), report.kept(column, "valid")
+        for label in labels:
+            if not train[label]:
+                also = f", but {valid[label]} to validate on" if valid[label] else ""
+                text = f"{column} {label!r} has no segment to train on{also}"
+                findings.append(Finding(WARNING, "train", config.data.train.csv, None, text))
+    return findings

@@ -1,8 +1,14 @@
 """A small API server, and the client that talks to it."""
 
+import json
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from k8s.client import Cluster, Where
+from tests.chart.conftest import helm as helm
 from tests.k8s.fake_api import FakeApi
 
 
@@ -19,3 +25,54 @@ def cluster(api, tmp_path, monkeypatch):
     path = tmp_path / "kubeconfig"
     path.write_text(api.kubeconfig())
     return Cluster(Where(kubeconfig=str(path)))
+
+
+FAKE_HELM = """#!{python}
+import json, pathlib, sys
+folder = pathlib.Path({folder!r})
+calls = folder / "calls.json"
+done = json.loads(calls.read_text()) if calls.exists() else []
+text = sys.stdin.read() if "-" in sys.argv else None
+done.append({{"arguments": sys.argv[1:], "text": text}})
+calls.write_text(json.dumps(done))
+answers = json.loads((folder / "answers.json").read_text())
+answer = answers.get(sys.argv[1], {{}})
+sys.stdout.write(answer.get("out", ""))
+sys.stderr.write(answer.get("err", ""))
+sys.exit(answer.get("code", 0))
+"""
+
+
+class FakeHelm:
+    """A program called helm that notes how it was called; ``answers`` maps its verbs to out, err and code."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.answer(list={"out": "[]"})
+        program = folder / "helm"
+        program.write_text(FAKE_HELM.format(python=sys.executable, folder=str(folder)))
+        program.chmod(0o755)
+
+    def answer(self, **answers):
+        path = self.folder / "answers.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps({**known, **answers}))
+
+    @property
+    def calls(self):
+        path = self.folder / "calls.json"
+        return json.loads(path.read_text()) if path.exists() else []
+
+
+@pytest.fixture
+def fake_helm(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("helm")
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    return FakeHelm(folder)
+
+
+@pytest.fixture
+def real_helm(helm, monkeypatch):
+    """A real Helm, first on PATH."""
+    monkeypatch.setenv("PATH", str(Path(helm).parent), prepend=os.pathsep)
+    return helm

@@ -1,0 +1,162 @@
+"""What is found before anything is created."""
+
+import pytest
+
+from k8s import preflight
+from k8s.preflight import Finding, refuse
+from tsp.errors import ClusterError
+
+KINDS = {"resources": [{"name": "pytorchjobs", "kind": "PyTorchJob"}]}
+DEPLOYMENTS = "/apis/apps/v1/deployments"
+NAMESPACE = "/api/v1/namespaces/video"
+REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+def forbidden(method, query, body):
+    return 403, {"message": "no"}
+
+
+def levels(findings):
+    return [(item.what, item.level) for item in findings]
+
+
+def operator(*, ready=1, arguments=()):
+    spec = {"template": {"spec": {"containers": [{"args": list(arguments)}]}}}
+    metadata = {"name": "training-operator", "namespace": "kubeflow", "uid": "1"}
+    return {"metadata": metadata, "spec": spec, "status": {"availableReplicas": ready}}
+
+
+def test_the_namespace_must_be_there_but_need_not_be_readable(api, cluster):
+    api.objects["/version"] = {"gitVersion": "v1.32.0"}
+    assert levels(preflight.check_server(cluster)) == [("API server", "ok"), ("namespace", "error")]
+    api.objects[NAMESPACE] = forbidden
+    assert levels(preflight.check_server(cluster)) == [("API server", "ok"), ("namespace", "ok")]
+    api.objects[NAMESPACE] = {"metadata": {}}
+    assert list(preflight.check_server(cluster))[1].message == "video"
+
+
+def test_the_operator_must_be_installed_and_ready_as_far_as_can_be_seen(api, cluster):
+    assert levels(preflight.check_operator(cluster)) == [("training operator", "error")]
+    api.objects["/apis/kubeflow.org/v1"] = KINDS
+    api.objects[DEPLOYMENTS] = forbidden
+    assert levels(preflight.check_operator(cluster)) == [("training operator", "ok")]
+    api.objects[DEPLOYMENTS] = [operator()]
+    assert next(preflight.check_operator(cluster)).message == "kubeflow/training-operator runs"
+    api.objects[DEPLOYMENTS] = [operator(ready=0)]
+    assert levels(preflight.check_operator(cluster)) == [("training operator", "error")]
+
+
+def test_missing_permissions_are_all_named_at_once(api, cluster):
+    def review(method, query, body):
+        asked = body["spec"]["resourceAttributes"]
+        return 201, {"status": {"allowed": asked["resource"] not in ("secrets", "nodes") and asked["verb"] != "patch"}}
+
+    api.objects[REVIEW] = review
+    permissions, nodes = preflight.check_permissions(cluster)
+    assert permissions.message.startswith("missing: patch pytorchjobs.kubeflow.org, create secrets, list secrets in")
+    assert (permissions.level, nodes.level) == ("error", "warning")
+
+
+def test_full_rights_are_fine(api, cluster):
+    api.objects[REVIEW] = lambda method, query, body: (201, {"status": {"allowed": True}})
+    assert {level for _, level in levels(preflight.check_permissions(cluster))} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "deployments", "workers", "level"),
+    [
+        ({}, [], True, "ok"),
+        ({"pod-security.kubernetes.io/enforce": "baseline"}, [], True, "ok"),
+        ({"pod-security.kubernetes.io/enforce": "restricted"}, [], False, "ok"),
+        ({"pod-security.kubernetes.io/enforce": "restricted"}, [], True, "warning"),
+        ({"pod-security.kubernetes.io/enforce": "restricted"}, [operator()], True, "warning"),
+        (
+            {"pod-security.kubernetes.io/enforce": "restricted"},
+            [operator(arguments=["--pytorch-init-container-template-file=/etc/init.yaml"])],
+            True,
+            "ok",
+        ),
+    ],
+)
+def test_a_restricted_namespace_needs_the_operators_own_template(api, cluster, labels, deployments, workers, level):
+    api.objects[NAMESPACE] = {"metadata": {"labels": labels}}
+    api.objects[DEPLOYMENTS] = deployments
+    assert levels(preflight.check_security_standard(cluster, workers=workers)) == [("security standard", level)]
+
+
+POD = {
+    "serviceAccountName": "mine",
+    "imagePullSecrets": [{"name": "pull"}],
+    "containers": [
+        {
+            "env": [
+                {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s3-login", "key": "a"}}},
+                {"name": "B", "valueFrom": {"secretKeyRef": {"name": "maybe", "key": "b", "optional": True}}},
+                {"name": "C", "value": "c"},
+            ],
+            "envFrom": [{"configMapRef": {"name": "more"}}],
+        }
+    ],
+    "volumes": [
+        {"name": "config", "configMap": {"name": "r-config"}},
+        {"name": "data", "persistentVolumeClaim": {"claimName": "videos"}},
+        {"name": "tmp", "emptyDir": {}},
+    ],
+}
+
+
+def test_everything_a_pod_refers_to_is_looked_for(api, cluster):
+    found = list(preflight.check_references(cluster, POD, own=["r-config"], queue="team"))
+    assert [(item.what, item.message.split()[0], item.level) for item in found] == [
+        ("configmap", "more", "error"),
+        ("volume claim", "videos", "error"),
+        ("secret", "pull", "error"),
+        ("secret", "s3-login", "error"),
+        ("serviceaccount", "mine", "error"),
+        ("queue", "team", "error"),
+    ]
+
+
+def test_what_exists_or_may_not_be_looked_at_is_passed_over(api, cluster):
+    for resource, name in (("configmaps", "more"), ("secrets", "pull"), ("serviceaccounts", "mine")):
+        api.objects[cluster.namespaced("v1", resource, name)] = {"metadata": {}}
+    api.objects[cluster.namespaced("v1", "secrets", "s3-login")] = forbidden
+    claim = cluster.namespaced("v1", "persistentvolumeclaims", "videos")
+    api.objects[claim] = {"status": {"phase": "Pending"}}
+    assert list(preflight.check_references(cluster, POD, own=["r-config"], queue=None)) == []
+    api.objects[claim] = {"status": {"phase": "Lost"}}
+    assert levels(preflight.check_references(cluster, POD, own=["r-config"], queue=None)) == [("volume claim", "error")]
+
+
+def test_the_api_server_judges_every_object_without_creating_it(api, cluster):
+    job = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": "r"}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "r"}}
+    api.objects[cluster.namespaced("v1", "serviceaccounts")] = {}
+    api.objects[cluster.namespaced("kubeflow.org/v1", "pytorchjobs")] = lambda *_: (422, {"message": "no Master"})
+    (finding,) = preflight.check_objects(cluster, [account, job])
+    assert finding == Finding("PyTorchJob r", "error", "the API server would refuse it: no Master (HTTP 422)")
+    assert all(query == {"dryRun": "All", "fieldValidation": "Strict"} for _, _, query, _ in api.requests)
+
+
+def test_the_first_error_is_raised_and_warnings_are_logged(caplog):
+    findings = [Finding("a", "ok", "x"), Finding("b", "warning", "careful"), Finding("c", "error", "stop")]
+    with pytest.raises(ClusterError, match="c: stop"):
+        refuse(findings)
+    assert [record.message for record in caplog.records] == ["b: careful"]
+
+
+def test_the_role_in_the_documentation_grants_what_is_asked_for():
+    from pathlib import Path
+
+    import yaml
+
+    role = yaml.safe_load((Path(__file__).resolve().parents[2] / "k8s" / "role.yaml").read_text())
+    granted = {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    for verb, group, resource, subresource in preflight.NEEDED:
+        assert (verb, group, f"{resource}/{subresource}" if subresource else resource) in granted

@@ -1,0 +1,145 @@
+"""A configuration as chart values, and Helm as it is called with them."""
+
+import json
+
+import pytest
+
+from k8s.client import Where
+from k8s.nodes import NodePlan
+from k8s.release import Chart, Helm, program, shipped_chart
+from k8s.values import config_for_pods, image_values, job_values, run_values, with_dotted
+from tsp.errors import ClusterError, ConfigError
+from tsp.run.config import StoreConfig, from_json
+from tsp.run.jobs import ExtractJob, ProbeJob
+from tsp.run.recipes import load_dataset, resolve
+
+STORE = {"uri": "s3://bucket/runs", "endpoint_url": "http://laptop:9000", "ca_bundle": "/home/me/ca.pem"}
+
+
+def config(root="/data", **overrides):
+    return resolve(
+        load_dataset("thumos14"), "tac", name="my-run", store=STORE, root=root, overrides={"gpus": 8, **overrides}
+    )
+
+
+def test_pods_get_their_own_endpoint_and_no_path_of_this_machine():
+    found = config_for_pods(config(), endpoint_url="http://minio.store:9000")
+    assert (found.store.endpoint_url, found.store.ca_bundle) == ("http://minio.store:9000", None)
+    assert config_for_pods(config()).store.endpoint_url == "http://laptop:9000"
+
+
+@pytest.mark.parametrize(
+    ("root", "cache_dir", "expected"),
+    [("s3://videos", None, "/cache/videos"), ("s3://videos", "/fast", "/fast"), ("/data", None, None)],
+)
+def test_videos_from_s3_are_cached_where_pods_can_write(root, cache_dir, expected):
+    assert config_for_pods(config(root, **{"data.cache_dir": cache_dir})).data.cache_dir == expected
+
+
+def test_a_run_is_sent_whole_and_with_its_plan():
+    plan = NodePlan(downscale=2, memory_values=("16384",), explanation=("factor 2", "why"))
+    values = run_values(config(), plan, image="registry:5000/tsp:v1", queue="team")
+    assert from_json(values["config"]) == config()
+    assert (values["gpus"], values["queue"], values["store"]) == (8, "team", {"uri": "s3://bucket/runs"})
+    assert values["plan"] == {"memoryValues": ["16384"], "note": "factor 2; why"}
+    assert values["image"] == {"repository": "registry:5000/tsp", "tag": "v1", "digest": ""}
+
+
+def test_before_the_nodes_are_known_there_is_no_plan():
+    values = run_values(config(), None, image=None, queue=None)
+    assert {"plan", "image", "queue"} & set(values) == set()
+
+
+@pytest.mark.parametrize(
+    ("reference", "repository", "tag", "digest"),
+    [
+        ("tspctl", "tspctl", "", ""),
+        ("tspctl:1", "tspctl", "1", ""),
+        ("registry:5000/tsp", "registry:5000/tsp", "", ""),
+        ("registry:5000/a/tsp:v1", "registry:5000/a/tsp", "v1", ""),
+        ("registry/tsp@sha256:ab", "registry/tsp", "", "sha256:ab"),
+        ("registry:5000/tsp:v1@sha256:ab", "registry:5000/tsp", "v1", "sha256:ab"),
+    ],
+)
+def test_an_image_is_taken_apart_at_the_right_colon(reference, repository, tag, digest):
+    assert image_values(reference) == {"repository": repository, "tag": tag, "digest": digest}
+
+
+def test_a_job_carries_its_request_and_shares_it_among_shards():
+    job = ExtractJob(checkpoint="c", videos="v", metadata="m", out="o", store=StoreConfig(uri="s3://b/r"))
+    values = job_values("extract", job, shards=4, gpu=True, image=None, queue=None)
+    request = json.loads(values["job"]["request"])
+    assert (request["shards"], request["shard"], values["job"]["shards"], values["job"]["gpu"]) == (4, None, 4, True)
+    assert values["store"] == {"uri": "s3://b/r"}
+    assert "data" not in values
+
+
+def test_a_job_that_writes_beside_the_data_mounts_it_writable():
+    values = job_values("probe", ProbeJob(videos="/data/v"), shards=1, gpu=False, image=None, queue=None)
+    assert values["data"] == {"readOnly": False}
+    assert "shards" not in json.loads(values["job"]["request"])
+
+
+def test_dotted_values_of_the_settings_win_and_leave_the_others_alone():
+    values = {"shm": {"sizeLimit": "8Gi"}, "gpus": 2}
+    assert with_dotted(values, {"shm.sizeLimit": "16Gi", "data.claim": "v"}) == {
+        "shm": {"sizeLimit": "16Gi"},
+        "gpus": 2,
+        "data": {"claim": "v"},
+    }
+    assert values["shm"] == {"sizeLimit": "8Gi"}
+
+
+WHERE = Where(context="prod", kubeconfig="/k")
+PLACE = ["--namespace", "video", "--kube-context", "prod", "--kubeconfig", "/k"]
+
+
+def test_a_release_is_installed_by_one_call_with_values_on_standard_input(fake_helm):
+    chart = Chart(reference="/chart", value_files=("a.yaml", "b.yaml"), assignments=("gpus=2",))
+    Helm(WHERE, "video").install("r", chart, {"gpus": 1})
+    given = ["--values", "-", "--values", "a.yaml", "--values", "b.yaml", "--set", "gpus=2"]
+    assert fake_helm.calls == [
+        {"arguments": ["install", "r", "/chart", *given, "--output", "json", *PLACE], "text": '{"gpus": 1}'}
+    ]
+
+
+def test_the_same_name_twice_is_refused_and_the_first_release_left_alone(fake_helm):
+    fake_helm.answer(
+        install={"err": "Error: INSTALLATION FAILED: cannot re-use a name that is still in use\n", "code": 1}
+    )
+    with pytest.raises(ConfigError, match="a release r in namespace video already"):
+        Helm(WHERE, "video").install("r", Chart(reference="c"), {})
+    assert len(fake_helm.calls) == 1
+
+
+def test_a_failed_installation_leaves_no_release_behind(fake_helm):
+    fake_helm.answer(install={"err": "WARNING: x\nError: INSTALLATION FAILED: admission said no\n", "code": 1})
+    fake_helm.answer(list={"out": '[{"name": "r"}]'})
+    with pytest.raises(ClusterError, match="helm install failed: admission said no"):
+        Helm(WHERE, "video").install("r", Chart(reference="c"), {})
+    assert [call["arguments"][0] for call in fake_helm.calls] == ["install", "list", "uninstall"]
+
+
+def test_uninstalling_says_whether_there_was_anything(fake_helm):
+    helm = Helm(WHERE, "video")
+    assert helm.uninstall("r", wait=True) is False
+    fake_helm.answer(list={"out": '[{"name": "r"}]'})
+    assert helm.uninstall("r", wait=True) is True
+    assert "--wait" in fake_helm.calls[-1]["arguments"]
+
+
+def test_the_values_of_a_release_come_back(fake_helm):
+    fake_helm.answer(get={"out": '{"gpus": 2}'})
+    assert Helm(WHERE, "video").values("r") == {"gpus": 2}
+    fake_helm.answer(get={"out": "null"})
+    assert Helm(WHERE, "video").values("r") == {}
+
+
+def test_without_helm_the_message_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"helm is not on PATH.*install"):
+        program()
+
+
+def test_the_chart_ships_with_the_program():
+    assert shipped_chart().endswith("charts/tsp")

@@ -6,6 +6,9 @@ Both listen on a free port of 127.0.0.1, want path style, know one key pair, and
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import datetime
+import ipaddress
 import os
 import socket
 import subprocess
@@ -59,13 +62,21 @@ def start_server(name: str, folder: Path) -> Iterator[S3Server]:
 
 
 @contextlib.contextmanager
-def _start_rclone(folder: Path) -> Iterator[S3Server]:
+def start_rclone_tls(folder: Path) -> Iterator[tuple[S3Server, Path]]:
+    """Start ``rclone`` with a certificate of its own making; gives the server and the PEM file to trust."""
+    certificate, key = make_certificate(folder)
+    with _start_rclone(folder, "--cert", str(certificate), "--key", str(key)) as server:
+        yield dataclasses.replace(server, endpoint_url=server.endpoint_url.replace("http:", "https:")), certificate
+
+
+@contextlib.contextmanager
+def _start_rclone(folder: Path, *options: str) -> Iterator[S3Server]:
     access_key, secret_key, port = "rclonekey", "rclone-secret-0123456789", free_port()
     (folder / "objects" / BUCKET).mkdir(parents=True)
     command = [
         str(Path(sys.executable).with_name("rclone")), "serve", "s3", "--addr", f"127.0.0.1:{port}",
         "--auth-key", f"{access_key},{secret_key}", "--vfs-cache-mode", "off",
-        "--config", os.devnull, str(folder / "objects"),
+        "--config", os.devnull, *options, str(folder / "objects"),
     ]  # fmt: skip
     with _process(command, folder, port, {}):
         yield S3Server("rclone", f"http://127.0.0.1:{port}", access_key, secret_key)
@@ -124,6 +135,31 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> No
             return
         time.sleep(0.05)
     raise RuntimeError(f"{process.args} did not start:\n{log.read_text()}")
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate of 127.0.0.1 and its key, as PEM files."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_path, key_path = folder / "certificate.pem", folder / "key.pem"
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_path, key_path
 
 
 def free_port() -> int:

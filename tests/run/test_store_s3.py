@@ -9,7 +9,7 @@ import pytest
 
 from tests.fault_proxy import FaultProxy
 from tests.run.conftest import PART_BYTES, QUICK, s3_store
-from tests.s3_servers import S3Server, free_port
+from tests.s3_servers import S3Server, free_port, start_rclone_tls
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.run.config import StoreConfig
 from tsp.run.retry import RetryPolicy
@@ -208,6 +208,26 @@ def test_an_object_replaced_between_two_tries_is_read_anew(
     assert os.listdir(back.parent) == ["back"]
 
 
+def test_an_object_replaced_while_it_is_read_is_never_mixed(
+    s3_server: S3Server, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    store = s3_store(s3_server)
+    behind = open_store(s3_server.config(uri=store.uri, endpoint_url=proxy.url), retry=QUICK)
+    store.write("epoch_0.pth", b"o" * (3 << 20))
+    replaced: list[int] = []
+
+    def replace(done: int, total: int) -> None:
+        if not replaced:
+            replaced.append(done)
+            store.write("epoch_0.pth", b"n" * (3 << 20))
+
+    proxy.only = lambda method, path: method == "GET"
+    proxy.script("truncated")
+    behind.download("epoch_0.pth", tmp_path / "back", progress=replace)
+    assert replaced
+    assert set((tmp_path / "back").read_bytes()) == set(b"n")
+
+
 def test_a_first_write_whose_answer_was_lost_counts_as_ours(behind: Store, proxy: FaultProxy) -> None:
     proxy.only = lambda method, path: method == "PUT"
     proxy.script("lost_answer")
@@ -255,6 +275,22 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_sent(changes: 
     with pytest.raises(ConfigError, match=message) as caught:
         open_store(StoreConfig(uri="s3://runs", **changes))
     assert "secret" not in str(caught.value)
+
+
+def test_a_certificate_of_ones_own_authority_works_with_ca_bundle_and_else_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_rclone_tls(tmp_path) as (server, certificate):
+        for name, value in server.env().items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreError, match=r"authority unknown here: set store\.ca_bundle") as caught:
+            s3_store(server).read("key")
+        assert not isinstance(caught.value, StoreUnreachableError)
+        trusting = s3_store(server, ca_bundle=str(certificate))
+        path = tmp_path / "file"
+        path.write_bytes(os.urandom(PART_BYTES + 1))
+        trusting.upload("epoch_0.pth", path, sha256=sha256_of(path))
+        trusting.download("epoch_0.pth", tmp_path / "back", sha256=sha256_of(path))
 
 
 @pytest.mark.parametrize(

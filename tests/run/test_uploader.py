@@ -127,6 +127,23 @@ def test_progress_goes_out_while_a_checkpoint_is_on_its_way(
     uploader.close()
 
 
+def test_a_drain_waits_for_progress_that_is_on_its_way(local_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, write = threading.Event(), local_run.store.write
+
+    def slow(*args: object, **kwargs: object) -> None:
+        begun.set()
+        time.sleep(0.2)
+        write(*args, **kwargs)
+
+    monkeypatch.setattr(local_run.store, "write", slow)
+    uploader = Uploader(local_run)
+    uploader.submit_progress(PROGRESS)
+    assert begun.wait(10)
+    uploader.drain()
+    assert local_run.read_progress() == PROGRESS
+    uploader.close()
+
+
 def test_a_refused_upload_surfaces_on_the_next_call_and_keeps_the_file(
     local_run: Run, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
 """What ``tsp.run`` costs before it is used: ``tspctl --help`` has 0.2 seconds in all."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 
 def test_the_public_modules_load_neither_boto3_nor_http_nor_torch() -> None:
@@ -19,3 +21,14 @@ def test_opening_a_store_loads_no_boto3_until_it_is_asked_something() -> None:
     )
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_only_one_module_imports_boto3() -> None:
+    root = Path(__file__).resolve().parents[2]
+    importers = {
+        str(path.relative_to(root))
+        for package in ("cli", "k8s", "tsp")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"^\s*(import|from) (boto3|botocore)\b", path.read_text(), flags=re.MULTILINE)
+    }
+    assert importers == {"tsp/run/s3_client.py"}

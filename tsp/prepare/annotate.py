@@ -97,13 +97,13 @@ def annotate(
     labels: Sequence[str] | None = None,
     filename_prefix: str | None = None,
     min_background_sec: float = 0.0,
-    from_last_end: bool = False,
+    as_published: bool = False,
 ) -> Annotated:
     """Rows of the ground-truth CSV: the actions in their order, then the background of their videos by name.
 
     Args: labels, the action classes (default: those that occur, sorted); filename_prefix, what a file's name has
         before the video's (default: found out); min_background_sec, the shortest gap that becomes background;
-        from_last_end, as ``background``.
+        as_published, as ``background``.
     Raises: DataError for a label that is not among ``labels``, or if no annotated video has a file.
     """
     by_name = _match_files({action.video for action in actions}, videos, filename_prefix)
@@ -131,7 +131,7 @@ def annotate(
         rows += [
             ground_truth_row(facts, video, start_sec, end_sec, None)
             for start_sec, end_sec in background(
-                spans, facts.duration_sec, min_sec=min_background_sec, from_last_end=from_last_end
+                spans, facts.duration_sec, min_sec=min_background_sec, as_published=as_published
             )
         ]
     used = {facts.filename for facts in by_name.values()}
@@ -144,17 +144,17 @@ def annotate(
 
 
 def background(
-    spans_sec: Iterable[tuple[float, float]], duration_sec: float, *, min_sec: float = 0.0, from_last_end: bool = False
+    spans_sec: Iterable[tuple[float, float]], duration_sec: float, *, min_sec: float = 0.0, as_published: bool = False
 ) -> list[tuple[float, float]]:
     """The stretches of a video that no action covers, half-open, in order; shorter ones than ``min_sec`` left out.
 
-    Args: from_last_end, let a gap begin where the action that started last ends, even if an earlier one goes on: so
-        the published tables do, whose background then overlaps actions (92 of their 15,362 videos).
+    Args: as_published, repeat what the published tables do: a gap begins where the action that started last ends, even
+        if an earlier one goes on, and goes to the next action even if that starts past the video's end.
     """
     gaps, free_from = [], 0.0
     for start_sec, end_sec in sorted(spans_sec, key=lambda span: span[0]):
-        gaps.append((free_from, min(start_sec, duration_sec)))
-        free_from = end_sec if from_last_end else max(free_from, end_sec)
+        gaps.append((free_from, start_sec if as_published else min(start_sec, duration_sec)))
+        free_from = end_sec if as_published else max(free_from, end_sec)
     gaps.append((free_from, duration_sec))
     return [(start, end) for start, end in gaps if end > start and end - start >= min_sec - _ROUNDING_SEC]
 

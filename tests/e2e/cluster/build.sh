@@ -1,0 +1,35 @@
+#!/bin/bash
+# Builds what is missing for a cluster of ours, once, into $TSPCTL_CACHE (default ~/.cache/tspctl).
+#   build.sh [packages|programs|images|all]                                     what the cluster itself needs
+#   build.sh image NAME DIGEST DOCKERFILE CONTEXT [BUILD-ARGUMENT...]           an archive of our own image; prints its path
+set -euo pipefail
+shopt -s inherit_errexit
+# shellcheck source=/dev/null
+source "$(dirname "${BASH_SOURCE[0]}")/lib/settings.sh"
+for part in packages programs images; do
+  # shellcheck source=/dev/null
+  source "$HERE/lib/$part.sh"
+done
+
+mkdir -p "$CACHE"
+exec 9>"$CACHE/build.lock"
+flock 9 # two builds at once would do the same work twice
+
+case ${1:-all} in
+  packages) install_packages ;;
+  programs) build_programs ;;
+  images) build_cluster_images ;;
+  all)
+    install_packages
+    build_programs
+    build_cluster_images >/dev/null
+    ;;
+  image)
+    shift
+    build_project_image "$@"
+    ;;
+  *)
+    sed -n '2,4s/^# *//p' "$0" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,83 @@
+# shellcheck shell=bash
+# Container images without a registry: made here with buildah, kept as archives under the digest of what they are made from.
+
+DEBIAN=bookworm
+BASE_IMAGE=localhost/debian-python:$DEBIAN # what the project's Dockerfile builds on, in place of a registry's Python image
+PAUSE_IMAGE=localhost/pause:e2e
+BUSYBOX_IMAGE=localhost/busybox:e2e
+OPERATOR_IMAGE=localhost/training-operator:v$OPERATOR_VERSION
+
+# build as root without user namespaces, on any file system that a virtual machine has
+buildah_run() { buildah --log-level error "$@"; }
+bud() { buildah_run bud --quiet --isolation chroot --network host --layers "$@" >/dev/null; }
+
+# archive NAME DIGEST IMAGE BUILDER...: $IMAGES/NAME-DIGEST.tar, calling BUILDER only if it is missing; prints the path
+archive() {
+  local name=$1 file=$IMAGES/$1-$2.tar image=$3
+  shift 3
+  if [[ ! -f $file ]]; then
+    say "building image $image"
+    mkdir -p "$IMAGES"
+    "$@"
+    rm -f "$IMAGES/$name"-*.tar
+    buildah_run push --quiet "$image" "docker-archive:$file.part:$image" >/dev/null
+    mv "$file.part" "$file"
+  fi
+  echo "$file"
+}
+
+# one_program IMAGE FILE ENTRYPOINT: an image that holds nothing but one static program
+one_program() {
+  local image=$1 file=$2 entrypoint=$3 folder
+  folder=$(mktemp -d)
+  install -m 755 "$file" "$folder/program"
+  printf 'FROM scratch\nCOPY program %s\nUSER 65532:65532\nENTRYPOINT ["%s"]\n' "$entrypoint" "$entrypoint" >"$folder/Dockerfile"
+  bud -t "$image" "$folder"
+  rm -rf "$folder"
+}
+
+build_pause() {
+  local program
+  program=$(mktemp)
+  (cd "$HERE/pause" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$program" .)
+  one_program $PAUSE_IMAGE "$program" /pause
+  rm -f "$program"
+}
+
+build_operator() { one_program "$OPERATOR_IMAGE" "$BIN/training-operator.v1" /manager; }
+
+# a shell, nslookup and sleep in 2 MB: the operator's init container, and the trivial image of the first tests
+build_busybox() {
+  local folder
+  folder=$(mktemp -d)
+  (cd "$folder" && apt-get download -qq busybox-static && dpkg -x busybox-static_*.deb unpacked)
+  install -D -m 755 "$folder/unpacked/bin/busybox" "$folder/image/bin/busybox"
+  "$folder/image/bin/busybox" --list | while read -r applet; do
+    [[ $applet == busybox ]] || ln -s busybox "$folder/image/bin/$applet"
+  done
+  printf 'FROM scratch\nCOPY bin /bin\nUSER 65532:65532\nCMD ["/bin/sh"]\n' >"$folder/image/Dockerfile"
+  bud -t $BUSYBOX_IMAGE "$folder/image"
+  rm -rf "$folder"
+}
+
+# Debian's own Python 3.11, called as in the Docker library's image
+build_base() {
+  local folder
+  buildah_run inspect $BASE_IMAGE >/dev/null 2>&1 && return
+  folder=$(mktemp -d)
+  say "bootstrapping Debian $DEBIAN"
+  debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv,python3-pip $DEBIAN "$folder/root" >"$folder/log" 2>&1 ||
+    { tail -20 "$folder/log"; die "debootstrap failed"; }
+  rm -rf "$folder"/root/var/cache/apt/* "$folder"/root/var/lib/apt/lists/*
+  ln -sf python3 "$folder/root/usr/bin/python"
+  printf 'FROM scratch\nCOPY root /\nENV LANG=C.UTF-8\nCMD ["python3"]\n' >"$folder/Dockerfile"
+  bud -t $BASE_IMAGE "$folder"
+  rm -rf "$folder"
+}
+
+# the small images that every cluster of ours needs; prints their archives
+build_cluster_images() {
+  archive pause "$(digest_of "$HERE/pause/main.go" "$HERE/lib/images.sh")" $PAUSE_IMAGE build_pause
+  archive busybox "$(digest_of "$HERE/lib/images.sh")" $BUSYBOX_IMAGE build_busybox
+  archive training-operator "$(digest_of "$BIN/training-operator.v1" "$HERE/lib/images.sh")" "$OPERATOR_IMAGE" build_operator
+}

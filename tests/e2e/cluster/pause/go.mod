@@ -1,0 +1,3 @@
+module tests.local/e2e/pause
+
+go 1.24

@@ -1,0 +1,62 @@
+"""The metadata CSV holds what is in the files."""
+
+import csv
+
+import pytest
+
+from tsp.data.video.inspect import inspect_video
+from tsp.errors import DataError
+from tsp.prepare.probe import probe_folder, run
+from tsp.prepare.tables import read_metadata
+
+
+def test_real_footage_has_its_true_frame_counts(shared_dir):
+    probed = {video.filename: video for video in probe_folder(shared_dir / "videos", workers=1)}
+    facts = {name: video.facts for name, video in probed.items()}
+    assert {name: (fact.num_frames, fact.fps) for name, fact in facts.items() if fact and name != "corrupted.mp4"} == {
+        "arm_wrestling.mp4": (280, 28.0),
+        "flipping_a_pancake.mkv": (310, 30.0),
+        "kinetics_test.mp4": (300, 30.0),
+        "ucf_test.avi": (164, 25.0),
+    }
+    assert probed["corrupted.mp4"].trouble.startswith(f"{shared_dir}/videos/corrupted.mp4: decoding fails after 2.70 s")
+
+
+def test_a_file_cut_short_has_the_frames_that_are_left_not_those_its_header_claims(make_video):
+    path = make_video("cut.mp4", 300, height=96, width=128)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    report = inspect_video(path)
+    assert report.num_frames < 300
+    assert f"its header claims 300 frames, {report.num_frames} are there: the file is cut short" in report.faults
+
+
+def test_the_job_writes_the_table_and_names_broken_files(make_video, tmp_path):
+    make_video("b.mp4", 45)
+    make_video("a.mp4", 31, fps=25)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / ".hidden.mp4").touch()
+    (tmp_path / "notes.txt").touch()
+    answer = run({"videos": str(tmp_path), "out": str(tmp_path / "out.csv"), "workers": 2})
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["filename", "video-duration", "fps", "video-frames"],
+            ["a.mp4", "1.24", "25.0", "31"],
+            ["b.mp4", "1.5", "30.0", "45"],
+        ]
+    assert [item["filename"] for item in answer["broken"]] == ["empty.mp4"]
+    assert answer["exit_code"] == 3
+    assert [facts.num_frames for facts in read_metadata(tmp_path / "out.csv")] == [31, 45]
+
+
+def test_a_folder_without_videos_is_refused(tmp_path):
+    with pytest.raises(DataError, match="holds no video files"):
+        probe_folder(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        probe_folder(tmp_path / "nowhere")
+
+
+def test_a_metadata_table_with_a_bad_number_names_its_line(tmp_path):
+    (tmp_path / "m.csv").write_text("filename,video-duration,fps,video-frames\na.mp4,1.0,30,30\nb.mp4,x,30,30\n")
+    with pytest.raises(DataError, match=r"m\.csv, line 3: .*'x'"):
+        read_metadata(tmp_path / "m.csv")

@@ -47,7 +47,7 @@ class VideoSource:
         # More threads gain nothing, and a frame-threaded decoder once hung.
         self.codec.thread_type = "NONE"
         self.codec.thread_count = 1
-        self.reformatter = VideoReformatter()
+        self.reformatter, self.rgb_reformatter = VideoReformatter(), VideoReformatter()
 
     @property
     def time_base(self) -> Fraction:

@@ -1,7 +1,8 @@
 """Training copies: all frames of a video, resized exactly as training resizes them, each stored by itself.
 
-MJPEG in a QuickTime file, 5-8 kB a frame and 2-3 of 255 levels away from the exact pixels: any frame is read without the others, so a clip costs the same anywhere in the video and
-whatever the video's own size was. Times are those of the source, so the same frames are chosen.
+MJPEG in a QuickTime file, 5-8 kB a frame and 2-3 of 255 levels away from the exact pixels. Any frame is read without
+the others, so a clip costs the same anywhere in a video, whatever the video's own size was. Times are those of the
+source, so the same frames are chosen.
 """
 
 from __future__ import annotations

@@ -1,0 +1,71 @@
+"""A small data set: four videos of two sizes, twelve segments, two label maps, global features."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.videos import Made, write_video
+from tsp.run.config import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
+
+HEADER = [
+    *("video-name", "t-start", "t-end", "action-label", "video-duration"),
+    *("filename", "fps", "video-frames", "temporal-region-label"),
+]
+NUM_VIDEOS, SEGMENTS_PER_VIDEO = 4, 3
+
+
+def write_rows(path: Path, rows: list[list[Any]], header: list[str] = HEADER) -> Path:
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture(scope="session")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """videos/v0.mp4 ... v3.mp4 of 4 s, ``table.csv``, ``actions.json``, ``regions.json``, ``gvf.h5``."""
+    folder = tmp_path_factory.mktemp("dataset")
+    (folder / "videos").mkdir()
+    rows = []
+    for video in range(NUM_VIDEOS):
+        size = {"width": 96, "height": 64} if video % 2 else {"width": 128, "height": 72}
+        write_video(folder / "videos" / f"v{video}.mp4", Made(num_frames=120, **size))
+        for segment in range(SEGMENTS_PER_VIDEO):
+            start = 0.013 + 1.2 * segment
+            label, region = (("jump", "Action"), ("run", "Action"), ("", "No action"))[segment]
+            rows.append([f"v{video}", start, start + 1.2, label, 4.0, f"v{video}.mp4", 30.0, 120, region])
+    write_rows(folder / "table.csv", rows)
+    (folder / "actions.json").write_text(json.dumps(["jump", "run"]))
+    (folder / "regions.json").write_text(json.dumps(["Action", "No action"]))
+    with h5py.File(folder / "gvf.h5", "w") as file:
+        for video in range(NUM_VIDEOS):
+            file[f"v{video}"] = np.full(512, video, np.float32)
+    return folder
+
+
+@pytest.fixture
+def make_config() -> Callable[..., RunConfig]:
+    """A configuration over a data set's folder; keywords are those of DataConfig, or gvf and heads."""
+
+    def make(root: Path | str, *, gvf: str = "none", store: StoreConfig | None = None, **data: Any) -> RunConfig:
+        subset = SubsetConfig(csv="table.csv", videos=data.pop("videos", "videos"), gvf="gvf.h5")
+        return RunConfig(
+            name="test",
+            method="tsp",
+            data=DataConfig(name="test", root=str(root), train=subset, valid=subset, **{"workers": 0, **data}),
+            model=ModelConfig(
+                heads=(
+                    HeadConfig(label_column="action-label", labels="actions.json"),
+                    HeadConfig(label_column="temporal-region-label", labels="regions.json"),
+                ),
+                gvf=gvf,  # type: ignore[arg-type]
+            ),
+            store=store or StoreConfig(uri="unused"),
+        )
+
+    return make

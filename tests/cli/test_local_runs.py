@@ -113,6 +113,8 @@ def test_cancel_saves_state_and_resume_goes_on(tspctl: Tspctl, local: Path, plan
 
     plan_ranks(epochs=2)
     assert tspctl("resume", "a").code == 0
+    # Attempts count over the run's whole life: one was used up, as many as at first may follow.
+    assert json.loads(local_run("a").config_path.read_text())["max_attempts"] == 21
     followed = tspctl("logs", "a", "-f")
     assert followed.code == 0
     assert followed.out.count("rank: rank 0 of 1") == 2
@@ -133,7 +135,7 @@ def test_suspend_is_no_end(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> Non
 def test_a_dead_supervisor_is_a_crash_takes_its_ranks_along_and_can_be_resumed(
     tspctl: Tspctl, local: Path, plan_ranks: Plan
 ) -> None:
-    plan_ranks(epochs=2, step_sec=0.5)
+    plan_ranks(epochs=100, step_sec=0.5)
     tspctl(*SUBMIT)
     wait_for_log("a", "rank: rank 0 of 1")
     supervised = local_run("a").supervised()

@@ -1,0 +1,135 @@
+"""Tables and videos that would train wrongly are found, and sound ones are left in peace."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tsp.data.segments import load_label_map
+from tsp.errors import ConfigError
+from tsp.prepare.check import check_data, run
+from tsp.prepare.check_table import check_table
+from tsp.prepare.findings import ERROR, WARNING, Finding, in_order
+from tsp.run.config import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig, to_dict
+from tsp.run.recipes import load_dataset, resolve
+
+HEADER = "filename,t-start,t-end,video-duration,action-label,temporal-region-label\n"
+LABELS = {ACTION_COLUMN: ("Run", "Jump"), REGION_COLUMN: ("Action", "No action")}
+
+
+def demo_config(folder: Path) -> RunConfig:
+    return resolve(load_dataset("demo"), "tsp", name="demo", store={"uri": "/tmp/store"}, root=str(folder))
+
+
+def check(tmp_path: Path, *rows: str):
+    path = tmp_path / "table.csv"
+    path.write_text(HEADER + "".join(f"{row}\n" for row in rows))
+    return check_table("train", path, LABELS, ClipConfig())
+
+
+def test_the_demo_has_nothing_to_complain_about(demo_folder):
+    report = check_data(demo_config(demo_folder), decode_all=True, workers=1)
+    assert report.findings == []
+    assert report.kept(ACTION_COLUMN, "train").total() == report.kept(REGION_COLUMN, "train")["Action"] == 8
+
+
+@pytest.mark.parametrize(
+    ("subset", "table", "labels"),
+    [
+        ("thumos14 train (valid subset)", "thumos14/thumos14_valid", "thumos14/thumos14"),
+        ("thumos14 valid (test subset)", "thumos14/thumos14_test", "thumos14/thumos14"),
+        ("activitynet valid", "activitynet/activitynet_v1-3_valid", "activitynet/activitynet_v1-3"),
+    ],
+)
+def test_the_counts_equal_the_published_ones(shared_dir, subset, table, labels):
+    expected = json.loads((shared_dir / "golden/tsp_golden.json").read_text())["segments"][subset]
+    names = load_label_map(shared_dir / f"data/{labels}_action_label_mapping.json")
+    path = shared_dir / f"data/{table}_tsp_groundtruth.csv"
+    found = check_table("train", path, {ACTION_COLUMN: names, REGION_COLUMN: ("Action", "No action")}, ClipConfig())
+    assert (found.num_rows, found.num_kept) == (expected["rows"], expected["kept"])
+    assert found.kept_per_class[ACTION_COLUMN].total() == expected["kept_with_action_label"]
+    assert not any("label map" in finding.message or "not a number" in finding.message for finding in found.findings)
+
+
+@pytest.mark.parametrize(
+    ("row", "severity", "message"),
+    [
+        ("a.mp4,x,4,9,Run,Action", ERROR, "t-start is 'x', not a number"),
+        ("a.mp4,0,nan,9,Run,Action", ERROR, "t-end is 'nan', not a number"),
+        (",0,4,9,Run,Action", ERROR, "filename is empty"),
+        ("a.mp4,4,4,9,Run,Action", ERROR, "the segment ends at 4.0 s, before it starts at 4.0 s"),
+        ("a.mp4,9,12,9,Run,Action", ERROR, "the segment lies past the video's end: 9.0 s of 9.0 s"),
+        (
+            "a.mp4,5,12,9,Run,Action",
+            WARNING,
+            "the segment 5.0 to 12.0 s reaches past the video (0 to 9.0 s) and is cut",
+        ),
+        ("a.mp4,0,4,9,Swim,Action", ERROR, "action-label 'Swim' is not in its label map of 2 classes"),
+        ("a.mp4,0,4,9,,Action", WARNING, "temporal-region-label is 'Action' but action-label is ''"),
+        ("a.mp4,0,4,9,Run,No action", WARNING, "temporal-region-label is 'No action' but action-label is 'Run'"),
+        ("a.mp4,1,3,9,Run,Action", WARNING, "the same segment as row 2"),
+        ("a.mp4,4,6,8,Run,Action", ERROR, "video-duration of a.mp4 is 8.0, in row 2 9.0"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, row, severity, message):
+    table = check(tmp_path, "a.mp4,1,3,9,Run,Action", row)
+    (finding,) = table.findings
+    assert (finding.severity, finding.file, finding.row) == (severity, str(tmp_path / "table.csv"), 3)
+    assert finding.message.startswith(message)
+
+
+def test_short_segments_are_counted_and_a_table_of_only_them_is_an_error(tmp_path):
+    table = check(tmp_path, "a.mp4,0,1,9,Run,Action", "a.mp4,3,4.06,9,Jump,Action")
+    assert (table.num_rows, table.num_kept, table.num_too_short) == (2, 0, 2)
+    assert [finding.message for finding in table.findings] == ["no segment is as long as one clip (1.067 s)"]
+
+
+def test_videos_that_train_otherwise_than_they_look_are_warned_about(demo_folder, tmp_path, make_video):
+    # The table says 30 fps and the demo's duration; the files beside it have another rate and last longer.
+    shutil.copytree(demo_folder, tmp_path / "demo")
+    make_video("demo/train/train_000.mp4", 800, fps=60)
+    report = check_data(demo_config(tmp_path / "demo"), workers=1)
+    messages = [(finding.severity, finding.row, finding.message) for finding in report.findings]
+    table_row = 2
+    assert [(severity, row) for severity, row, _ in messages] == [(WARNING, table_row)] * 3
+    for words in ("the file lasts 13.333 s", "the file has 60, which is used", "the file has 800"):
+        assert any(words in message for _, _, message in messages)
+
+
+def test_a_class_without_training_segments_is_warned_about(demo_folder, tmp_path):
+    shutil.copytree(demo_folder, tmp_path / "demo")
+    table = tmp_path / "demo/demo_train_tsp_groundtruth.csv"
+    lines = [line for line in table.read_text().splitlines(keepends=True) if "Pulsing" not in line]
+    table.write_text("".join(lines))
+    (finding,) = check_data(demo_config(tmp_path / "demo"), workers=1).findings
+    assert finding.message == "action-label 'Pulsing' has no segment to train on, but 2 to validate on"
+
+
+def test_a_table_that_is_missing_is_one_error_and_the_other_subset_is_still_checked(demo_folder, tmp_path):
+    shutil.copytree(demo_folder, tmp_path / "demo")
+    (tmp_path / "demo/demo_train_tsp_groundtruth.csv").unlink()
+    report = check_data(demo_config(tmp_path / "demo"), workers=1)
+    assert [finding.subset for finding in report.findings] == ["train"]
+    assert report.tables["valid"].num_kept == 12
+
+
+def test_errors_come_first():
+    findings = [
+        Finding(WARNING, "train", "a", 2, ""),
+        Finding(ERROR, "valid", "b", 9, ""),
+        Finding(ERROR, "valid", "b", 3, ""),
+    ]
+    assert [(finding.severity, finding.row) for finding in in_order(findings)] == [(ERROR, 3), (ERROR, 9), (WARNING, 2)]
+
+
+def test_the_histogram_is_a_picture(demo_folder, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra 'plot'")
+    plot = tmp_path / "histogram.png"
+    run({"config": to_dict(demo_config(demo_folder)), "plot": str(plot), "workers": 1})
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="nowhere"):
+        check_data(demo_config(tmp_path / "nowhere"), workers=1)

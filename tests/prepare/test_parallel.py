@@ -1,0 +1,31 @@
+"""Many files in processes: one result each, even if one of them kills its process."""
+
+import os
+
+import pytest
+
+from tsp.prepare.parallel import for_each
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def die_on_three(number: int) -> int:
+    if number == 3:
+        os._exit(1)
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_item_has_its_result(workers):
+    assert dict(for_each(double, list(range(5)), workers=workers)) == {0: 0, 1: 2, 2: 4, 3: 6, 4: 8}
+
+
+def test_an_item_that_kills_its_process_is_found_and_the_others_are_done():
+    results = dict(for_each(die_on_three, list(range(6)), workers=2, crashed=lambda number: -number))
+    assert results == {0: 0, 1: 1, 2: 2, 3: -3, 4: 4, 5: 5}
+
+
+def test_no_items_give_no_results():
+    assert list(for_each(double, [], workers=2)) == []

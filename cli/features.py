@@ -18,6 +18,7 @@ _PATHS = ("checkpoint", "videos", "metadata", "out", "cache_dir")
 
 def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
+        click.option("--cache-mib", type=click.IntRange(1), metavar="N", help="Most MiB of videos in the cache."),
         click.option("--cache-dir", metavar="DIR", help="Cache for videos read from s3://."),
         click.option("--workers", type=click.IntRange(0), metavar="N", help="Decoding processes."),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",

@@ -10,6 +10,7 @@ attempt is worth it: 0 done, 1-127 permanent, 128 and above retried (see tsp.err
 from __future__ import annotations
 
 import argparse
+import atexit
 import dataclasses
 import importlib
 import json
@@ -43,8 +44,8 @@ JOB_MODULES = {
     "annotate": "tsp.prepare.annotate:run",
     "check": "tsp.prepare.check:run",
     "demo": "tsp.prepare.demo:run",
-    "extract": "tsp.extract.job:run",
-    "gvf": "tsp.extract.job:run_gvf",
+    "extract": "tsp.extract.slide:run",
+    "gvf": "tsp.extract.gvf:run",
 }
 """Kind of a job -> the function that does it: a dict in, a dict out. Imported only when asked for."""
 
@@ -181,12 +182,14 @@ def _with_shard(kind: str, job: dict[str, Any], env: Mapping[str, str]) -> dict[
 
 
 def _end(code: int) -> None:
-    """End the process with that code, soon, whatever threads of libraries still hang."""
-    logging.shutdown()
+    """End the process with that code, soon: threads of libraries may hang, and taking torch down takes seconds."""
     timer = threading.Timer(LINGER_SEC, os._exit, (code,))
     timer.daemon = True
     timer.start()
-    sys.exit(code)
+    atexit._run_exitfuncs()  # data workers, temporary files and logs are ended as ever
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
+
+import h5py
 import pytest
 
 from tests.extract.conftest import SmallSet
+from tests.s3_servers import S3Server
 from tsp.errors import ConfigError
 from tsp.extract import slide
 from tsp.extract.parts import NPY_HEADER_BYTES, Parts
 from tsp.run.records import EpochResult, HeadResult, format_line
+from tsp.run.store import open_store
 
 
 def test_the_address_of_a_run_stands_for_its_best_epoch(small_set: SmallSet) -> None:
@@ -58,3 +64,31 @@ def test_a_parts_size_tells_its_shape(small_set: SmallSet) -> None:
     slide.run(small_set.job(shards=2, shard=0))
     part = small_set.root / "out" / "features.h5.parts" / "done" / "long.npy"
     assert part.stat().st_size == NPY_HEADER_BYTES + 4 * 512 * 4
+
+
+def test_everything_can_lie_in_a_bucket(
+    small_set: SmallSet, s3_servers: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3_server = s3_servers("moto")
+    for name, value in s3_server.env().items():
+        monkeypatch.setenv(name, value)
+    config = s3_server.config("features")
+    store = open_store(config)
+    for file in ("metadata.csv", "epoch_0.pth"):
+        store.write(file, (small_set.root / file).read_bytes())
+    for name in small_set.num_frames:
+        store.write(f"videos/{name}", (small_set.root / "videos" / name).read_bytes())
+    uri = config.uri
+    job = small_set.job(
+        checkpoint=f"{uri}/epoch_0.pth", videos=f"{uri}/videos/", metadata=f"{uri}/metadata.csv",
+        out=f"{uri}/out/features.h5", cache_dir=str(small_set.root / "cache"), store=asdict(config),
+    )  # fmt: skip
+    answer = slide.run({**job, "shards": 2, "shard": 0})
+    assert answer["missing"] > 0
+    answer = slide.run({**job, "shards": 2, "shard": 1})
+    assert (answer["videos"], answer["out"]) == (4, f"{uri}/out/features.h5")
+    assert sorted(entry.key for entry in store.list("out/")) == ["out/features.h5", "out/features.h5.json"]
+    store.download("out/features.h5", small_set.root / "from_s3.h5")
+    local = slide.run(small_set.job())["out"]
+    with h5py.File(small_set.root / "from_s3.h5") as ours, h5py.File(local) as theirs:
+        assert {name: ours[name].shape for name in ours} == {name: theirs[name].shape for name in theirs}

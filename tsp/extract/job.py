@@ -119,7 +119,7 @@ class Extraction:
             encoder, self._job.batch or (BATCH_ON_GPU if device.type == "cuda" else BATCH_ON_CPU), self._keep.collect
         )
         workers = default_workers(device) if self._job.workers is None else self._job.workers
-        place = open_videos(self._job)
+        place = open_videos(self._job, self._cache)
         progress = Progress(stream, len(videos), sum(self._num_clips[video.name] for video in videos))
         events = progress.watched(decode_videos(place, videos, self._plan, workers=workers))
         for result in stream.results(events):
@@ -188,7 +188,8 @@ class Extraction:
         if not names:
             raise DataError(f"there is nothing to merge: none of the {len(self._videos)} videos gave a feature")
         holds = {key: answer[key] for key in HELD}
-        with tempfile.TemporaryDirectory(dir=self._job.cache_dir) as folder:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._cache) as folder:
             h5 = Path(folder) / "merged.h5"
             write_arrays(h5, self._parts.arrays(names, states))
             self._parts.finish(h5, sha256_of(h5), {"holds": holds})

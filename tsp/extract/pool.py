@@ -98,16 +98,12 @@ class _Worker:
     def receive(self) -> Chunk | VideoEnd | VideoFailure:
         """The next of its video."""
         try:
-            event: Chunk | VideoEnd | VideoFailure | TspError = self.connection.recv()
-            if isinstance(event, TspError):
-                raise event
-            if isinstance(event, Chunk):
-                event = replace(event, pixels=np.empty(event.pixels, np.uint8))
-                if event.pixels.size:
-                    self.connection.recv_bytes_into(event.pixels.data.cast("B"))
+            event = receive(self.connection)
         except (EOFError, OSError):
             self._process.join()
             return VideoFailure(f"its decoding process died (exit code {self._process.exitcode})")
+        if isinstance(event, TspError):
+            raise event
         return event
 
     def stop(self) -> None:
@@ -123,20 +119,33 @@ def _work(connection: Connection, place: VideoPlace, plan: SlidePlan) -> None:
         while True:
             try:
                 for event in _decode_or_fail(place, connection.recv(), plan):
-                    _send(connection, event)
+                    send(connection, event)
             except TspError as error:
                 connection.send(error)
                 return
 
 
-def _send(connection: Connection, event: Chunk | VideoEnd | VideoFailure) -> None:
+def send(connection: Connection, event: Chunk | VideoEnd | VideoFailure) -> None:
+    """Send an event; pixels go as plain bytes, their shape in their place."""
     if isinstance(event, Chunk):
-        # The pixels go as plain bytes, their shape in their place.
         connection.send(replace(event, pixels=event.pixels.shape))  # type: ignore[arg-type]
         if event.pixels.size:
             connection.send_bytes(event.pixels.data.cast("B"))
     else:
         connection.send(event)
+
+
+def receive(connection: Connection) -> Chunk | VideoEnd | VideoFailure | TspError:
+    """Take what ``send`` sent, or an error.
+
+    Raises: EOFError or OSError if the other end is gone.
+    """
+    event: Chunk | VideoEnd | VideoFailure | TspError = connection.recv()
+    if isinstance(event, Chunk):
+        event = replace(event, pixels=np.empty(event.pixels, np.uint8))
+        if event.pixels.size:
+            connection.recv_bytes_into(event.pixels.data.cast("B"))
+    return event
 
 
 def _decode_or_fail(place: VideoPlace, video: VideoRow, plan: SlidePlan) -> Iterator[Chunk | VideoEnd | VideoFailure]:

@@ -6,7 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from tsp.data.place import LocalVideos, VideoPlace
+from tsp.data.cache import MIB, VideoCache
+from tsp.data.place import LocalVideos, StoredVideos, VideoPlace
 from tsp.errors import ConfigError
 from tsp.run.jobs import ExtractJob
 from tsp.run.objects import fetch_object
@@ -42,13 +43,16 @@ def _checkpoint_address(job: ExtractJob) -> str:
     return str(local) if local is not None else run.store.address(key)
 
 
-def open_videos(job: ExtractJob) -> VideoPlace:
-    """Where the videos are read from.
+def open_videos(job: ExtractJob, cache: Path) -> VideoPlace:
+    """Where the videos are read from: a folder, or S3 through the machine's bounded cache.
 
     Raises: ConfigError if there is no such folder.
     """
-    address = job.videos
-    folder = path_of_file_uri(address) if address.startswith("file://") else Path(address).expanduser()
+    address = job.videos.rstrip("/")
+    if address.startswith("s3://"):
+        videos = VideoCache(cache / "videos", with_uri(job.store, address), limit_bytes=job.cache_mib * MIB)
+        return StoredVideos(videos, address, "")
+    folder = path_of_file_uri(address) if address.startswith("file://") else Path(address or "/").expanduser()
     if not folder.is_dir():
         raise ConfigError(f"the folder of the videos {folder} does not exist: give the right one with --data")
     return LocalVideos(folder)

@@ -21,6 +21,8 @@ from tsp.extract.encoder import Encoder
 from tsp.extract.metadata import VideoRow
 from tsp.extract.pool import Event, VideoFailure
 
+FRAMES_IN_CACHE = 2
+
 
 class Collector(Protocol):
     """What becomes of the features of one video."""
@@ -47,36 +49,48 @@ class VideoResult:
 
 
 @dataclass
+class FrameWindow:
+    """The last frames of one video, as many as a later clip can need, on the device."""
+
+    device: torch.device
+    frames: Tensor | None = None
+    """float32 [N, H, W, 3], normalised."""
+    base: int = 0
+    """Position of the first of them among all frames of the video."""
+
+    def clips(self, chunk: Chunk) -> Tensor:
+        """The clips that a chunk completes, float32 [clips, 3, T, H, W] in channels-last-3d memory order."""
+        new = normalised(chunk, self.device)
+        frames = new if self.frames is None else torch.cat([self.frames, new])
+        rows = torch.from_numpy(chunk.rows - self.base).to(self.device)
+        self.frames, self.base = frames[chunk.oldest_position - self.base :].clone(), chunk.oldest_position
+        return frames[rows].permute(0, 4, 1, 2, 3)
+
+
+def normalised(chunk: Chunk, device: torch.device) -> Tensor:
+    """The frames of a chunk as the validation transform makes them, float32 [N, H, W, 3] on the device."""
+    pixels = torch.from_numpy(chunk.pixels)[None]
+    weights = [torch.from_numpy(weight)[None].to(device) for weight in (chunk.row_weights, chunk.column_weights)]
+    if device.type == "cpu":
+        # Two frames at a time stay in a core's cache.
+        parts = [blend(part, *weights) for part in pixels.split(FRAMES_IN_CACHE, dim=1)]
+        image = torch.cat(parts, dim=2)
+    else:
+        # From page-locked memory the copy waits for none of the work that is queued on the device.
+        image = blend(pixels.pin_memory().to(device, non_blocking=True), *weights)
+    return image.permute(0, 2, 3, 4, 1)[0]
+
+
+@dataclass
 class _OpenVideo:
     """A video under way."""
 
     video: VideoRow
     collector: Collector
+    window: FrameWindow
     end: VideoEnd | None = None
     failed: bool = False
     num_done: int = 0
-    frames: Tensor | None = None
-    """float32 [N, H, W, 3], normalised, on the device: those that a later clip can need."""
-    base: int = 0
-    """Position of the first of them among all frames of the video."""
-
-    def clips(self, chunk: Chunk, device: torch.device) -> Tensor:
-        """The clips that a chunk completes, float32 [clips, 3, T, H, W] in channels-last-3d memory order."""
-        new = _normalised(chunk, device)
-        frames = new if self.frames is None else torch.cat([self.frames, new])
-        rows = torch.from_numpy(chunk.rows - self.base).to(device)
-        self.frames, self.base = frames[chunk.oldest_position - self.base :].clone(), chunk.oldest_position
-        return frames[rows].permute(0, 4, 1, 2, 3)
-
-
-def _normalised(chunk: Chunk, device: torch.device) -> Tensor:
-    """float32 [N, H, W, 3] on the device, the pixels of the validation transform."""
-    pixels = torch.from_numpy(chunk.pixels)[None]
-    if device.type == "cuda":
-        # From page-locked memory the copy waits for none of the work that is queued on the device.
-        pixels = pixels.pin_memory().to(device, non_blocking=True)
-    weights = (torch.from_numpy(weight)[None].to(device) for weight in (chunk.row_weights, chunk.column_weights))
-    return blend(pixels, *weights).permute(0, 2, 3, 4, 1)[0]
 
 
 @dataclass
@@ -129,7 +143,7 @@ class FeatureStream:
         return sum(len(clips) for _, clips in self._queue)
 
     def _take(self, video: VideoRow, event: Chunk | VideoEnd | VideoFailure) -> Iterator[VideoResult]:
-        state = self._open.setdefault(video.name, _OpenVideo(video, self.collect()))
+        state = self._open.setdefault(video.name, _OpenVideo(video, self.collect(), FrameWindow(self.encoder.device)))
         if isinstance(event, VideoFailure):
             state.failed = True
             del self._open[video.name]
@@ -138,7 +152,7 @@ class FeatureStream:
             state.end = event
             yield from self._close_if_done(state)
         else:
-            clips = state.clips(event, self.encoder.device)
+            clips = state.window.clips(event)
             if not self._calibrated and len(clips):
                 self.encoder.calibrate(clips)
                 self._calibrated = True

@@ -172,14 +172,16 @@ class ExtractJob:
     short_videos: ShortVideoPolicy = "pad"
     """A video shorter than one clip: repeat its last frame, or leave it out."""
     broken_videos: BrokenVideoPolicy = "fail"
-    """Videos that cannot be decoded: write no H5 and end with exit code 3 once all others are done, or leave them out."""
+    """Videos that cannot be decoded: no H5 and exit code 3 once all others are done, or leave them out."""
     batch: int | None = None
     """Clips per forward pass; None: as many as are quick, halved until they fit into the device's memory."""
     precision: Precision = "auto"
     workers: int | None = None
     """Decoding processes; None: from the cores."""
     cache_dir: str | None = None
-    """Folder of the bounded cache for videos read from ``s3://``."""
+    """Folder of the bounded cache for videos read from ``s3://``, and of downloaded checkpoints."""
+    cache_mib: int = 20480
+    """Most MiB of videos the cache may hold."""
     store: StoreConfig | None = None
     """How to speak to the S3 server that ``s3://`` addresses above mean."""
     shards: int = 1
@@ -191,6 +193,7 @@ class ExtractJob:
         _require(self.stride_frames >= 1, f"--stride must be at least 1 frame, got {self.stride_frames}")
         _require(self.length_frames >= 1, f"--clip-frames must be at least 1, got {self.length_frames}")
         _require(self.rate_fps > 0, f"--rate must be above 0, got {self.rate_fps}")
+        _require(self.cache_mib >= 1, f"--cache-mib must be at least 1, got {self.cache_mib}")
         _require(self.batch is None or self.batch >= 1, f"--batch must be at least 1, got {self.batch}")
         _check_workers(self.workers)
         _check_shards(self.shards, self.shard, self.merge_only)

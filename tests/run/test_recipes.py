@@ -151,3 +151,20 @@ def test_tsp_on_a_data_set_without_gvf_says_how_to_get_one(own_file):
     own_file.write_text(OWN.replace('gvf: "{backbone}-{pool}.h5"', ""))
     with pytest.raises(ConfigError, match="tspctl gvf"):
         resolve(load_dataset(str(own_file)), "tsp", name="x", store={"uri": "/s"})
+
+
+def test_paths_that_begin_with_a_dot_are_relative_to_the_data_set_file_and_others_to_the_root(own_file):
+    own_file.write_text(
+        OWN.replace("csv: a.csv", "csv: ./tables/a.csv")
+        .replace("action-label: actions.json", "action-label: ./actions.json")
+        .replace('gvf: "{backbone}-{pool}.h5"', 'gvf: "./{backbone}-{pool}.h5"')
+    )
+    config = resolve(load_dataset(str(own_file)), "tsp", name="x", store={"uri": "/s"}, root="s3://bucket/data")
+    here = own_file.parent.resolve()
+    assert config.data.train.csv == f"{here}/tables/a.csv"
+    assert [head.labels for head in config.model.heads] == [f"{here}/actions.json", "regions.json"]
+    assert config.data.train.gvf == f"{here}/r2plus1d_34-max.h5"
+    assert (config.data.root, config.data.valid.videos) == (
+        "s3://bucket/data",
+        load_dataset(str(own_file)).valid.videos,
+    )

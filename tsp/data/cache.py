@@ -79,14 +79,22 @@ class VideoCache:
             for _, size_bytes, path in files:
                 if excess_bytes <= 0:
                     return
-                if not path.name.startswith(".") and self._evict(path):
+                if self._evict(path):
                     excess_bytes -= size_bytes
         if excess_bytes > 0:
             log.warning("the video cache is too small for what is read at once: raise data.cache_mib")
 
+    def sweep(self) -> None:
+        """Remove what killed processes left of their downloads."""
+        for _, _, path in self._files():
+            if path.name.startswith("."):
+                self._evict(path)
+
     def _evict(self, path: Path) -> bool:
+        # A download under way holds a lock on its hidden file itself.
+        lock = path if path.name.startswith(".") else self._lock_path(path.name)
         try:
-            with _Flock(self._lock_path(path.name), fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with _Flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 path.unlink(missing_ok=True)
         except BlockingIOError:
             return False  # in use

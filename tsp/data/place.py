@@ -105,6 +105,7 @@ class DatasetFiles:
         if not self._is_remote:
             return LocalVideos(self._root() / folder, training_copy=self._config.training_copy)
         cache = VideoCache(self._cache_dir, self._settings, limit_bytes=self._config.cache_mib * MIB)
+        cache.sweep()
         return StoredVideos(cache, self._settings.uri, folder, training_copy=self._config.training_copy)
 
     def _root(self) -> Path:

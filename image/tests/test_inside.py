@@ -112,11 +112,11 @@ class Training(unittest.TestCase):
 
     def test_sigterm_saves_the_state_and_asks_to_be_restarted(self):
         environment = self.config("stopped", **{"schedule.epochs": 200, "state_every_sec": 600.0})
-        progress = self.folder / "store" / "stopped" / "progress.json"
+        epoch = self.folder / "store" / "stopped" / "epoch_0.json"
         process = subprocess.Popen(ENTRYPOINT, env=environment, stderr=subprocess.PIPE, text=True)
         try:
             deadline = time.monotonic() + 120
-            while not progress.exists() and process.poll() is None and time.monotonic() < deadline:
+            while not epoch.exists() and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=120)

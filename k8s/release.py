@@ -77,8 +77,14 @@ class Helm:
 
     def exists(self, name: str) -> bool:
         """Whether there is a release of that name, whatever its state."""
-        listed = self._run("list", "--all", "--filter", f"^{name}$", "--output", "json")
-        return bool(json.loads(listed or "[]"))
+        # Not ``helm list``: it reads every release of the namespace.
+        try:
+            self._run("status", name, "--output", "json")
+        except ClusterError as error:
+            if "not found" in str(error):
+                return False
+            raise
+        return True
 
     def values(self, name: str) -> dict[str, Any]:
         """The values a release was installed with."""

@@ -48,7 +48,7 @@ class FakeHelm:
 
     def __init__(self, folder):
         self.folder = folder
-        self.answer(list={"out": "[]"})
+        self.has_release(False)
         program = folder / "helm"
         program.write_text(FAKE_HELM.format(python=sys.executable, folder=str(folder)))
         program.chmod(0o755)
@@ -57,6 +57,9 @@ class FakeHelm:
         path = self.folder / "answers.json"
         known = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(json.dumps({**known, **answers}))
+
+    def has_release(self, yes=True):
+        self.answer(status={"out": "{}"} if yes else {"err": "Error: release: not found\n", "code": 1})
 
     @property
     def calls(self):

@@ -371,9 +371,10 @@ def test_a_suspended_run_is_resumed_by_the_operator(api, backend, config):
 
 def test_a_failed_run_is_resumed_by_a_new_release_with_the_same_values(api, backend, fake_helm, config):
     serve_run(api, job("Failed"))
-    fake_helm.answer(list={"out": '[{"name": "my-run"}]'}, get={"out": '{"gpus": 2}'})
+    fake_helm.has_release()
+    fake_helm.answer(get={"out": '{"gpus": 2}'})
     backend.resume("my-run", config)
-    assert [call["arguments"][0] for call in fake_helm.calls] == ["get", "list", "uninstall", "install"]
+    assert [call["arguments"][0] for call in fake_helm.calls] == ["get", "status", "uninstall", "install"]
     assert json.loads(fake_helm.calls[-1]["text"]) == {"gpus": 2}
 
 
@@ -387,7 +388,7 @@ def test_a_running_run_cannot_be_resumed_or_deleted(api, backend, config):
 
 def test_deleting_uninstalls_the_release_and_what_a_test_left(api, backend, fake_helm):
     serve_run(api, job("Succeeded"))
-    fake_helm.answer(list={"out": '[{"name": "my-run"}]'})
+    fake_helm.has_release()
     backend.delete("my-run")
     assert fake_helm.calls[-1]["arguments"][:2] == ["uninstall", "my-run"]
     assert api.requests[-1][:2] == ("DELETE", "/apis/batch/v1/namespaces/video/jobs/my-run-test")

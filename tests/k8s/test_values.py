@@ -114,16 +114,16 @@ def test_the_same_name_twice_is_refused_and_the_first_release_left_alone(fake_he
 
 def test_a_failed_installation_leaves_no_release_behind(fake_helm):
     fake_helm.answer(install={"err": "WARNING: x\nError: INSTALLATION FAILED: admission said no\n", "code": 1})
-    fake_helm.answer(list={"out": '[{"name": "r"}]'})
+    fake_helm.has_release()
     with pytest.raises(ClusterError, match="helm install failed: admission said no"):
         Helm(WHERE, "video").install("r", Chart(reference="c"), {})
-    assert [call["arguments"][0] for call in fake_helm.calls] == ["install", "list", "uninstall"]
+    assert [call["arguments"][0] for call in fake_helm.calls] == ["install", "status", "uninstall"]
 
 
 def test_uninstalling_says_whether_there_was_anything(fake_helm):
     helm = Helm(WHERE, "video")
     assert helm.uninstall("r", wait=True) is False
-    fake_helm.answer(list={"out": '[{"name": "r"}]'})
+    fake_helm.has_release()
     assert helm.uninstall("r", wait=True) is True
     assert "--wait" in fake_helm.calls[-1]["arguments"]
 

@@ -19,6 +19,7 @@ import logging.handlers
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
@@ -76,7 +77,11 @@ def _exit_code(error: TspError) -> int:
 
 def _set_up_logging(env: Mapping[str, str], verbose: bool) -> logging.handlers.MemoryHandler:
     """Log to standard error; returns the handler that keeps the first lines for the log in the store."""
-    formatter = logging.Formatter(f"%(asctime)s rank {env.get('RANK') or 0} %(levelname)s %(name)s: %(message)s")
+    rank = env.get("RANK") or 0
+    formatter = logging.Formatter(
+        f"%(asctime)s.%(msecs)03dZ rank {rank} %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    formatter.converter = time.gmtime
     console = logging.StreamHandler(sys.stderr)
     early = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
     root = logging.getLogger()
@@ -105,6 +110,8 @@ def read_config(env: Mapping[str, str]) -> RunConfig:
 
 def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack: ExitStack) -> int:
     config = read_config(env)
+    # torch writes warnings of its C++ parts straight to the console, past every filter.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Heavy: only what trains waits for it, and a bad configuration is refused at once.
     from tsp.train.attempt import train
     from tsp.train.distributed import Launch

@@ -1,6 +1,8 @@
 """A data set of seconds and a configuration that trains it in seconds."""
 
 import json
+import multiprocessing
+import multiprocessing.forkserver
 from pathlib import Path
 
 import h5py
@@ -31,3 +33,10 @@ def tiny_data(tmp_path_factory) -> Path:
             lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in rows)]
             (root / f"{subset}.csv").write_text("\n".join(lines) + "\n")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_start_quickly():
+    """Ranks and data workers of these tests are forked from one server that has done the imports."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.train.worlds", "torch._dynamo"])
+    multiprocessing.forkserver.ensure_running()

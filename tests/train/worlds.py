@@ -13,6 +13,8 @@ import av
 import numpy as np
 import torch
 
+from tsp.data.loader import build_loader
+from tsp.model.weights import load_model_state
 from tsp.run.config import (
     ClipConfig,
     DataConfig,
@@ -24,14 +26,20 @@ from tsp.run.config import (
     StoreConfig,
     SubsetConfig,
 )
+from tsp.run.records import EpochResult
 from tsp.run.run import Run
 from tsp.run.store import open_store
+from tsp.train import checkpoint
 from tsp.train.attempt import train
-from tsp.train.distributed import Launch
+from tsp.train.batches import on_device
+from tsp.train.distributed import Launch, join
+from tsp.train.parts import build_model
+from tsp.train.precision import choose_numerics
 from tsp.train.stop import Stop
+from tsp.train.validate import Validator
 
 FPS = 30
-SEGMENT_SEC = 1.0
+SEGMENT_SEC = 1.2
 COLUMNS = (
     "video-name", "t-start", "t-end", "action-label", "video-duration", "filename", "fps", "video-frames",
     "temporal-region-label",
@@ -135,8 +143,9 @@ def _rank_main(function: Any, launch: Launch, arguments: tuple[Any, ...], answer
 
 
 def on_ranks(world_size: int, function: Any, *arguments: Any, timeout_sec: float = 100.0) -> list[tuple[Any, Any]]:
-    """(answer, error text) of ``function(launch, *arguments)`` run by each rank in a forked process of its own."""
-    context = multiprocessing.get_context("fork")
+    """(answer, error text) of ``function(launch, *arguments)`` by each rank, in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.train.worlds"])
     answers = context.Queue()
     port = free_port()
     processes = [
@@ -148,18 +157,45 @@ def on_ranks(world_size: int, function: Any, *arguments: Any, timeout_sec: float
     ]
     for process in processes:
         process.start()
-    found = dict(
-        (rank, (answer, error)) for rank, answer, error in (answers.get(timeout=timeout_sec) for _ in processes)
-    )
+    found = {}
+    for _ in processes:
+        rank, answer, error = answers.get(timeout=timeout_sec)
+        found[rank] = (answer, error)
     for process in processes:
         process.join(timeout_sec)
     return [found[rank] for rank in range(world_size)]
 
 
+def train_rank(launch: Launch, config: RunConfig) -> None:
+    """One attempt by one of several ranks."""
+    train(config, launch, Stop(), log_into=lambda run, attempt: None)
+
+
+def validate_rank(launch: Launch, config: RunConfig, weights: Path) -> EpochResult:
+    """Validation figures of a checkpoint, as one of several ranks computes them."""
+    device = torch.device("cpu")
+    numerics = choose_numerics(device, config.model)
+    group = join(launch, device, Stop())
+    batch = config.batch_per_gpu
+    loader = build_loader(config, "valid", batch=batch, rank=launch.rank, world_size=launch.world_size)
+    model = build_model(config.model, loader.num_classes, seed=launch.rank)
+    if weights.is_file():
+        load_model_state(model, checkpoint.read(weights)["model"], where=str(weights))
+    numerics.place(model)
+    validator = Validator(
+        label_columns=[head.label_column for head in config.model.heads],
+        loss_weights=[head.loss_weight for head in config.model.heads],
+        numerics=numerics,
+        group=group,
+    )
+    num_batches = -(-loader.num_items // batch)
+    result = validator(model, on_device(loader, device, stop=Stop()), epoch=0, num_batches=num_batches)
+    group.leave()
+    return result
+
+
 def final_weights(run: Run, epoch: int) -> dict[str, torch.Tensor]:
     """The model part of a published checkpoint."""
-    from tsp.train import checkpoint
-
     path = Path(run.store.local_path(run.key(f"epoch_{epoch}.pth")))
     return checkpoint.read(path)["model"]
 

@@ -169,7 +169,8 @@ def agree_on_sizes(config: RunConfig, group: Group) -> EffectiveSizes:
         logger.warning("%d ranks were started, --gpus is %d: learning rates follow", group.world_size, config.gpus)
     sizes = effective_sizes(config, downscale=downscale, world_size=group.world_size)
     where = "the CPU" if smallest_mib is None else f"GPUs of at least {smallest_mib} MiB"
-    logger.info("%d ranks on %s: %s", group.world_size, where, sizes)
+    if group.is_main:
+        logger.info("%d ranks on %s, downscale factor %d: %s", group.world_size, where, downscale, sizes)
     return sizes
 
 

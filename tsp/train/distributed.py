@@ -132,7 +132,8 @@ class Group:
         if self.world_size == 1:
             return model
         on_gpu = self.device.type == "cuda"
-        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+        # Heads of 1x1 convolutions have strides that mean nothing; torch copies them and says so at length.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         with lost_peers("sharing the weights"):
             return nn.parallel.DistributedDataParallel(
                 model,

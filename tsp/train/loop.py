@@ -131,13 +131,13 @@ class Training:
         )
         self._note_best()
         logger.info(
-            "begins at epoch %d, step %d of %d%s: %s, %s",
+            "begins at epoch %d, step %d of %d%s, in %s on %s",
             parts.place.epoch,
             parts.place.step,
             train.num_steps,
             f" from {start.where}" if start.where else "",
-            self.numerics,
-            self.sizes,
+            self.numerics.precision,
+            self.numerics.device,
         )
         return parts
 
@@ -225,7 +225,8 @@ class Training:
         with closing(on_device(loader, self.numerics.device, stop=self.stop)) as batches:
             result = self.validator(model, batches, epoch=epoch, num_batches=num_batches, after_batch=after_batch)
         self.reporter.leave()
-        logger.info("%s", format_line(result))
+        if self.group.is_main:
+            logger.info("%s", format_line(result))
         return result, sum(self.group.gather(loader.num_bad))
 
     def _validate_epoch(self, parts: Parts, place: Place) -> Place:

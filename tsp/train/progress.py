@@ -82,7 +82,8 @@ class Reporter:
             self._measure(now)
             self._publish()
             if not self._shows_bar:
-                logger.info("%s", self._line(loss))
+                # All ranks go in step: one of them says so, the others' logs keep it for -v.
+                logger.log(logging.INFO if self.uploader else logging.DEBUG, "%s", self._line(loss))
 
     def leave(self) -> None:
         """The phase is over: measure it to its end."""

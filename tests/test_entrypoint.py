@@ -1,0 +1,243 @@
+"""The program that runs in a pod: configuration in, exit code out, nothing but an answer on standard output."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.train.conftest import tiny_data  # noqa: F401
+from tests.train.worlds import config_for, final_weights, run_of, same_weights
+from tsp import entrypoint
+from tsp.errors import POD_EXIT_MEANINGS, DataError, StoreUnreachableError
+from tsp.run.config import to_json
+from tsp.run.jobs import JOBS
+
+
+@pytest.fixture(autouse=True)
+def _own_logging():
+    """The program sets up the root logger and signals; put them back."""
+    import logging
+
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, logging.getLogger("tsp").level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    logging.getLogger("tsp").setLevel(before[2])
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+
+
+def env_for(tmp_path, config, **more):
+    path = tmp_path / "config.json"
+    path.write_text(to_json(config))
+    return {"TSP_CONFIG": str(path), "TSP_NUM_THREADS": "1", **more}
+
+
+def test_a_run_trains_and_its_log_is_in_the_store_from_the_first_line(tiny_data, tmp_path, capfd):  # noqa: F811
+    config = config_for(tiny_data, tmp_path / "store", schedule__epochs=1)
+    assert entrypoint.main([], env_for(tmp_path, config)) == 0
+    run = run_of(config)
+    log = run.store.read(run.log_key(1, 0)).decode()
+    output, errors = capfd.readouterr()
+    assert output == ""
+    for words in ("1 ranks on the CPU", "begins at epoch 0", "** Valid Epoch 0:"):
+        assert words in log
+        assert words in errors
+    assert all(" rank 0 " in line for line in log.splitlines())
+    assert run.read_outcome().state == "succeeded"
+
+
+def refused(tmp_path, config, capfd, **env):
+    code = entrypoint.main([], env_for(tmp_path, config, **env))
+    errors = capfd.readouterr().err
+    assert "Traceback" not in errors
+    return code, errors.strip().splitlines()[-1]
+
+
+def test_a_gvf_file_that_is_missing_is_refused_before_training(tiny_data, tmp_path, capfd):  # noqa: F811
+    config = config_for(tiny_data, tmp_path / "store", data__valid__gvf="nowhere.h5")
+    code, message = refused(tmp_path, config, capfd)
+    assert code == 3
+    assert "nowhere.h5" in message
+
+
+def test_a_table_that_is_missing_is_refused_before_training(tiny_data, tmp_path, capfd):  # noqa: F811
+    code, message = refused(tmp_path, config_for(tiny_data, tmp_path / "store", data__valid__csv="no.csv"), capfd)
+    assert code == 3
+    assert "no.csv" in message
+
+
+def test_a_data_folder_that_is_missing_is_refused(tmp_path, capfd):
+    code, message = refused(tmp_path, config_for(tmp_path / "nothing", tmp_path / "store"), capfd)
+    assert code == 2
+    assert "--data" in message
+
+
+def test_a_store_that_cannot_be_written_is_refused(tiny_data, tmp_path, capfd):  # noqa: F811
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    code, message = refused(tmp_path, config_for(tiny_data, blocked / "store"), capfd)
+    assert code == 5
+    assert str(blocked) in message
+
+
+def test_a_store_that_does_not_answer_is_tried_again_by_the_operator(monkeypatch, tmp_path, tiny_data):  # noqa: F811
+    def unreachable(*_, **__):
+        raise StoreUnreachableError("no answer")
+
+    monkeypatch.setattr("tsp.train.attempt.open_store", unreachable)
+    assert entrypoint.main([], env_for(tmp_path, config_for(tiny_data, tmp_path))) == 151
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [({"TSP_NUM_THREADS": "many"}, "TSP_NUM_THREADS"), ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK")],
+)
+def test_a_bad_environment_is_refused_by_name(tiny_data, tmp_path, capfd, env, words):  # noqa: F811
+    code, message = refused(tmp_path, config_for(tiny_data, tmp_path / "store"), capfd, **env)
+    assert code == 2
+    assert words in message
+
+
+@pytest.mark.parametrize("text", [None, "no json", '{"name": "run"}'])
+def test_a_configuration_that_is_missing_or_broken_is_refused(tmp_path, capfd, text):
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    assert entrypoint.main([], {"TSP_CONFIG": str(path)}) == 2
+    assert str(path) in capfd.readouterr().err
+
+
+def test_an_error_shows_its_traceback_only_when_asked(tmp_path, capfd):
+    assert entrypoint.main(["-v"], {"TSP_CONFIG": str(tmp_path / "none.json")}) == 2
+    assert "Traceback" in capfd.readouterr().err
+    assert entrypoint.main([], {"TSP_CONFIG": str(tmp_path / "none.json"), "TSP_VERBOSE": "1"}) == 2
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_bug_shows_its_traceback_and_ends_for_good(monkeypatch, tmp_path, tiny_data, capfd):  # noqa: F811
+    monkeypatch.setattr("tsp.train.attempt.choose_device", lambda rank: 1 / 0)
+    config = config_for(tiny_data, tmp_path / "store")
+    assert entrypoint.main([], env_for(tmp_path, config)) == 1
+    assert "ZeroDivisionError" in capfd.readouterr().err
+    assert run_of(config).read_outcome().exit_code == 1
+
+
+def test_every_kind_of_job_has_a_module():
+    assert set(entrypoint.JOB_MODULES) == set(JOBS)
+
+
+@pytest.fixture
+def job_module(monkeypatch):
+    """A job that prints, and answers with what it was asked."""
+    import types
+
+    module = types.ModuleType("fake_job")
+    sys.modules["fake_job"] = module
+    monkeypatch.setitem(entrypoint.JOB_MODULES, "extract", "fake_job:run")
+    monkeypatch.setitem(entrypoint.JOB_MODULES, "probe", "fake_job:run")
+
+    def run(job):
+        print("narration of a library")
+        return {"asked": dict(job), "exit_code": 3} if job.get("wrong") else {"asked": dict(job)}
+
+    module.run = run
+    yield module
+    del sys.modules["fake_job"]
+
+
+def do_job(monkeypatch, kind, job, env=None):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(job if isinstance(job, str) else json.dumps(job)))
+    return entrypoint.main([kind], env or {})
+
+
+def test_a_jobs_answer_is_all_that_reaches_standard_output(monkeypatch, job_module, capfd):
+    assert do_job(monkeypatch, "probe", {"videos": "here"}) == 0
+    output, errors = capfd.readouterr()
+    assert json.loads(output) == {"asked": {"videos": "here"}}
+    assert "narration of a library" in errors
+
+
+def test_a_job_can_answer_and_end_with_an_exit_code(monkeypatch, job_module, capfd):
+    assert do_job(monkeypatch, "probe", {"wrong": True}) == 3
+    assert json.loads(capfd.readouterr().out) == {"asked": {"wrong": True}}
+
+
+def test_a_jobs_error_becomes_its_exit_code(monkeypatch, job_module, capfd):
+    def fail(job):
+        raise DataError("v_1.mp4 is broken")
+
+    job_module.run = fail
+    assert do_job(monkeypatch, "probe", {}) == 3
+    output, errors = capfd.readouterr()
+    assert output == ""
+    assert "v_1.mp4 is broken" in errors
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{"])
+def test_a_job_that_is_no_json_mapping_is_refused(monkeypatch, job_module, capfd, text):
+    assert do_job(monkeypatch, "probe", text) == 2
+
+
+INDEXED = {"JOB_COMPLETION_INDEX": "2", "TSP_NUM_SHARDS": "4"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "job", "env", "expected"),
+    [
+        ("extract", {}, INDEXED, {"shards": 4, "shard": 2}),
+        ("extract", {"merge_only": True}, INDEXED, {"merge_only": True}),
+        ("extract", {}, {"JOB_COMPLETION_INDEX": "0", "TSP_NUM_SHARDS": "1"}, {}),
+        ("extract", {}, {}, {}),
+        ("probe", {}, INDEXED, {}),
+    ],
+)
+def test_an_indexed_job_gets_its_shard(monkeypatch, job_module, capfd, kind, job, env, expected):
+    assert do_job(monkeypatch, kind, job, env) == 0
+    assert json.loads(capfd.readouterr().out) == {"asked": expected}
+
+
+def test_every_exit_code_of_a_pod_is_documented():
+    from tsp import errors
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.TspError)]
+    codes = {getattr(kind, "pod_exit_code", kind.exit_code) for kind in kinds}
+    assert codes - {4, 102} <= set(POD_EXIT_MEANINGS)
+
+
+def start_program(tmp_path, config):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tsp.entrypoint"],
+        env={**os.environ, **env_for(tmp_path, config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_sigterm_saves_the_state_and_ends_with_143(tiny_data, tmp_path):  # noqa: F811
+    changes = {"schedule__epochs": 2, "clips__per_segment": 8, "data__workers": 1}
+    straight = config_for(tiny_data, tmp_path / "straight", **changes)
+    assert entrypoint.main([], env_for(tmp_path, straight)) == 0
+    config = config_for(tiny_data, tmp_path / "store", **changes)
+    process = start_program(tmp_path, config)
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "begins at epoch 0" in line:
+            time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            break
+    lines += process.stdout.readlines()
+    assert process.wait() == 143, "".join(lines)
+    assert "SIGTERM" in lines[-1]
+    assert "Traceback" not in "".join(lines)
+    assert entrypoint.main([], env_for(tmp_path, config)) == 0
+    assert same_weights(final_weights(run_of(config), 1), final_weights(run_of(straight), 1))

@@ -1,0 +1,261 @@
+"""Several ranks: meeting, agreeing, training together, and losing one of them."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.train.worlds import (
+    config_for,
+    final_weights,
+    free_port,
+    on_ranks,
+    run_of,
+    same_weights,
+    train_here,
+    train_rank,
+)
+from tsp.data.loader import build_loader
+from tsp.data.transforms import pixels_on_device
+from tsp.errors import ConfigError, PeerLostError, TerminatedError
+from tsp.train.attempt import train
+from tsp.train.distributed import Launch, join, lost_peers, wait_for_port
+from tsp.train.parts import build_model
+from tsp.train.stop import Stop
+
+CPU = torch.device("cpu")
+
+
+def test_the_launch_is_read_from_the_operators_variables():
+    env = {"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "MASTER_ADDR": "run-master-0", "MASTER_PORT": "23456"}
+    launch = Launch.from_env(env)
+    assert launch == Launch(rank=2, world_size=3, local_rank=0, master_addr="run-master-0", master_port=23456)
+    assert Launch.from_env({}) == Launch(rank=0, world_size=1)
+
+
+@pytest.mark.parametrize("env", [{"RANK": "one"}, {"RANK": "3", "WORLD_SIZE": "3"}, {"RANK": "-1"}])
+def test_a_launch_that_cannot_be_is_refused(env):
+    with pytest.raises(ConfigError, match="RANK"):
+        Launch.from_env(env)
+
+
+def test_the_masters_port_is_waited_for_not_only_its_name():
+    port = free_port()
+    listener = socket.socket()
+
+    def open_late():
+        time.sleep(0.6)
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+
+    thread = threading.Thread(target=open_late)
+    thread.start()
+    started = time.monotonic()
+    wait_for_port("localhost", port, Stop(), timeout_sec=10.0, pause_sec=0.05)
+    thread.join()
+    listener.close()
+    assert time.monotonic() - started > 0.5
+
+
+def test_a_master_that_never_opens_its_port_is_a_lost_peer():
+    with pytest.raises(PeerLostError, match="within 0 s"):
+        wait_for_port("127.0.0.1", free_port(), Stop(), timeout_sec=0.2, pause_sec=0.05)
+
+
+def test_waiting_for_the_master_ends_when_told_to_stop():
+    stop = Stop()
+    stop.signal_name = "SIGTERM"
+    with pytest.raises(TerminatedError):
+        wait_for_port("127.0.0.1", free_port(), stop, timeout_sec=60.0)
+
+
+def test_ranks_that_do_not_come_are_named():
+    with pytest.raises(PeerLostError, match="of 3 ranks these did not come within 0 s: 1, 2"):
+        join(Launch(world_size=3, master_port=free_port()), CPU, Stop(), rendezvous_sec=0.3)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:6743",
+        "NCCL communicator was aborted on rank 1.",
+        "Timed out waiting 1800000ms for recv operation to complete",
+    ],
+)
+def test_the_ways_in_which_torch_reports_a_lost_rank_are_known(message):
+    with pytest.raises(PeerLostError), lost_peers("making step 3"):
+        raise RuntimeError(message)
+
+
+def test_other_errors_pass_as_they_are():
+    with pytest.raises(RuntimeError, match="shape mismatch"), lost_peers("making step 3"):
+        raise RuntimeError("shape mismatch")
+
+
+def two_ranks_by_hand(config):
+    """Plain SGD on the mean gradient of two ranks' batches; statistics are rank 0's."""
+    loaders = [build_loader(config, "train", batch=4, rank=rank, world_size=2) for rank in range(2)]
+    model = build_model(config.model, loaders[0].num_classes, seed=config.seed)
+    stem = {id(parameter) for parameter in model.features.stem.parameters()}
+    parameters = [parameter for parameter in model.parameters() if id(parameter) not in stem]
+    momentum = [torch.zeros_like(parameter) for parameter in parameters]
+    for batches in zip(*loaders, strict=True):
+        gradients = [torch.zeros_like(parameter) for parameter in parameters]
+        before = {name: value.clone() for name, value in model.named_buffers()}
+        for batch in reversed(batches):  # rank 0 last, so that its statistics stay
+            for name, value in model.named_buffers():
+                value.copy_(before[name])
+            outputs = model(pixels_on_device(batch, CPU), batch.gvf)
+            loss = sum(
+                functional.cross_entropy(logits[target != -1], target[target != -1])
+                for logits, target in zip(outputs, batch.targets.unbind(1), strict=True)
+                if (target != -1).any()
+            )
+            for total, gradient in zip(
+                gradients, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+            ):
+                total += 0 if gradient is None else gradient / 2
+        with torch.no_grad():
+            for parameter, gradient, velocity in zip(parameters, gradients, momentum, strict=True):
+                velocity.mul_(0.9).add_(gradient + 0.005 * parameter)
+                parameter -= 0.04 * velocity
+    return model.state_dict()
+
+
+def test_two_ranks_train_on_the_mean_gradient_with_doubled_rates_and_rank_0s_statistics(tiny_data, tmp_path):
+    config = config_for(tiny_data, tmp_path, schedule__epochs=1, schedule__warmup_epochs=0, gpus=2)
+    assert on_ranks(2, train_rank, config) == [(None, None)] * 2
+    run = run_of(config)
+    assert (run.effective().backbone_lr, run.effective().global_batch) == (0.04, 8)
+    weights, expected = final_weights(run, 0), two_ranks_by_hand(config)
+    for name, value in expected.items():
+        assert torch.allclose(weights[name], value, rtol=1e-3, atol=2e-5), name
+
+
+def stop_rank(launch, config, after):
+    """Rank 1 alone hears SIGTERM, while making a step."""
+    stop = Stop()
+    stop.install()
+    if launch.rank == 1:
+        from tsp.train.step import Stepper
+
+        steps = []
+        real = Stepper.__call__
+
+        def step(self, number, batch, *, stop):
+            steps.append(number)
+            if len(steps) == after:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real(self, number, batch, stop=stop)
+
+        Stepper.__call__ = step
+    train(config, launch, stop, log_into=lambda run, attempt: None)
+
+
+@pytest.mark.parametrize("world_size", [3])
+def test_ranks_stop_together_when_one_is_told_to_and_go_on_to_the_same_weights(tiny_data, tmp_path, world_size):
+    changes = {"gpus": world_size, "batch_per_gpu": 2, "schedule__epochs": 2}
+    straight = config_for(tiny_data, tmp_path / "straight", **changes)
+    assert on_ranks(world_size, train_rank, straight) == [(None, None)] * world_size
+    stopped = config_for(tiny_data, tmp_path / "stopped", **changes)
+    found = on_ranks(world_size, stop_rank, stopped, 2)
+    assert all(error.startswith("TerminatedError") for _, error in found), found
+    meta = run_of(stopped).latest_state()
+    assert (meta.epoch, meta.step) == (0, 3)
+    assert on_ranks(world_size, train_rank, stopped) == [(None, None)] * world_size
+    assert run_of(stopped).results() == run_of(straight).results()
+    for epoch in range(2):
+        assert same_weights(final_weights(run_of(stopped), epoch), final_weights(run_of(straight), epoch))
+
+
+def fail_rank(launch, config):
+    """Rank 1 alone meets a loss that is not finite."""
+    if launch.rank == 1:
+        from tsp.train.step import Stepper
+
+        real = Stepper._forward
+
+        def forward(self, batch):
+            loss, is_bad = real(self, batch)
+            return loss * float("nan"), torch.ones_like(is_bad)
+
+        Stepper._forward = forward
+    train_rank(launch, config)
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_ends_all_with_its_clips(tiny_data, tmp_path):
+    config = config_for(tiny_data, tmp_path, gpus=2)
+    found = on_ranks(2, fail_rank, config)
+    assert found[0][1] == found[1][1]
+    assert found[0][1].startswith("NonFiniteLossError: the loss is nan in epoch 0, step 0 (rank 1)")
+    assert ".mp4 at " in found[0][1]
+
+
+def break_rank(launch, config):
+    """Rank 1 alone cannot read its clips."""
+    if launch.rank == 1:
+        from tsp.data.dataset import ClipDataset
+        from tsp.errors import DataError
+
+        def fail(self, items):
+            raise DataError("train_0.mp4 is not to be read")
+
+        ClipDataset._read_batch = fail
+    train_rank(launch, config)
+
+
+def test_rank_0_says_why_another_rank_failed_for_good(tiny_data, tmp_path):
+    config = config_for(tiny_data, tmp_path, gpus=2)
+    found = on_ranks(2, break_rank, config)
+    assert found[0][1] == "FailedElsewhereError: rank 1: train_0.mp4 is not to be read"
+    assert found[1][1] == "DataError: train_0.mp4 is not to be read"
+    outcome = run_of(config).read_outcome()
+    assert (outcome.state, outcome.exit_code) == ("failed", 3)
+
+
+def vanish_rank(launch, config):
+    """Rank 1 alone is killed."""
+    if launch.rank == 1:
+        from tsp.train.step import Stepper
+
+        Stepper._backward = lambda self, loss, is_bad: os._exit(9)
+    else:
+        train_rank(launch, config)
+        return
+    train_rank(launch, config)
+
+
+def test_a_rank_that_vanishes_is_a_lost_peer(tiny_data, tmp_path):
+    import multiprocessing
+
+    from tests.train.worlds import _rank_main
+
+    config = config_for(tiny_data, tmp_path, gpus=2)
+    context = multiprocessing.get_context("forkserver")
+    answers, port = context.Queue(), free_port()
+    launches = [Launch(rank=rank, world_size=2, master_port=port) for rank in range(2)]
+    processes = [context.Process(target=_rank_main, args=(vanish_rank, each, (config,), answers)) for each in launches]
+    for process in processes:
+        process.start()
+    rank, _, error = answers.get(timeout=60)
+    for process in processes:
+        process.join(60)
+    assert rank == 0
+    assert error.startswith("PeerLostError")
+    assert run_of(config).read_outcome() is None
+
+
+def test_another_world_size_goes_on_with_the_same_share_of_the_epoch_done(tiny_data, tmp_path, caplog):
+    config = config_for(tiny_data, tmp_path, gpus=2, schedule__epochs=1, batch_per_gpu=2)
+    found = on_ranks(2, stop_rank, config, 2)
+    assert all(error.startswith("TerminatedError") for _, error in found), found
+    meta = run_of(config).latest_state()
+    assert meta.step == 3  # of 4 steps of 4 clips
+    run = train_here(config)
+    assert "goes on at step 6 of 8 with a global batch of 2" in caplog.text
+    assert list(run.results()) == [0]

@@ -1,0 +1,238 @@
+"""Whole runs of one rank: what they publish, and that any interruption leaves the same weights."""
+
+import logging
+
+import pytest
+import torch
+
+from tests.train.original_system import build as build_original
+from tests.train.worlds import config_for, final_weights, run_of, same_weights, train_here
+from tsp.errors import ConfigError, DataError, NonFiniteLossError, TerminatedError
+from tsp.run.records import format_line
+from tsp.train import checkpoint
+from tsp.train.attempt import GaveUpError
+from tsp.train.saver import Saver
+from tsp.train.stop import Stop
+
+EPOCHS, STEPS = 3, 4
+
+
+class StopAt(Stop):
+    """Hears SIGTERM when it has been asked a number of times."""
+
+    def __init__(self, asked):
+        super().__init__()
+        self.left = asked
+
+    @property
+    def requested(self):
+        self._count()
+        return self.signal_name is not None
+
+    def check(self, doing):
+        self._count()
+        super().check(doing)
+
+    def _count(self):
+        self.left -= 1
+        if self.left <= 0:
+            self.signal_name = "SIGTERM"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_data, tmp_path_factory):
+    """A finished run."""
+    return train_here(config_for(tiny_data, tmp_path_factory.mktemp("store")))
+
+
+def test_a_run_publishes_every_epoch_once_and_says_that_it_succeeded(uninterrupted):
+    records = uninterrupted.epochs()
+    assert list(records) == list(range(EPOCHS))
+    text = uninterrupted.store.read("run/results.txt").decode()
+    assert text.splitlines() == [record.results_line for record in records.values()]
+    assert [record.results_line for record in records.values()] == [
+        format_line(record.result) for record in records.values()
+    ]
+    assert uninterrupted.read_outcome().state == "succeeded"
+    assert uninterrupted.latest_state() is None
+    assert uninterrupted.effective().global_batch == 4
+    assert uninterrupted.read_progress().phase == "done"
+    assert uninterrupted.about()["versions"]["torch"] == torch.__version__
+
+
+def test_checkpoints_hold_the_originals_keys_and_the_epoch(uninterrupted):
+    content = checkpoint.read(uninterrupted.store.local_path("run/epoch_1.pth"))
+    assert list(content) == ["model", "optimizer", "lr_scheduler", "epoch", "args"]
+    assert content["epoch"] == 1
+    assert content["lr_scheduler"]["last_epoch"] == 2 * STEPS
+    assert content["args"].label_columns == ["action-label", "temporal-region-label"]
+    assert [group["name"] for group in content["optimizer"]["param_groups"]] == ["stem", "backbone", "fc"]
+
+
+def test_a_finished_run_is_not_trained_again(uninterrupted, caplog):
+    config = uninterrupted.config()
+    with caplog.at_level(logging.INFO):
+        train_here(config)
+    assert "done already" in caplog.text
+    assert uninterrupted.last_attempt() == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_data_workers_change_no_weight(uninterrupted, tiny_data, tmp_path, workers):
+    run = train_here(config_for(tiny_data, tmp_path, data__workers=workers, schedule__epochs=EPOCHS))
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3, 5, 6, 8, 9, 10, 14, 18, 24])
+def test_a_run_told_to_stop_anywhere_ends_with_the_same_weights_and_results(uninterrupted, tiny_data, tmp_path, asked):
+    config = config_for(tiny_data, tmp_path)
+    with pytest.raises(TerminatedError) as caught:
+        train_here(config, stop=StopAt(asked))
+    assert caught.value.exit_code == 143
+    assert run_of(config).read_outcome() is None
+    run = train_here(config)
+    assert run.last_attempt() == 2
+    assert run.results() == uninterrupted.results()
+    for epoch in range(EPOCHS):
+        assert same_weights(final_weights(run, epoch), final_weights(uninterrupted, epoch))
+
+
+def test_a_stop_in_the_middle_of_an_epoch_loses_no_step(tiny_data, tmp_path):
+    config = config_for(tiny_data, tmp_path)
+    with pytest.raises(TerminatedError):
+        train_here(config, stop=StopAt(4))
+    meta = run_of(config).latest_state()
+    assert (meta.epoch, meta.step) == (0, 3)
+
+
+def test_a_run_stopped_at_every_step_gets_to_its_end(uninterrupted, tiny_data, tmp_path):
+    config = config_for(tiny_data, tmp_path, max_attempts=100)
+    for _ in range(60):
+        try:
+            run = train_here(config, stop=StopAt(4))
+            break
+        except TerminatedError:
+            continue
+    else:
+        # Validation is not saved in its middle: it must fit between two stops.
+        run = train_here(config)
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+    assert run.results() == uninterrupted.results()
+
+
+def test_states_saved_by_time_are_resumed_from_after_a_crash(uninterrupted, tiny_data, tmp_path, monkeypatch):
+    config = config_for(tiny_data, tmp_path, state_every_sec=1e-9)
+    saved = []
+    real = Saver.save_state
+
+    def save_and_crash(self, content, *, epoch, step, attempt):
+        real(self, content, epoch=epoch, step=step, attempt=attempt)
+        self.drain()
+        saved.append((epoch, step))
+        if len(saved) == 6:
+            raise ZeroDivisionError("as if the process had been killed")
+
+    monkeypatch.setattr(Saver, "save_state", save_and_crash)
+    with pytest.raises(ZeroDivisionError):
+        train_here(config)
+    assert saved[:5] == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1)]
+    monkeypatch.undo()
+    run = train_here(config)
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+    assert run.results() == uninterrupted.results()
+
+
+def test_an_epoch_with_a_checkpoint_but_no_figures_is_validated_first(uninterrupted, tiny_data, tmp_path, caplog):
+    config = config_for(tiny_data, tmp_path)
+    run = train_here(config)
+    for name in ("epoch_1.json", "epoch_2.json", "epoch_2.pth", "outcome.json", "results.txt"):
+        run.store.delete(f"run/{name}")
+    with caplog.at_level(logging.INFO):
+        run = train_here(config)
+    assert "epoch 1 has a checkpoint but no figures" in caplog.text
+    assert "begins at epoch 2, step 0" in caplog.text
+    assert run.results() == uninterrupted.results()
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+
+
+def test_a_damaged_checkpoint_without_figures_is_trained_again(uninterrupted, tiny_data, tmp_path, caplog):
+    config = config_for(tiny_data, tmp_path)
+    run = train_here(config)
+    for name in ("epoch_2.json", "outcome.json"):
+        run.store.delete(f"run/{name}")
+    run.store.write("run/epoch_2.pth", b"half a file")
+    run = train_here(config)
+    assert "epoch 2 is trained again" in caplog.text
+    assert run.results() == uninterrupted.results()
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_for_good_and_leaves_the_last_checkpoint(tiny_data, tmp_path):
+    config = config_for(tiny_data, tmp_path, schedule__warmup_epochs=0, optim__backbone_lr=1e30, optim__head_lr=1e30)
+    with pytest.raises(NonFiniteLossError) as caught:
+        train_here(config)
+    message = str(caught.value)
+    assert "in epoch 0, step " in message
+    assert "train_0.mp4 at " in message or "train_1.mp4 at " in message
+    outcome = run_of(config).read_outcome()
+    assert (outcome.state, outcome.exit_code, outcome.reason) == ("failed", 3, message)
+
+
+def test_attempts_are_bounded(tiny_data, tmp_path):
+    config = config_for(tiny_data, tmp_path, max_attempts=2)
+    for _ in range(2):
+        with pytest.raises(TerminatedError):
+            train_here(config, stop=StopAt(3))
+    with pytest.raises(GaveUpError, match="attempt 3 of 2"):
+        train_here(config)
+    assert run_of(config).read_outcome().state == "failed"
+
+
+def test_a_run_resumes_from_a_checkpoint_of_another_run(uninterrupted, tiny_data, tmp_path):
+    source = uninterrupted.store.local_path("run/epoch_0.pth")
+    run = train_here(config_for(tiny_data, tmp_path, resume=str(source)))
+    assert list(run.results()) == [1, 2]
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+
+
+def test_a_given_start_epoch_moves_the_schedule(uninterrupted, tiny_data, tmp_path):
+    source = uninterrupted.store.local_path("run/epoch_0.pth")
+    run = train_here(config_for(tiny_data, tmp_path, resume=str(source), start_epoch=2))
+    content = checkpoint.read(run.store.local_path("run/epoch_2.pth"))
+    assert content["lr_scheduler"]["last_epoch"] == 3 * STEPS
+
+
+def test_a_checkpoint_trained_to_the_end_leaves_nothing_to_do(uninterrupted, tiny_data, tmp_path):
+    source = uninterrupted.store.local_path("run/epoch_2.pth")
+    with pytest.raises(ConfigError, match=r"trained for 3 epochs already.*--epochs"):
+        train_here(config_for(tiny_data, tmp_path, resume=str(source)))
+
+
+def test_a_checkpoint_of_the_original_system_is_resumed_with_its_own_schedule(tiny_data, tmp_path, caplog):
+    model, optimizer, scheduler = build_original()
+    content = checkpoint.snapshot(model, optimizer, scheduler, epoch=0, args=None)
+    source = checkpoint.write(content, tmp_path / "epoch_0.pth")
+    run = train_here(
+        config_for(tiny_data, tmp_path / "store", resume=str(source), model__gvf="none", schedule__epochs=2)
+    )
+    state = checkpoint.read(run.store.local_path("run/epoch_1.pth"))["lr_scheduler"]
+    assert (state["base_lrs"], state["milestones"]) == ([0, 1e-2, 4e-2], [12, 18])
+    assert "the learning rates are those of" in caplog.text
+
+
+def test_another_configuration_under_the_same_name_is_refused(uninterrupted, tiny_data):
+    config = config_for(tiny_data, uninterrupted.store.uri, seed=43)
+    uninterrupted.store.delete("run/outcome.json")
+    with pytest.raises(ConfigError, match="seed = 42, not 43"):
+        train_here(config)
+
+
+def test_too_many_bad_clips_end_the_run_and_name_the_file(tiny_data, tmp_path):
+    import shutil
+
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    (data / "train" / "train_0.mp4").write_bytes(b"no video")
+    config = config_for(data, tmp_path / "store")
+    with pytest.raises(DataError, match=r"train_0\.mp4"):
+        train_here(config)
+    assert run_of(config).read_outcome().exit_code == 3

@@ -1,0 +1,211 @@
+"""One step: it learns, it repeats itself, and it never takes a step that is not finite."""
+
+import pytest
+import torch
+
+from tsp.errors import ConfigError
+from tsp.model.heads import HeadSpec, TspModel
+from tsp.model.recompute import recompute_blocks
+from tsp.run.config import HeadConfig, ModelConfig, OptimConfig, ScheduleConfig
+from tsp.run.sizing import EffectiveSizes
+from tsp.train.batches import DeviceBatch
+from tsp.train.distributed import Group, Launch
+from tsp.train.precision import choose_device, choose_numerics
+from tsp.train.schedule import build_optimizer, build_scheduler
+from tsp.train.step import Stepper
+
+CPU = torch.device("cpu")
+SIZES = EffectiveSizes(
+    downscale=1, world_size=1, batch_per_gpu=6, global_batch=6, backbone_lr=0.05, head_lr=0.05, stem_lr=0.0
+)
+HEADS = (HeadConfig(label_column="action-label", labels="a.json"), HeadConfig(label_column="region", labels="r.json"))
+
+
+def model_config(**changes):
+    return ModelConfig(backbone="tiny", heads=HEADS, pretrained="none", **changes)
+
+
+def make_stepper(*, seed=0, recompute=False, precision="auto", weights=(1.0, 1.0)):
+    torch.manual_seed(seed)
+    specs = [HeadSpec(label_column="action-label", num_classes=3), HeadSpec(label_column="region", num_classes=2)]
+    model = TspModel("tiny", specs)
+    numerics = choose_numerics(CPU, model_config(precision=precision))
+    numerics.place(model)
+    if recompute:
+        recompute_blocks(model.features)
+    optimizer = build_optimizer(model, SIZES, OptimConfig())
+    scheduler = build_scheduler(optimizer, ScheduleConfig(warmup_epochs=0), num_steps=1000)
+    group = Group(Launch(), CPU, None)
+    return Stepper(model, optimizer, scheduler, loss_weights=weights, numerics=numerics, group=group)
+
+
+def make_batch(seed=0, labelled=True):
+    generator = torch.Generator().manual_seed(seed)
+    action = torch.arange(6) % 3 if labelled else torch.full((6,), -1)
+    targets = torch.stack([action, torch.arange(6) % 2], dim=1)
+    names = tuple(f"video_{number}.mp4 at 1.000 s" for number in range(6))
+    return DeviceBatch(torch.randn(6, 3, 8, 32, 32, generator=generator), None, targets, names, 0)
+
+
+def weights_of(stepper):
+    return {name: value.clone() for name, value in stepper.model.state_dict().items()}
+
+
+def parameters_of(stepper):
+    return {name: value.detach().clone() for name, value in stepper.model.named_parameters()}
+
+
+def test_one_batch_is_learnt_by_heart():
+    stepper, batch = make_stepper(), make_batch()
+    losses = [stepper(step, batch, stop=False)[0].loss for step in range(30)]
+    assert losses[0] > 1.5
+    assert losses[-1] < 0.05
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights():
+    def trained():
+        stepper = make_stepper(seed=3)
+        losses = [stepper(step, make_batch(step), stop=False)[0].loss for step in range(4)]
+        return losses, weights_of(stepper)
+
+    (losses, weights), (losses_again, weights_again) = trained(), trained()
+    assert losses == losses_again
+    assert all(torch.equal(value, weights_again[name]) for name, value in weights.items())
+
+
+def test_a_frozen_stem_keeps_its_weights_while_its_statistics_move():
+    stepper = make_stepper()
+    before = weights_of(stepper)
+    stepper(0, make_batch(), stop=False)
+    after = weights_of(stepper)
+    assert torch.equal(before["features.stem.0.weight"], after["features.stem.0.weight"])
+    assert not torch.equal(before["features.stem.1.running_mean"], after["features.stem.1.running_mean"])
+    assert not torch.equal(before["features.layer1.0.weight"], after["features.layer1.0.weight"])
+
+
+def test_recomputed_activations_give_the_same_weights_and_statistics_to_the_bit():
+    plain, sparing = make_stepper(), make_stepper(recompute=True)
+    for step in range(3):
+        plain(step, make_batch(step), stop=False)
+        sparing(step, make_batch(step), stop=False)
+    after = weights_of(sparing)
+    assert all(torch.equal(value, after[name]) for name, value in weights_of(plain).items())
+
+
+def test_recomputing_keeps_fewer_activations():
+    from tsp.model.backbone import build_backbone
+
+    def kept_bytes(recompute):
+        torch.manual_seed(0)
+        features = build_backbone("tiny")
+        if recompute:
+            recompute_blocks(features)
+        kept = []
+
+        def keep(tensor):
+            kept.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            features(torch.randn(2, 3, 16, 64, 64))
+        return sum(kept)
+
+    assert kept_bytes(True) < 0.7 * kept_bytes(False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_changes_no_parameter_and_is_reported_with_the_clips(value):
+    stepper = make_stepper()
+    stepper(0, make_batch(), stop=False)
+    before = parameters_of(stepper)
+    momentum = [state["momentum_buffer"].clone() for state in stepper.optimizer.state.values()]
+    batch = make_batch(1)
+    batch.clips[2] = value
+    (report,) = stepper(1, batch, stop=False)
+    assert (report.step, report.bad_here, report.bad_anywhere) == (1, True, True)
+    assert report.names == batch.names
+    assert all(torch.equal(value, before[name]) for name, value in parameters_of(stepper).items())
+    after = [state["momentum_buffer"] for state in stepper.optimizer.state.values()]
+    assert all(torch.equal(one, other) for one, other in zip(momentum, after, strict=True))
+
+
+def test_an_infinite_loss_with_finite_gradients_changes_no_parameter():
+    stepper = make_stepper(weights=(float("inf"), 1.0))
+    before = parameters_of(stepper)
+    (report,) = stepper(0, make_batch(labelled=True), stop=False)
+    assert report.loss == float("inf")
+    assert report.bad_anywhere
+    assert all(torch.equal(value, before[name]) for name, value in parameters_of(stepper).items())
+
+
+def test_a_gradient_that_is_not_finite_under_a_finite_loss_changes_no_parameter():
+    stepper = make_stepper()
+    before = parameters_of(stepper)
+    stepper.model.fc1.weight.register_hook(lambda gradient: gradient * float("inf"))
+    (report,) = stepper(0, make_batch(), stop=False)
+    assert (report.bad_here, report.bad_anywhere) == (False, True)
+    assert all(torch.equal(value, before[name]) for name, value in parameters_of(stepper).items())
+
+
+def test_a_head_without_labels_in_the_batch_does_not_move_by_its_loss():
+    stepper = make_stepper()
+    (report,) = stepper(0, make_batch(labelled=False), stop=False)
+    assert not report.bad_anywhere
+    assert torch.equal(stepper.model.fc1.bias, torch.zeros(3))
+    assert not torch.equal(stepper.model.fc2.bias, torch.zeros(2))
+
+
+def test_being_told_to_stop_is_reported():
+    stepper = make_stepper()
+    assert [stepper(0, make_batch(), stop=stop)[0].stop_anywhere for stop in (False, True)] == [False, True]
+
+
+def test_bf16_learns_too():
+    stepper, batch = make_stepper(precision="bf16"), make_batch()
+    losses = [stepper(step, batch, stop=False)[0].loss for step in range(20)]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"precision": "fp16"}, "fp16 needs a GPU"), ({"sync_batch_norm": True}, "sync_batch_norm needs GPUs")],
+)
+def test_what_a_cpu_cannot_do_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        choose_numerics(CPU, model_config(**changes))
+
+
+def test_auto_is_fp32_on_the_cpu():
+    assert choose_numerics(CPU, model_config()).precision == "fp32"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_rank_without_a_gpu_of_its_own_is_refused():
+    with pytest.raises(ConfigError, match="LOCAL_RANK"):
+        choose_device(99)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_never_waits_for_the_gpu():
+    torch.manual_seed(0)
+    device = choose_device(0)
+    specs = [HeadSpec(label_column="action-label", num_classes=3), HeadSpec(label_column="region", num_classes=2)]
+    model = TspModel("tiny", specs)
+    numerics = choose_numerics(device, model_config())
+    numerics.place(model)
+    optimizer = build_optimizer(model, SIZES, OptimConfig())
+    scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
+    group = Group(Launch(), device, None)
+    stepper = Stepper(model, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
+    batch = make_batch()
+    batch = DeviceBatch(batch.clips.cuda(), None, batch.targets.cuda(), batch.names, 0)
+    for step in range(3):
+        stepper(step, batch, stop=False)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(3, 6):
+            stepper(step, batch, stop=False)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(stepper.flush()) == 2

@@ -58,10 +58,7 @@ class Planner:
             # Fixed, so that the pods keep to it even where they happen to get larger cards.
             config = replace(config, downscale=cast("Any", str(nodes.downscale)))
             effective = effective_sizes(config, downscale=nodes.downscale)
-            lines += (
-                f"batch {effective.batch_per_gpu} x {effective.world_size} = {effective.global_batch} clips, "
-                f"learning rates {effective.backbone_lr:g} (backbone) and {effective.head_lr:g} (heads)",
-            )
+            lines += (str(effective),)
         return ClusterPlan(
             config=config,
             place=place,

@@ -61,8 +61,7 @@ class LocalBackend:
         sizes = effective_sizes(config, downscale=factor)
         lines = (
             f"downscale factor {factor}: {why}",
-            f"batch {sizes.batch_per_gpu} x {sizes.world_size} = {sizes.global_batch} clips, "
-            f"learning rates {sizes.backbone_lr:g} (backbone) and {sizes.head_lr:g} (heads)",
+            str(sizes),
         )
         return Plan(config=config, place=place, effective=sizes, explanation=lines)
 

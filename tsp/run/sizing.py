@@ -29,6 +29,12 @@ class EffectiveSizes:
     head_lr: float
     stem_lr: float
 
+    def __str__(self) -> str:
+        return (
+            f"batch {self.batch_per_gpu} x {self.world_size} = {self.global_batch} clips, "
+            f"learning rates {self.backbone_lr:g} (backbone) and {self.head_lr:g} (heads)"
+        )
+
 
 def gpu_memory_mib(label: str) -> int:
     """MiB of GPU memory from a node label or a card's own figure, units repaired.

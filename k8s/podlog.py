@@ -28,6 +28,8 @@ MAX_LINE_BYTES = 1 << 20
 """A longer line is given in parts."""
 _WINDOW_LINES = 4096
 _RETRY_SEC = (0.2, 0.5, 1.0, 2.0)
+_GIVE_UP_AFTER = 30
+"""Failures in a row, about a minute, after which the log of a pod that has ended is taken for lost with its node."""
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 
 
@@ -96,7 +98,7 @@ class PodLog:
     def lines(self) -> Iterator[Line]:
         """Every line once.
 
-        Raises: ForbiddenError; UnreachableError where the server stays away and nothing is followed.
+        Raises: ForbiddenError; UnreachableError where the log of an ended pod, or of one not followed, stays away.
         """
         while not (self._stop.is_set() or self._done):
             try:
@@ -107,7 +109,7 @@ class PodLog:
                 return
             except UnreachableError as error:
                 logger.debug("%s", error)
-                if not self._follow and self._failures >= len(_RETRY_SEC):
+                if self._over and self._failures >= (_GIVE_UP_AFTER if self._follow else len(_RETRY_SEC)):
                     raise
             except ClusterError as error:
                 # The container waits to start; without following there is nothing to read.

@@ -172,6 +172,15 @@ def test_without_following_a_server_that_stays_away_is_an_error(api, cluster):
         list(read_logs(OneRun(cluster, [ran()]), Wanted()))
 
 
+def test_the_log_of_an_ended_pod_on_a_lost_node_does_not_hold_up_the_end(api, cluster, caplog):
+    api.objects[cluster.namespaced("v1", "pods", "my-run-master-0")] = ran()
+    api.logs["my-run-master-0"] = FakeLog(cuts=[0] * 99, lines=lines_of(1))
+    other = ran(1)
+    serve(api, cluster, other, FakeLog([stamped(0, "of rank 1")]))
+    assert texts(follow_logs(OneRun(cluster, [ran(), other]), Wanted())) == ["of rank 1"]
+    assert "cannot read on: the log of my-run-master-0 broke off" in caplog.text
+
+
 def test_following_waits_for_the_pods_tells_about_them_and_ends_with_the_run(api, cluster):
     one, told = OneRun(cluster, [], ended=False), []
     log = FakeLog(lines_of(3), ended=False)

@@ -87,6 +87,11 @@ class Cluster:
                 f"no cluster to talk to: {error}; set KUBECONFIG, give --kubeconfig or --context, "
                 f"or run here with --backend local"
             ) from error
+        if not settings.verify_ssl:
+            # The kubeconfig asked for it; a warning with every request says nothing new.
+            import urllib3
+
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         return _official().client.ApiClient(settings)
 
     @property

@@ -63,6 +63,8 @@ def why(
     reasons = [*_of_pods(pods, latest), *_not_created(job, pods, latest)]
     if state == "restarting" or not reasons:
         reasons += _restarts(pods, latest, restarting=state == "restarting")
+    if not reasons and not pods and not (job.get("status") or {}).get("conditions"):
+        reasons.append("nobody has taken it up yet: is the training operator running?")
     return _short(reasons[0]) if reasons else None
 
 

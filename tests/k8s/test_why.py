@@ -254,6 +254,11 @@ def test_a_run_that_is_well_has_no_reason(state):
     assert why(job("Created", state), [pod(0), pod(1)], [event("SuccessfulCreatePod", "Created pod")]) is None
 
 
+def test_a_job_that_the_operator_has_not_seen_says_so():
+    assert why(job()) == "nobody has taken it up yet: is the training operator running?"
+    assert why(PENDING) is None
+
+
 def test_a_single_pod_has_its_own_reason():
     assert why_pod(unschedulable("0/1 nodes are available: 1 Insufficient cpu.", rank=3)).startswith("rank 3 cannot")
     assert why_pod(pod(2, "Failed", state=terminated(6))) == "rank 2 ended with exit code 6 (out of GPU memory)"

@@ -73,7 +73,8 @@ def normalised(chunk: Chunk, device: torch.device) -> Tensor:
     weights = [torch.from_numpy(weight)[None].to(device) for weight in (chunk.row_weights, chunk.column_weights)]
     if device.type == "cpu":
         # Two frames at a time stay in a core's cache.
-        parts = [blend(part, *weights) for part in pixels.split(FRAMES_IN_CACHE, dim=1)]
+        step = FRAMES_IN_CACHE
+        parts = [blend(pixels[:, begin : begin + step], *weights) for begin in range(0, max(1, len(pixels[0])), step)]
         image = torch.cat(parts, dim=2)
     else:
         # From page-locked memory the copy waits for none of the work that is queued on the device.

@@ -1,5 +1,6 @@
 """Which frames a clip consists of, proved by videos whose frames say their number; the same bits by every way."""
 
+import gc
 import os
 from fractions import Fraction
 from math import floor
@@ -137,6 +138,24 @@ def test_files_are_kept_open_but_never_more_than_allowed(video, tmp_path):
         assert num_open() == min(number + 1, 4)
     reader.close()
     assert num_open() == 0
+
+
+def test_decoders_of_closed_files_are_freed_soon(video, tmp_path):
+    def num_containers():
+        return sum(type(thing) is av.container.InputContainer for thing in gc.get_objects())
+
+    gc.collect()
+    before = num_containers()
+    reader = ClipReader(max_open=2)
+    gc.disable()
+    try:
+        for number in range(40):
+            copy = tmp_path / f"{number}.mp4"
+            os.link(video(num_frames=40), copy)
+            reader.read(copy, 0.0)
+            assert num_containers() <= before + 2 + 8
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,11 @@ from tsp.data.video import ClipReader, VideoError
 from tsp.errors import DataError, TspError
 from tsp.run.config import BadClipPolicy, ClipConfig
 
+MAX_OPEN_VIDEOS = 8
+"""Files a worker keeps open; a 720p decoder holds ten megabytes or more."""
+MAX_OPEN_COPIES = 128
+"""Training copies a worker keeps open: opening one costs nearly as much as a clip, holding it hardly anything."""
+
 
 class FailedBatch:
     """An error on its way from a worker to the training process, its message as it was."""
@@ -154,7 +159,11 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
     def _gather(self, segment: Segment, clips: list[tuple[float, Draw, np.ndarray]]) -> list[PixelPlan]:
         """Gather clips of one file, each (start_sec, draw, out), and say how their pixels are to be blended."""
         if self._reader is None:
-            self._reader = ClipReader(length_frames=self._clips.length_frames, rate_fps=self._clips.rate_fps)
+            self._reader = ClipReader(
+                length_frames=self._clips.length_frames,
+                rate_fps=self._clips.rate_fps,
+                max_open=MAX_OPEN_COPIES if self._resized else MAX_OPEN_VIDEOS,
+            )
         with self._videos.opened(segment.filename) as path:
             plans: list[PixelPlan] = []
             indices: list[np.ndarray] = []

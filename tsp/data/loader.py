@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import multiprocessing.context
@@ -107,6 +108,7 @@ class ClipLoader:
                 num_workers=self._workers,
                 pin_memory=pin_memory,
                 multiprocessing_context=_context() if self._workers else None,
+                worker_init_fn=_init_worker,
             )
             results = iter(loader)
         yield from results
@@ -214,6 +216,12 @@ def _checked(result: T | FailedBatch) -> T:
     if isinstance(result, FailedBatch):
         raise result.error
     return result
+
+
+def _init_worker(_: int) -> None:
+    """What was imported stays; collections then look only at what reading makes."""
+    gc.collect()
+    gc.freeze()
 
 
 def _context() -> multiprocessing.context.BaseContext:

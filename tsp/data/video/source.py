@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from av.video.stream import VideoStream
 
 from tsp.data.video.errors import VideoError
 
+COLLECT_AFTER = 8
+"""Files closed before their decoders are freed."""
 MAX_SEEKS = 24
 """How often to seek further back for a key frame that is early enough before starting at the file's beginning."""
 
@@ -110,6 +113,7 @@ class OpenSources:
     def __init__(self, max_open: int) -> None:
         self._max_open = max_open
         self._sources: OrderedDict[str, VideoSource] = OrderedDict()
+        self._num_closed = 0
 
     def get(self, path: str | Path) -> VideoSource:
         """The open file.
@@ -120,14 +124,22 @@ class OpenSources:
         source = self._sources.pop(key, None) or VideoSource(key)
         self._sources[key] = source
         while len(self._sources) > self._max_open:
-            self._sources.popitem(last=False)[1].close()
+            self._close(self._sources.popitem(last=False)[1])
         return source
 
     def drop(self, path: str | Path) -> None:
         """Close a file, for instance after an error in it."""
         source = self._sources.pop(str(path), None)
         if source is not None:
-            source.close()
+            self._close(source)
+
+    def _close(self, source: VideoSource) -> None:
+        source.close()
+        # A container and its streams refer to each other, and the streams hold decoders of ten megabytes or more that
+        # Python's own collections may let pile up for minutes.
+        self._num_closed += 1
+        if self._num_closed % COLLECT_AFTER == 0:
+            gc.collect()
 
     def close(self) -> None:
         """Close all files."""

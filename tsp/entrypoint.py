@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsp.errors import ConfigError, TspError
-from tsp.run.config import RunConfig, from_json
+from tsp.run.config import RunConfig
 from tsp.run.jobs import JOBS
+from tsp.run.request import config_from_pod
 
 if TYPE_CHECKING:
     from tsp.run.run import Run
@@ -105,7 +106,10 @@ def read_config(env: Mapping[str, str]) -> RunConfig:
         text = path.read_text()
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path} (TSP_CONFIG): {error.strerror}") from error
-    return from_json(text, where=str(path))
+    try:
+        return config_from_pod(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack: ExitStack) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import multiprocessing
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.fault_proxy import FaultProxy
 from tests.run.conftest import QUICK, s3_store
 from tests.s3_servers import S3Server, free_port
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
-from tsp.run.objects import fetch_object
+from tsp.run.objects import cache_folder, fetch_object
 from tsp.run.retry import RetryPolicy
 from tsp.run.store import sha256_of
 from tsp.run.weights import PUBLISHED_WEIGHTS, published_weights
@@ -181,3 +182,20 @@ def test_published_weights_end_with_their_digest_and_the_tiny_backbone_has_none(
         assert len(weights.sha256_prefix) == 8
     with pytest.raises(ConfigError, match="--pretrained none"):
         published_weights("tiny")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"XDG_CACHE_HOME": "/cache", "HOME": "/root"}, "/cache/tspctl/weights"),
+        ({"HOME": "HERE"}, "HERE/.cache/tspctl/weights"),
+        ({}, "TEMP/cache-UID/tspctl/weights"),
+    ],
+)
+def test_downloads_are_kept_below_the_users_own_cache_folder(environment, expected, tmp_path, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+        if name in environment:
+            monkeypatch.setenv(name, environment[name].replace("HERE", str(tmp_path)))
+    expected = expected.replace("HERE", str(tmp_path)).replace("TEMP", tempfile.gettempdir())
+    assert str(cache_folder("weights")) == expected.replace("UID", str(os.getuid()))

@@ -39,7 +39,7 @@ def test_labels_in_any_unit_become_mib(label, memory_mib):
     assert gpu_memory_mib(label) == memory_mib
 
 
-@pytest.mark.parametrize("label", ["", "big", "-1", "12Q", "1.2.3"])
+@pytest.mark.parametrize("label", ["", "big", "-1", "12Q", "1.2.3", "16i"])
 def test_a_label_that_is_no_size_is_refused(label):
     with pytest.raises(ConfigError, match="is not a size"):
         gpu_memory_mib(label)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from tsp.data.video import VideoError
 from tsp.data.video.training_copy import training_copy_name
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.run.config import DataConfig, StoreConfig
-from tsp.run.objects import fetch_object
+from tsp.run.objects import cache_folder, fetch_object
 from tsp.run.store import join_key, path_of_file_uri, with_uri
 
 NO_COPY_HINT = "make it with 'tspctl data standardize --training-copy', or train without data.training_copy"
@@ -88,7 +86,7 @@ class DatasetFiles:
         self._config = config
         self._settings = with_uri(store, config.root.rstrip("/"))
         self._is_remote = config.root.startswith("s3://")
-        self._cache_dir = Path(config.cache_dir or Path(tempfile.gettempdir()) / f"tspctl-cache-{os.getuid()}")
+        self._cache_dir = Path(config.cache_dir) if config.cache_dir else cache_folder("videos")
 
     def table(self, relative: str) -> Path:
         """A table, label map or features file, brought here if it lies in S3.

@@ -20,7 +20,7 @@ from tsp.extract.parts import Parts, PartState
 from tsp.extract.pool import decode_videos
 from tsp.extract.progress import Progress
 from tsp.extract.shards import deal, shard_of
-from tsp.extract.sources import cache_folder, fetch_checkpoint, open_videos
+from tsp.extract.sources import cache_of, fetch_checkpoint, open_videos
 from tsp.extract.stream import Collector, FeatureStream
 from tsp.run.jobs import ExtractJob
 from tsp.run.objects import fetch_object
@@ -57,7 +57,7 @@ class Extraction:
         self._job = job
         self._keep = keep
         self._plan = SlidePlan.of(job)
-        self._cache = cache_folder(job)
+        self._cache = cache_of(job)
         self._shard = shard_of(job, os.environ)
         self._videos = load_metadata(fetch_object(job.metadata, self._cache, settings=job.store))
         clips = {video.name: len(self._plan.starts_sec(video)) for video in self._videos}

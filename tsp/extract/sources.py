@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from tsp.data.cache import MIB, VideoCache
 from tsp.data.place import LocalVideos, StoredVideos, VideoPlace
 from tsp.errors import ConfigError
 from tsp.run.jobs import ExtractJob
-from tsp.run.objects import fetch_object
+from tsp.run.objects import cache_folder, fetch_object
 from tsp.run.run import Run
 from tsp.run.store import open_store, path_of_file_uri, with_uri
 
 CHECKPOINT_ENDINGS = (".pth", ".pt", ".tar")
 
 
-def cache_folder(job: ExtractJob) -> Path:
-    """Where downloads are kept for the next time: the job's folder, else one for temporary files."""
-    return Path(job.cache_dir) if job.cache_dir else Path(tempfile.gettempdir()) / f"tspctl-{os.getuid()}"
+def cache_of(job: ExtractJob) -> Path:
+    """Where downloads are kept for the next time: the folder of the job, else the cache of the user."""
+    return Path(job.cache_dir) if job.cache_dir else cache_folder("extract")
 
 
 def fetch_checkpoint(job: ExtractJob, cache: Path) -> Path:

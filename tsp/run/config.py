@@ -112,7 +112,7 @@ class DataConfig:
     training_copy: bool = False
     """Read the training copy that ``tspctl data standardize --training-copy`` writes beside the videos."""
     cache_dir: str | None = None
-    """Folder of the bounded local cache for videos read from ``s3://``; default: a folder for temporary files."""
+    """Folder of the bounded local cache for videos read from ``s3://``; default: below the user's cache folder."""
     cache_mib: int = 20480
     """Most MiB the local cache may hold."""
 

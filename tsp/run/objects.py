@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +23,18 @@ NO_NETWORK_HINT = (
     "without network, download it elsewhere and give it with --pretrained FILE or --pretrained s3://bucket/key "
     "(--resume likewise), or start from random weights with --pretrained none"
 )
+
+
+def cache_folder(kind: str) -> Path:
+    """Where this machine keeps downloads of a kind: below $XDG_CACHE_HOME or ~/.cache, and never in a shared /tmp.
+
+    A user without a home folder (in a pod) gets one of its own for temporary files.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if not base:
+        home = Path(os.environ.get("HOME") or "/nonexistent")
+        base = str(home / ".cache") if os.access(home, os.W_OK) else f"{tempfile.gettempdir()}/cache-{os.getuid()}"
+    return Path(base) / "tspctl" / kind
 
 
 def fetch_object(

@@ -42,7 +42,7 @@ def gpu_memory_mib(label: str) -> int:
     Args: label, "16384" (MiB), "42505273344" (bytes), "80Gi", "16384MiB", "16GB".
     Raises: ConfigError if it is no size.
     """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?i?)[bB]?\s*", label)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*((?:[kKmMgGtT]i?)?)[bB]?\s*", label)
     if not match:
         raise ConfigError(f"GPU memory {label!r} is not a size: expected MiB, bytes, or a number with Gi or Mi")
     number, unit = float(match[1]), match[2].lower()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.model.weights import load_pretrained
 from tsp.run.config import REGION_COLUMN, ModelConfig, RunConfig
-from tsp.run.objects import fetch_object
+from tsp.run.objects import cache_folder, fetch_object
 from tsp.run.sizing import EffectiveSizes
 from tsp.run.weights import published_weights
 from tsp.train import checkpoint
@@ -75,8 +74,9 @@ def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | N
     if uri == "default":
         published = published_weights(config.model.backbone)
         uri, digest = published.url, digest or published.sha256_prefix
-    cache_dir = cache_dir or Path(tempfile.gettempdir()) / "tspctl-weights"
-    load_pretrained(model, fetch_object(uri, cache_dir, settings=config.store, sha256=digest))
+    load_pretrained(
+        model, fetch_object(uri, cache_dir or cache_folder("weights"), settings=config.store, sha256=digest)
+    )
     logger.info("the encoder starts from %s", uri)
 
 

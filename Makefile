@@ -26,7 +26,7 @@ demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the
 	@BIN=$(BIN) scripts/demo.sh $(DEMO)
 
 .PHONY: test
-test: lint types imports ## lint, types, import contracts, and every test that needs no cluster
+test: lint types imports helm ## lint, types, import contracts, and every test that needs no cluster
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
 
 .PHONY: lint
@@ -44,8 +44,12 @@ types: $(READY) ## mypy, strict
 imports: $(READY) ## who may import whom
 	$(BIN)/lint-imports
 
+.PHONY: helm
+helm:
+	-@scripts/helm.sh >/dev/null
+
 .PHONY: chart
-chart: $(READY) ## the chart's tests
+chart: $(READY) helm ## the chart's tests
 	$(PYTEST) tests/chart
 
 .PHONY: e2e
@@ -55,6 +59,7 @@ e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one
 .PHONY: bench
 bench: $(READY) ## decode and step benchmarks, each beside its baseline
 	$(BIN)/python -m benchmarks.bench_decode
+	$(BIN)/python -m benchmarks.bench_extract
 	$(BIN)/python -m benchmarks.bench_step
 
 .PHONY: lock
@@ -63,6 +68,8 @@ lock: $(READY) ## resolve the lock files anew
 	  --no-annotate --all-extras --upgrade pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --no-annotate requirements-setup.in -o requirements-setup.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --no-annotate --extra train -c requirements.lock pyproject.toml -o image/requirements.lock
 
 .PHONY: clean
 clean: ## remove the environment, the demo and caches

@@ -12,6 +12,7 @@ import pytest
 from tests import reference
 from tests.videos import FPS_15, FPS_24, FPS_25, FPS_30, FPS_60, FPS_NTSC, Made, number_of, write_video
 from tsp.data.video import ClipReader, VideoError, WantedFrame, read_clip
+from tsp.data.video import reader as reader_module
 from tsp.data.video.reader import _pixels
 from tsp.data.video.source import VideoSource
 
@@ -56,6 +57,29 @@ def test_every_clip_has_the_frames_of_the_rule_at_start_end_and_over_key_frames(
             clip = reader.read(path, start_sec, file_fps=float(fps))
             assert [number_of(image) for image in clip] == expected(first, fps), (first, share)
             assert share or np.array_equal(clip, plain.read(path, start_sec)), first
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_short_cut_reads_on_its_own_and_leaves_frames_out(video, coding, monkeypatch):
+    path = video(num_frames=NUM_FRAMES, gop=GOP, **CODINGS[coding])
+    decoded = []
+    original = reader_module._decode_one
+
+    def count(source, packet, chooser):
+        decoded.append(packet.pts in chooser.wanted)
+        return original(source, packet, chooser)
+
+    def refuse(*_):
+        raise AssertionError("fell back to decoding everything")
+
+    monkeypatch.setattr(reader_module, "_decode_one", count)
+    monkeypatch.setattr(reader_module, "_decode_all", refuse)
+    for first in range(0, 110, 7):
+        decoded.clear()
+        assert number_of(read_clip(path, (first + 0.5) / 30)[0]) == first
+        assert sum(decoded) == 16
+        # From the key frame to the last wanted frame and its references, nothing beyond.
+        assert len(decoded) <= first % GOP + 31 + 4
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])

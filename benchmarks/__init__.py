@@ -1,0 +1,1 @@
+"""Timings and errors of ours beside the published system's, each in one run."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import secrets
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.nodes import remove_gpus, set_gpus
-from tests.e2e.places import Cluster, a_cluster
+from tests.e2e.places import BUILD_TIMEOUT_SEC, Cluster, a_cluster, run_script
 from tests.e2e.s3 import S3Server
+from tests.e2e.tspctl import DATA_PREFIX, Tspctl
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 NUM_GPUS = 8
 GPU_MEMORY_MIB = 81559
 TEST_TIMEOUT_SEC = 600
@@ -66,18 +72,75 @@ def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def image(cluster: Cluster) -> str:
+    """The project's image, built from image/Dockerfile and on the node."""
+    if not cluster.ours:
+        name = os.environ.get("TSPCTL_E2E_IMAGE")
+        return name or pytest.skip("set TSPCTL_E2E_IMAGE to the image that the nodes have or can pull")
+    name = run_script("build.sh", "project-image", timeout_sec=BUILD_TIMEOUT_SEC).strip()
+    cluster.control("load", name, timeout_sec=BUILD_TIMEOUT_SEC)
+    return name
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """Path of a real helm, built where there is none."""
+    script = REPOSITORY / "scripts" / "helm.sh"
+    done = subprocess.run([str(script)], stdout=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_SEC, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def demo_data(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The demo data set in S3, drawn as a user draws it; returns its URI."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    tspctl = str(Path(sys.executable).with_name("tspctl"))
+    command = [tspctl, "data", "demo", str(folder), "--backend", "local", "--train-videos", "12", "--valid-videos", "6"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300, check=True)
+    client = s3.client()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            client.upload_file(str(path), s3.bucket, f"{DATA_PREFIX}/demo/{path.relative_to(folder)}")
+    return f"s3://{s3.bucket}/{DATA_PREFIX}/demo"
+
+
 @pytest.fixture
 def kubectl(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl in a namespace of the test's own, which enforces the restricted Pod Security Standard."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:30].strip("-")
-    namespace = f"e2e-{name}-{secrets.token_hex(2)}"
+    with a_namespace(cluster, request.node.name) as inside:
+        yield inside
+        if request.node.stash.get(FAILED, True):
+            print(what_happened(inside))
+
+
+@pytest.fixture
+def tspctl(kubectl: Kubectl, user: Callable[[Kubectl, Path], Tspctl], tmp_path: Path) -> Tspctl:
+    """A user in the test's namespace."""
+    return user(kubectl, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def user(s3: S3Server, image: str, helm: str, gpus: int, demo_data: str) -> Callable[[Kubectl, Path], Tspctl]:
+    """Makes users: with the demo data set, GPUs, the image and a store, in a namespace and a folder."""
+
+    def make(kubectl: Kubectl, folder: Path) -> Tspctl:
+        return Tspctl(kubectl, s3, image, folder, helm, REPOSITORY / "charts" / "tsp")
+
+    return make
+
+
+@contextlib.contextmanager
+def a_namespace(cluster: Cluster, name: str) -> Iterator[Kubectl]:
+    """A namespace that enforces the restricted standard, deleted at the end."""
+    short = re.sub(r"[^a-z0-9]+", "-", name.removeprefix("test_").lower())[:30].strip("-")
+    namespace = f"e2e-{short}-{secrets.token_hex(2)}"
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     cluster.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
-    inside = cluster.kubectl.within(namespace)
-    yield inside
-    if request.node.stash.get(FAILED, True):
-        print(what_happened(inside))
-    cluster.kubectl.run("delete", "namespace", namespace, "--wait=false")
+    try:
+        yield cluster.kubectl.within(namespace)
+    finally:
+        cluster.kubectl.run("delete", "namespace", namespace, "--wait=false")
 
 
 def what_happened(kubectl: Kubectl) -> str:
@@ -87,9 +150,3 @@ def what_happened(kubectl: Kubectl) -> str:
     names = kubectl.try_run("get", "pods", "-o", "name").stdout.split()
     logs = [f"--- {name}\n{kubectl.try_run('logs', name, '--all-containers', '--tail=40').stdout}" for name in names]
     return "\n".join([pods, events, *logs])
-
-
-@pytest.fixture(scope="session")
-def repository() -> Path:
-    """The checkout."""
-    return Path(__file__).resolve().parents[2]

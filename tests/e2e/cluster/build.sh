@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds what is missing for a cluster of ours, once, into $TSPCTL_CACHE (default ~/.cache/tspctl).
-#   build.sh [packages|programs|images|all]                                     what the cluster itself needs
-#   build.sh image NAME DIGEST DOCKERFILE CONTEXT [BUILD-ARGUMENT...]           an archive of our own image; prints its path
+#   build.sh [packages|programs|images|all]   what the cluster itself needs
+#   build.sh project-image                    the project's own image, from image/Dockerfile; prints its name
 set -euo pipefail
 shopt -s inherit_errexit
 # shellcheck source=/dev/null
@@ -24,10 +24,7 @@ case ${1:-all} in
     build_programs
     build_cluster_images >/dev/null
     ;;
-  image)
-    shift
-    build_project_image "$@"
-    ;;
+  project-image) build_project_image ;;
   *)
     sed -n '2,4s/^# *//p' "$0" >&2
     exit 2

@@ -4,9 +4,9 @@
 #   cluster.sh stop                ends it, whatever state it is in; images stay for the next start
 #   cluster.sh status              its processes and its node
 #   cluster.sh facts               node, addresses and images, as JSON
-#   cluster.sh import IMAGE.tar    loads an image archive into the node
-#   cluster.sh has-image NAME      whether the node has this image
+#   cluster.sh load IMAGE          copies an image that buildah has to the node, if the node lacks it
 #   cluster.sh restart DAEMON      ends and starts one of: etcd apiserver controller-manager scheduler kubelet proxy dns
+#   cluster.sh kill-container ID   SIGKILL, as the kernel does when memory runs out
 #   cluster.sh in-node COMMAND...  runs a command in the node's namespaces
 #   cluster.sh clean               stop, and forget the images too
 # build.sh must have run. KUBECONFIG of the cluster: $TSPCTL_CACHE/cluster/admin.kubeconfig
@@ -88,12 +88,21 @@ status() {
 facts() { printf '{"node": "%s", "s3_host": "%s", "busybox": "%s"}\n' "$NODE_NAME" "$HOST_IP" "$BUSYBOX_IMAGE"; }
 
 has_image() { [[ -n $(ctr_node images ls -q "name==$1") ]]; }
-import_image() { ctr_node images import "$(realpath "$1")" >/dev/null; }
 
 # the small images change with their digest, their names do not: loaded again at every start, which costs a second
 import_all() {
   local file
-  for file in $1; do import_image "$file"; done
+  for file in $1; do ctr_node images import "$file" >/dev/null; done
+}
+
+# load IMAGE: layers that the node has are not unpacked again; other versions of the image go
+load() {
+  local others
+  has_image "$1" && return
+  say "copying $1 to the node"
+  mapfile -t others < <(ctr_node images ls -q "name~=^${1%:*}:")
+  buildah push --quiet "$1" "docker-archive:/dev/stdout:$1" | ctr_node images import - >/dev/null
+  ((${#others[@]} == 0)) || ctr_node images rm "${others[@]}" >/dev/null
 }
 
 case ${1:-} in
@@ -104,12 +113,12 @@ case ${1:-} in
     ;;
   status) status ;;
   facts) facts ;;
-  import) import_image "$2" ;;
-  has-image) has_image "$2" ;;
+  load) load "$2" ;;
   restart)
     stop_daemon "$2"
     "start_$2"
     ;;
+  kill-container) ctr_node tasks kill --signal SIGKILL "$2" ;;
   in-node)
     shift
     in_node "$@"

@@ -5,6 +5,7 @@ DEBIAN=bookworm
 BASE_IMAGE=localhost/debian-python:$DEBIAN # what the project's Dockerfile builds on, in place of a registry's Python image
 PAUSE_IMAGE=localhost/pause:e2e
 BUSYBOX_IMAGE=localhost/busybox:e2e
+PROJECT_IMAGE=localhost/tspctl
 OPERATOR_IMAGE=localhost/training-operator:v$OPERATOR_VERSION
 
 # build as root without user namespaces, on any file system that a virtual machine has
@@ -80,4 +81,28 @@ build_cluster_images() {
   archive pause "$(digest_of "$HERE/pause/main.go" "$HERE/lib/images.sh")" $PAUSE_IMAGE build_pause
   archive busybox "$(digest_of "$HERE/lib/images.sh")" $BUSYBOX_IMAGE build_busybox
   archive training-operator "$(digest_of "$BIN/training-operator.v1" "$HERE/lib/images.sh")" "$OPERATOR_IMAGE" build_operator
+}
+
+# The project's own image, from image/Dockerfile on our base; its tag names what it is made from. Prints the name.
+build_project_image() (
+  local image sources=(image charts cli k8s tsp pyproject.toml README.md LICENSE requirements.lock requirements-setup.lock .dockerignore)
+  cd "$HERE/../../.." || exit
+  mapfile -t sources < <(git ls-files --cached --others --exclude-standard -- "${sources[@]}")
+  image=$PROJECT_IMAGE:e2e-$(digest_of "${sources[@]}" "$HERE/lib/images.sh")
+  if ! buildah_run inspect "$image" >/dev/null 2>&1; then
+    build_base
+    say "building image $image"
+    trust
+    bud "${TRUST[@]}" --build-arg BASE_IMAGE=$BASE_IMAGE -f image/Dockerfile -t "$image" . >&2
+  fi
+  echo "$image"
+)
+
+# What installers in a build need to know of this machine: whom it trusts. Bound in, so that none of it is in the image.
+trust() {
+  local folder=$CACHE/trust authorities=/etc/ssl/certs/ca-certificates.crt
+  mkdir -p "$folder"
+  printf '[global]\ncert = %s\n' $authorities >"$folder/pip.conf"
+  printf 'native-tls = true\n' >"$folder/uv.toml"
+  TRUST=(-v "$authorities:$authorities:ro" -v "$folder/pip.conf:/etc/pip.conf:ro" -v "$folder/uv.toml:/etc/uv/uv.toml:ro")
 }

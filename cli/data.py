@@ -70,7 +70,13 @@ def probe(settings: Settings, **given: Any) -> None:
 @click.option("--labels", metavar="JSON", help="List of action classes; default: the annotations' own, sorted.")
 @click.option("--labels-out", metavar="DIR", help="Folder to write both label maps into.")
 @click.option("--filename-prefix", metavar="TEXT", help="What files' names have before the video's, for instance v_.")
-@click.option("--min-background", "min_background_sec", type=float, default=0.0, show_default=True, metavar="SEC")
+@click.option(
+    "--min-background",
+    "min_background_sec",
+    type=float,
+    metavar="SEC",
+    help="Shortest gap that becomes background; default: the published rule.",
+)
 @job_options
 @with_settings
 def annotate(settings: Settings, **given: Any) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import multiprocessing
 import os
+import random
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from tsp.run.retry import RetryPolicy
 from tsp.run.store import sha256_of
 from tsp.run.weights import PUBLISHED_WEIGHTS, published_weights
 
-CONTENT = os.urandom(3 << 20)
+CONTENT = random.Random(0).randbytes(3 << 20)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 

@@ -174,6 +174,15 @@ def test_a_file_of_somebody_else_is_never_replaced(small_set: SmallSet) -> None:
     assert out.read_bytes() == b"precious"
 
 
+def test_parts_that_do_not_fit_a_corrected_table_are_left_out_or_done_again(small_set: SmallSet) -> None:
+    slide.run(small_set.job(shards=2, shard=0))
+    corrected = {name: frames for name, frames in small_set.num_frames.items() if name != "short.mp4"}
+    write_metadata(small_set.root / "metadata.csv", {**corrected, "long.mp4": 100})
+    answer = slide.run(small_set.job())
+    shapes = {name: array.shape for name, array in read_h5(answer["out"]).items()}
+    assert shapes == {"long": (3, 512), "middle": (2, 512), "other": (2, 512)}
+
+
 def test_a_damaged_part_is_named(small_set: SmallSet) -> None:
     jobs = [small_set.job(shards=2, shard=shard) for shard in range(2)]
     slide.run(jobs[0])

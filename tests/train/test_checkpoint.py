@@ -90,6 +90,7 @@ def test_a_written_and_read_checkpoint_goes_on_bit_for_bit(tmp_path):
     train_step(*straight, 0)
     content = checkpoint.snapshot(*straight, epoch=0, args=argparse.Namespace())
     path = checkpoint.write(content, tmp_path / "epoch_0.pth")
+    assert list(tmp_path.iterdir()) == [path]
     resumed = build(seed=2)
     checkpoint.restore(checkpoint.read(path), *resumed, where=str(path))
     for number in range(1, 4):

@@ -86,14 +86,14 @@ def test_a_resumed_schedule_goes_on_exactly():
         advance(*straight, 1)
 
 
-def original(optimizer):
-    return OriginalSchedule(optimizer, [40, 60], 0.01, 1e-5, 20)
+def original(optimizer, milestones=None):
+    return OriginalSchedule(optimizer, milestones or [40, 60], 0.01, 1e-5, 20)
 
 
 @pytest.mark.parametrize("as_counter", [False, True])
 def test_the_originals_schedule_loads_here(as_counter):
     their_optimizer, _ = make()
-    theirs = original(their_optimizer)
+    theirs = original(their_optimizer, [30, 45, 45])
     advance(their_optimizer, theirs, 41)
     state = theirs.state_dict()
     if as_counter:

@@ -10,7 +10,7 @@ from tsp.run.config import HeadConfig, ModelConfig, OptimConfig, ScheduleConfig
 from tsp.run.sizing import EffectiveSizes
 from tsp.train.batches import DeviceBatch
 from tsp.train.distributed import Group, Launch
-from tsp.train.precision import choose_device, choose_numerics
+from tsp.train.precision import Numerics, choose_device, choose_numerics
 from tsp.train.schedule import build_optimizer, build_scheduler
 from tsp.train.step import Stepper
 
@@ -25,11 +25,11 @@ def model_config(**changes):
     return ModelConfig(backbone="tiny", heads=HEADS, pretrained="none", **changes)
 
 
-def make_stepper(*, seed=0, recompute=False, precision="auto", weights=(1.0, 1.0)):
+def make_stepper(*, seed=0, recompute=False, precision="fp32", weights=(1.0, 1.0)):
     torch.manual_seed(seed)
     specs = [HeadSpec(label_column="action-label", num_classes=3), HeadSpec(label_column="region", num_classes=2)]
     model = TspModel("tiny", specs)
-    numerics = choose_numerics(CPU, model_config(precision=precision))
+    numerics = Numerics(device=CPU, precision=precision)
     numerics.place(model)
     if recompute:
         recompute_blocks(model.features)
@@ -129,9 +129,21 @@ def test_a_loss_that_is_not_finite_changes_no_parameter_and_is_reported_with_the
     assert all(torch.equal(one, other) for one, other in zip(momentum, after, strict=True))
 
 
-def test_an_infinite_loss_with_finite_gradients_changes_no_parameter():
-    stepper = make_stepper(weights=(float("inf"), 1.0))
+class AddsInfinity(torch.autograd.Function):
+    @staticmethod
+    def forward(context, loss):
+        return loss + float("inf")
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_infinite_loss_with_finite_gradients_changes_no_parameter(monkeypatch, precision):
+    stepper = make_stepper(precision=precision)
     before = parameters_of(stepper)
+    monkeypatch.setattr("tsp.train.step.total_loss", lambda losses, _: AddsInfinity.apply(losses[0] + losses[1]))
     (report,) = stepper(0, make_batch(labelled=True), stop=False)
     assert report.loss == float("inf")
     assert report.bad_anywhere

@@ -104,9 +104,10 @@ class Stepper:
 
     def _backward(self, loss: Tensor, is_bad: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        # An infinite loss may have finite gradients: NaN makes sure that no rank takes this step.
-        weight = torch.ones_like(is_bad).masked_fill(is_bad > 0, float("nan"))
-        self.scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
+        if self.scaler.is_enabled():
+            # The scaler looks at gradients alone, and an infinite loss may have finite ones.
+            loss = loss * torch.ones_like(is_bad).masked_fill(is_bad > 0, float("nan"))
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def _update(self, loss_is_bad: Tensor) -> Tensor:
         """Step the optimizer unless the loss or a gradient is not finite; returns 1.0 if so."""

@@ -97,7 +97,7 @@ def test_retries_are_bounded(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> N
 def test_cancel_saves_state_and_resume_goes_on(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
     plan_ranks(epochs=2, step_sec=0.5)
     submitted = tspctl(*SUBMIT, "-o", "json")
-    assert submitted.json["effective"]["global_batch"] == 8
+    assert submitted.json["effective"]["global_batch"] == submitted.json["config"]["batch_per_gpu"]
     wait_until((local / "a" / "progress.json").exists, "the first progress")
     shown = tspctl("status", "a")
     assert ("State" in shown.out, "running" in shown.out, "12.5 clips/s" in shown.out) == (True, True, True)
@@ -183,7 +183,7 @@ def test_logs_come_from_the_store_when_this_machine_has_none(tspctl: Tspctl, loc
 
 
 def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, plan_ranks: Plan) -> None:
-    plan_ranks(epochs=1, step_sec=0.4)
+    plan_ranks(epochs=1, step_sec=2.0)
     program = (
         f"import sys; from cli import main, on_this_machine; "
         f"on_this_machine.ENTRYPOINT = (sys.executable, '-P', {str(FAKE_RANK)!r}); main.main()"

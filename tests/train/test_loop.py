@@ -6,37 +6,14 @@ import pytest
 import torch
 
 from tests.train.original_system import build as build_original
-from tests.train.worlds import config_for, final_weights, run_of, same_weights, train_here
+from tests.train.worlds import StopAt, config_for, final_weights, run_of, same_weights, train_here
 from tsp.errors import ConfigError, DataError, NonFiniteLossError, TerminatedError
 from tsp.run.records import format_line
 from tsp.train import checkpoint
 from tsp.train.attempt import GaveUpError
 from tsp.train.saver import Saver
-from tsp.train.stop import Stop
 
 EPOCHS, STEPS = 3, 4
-
-
-class StopAt(Stop):
-    """Hears SIGTERM when it has been asked a number of times."""
-
-    def __init__(self, asked):
-        super().__init__()
-        self.left = asked
-
-    @property
-    def requested(self):
-        self._count()
-        return self.signal_name is not None
-
-    def check(self, doing):
-        self._count()
-        super().check(doing)
-
-    def _count(self):
-        self.left -= 1
-        if self.left <= 0:
-            self.signal_name = "SIGTERM"
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,28 @@ def train_here(config: RunConfig, launch: Launch | None = None, stop: Stop | Non
     return run_of(config)
 
 
+class StopAt(Stop):
+    """Hears SIGTERM when it has been asked a number of times."""
+
+    def __init__(self, asked: int) -> None:
+        super().__init__()
+        self.left = asked
+
+    @property
+    def requested(self) -> bool:
+        self._count()
+        return self.signal_name is not None
+
+    def check(self, doing: str) -> None:
+        self._count()
+        super().check(doing)
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            self.signal_name = "SIGTERM"
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

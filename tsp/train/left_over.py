@@ -32,13 +32,12 @@ def validate_left_over(
 ) -> None:
     """Validate and publish what attempts before this one left behind.
 
-    Args: model, whose weights are put back afterwards; folder, rank 0's for downloads; figures, validates on all ranks.
+    Args: model, which is left with the last one's weights: an epoch that has figures now is gone on from; folder, rank 0's for downloads; figures, validates on all ranks.
     A checkpoint that is damaged is left alone with a warning: its epoch is trained again.
     """
     epochs = group.from_main(unvalidated_epochs(run) if folder is not None else None)
     if not epochs:
         return
-    initial = {name: value.clone() for name, value in model.state_dict().items()}
     for epoch in epochs:
         path = None if folder is None else folder / f"epoch_{epoch}.pth"
         content = group.from_main(_fetch(run, epoch, path) if path is not None else None)
@@ -63,7 +62,6 @@ def validate_left_over(
                 )
             )
             path.unlink()
-    model.load_state_dict(initial)
 
 
 def _fetch(run: Run, epoch: int, path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,164 @@
+"""Where a run goes on, for everything that an attempt can leave behind."""
+
+import logging
+
+import pytest
+
+from tests.train.worlds import StopAt, config_for, train_here
+from tsp.errors import ConfigError, StoreError, TerminatedError
+from tsp.run.config import StoreConfig
+from tsp.run.records import EpochRecord, EpochResult, HeadResult, StateMeta, format_line
+from tsp.run.run import Run
+from tsp.run.sizing import EffectiveSizes
+from tsp.run.store import open_store, sha256_of
+from tsp.train import checkpoint
+from tsp.train.resume import Place, Start, find_start, place_here, state_extras, unvalidated_epochs
+
+STEPS = 10
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(open_store(StoreConfig(uri=str(tmp_path / "store"))), "run")
+
+
+@pytest.fixture
+def config(tmp_path):
+    return config_for(tmp_path, tmp_path / "store")
+
+
+def content_of(epoch, mark):
+    return {"model": {}, "optimizer": {}, "lr_scheduler": {}, "epoch": epoch, "mark": mark}
+
+
+def publish_epoch(run, tmp_path, epoch):
+    path = checkpoint.write(content_of(epoch, f"epoch {epoch}"), tmp_path / "epoch.pth")
+    result = EpochResult(epoch, (HeadResult("action-label", 50.0, 1.0),), 1.0, 50.0)
+    record = EpochRecord(
+        epoch=epoch, size_bytes=path.stat().st_size, sha256=sha256_of(path), results_line=format_line(result),
+        result=result, clips_per_sec=1.0, duration_sec=1.0,
+    )  # fmt: skip
+    run.publish_epoch(path, record)
+
+
+def publish_state(run, tmp_path, epoch, step, extras=None):
+    place = Place(epoch=epoch, step=step, num_steps=STEPS)
+    content = content_of(epoch, f"state {epoch} {step}") | (extras or state_extras(place, {}))
+    path = checkpoint.write(content, tmp_path / "state.pth")
+    meta = StateMeta(epoch=epoch, step=step, attempt=1, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+    return run.publish_state(path, meta)
+
+
+def found(run, config, tmp_path):
+    """What it goes on from, and the epoch, the step, and whether only validation is left."""
+    start = find_start(run, config, tmp_path)
+    mark = start.content["mark"] if start.content else None
+    return mark, start.place.epoch, start.place.step, start.place.is_trained
+
+
+def test_a_new_run_begins_at_the_beginning(run, config, tmp_path):
+    assert found(run, config, tmp_path) == (None, 0, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "state", "expected"),
+    [
+        ([], (0, 4), ("state 0 4", 0, 4, False)),
+        ([], (0, STEPS), ("state 0 10", 0, STEPS, True)),
+        ([0, 1], (2, 4), ("state 2 4", 2, 4, False)),
+        ([0, 1], (2, STEPS), ("state 2 10", 2, STEPS, True)),
+        ([0, 1], (1, STEPS), ("state 1 10", 2, 0, False)),
+        ([0, 1], (1, 4), ("epoch 1", 2, 0, False)),
+        ([0, 1], (0, STEPS), ("epoch 1", 2, 0, False)),
+        ([0, 1], None, ("epoch 1", 2, 0, False)),
+    ],
+)
+def test_the_furthest_of_states_and_epochs_is_gone_on_from(run, config, tmp_path, epochs, state, expected):
+    for epoch in epochs:
+        publish_epoch(run, tmp_path, epoch)
+    if state is not None:
+        publish_state(run, tmp_path, *state)
+    assert found(run, config, tmp_path) == expected
+
+
+def test_a_state_that_is_no_state_is_passed_over(run, config, tmp_path, caplog):
+    publish_epoch(run, tmp_path, 0)
+    publish_state(run, tmp_path, 1, 4, extras={"something": "else"})
+    assert found(run, config, tmp_path) == ("epoch 0", 1, 0, False)
+    assert "the newest state is of no use" in caplog.text
+
+
+def test_a_state_whose_file_was_damaged_falls_back_to_the_one_before(run, config, tmp_path):
+    publish_state(run, tmp_path, 0, 3)
+    meta = publish_state(run, tmp_path, 0, 6)
+    path = run.store.local_path(run.key(meta.key))
+    path.write_bytes(b"x" * path.stat().st_size)
+    assert found(run, config, tmp_path) == ("state 0 3", 0, 3, False)
+
+
+def test_a_published_epoch_whose_checkpoint_is_gone_is_an_error(run, config, tmp_path):
+    publish_epoch(run, tmp_path, 0)
+    run.store.delete("run/epoch_0.pth")
+    with pytest.raises(StoreError, match="checkpoint of epoch 0"):
+        find_start(run, config, tmp_path)
+
+
+def test_the_runs_own_state_goes_before_the_checkpoint_it_was_told_to_resume_from(run, tmp_path):
+    source = checkpoint.write(content_of(0, "elsewhere"), tmp_path / "elsewhere.pth")
+    config = config_for(tmp_path, tmp_path / "store", resume=str(source))
+    assert found(run, config, tmp_path) == ("elsewhere", 1, 0, False)
+    publish_state(run, tmp_path, 1, 4)
+    assert found(run, config, tmp_path) == ("state 1 4", 1, 4, False)
+
+
+def test_a_start_epoch_goes_before_the_checkpoints(run, tmp_path):
+    source = checkpoint.write(content_of(0, "elsewhere"), tmp_path / "elsewhere.pth")
+    config = config_for(tmp_path, tmp_path / "store", resume=str(source), start_epoch=2)
+    assert found(run, config, tmp_path) == ("elsewhere", 2, 0, False)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(run, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"no checkpoint")
+    config = config_for(tmp_path, tmp_path / "store", resume=str(tmp_path / "weights.pth"))
+    with pytest.raises(ConfigError, match=r"weights\.pth"):
+        find_start(run, config, tmp_path)
+
+
+def test_epochs_without_figures_are_found_but_for_the_one_in_the_newest_state(run, tmp_path):
+    publish_epoch(run, tmp_path, 0)
+    for epoch in (1, 2):
+        path = checkpoint.write(content_of(epoch, ""), tmp_path / "epoch.pth")
+        run.publish_checkpoint(epoch, path, sha256=sha256_of(path))
+    assert unvalidated_epochs(run) == [1, 2]
+    publish_state(run, tmp_path, 2, STEPS)
+    assert unvalidated_epochs(run) == [1]
+
+
+def sizes(global_batch):
+    return EffectiveSizes(
+        downscale=1, world_size=1, batch_per_gpu=global_batch, global_batch=global_batch, backbone_lr=1.0, head_lr=1.0,
+        stem_lr=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("place", "num_steps", "expected"),
+    [
+        (Place(epoch=1), 10, Place(epoch=1)),
+        (Place(epoch=1, step=4, num_steps=10), 10, Place(epoch=1, step=4, num_steps=10)),
+        (Place(epoch=1, step=4, num_steps=10), 20, Place(epoch=1, step=8, num_steps=20)),
+        (Place(epoch=1, step=5, num_steps=10), 3, Place(epoch=1, step=1, num_steps=3)),
+        (Place(epoch=1, step=10, num_steps=10), 3, Place(epoch=1, step=3, num_steps=3)),
+    ],
+)
+def test_the_share_of_the_epoch_that_is_done_stays(place, num_steps, expected):
+    assert place_here(Start(place=place), sizes(4), num_steps) == expected
+
+
+def test_a_run_stopped_in_an_epoch_goes_on_at_the_step_it_had_reached(tiny_data, tmp_path, caplog):
+    config = config_for(tiny_data, tmp_path, schedule__epochs=1)
+    with pytest.raises(TerminatedError):
+        train_here(config, stop=StopAt(4))
+    with caplog.at_level(logging.INFO):
+        train_here(config)
+    assert "begins at epoch 0, step 3 of 4 from " in caplog.text

@@ -32,7 +32,8 @@ def validate_left_over(
 ) -> None:
     """Validate and publish what attempts before this one left behind.
 
-    Args: model, which is left with the last one's weights: an epoch that has figures now is gone on from; folder, rank 0's for downloads; figures, validates on all ranks.
+    Args: model, left with the last one's weights (an epoch that has figures now is gone on from, so others are loaded);
+        folder, rank 0's for downloads; figures, validates on all ranks.
     A checkpoint that is damaged is left alone with a warning: its epoch is trained again.
     """
     epochs = group.from_main(unvalidated_epochs(run) if folder is not None else None)

@@ -153,7 +153,7 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
         ("Time left", None if report.eta_sec is None else show_duration(report.eta_sec)),
         ("Best so far", best),
         ("Effective batch", batch),
-        ("Learning rates", rates),
+        ("Learning rates now", rates),
         ("Bad clips", report.bad_clips or None),
         ("Attempt", report.attempt),
         ("Started", report.created),

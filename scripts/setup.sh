@@ -21,6 +21,7 @@ if ! [ -x .venv/bin/uv ]; then
     "$python" -m venv .venv
     .venv/bin/python -m pip install --quiet --require-hashes -r requirements-setup.lock
 fi
+# Compiled once here: the tests and the demo start many processes, each of which imports torch.
 export VIRTUAL_ENV="$PWD/.venv"
-.venv/bin/uv pip install --quiet --require-hashes -r requirements.lock
+.venv/bin/uv pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .

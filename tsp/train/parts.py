@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tsp.errors import ConfigError
+from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.model.weights import load_pretrained
@@ -74,9 +74,14 @@ def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | N
     if uri == "default":
         published = published_weights(config.model.backbone)
         uri, digest = published.url, digest or published.sha256_prefix
-    load_pretrained(
-        model, fetch_object(uri, cache_dir or cache_folder("weights"), settings=config.store, sha256=digest)
-    )
+    try:
+        path = fetch_object(uri, cache_dir or cache_folder("weights"), settings=config.store, sha256=digest)
+    except StoreUnreachableError as error:
+        if not uri.startswith("http"):
+            raise
+        # A cluster without a way out has none at the next attempt either.
+        raise StoreError(str(error)) from error
+    load_pretrained(model, path)
     logger.info("the encoder starts from %s", uri)
 
 

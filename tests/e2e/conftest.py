@@ -17,7 +17,7 @@ from tests.e2e.kubectl import Kubectl
 from tests.e2e.nodes import remove_gpus, set_gpus
 from tests.e2e.places import BUILD_TIMEOUT_SEC, Cluster, a_cluster, run_script
 from tests.e2e.s3 import S3Server
-from tests.e2e.tspctl import DATA_PREFIX, Tspctl
+from tests.e2e.tspctl import DATA_PREFIX, Tspctl, clean_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NUM_GPUS = 8
@@ -57,7 +57,7 @@ def gpus(cluster: Cluster) -> Iterator[int]:
         yield present
         return
     if not cluster.fake_gpus:
-        pytest.skip("the node has no GPUs; set TSPCTL_E2E_FAKE_GPUS=1 to let the tests advertise some")
+        pytest.skip("the node has no GPUs; set TSP_E2E_FAKE_GPUS=1 to let the tests advertise some")
     set_gpus(cluster.kubectl, cluster.node, NUM_GPUS, GPU_MEMORY_MIB)
     yield NUM_GPUS
     remove_gpus(cluster.kubectl, cluster.node)
@@ -74,11 +74,11 @@ def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(scope="session")
 def image(cluster: Cluster) -> str:
-    """The project's image, built from image/Dockerfile and on the node."""
+    """The project's image, built from image/Dockerfile and on the node; or the one that TSP_E2E_IMAGE names."""
+    name = os.environ.get("TSP_E2E_IMAGE")
     if not cluster.ours:
-        name = os.environ.get("TSPCTL_E2E_IMAGE")
-        return name or pytest.skip("set TSPCTL_E2E_IMAGE to the image that the nodes have or can pull")
-    name = run_script("build.sh", "project-image", timeout_sec=BUILD_TIMEOUT_SEC).strip()
+        return name or pytest.skip("set TSP_E2E_IMAGE to the image that the nodes have or can pull")
+    name = name or run_script("build.sh", "project-image", timeout_sec=BUILD_TIMEOUT_SEC).strip()
     cluster.control("load", name, timeout_sec=BUILD_TIMEOUT_SEC)
     return name
 
@@ -97,7 +97,7 @@ def demo_data(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("demo") / "demo"
     tspctl = str(Path(sys.executable).with_name("tspctl"))
     command = [tspctl, "data", "demo", str(folder), "--backend", "local", "--train-videos", "12", "--valid-videos", "6"]
-    subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300, check=True)
+    subprocess.run(command, env=clean_environment(folder.parent), stdout=subprocess.DEVNULL, timeout=300, check=True)
     client = s3.client()
     for path in folder.rglob("*"):
         if path.is_file():

@@ -2,11 +2,11 @@
 
 Settings of the environment, all optional:
 
-- ``TSPCTL_E2E=required``: a missing cluster fails the tests instead of skipping them (CI).
-- ``TSPCTL_E2E_KEEP=1``: leave our own cluster running, and use it if it runs (while writing tests).
-- ``TSPCTL_E2E_S3_HOST``: address of this machine that the pods of another cluster reach (for kind: docker's gateway).
-- ``TSPCTL_E2E_IMAGE``, ``TSPCTL_E2E_BUSYBOX``: images that another cluster's nodes have or can pull.
-- ``TSPCTL_E2E_FAKE_GPUS=1``: another cluster's node may be given GPUs that it does not have (always so with kind).
+- ``TSP_E2E=required``: a missing cluster fails the tests instead of skipping them (CI).
+- ``TSP_E2E_KEEP=1``: leave our own cluster running, and use it if it runs (while writing tests).
+- ``TSP_E2E_S3_HOST``: address of this machine that the pods of another cluster reach (for kind: docker's gateway).
+- ``TSP_E2E_IMAGE``, ``TSP_E2E_BUSYBOX``: images that another cluster's nodes have or can pull.
+- ``TSP_E2E_FAKE_GPUS=1``: another cluster's node may be given GPUs that it does not have (always so with kind).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def a_cluster() -> Iterator[Cluster]:
             yield ours
         return
     message = f"no cluster: {problem}; and none can be brought up here: {reason}"
-    if os.environ.get("TSPCTL_E2E") == "required":
+    if os.environ.get("TSP_E2E") == "required":
         pytest.fail(message)
     pytest.skip(message)
 
@@ -100,10 +100,10 @@ def current_cluster() -> tuple[Cluster | None, str]:
     return Cluster(
         kubectl=kubectl,
         ours=False,
-        fake_gpus=context.startswith("kind-") or os.environ.get("TSPCTL_E2E_FAKE_GPUS") == "1",
+        fake_gpus=context.startswith("kind-") or os.environ.get("TSP_E2E_FAKE_GPUS") == "1",
         node=ready[-1]["metadata"]["name"],
-        s3_host=os.environ.get("TSPCTL_E2E_S3_HOST", "172.18.0.1"),
-        busybox=os.environ.get("TSPCTL_E2E_BUSYBOX", "busybox:1.36"),
+        s3_host=os.environ.get("TSP_E2E_S3_HOST", "172.18.0.1"),
+        busybox=os.environ.get("TSP_E2E_BUSYBOX", "busybox:1.36"),
     ), ""
 
 
@@ -124,7 +124,7 @@ def why_no_cluster_here() -> str | None:
 @contextlib.contextmanager
 def our_cluster() -> Iterator[Cluster]:
     """Build what is missing, start, and stop at the end, also when the tests are killed."""
-    keep = os.environ.get("TSPCTL_E2E_KEEP") == "1"
+    keep = os.environ.get("TSP_E2E_KEEP") == "1"
     kubectl = Kubectl(CACHE / "cluster" / "admin.kubeconfig", str(CACHE / "bin" / "kubectl"))
     runs = keep and kubectl.kubeconfig.is_file() and kubectl.try_run("get", "--raw", "/readyz").returncode == 0
     if not runs:

@@ -34,11 +34,11 @@ class S3Server:
 
     def start(self) -> None:
         """Serve, on the same port as before; returns when the port listens."""
-        # the key pair goes through the environment (as CSV), where other users of the machine do not see it;
-        # without a directory cache listings show at once what another client has written
+        # the key pair goes through the environment (as CSV), where other users of the machine do not see it.
+        # The directory cache stays on: all writes go through this server, and without it every request costs seconds.
         command = [
             str(Path(sys.executable).with_name("rclone")), "serve", "s3", "--addr", f"{self.host}:{self.port}",
-            "--vfs-cache-mode", "off", "--dir-cache-time", "0s", "--config", os.devnull, str(self.folder / "objects"),
+            "--vfs-cache-mode", "off", "--config", os.devnull, str(self.folder / "objects"),
         ]  # fmt: skip
         env = {**os.environ, "RCLONE_AUTH_KEY": f'"{self.access_key},{self.secret_key}"'}
         with open(self.folder / "server.log", "ab") as log:

@@ -29,6 +29,12 @@ SMALL_PODS: dict[str, Any] = {
 """Chart values under which four ranks fit on a machine of two cores."""
 
 
+def clean_environment(home: Path) -> dict[str, str]:
+    """The environment without settings of whoever runs the tests; ``home`` holds files of settings, if any."""
+    foreign = ("TSPCTL_", "AWS_", "HELM_", "KUBECONFIG", "XDG_")
+    return {**{key: value for key, value in os.environ.items() if not key.startswith(foreign)}, "HOME": str(home)}
+
+
 @dataclass
 class Tspctl:
     """A user with a namespace, a store and an image."""
@@ -73,8 +79,7 @@ class Tspctl:
     def env(self) -> dict[str, str]:
         """The user's environment: helm on PATH, a home of its own, the credentials of the store."""
         path = os.pathsep.join([str(Path(self.helm_program).parent), os.environ.get("PATH", "")])
-        own = {key: value for key, value in os.environ.items() if not key.startswith(("TSPCTL_", "AWS_", "HELM_"))}
-        return {**own, "PATH": path, "HOME": str(self.folder), **self.s3.env()}
+        return {**clean_environment(self.folder), "PATH": path, **self.s3.env()}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``tspctl``; its output can be read while it runs."""

@@ -189,7 +189,12 @@ def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, 
         f"on_this_machine.ENTRYPOINT = (sys.executable, '-P', {str(FAKE_RANK)!r}); main.main()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, *SUBMIT, "--follow"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *SUBMIT, "--follow"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         wait_until(lambda: local_run("a").supervised() is not None, "started")
         wait_for_log("a", "rank: rank 0 of 1")

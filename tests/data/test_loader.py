@@ -15,7 +15,7 @@ from tests.data.conftest import NUM_VIDEOS, SEGMENTS_PER_VIDEO
 from tests.videos import FPS_30, Made, write_video
 from tsp.data.dataset import ClipDataset
 from tsp.data.loader import build_loader, load_subset
-from tsp.data.transforms import pixels_on_device
+from tsp.data.transforms import STD, pixels_on_device
 from tsp.data.video import VideoError
 from tsp.data.video.training_copy import training_copy_name, write_training_copy
 from tsp.errors import ConfigError, DataError
@@ -118,19 +118,31 @@ def test_tables_and_features_are_passed_to_workers_by_handle(dataset_dir, make_c
     assert again._gvf.data_ptr() == dataset._gvf.data_ptr()
 
 
-def test_training_copies_give_the_same_clips_up_to_coding(dataset_dir, make_config, tmp_path):
+@pytest.mark.parametrize(("copy_format", "most_levels"), [("mjpeg", 4.0), ("raw", 0.3)])
+def test_training_copies_give_the_same_clips_up_to_coding(dataset_dir, make_config, tmp_path, copy_format, most_levels):
     root = tmp_path / "copied"
     shutil.copytree(dataset_dir, root)
     for video in (root / "videos").glob("*.mp4"):
-        assert write_training_copy(video, video.parent / training_copy_name(video.name)) == 120
+        target = video.parent / training_copy_name(video.name)
+        assert write_training_copy(video, target, copy_format=copy_format) == 120
         video.unlink()
     exact = build_loader(make_config(dataset_dir), "train", batch=8)
     copies = build_loader(make_config(root, training_copy=True), "train", batch=8)
+    levels = torch.tensor(STD).view(3, 1, 1, 1) * 255
     for one, other in zip(exact, copies, strict=True):
         assert other.pixels.shape[2:] == (112, 112, 4)
         assert other.items.tolist() == one.items.tolist()
-        difference = pixels_on_device(one, "cpu") - pixels_on_device(other, "cpu")
-        assert difference.abs().mean() * 0.22 * 255 < 4
+        difference = (pixels_on_device(one, "cpu") - pixels_on_device(other, "cpu")).abs() * levels
+        assert difference.mean() < most_levels
+
+
+def test_a_training_copy_of_another_size_is_refused(dataset_dir, make_config, tmp_path):
+    root = tmp_path / "small"
+    shutil.copytree(dataset_dir, root)
+    for video in (root / "videos").glob("*.mp4"):
+        write_training_copy(video, video.parent / training_copy_name(video.name), height_px=112, width_px=112)
+    with pytest.raises(DataError, match="has frames of 112x112, this run resizes to 128x171: make it again"):
+        list(build_loader(make_config(root, training_copy=True), "train", batch=8))
 
 
 def test_a_missing_training_copy_says_how_to_make_it(dataset_dir, make_config):

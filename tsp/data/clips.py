@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any, overload
 
 import numpy as np
 
@@ -46,8 +47,12 @@ def frame_offsets(rate_fps: float | Fraction, file_fps: float | Fraction, length
     return tuple(math.floor(k * step) for k in range(length_frames))
 
 
-def holds_a_clip(start_sec: float, end_sec: float, rate_fps: float, length_frames: int) -> bool:
-    """Whether a segment is as long as one clip."""
+@overload
+def holds_a_clip(start_sec: float, end_sec: float, rate_fps: float, length_frames: int) -> bool: ...
+@overload
+def holds_a_clip(start_sec: np.ndarray, end_sec: np.ndarray, rate_fps: float, length_frames: int) -> np.ndarray: ...
+def holds_a_clip(start_sec: Any, end_sec: Any, rate_fps: float, length_frames: int) -> Any:
+    """Whether a segment is as long as one clip; for arrays, which are."""
     return (end_sec - start_sec) * rate_fps >= length_frames
 
 

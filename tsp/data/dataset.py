@@ -17,6 +17,7 @@ from tsp.data.segments import UNLABELLED, Segment
 from tsp.data.shared import SharedSegments, empty_batch
 from tsp.data.transforms import PixelPlan, gather, plan_pixels, plan_resized
 from tsp.data.video import ClipReader, VideoError
+from tsp.data.video.training_copy import stored_width
 from tsp.errors import DataError, TspError
 from tsp.run.config import BadClipPolicy, ClipConfig
 
@@ -190,13 +191,14 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
                 crop_px=clips.crop_px,
                 crop=draw.crop,
             )
-        if (height_px, width_px) != (clips.resize_height_px, clips.resize_width_px):
+        widths = (clips.resize_width_px, stored_width(clips.resize_width_px))
+        if height_px != clips.resize_height_px or width_px not in widths:
             raise DataError(
                 f"the training copy {path} has frames of {height_px}x{width_px}, this run resizes to "
                 f"{clips.resize_height_px}x{clips.resize_width_px}: make it again with 'tspctl data standardize "
                 f"--training-copy', or train without data.training_copy"
             )
-        return plan_resized(resize_width_px=width_px, crop_px=clips.crop_px, crop=draw.crop)
+        return plan_resized(resize_width_px=clips.resize_width_px, crop_px=clips.crop_px, crop=draw.crop)
 
 
 @dataclass

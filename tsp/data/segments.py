@@ -137,9 +137,7 @@ def load_segments(
     table.require([*NEEDED_COLUMNS, *(column for column, _ in heads)])
     duration_sec, raw_start_sec, raw_end_sec = (table.numbers(name) for name in ("video-duration", "t-start", "t-end"))
     start_sec, end_sec = np.maximum(raw_start_sec, 0.0), np.minimum(raw_end_sec, duration_sec)
-    keep = np.flatnonzero(
-        [holds_a_clip(*ends, clips.rate_fps, clips.length_frames) for ends in zip(start_sec, end_sec, strict=True)]
-    )
+    keep = np.flatnonzero(holds_a_clip(start_sec, end_sec, clips.rate_fps, clips.length_frames))
     if len(keep) == 0:
         raise DataError(
             f"none of the {len(start_sec)} segments of {path} is as long as one clip ({clips.duration_sec:.3f} s)"
@@ -172,9 +170,10 @@ class _Table:
         self._path = path
         header, *body = rows
         self._names = [name.strip() for name in header]
-        for number, row in enumerate(body, start=FIRST_ROW):
-            if len(row) != len(header):
-                raise DataError(f"{path} row {number} has {len(row)} fields, its header has {len(header)}")
+        lengths = list(map(len, body))
+        if lengths.count(len(header)) != len(body):
+            index = next(index for index, length in enumerate(lengths) if length != len(header))
+            raise DataError(f"{path} row {index + FIRST_ROW} has {lengths[index]} fields, its header has {len(header)}")
         texts = zip(*body, strict=True) if body else [() for _ in header]
         self._columns: dict[str, tuple[str, ...]] = dict(zip(self._names, texts, strict=True))
 
@@ -190,7 +189,10 @@ class _Table:
         return texts
 
     def numbers(self, name: str) -> np.ndarray:
-        numbers = np.array([_number(text) for text in self._columns[name]], np.float64)
+        try:
+            numbers = np.array(list(map(float, self._columns[name])), np.float64)
+        except ValueError:
+            numbers = np.array([_number(text) for text in self._columns[name]], np.float64)
         if not np.isfinite(numbers).all():
             index = int(np.flatnonzero(~np.isfinite(numbers))[0])
             text = self._columns[name][index]

@@ -23,8 +23,6 @@ from tsp.data.video.source import OpenSources, VideoSource
 
 SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
 """Codecs whose decoders can leave out frames that nothing refers to, found by packet times."""
-INTRA_CODECS = frozenset({"mjpeg", "rawvideo"})
-"""Codecs of which every frame stands alone: what is not wanted is not decoded at all."""
 DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 """Pixel formats that FFmpeg turns into RGBA with the bits of RGB24, but for the widths in ``_pixels``."""
 REORDER_FRAMES = 16
@@ -154,7 +152,7 @@ class ClipReader:
 
     def _ways(self, source: VideoSource) -> list[_Way]:
         """Ways to decode, fastest first; the later ones are for files that the earlier ones cannot read."""
-        skippable = self._short_cuts and source.codec.name in SKIPPABLE_CODECS | INTRA_CODECS
+        skippable = self._short_cuts and (source.is_intra or source.codec.name in SKIPPABLE_CODECS)
         first: list[_Way] = [_decode_wanted] if skippable else []
         return [*first, _decode_all, _decode_all_from_beginning]
 
@@ -185,12 +183,13 @@ def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[Video
     last = max((index for index, packet in enumerate(waiting) if packet.pts in chooser.wanted), default=-1)
     for _ in range(last + 1):
         yield from _decode_one(source, waiting.popleft(), chooser)
-    yield from (frame for frame in source.codec.decode(None) if frame.pts in chooser.wanted)
+    if not source.is_intra:
+        yield from (frame for frame in source.codec.decode(None) if frame.pts in chooser.wanted)
 
 
 def _decode_one(source: VideoSource, packet: Packet[Any], chooser: FrameChooser) -> Iterator[VideoFrame]:
     wanted = packet.pts in chooser.wanted
-    if not wanted and source.codec.name in INTRA_CODECS:
+    if not wanted and source.is_intra:
         return
     source.codec.skip_frame = "DEFAULT" if wanted else "NONREF"
     for frame in source.codec.decode(packet):

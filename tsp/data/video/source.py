@@ -20,6 +20,8 @@ from av.video.stream import VideoStream
 
 from tsp.data.video.errors import VideoError
 
+INTRA_CODECS = frozenset({"mjpeg", "rawvideo"})
+"""Codecs of which every frame stands alone: what is not wanted is not decoded at all."""
 COLLECT_AFTER = 8
 """Files closed before their decoders are freed."""
 MAX_SEEKS = 24
@@ -50,6 +52,7 @@ class VideoSource:
         # More threads gain nothing, and a frame-threaded decoder once hung.
         self.codec.thread_type = "NONE"
         self.codec.thread_count = 1
+        self.is_intra = self.codec.name in INTRA_CODECS
         self.reformatter, self.rgb_reformatter = VideoReformatter(), VideoReformatter()
 
     @property

@@ -1,14 +1,15 @@
 """Training copies: all frames of a video, resized exactly as training resizes them, each stored by itself.
 
-MJPEG in a QuickTime file, 5-8 kB a frame and 2-3 of 255 levels away from the exact pixels. Any frame is read without
-the others, so a clip costs the same anywhere in a video, whatever the video's own size was. Times are those of the
-source, so the same frames are chosen.
+In a QuickTime file, as JPEG (5-8 kB a frame, 2-3 of 255 levels away from the exact pixels) or raw (66 kB, a quarter of
+a level). Any frame is read without the others, so a clip costs the same anywhere in a video, whatever the video's own
+size was. Times are those of the source, so the same frames are chosen.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import av.error
@@ -24,6 +25,7 @@ from tsp.data.video.errors import VideoError
 from tsp.data.video.source import VideoSource
 
 SUFFIX = ".train.mov"
+CopyFormat = Literal["mjpeg", "raw"]
 _QSCALE = 2
 """Best quality step of the JPEG encoder; coarser ones save space but no decoding time."""
 _LAMBDA = 118  # FFmpeg's units of quality per step
@@ -36,7 +38,14 @@ def training_copy_name(filename: str) -> str:
     return str(Path(filename).with_suffix(SUFFIX))
 
 
-def write_training_copy(source: Path, target: Path, *, height_px: int = 128, width_px: int = 171) -> int:
+def stored_width(width_px: int) -> int:
+    """Width of the stored frames: QuickTime pads raw rows to an even width in a way that decoders disagree about."""
+    return width_px + width_px % 2
+
+
+def write_training_copy(
+    source: Path, target: Path, *, height_px: int = 128, width_px: int = 171, copy_format: CopyFormat = "mjpeg"
+) -> int:
     """Write the training copy of a standardised video; whole or not at all.
 
     Returns: the number of frames.
@@ -50,9 +59,9 @@ def write_training_copy(source: Path, target: Path, *, height_px: int = 128, wid
             new_file(target) as partial,
             av.open(str(partial), "w", format="mov", options={"movflags": "+faststart"}) as container,
         ):
-            stream = _add_stream(container, opened, height_px, width_px)
+            stream = _add_stream(container, opened, height_px, width_px, copy_format)
             for frame in opened.container.decode(opened.stream):
-                container.mux(stream.encode(_resized(opened, frame, stream)))
+                container.mux(stream.encode(_resized(opened, frame, stream, width_px)))
                 num_frames += 1
             container.mux(stream.encode())
             if num_frames == 0:
@@ -64,24 +73,32 @@ def write_training_copy(source: Path, target: Path, *, height_px: int = 128, wid
     return num_frames
 
 
-def _add_stream(container: OutputContainer, opened: VideoSource, height_px: int, width_px: int) -> VideoStream:
-    stream = container.add_stream("mjpeg", rate=opened.fps or Fraction(30), options={"threads": "1"})
-    stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuvj420p"
-    context = stream.codec_context
-    context.time_base = opened.time_base
-    context.color_range = _FULL_RANGE
-    context.flags |= _FLAG_QSCALE
-    context.global_quality = _QSCALE * _LAMBDA
+def _add_stream(
+    container: OutputContainer, opened: VideoSource, height_px: int, width_px: int, copy_format: CopyFormat
+) -> VideoStream:
+    rate, options = opened.fps or Fraction(30), {"threads": "1"}
+    if copy_format == "raw":
+        stream = container.add_stream("rawvideo", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = stored_width(width_px), height_px, "rgb24"
+    else:
+        stream = container.add_stream("mjpeg", rate=rate, options=options)
+        stream.width, stream.height, stream.pix_fmt = width_px, height_px, "yuvj420p"
+        stream.codec_context.color_range = _FULL_RANGE
+        stream.codec_context.flags |= _FLAG_QSCALE
+        stream.codec_context.global_quality = _QSCALE * _LAMBDA
+    stream.codec_context.time_base = opened.time_base
     return stream
 
 
-def _resized(opened: VideoSource, frame: VideoFrame, stream: VideoStream) -> VideoFrame:
+def _resized(opened: VideoSource, frame: VideoFrame, stream: VideoStream, width_px: int) -> VideoFrame:
     if frame.pts is None:
         raise VideoError(f"{opened.path} has frames without a time: standardise it first")
     rgb = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].to(torch.float32)
-    small = F.interpolate(rgb, size=(stream.height, stream.width), mode="bilinear", align_corners=False)[0]
-    image = np.ascontiguousarray(small.permute(1, 2, 0).round().to(torch.uint8).numpy())
+    small = F.interpolate(rgb, size=(stream.height, width_px), mode="bilinear", align_corners=False)[0]
+    image = np.zeros((stream.height, stream.width, 3), np.uint8)
+    image[:, :width_px] = small.permute(1, 2, 0).round().to(torch.uint8).numpy()
     resized = VideoFrame.from_ndarray(image, format="rgb24")
-    resized = resized.reformat(format="yuvj420p", dst_color_range=_FULL_RANGE)
+    if stream.pix_fmt != "rgb24":
+        resized = resized.reformat(format=stream.pix_fmt, dst_color_range=_FULL_RANGE)
     resized.pts, resized.time_base = frame.pts, opened.time_base
     return resized

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from cli.backend import LogLine, PlaceStatus, RankStatus
-from cli.loglines import split_time
+from cli.loglines import as_shown
 from k8s.client import UnreachableError
 from k8s.names import STORE_ANNOTATION, kind_of, ranks_of
 from k8s.podlog import Line
@@ -63,8 +63,8 @@ def recorded_store(job: dict[str, Any]) -> StoreConfig | None:
 
 
 def log_line(line: Line) -> LogLine:
-    """A line as every place gives it; the program's own stamp goes, the kubelet's is the same to a moment."""
-    return LogLine(line.rank, split_time(line.text)[1], line.time)
+    """A line as every place gives it; the kubelet's stamp is the program's own to a moment."""
+    return LogLine(line.rank, as_shown(line.rank, line.text)[1], line.time)
 
 
 class Teller:

@@ -71,6 +71,15 @@ def split_time(text: str) -> tuple[datetime | None, str]:
         return None, text
 
 
+def as_shown(rank: int, text: str) -> tuple[datetime | None, str]:
+    """When a line of a rank says it was written, and the line as every place shows it: without that time and its rank.
+
+    A progress bar rewrites its line: what it showed last counts.
+    """
+    written, text = split_time(text.rstrip("\r").rpartition("\r")[2])
+    return written, text.removeprefix(f"rank {rank} ")
+
+
 class _Cursor:
     """How far one rank's log of one attempt has been read."""
 
@@ -91,9 +100,7 @@ class _Cursor:
             yield self._line(last)
 
     def _line(self, raw: bytes) -> LogLine:
-        # A progress bar rewrites its line: what it showed last counts.
-        written, text = split_time(raw.decode(errors="replace").rstrip("\r").rpartition("\r")[2])
-        text = text.removeprefix(f"rank {self.rank} ")
+        written, text = as_shown(self.rank, raw.decode(errors="replace"))
         # Lines without a time (tracebacks) belong to the line before; a clock set back must not mix up a rank's lines.
         self.time = max(self.time, written or self.time)
         return LogLine(self.rank, text, None if self.time == _BEGINNING else self.time)

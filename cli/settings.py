@@ -14,6 +14,8 @@ from typing import Any, Literal
 from tsp.errors import ConfigError
 
 PREFIX = "TSPCTL_"
+NO_SETTINGS = frozenset({"TSPCTL_CACHE"})
+"""Variables of that prefix that others read: the folder in which the checkout's scripts keep what they build."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +96,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for variable, text in environment.items():
         key = variable.removeprefix(PREFIX).lower()
-        if not variable.startswith(PREFIX) or text == "":
+        if not variable.startswith(PREFIX) or variable in NO_SETTINGS or text == "":
             continue
         value: Any = text
         if hints.get(key) in (int, int | None):

@@ -196,9 +196,7 @@ class _Seen:
 
 def _line(rank: int, raw: bytes) -> Line:
     time_ns, length = _stamp_ns(raw)
-    # A progress bar rewrites its line: what it showed last counts.
-    text = raw[length:].decode(errors="replace").rstrip("\r").rpartition("\r")[2]
-    return Line(time_ns, rank, text)
+    return Line(time_ns, rank, raw[length:].decode(errors="replace"))
 
 
 def _stamp_ns(raw: bytes) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from cli.backend import LogQuery, PlaceOptions
+from cli.loglines import FolderLogs, read_lines
 from cli.on_cluster import ClusterBackend
 from cli.settings import Settings
 from tests.k8s.fake_api import FakeLog
@@ -294,6 +295,26 @@ def test_logs_come_from_the_pods_without_the_programs_own_stamp(api, backend):
         (found,) = backend.logs("my-run", LogQuery(follow=follow))
         assert (found.rank, found.text) == (0, "INFO epoch 1")
         assert found.time == datetime(2030, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC)
+
+
+def test_a_line_reads_the_same_from_a_pod_and_from_the_store(api, backend, tmp_path):
+    """As the entrypoint writes it: followed lines and stored ones can be compared, and neither says its rank twice."""
+    written = [
+        b"2030-01-01T00:00:01.499Z rank 1 INFO epoch 1",
+        b"Traceback (most recent call last):",
+        b"2030-01-01T00:00:03.000Z rank 1 INFO of rank 1 and rank 0",
+        b"2030-01-01T00:00:04.000Z rank 1 INFO 10%\r100%\r",
+    ]
+    log = tmp_path / "attempt-1" / "rank-1.log"
+    log.parent.mkdir()
+    log.write_bytes(b"".join(line + b"\n" for line in written))
+    stored = [(line.rank, line.text) for line in read_lines(FolderLogs(tmp_path), LogQuery())]
+    serve_run(api, job("Succeeded"), [pod(1, "Succeeded", state=terminated(0))])
+    api.logs["my-run-worker-0"] = FakeLog([b"2030-01-01T00:00:05.5Z " + line + b"\n" for line in written])
+    for follow in (False, True):
+        assert [(line.rank, line.text) for line in backend.logs("my-run", LogQuery(follow=follow))] == stored
+    assert stored[0] == (1, "INFO epoch 1")
+    assert stored[2:] == [(1, "INFO of rank 1 and rank 0"), (1, "100%")]
 
 
 @pytest.mark.parametrize("query", [LogQuery(previous=True), LogQuery(attempt=1), LogQuery(), LogQuery(follow=True)])

@@ -204,6 +204,54 @@ def test_an_indexed_job_gets_its_shard(monkeypatch, job_module, capfd, kind, job
     assert json.loads(capfd.readouterr().out) == {"asked": expected}
 
 
+def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started(tmp_path):
+    """As the first process of a container, which hears no signal that it does not ask for."""
+    (tmp_path / "slow_job.py").write_text(
+        "import concurrent.futures, multiprocessing, os, time\n"
+        "from pathlib import Path\n"
+        "def work(folder):\n"
+        "    Path(folder, 'pid').write_text(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+        "def run(job):\n"
+        "    context = multiprocessing.get_context('forkserver')\n"
+        "    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:\n"
+        "        pool.submit(work, job['folder']).result()\n"
+    )
+    program = (
+        "import sys\n"
+        "from tsp import entrypoint\n"
+        "entrypoint.JOB_MODULES['probe'] = 'slow_job:run'\n"
+        "if __name__ == '__main__':\n"
+        "    entrypoint._end(entrypoint.main(['probe']))\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "program.py")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdin.write(json.dumps({"folder": str(tmp_path)}))
+    process.stdin.close()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline, "the job's process never began"
+        time.sleep(0.05)
+    worker = int((tmp_path / "pid").read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 143
+    assert (process.stdout.read(), "the next attempt goes on" in process.stderr.read()) == ("", True)
+    while os.path.exists(f"/proc/{worker}") and _state_of(worker) not in "ZX":
+        assert time.monotonic() < deadline, "a process of the job outlives it"
+        time.sleep(0.05)
+
+
+def _state_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
 def test_every_exit_code_of_a_pod_is_documented():
     from tsp import errors
 

@@ -16,16 +16,19 @@ import importlib
 import json
 import logging
 import logging.handlers
+import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from tsp.errors import ConfigError, TspError
+from tsp.errors import ConfigError, TerminatedError, TspError
 from tsp.run.config import RunConfig
 from tsp.run.jobs import JOBS
 from tsp.run.request import config_from_pod
@@ -163,6 +166,7 @@ def _set_threads(env: Mapping[str, str]) -> None:
 def _do_job(kind: str, env: Mapping[str, str]) -> int:
     """Do a job from standard input; returns the exit code that its answer asks for."""
     job = _with_shard(kind, _read_job(kind), env)
+    _end_at_once_on_sigterm()
     module, _, name = JOB_MODULES[kind].partition(":")
     run: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(module), name)
     # Nothing but the answer may reach standard output.
@@ -171,6 +175,22 @@ def _do_job(kind: str, env: Mapping[str, str]) -> int:
     exit_code = int(answer.pop("exit_code", 0))
     print(json.dumps(answer), flush=True)
     return exit_code
+
+
+def _end_at_once_on_sigterm() -> None:
+    """A job has nothing to save: what it wrote is whole, file by file, and the next attempt does the rest.
+
+    Without this the first process of a container would not hear the signal at all.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # No logging and no unwinding here: the signal may have come in the middle of anything.
+        os.write(2, b"SIGTERM: ended; the next attempt goes on with what is left\n")
+        for process in multiprocessing.active_children():
+            process.kill()
+        os._exit(TerminatedError.exit_code)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _read_job(kind: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks import original_reader
-from benchmarks.bench_decode import SIZES
+from benchmarks.bench_decode import CASES
 from benchmarks.footage import FPS, standardised
 from tsp.data.place import LocalVideos
 from tsp.extract.decode import Chunk
@@ -47,10 +47,12 @@ def main() -> None:
     torch.set_num_threads(1)
     print("| video | stride | clips | original | ours | ratio | ours, blend on the CPU too | ratio |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, width, height, bit_rate in SIZES:
-        path = standardised(arguments.folder, name, width, height, bit_rate, arguments.frames, arguments.source)
+    for case in CASES:
+        path = standardised(
+            arguments.folder, case.name, case.width, case.height, case.bit_rate, arguments.frames, arguments.source
+        )
         for stride in STRIDES:
-            print(measure(name, path, stride, arguments.frames, arguments.clips, arguments.rounds), flush=True)
+            print(measure(case.name, path, stride, arguments.frames, arguments.clips, arguments.rounds), flush=True)
     print(f"\nCPU milliseconds a clip; targets: at least {TARGETS[1]}x at stride 1, {TARGETS[16]}x at stride 16")
 
 

@@ -14,6 +14,23 @@ from cli.recipe_options import dataset_options, recipe_options
 if TYPE_CHECKING:
     from cli.settings import Settings
 
+COPY_FORMATS = ("mjpeg", "raw")
+
+
+class _WithOptionalFormat(click.Command):
+    """Where no format follows ``--training-copy``, mjpeg is meant; click would take SOURCE for one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write the format out."""
+        following = [*args, ""][1:]
+        is_bare = [
+            word == "--training-copy" and after not in COPY_FORMATS and not after.startswith("-")
+            for word, after in zip(args, following, strict=True)
+        ]
+        words = [f"{word}=mjpeg" if bare else word for word, bare in zip(args, is_bare, strict=True)]
+        return super().parse_args(ctx, words)
+
+
 workers_option = click.option(
     "--workers", type=click.IntRange(0), metavar="N", help="Videos worked on at a time; default: one per core."
 )
@@ -27,14 +44,20 @@ def data() -> None:
     """
 
 
-@data.command()
+@data.command(cls=_WithOptionalFormat)
 @click.argument("source")
 @click.argument("dest")
 @click.option("--fps", type=float, default=30.0, show_default=True, help="Constant frame rate.")
 @click.option("--crf", type=click.IntRange(0, 51), default=23, show_default=True, help="x264 quality; lower is better.")
 @click.option("--max-height", "max_height_px", type=click.IntRange(16), metavar="PX", help="Scale down what is higher.")
 @click.option("--keep-audio", is_flag=True, help="Keep the sound.")
-@click.option("--training-copy", is_flag=True, help="Also write the small copy that trains fastest.")
+@click.option(
+    "--training-copy",
+    type=click.Choice(COPY_FORMATS),
+    is_flag=False,
+    flag_value="mjpeg",
+    help="Also write the copy that trains fastest: mjpeg (default) is small, raw exact.",
+)
 @click.option("--overwrite", is_flag=True, help="Do finished files again.")
 @click.option(
     "--shards", "num_shards", type=click.IntRange(1), default=1, show_default=True, help="Pods that share the videos."

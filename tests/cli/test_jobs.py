@@ -20,7 +20,7 @@ EXTRACT = ("extract", "model.pth", "--data", "videos", "--metadata", "m.csv", "-
 COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "standardize": (
         ("data", "standardize", "raw", "videos", "--training-copy", "--workers", "2", "--fps", "25"),
-        {"source": "raw", "dest": "videos", "training_copy": True, "workers": 2, "fps": 25.0, "overwrite": False},
+        {"source": "raw", "dest": "videos", "training_copy": "mjpeg", "workers": 2, "fps": 25.0, "overwrite": False},
     ),
     "probe": (("data", "probe", "videos", "--out", "m.csv"), {"videos": "videos", "out": "m.csv", "workers": None}),
     "annotate": (
@@ -63,6 +63,23 @@ def test_options_become_the_job(tspctl: Tspctl, local: Path, kind: str) -> None:
     job_from_dict(kind, sent)
     for key, value in expected.items():
         assert sent[key] == (str(Path(value).absolute()) if key in PATHS else value), key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("raw", "videos"), None),
+        (("raw", "videos", "--training-copy"), "mjpeg"),
+        (("raw", "videos", "--training-copy", "--overwrite"), "mjpeg"),
+        (("--training-copy", "in", "videos"), "mjpeg"),
+        (("--training-copy", "raw", "in", "videos"), "raw"),
+        (("in", "videos", "--training-copy=raw"), "raw"),
+    ],
+)
+def test_a_training_copy_is_mjpeg_unless_a_format_is_named(
+    tspctl: Tspctl, local: Path, arguments: tuple[str, ...], expected: str | None
+) -> None:
+    assert tspctl("data", "standardize", *arguments, "-o", "json").json["job"]["training_copy"] == expected
 
 
 def test_check_sends_the_run_as_it_would_be_submitted(tspctl: Tspctl, local: Path, data_root: Path) -> None:
@@ -108,4 +125,5 @@ def test_extract_takes_the_best_epoch_of_a_run(tspctl: Tspctl, local: Path) -> N
 def test_a_bad_value_is_refused_before_anything_starts(tspctl: Tspctl, local: Path) -> None:
     ended = tspctl("data", "standardize", "raw", "videos", "--fps", "0")
     assert (ended.code, "--fps must be above 0" in ended.err) == (2, True)
+    assert tspctl("data", "standardize", "raw", "videos", "--training-copy=png").code == 2
     assert not Path("standardize-None-None.json").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.prepare.conftest import grey_frames
 from tsp.data.video.inspect import inspect_video
-from tsp.errors import DataError
+from tsp.errors import ConfigError, DataError
 from tsp.prepare.standardize import run, standardize
 from tsp.run.jobs import StandardizeJob
 
@@ -177,7 +177,55 @@ def test_a_video_is_never_written_over_itself(make_video):
         standardize(job(source, source.parent))
 
 
-def test_the_training_copy_lies_beside_the_file(tmp_path, make_video):
-    standardize(job(make_video("a.mp4", 15), tmp_path / "out", training_copy=True))
+CODEC_OF = {"mjpeg": "mjpeg", "raw": "rawvideo"}
+
+
+@pytest.mark.parametrize("copy_format", CODEC_OF)
+def test_the_training_copy_lies_beside_the_file_in_the_format_asked_for(tmp_path, make_video, copy_format):
+    standardize(job(make_video("a.mp4", 15), tmp_path / "out", training_copy=copy_format))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "a.train.mov"]
-    assert inspect_video(tmp_path / "out/a.train.mov").num_frames == 15
+    report = inspect_video(tmp_path / "out/a.train.mov", decode_all=True)
+    assert (report.codec, report.num_frames, report.faults) == (CODEC_OF[copy_format], 15, ())
+
+
+def test_a_copy_in_another_format_than_asked_for_is_replaced_and_said_to_be(tmp_path, make_video):
+    source, dest = make_video("in/a.mp4", 15).parent, tmp_path / "out"
+
+    def do(copy_format):
+        answer = run({"source": str(source), "dest": str(dest), "workers": 1, "training_copy": copy_format})
+        assert (answer["exit_code"], answer["training_copy"]) == (0, copy_format)
+        return answer["rows"][0]["status"], answer["rows"][0]["training_copy"]
+
+    assert do("mjpeg") == ("written", "written")
+    written = (dest / "a.train.mov").stat().st_mtime_ns
+    assert do("mjpeg") == ("there already", "there already")
+    assert (dest / "a.train.mov").stat().st_mtime_ns == written
+    assert do("raw") == ("there already", "replaced")
+    assert inspect_video(dest / "a.train.mov").codec == "rawvideo"
+    (dest / "a.train.mov").write_bytes(b"no video")
+    assert do("raw") == ("there already", "replaced")
+    (dest / "a.train.mov").unlink()
+    assert do("raw") == ("there already", "written")
+
+
+def test_a_file_done_again_leaves_no_copy_of_the_old_one(tmp_path, make_video, monkeypatch):
+    source, dest = make_video("a.mp4", 45), tmp_path / "out"
+    standardize(job(source, dest, training_copy="mjpeg"))
+    standardize(job(source, dest, training_copy="mjpeg", overwrite=True, fps=15))
+    assert inspect_video(dest / "a.train.mov").num_frames in (22, 23)
+    # Killed between the file and its copy, then asked for the rest.
+    monkeypatch.setattr("tsp.prepare.standardize._copy_for_training", lambda *_: "written")
+    standardize(job(source, dest, training_copy="mjpeg", overwrite=True, fps=30))
+    monkeypatch.undo()
+    standardize(job(source, dest, training_copy="mjpeg"))
+    assert inspect_video(dest / "a.train.mov").num_frames == 45
+    standardize(job(source, dest, overwrite=True, fps=15))
+    assert [path.name for path in dest.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("value", [True, False, "png"])
+def test_a_training_copy_of_no_known_format_is_refused(value):
+    with pytest.raises(ConfigError, match=r"standardize\.training_copy must be one of mjpeg, raw, got"):
+        run({"source": "in", "dest": "out", "training_copy": value})
+    with pytest.raises(ConfigError, match="--training-copy must be one of mjpeg, raw, got"):
+        StandardizeJob(source="in", dest="out", training_copy=value)

@@ -13,10 +13,13 @@ from tsp.data.video import VideoError
 from tsp.data.video.transcode import transcode
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
-from tsp.prepare.probe import find_videos
-from tsp.run.jobs import StandardizeJob, job_from_dict
+from tsp.prepare.probe import TRAINING_COPY_SUFFIX, find_videos
+from tsp.run.jobs import CopyFormat, StandardizeJob, job_from_dict
 
 logger = logging.getLogger(__name__)
+
+CopyStatus = Literal["written", "replaced", "there already"]
+"""``replaced``: there was one in another format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Standardized:
     status: Literal["written", "there already", "broken"]
     num_frames: int | None = None
     why: str = ""
+    training_copy: CopyStatus | None = None
+    """None where there is none to write."""
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -37,12 +42,20 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     parsed = job_from_dict("standardize", job)
     assert isinstance(parsed, StandardizeJob)
     results = standardize(parsed)
-    rows = [
-        {"video": item.source, "status": item.status, "frames": item.num_frames, "why": item.why} for item in results
-    ]
     broken = sum(item.status == "broken" for item in results)
-    exit_code = DataError.exit_code if broken else 0
-    return {"rows": rows, "dest": parsed.dest, "videos": len(results), "broken": broken, "exit_code": exit_code}
+    return {
+        "rows": [_row(item, with_copy=parsed.training_copy is not None) for item in results],
+        "dest": parsed.dest,
+        **({"training_copy": parsed.training_copy} if parsed.training_copy else {}),
+        "videos": len(results),
+        "broken": broken,
+        "exit_code": DataError.exit_code if broken else 0,
+    }
+
+
+def _row(item: Standardized, *, with_copy: bool) -> dict[str, Any]:
+    row = {"video": item.source, "status": item.status, "frames": item.num_frames, "why": item.why}
+    return row | ({"training_copy": item.training_copy} if with_copy else {})
 
 
 def standardize(job: StandardizeJob) -> list[Standardized]:
@@ -91,33 +104,42 @@ def _plan(videos: list[Path], root: Path, dest: Path) -> list[tuple[Path, Path]]
 def _do(job: StandardizeJob, root: Path, task: tuple[Path, Path]) -> Standardized:
     path, target = task
     name, file = path.relative_to(root).as_posix(), target.relative_to(job.dest).as_posix()
+    num_frames: int | None = None
+    status: Literal["written", "there already"] = "there already"
+    copied: CopyStatus | None = None
     try:
         if job.overwrite or not target.exists():
-            num_frames: int | None = transcode(
-                path,
-                target,
-                fps=exact_rate(job.fps),
-                crf=job.crf,
-                max_height_px=job.max_height_px,
-                keep_audio=job.keep_audio,
-            )
-            status: Literal["written", "there already"] = "written"
-        else:
-            num_frames, status = None, "there already"
-        if job.training_copy:
-            _copy_for_training(target, again=status == "written")
+            # A copy of another file's frames would train wrongly: it goes first, whatever happens next.
+            target.with_suffix(TRAINING_COPY_SUFFIX).unlink(missing_ok=True)
+            num_frames, status = _transcode(job, path, target), "written"
+        if job.training_copy is not None:
+            copied = _copy_for_training(target, job.training_copy)
     except VideoError as error:
         return Standardized(name, file, "broken", None, str(error))
-    return Standardized(name, file, status, num_frames)
+    return Standardized(name, file, status, num_frames, training_copy=copied)
 
 
-def _copy_for_training(target: Path, *, again: bool) -> None:
+def _transcode(job: StandardizeJob, path: Path, target: Path) -> int:
+    return transcode(
+        path,
+        target,
+        fps=exact_rate(job.fps),
+        crf=job.crf,
+        max_height_px=job.max_height_px,
+        keep_audio=job.keep_audio,
+    )
+
+
+def _copy_for_training(target: Path, copy_format: CopyFormat) -> CopyStatus:
     # Loads torch, which nothing else here needs.
-    from tsp.data.video.training_copy import training_copy_name, write_training_copy
+    from tsp.data.video.training_copy import format_of_copy, write_training_copy
 
-    copy = target.parent / training_copy_name(target.name)
-    if again or not copy.exists():
-        write_training_copy(target, copy)
+    copy = target.with_suffix(TRAINING_COPY_SUFFIX)
+    was_there = copy.exists()
+    if was_there and format_of_copy(copy) == copy_format:
+        return "there already"
+    write_training_copy(target, copy, copy_format=copy_format)
+    return "replaced" if was_there else "written"
 
 
 def _crashed(root: Path, task: tuple[Path, Path]) -> Standardized:

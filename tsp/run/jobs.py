@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tsp.errors import ConfigError
 from tsp.run.config import Backbone, Precision, RunConfig, StoreConfig, from_dict
@@ -21,6 +21,7 @@ AnnotationFormat = Literal["auto", "thumos14", "activitynet"]
 ShortVideoPolicy = Literal["pad", "skip"]
 BrokenVideoPolicy = Literal["fail", "skip"]
 Pool = Literal["max", "avg"]
+CopyFormat = Literal["mjpeg", "raw"]
 
 
 def _require(condition: bool, message: str) -> None:
@@ -52,8 +53,8 @@ class StandardizeJob:
     max_height_px: int | None = None
     """Frames higher than this are scaled down; None keeps the size (rounded to even)."""
     keep_audio: bool = False
-    training_copy: bool = False
-    """Also write the training copy that ``data.training_copy`` reads, beside the standardised files."""
+    training_copy: CopyFormat | None = None
+    """Also write the training copy that ``data.training_copy`` reads, in this format, beside the standardised files."""
     workers: int | None = None
     """Videos worked on at a time; None: one per core."""
     overwrite: bool = False
@@ -67,6 +68,10 @@ class StandardizeJob:
         _require(
             self.max_height_px is None or self.max_height_px >= 16,
             f"--max-height must be at least 16, got {self.max_height_px}",
+        )
+        _require(
+            self.training_copy in (None, *get_args(CopyFormat)),
+            f"--training-copy must be one of {', '.join(get_args(CopyFormat))}, got {self.training_copy!r}",
         )
         _check_workers(self.workers)
         _check_shards(self.shards, self.shard, False)

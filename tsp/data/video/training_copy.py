@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 import av.error
@@ -23,19 +22,32 @@ from av.video.stream import VideoStream
 from tsp.data.video.encode import new_file
 from tsp.data.video.errors import VideoError
 from tsp.data.video.source import VideoSource
+from tsp.run.jobs import CopyFormat
 
 SUFFIX = ".train.mov"
-CopyFormat = Literal["mjpeg", "raw"]
 _QSCALE = 2
 """Best quality step of the JPEG encoder; coarser ones save space but no decoding time."""
 _LAMBDA = 118  # FFmpeg's units of quality per step
 _FLAG_QSCALE = 1 << 1
 _FULL_RANGE = 2
+_FORMAT_OF_CODEC: dict[str, CopyFormat] = {"mjpeg": "mjpeg", "rawvideo": "raw"}
 
 
 def training_copy_name(filename: str) -> str:
     """File name of a video's training copy, which lies in the same folder."""
     return str(Path(filename).with_suffix(SUFFIX))
+
+
+def format_of_copy(path: Path) -> CopyFormat | None:
+    """The format of a training copy; None where there is none, or nothing that could be one."""
+    try:
+        opened = VideoSource(path)
+    except VideoError:
+        return None
+    try:
+        return _FORMAT_OF_CODEC.get(opened.codec.name)
+    finally:
+        opened.close()
 
 
 def stored_width(width_px: int) -> int:

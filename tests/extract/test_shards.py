@@ -13,6 +13,7 @@ from tests.extract.conftest import SmallSet, write_metadata
 from tsp.errors import ConfigError, DataError
 from tsp.extract import slide
 from tsp.extract.metadata import VideoRow, load_metadata
+from tsp.extract.parts import Parts
 from tsp.extract.shards import INDEX_VARIABLE, deal, shard_of
 from tsp.run.jobs import ExtractJob
 
@@ -118,6 +119,36 @@ def test_another_shard_that_merges_is_left_to_it_but_a_restarted_one_goes_on(sma
     answer = slide.run(small_set.job(shards=2, shard=1))
     assert (answer["missing"], answer.get("out")) == (0, None)
     assert slide.run(small_set.job(shards=2, shard=0))["out"] == small_set.job()["out"]
+
+
+@pytest.mark.parametrize("moment", ["states", "claim_merge"])
+def test_a_shard_that_another_one_overtakes_with_the_merge_ends_well(
+    moment: str, small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide.run(small_set.job(shards=2, shard=0))
+    real, calls = getattr(Parts, moment), []
+
+    def overtaken(self: Parts, *given: object) -> object:
+        calls.append(given)
+        last_look = len(calls) == (2 if moment == "states" else 1)
+        if last_look:
+            monkeypatch.setattr(Parts, moment, real)
+            assert slide.run(small_set.job(shards=2, merge_only=True))["videos"] == 4
+        # Where the server knows no conditional writes, two shards can both believe that they merge.
+        return True if moment == "claim_merge" else real(self, *given)
+
+    monkeypatch.setattr(Parts, moment, overtaken)
+    answer = slide.run(small_set.job(shards=2, shard=1))
+    assert (answer["videos"], answer["missing"], answer["out"]) == (4, 0, small_set.job()["out"])
+
+
+def test_parts_that_a_killed_merge_left_behind_go_with_the_next_look(small_set: SmallSet) -> None:
+    slide.run(small_set.job())
+    left = small_set.root / "out" / "features.h5.parts" / "done" / "long.npy"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"left")
+    assert slide.run(small_set.job())["videos"] == 4
+    assert not left.parent.parent.exists()
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ class Parts:
         report = self.report()
         if report is not None:
             _check_same(report["about"], identity, self.address)
+            # Whoever merged may have been killed while it cleaned up.
+            self.store.delete_all(self._prefix)
         elif self.store.exists(self.name):
             raise ConfigError(f"{self.address} is there already, and not from here: choose another --out, or move it")
         return report

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from cli.backend import PlaceOptions, Plan
+from cli.pod_paths import refuse_relative_job_paths
 from k8s import preflight as checks
 from k8s.client import Cluster, ForbiddenError
 from k8s.nodes import NodePlan, nodes_for, plan_nodes
@@ -73,6 +74,7 @@ class Planner:
         self, name: str, kind: str, job: Job, place: PlaceOptions, *, shards: int
     ) -> tuple[Chart, dict[str, Any]]:
         """Chart and values of a job beside training, once what its pods refer to is known to exist."""
+        refuse_relative_job_paths(job)
         chart = self._chart(place)
         job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
         own = job_values(kind, job, shards=shards, gpu=kind in ON_GPU, image=place.image, queue=place.queue)

@@ -58,6 +58,8 @@ def submit(
     if name is None:
         config = replace(config, name=default_name(config, look=dry_run is None))
     backend = open_backend(settings)
+    if backend.name == "kubernetes":
+        _refuse_paths_of_this_machine(config, given["dataset"])
     plan = backend.plan(config, place)
     if dry_run is not None:
         _show_dry_run(backend, plan, output, on_server=dry_run == "server")
@@ -104,6 +106,14 @@ def build_config(settings: Settings, name: str | None, given: dict[str, Any]) ->
     if settings.backend == "local":
         config = _with_absolute_paths(config)
     return config
+
+
+def _refuse_paths_of_this_machine(config: RunConfig, dataset: str) -> None:
+    from cli.pod_paths import refuse_paths_beside, refuse_relative_paths
+    from tsp.run.recipes import load_dataset
+
+    refuse_paths_beside(config, load_dataset(dataset), where=dataset)
+    refuse_relative_paths(config)
 
 
 def _data_of(settings: Settings, dataset: str) -> str | None:

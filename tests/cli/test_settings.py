@@ -59,7 +59,7 @@ def test_every_kind_of_setting_can_come_from_the_environment(tmp_path: Path) -> 
 
 
 def test_the_scripts_cache_folder_is_no_setting_and_no_mistake(tmp_path: Path) -> None:
-    """Who exports it for ``make e2e`` and scripts/helm.sh can still use tspctl; as a setting in a file it is unknown."""
+    """Who exports it for ``make e2e`` can still use tspctl; as a setting in a file it is unknown."""
     assert load_settings({"HOME": str(tmp_path), "TSPCTL_CACHE": "/big/disk"}, tmp_path) == Settings()
     write(tmp_path / "tspctl.toml", 'cache = "/big/disk"')
     with pytest.raises(ConfigError, match="unknown setting 'cache'"):

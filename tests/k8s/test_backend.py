@@ -206,7 +206,7 @@ def test_a_data_set_in_a_bucket_must_be_complete(config, s3_server):
 
 
 def test_a_jobs_shards_become_pods(backend, fake_helm):
-    request = ExtractJob(checkpoint="c", videos="s3://v", metadata="m", out="o")
+    request = ExtractJob(checkpoint="/c", videos="s3://v", metadata="/m", out="/o")
     fake_helm.answer(
         template={
             "out": yaml.safe_dump(

@@ -129,6 +129,7 @@ def test_a_subset_may_have_a_gvf_file_of_its_own(own_file):
     [
         ("name: mine\n", "", "lacks the key 'name'"),
         ("root:", "rooot:", "unknown key 'rooot'"),
+        ("root:", "beside:", "unknown key 'beside'"),
         ("csv: a.csv, ", "", "train lacks the key 'csv'"),
         ("  tac:", "  tcp:", r"recipes\.tcp must be a mapping under all, tsp or tac"),
         ("name: mine", "name: [", "is not YAML"),
@@ -161,6 +162,8 @@ def test_paths_that_begin_with_a_dot_are_relative_to_the_data_set_file_and_other
     )
     config = resolve(load_dataset(str(own_file)), "tsp", name="x", store={"uri": "/s"}, root="s3://bucket/data")
     here = own_file.parent.resolve()
+    beside = [f"{here}/tables/a.csv", f"{here}/actions.json", f"{here}/{{backbone}}-{{pool}}.h5", f"{here}/videos"]
+    assert sorted(load_dataset(str(own_file)).beside) == sorted(beside)
     assert config.data.train.csv == f"{here}/tables/a.csv"
     assert [head.labels for head in config.model.heads] == [f"{here}/actions.json", "regions.json"]
     assert config.data.train.gvf == f"{here}/r2plus1d_34-max.h5"

@@ -56,6 +56,8 @@ class Dataset:
     """Folder or ``s3://`` URI that all paths are relative to; a relative one is relative to this file."""
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Configuration values by dotted key, under ``all``, ``tsp`` or ``tac``."""
+    beside: tuple[str, ...] = ()
+    """No key of the file: the paths that it has relative to itself, made absolute. Other machines do not see them."""
 
 
 def shipped_datasets() -> tuple[str, ...]:
@@ -95,17 +97,19 @@ def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
         if not isinstance(raw.get(key, {}), dict):
             raise ConfigError(f"{where}: {key} must be a mapping, got {raw[key]!r}")
     plain = {key: value for key, value in raw.items() if key not in ("labels", "recipes")}
-    unknown = sorted(set(plain) - {item.name for item in dataclasses.fields(Dataset)})
+    known = [item.name for item in dataclasses.fields(Dataset) if item.name != "beside"]
+    unknown = sorted(set(plain) - set(known))
     if unknown:
-        known = ", ".join(item.name for item in dataclasses.fields(Dataset))
-        raise ConfigError(f"{where} has an unknown key {unknown[0]!r}; known: {known}")
+        raise ConfigError(f"{where} has an unknown key {unknown[0]!r}; known: {', '.join(known)}")
     for key in ("name", "train", "valid", "labels"):
         if key not in raw:
             raise ConfigError(f"{where} lacks the key {key!r}")
     root = raw.get("root")
+    beside = _paths_beside(raw, folder)
     if isinstance(root, str) and folder is not None and "://" not in root:
+        is_absolute = Path(root).is_absolute()
         root = str((folder / Path(root).expanduser()).resolve())
-    _paths_beside(raw, folder)
+        beside += [] if is_absolute else [root]
     recipes = raw.get("recipes", {})
     for method, values in recipes.items():
         if method not in ("all", *get_args(Method)) or not isinstance(values, dict):
@@ -118,11 +122,16 @@ def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
         gvf=raw.get("gvf"),
         root=root,
         recipes=recipes,
+        beside=tuple(beside),
     )
 
 
-def _paths_beside(raw: dict[str, Any], folder: Path | None) -> None:
-    """Make paths absolute that are written ``./...``: tables, label maps and GVF that lie beside the data-set file."""
+def _paths_beside(raw: dict[str, Any], folder: Path | None) -> list[str]:
+    """Make paths absolute that are written ``./...``: tables, label maps and GVF that lie beside the data-set file.
+
+    Returns: those paths.
+    """
+    beside = []
     places = [
         (raw[subset], key) for subset in ("train", "valid") if isinstance(raw[subset], dict) for key in raw[subset]
     ]
@@ -131,6 +140,8 @@ def _paths_beside(raw: dict[str, Any], folder: Path | None) -> None:
         value = holder.get(key)
         if folder is not None and isinstance(value, str) and value.startswith("./"):
             holder[key] = str((folder / value).resolve())
+            beside.append(holder[key])
+    return beside
 
 
 def resolve(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from tsp.data.features import write_arrays
-from tsp.errors import DataError
+from tsp.errors import DataError, MissingKeyError
 from tsp.extract.encoder import Encoder, load_backbone
 from tsp.extract.metadata import SlidePlan, VideoRow, load_metadata
 from tsp.extract.parts import Parts, PartState
@@ -74,12 +74,23 @@ class Extraction:
         """
         report = self._merged_already() if self._job.merge_only else self._extract_rest()
         if report is not None:
-            logger.info("%s is finished already", self._parts.address)
-            return {**report["holds"], "out": self._parts.address}
+            return self._finished(report)
+        try:
+            return self._settle()
+        except MissingKeyError:
+            # Another shard has merged, and taken the parts away, while this one looked at them.
+            report = self._merged_already()
+            if report is None:
+                raise
+            return self._finished(report)
+
+    def _settle(self) -> dict[str, Any]:
+        """What follows when this shard has done its share."""
         states = self._parts.states(self._shapes)
         answer = self._answer(states)
         if answer["missing"]:
-            return self._unfinished(states, answer)
+            report = self._merged_already()
+            return self._unfinished(states, answer) if report is None else self._finished(report)
         if answer["broken"] and self._job.broken_videos == "fail":
             logger.error(
                 "%d videos could not be decoded, so nothing was merged: replace them and run the same again (what is "
@@ -91,6 +102,11 @@ class Extraction:
             logger.info("all videos are done; another shard merges them")
             return answer
         return self._merge(states, answer)
+
+    def _finished(self, report: dict[str, Any]) -> dict[str, Any]:
+        """The answer of an H5 that is complete."""
+        logger.info("%s is finished already", self._parts.address)
+        return {**report["holds"], "out": self._parts.address}
 
     # Extracting
 

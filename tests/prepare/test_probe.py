@@ -6,12 +6,16 @@ import pytest
 
 from tsp.data.video.inspect import inspect_video
 from tsp.errors import DataError
-from tsp.prepare.probe import probe_folder, run
+from tsp.prepare.probe import find_videos, probe_videos, run
 from tsp.prepare.tables import read_metadata
 
 
+def probed_in(folder):
+    return probe_videos(*find_videos(str(folder)), workers=1)
+
+
 def test_real_footage_has_its_true_frame_counts(shared_dir):
-    probed = {video.filename: video for video in probe_folder(shared_dir / "videos", workers=1)}
+    probed = {video.filename: video for video in probed_in(shared_dir / "videos")}
     facts = {name: video.facts for name, video in probed.items()}
     assert {name: (fact.num_frames, fact.fps) for name, fact in facts.items() if fact and name != "corrupted.mp4"} == {
         "arm_wrestling.mp4": (280, 28.0),
@@ -51,9 +55,9 @@ def test_the_job_writes_the_table_and_names_broken_files(make_video, tmp_path):
 
 def test_a_folder_without_videos_is_refused(tmp_path):
     with pytest.raises(DataError, match="holds no video files"):
-        probe_folder(tmp_path)
+        find_videos(str(tmp_path))
     with pytest.raises(DataError, match="does not exist"):
-        probe_folder(tmp_path / "nowhere")
+        find_videos(str(tmp_path / "nowhere"))
 
 
 def test_a_metadata_table_with_a_bad_number_names_its_line(tmp_path):

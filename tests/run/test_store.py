@@ -27,6 +27,16 @@ def test_reading_can_start_at_an_offset_and_past_the_end_gives_nothing(store: St
     assert store.read("log", offset_bytes=99) == b""
 
 
+def test_the_beginning_of_an_object_can_be_read_alone(store: Store) -> None:
+    content = os.urandom(3 << 20)
+    store.write("video.mov", content)
+    assert store.read_head("video.mov", 5) == content[:5]
+    assert store.read_head("video.mov", (1 << 20) + 1) == content[: (1 << 20) + 1]
+    assert store.read_head("video.mov", 4 << 20) == content
+    with pytest.raises(MissingKeyError):
+        store.read_head("not-there", 5)
+
+
 def test_a_missing_key_is_told_from_other_troubles(store: Store) -> None:
     store.write("there", b"x")
     for ask in (store.read, store.stat):

@@ -16,6 +16,7 @@ from typing import Any
 from tsp.data.segments import load_label_map
 from tsp.errors import DataError
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
+from tsp.prepare.places import fetched, fetched_folder, local_path, published
 from tsp.prepare.tables import (
     GROUND_TRUTH_COLUMNS,
     REGIONS,
@@ -52,25 +53,29 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """Do an annotate job given as plain data; the answer counts rows, per class in ``rows``."""
     parsed = job_from_dict("annotate", job)
     assert isinstance(parsed, AnnotateJob)
-    source = Path(parsed.annotations)
-    kind = parsed.format if parsed.format != "auto" else "thumos14" if source.is_dir() else "activitynet"
-    actions = read_thumos14(source) if kind == "thumos14" else read_activitynet(source, subset=parsed.subset)
+    kind = parsed.format
+    if kind == "auto":
+        kind = "thumos14" if _is_folder(parsed.annotations) else "activitynet"
+    actions = _read_actions(parsed, kind)
     min_background_sec = parsed.min_background_sec
     if min_background_sec is None:
         min_background_sec = PUBLISHED_MIN_BACKGROUND_CLIPS[kind] * ClipConfig().duration_sec
     result = annotate(
         actions,
-        read_metadata(Path(parsed.metadata)),
-        labels=load_label_map(parsed.labels) if parsed.labels else None,
+        read_metadata(fetched(parsed.metadata, parsed.store)),
+        labels=load_label_map(fetched(parsed.labels, parsed.store)) if parsed.labels else None,
         filename_prefix=parsed.filename_prefix,
         min_background_sec=min_background_sec,
     )
-    write_table(Path(parsed.out), GROUND_TRUTH_COLUMNS, result.rows)
+    with published(parsed.out, parsed.store) as path:
+        write_table(path, GROUND_TRUTH_COLUMNS, result.rows)
     label_files = []
     if parsed.labels_out is not None:
-        label_files = [Path(parsed.labels_out) / f"{name}_label_mapping.json" for name in ("action", "temporal_region")]
-        for path, names in zip(label_files, (result.labels, REGIONS), strict=True):
-            write_labels(path, names)
+        folder = parsed.labels_out.rstrip("/")
+        label_files = [f"{folder}/{name}_label_mapping.json" for name in ("action", "temporal_region")]
+        for address, names in zip(label_files, (result.labels, REGIONS), strict=True):
+            with published(address, parsed.store) as path:
+                write_labels(path, names)
     _tell_left_out(result, parsed.metadata)
     segments_of = {name: [row for row in result.rows if row["action-label"] == name] for name in (*result.labels, "")}
     return {
@@ -83,11 +88,22 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             for name, rows in segments_of.items()
         ],
         "out": parsed.out,
-        "label_maps": [str(path) for path in label_files],
+        "label_maps": label_files,
         "segments": len(result.rows),
         "files_without_action": len(result.unannotated),
         "annotated_videos_without_file": len(result.without_file),
     }
+
+
+def _is_folder(address: str) -> bool:
+    return not address.endswith(".json") if address.startswith("s3://") else local_path(address).is_dir()
+
+
+def _read_actions(job: AnnotateJob, kind: str) -> list[Action]:
+    if kind == "activitynet":
+        return read_activitynet(fetched(job.annotations, job.store), subset=job.subset)
+    with fetched_folder(job.annotations, job.store, suffix=".txt") as folder:
+        return read_thumos14(folder)
 
 
 def annotate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,9 @@ from tsp.data.video import VideoError
 from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
+from tsp.prepare.places import Place, open_place, published
 from tsp.prepare.tables import METADATA_COLUMNS, VideoFacts, write_table
+from tsp.run.config import StoreConfig
 from tsp.run.jobs import ProbeJob, job_from_dict
 
 logger = logging.getLogger(__name__)
@@ -47,11 +50,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     """Do a probe job given as plain data; ``rows`` are the metadata rows, ``broken`` the videos left out of them."""
     parsed = job_from_dict("probe", job)
     assert isinstance(parsed, ProbeJob)
-    folder = Path(parsed.videos)
-    probed = probe_folder(folder, workers=parsed.workers)
+    probed = probe_videos(*find_videos(parsed.videos, parsed.store), workers=parsed.workers)
     rows = [video.facts.row() for video in probed if video.facts is not None]
     if parsed.out is not None:
-        write_table(Path(parsed.out), METADATA_COLUMNS, rows)
+        with published(parsed.out, parsed.store) as path:
+            write_table(path, METADATA_COLUMNS, rows)
     broken = [{"filename": video.filename, "why": video.trouble} for video in probed if video.trouble]
     for item in broken:
         logger.warning("%s", item["why"])
@@ -71,46 +74,43 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def probe_folder(folder: Path, *, workers: int | None = None) -> list[Probed]:
-    """Every video of a folder and the folders in it, sorted by name; names are relative to the folder.
-
-    Raises: DataError if there is no folder or no video.
-    """
-    names = [path.relative_to(folder).as_posix() for path in find_videos(folder)]
-    pairs = for_each(
-        partial(_probe, folder),
-        names,
-        workers=workers or None,
-        crashed=lambda name: Probed(name, None, f"{folder / name}: the decoder crashed on it"),
-    )
+def probe_videos(place: Place, names: Iterable[str], *, workers: int | None = None) -> list[Probed]:
+    """What is in these videos, sorted by name."""
+    pairs = for_each(partial(_probe, place), list(names), workers=workers or None, crashed=partial(_crashed, place))
     return sorted((probed for _, probed in pairs), key=lambda probed: probed.filename)
 
 
-def find_videos(folder: Path) -> list[Path]:
-    """All video files in a folder and the folders in it, sorted; hidden ones and training copies are left alone.
+def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Place, dict[str, int]]:
+    """The place of a path or URI, and the size in bytes of every video in it by name; or of the one it names.
 
+    Hidden files and training copies are left alone.
     Raises: DataError if there is none.
     """
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise DataError(f"the folder of videos {folder} does not exist")
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and not path.name.endswith(TRAINING_COPY_SUFFIX)
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    folder, slash, name = address.rpartition("/")
+    if Path(name).suffix.lower() in VIDEO_SUFFIXES:
+        around = open_place(folder or slash or ".", settings)
+        size_bytes = around.size_bytes(name)
+        if size_bytes is not None:
+            return around, {name: size_bytes}
+    place = open_place(address, settings)
+    found = {
+        name: size_bytes
+        for name, size_bytes in place.files().items()
+        if Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.endswith(TRAINING_COPY_SUFFIX)
+    }
     if not found:
-        raise DataError(f"{folder} holds no video files (*{', *'.join(sorted(VIDEO_SUFFIXES))})")
-    return found
+        raise DataError(f"{address} holds no video files (*{', *'.join(sorted(VIDEO_SUFFIXES))})")
+    return place, found
 
 
-def _probe(folder: Path, name: str) -> Probed:
-    try:
-        report = inspect_video(folder / name)
-    except VideoError as error:
-        return Probed(name, None, str(error))
-    return Probed(name, report, f"{folder / name}: {'; '.join(report.faults)}" if report.faults else "")
+def _probe(place: Place, name: str) -> Probed:
+    with place.opened(name) as path:
+        try:
+            report = inspect_video(path)
+        except VideoError as error:
+            return Probed(name, None, str(error).replace(str(path), place.address(name)))
+    return Probed(name, report, f"{place.address(name)}: {'; '.join(report.faults)}" if report.faults else "")
+
+
+def _crashed(place: Place, name: str) -> Probed:
+    return Probed(name, None, f"{place.address(name)}: the decoder crashed on it")

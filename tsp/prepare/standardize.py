@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from tsp.data.video import VideoError
 from tsp.data.video.transcode import transcode
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
+from tsp.prepare.places import Place, open_place
 from tsp.prepare.probe import TRAINING_COPY_SUFFIX, find_videos
 from tsp.run.jobs import CopyFormat, StandardizeJob, job_from_dict
 
@@ -27,7 +30,7 @@ class Standardized:
     """What became of one input."""
 
     source: str
-    """Relative to the source folder."""
+    """Relative to the source."""
     file: str
     """Relative to the destination."""
     status: Literal["written", "there already", "broken"]
@@ -63,12 +66,18 @@ def standardize(job: StandardizeJob) -> list[Standardized]:
 
     Raises: DataError if there is no video, or two would be written to the same file.
     """
-    source = Path(job.source)
-    root = source if source.is_dir() else source.parent
-    tasks = _plan(find_videos(source), root, Path(job.dest))
+    source, sizes_bytes = find_videos(job.source, job.store)
+    dest = open_place(job.dest, job.store)
+    files = _plan(source, dest, sizes_bytes)
+    names = list(files)
     if job.shard is not None:
-        tasks = share_of(tasks, job.shards, job.shard)
-    pairs = for_each(partial(_do, job, root), tasks, workers=job.workers or None, crashed=partial(_crashed, root))
+        names = share_of(sizes_bytes, names, job.shards, job.shard)
+    pairs = for_each(
+        partial(_do, job, source, dest),
+        [(name, files[name]) for name in names],
+        workers=job.workers or None,
+        crashed=partial(_crashed, source),
+    )
     results = sorted((result for _, result in pairs), key=lambda result: result.source)
     for result in results:
         if result.status == "broken":
@@ -76,74 +85,92 @@ def standardize(job: StandardizeJob) -> list[Standardized]:
     return results
 
 
-def share_of(tasks: list[tuple[Path, Path]], shards: int, shard: int) -> list[tuple[Path, Path]]:
-    """The tasks of one shard: the largest files are dealt first, each to the shard that has the fewest bytes."""
-    sized = sorted(tasks, key=lambda task: (-task[0].stat().st_size, str(task[0])))
+def share_of(sizes_bytes: Mapping[str, int], names: Sequence[str], shards: int, shard: int) -> list[str]:
+    """The videos of one shard: the largest files are dealt first, each to the shard that has the fewest bytes."""
     bytes_of, mine = [0] * shards, []
-    for task in sized:
+    for name in sorted(names, key=lambda name: (-sizes_bytes[name], name)):
         lightest = bytes_of.index(min(bytes_of))
-        bytes_of[lightest] += task[0].stat().st_size
+        bytes_of[lightest] += sizes_bytes[name]
         if lightest == shard:
-            mine.append(task)
+            mine.append(name)
     return mine
 
 
-def _plan(videos: list[Path], root: Path, dest: Path) -> list[tuple[Path, Path]]:
-    """Source and target of each video; folders inside the source are kept."""
-    sources: dict[Path, Path] = {}
-    for path in videos:
-        target = dest / path.relative_to(root).with_suffix(".mp4")
-        if target in sources:
-            raise DataError(f"{sources[target]} and {path} would both be written to {target}: rename one of them")
-        if target.resolve() == path.resolve():
-            raise DataError(f"{path} would be written over itself: give another destination")
-        sources[target] = path
-    return [(path, target) for target, path in sources.items()]
+def _plan(source: Place, dest: Place, names: Iterable[str]) -> dict[str, str]:
+    """The file that each video becomes; folders in the source are kept, but a destination among them is no source."""
+    inside = dest.root.removeprefix(source.root) if dest.root.startswith(source.root) else ""
+    made_of: dict[str, str] = {}
+    for name in names:
+        if inside and name.startswith(inside):
+            continue
+        file = str(Path(name).with_suffix(".mp4"))
+        if file in made_of:
+            raise DataError(
+                f"{source.address(made_of[file])} and {source.address(name)} would both be written to "
+                f"{dest.address(file)}: rename one of them"
+            )
+        if source.root + name == dest.root + file:
+            raise DataError(f"{source.address(name)} would be written over itself: give another destination")
+        made_of[file] = name
+    return {name: file for file, name in made_of.items()}
 
 
-def _do(job: StandardizeJob, root: Path, task: tuple[Path, Path]) -> Standardized:
-    path, target = task
-    name, file = path.relative_to(root).as_posix(), target.relative_to(job.dest).as_posix()
+def _do(job: StandardizeJob, source: Place, dest: Place, task: tuple[str, str]) -> Standardized:
+    name, file = task
     num_frames: int | None = None
     status: Literal["written", "there already"] = "there already"
     copied: CopyStatus | None = None
     try:
-        if job.overwrite or not target.exists():
-            # A copy of another file's frames would train wrongly: it goes first, whatever happens next.
-            target.with_suffix(TRAINING_COPY_SUFFIX).unlink(missing_ok=True)
-            num_frames, status = _transcode(job, path, target), "written"
-        if job.training_copy is not None:
-            copied = _copy_for_training(target, job.training_copy)
+        with ExitStack() as stack:
+            target: Path | None = None
+            if job.overwrite or dest.size_bytes(file) is None:
+                # A copy of another file's frames would train wrongly: it goes first, whatever happens next.
+                dest.remove(_copy_of(file))
+                target = stack.enter_context(dest.new(file))
+                num_frames, status = _transcode(job, source, name, target), "written"
+            if job.training_copy is not None:
+                copied = _copy_for_training(dest, file, target, job.training_copy)
     except VideoError as error:
         return Standardized(name, file, "broken", None, str(error))
     return Standardized(name, file, status, num_frames, training_copy=copied)
 
 
-def _transcode(job: StandardizeJob, path: Path, target: Path) -> int:
-    return transcode(
-        path,
-        target,
-        fps=exact_rate(job.fps),
-        crf=job.crf,
-        max_height_px=job.max_height_px,
-        keep_audio=job.keep_audio,
-    )
+def _transcode(job: StandardizeJob, source: Place, name: str, target: Path) -> int:
+    with source.opened(name) as path:
+        try:
+            return transcode(
+                path,
+                target,
+                fps=exact_rate(job.fps),
+                crf=job.crf,
+                max_height_px=job.max_height_px,
+                keep_audio=job.keep_audio,
+            )
+        except VideoError as error:
+            raise VideoError(str(error).replace(str(path), source.address(name))) from error
 
 
-def _copy_for_training(target: Path, copy_format: CopyFormat) -> CopyStatus:
+def _copy_of(file: str) -> str:
+    return str(Path(file).with_suffix(TRAINING_COPY_SUFFIX))
+
+
+def _copy_for_training(dest: Place, file: str, target: Path | None, copy_format: CopyFormat) -> CopyStatus:
+    """Make the training copy unless it is there; ``target`` is the file itself if it was made just now."""
     # Loads torch, which nothing else here needs.
     from tsp.data.video.training_copy import format_of_copy, write_training_copy
 
-    copy = target.with_suffix(TRAINING_COPY_SUFFIX)
-    was_there = copy.exists()
-    if was_there and format_of_copy(copy) == copy_format:
-        return "there already"
-    write_training_copy(target, copy, copy_format=copy_format)
+    copy = _copy_of(file)
+    was_there = dest.size_bytes(copy) is not None
+    if was_there:
+        with dest.head(copy) as beginning:
+            if format_of_copy(beginning) == copy_format:
+                return "there already"
+    with ExitStack() as stack:
+        made_of = target or stack.enter_context(dest.opened(file))
+        write_training_copy(made_of, stack.enter_context(dest.new(copy)), copy_format=copy_format)
     return "replaced" if was_there else "written"
 
 
-def _crashed(root: Path, task: tuple[Path, Path]) -> Standardized:
-    path, target = task
-    return Standardized(
-        path.relative_to(root).as_posix(), target.name, "broken", None, f"{path}: the decoder crashed on it"
-    )
+def _crashed(source: Place, task: tuple[str, str]) -> Standardized:
+    name, file = task
+    return Standardized(name, file, "broken", None, f"{source.address(name)}: the decoder crashed on it")

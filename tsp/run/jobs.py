@@ -44,9 +44,9 @@ class StandardizeJob:
     """Turn any videos into constant-rate MP4 files, and optionally into the small training copy."""
 
     source: str
-    """Folder that is searched for videos, or one video."""
+    """Folder or ``s3://`` prefix that is searched for videos, or one video."""
     dest: str
-    """Folder of the standardised files; each keeps its name, with the ending .mp4."""
+    """Folder or ``s3://`` prefix of the standardised files; each keeps its name, with the ending .mp4."""
     fps: float = 30.0
     crf: int = 23
     """x264's constant rate factor."""
@@ -59,6 +59,8 @@ class StandardizeJob:
     """Videos worked on at a time; None: one per core."""
     overwrite: bool = False
     """Do finished files again; otherwise they are left alone, so that an interrupted job goes on."""
+    store: StoreConfig | None = None
+    """How to speak to the S3 server that ``s3://`` addresses above mean."""
     shards: int = 1
     shard: int | None = None
 
@@ -82,11 +84,13 @@ class ProbeJob:
     """Write the metadata CSV (filename, video-duration, fps, video-frames) of a folder of videos."""
 
     videos: str
-    """Folder of the videos."""
+    """Folder or ``s3://`` prefix of the videos."""
     out: str | None = None
-    """CSV to write; None: the rows come back in the answer alone."""
+    """CSV to write, a path or URI; None: the rows come back in the answer alone."""
     workers: int | None = None
     """Videos read at a time; None: one per core."""
+    store: StoreConfig | None = None
+    """How to speak to the S3 server that ``s3://`` addresses above mean."""
 
     def __post_init__(self) -> None:
         _check_workers(self.workers)
@@ -97,7 +101,8 @@ class AnnotateJob:
     """Write the ground-truth CSV, background segments included, from other people's annotations."""
 
     annotations: str
-    """THUMOS14: the folder of its annotation texts. ActivityNet: a JSON file of the v1-3 shape."""
+    """THUMOS14: the folder of its annotation texts. ActivityNet: a JSON file of the v1-3 shape. This and all other
+    files here: a path or URI."""
     metadata: str
     """Metadata CSV of the videos, as ``probe`` writes it."""
     out: str
@@ -115,6 +120,8 @@ class AnnotateJob:
     min_background_sec: float | None = None
     """Shorter gaps between actions give no background segment; None: as in the published tables, 16/15 s for THUMOS14
     (one clip) and 16/3 s for ActivityNet (five)."""
+    store: StoreConfig | None = None
+    """How to speak to the S3 server that ``s3://`` addresses above mean."""
 
     def __post_init__(self) -> None:
         _require(

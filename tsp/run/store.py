@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from tsp.errors import ConfigError, MissingKeyError, StoreError
 from tsp.run.config import StoreConfig
 from tsp.run.retry import RetryPolicy
-from tsp.run.transfer import ProgressCallback, Source, download_latest, sha256_of
+from tsp.run.transfer import ProgressCallback, Source, download_latest, persistent_chunks, sha256_of
 
 __all__ = ["Entry", "KeyExistsError", "ProgressCallback", "Store", "join_key", "open_store", "sha256_of"]
 
@@ -104,6 +104,18 @@ class Store(ABC):
     @abstractmethod
     def _source(self, key: str) -> Source:
         """The object as something to download."""
+
+    def read_head(self, key: str, size_bytes: int) -> bytes:
+        """The object's first bytes, as many as it has; the rest is not fetched.
+
+        Raises: MissingKeyError.
+        """
+        head = b""
+        for chunk in persistent_chunks(self._source(key), 0, retry=self.retry):
+            head += chunk
+            if len(head) >= size_bytes:
+                break
+        return head[:size_bytes]
 
     def exists(self, key: str) -> bool:
         """Whether something is stored under that key."""

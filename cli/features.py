@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from cli.options import with_settings
 
 if TYPE_CHECKING:
     from cli.settings import Settings
+    from tsp.run.config import StoreConfig
 
 _PATHS = ("checkpoint", "videos", "metadata", "out", "cache_dir")
 
@@ -37,7 +39,8 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Frames between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."),
         click.option("--shards", "--gpus", "num_shards", type=click.IntRange(1), default=1, show_default=True,
                      help="Processes that share the videos, one GPU each."),
-        click.option("--out", required=True, metavar="H5", help="File or URI to write."),
+        click.option("--out", metavar="H5",
+                     help="File or URI to write; default: features/ of RUN, for a checkpoint the current folder."),
         click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote."),
         click.option("--data", "videos", required=True, metavar="URI", help="Folder or s3:// URI of the videos."),
         click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best."),
@@ -77,23 +80,34 @@ def gvf(settings: Settings, **given: Any) -> None:
 def _run(settings: Settings, kind: str, given: dict[str, Any]) -> None:
     from dataclasses import asdict
 
-    from cli.runs import store_config
-    from tsp.errors import ConfigError
-
     num_shards, epoch = given.pop("num_shards"), given.pop("epoch")
-    given["checkpoint"], store = checkpoint_address(settings, given["checkpoint"], epoch)
-    if store is None and any(str(given[key]).startswith("s3://") for key in _PATHS):
-        try:
-            store = store_config(settings)
-        except ConfigError:
-            # Only how to speak to the server matters here; the address says where.
-            store = store_config(settings, "s3://any")
-    run_job(settings, kind, {"store": asdict(store) if store else None}, given, paths=_PATHS, gpus=num_shards)
+    source = find_source(settings, given["checkpoint"], epoch)
+    given["checkpoint"] = source.address
+    if given["out"] is None:
+        given["out"] = f"{source.out_stem}-{file_name(given)}"
+    fields = {"store": asdict(source.store)} if source.store is not None else {}
+    run_job(settings, kind, fields, given, paths=_PATHS, gpus=num_shards)
 
 
-def checkpoint_address(settings: Settings, text: str, epoch: int | None) -> tuple[str, Any]:
-    """Path or URI of the checkpoint that RUN|CHECKPOINT means, and the store it lies in (None for a plain address)."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What RUN|CHECKPOINT means."""
+
+    address: str
+    """Path or URI of the checkpoint."""
+    out_stem: str
+    """Where what is made of it goes unless --out says otherwise: the run's folder, or the current one."""
+    store: StoreConfig | None = None
+    """The store a run lies in."""
+
+
+def find_source(settings: Settings, text: str, epoch: int | None) -> Source:
+    """The checkpoint of a file or address, or of a run: its best epoch, or the one asked for.
+
+    Raises: ConfigError, NoSuchRunError, DataError (no epoch yet).
+    """
     from dataclasses import replace
+    from pathlib import PurePosixPath
 
     from cli.runs import find_run, store_config
     from tsp.errors import ConfigError
@@ -101,9 +115,19 @@ def checkpoint_address(settings: Settings, text: str, epoch: int | None) -> tupl
     if text.endswith((".pth", ".pt", ".tar")) or text.startswith("https://"):
         if epoch is not None:
             raise ConfigError(f"--epoch goes with a run, and {text} is a checkpoint")
-        return text, None
+        return Source(text, PurePosixPath(text).name.partition(".")[0])
     run = find_run(settings, text).run
-    key = run.key(f"epoch_{run.best().epoch if epoch is None else epoch}.pth")
+    chosen = run.best().epoch if epoch is None else epoch
+    key = run.key(f"epoch_{chosen}.pth")
     local = run.store.local_path(key)
-    store = replace(store_config(settings, run.store.uri), uri=run.store.uri)
-    return (str(local) if local else run.store.address(key)), store
+    return Source(
+        address=str(local) if local else run.store.address(key),
+        out_stem=run.store.address(run.key(f"features/epoch_{chosen}")),
+        store=replace(store_config(settings, run.store.uri), uri=run.store.uri),
+    )
+
+
+def file_name(given: dict[str, Any]) -> str:
+    """Name of the H5 file, which tells what is in it."""
+    pool = f"gvf_{given['pool']}-" if "pool" in given else ""
+    return f"{pool}stride_{given['stride_frames']}.h5"

@@ -40,7 +40,7 @@ def run_job(
     """Send a job and show its answer; ends the program with the job's exit code unless that is 0.
 
     Args: fields and given, together the job's fields and the options of ``job_options``; paths, fields that may hold
-        paths of this machine; gpus, processes that share the work.
+        paths of this machine, or addresses in S3; gpus, processes that share the work.
     Raises: ConfigError for a bad field.
     """
     from datetime import datetime
@@ -54,6 +54,9 @@ def run_job(
         image=given.pop("image", None) or settings.image, queue=given.pop("queue", None) or settings.queue
     )
     values = {key: value for key, value in {**fields, **given}.items() if value is not None}
+    addresses = [str(values[key]) for key in paths if str(values.get(key)).startswith("s3://")]
+    if addresses and "store" not in values:
+        values["store"] = way_to_s3(settings, addresses[0])
     backend = open_backend(settings, "local" if kind in ALWAYS_LOCAL else None)
     if backend.name == "local":
         values |= {key: absolute_unless_uri(values[key]) for key in paths if key in values}
@@ -68,6 +71,19 @@ def run_job(
         show_answer(end.answer, output)
     if end.exit_code:
         raise click.exceptions.Exit(end.exit_code)
+
+
+def way_to_s3(settings: Settings, address: str) -> dict[str, Any]:
+    """How to speak to the server that ``s3://`` addresses mean: as to the store, or by default.
+
+    A job reads and writes where its own addresses say; the URI only tells ``status`` where runs live.
+    """
+    from dataclasses import asdict
+
+    from cli.runs import store_config
+
+    bucket = "/".join(address.split("/")[:3])
+    return asdict(store_config(settings, settings.store if (settings.store or "").startswith("s3://") else bucket))
 
 
 def show_answer(answer: dict[str, Any], output: str) -> None:

@@ -122,6 +122,49 @@ def test_extract_takes_the_best_epoch_of_a_run(tspctl: Tspctl, local: Path) -> N
     assert tspctl("extract", "x.pth", "--epoch", "1", *rest).code == 2
 
 
+def test_features_of_a_run_go_to_its_folder_and_those_of_a_file_here_unless_told_otherwise(
+    tspctl: Tspctl, local: Path, home: Path
+) -> None:
+    (local / "a").mkdir(parents=True)
+    line = "** Valid Epoch 4:  <action-label> Accuracy 90.000 Loss 0.990; Total Loss 1.623 Avg Accuracy 90.000\n"
+    (local / "a" / "results.txt").write_text(line)
+    (local / "a" / "epoch_4.pth").write_text("")
+    rest = ("--data", "videos", "--metadata", "m.csv", "-o", "json")
+    for arguments, out in {
+        ("extract", "a", "--stride", "1"): local / "a" / "features" / "epoch_4-stride_1.h5",
+        ("gvf", "a", "--pool", "avg"): local / "a" / "features" / "epoch_4-gvf_avg-stride_16.h5",
+        ("extract", "weights/model.pth"): home / "model-stride_16.h5",
+        ("gvf", "https://example.org/tac.pth.tar"): home / "tac-gvf_max-stride_16.h5",
+    }.items():
+        assert tspctl(*arguments, *rest).json["job"]["out"] == str(out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "standardize", "s3://raw/videos", "there"),
+        ("data", "standardize", "here", "s3://raw/videos"),
+        ("data", "probe", "s3://raw/videos"),
+        ("data", "annotate", "a.json", "--metadata", "m.csv", "--out", "s3://raw/t.csv"),
+        ("extract", "s3://raw/model.pth", *EXTRACT[2:]),
+        ("gvf", "model.pth", "--data", "s3://raw/videos", "--metadata", "m.csv", "--out", "f.h5"),
+    ],
+)
+def test_a_job_that_touches_s3_is_told_how_to_speak_to_the_server(
+    tspctl: Tspctl, local: Path, home: Path, arguments: tuple[str, ...]
+) -> None:
+    (home / "tspctl.toml").write_text('endpoint_url = "http://minio:9000"\nregion = "eu-1"\n')
+    sent = tspctl(*arguments, "-o", "json").json["job"]["store"]
+    # The store of runs is a folder here, so only the bucket is known.
+    assert (sent["uri"], sent["endpoint_url"], sent["region"]) == ("s3://raw", "http://minio:9000", "eu-1")
+    sent = tspctl(*arguments, "--store", "s3://team/runs", "-o", "json").json["job"]["store"]
+    assert (sent["uri"], sent["endpoint_url"]) == ("s3://team/runs", "http://minio:9000")
+
+
+def test_a_job_of_files_alone_is_told_of_no_server(tspctl: Tspctl, local: Path) -> None:
+    assert tspctl("data", "standardize", "here", "there", "-o", "json").json["job"]["store"] is None
+
+
 def test_a_bad_value_is_refused_before_anything_starts(tspctl: Tspctl, local: Path) -> None:
     ended = tspctl("data", "standardize", "raw", "videos", "--fps", "0")
     assert (ended.code, "--fps must be above 0" in ended.err) == (2, True)

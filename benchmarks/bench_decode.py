@@ -142,7 +142,7 @@ def _ours(
     for frame in reader.frames(path, starts_sec):
         if plan is None or index is None:
             plan = _plan(frame, resized=resized)
-            index = plan.source_index(frame.pixels.shape[1])
+            index = plan.crop_index() if resized else plan.source_index(frame.pixels.shape[1])
         gather(frame.pixels, index, out[frame.clip, frame.k])
     assert plan is not None
     return out, plan

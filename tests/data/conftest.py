@@ -1,7 +1,9 @@
 """A small data set: four videos of two sizes, twelve segments, two label maps, global features."""
 
 import csv
+import functools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 
 from tests.videos import Made, write_video
+from tsp.data.video.training_copy import training_copy_name, write_training_copy
 from tsp.run.config import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
+from tsp.run.jobs import CopyFormat
 
 HEADER = [
     *("video-name", "t-start", "t-end", "action-label", "video-duration"),
@@ -46,6 +50,23 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for video in range(NUM_VIDEOS):
             file[f"v{video}"] = np.full(512, video, np.float32)
     return folder
+
+
+@pytest.fixture(scope="session")
+def copies_dir(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[CopyFormat], Path]:
+    """Gives the same data set with training copies of that format in place of its videos."""
+
+    @functools.cache
+    def make(copy_format: CopyFormat) -> Path:
+        folder = tmp_path_factory.mktemp(copy_format) / "dataset"
+        shutil.copytree(dataset_dir, folder)
+        for video in (folder / "videos").glob("*.mp4"):
+            target = video.parent / training_copy_name(video.name)
+            assert write_training_copy(video, target, copy_format=copy_format) == 120
+            video.unlink()
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -177,6 +177,15 @@ def s3_config(dataset_dir, s3_server, make_config, tmp_path):
     return make
 
 
+@pytest.mark.parametrize("copy_format", ["mjpeg", "raw"])
+def test_training_copies_from_s3_are_those_from_disk(s3_config, copies_dir, make_config, copy_format):
+    root = copies_dir(copy_format)
+    for path in (root / "videos").iterdir():
+        s3_config.store.write(f"videos/{path.name}", path.read_bytes())
+    local = contents(build_loader(make_config(root, training_copy=True), "train", batch=16))
+    assert contents(build_loader(s3_config(training_copy=True), "train", batch=16)) == local
+
+
 def test_clips_from_s3_are_those_from_disk_and_later_epochs_download_nothing(
     s3_config, dataset_dir, make_config, tmp_path, monkeypatch
 ):

@@ -1,10 +1,10 @@
 """Batches of the small data set: the right clips, the same for any number of workers, bad clips by policy."""
 
+import functools
 import gc
 import logging
 import shutil
 import tracemalloc
-from functools import cache
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from tests.videos import FPS_30, Made, write_video
 from tsp.data.dataset import ClipDataset
 from tsp.data.loader import build_loader, load_subset
 from tsp.data.transforms import STD, pixels_on_device
-from tsp.data.video import VideoError
+from tsp.data.video import ClipReader, VideoError
 from tsp.data.video.training_copy import training_copy_name, write_training_copy
 from tsp.errors import ConfigError, DataError
 
@@ -50,7 +50,7 @@ def test_validation_batches_are_those_of_the_plainest_reader(dataset_dir, make_c
     segments = load_subset(make_config(dataset_dir), "valid").segments
     assert (loader.num_items, loader.num_segments, loader.num_steps) == (NUM_ITEMS, NUM_SEGMENTS, 9)
     assert loader.num_classes == (2, 2)
-    seen, decoded = 0, cache(reference.decode_all)
+    seen, decoded = 0, functools.cache(reference.decode_all)
     for batch in loader:
         clips = pixels_on_device(batch, "cpu")
         for row, item in enumerate(batch.items.tolist()):
@@ -81,11 +81,21 @@ def test_batches_do_not_depend_on_workers_and_resume_at_any_step(dataset_dir, ma
     assert load(epoch=4)[0] != whole[0]
 
 
-def test_one_pass_gives_each_clip_the_same_bits(dataset_dir, make_config):
-    single = by_item(build_loader(make_config(dataset_dir), "train", batch=8, epoch=1))
-    together = by_item(build_loader(make_config(dataset_dir, one_pass=True), "train", batch=8, epoch=1))
+@pytest.mark.parametrize("copy_format", [None, "mjpeg", "raw"])
+def test_one_pass_and_frames_left_out_give_each_clip_the_same_bits(
+    dataset_dir, copies_dir, make_config, monkeypatch, copy_format
+):
+    root, copies = (copies_dir(copy_format), True) if copy_format else (dataset_dir, False)
+
+    def load(one_pass):
+        config = make_config(root, training_copy=copies, one_pass=one_pass)
+        return by_item(build_loader(config, "train", batch=8, epoch=1))
+
+    single = load(one_pass=False)
     assert len(single) == NUM_ITEMS
-    assert together == single
+    assert load(one_pass=True) == single
+    monkeypatch.setattr("tsp.data.dataset.ClipReader", functools.partial(ClipReader, short_cuts=False))
+    assert load(one_pass=False) == load(one_pass=True) == single
 
 
 def test_a_resumed_epoch_does_not_decode_what_was_done(dataset_dir, make_config, monkeypatch):
@@ -119,13 +129,10 @@ def test_tables_and_features_are_passed_to_workers_by_handle(dataset_dir, make_c
 
 
 @pytest.mark.parametrize(("copy_format", "most_levels"), [("mjpeg", 4.0), ("raw", 0.3)])
-def test_training_copies_give_the_same_clips_up_to_coding(dataset_dir, make_config, tmp_path, copy_format, most_levels):
-    root = tmp_path / "copied"
-    shutil.copytree(dataset_dir, root)
-    for video in (root / "videos").glob("*.mp4"):
-        target = video.parent / training_copy_name(video.name)
-        assert write_training_copy(video, target, copy_format=copy_format) == 120
-        video.unlink()
+def test_training_copies_give_the_same_clips_up_to_coding(
+    dataset_dir, copies_dir, make_config, copy_format, most_levels
+):
+    root = copies_dir(copy_format)
     exact = build_loader(make_config(dataset_dir), "train", batch=8)
     copies = build_loader(make_config(root, training_copy=True), "train", batch=8)
     levels = torch.tensor(STD).view(3, 1, 1, 1) * 255

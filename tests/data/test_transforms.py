@@ -8,7 +8,7 @@ from tests.reference import transformed
 from tsp.data.transforms import Crop, blend, central_crop, gather, plan_pixels, plan_resized
 
 SIZES = [(180, 320), (720, 1280), (256, 340), (97, 131), (128, 171), (64, 85), (113, 401), (128, 600), (7, 5)]
-CROPS = [Crop(8, 30), Crop(0, 0), Crop(16, 59), Crop(3, 17, flip=True), Crop(16, 59, flip=True)]
+CROPS = [Crop(8, 30), Crop(0, 0), Crop(16, 59), Crop(3, 17, flip=True), Crop(16, 59, flip=True), Crop(0, 0, flip=True)]
 SHAPE = {"resize_height_px": 128, "resize_width_px": 171, "crop_px": 112}
 
 
@@ -44,10 +44,12 @@ def test_frames_that_are_stored_resized_are_only_cropped(crop):
     (image,) = frames_of(128, 171, 1)
     plan = plan_resized(resize_width_px=171, crop_px=112, crop=crop)
     out = np.empty((112, 112), np.uint32)
-    gather(as_pixels(image), plan.source_index(176), out)
     flipped = image[:, ::-1] if crop.flip else image
     expected = flipped[crop.row : crop.row + 112, crop.column : crop.column + 112]
-    assert np.array_equal(out.view(np.uint8).reshape(112, 112, 4)[..., :3], expected)
+    for index in (plan.crop_index(), plan.source_index(176)):
+        out.fill(0)
+        gather(as_pixels(image), index, out)
+        assert np.array_equal(out.view(np.uint8).reshape(112, 112, 4)[..., :3], expected)
 
 
 def test_the_central_crop_rounds_half_to_even():

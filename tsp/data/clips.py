@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, overload
 
 import numpy as np
@@ -38,6 +39,7 @@ def uniform_starts_sec(start_sec: float, end_sec: float, per_segment: int, durat
     return [clip_start_sec(start_sec, end_sec, float(share), duration_sec) for share in uniform_shares(per_segment)]
 
 
+@lru_cache(maxsize=64)
 def frame_offsets(rate_fps: float | Fraction, file_fps: float | Fraction, length_frames: int) -> tuple[int, ...]:
     """How many frames after its first one each frame of a clip lies: ``floor(k * file_fps / rate_fps)``.
 

@@ -15,7 +15,7 @@ from tsp.data.draws import Draw, draw_training, draw_validation, start_of
 from tsp.data.place import VideoPlace
 from tsp.data.segments import UNLABELLED, Segment
 from tsp.data.shared import SharedSegments, empty_batch
-from tsp.data.transforms import PixelPlan, gather, plan_pixels, plan_resized
+from tsp.data.transforms import PixelPlan, SourceIndex, gather, plan_pixels, plan_resized
 from tsp.data.video import ClipReader, VideoError
 from tsp.data.video.training_copy import stored_width
 from tsp.errors import DataError, TspError
@@ -167,18 +167,21 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
             )
         with self._videos.opened(segment.filename) as path:
             plans: list[PixelPlan] = []
-            indices: list[np.ndarray] = []
+            indices: list[SourceIndex] = []
             size: tuple[int, ...] = ()
             starts_sec = [start_sec for start_sec, _, _ in clips]
             for frame in self._reader.frames(path, starts_sec, file_fps=segment.file_fps):
                 if not plans:
                     size = (*frame.pixels.shape, frame.width)
                     plans = [self._plan(path, frame.pixels.shape[0], frame.width, draw) for _, draw, _ in clips]
-                    indices = [plan.source_index(frame.pixels.shape[1]) for plan in plans]
+                    indices = [self._source_index(plan, frame.pixels.shape[1]) for plan in plans]
                 if size != (*frame.pixels.shape, frame.width):
                     raise VideoError(f"{path} changes its frame size: standardise it first")
                 gather(frame.pixels, indices[frame.clip], clips[frame.clip][2][frame.k])
             return plans
+
+    def _source_index(self, plan: PixelPlan, stride: int) -> SourceIndex:
+        return plan.crop_index() if self._resized else plan.source_index(stride)
 
     def _plan(self, path: Path, height_px: int, width_px: int, draw: Draw) -> PixelPlan:
         clips = self._clips

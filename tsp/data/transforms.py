@@ -17,6 +17,7 @@ from tsp.data.batch import ClipBatch
 
 MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
+SourceIndex = np.ndarray | tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,23 @@ class PixelPlan:
         index: np.ndarray = self.rows[:, None] * stride + self.columns
         return index
 
+    def crop_index(self) -> tuple[slice, slice]:
+        """Rows and columns of the crop, for frames that were stored resized."""
+        first, last = int(self.columns[0]), int(self.columns[-1])
+        columns = slice(first, last + 1) if first <= last else slice(first, last - 1 if last else None, -1)
+        return slice(int(self.rows[0]), int(self.rows[-1]) + 1), columns
 
-def gather(pixels_HS: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
+
+def gather(pixels_HS: np.ndarray, index: SourceIndex, out: np.ndarray) -> None:
     """Copy the pixels at ``index`` of one frame.
 
-    Args: pixels_HS, uint32, contiguous; index, from ``source_index(S)``; out, uint32 like index.
+    Args: pixels_HS, uint32; index, from ``source_index(S)``, for which pixels_HS is to be contiguous, or
+        ``crop_index()``; out, uint32 [2C, 2C] or [C, C].
     One look-up of whole pixels is the quickest exact way: 0.04 ms a frame, rows then columns 0.06, by bytes 0.15.
     """
+    if isinstance(index, tuple):
+        np.copyto(out, pixels_HS[index])
+        return
     # The index is in bounds by construction; "clip" spares numpy a buffered copy.
     np.take(pixels_HS.reshape(-1), index, out=out, mode="clip")
 

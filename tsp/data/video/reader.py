@@ -39,14 +39,16 @@ class WantedFrame(NamedTuple):
     k: int
     """Which frame of the clip."""
     pixels: np.ndarray
-    """uint32 [H, at least W]: bytes R, G, B and one without meaning; columns from W on are padding."""
+    """uint32 [H, at least W]: bytes R, G, B and one without meaning; columns from W on are padding. A view whose pixels
+    lie three bytes apart for frames that are stored raw."""
     width: int
     """W in pixels."""
 
     @property
     def rgb(self) -> np.ndarray:
-        """uint8 [H, W, 3], a view."""
-        return self.pixels.view(np.uint8).reshape(*self.pixels.shape, 4)[:, : self.width, :3]
+        """uint8 [H, W, 3]."""
+        pixels = np.ascontiguousarray(self.pixels)
+        return pixels.view(np.uint8).reshape(*pixels.shape, 4)[:, : self.width, :3]
 
 
 _Way = Callable[[VideoSource, FrameChooser], Iterator[VideoFrame]]
@@ -106,6 +108,9 @@ class ClipReader:
     def _frames(self, path: str | Path, starts_sec: Sequence[float], file_fps: float | None) -> Iterator[WantedFrame]:
         source = self._sources.get(path)
         offsets = frame_offsets(self._rate_fps, _frame_rate(source, file_fps), self._length_frames)
+        if self._short_cuts and (wanted := _numbered(source, starts_sec, offsets)):
+            yield from _by_number(source, wanted)
+            return
         for clips in self._passes(source, starts_sec, offsets):
             for frame in self._one_pass(source, [starts_sec[clip] for clip in clips], offsets):
                 yield frame._replace(clip=clips[frame.clip])
@@ -155,6 +160,35 @@ class ClipReader:
         skippable = self._short_cuts and (source.is_intra or source.codec.name in SKIPPABLE_CODECS)
         first: list[_Way] = [_decode_wanted] if skippable else []
         return [*first, _decode_all, _decode_all_from_beginning]
+
+
+def _numbered(
+    source: VideoSource, starts_sec: Sequence[float], offsets: tuple[int, ...]
+) -> dict[int, list[Want]] | None:
+    """What each frame is wanted for, by its number; None where the file is not to be read so, or lacks some of them."""
+    if source.index is None:
+        return None
+    wanted: dict[int, list[Want]] = {}
+    for clip, start_sec in enumerate(starts_sec):
+        numbers = source.index.numbers(last_pts(start_sec, source.time_base), offsets)
+        if numbers is None:
+            return None
+        for k, number in enumerate(numbers):
+            wanted.setdefault(number, []).append((clip, k))
+    return wanted
+
+
+def _by_number(source: VideoSource, wanted: dict[int, list[Want]]) -> Iterator[WantedFrame]:
+    assert source.index is not None
+    # Another way of reading may have left it at the file's end.
+    source.codec.flush_buffers()
+    for number in sorted(wanted):
+        frame = source.index.frame(number)
+        pixels, width = (
+            (_pixels(source, frame), frame.width) if isinstance(frame, VideoFrame) else (frame, frame.shape[1])
+        )
+        for clip, k in wanted[number]:
+            yield WantedFrame(clip, k, pixels, width)
 
 
 def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoFrame]:

@@ -19,9 +19,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tsp.data.video.errors import VideoError
+from tsp.data.video.frame_index import INTRA_CODECS, FrameIndex
 
-INTRA_CODECS = frozenset({"mjpeg", "rawvideo"})
-"""Codecs of which every frame stands alone: what is not wanted is not decoded at all."""
 COLLECT_AFTER = 8
 """Files closed before their decoders are freed."""
 MAX_SEEKS = 24
@@ -53,6 +52,8 @@ class VideoSource:
         self.codec.thread_type = "NONE"
         self.codec.thread_count = 1
         self.is_intra = self.codec.name in INTRA_CODECS
+        self.index = FrameIndex.of(self.path, container, self.stream)
+        """Frames by number, where the file allows it."""
         self.reformatter, self.rgb_reformatter = VideoReformatter(), VideoReformatter()
 
     @property
@@ -74,8 +75,11 @@ class VideoSource:
         return self.stream.average_rate or self.stream.guessed_rate
 
     def close(self) -> None:
-        """Give the file handle back."""
+        """Give the file handles back."""
         self.container.close()
+        if self.index is not None:
+            self.index.close()
+            self.index = None
 
     def packets_before(self, target_pts: int) -> Iterator[Packet[Any]]:
         """Packets from the last key frame that is shown at or before target_pts, or from the file's beginning.

@@ -66,11 +66,10 @@ def write_training_copy(
     opened = VideoSource(source)
     num_frames = 0
     try:
-        # The index goes in front, so that opening the copy reads one place.
-        with (
-            new_file(target) as partial,
-            av.open(str(partial), "w", format="mov", options={"movflags": "+faststart"}) as container,
-        ):
+        # The index goes in front, so that opening the copy reads one place. The file's own unit of time, in which it
+        # says when the first frame is shown, is that of the source.
+        options = {"movflags": "+faststart", "movie_timescale": str(opened.time_base.denominator)}
+        with new_file(target) as partial, av.open(str(partial), "w", format="mov", options=options) as container:
             stream = _add_stream(container, opened, height_px, width_px, copy_format)
             for frame in opened.container.decode(opened.stream):
                 container.mux(stream.encode(_resized(opened, frame, stream, width_px)))

@@ -75,12 +75,19 @@ def test_only_a_job_that_asks_for_a_gpu_gets_one(render, gpu):
     assert ("nvidia.com/gpu" in rendered.container["resources"].get("limits", {})) is gpu
 
 
-def test_a_job_ends_at_once_on_every_permanent_exit_code_and_on_no_other(render):
-    from tsp.errors import POD_EXIT_MEANINGS
+def test_a_job_ends_at_once_on_every_permanent_exit_code_but_bad_data_which_ends_its_shard_alone(render):
+    from tsp.errors import POD_EXIT_MEANINGS, DataError
 
-    policy = render(job={"kind": "probe", "request": "{}"})["Job"]["spec"]["podFailurePolicy"]
-    (permanent,) = [rule["onExitCodes"]["values"] for rule in policy["rules"] if rule["action"] == "FailJob"]
-    assert permanent == [code for code in sorted(POD_EXIT_MEANINGS) if 0 < code < 128]
+    spec = render(job={"kind": "probe", "request": "{}", "backoffLimit": 4})["Job"]["spec"]
+    codes = {rule["action"]: rule["onExitCodes"]["values"] for rule in spec["podFailurePolicy"]["rules"]
+             if "onExitCodes" in rule}  # fmt: skip
+    permanent = [code for code in sorted(POD_EXIT_MEANINGS) if 0 < code < 128]
+    assert codes == {
+        "FailIndex": [DataError.exit_code],
+        "FailJob": [code for code in permanent if code != DataError.exit_code],
+    }
+    # Kubernetes knows FailIndex only where tries are counted by shard.
+    assert (spec["backoffLimitPerIndex"], "backoffLimit" in spec) == (4, False)
 
 
 def test_without_a_gpu_resource_ranks_run_on_cpu(render):

@@ -177,19 +177,20 @@ class Backend(Protocol):
         """
         ...
 
-    def cancel(self, name: str, *, grace_sec: float) -> None:
+    def cancel(self, name: str, *, grace_sec: float | None) -> None:
         """Stop the run for good: state saved, uploads drained, outcome ``cancelled`` written. Returns when it is so.
 
+        Args: grace_sec, after which what still runs is killed; None: the place's own.
         Raises: NoSuchRunError; ConfigError if it has ended already.
         """
         ...
 
-    def suspend(self, name: str, *, grace_sec: float) -> None:
+    def suspend(self, name: str, *, grace_sec: float | None) -> None:
         """As ``cancel``, but meant to be resumed; the outcome is ``suspended``."""
         ...
 
-    def resume(self, name: str, config: RunConfig) -> None:
-        """Go on from the newest saved state, with ``config`` as the store has it."""
+    def resume(self, name: str, config: RunConfig | None) -> None:
+        """Go on from the newest saved state, with ``config`` as the store has it (None: it has none)."""
         ...
 
     def delete(self, name: str) -> None:

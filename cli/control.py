@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -13,16 +12,13 @@ from cli.options import run_argument, with_settings
 if TYPE_CHECKING:
     from cli.settings import Settings
 
-WAIT_POLL_SEC = 1.0
-
 grace_option = click.option(
     "--grace",
     "grace_sec",
     type=click.FloatRange(0),
-    default=120.0,
-    show_default=True,
     metavar="SEC",
-    help="Time to save state and drain uploads before the ranks are killed.",
+    help="Time to save state and drain uploads before the ranks are killed; "
+    "default: 120, on a cluster what the pods have (gracePeriodSeconds of the chart).",
 )
 
 
@@ -35,18 +31,14 @@ def wait(run: str, timeout_sec: float | None, settings: Settings) -> None:
 
     0 succeeded, 100 failed, 101 not finished (timeout, suspended), 102 no such run, 103 cancelled.
     """
-    from cli.outcome import exit_code_of, final_state, has_ended
+    from cli.outcome import exit_code_of, wait_for_end
     from cli.runs import find_run
 
-    found = find_run(settings, run)
-    deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
-    while not has_ended(found):
-        if deadline is not None and time.monotonic() >= deadline:
-            click.echo(f"run {run} has not finished after {timeout_sec:g} s", err=True)
-            sys.exit(exit_code_of("timeout"))
-        time.sleep(WAIT_POLL_SEC)
-    state, reason = final_state(found)
-    click.echo(f"run {run}: {state}" + (f": {reason}" if reason else ""), err=True)
+    state, reason = wait_for_end(find_run(settings, run), timeout_sec=timeout_sec)
+    if state == "timeout":
+        click.echo(f"run {run} has not finished after {timeout_sec:g} s: {reason}", err=True)
+    else:
+        click.echo(f"run {run}: {state}" + (f": {reason}" if reason else ""), err=True)
     sys.exit(exit_code_of(state))
 
 
@@ -54,7 +46,7 @@ def wait(run: str, timeout_sec: float | None, settings: Settings) -> None:
 @run_argument
 @grace_option
 @with_settings
-def cancel(run: str, grace_sec: float, settings: Settings) -> None:
+def cancel(run: str, grace_sec: float | None, settings: Settings) -> None:
     """Stop a run for good, its state saved.
 
     Returns when the state is saved, uploads are drained and all processes have ended.
@@ -71,7 +63,7 @@ def cancel(run: str, grace_sec: float, settings: Settings) -> None:
 @run_argument
 @grace_option
 @with_settings
-def suspend(run: str, grace_sec: float, settings: Settings) -> None:
+def suspend(run: str, grace_sec: float | None, settings: Settings) -> None:
     """Stop a run so that it can go on later.
 
     'tspctl resume' goes on with it.
@@ -94,13 +86,18 @@ def resume(run: str, settings: Settings) -> None:
     """
     from cli.outcome import final_state
     from cli.runs import find_run
-    from tsp.errors import ConfigError
+    from tsp.errors import ConfigError, NoSuchRunError
 
     found = find_run(settings, run)
     state, _ = final_state(found)
     if state in ("succeeded", "pending", "running", "restarting"):
         raise ConfigError(f"run {run} is {state}: there is nothing to resume")
-    found.at_a_place().resume(found.name, found.run.config())
+    try:
+        config = found.run.config()
+    except NoSuchRunError:
+        # A job beside training, or a run that was stopped before any rank could write it.
+        config = None
+    found.at_a_place().resume(found.name, config)
     click.echo(f"resumed {run}: follow it with 'tspctl logs -f {run}'", err=True)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tsp.run.run import Run
 
 STORE_POLL_SEC = 5.0
+END_TIMEOUT_SEC = 120.0
+"""For the last word on a run whose lines have ended."""
 
 
 @click.command()
@@ -75,7 +77,7 @@ def follow_run(settings: Settings, found: FoundRun, query: LogQuery, *, timestam
     Ctrl-C ends the following alone.
     """
     from cli.follow import progress_line
-    from cli.outcome import exit_code_of, final_state
+    from cli.outcome import exit_code_of, wait_for_end
 
     try:
         with progress_line(found.run, to_stderr=to_stderr) as write:
@@ -88,7 +90,8 @@ def follow_run(settings: Settings, found: FoundRun, query: LogQuery, *, timestam
             err=True,
         )
         raise
-    state, reason = final_state(found)
+    # The lines have ended; a server that is away just now is asked until it says how.
+    state, reason = wait_for_end(found, timeout_sec=END_TIMEOUT_SEC)
     click.echo(f"run {found.name}: {state}" + (f": {reason}" if reason else ""), err=True)
     return exit_code_of(state)
 

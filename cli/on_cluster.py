@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,13 +14,14 @@ from cli.cluster_status import Teller, log_line, place_status, recorded_store
 from k8s import preflight as checks
 from k8s.client import Cluster, ForbiddenError, Where
 from k8s.logs import follow_logs, read_logs
-from k8s.names import JOBS, kind_of
+from k8s.names import JOBS, kind_of, ranks_of
 from k8s.nodes import nodes_for, plan_nodes
 from k8s.podlog import Wanted
 from k8s.release import Chart, Helm, shipped_chart
 from k8s.runs import RunLogs, Runs, RunView
 from k8s.shell import run_in_pod
-from k8s.status import ENDED, pod_status, true_conditions
+from k8s.status import ENDED, pod_status, state_of, true_conditions
+from k8s.values import with_attempts
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
 from tsp.run.config import RunConfig, check_run_name
 from tsp.run.jobs import Job
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TERMINATED = 143
+_AFTER_GRACE_SEC = 15.0
+"""A kubelet needs this long, beyond the grace of a pod, to report that it is gone."""
+_GONE_TIMEOUT_SEC = 330.0
+"""Longer than the chart's own grace period, which pods that still run have."""
 
 
 class ClusterBackend:
@@ -104,11 +110,21 @@ class ClusterBackend:
 
     def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
         """What the pods of the newest attempt have written; earlier attempts are in the store alone."""
-        if query.previous or query.attempt is not None or self._runs.find(name) is None:
+        job = self._runs.find(name)
+        if job is None:
+            return None
+        if kind_of(job) == "train" and (query.previous or query.attempt is not None):
             return None
         api = RunLogs(self._runs, name)
-        if not api.pods() and (not query.follow or api.ended()):
-            return None
+        pods, state = api.pods(), state_of(job)
+        nothing_comes = not query.follow or state in ENDED or state == "suspended"
+        if kind_of(job) == "train":
+            # Workers that still ran when the master ended are taken away; the store then has more than the pods left.
+            if nothing_comes and (not pods or (state == "succeeded" and len(pods) < ranks_of(job))):
+                return None
+        elif not pods and nothing_comes:
+            logger.warning("%s is %s and has no pods: what they wrote went with them", name, state)
+            return iter(())
         wanted = Wanted(ranks=query.ranks, tail=query.tail, since=query.since)
         if not query.follow:
             return map(log_line, read_logs(api, wanted))
@@ -116,18 +132,21 @@ class ClusterBackend:
 
     # Changing
 
-    def cancel(self, name: str, *, grace_sec: float) -> None:
+    def cancel(self, name: str, *, grace_sec: float | None) -> None:
         """Take the pods away with time to save, and write the outcome down."""
         self._stop(name, "cancelled", grace_sec)
 
-    def suspend(self, name: str, *, grace_sec: float) -> None:
+    def suspend(self, name: str, *, grace_sec: float | None) -> None:
         """As cancel; ``resume`` brings the pods back."""
         self._stop(name, "suspended", grace_sec)
 
-    def _stop(self, name: str, stopped: Literal["cancelled", "suspended"], grace_sec: float) -> None:
+    def _stop(self, name: str, stopped: Literal["cancelled", "suspended"], grace_sec: float | None) -> None:
         view = self._view(name)
         if view.state in ENDED or view.state == stopped:
             raise ConfigError(f"run {name} has ended already ({view.state})")
+        if grace_sec is None:
+            own = [int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in view.pods]
+            grace_sec = max(own, default=0) + _AFTER_GRACE_SEC
         self._runs.set_suspended(name, True, stopped=stopped)
         if not self._runs.wait_without_pods(name, timeout_sec=grace_sec):
             logger.warning("pods of %s are still there after %g s: deleting them", name, grace_sec)
@@ -140,9 +159,7 @@ class ClusterBackend:
         recorded = recorded_store(view.job)
         if recorded is None or "://" not in recorded.uri:
             return
-        from cli.runs import store_config
-
-        run = Run(open_store(store_config(self._settings, recorded.uri)), view.job["metadata"]["name"])
+        run = self._stored(view.job["metadata"]["name"], recorded.uri)
         try:
             attempt = run.last_attempt()
             reason = f"asked for with 'tspctl {'cancel' if stopped == 'cancelled' else 'suspend'}'"
@@ -150,12 +167,20 @@ class ClusterBackend:
         except StoreError as error:
             logger.warning("%s has stopped, but its outcome could not be written to the store: %s", run.name, error)
 
-    def resume(self, name: str, config: RunConfig) -> None:
+    def _stored(self, name: str, uri: str) -> Run:
+        """The run in its store, spoken to as this machine does."""
+        from cli.runs import store_config
+
+        return Run(open_store(store_config(self._settings, uri)), name)
+
+    def resume(self, name: str, config: RunConfig | None) -> None:
         """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone."""
         view = self._runs.view(name)
         if view is None:
+            if config is None:
+                raise NoSuchRunError(f"no run {name!r} in namespace {self._cluster.namespace}, nor in its store")
             place = PlaceOptions(image=self._settings.image, queue=self._settings.queue)
-            self.submit(self.plan(config, place))
+            self.submit(self.plan(replace(config, max_attempts=self._attempts(config)), place))
             return
         if view.state not in ("suspended", "cancelled", "failed"):
             raise ConfigError(f"run {name} is {view.state}: there is nothing to resume")
@@ -163,16 +188,34 @@ class ClusterBackend:
             self._runs.set_suspended(name, False, stopped=None)
             return
         values = self._helm.values(name)
-        self._helm.uninstall(name, wait=True)
+        if config is not None:
+            values = with_attempts(values, self._attempts(config))
+        self._helm.uninstall(name)
+        self._wait_gone(name)
         self._helm.install(name, Chart(reference=self._settings.chart or shipped_chart()), values)
+
+    def _attempts(self, config: RunConfig) -> int:
+        """The store counts attempts over the run's whole life; a resumed run gets as many again."""
+        return self._stored(config.name, config.store.uri).last_attempt() + config.max_attempts
+
+    def _wait_gone(self, name: str) -> None:
+        """Until nothing of an uninstalled release is left that a new one of its name would meet.
+
+        Raises: ClusterError if something stays.
+        """
+        # Not ``helm uninstall --wait``: it does not wait for pods, and Helm 4 wants more rights for it.
+        if not self._runs.wait_gone(name, timeout_sec=_GONE_TIMEOUT_SEC):
+            raise ClusterError(f"pods of {name} are still there after {_GONE_TIMEOUT_SEC:g} s: see 'kubectl get pods'")
 
     def delete(self, name: str) -> None:
         """Uninstall the release of a run that has ended."""
         view = self._runs.view(name)
         if view is not None and view.state in ("pending", "running", "restarting"):
             raise ConfigError(f"run {name} is {view.state}: stop it first with 'tspctl cancel {name}'")
-        if not self._helm.uninstall(name, wait=True) and view is not None:
-            raise ClusterError(f"{name} belongs to no Helm release: remove it with 'kubectl delete pytorchjob {name}'")
+        if not self._helm.uninstall(name) and view is not None:
+            kind = "pytorchjob" if kind_of(view.job) == "train" else "job"
+            raise ClusterError(f"{name} belongs to no Helm release: remove it with 'kubectl delete {kind} {name}'")
+        self._wait_gone(name)
         self._cluster.delete(self._cluster.namespaced(*JOBS, f"{name}-test"), propagationPolicy="Background")
 
     def execute(self, name: str, rank: int, command: Sequence[str]) -> int:

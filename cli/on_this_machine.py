@@ -25,7 +25,7 @@ from cli.processes import POLL_SEC, is_alive, send, stop, wait_gone
 from cli.rank_group import rank_environment
 from cli.supervisor import publish_outcome
 from tsp.errors import ConfigError, NoSuchRunError, TspError
-from tsp.run.config import RunConfig, StoreConfig, to_json
+from tsp.run.config import RunConfig, StoreConfig, from_json, to_json
 from tsp.run.jobs import ExtractJob, Job
 from tsp.run.records import Outcome
 from tsp.run.run import Run
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 ENTRYPOINT = (sys.executable, "-P", "-m", "tsp.entrypoint")
 """Program of a rank; -P keeps a folder called tsp in the user's current folder from hiding ours."""
 _START_TIMEOUT_SEC = 20.0
+_GRACE_SEC = 120.0
+"""Time to save state and drain uploads, unless a command says otherwise."""
 _AFTER_GRACE_SEC = 30.0
 """The supervisor needs this long, beyond the grace of the ranks, to write down the end."""
 
@@ -110,17 +112,21 @@ class LocalBackend:
 
         return read_lines(FolderLogs(local.console), query, ended=ended if query.follow else None)
 
-    def cancel(self, name: str, *, grace_sec: float) -> None:
+    def cancel(self, name: str, *, grace_sec: float | None) -> None:
         """SIGTERM to the ranks through their supervisor."""
-        self._stop(name, StopRequest(state="cancelled", grace_sec=grace_sec))
+        self._stop(name, StopRequest(state="cancelled", grace_sec=_grace(grace_sec)))
 
-    def suspend(self, name: str, *, grace_sec: float) -> None:
+    def suspend(self, name: str, *, grace_sec: float | None) -> None:
         """As cancel, with another outcome."""
-        self._stop(name, StopRequest(state="suspended", grace_sec=grace_sec))
+        self._stop(name, StopRequest(state="suspended", grace_sec=_grace(grace_sec)))
 
-    def resume(self, name: str, config: RunConfig) -> None:
+    def resume(self, name: str, config: RunConfig | None) -> None:
         """Start a supervisor again; the ranks find the newest state in the store."""
         local = local_run(name)
+        if config is None:
+            if not local.config_path.exists():
+                raise NoSuchRunError(f"neither the store of run {name} nor this machine knows what it was made with")
+            config = from_json(local.config_path.read_text())
         if not local.exists():
             # Started on another machine, or forgotten here.
             local.reserve()
@@ -194,6 +200,10 @@ class LocalBackend:
             stop([rank.process for rank in supervised.ranks], request.grace_sec)
         attempt = supervised.attempt if supervised else 0
         _write_end(local, launch, request.state, attempt)
+
+
+def _grace(grace_sec: float | None) -> float:
+    return _GRACE_SEC if grace_sec is None else grace_sec
 
 
 def _write_end(local: LocalRun, launch: Launch, state: StopState, attempt: int) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import TYPE_CHECKING
 
 from cli.backend import ENDED
-from tsp.errors import OUTCOME_EXIT_CODES, NoSuchRunError
+from k8s.client import UnreachableError
+from tsp.errors import OUTCOME_EXIT_CODES, NoSuchRunError, StoreUnreachableError
 
 if TYPE_CHECKING:
     from cli.runs import FoundRun
+
+logger = logging.getLogger(__name__)
+
+NOTHING_WILL_CHANGE = ENDED | {"suspended", "unknown"}
+"""States that no waiting changes by itself."""
+POLL_SEC = 1.0
 
 
 def final_state(found: FoundRun) -> tuple[str, str | None]:
@@ -29,7 +38,31 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
 
 def has_ended(found: FoundRun) -> bool:
     """Whether nothing more will come by itself."""
-    return final_state(found)[0] in ENDED | {"suspended", "unknown"}
+    return final_state(found)[0] in NOTHING_WILL_CHANGE
+
+
+def wait_for_end(found: FoundRun, *, timeout_sec: float | None = None) -> tuple[str, str | None]:
+    """State and reason once nothing more will come by itself; an API server or store that is away is waited for.
+
+    Returns: ``timeout`` and how the run is doing where the time was up before.
+    """
+    deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
+    is_away = False
+    while True:
+        try:
+            state, reason = final_state(found)
+            is_away = False
+            if state in NOTHING_WILL_CHANGE:
+                return state, reason
+            shown = state + (f" ({reason})" if reason else "")
+        except (UnreachableError, StoreUnreachableError) as error:
+            shown = str(error)
+            if not is_away:
+                logger.warning("%s; still trying", error)
+            is_away = True
+        if deadline is not None and time.monotonic() >= deadline:
+            return "timeout", shown
+        time.sleep(POLL_SEC)
 
 
 def exit_code_of(state: str) -> int:

@@ -23,8 +23,10 @@ PAGE_ITEMS = 500
 """Objects per request of a long list; what kubectl asks for too."""
 _TIMEOUT_SEC = (5.0, 30.0)
 _RETRY_AFTER_SEC = (0.3, 1.0, 3.0)
+_REFUSED_FOR_SEC = 60.0
+"""A server that refuses what it allowed before is given so long: one that just started may not know its Roles yet."""
 _SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
-_VERBS = {"GET": "get or list", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+_VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 
 
 class NotFoundError(ClusterError):
@@ -53,6 +55,8 @@ class Cluster:
 
     def __init__(self, where: Where) -> None:
         self.where = where
+        self._refused_since: dict[str, float | None] = {}
+        """Path -> None while it may be read, else when that began to be refused."""
 
     @cached_property
     def namespace(self) -> str:
@@ -260,8 +264,20 @@ class Cluster:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"the API server {settings.host} does not answer: {error}") from error
         if response.status >= 400:
-            raise _error(method, path, response.status, response.data)
+            error = _error(method, path, response.status, response.data)
+            if method == "GET" and isinstance(error, ForbiddenError) and self._was_allowed(path):
+                raise UnreachableError(f"the API server refuses what it allowed before: {error}")
+            raise error
+        if method == "GET":
+            self._refused_since[path] = None
         return response
+
+    def _was_allowed(self, path: str) -> bool:
+        """Whether this path could be read, up to a moment ago."""
+        if path not in self._refused_since:
+            return False
+        since = self._refused_since[path] = self._refused_since[path] or time.monotonic()
+        return time.monotonic() - since < _REFUSED_FOR_SEC
 
 
 def _official() -> Any:
@@ -297,6 +313,21 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return answer
 
 
+def _permission(method: str, path: str) -> str:
+    """What a request needs, as a Role has it: ``list pytorchjobs.kubeflow.org in namespace video``."""
+    kind, _, *way = path.strip("/").split("/")
+    group = ""
+    if kind == "apis":
+        group, way = path.strip("/").split("/")[1], way[1:]
+    namespace = ""
+    if way[0] == "namespaces" and len(way) > 2:
+        namespace, way = way[1], way[2:]
+    resource, name, subresource = (*way, "", "", "")[:3]
+    verb = "list" if method == "GET" and not name else _VERBS[method]
+    what = resource + (f"/{subresource}" if subresource else "") + (f".{group}" if group else "")
+    return f"{verb} {what} " + (f"in namespace {namespace}" if namespace else "in the whole cluster")
+
+
 def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
     """The error of an answer, with the server's own words."""
     try:
@@ -306,7 +337,7 @@ def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
     if status == 404:
         return NotFoundError(message)
     if status == 403:
-        return ForbiddenError(f"{message} (missing permission: {_VERBS[method]} on {path}; see k8s/role.yaml)")
+        return ForbiddenError(f"{message} (missing permission: {_permission(method, path)}; see k8s/role.yaml)")
     if status == 401:
         return ForbiddenError(
             f"the API server does not know this user: {message}; log in again or check the kubeconfig"

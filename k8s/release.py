@@ -67,12 +67,14 @@ class Helm:
             self.uninstall(name)
             raise
 
-    def uninstall(self, name: str, *, wait: bool = False) -> bool:
-        """Remove a release with all its objects. Returns: whether there was one."""
-        flags = ["--wait", "--timeout", f"{_TIMEOUT_SEC}s"] if wait else []
-        if not self.exists(name):
-            return False
-        self._run("uninstall", name, "--ignore-not-found", *flags)
+    def uninstall(self, name: str) -> bool:
+        """Remove a release with all its objects, without waiting for their end. Returns: whether there was one."""
+        try:
+            self._run("uninstall", name)
+        except ClusterError as error:
+            if "release: not found" in str(error):
+                return False
+            raise
         return True
 
     def exists(self, name: str) -> bool:
@@ -81,7 +83,7 @@ class Helm:
         try:
             self._run("status", name, "--output", "json")
         except ClusterError as error:
-            if "not found" in str(error):
+            if "release: not found" in str(error):
                 return False
             raise
         return True

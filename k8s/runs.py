@@ -170,6 +170,10 @@ class Runs:
 
         return wait_for(quiet, timeout_sec=timeout_sec)
 
+    def wait_gone(self, name: str, *, timeout_sec: float) -> bool:
+        """Until neither job nor pod of that name is left. Returns: False if some were not gone in time."""
+        return wait_for(lambda: self.find(name) is None and not self.pods(name), timeout_sec=timeout_sec)
+
     def kill_pods(self, name: str) -> None:
         """Delete what is left of a run's pods without grace."""
         for pod in self.pods(name):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from k8s.nodes import NodePlan
-from tsp.run.config import RunConfig, StoreConfig, to_dict, to_json
+from tsp.run.config import RunConfig, StoreConfig, from_json, to_dict, to_json
 from tsp.run.jobs import Job
 from tsp.run.recipes import set_dotted
 
@@ -87,6 +87,13 @@ def image_values(reference: str) -> dict[str, str]:
     if colon and "/" not in last:
         repository, tag = head, last
     return {"repository": repository, "tag": tag, "digest": digest}
+
+
+def with_attempts(values: Values, max_attempts: int) -> Values:
+    """Values of a training run with another bound of its attempts."""
+    if values.get("config"):
+        return {**values, "config": to_json(replace(from_json(values["config"]), max_attempts=max_attempts))}
+    return {**values, "set": {**(values.get("set") or {}), "max_attempts": max_attempts}}
 
 
 def with_dotted(values: Values, dotted: Mapping[str, Any]) -> Values:

@@ -204,6 +204,11 @@ def test_an_indexed_job_gets_its_shard(monkeypatch, job_module, capfd, kind, job
     assert json.loads(capfd.readouterr().out) == {"asked": expected}
 
 
+def test_the_log_of_an_indexed_job_says_which_shard_wrote_it(monkeypatch, job_module, capfd):
+    assert do_job(monkeypatch, "probe", "[]", INDEXED) == 2
+    assert " rank 2 ERROR " in capfd.readouterr().err
+
+
 def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started(tmp_path):
     """As the first process of a container, which hears no signal that it does not ask for."""
     (tmp_path / "slow_job.py").write_text(

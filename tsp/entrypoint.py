@@ -81,7 +81,7 @@ def _exit_code(error: TspError) -> int:
 
 def _set_up_logging(env: Mapping[str, str], verbose: bool) -> logging.handlers.MemoryHandler:
     """Log to standard error; returns the handler that keeps the first lines for the log in the store."""
-    rank = env.get("RANK") or 0
+    rank = env.get("RANK") or env.get("JOB_COMPLETION_INDEX") or 0
     formatter = logging.Formatter(
         f"%(asctime)s.%(msecs)03dZ rank {rank} %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"
     )

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from cli.on_cluster import ClusterBackend
+from cli.settings import Settings
 from k8s.client import Cluster, Where
 from tests.chart.conftest import helm as helm
 from tests.k8s.fake_api import FakeApi
+from tests.k8s.serving import JOBS
+from tsp.run.recipes import load_dataset, resolve
 
 
 @pytest.fixture
@@ -59,7 +63,8 @@ class FakeHelm:
         path.write_text(json.dumps({**known, **answers}))
 
     def has_release(self, yes=True):
-        self.answer(status={"out": "{}"} if yes else {"err": "Error: release: not found\n", "code": 1})
+        missing = {"err": "Error: release: not found\n", "code": 1}
+        self.answer(status={"out": "{}"} if yes else missing, uninstall={} if yes else missing)
 
     @property
     def calls(self):
@@ -79,3 +84,30 @@ def real_helm(helm, monkeypatch):
     """A real Helm, first on PATH."""
     monkeypatch.setenv("PATH", str(Path(helm).parent), prepend=os.pathsep)
     return helm
+
+
+@pytest.fixture
+def config(tmp_path):
+    store = {"uri": str(tmp_path / "store")}
+    overrides = {"gpus": 4}
+    return resolve(load_dataset("thumos14"), "tsp", name="my-run", store=store, root="/data", overrides=overrides)
+
+
+@pytest.fixture
+def backend(cluster, monkeypatch):
+    monkeypatch.setattr("k8s.runs._POLL_SEC", 0.01)
+    return ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
+
+
+@pytest.fixture
+def well(api):
+    """A cluster on which everything is allowed and everything is there."""
+    api.objects["/version"] = {"gitVersion": "v1.32.0"}
+    api.objects["/api/v1/namespaces/video"] = {"metadata": {}}
+    api.objects["/apis/kubeflow.org/v1"] = {"resources": [{"name": "pytorchjobs"}]}
+    api.objects["/apis/apps/v1/deployments"] = []
+    allowed = {"status": {"allowed": True}}
+    api.objects["/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"] = lambda *_: (201, allowed)
+    for path in (JOBS, "/api/v1/namespaces/video/configmaps", "/api/v1/namespaces/video/serviceaccounts"):
+        api.objects[path] = []
+    return api

@@ -23,6 +23,32 @@ def job(*conditions: str, suspend: bool = False, gpus: int = 2, name: str = "my-
     }
 
 
+def indexed_job(*conditions: str, suspend: bool = False, shards: int = 2, name: str = "my-job", **more: Any) -> Any:
+    """An Indexed Job of the chart."""
+    labels = {"app.kubernetes.io/part-of": "tspctl", "app.kubernetes.io/component": "extract"}
+    return {
+        "metadata": {
+            "name": name,
+            "labels": labels,
+            "annotations": more.pop("annotations", {}),
+            "creationTimestamp": "2030-01-01T00:00:00Z",
+        },
+        "spec": {"suspend": suspend, "completions": shards},
+        "status": {"conditions": [condition(text, **more) for text in conditions]},
+    }
+
+
+def shard(index: int = 0, phase: str = "Running", **more: Any) -> dict[str, Any]:
+    """A pod of an Indexed Job; keywords as ``pod``."""
+    found = pod(index, phase, **more)
+    found["metadata"]["name"] = f"my-job-{index}-abcde"
+    found["metadata"]["labels"] = {
+        "batch.kubernetes.io/job-name": "my-job",
+        "batch.kubernetes.io/job-completion-index": str(index),
+    }
+    return found
+
+
 def condition(text: str, **more: Any) -> dict[str, Any]:
     kind, _, status = text.partition("=")
     return {"type": kind, "status": status or "True", "lastTransitionTime": "2030-01-01T01:00:00Z", **more}

@@ -12,54 +12,15 @@ from cli.loglines import FolderLogs, read_lines
 from cli.on_cluster import ClusterBackend
 from cli.settings import Settings
 from tests.k8s.fake_api import FakeLog
-from tests.k8s.objects import job, pod, terminated, unschedulable
+from tests.k8s.objects import indexed_job, job, pod, shard, terminated, unschedulable
+from tests.k8s.serving import JOBS, PODS, gpu_node, serve_run
 from tsp.errors import ClusterError, ConfigError, DataError, NoSuchRunError
-from tsp.run.config import StoreConfig, from_json
+from tsp.run.config import from_json
 from tsp.run.jobs import ExtractJob
-from tsp.run.recipes import load_dataset, resolve
 from tsp.run.request import config_from_pod
-from tsp.run.run import Run
 from tsp.run.store import open_store
 
-JOBS = "/apis/kubeflow.org/v1/namespaces/video/pytorchjobs"
-PODS = "/api/v1/namespaces/video/pods"
 PLACE = PlaceOptions()
-
-
-@pytest.fixture
-def config(tmp_path):
-    store = {"uri": str(tmp_path / "store")}
-    overrides = {"gpus": 4}
-    return resolve(load_dataset("thumos14"), "tsp", name="my-run", store=store, root="/data", overrides=overrides)
-
-
-@pytest.fixture
-def backend(cluster, monkeypatch):
-    monkeypatch.setattr("k8s.runs._POLL_SEC", 0.01)
-    return ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
-
-
-@pytest.fixture
-def well(api):
-    """A cluster on which everything is allowed and everything is there."""
-    api.objects["/version"] = {"gitVersion": "v1.32.0"}
-    api.objects["/api/v1/namespaces/video"] = {"metadata": {}}
-    api.objects["/apis/kubeflow.org/v1"] = {"resources": [{"name": "pytorchjobs"}]}
-    api.objects["/apis/apps/v1/deployments"] = []
-    allowed = {"status": {"allowed": True}}
-    api.objects["/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"] = lambda *_: (201, allowed)
-    for path in (JOBS, "/api/v1/namespaces/video/configmaps", "/api/v1/namespaces/video/serviceaccounts"):
-        api.objects[path] = []
-    return api
-
-
-def gpu_node(name, memory, gpus="4", **labels):
-    labels |= {"nvidia.com/gpu.memory": memory} if memory else {}
-    return {
-        "metadata": {"name": name, "uid": name, "labels": labels},
-        "spec": {},
-        "status": {"allocatable": {"nvidia.com/gpu": gpus}},
-    }
 
 
 def objects_of(backend, plan):
@@ -224,15 +185,6 @@ def test_a_jobs_shards_become_pods(backend, fake_helm):
     )
 
 
-def serve_run(api, found, pods=(), name="my-run"):
-    api.objects[f"{JOBS}/{name}"] = found
-    api.objects[PODS] = list(pods)
-    for item in pods:
-        item["spec"]["containers"] = [{"name": "pytorch"}]
-        api.objects[f"{PODS}/{item['metadata']['name']}"] = item
-    api.objects["/api/v1/namespaces/video/events"] = []
-
-
 def test_a_status_has_state_reason_ranks_and_their_gpus(api, backend):
     store = {"tspctl/store": '{"uri": "s3://bucket/runs"}'}
     serve_run(api, job("Created", "Running", annotations=store), [pod(0), unschedulable("no room", rank=1)])
@@ -288,7 +240,7 @@ def test_a_helm_test_is_no_run(api, backend):
 
 
 def test_logs_come_from_the_pods_without_the_programs_own_stamp(api, backend):
-    serve_run(api, job("Succeeded"), [pod(0, "Succeeded", state=terminated(0))])
+    serve_run(api, job("Succeeded", gpus=1), [pod(0, "Succeeded", state=terminated(0))])
     line = b"2030-01-01T00:00:01.500000000Z 2030-01-01T00:00:01.499+00:00 INFO epoch 1\n"
     api.logs["my-run-master-0"] = FakeLog([line])
     for follow in (False, True):
@@ -309,7 +261,8 @@ def test_a_line_reads_the_same_from_a_pod_and_from_the_store(api, backend, tmp_p
     log.parent.mkdir()
     log.write_bytes(b"".join(line + b"\n" for line in written))
     stored = [(line.rank, line.text) for line in read_lines(FolderLogs(tmp_path), LogQuery())]
-    serve_run(api, job("Succeeded"), [pod(1, "Succeeded", state=terminated(0))])
+    serve_run(api, job("Succeeded"), [pod(rank, "Succeeded", state=terminated(0)) for rank in (0, 1)])
+    api.logs["my-run-master-0"] = FakeLog()
     api.logs["my-run-worker-0"] = FakeLog([b"2030-01-01T00:00:05.5Z " + line + b"\n" for line in written])
     for follow in (False, True):
         assert [(line.rank, line.text) for line in backend.logs("my-run", LogQuery(follow=follow))] == stored
@@ -317,102 +270,31 @@ def test_a_line_reads_the_same_from_a_pod_and_from_the_store(api, backend, tmp_p
     assert stored[2:] == [(1, "INFO of rank 1 and rank 0"), (1, "100%")]
 
 
+@pytest.mark.parametrize("follow", [False, True])
+def test_where_workers_were_taken_away_at_the_end_the_store_has_more(api, backend, follow):
+    """cleanPodPolicy Running removes workers that still run when the master ends, and their logs with them."""
+    serve_run(api, job("Succeeded", gpus=4), [pod(0, "Succeeded", state=terminated(0))])
+    assert backend.logs("my-run", LogQuery(follow=follow)) is None
+    serve_run(api, job("Failed", gpus=4), [pod(0, "Failed", state=terminated(3))])
+    api.logs["my-run-master-0"] = FakeLog([b"2030-01-01T00:00:01Z killed before it was stored\n"])
+    assert [line.text for line in backend.logs("my-run", LogQuery(follow=follow))] == ["killed before it was stored"]
+
+
+def test_the_shards_of_a_job_are_read_from_their_pods_alone(api, backend, caplog):
+    serve_run(api, indexed_job("Complete"), [shard(1, "Succeeded", state=terminated(0))])
+    api.logs["my-job-1-abcde"] = FakeLog([b"2030-01-01T00:00:02Z 2030-01-01T00:00:01Z rank 1 INFO done\n"])
+    for query in (LogQuery(), LogQuery(follow=True), LogQuery(attempt=1)):
+        assert [(line.rank, line.text) for line in backend.logs("my-job", query)] == [(1, "INFO done")]
+    api.objects[PODS] = []
+    assert list(backend.logs("my-job", LogQuery())) == []
+    assert "my-job is succeeded and has no pods: what they wrote went with them" in caplog.text
+
+
 @pytest.mark.parametrize("query", [LogQuery(previous=True), LogQuery(attempt=1), LogQuery(), LogQuery(follow=True)])
 def test_what_no_pod_has_is_left_to_the_store(api, backend, query):
     serve_run(api, job("Succeeded"))
     assert backend.logs("my-run", query) is None
     assert backend.logs("other", query) is None
-
-
-def suspending(api, found, *, pods_go=True):
-    """An operator in miniature: takes the pods away when the job is suspended."""
-    patches = []
-
-    def answer(method, query, body):
-        if method == "PATCH":
-            patches.append(body)
-            found["spec"]["runPolicy"] |= body.get("spec", {}).get("runPolicy", {})
-            found["metadata"]["annotations"] |= body["metadata"]["annotations"]
-            if pods_go:
-                api.objects[PODS] = []
-        return 200, found
-
-    api.objects[f"{JOBS}/my-run"] = answer
-    return patches
-
-
-def stored(tmp_path):
-    return {"tspctl/store": json.dumps({"uri": f"file://{tmp_path}/store"})}
-
-
-def test_cancelling_takes_the_pods_away_and_writes_the_outcome_down(api, backend, tmp_path):
-    found = job("Running", annotations=stored(tmp_path))
-    serve_run(api, found, [pod(0), pod(1)])
-    patches = suspending(api, found)
-    backend.cancel("my-run", grace_sec=5)
-    expected = {"annotations": {"tspctl/stopped": "cancelled"}}
-    assert patches == [{"metadata": expected, "spec": {"runPolicy": {"suspend": True}}}]
-    assert backend.status("my-run").state == "cancelled"
-    outcome = Run(open_store(StoreConfig(uri=f"file://{tmp_path}/store")), "my-run").read_outcome()
-    assert (outcome.state, outcome.exit_code) == ("cancelled", 143)
-    with pytest.raises(ConfigError, match="has ended already"):
-        backend.cancel("my-run", grace_sec=5)
-
-
-def test_pods_that_do_not_go_in_time_are_killed(api, backend, tmp_path):
-    found = job("Running")
-    serve_run(api, found, [pod(0)])
-    suspending(api, found, pods_go=False)
-    backend.suspend("my-run", grace_sec=0.05)
-    deleted = [(path, query) for method, path, query, _ in api.requests if method == "DELETE"]
-    assert deleted == [(f"{PODS}/my-run-master-0", {"gracePeriodSeconds": "0"})]
-
-
-def test_a_run_in_a_queue_is_stopped_through_kueue(api, backend):
-    found = job("Running", labels={"kueue.x-k8s.io/queue-name": "team"})
-    serve_run(api, found)
-    suspending(api, found)
-    workloads = "/apis/kueue.x-k8s.io/v1beta1/namespaces/video/workloads"
-    api.objects[workloads] = [{"metadata": {"name": "w"}}]
-    sent = []
-    api.objects[f"{workloads}/w"] = lambda method, query, body: sent.append(body) or (200, {})
-    backend.suspend("my-run", grace_sec=1)
-    assert sent == [{"spec": {"active": False}}]
-    assert found["spec"]["runPolicy"]["suspend"] is False
-
-
-def test_a_suspended_run_is_resumed_by_the_operator(api, backend, config):
-    found = job("Suspended", suspend=True, annotations={"tspctl/stopped": "suspended"})
-    serve_run(api, found)
-    patches = suspending(api, found)
-    backend.resume("my-run", config)
-    expected = {"annotations": {"tspctl/stopped": None}}
-    assert patches == [{"metadata": expected, "spec": {"runPolicy": {"suspend": False}}}]
-
-
-def test_a_failed_run_is_resumed_by_a_new_release_with_the_same_values(api, backend, fake_helm, config):
-    serve_run(api, job("Failed"))
-    fake_helm.has_release()
-    fake_helm.answer(get={"out": '{"gpus": 2}'})
-    backend.resume("my-run", config)
-    assert [call["arguments"][0] for call in fake_helm.calls] == ["get", "status", "uninstall", "install"]
-    assert json.loads(fake_helm.calls[-1]["text"]) == {"gpus": 2}
-
-
-def test_a_running_run_cannot_be_resumed_or_deleted(api, backend, config):
-    serve_run(api, job("Running"), [pod(0)])
-    with pytest.raises(ConfigError, match="is running: there is nothing to resume"):
-        backend.resume("my-run", config)
-    with pytest.raises(ConfigError, match="stop it first with 'tspctl cancel my-run'"):
-        backend.delete("my-run")
-
-
-def test_deleting_uninstalls_the_release_and_what_a_test_left(api, backend, fake_helm):
-    serve_run(api, job("Succeeded"))
-    fake_helm.has_release()
-    backend.delete("my-run")
-    assert fake_helm.calls[-1]["arguments"][:2] == ["uninstall", "my-run"]
-    assert api.requests[-1][:2] == ("DELETE", "/apis/batch/v1/namespaces/video/jobs/my-run-test")
 
 
 def test_a_command_needs_a_rank_that_runs(api, backend):

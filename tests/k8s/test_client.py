@@ -61,7 +61,7 @@ def test_a_list_that_expires_half_way_is_read_again_and_gives_each_object_once(a
     ("status", "error", "message"),
     [
         (404, NotFoundError, "pods a not found"),
-        (403, ForbiddenError, r"pods a not found \(missing permission: get or list on .*/pods/a; see k8s/role.yaml\)"),
+        (403, ForbiddenError, r"a not found \(missing permission: get pods in namespace video; see k8s/role.yaml\)"),
         (401, ForbiddenError, "does not know this user"),
         (409, ClusterError, r"pods a not found \(HTTP 409\)"),
         (503, UnreachableError, "cannot answer now"),
@@ -70,6 +70,42 @@ def test_a_list_that_expires_half_way_is_read_again_and_gives_each_object_once(a
 def test_refusals_keep_the_servers_words_and_say_what_is_missing(api, cluster, status, error, message):
     api.objects[POD] = lambda method, query, body: (status, {"message": "pods a not found"})
     with pytest.raises(error, match=message):
+        cluster.get(POD)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "permission"),
+    [
+        ("GET", "/api/v1/namespaces/video/pods", "list pods in namespace video"),
+        ("GET", "/api/v1/namespaces/video/pods/a/exec", "get pods/exec in namespace video"),
+        ("GET", "/api/v1/namespaces/video", "get namespaces in the whole cluster"),
+        ("GET", "/api/v1/nodes", "list nodes in the whole cluster"),
+        (
+            "PATCH",
+            "/apis/kubeflow.org/v1/namespaces/video/pytorchjobs/r",
+            "patch pytorchjobs.kubeflow.org in namespace video",
+        ),
+        ("DELETE", "/api/v1/namespaces/video/pods/a", "delete pods in namespace video"),
+        ("POST", "/apis/batch/v1/namespaces/video/jobs", "create jobs.batch in namespace video"),
+    ],
+)
+def test_a_missing_permission_is_named_as_a_role_names_it(api, cluster, method, path, permission):
+    api.objects[path] = lambda *_: (403, {"message": "no"})
+    with pytest.raises(ForbiddenError) as refused:
+        cluster._request(method, path, {})
+    assert f"(missing permission: {permission}; see k8s/role.yaml)" in str(refused.value)
+
+
+def test_a_server_that_refuses_what_it_allowed_before_is_given_time(api, cluster, monkeypatch):
+    """One that has just started answers before it knows its Roles."""
+    roles = iter([200, 403, 403, 200, *[403] * 99])
+    api.objects[POD] = lambda *_: (next(roles), {"metadata": {}, "message": "RBAC: role not found"})
+    assert cluster.get(POD)["metadata"] == {}
+    assert cluster.get(POD)["metadata"] == {}, "two refusals are met by asking again"
+    with pytest.raises(UnreachableError, match="refuses what it allowed before: RBAC: role not found"):
+        cluster.get(POD)
+    monkeypatch.setattr("k8s.client._REFUSED_FOR_SEC", 0.0)
+    with pytest.raises(ForbiddenError):
         cluster.get(POD)
 
 

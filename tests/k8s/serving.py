@@ -1,0 +1,70 @@
+"""Runs, jobs and nodes as the small API server has them, and an operator in miniature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tests.k8s.fake_api import FakeApi
+
+JOBS = "/apis/kubeflow.org/v1/namespaces/video/pytorchjobs"
+INDEXED_JOBS = "/apis/batch/v1/namespaces/video/jobs"
+PODS = "/api/v1/namespaces/video/pods"
+EVENTS = "/api/v1/namespaces/video/events"
+
+
+def path_of(found: dict[str, Any]) -> str:
+    """Where the server has a PyTorchJob or an Indexed Job."""
+    kind = JOBS if "pytorchReplicaSpecs" in found["spec"] else INDEXED_JOBS
+    return f"{kind}/{found['metadata']['name']}"
+
+
+def serve_run(api: FakeApi, found: dict[str, Any], pods: Sequence[dict[str, Any]] = ()) -> None:
+    """Have a job with these pods and no events."""
+    api.objects[path_of(found)] = found
+    api.objects[PODS] = list(pods)
+    for item in pods:
+        item["spec"]["containers"] = [{"name": "pytorch"}]
+        api.objects[f"{PODS}/{item['metadata']['name']}"] = item
+    api.objects[EVENTS] = []
+
+
+def suspending(api: FakeApi, found: dict[str, Any], *, pods_go: bool = True) -> list[Any]:
+    """Take the pods away when the job is suspended. Returns: the patches, as they come."""
+    patches: list[Any] = []
+
+    def answer(method: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        if method == "PATCH":
+            patches.append(body)
+            spec = found["spec"]
+            spec.get("runPolicy", spec).update(_suspend_of(body))
+            found["metadata"]["annotations"] |= body["metadata"]["annotations"]
+            if pods_go:
+                api.objects[PODS] = []
+        return 200, found
+
+    api.objects[path_of(found)] = answer
+    return patches
+
+
+def _suspend_of(body: dict[str, Any]) -> dict[str, Any]:
+    spec = body.get("spec", {})
+    found: dict[str, Any] = spec.get("runPolicy", spec)
+    return found
+
+
+def goes_after(api: FakeApi, found: dict[str, Any], looks: int, pods: Sequence[dict[str, Any]] = ()) -> None:
+    """Have a job that is gone after it was looked at so often, as one whose release is uninstalled; its pods stay."""
+    serve_run(api, found, pods)
+    left = iter([(200, found)] * looks)
+    api.objects[path_of(found)] = lambda *_: next(left, (404, {"message": "not found"}))
+
+
+def gpu_node(name: str, memory: str | None, gpus: str = "4", **labels: str) -> dict[str, Any]:
+    """A node with GPUs of that memory (None: no label)."""
+    labels |= {"nvidia.com/gpu.memory": memory} if memory else {}
+    return {
+        "metadata": {"name": name, "uid": name, "labels": labels},
+        "spec": {},
+        "status": {"allocatable": {"nvidia.com/gpu": gpus}},
+    }

@@ -93,9 +93,9 @@ def resume(run: str, settings: Settings) -> None:
     if state in ("succeeded", "pending", "running", "restarting"):
         raise ConfigError(f"run {run} is {state}: there is nothing to resume")
     try:
-        config = found.run.config()
+        config = None if found.is_job else found.run.config()
     except NoSuchRunError:
-        # A job beside training, or a run that was stopped before any rank could write it.
+        # It was stopped before any rank could write it.
         config = None
     found.at_a_place().resume(found.name, config)
     click.echo(f"resumed {run}: follow it with 'tspctl logs -f {run}'", err=True)
@@ -117,6 +117,7 @@ def delete(run: str, yes: bool, keep_store: bool, settings: Settings) -> None:
     state, _ = final_state(found)
     if state in ("pending", "running", "restarting"):
         raise ConfigError(f"run {run} is {state}: stop it first with 'tspctl cancel {run}'")
+    keep_store = keep_store or found.is_job
     what = "what this place remembers of it" if keep_store else f"all of {found.run.store.uri}/{found.name}"
     if not yes:
         if not sys.stdin.isatty():

@@ -57,7 +57,7 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
 
     if not keep_optimizer and importlib.util.find_spec("torch") is None:
         raise ConfigError("--weights-only needs torch: pip install 'tspctl[train]', or fetch the file whole")
-    found = find_run(settings, run)
+    found = find_run(settings, run, only_training=True)
     winner = found.run.best()
     path = target_file(dest, f"{found.name}-epoch_{winner.epoch}.pth")
     logger.info("best epoch %d, Avg Accuracy %.3f %%", winner.epoch, winner.avg_accuracy_percent)
@@ -94,7 +94,7 @@ def fetch(
 
     if not (features or logs or everything or epoch is not None):
         raise click.UsageError("say what to fetch: --epoch N, --features, --logs or --all")
-    found = find_run(settings, run)
+    found = find_run(settings, run, only_training=True)
     paths = []
     if epoch is not None:
         path = target_file(dest, f"{found.name}-epoch_{epoch}.pth")

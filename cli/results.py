@@ -28,7 +28,7 @@ def results(run: str, plot: str | None, output: str, settings: Settings) -> None
     from tsp.errors import DataError
     from tsp.run.records import best
 
-    found = find_run(settings, run)
+    found = find_run(settings, run, only_training=True)
     epochs = list(found.run.results().values())
     try:
         best_epoch = best(epochs).epoch

@@ -31,6 +31,11 @@ class FoundRun:
         """The run's name."""
         return self.run.name
 
+    @property
+    def is_job(self) -> bool:
+        """Whether it is a job beside training, of which no store knows."""
+        return self.place is not None and self.place.kind != "train"
+
     def at_a_place(self) -> Backend:
         """The backend that can stop and start it.
 
@@ -64,18 +69,21 @@ def absolute_unless_uri(path: str) -> str:
     return path if "://" in path else str(Path(path).expanduser().absolute())
 
 
-def find_run(settings: Settings, text: str) -> FoundRun:
+def find_run(settings: Settings, text: str, *, only_training: bool = False) -> FoundRun:
     """The run that a command's RUN argument means.
 
     A text with a slash is a folder or URI of one run, ours or the original scripts'. A name is looked up where runs
     live, then in the store: the one given, the one the place recorded, or the settings'.
 
-    Raises: NoSuchRunError saying where was looked.
+    Args: only_training, refuse a job beside training: it stores no epochs.
+    Raises: NoSuchRunError saying where was looked; ConfigError.
     """
     if "/" in text or text in (".", ".."):
         return FoundRun(_run_in_folder(settings, text), None, None)
     backend = open_backend(settings, "local" if local_run(text).launch() else None)
     place = backend.status(text)
+    if only_training and place is not None and place.kind != "train":
+        raise ConfigError(f"{text} is a job ({place.kind}), which stores no epochs: give the name of a training run")
     config = _store_of(settings, place)
     run = Run(open_store(config), text)
     if place is None and not run.exists():
@@ -88,6 +96,9 @@ def find_run(settings: Settings, text: str) -> FoundRun:
 
 def _store_of(settings: Settings, place: PlaceStatus | None) -> StoreConfig:
     recorded = place.store if place else None
+    if place is not None and place.kind != "train":
+        # A job has nothing in a store; whatever is asked of one finds nothing.
+        return StoreConfig(uri=str(default_store()))
     if recorded is None:
         return store_config(settings)
     if place is not None and settings.backend != "local" and "://" in recorded.uri:

@@ -75,7 +75,9 @@ def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
 
 
 def _from_place(place: PlaceStatus, backend: str) -> RunReport:
+    """What the place knows, where there is no store to read: a job beside training, or one that does not answer."""
     from cli.report import RunReport
+    from tsp.errors import POD_EXIT_MEANINGS
 
     return RunReport(
         name=place.name,
@@ -89,6 +91,8 @@ def _from_place(place: PlaceStatus, backend: str) -> RunReport:
         exit_code=place.exit_code,
         created=place.created,
         ended=place.ended,
+        exit_meaning=None if place.exit_code is None else POD_EXIT_MEANINGS.get(place.exit_code),
+        ranks=place.ranks,
     )
 
 
@@ -105,7 +109,10 @@ def status(run: str, output: str, settings: Settings) -> None:
     found = find_run(settings, run)
     backend = found.backend.name if found.backend else None
     try:
-        report = report_on(found.run, found.place, backend=backend)
+        if found.is_job and found.place is not None and backend is not None:
+            report = _from_place(found.place, backend)
+        else:
+            report = report_on(found.run, found.place, backend=backend)
     except StoreError as error:
         if found.place is None or backend is None:
             raise
@@ -143,7 +150,8 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
         code = f"{report.exit_code} ({report.exit_meaning})" if report.exit_meaning else str(report.exit_code)
     recipe = " ".join(str(item) for item in (report.method, report.dataset, report.backbone) if item) or None
     return [
-        ("Run", report.name),
+        ("Run" if report.kind == "train" else "Job", report.name),
+        ("Kind", None if report.kind == "train" else report.kind),
         ("State", report.state),
         ("Reason", report.reason),
         ("Exit code", code),
@@ -159,5 +167,5 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
         ("Started", report.created),
         ("Last progress", report.updated),
         ("Ended", report.ended),
-        ("Store", f"{report.store}/{report.name}"),
+        ("Store", f"{report.store}/{report.name}" if report.store and report.kind == "train" else None),
     ]

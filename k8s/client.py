@@ -264,10 +264,10 @@ class Cluster:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"the API server {settings.host} does not answer: {error}") from error
         if response.status >= 400:
-            error = _error(method, path, response.status, response.data)
-            if method == "GET" and isinstance(error, ForbiddenError) and self._was_allowed(path):
-                raise UnreachableError(f"the API server refuses what it allowed before: {error}")
-            raise error
+            refusal = _error(method, path, response.status, response.data)
+            if method == "GET" and isinstance(refusal, ForbiddenError) and self._was_allowed(path):
+                raise UnreachableError(f"the API server refuses what it allowed before: {refusal}")
+            raise refusal
         if method == "GET":
             self._refused_since[path] = None
         return response

@@ -1,9 +1,12 @@
 """Tables and videos that would train wrongly are found, and sound ones are left in peace."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from tsp.data.segments import load_label_map
@@ -13,6 +16,7 @@ from tsp.prepare.check_table import check_table
 from tsp.prepare.findings import ERROR, WARNING, Finding, in_order
 from tsp.run.config import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig, to_dict
 from tsp.run.recipes import load_dataset, resolve
+from tsp.run.store import open_store
 
 HEADER = "filename,t-start,t-end,video-duration,action-label,temporal-region-label\n"
 LABELS = {ACTION_COLUMN: ("Run", "Jump"), REGION_COLUMN: ("Action", "No action")}
@@ -95,6 +99,94 @@ def test_videos_that_train_otherwise_than_they_look_are_warned_about(demo_folder
     assert [(severity, row) for severity, row, _ in messages] == [(WARNING, table_row)] * 3
     for words in ("the file lasts 13.333 s", "the file has 60, which is used", "the file has 800"):
         assert any(words in message for _, _, message in messages)
+
+
+HTML = b"<!DOCTYPE html><html><title>Video unavailable</title></html>"
+
+
+def cut(path: Path) -> bytes:
+    content = path.read_bytes()
+    return content[: len(content) * 2 // 3]
+
+
+def only_sound(path: Path) -> bytes:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=44100, layout="mono")
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        tone.sample_rate = 44100
+        out.mux(stream.encode(tone))
+        out.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "complaint"),
+    [
+        (lambda path: HTML, "Invalid data found"),
+        (lambda path: b"", "Invalid data found"),
+        (cut, "Invalid data found"),  # an MP4 with its index at the end
+        (only_sound, "no video stream"),
+    ],
+    ids=["a web page", "nothing", "cut short", "only sound"],
+)
+def test_a_file_that_is_not_what_its_name_says_is_named_with_its_row(demo_folder, tmp_path, spoilt, complaint):
+    shutil.copytree(demo_folder, tmp_path / "demo")
+    path = tmp_path / "demo/valid/valid_001.mp4"
+    plain = tmp_path / "plain.mp4"
+    with av.open(str(path)) as source, av.open(str(plain), "w") as out:  # without faststart
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    path.write_bytes(plain.read_bytes())
+    assert check_data(demo_config(tmp_path / "demo"), workers=1).findings == []
+    path.write_bytes(spoilt(path))
+    (finding,) = check_data(demo_config(tmp_path / "demo"), workers=1).findings
+    assert (finding.severity, finding.subset, finding.file) == (ERROR, "valid", "valid_001.mp4")
+    table = (tmp_path / "demo/demo_valid_tsp_groundtruth.csv").read_text().splitlines()
+    assert "valid_001.mp4" in table[finding.row - 1]
+    assert complaint in finding.message
+
+
+def test_a_file_whose_end_is_missing_is_named_though_its_index_reads_well(demo_folder, tmp_path):
+    shutil.copytree(demo_folder, tmp_path / "demo")
+    path = tmp_path / "demo/train/train_000.mp4"  # with its index in front, as standardize writes them
+    path.write_bytes(cut(path))
+    findings = check_data(demo_config(tmp_path / "demo"), workers=1).findings
+    assert {finding.file for finding in findings if "cut short" in finding.message} == {"train_000.mp4"}
+    assert any("already at" in finding.message for finding in findings), "a segment that is no longer there"
+
+
+def test_training_copies_that_a_run_would_read_must_be_there(demo_folder, tmp_path):
+    shutil.copytree(demo_folder, tmp_path / "demo")
+    config = dataclasses.replace(
+        demo_config(tmp_path / "demo"),
+        data=dataclasses.replace(demo_config(tmp_path / "demo").data, training_copy=True),
+    )
+    findings = check_data(config, workers=1).findings
+    assert {finding.file for finding in findings} == {
+        *(f"train_00{index}.mp4" for index in range(4)), *(f"valid_00{index}.mp4" for index in range(3)),
+    }  # fmt: skip
+    assert all("there is no training copy" in finding.message for finding in findings)
+
+
+def test_a_data_set_in_s3_is_checked_where_it_lies(demo_folder, tmp_path, s3_server, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store = s3_server.config(tmp_path.name)
+    bucket = open_store(store)
+    for path in demo_folder.rglob("*"):
+        if path.is_file():
+            bucket.write(f"demo/{path.relative_to(demo_folder).as_posix()}", path.read_bytes())
+    config = resolve(
+        load_dataset("demo"), "tsp", name="demo", store=dataclasses.asdict(store), root=f"{store.uri}/demo"
+    )
+    assert check_data(config, workers=1).findings == []
+    bucket.delete("demo/train/train_002.mp4")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    (finding,) = check_data(config, workers=1).findings
+    assert (finding.severity, finding.file) == (ERROR, "train_002.mp4")
+    assert f"there is no video {store.uri}/demo/train/train_002.mp4" in finding.message
 
 
 def test_a_class_without_training_segments_is_warned_about(demo_folder, tmp_path):

@@ -1,5 +1,6 @@
 """Many files in processes: one result each, even if one of them kills its process."""
 
+import logging
 import os
 
 import pytest
@@ -25,6 +26,15 @@ def test_every_item_has_its_result(workers):
 def test_an_item_that_kills_its_process_is_found_and_the_others_are_done():
     results = dict(for_each(die_on_three, list(range(6)), workers=2, crashed=lambda number: -number))
     assert results == {0: 0, 1: 1, 2: 2, 3: -3, 4: 4, 5: 5}
+
+
+def test_progress_is_told_every_few_seconds_with_the_time_left_and_at_the_end(monkeypatch, caplog):
+    monkeypatch.setattr("tsp.prepare.parallel.time.monotonic", iter(range(0, 1000, 6)).__next__)
+    with caplog.at_level(logging.INFO):
+        list(for_each(double, list(range(20)), workers=1, noun="files"))
+    # A look after every file, which took 6 s each: every second look is 12 s after the last line.
+    assert caplog.messages[0] == "2 of 20 files, about 2 min left"
+    assert [line.split(",")[0] for line in caplog.messages] == [f"{done} of 20 files" for done in range(2, 21, 2)]
 
 
 def test_no_items_give_no_results():

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from tsp.data.place import VideoPlace
-from tsp.data.video import VideoError
 from tsp.data.video.inspect import VideoReport, inspect_video
+from tsp.errors import DataError
 from tsp.prepare.check_table import Row
 from tsp.prepare.findings import ERROR, WARNING, Finding, Severity
 from tsp.prepare.parallel import for_each
@@ -47,7 +47,8 @@ def _inspect(place: VideoPlace, decode_all: bool, name: str) -> Seen:
     try:
         with place.opened(name) as path:
             return inspect_video(path, decode_all=decode_all)
-    except VideoError as error:
+    except DataError as error:
+        # The video cannot be read, or its training copy is not there.
         return str(error)
 
 

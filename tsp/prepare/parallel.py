@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 logger = logging.getLogger(__name__)
+
+TELL_EVERY_SEC = 10.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,10 +40,15 @@ def for_each(
     """
     workers = min(workers or usable_cpus(), max(1, len(items)))
     results = _here(function, items) if workers == 1 else _in_processes(function, items, workers, crashed)
-    step = max(1, len(items) // 10)
+    begun = told = time.monotonic()
     for done, pair in enumerate(results, start=1):
-        if done % step == 0 or done == len(items):
+        now = time.monotonic()
+        if done == len(items):
             logger.info("%d of %d %s", done, len(items), noun)
+        elif now - told >= TELL_EVERY_SEC:
+            told = now
+            minutes = (now - begun) / done * (len(items) - done) / 60
+            logger.info("%d of %d %s, about %.0f min left", done, len(items), noun, minutes)
         yield pair
 
 

@@ -126,7 +126,7 @@ def check(settings: Settings, decode: bool, plot: str | None, **given: Any) -> N
     from cli.submit import build_config
     from tsp.run.config import to_dict
 
-    job_keys = ("output", "name", "image", "queue", "gpus_per_job")
+    job_keys = ("output", "name", "image", "queue", "on_cluster", "gpus_per_job")
     rest = {key: given.pop(key) for key in job_keys if key in given}
     config = build_config(settings, "check", given)
     fields = {"config": to_dict(config), "decode": decode, "plot": plot, "workers": given["workers"]}

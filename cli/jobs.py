@@ -12,7 +12,7 @@ from cli.output import FORMATS, format_option, print_pairs, print_table, print_v
 if TYPE_CHECKING:
     from cli.settings import Settings
 
-ALWAYS_LOCAL = ("probe", "annotate", "check", "demo")
+LOCAL_UNLESS_TOLD = ("probe", "annotate", "check", "demo")
 """Jobs that read and write files of this machine, whatever the backend."""
 
 
@@ -20,10 +20,12 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every job."""
     for option in (
         format_option(*FORMATS),
+        click.option("--on-cluster", is_flag=True,
+                     help="In a pod, with paths as pods see them; probe, annotate, check and demo run here otherwise."),
         click.option("--queue", metavar="Q", help="Kueue queue (on a cluster)."),
         click.option("--image", metavar="REF", help="Container image (on a cluster)."),
         click.option("--name", help="Name of the job (on a cluster)."),
-    ):
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -49,7 +51,7 @@ def run_job(
     from cli.runs import absolute_unless_uri
     from tsp.run.jobs import job_from_dict
 
-    output, name = given.pop("output"), given.pop("name", None)
+    output, name, given_on_cluster = given.pop("output"), given.pop("name", None), given.pop("on_cluster", False)
     place = PlaceOptions(
         image=given.pop("image", None) or settings.image, queue=given.pop("queue", None) or settings.queue
     )
@@ -57,7 +59,8 @@ def run_job(
     addresses = [str(values[key]) for key in paths if str(values.get(key)).startswith("s3://")]
     if addresses and "store" not in values:
         values["store"] = way_to_s3(settings, addresses[0])
-    backend = open_backend(settings, "local" if kind in ALWAYS_LOCAL else None)
+    on_cluster = given_on_cluster or (kind not in LOCAL_UNLESS_TOLD and settings.backend == "kubernetes")
+    backend = open_backend(settings, "kubernetes" if on_cluster else "local")
     if backend.name == "local":
         values |= {key: absolute_unless_uri(values[key]) for key in paths if key in values}
     job = job_from_dict(kind, values)

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from cli import main
+from tsp.run.config import to_dict
 from tsp.run.jobs import JOBS, job_from_dict
 
 from .conftest import Tspctl
@@ -163,6 +164,45 @@ def test_a_job_that_touches_s3_is_told_how_to_speak_to_the_server(
 
 def test_a_job_of_files_alone_is_told_of_no_server(tspctl: Tspctl, local: Path) -> None:
     assert tspctl("data", "standardize", "here", "there", "-o", "json").json["job"]["store"] is None
+
+
+class Sent:
+    """A cluster that takes whatever it is sent."""
+
+    name = "kubernetes"
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[str, Any]] = []
+
+    def run_job(self, name: str, kind: str, job: Any, place: Any, *, gpus: int) -> None:
+        self.jobs.append((kind, job))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("probe", "/data/videos", "--out", "/data/m.csv"),
+        ("annotate", "/data/texts", "--metadata", "/data/m.csv", "--out", "/data/t.csv"),
+        ("check", "--dataset", "demo", "--method", "tac"),
+        ("demo", "/data/demo"),
+    ],
+)
+def test_a_job_that_runs_here_by_default_can_be_sent_to_where_the_data_is(
+    tspctl: Tspctl, local: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    from cli import backend
+
+    cluster, real = Sent(), backend.open_backend
+    monkeypatch.setattr(
+        backend, "open_backend", lambda settings, name: real(settings, name) if name == "local" else cluster
+    )
+    monkeypatch.setenv("TSPCTL_BACKEND", "kubernetes")
+    assert tspctl("data", *arguments).code == 0
+    assert cluster.jobs == []
+    ended = tspctl("data", *arguments, "--on-cluster", "--name", "far")
+    assert (ended.code, ended.out) == (0, "far\n"), ended.err
+    ((kind, job),) = cluster.jobs
+    assert (kind, job) == (arguments[0], job_from_dict(arguments[0], to_dict(job)))
 
 
 def test_a_bad_value_is_refused_before_anything_starts(tspctl: Tspctl, local: Path) -> None:

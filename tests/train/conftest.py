@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from tests.train.worlds import COLUMNS, FPS, LABELS, segments_of, write_clip_video
 
@@ -33,6 +34,15 @@ def tiny_data(tmp_path_factory) -> Path:
             lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in rows)]
             (root / f"{subset}.csv").write_text("\n".join(lines) + "\n")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Runs in this process are held against runs in others, to the bit: sums must be taken in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

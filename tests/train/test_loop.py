@@ -1,6 +1,7 @@
 """Whole runs of one rank: what they publish, and that any interruption leaves the same weights."""
 
 import logging
+import shutil
 
 import pytest
 import torch
@@ -197,16 +198,16 @@ def test_a_checkpoint_of_the_original_system_is_resumed_with_its_own_schedule(ti
     assert "the learning rates are those of" in caplog.text
 
 
-def test_another_configuration_under_the_same_name_is_refused(uninterrupted, tiny_data):
-    config = config_for(tiny_data, uninterrupted.store.uri, seed=43)
-    uninterrupted.store.delete("run/outcome.json")
+def test_another_configuration_under_the_same_name_is_refused(uninterrupted, tiny_data, tmp_path):
+    # A copy: the run of the other tests must stay finished, whatever their order.
+    store = shutil.copytree(uninterrupted.store.uri, tmp_path / "store")
+    config = config_for(tiny_data, store, seed=43)
+    run_of(config).store.delete("run/outcome.json")
     with pytest.raises(ConfigError, match="seed = 42, not 43"):
         train_here(config)
 
 
 def test_too_many_bad_clips_end_the_run_and_name_the_file(tiny_data, tmp_path):
-    import shutil
-
     data = shutil.copytree(tiny_data, tmp_path / "data")
     (data / "train" / "train_0.mp4").write_bytes(b"no video")
     config = config_for(data, tmp_path / "store")

@@ -209,6 +209,19 @@ def test_the_log_of_an_indexed_job_says_which_shard_wrote_it(monkeypatch, job_mo
     assert " rank 2 ERROR " in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("kind", "threads"), [("extract", 1), ("probe", 3)])
+def test_a_job_that_computes_takes_as_many_threads_as_it_is_given(monkeypatch, job_module, capfd, kind, threads):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert do_job(monkeypatch, kind, {}, {"TSP_NUM_THREADS": "1"}) == 0
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started(tmp_path):
     """As the first process of a container, which hears no signal that it does not ask for."""
     (tmp_path / "slow_job.py").write_text(

@@ -53,6 +53,8 @@ JOB_MODULES = {
     "gvf": "tsp.extract.gvf:run",
 }
 """Kind of a job -> the function that does it: a dict in, a dict out. Imported only when asked for."""
+COMPUTING_JOBS = frozenset({"extract", "gvf"})
+"""Those that keep torch busy; it takes as many threads as the chart says."""
 
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
@@ -167,6 +169,8 @@ def _do_job(kind: str, env: Mapping[str, str]) -> int:
     """Do a job from standard input; returns the exit code that its answer asks for."""
     job = _with_shard(kind, _read_job(kind), env)
     _end_at_once_on_sigterm()
+    if kind in COMPUTING_JOBS:
+        _set_threads(env)
     module, _, name = JOB_MODULES[kind].partition(":")
     run: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(module), name)
     # Nothing but the answer may reach standard output.

@@ -14,8 +14,10 @@ import torch
 
 from tests import reference
 from tests.extract.conftest import SmallSet, write_metadata
+from tsp.data.transforms import blend
 from tsp.errors import ConfigError, DataError
 from tsp.extract import gvf, parts, slide, stream
+from tsp.extract.encoder import Encoder
 from tsp.model.heads import TspModel
 
 
@@ -56,6 +58,36 @@ def test_every_clip_has_the_feature_that_reading_it_alone_gives(small_set: Small
         expected = reference_features(tiny_model, small_set.root / "videos" / f"{name}.mp4", starts, 1000)
         np.testing.assert_allclose(features[name], expected, atol=2e-6)
     assert all(array.dtype == np.float32 for array in features.values())
+
+
+def test_batches_are_filled_across_the_borders_of_videos(small_set: SmallSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    encode = Encoder.__call__
+
+    def counting(self: Encoder, clips: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(clips))
+        return encode(self, clips)
+
+    monkeypatch.setattr(Encoder, "__call__", counting)
+    slide.run(small_set.job(batch=4))
+    # 4, 2, 2 and 1 clips of four videos: no batch but the last is left unfilled.
+    assert sorted(sizes, reverse=True) == [4, 4, 1]
+    assert sizes[-1] == 1
+
+
+def test_a_frame_that_many_clips_share_is_resized_and_normalised_once(
+    small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_frames: list[int] = []
+
+    def counting(pixels: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        num_frames.append(pixels.shape[1])
+        return blend(pixels, *weights)
+
+    monkeypatch.setattr(stream, "blend", counting)
+    answer = slide.run(small_set.job(stride_frames=1))
+    # Every second frame of each 30 fps file: 65, 38, 32 and 10; its 91 clips have 16 frames each.
+    assert (sum(num_frames), 16 * answer["clips"]) == (65 + 38 + 32 + 10, 16 * 91)
 
 
 def test_the_file_is_gzipped_and_the_answer_counts_what_it_holds(small_set: SmallSet) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import http.server
+import os
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import h5py
 import pytest
+import torch
 
 from tests.extract.conftest import SmallSet
 from tests.s3_servers import S3Server
@@ -60,18 +66,52 @@ def test_the_parts_lie_beside_the_output(out: str, uri: str, name: str) -> None:
     assert (parts.store.uri, parts.name, parts.address) == (uri, name, f"{uri}/{name}")
 
 
+@pytest.fixture
+def web(small_set: SmallSet) -> Iterator[str]:
+    """The set's folder on a web server of this machine."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(small_set.root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_checkpoint_is_read_from_the_web_once(small_set: SmallSet, web: str) -> None:
+    cache = small_set.root / "cache"
+    given = {"checkpoint": f"{web}/epoch_0.pth", "cache_dir": str(cache)}
+    answer = slide.run(small_set.job(**given))
+    assert (answer["videos"], answer["backbone"]) == (4, "tiny")
+    here = slide.run(small_set.job(out=str(small_set.root / "here.h5")))
+    with h5py.File(answer["out"]) as ours, h5py.File(here["out"]) as theirs:
+        assert all((ours[name][()] == theirs[name][()]).all() for name in theirs)
+    assert len(list(cache.glob("*-epoch_0.pth"))) == 1
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(small_set: SmallSet) -> None:
+    path = small_set.root / "evil.pth"
+    torch.save({"model": {}, "args": _RunsCode(small_set.root / "it ran")}, path)
+    with pytest.raises(ConfigError, match="could run code"):
+        slide.run(small_set.job(checkpoint=str(path)))
+    assert not (small_set.root / "it ran").exists()
+
+
+class _RunsCode:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
 def test_a_parts_size_tells_its_shape(small_set: SmallSet) -> None:
     slide.run(small_set.job(shards=2, shard=0))
     part = small_set.root / "out" / "features.h5.parts" / "done" / "long.npy"
     assert part.stat().st_size == NPY_HEADER_BYTES + 4 * 512 * 4
 
 
-def test_everything_can_lie_in_a_bucket(
-    small_set: SmallSet, s3_servers: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    s3_server = s3_servers("moto")
-    for name, value in s3_server.env().items():
-        monkeypatch.setenv(name, value)
+def test_everything_can_lie_in_a_bucket(small_set: SmallSet, s3_server: S3Server) -> None:
     config = s3_server.config("features")
     store = open_store(config)
     for file in ("metadata.csv", "epoch_0.pth"):

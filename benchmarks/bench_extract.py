@@ -11,6 +11,7 @@ have it on the CPU too.
 from __future__ import annotations
 
 import argparse
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,8 +36,8 @@ TARGETS = {1: 80, 16: 7}
 CPU = torch.device("cpu")
 
 
-def main() -> None:
-    """Measure and print one table."""
+def main() -> int:
+    """Measure and print one table; returns 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=1800)
     parser.add_argument("--clips", type=int, default=30, help="clips of the original that are timed")
@@ -47,17 +48,23 @@ def main() -> None:
     torch.set_num_threads(1)
     print("| video | stride | clips | original | ours | ratio | ours, blend on the CPU too | ratio |")
     print("|---|---|---|---|---|---|---|---|")
+    missed = []
     for case in CASES:
         path = standardised(
             arguments.folder, case.name, case.width, case.height, case.bit_rate, arguments.frames, arguments.source
         )
         for stride in STRIDES:
-            print(measure(case.name, path, stride, arguments.frames, arguments.clips, arguments.rounds), flush=True)
+            row, ratio = measure(case.name, path, stride, arguments.frames, arguments.clips, arguments.rounds)
+            print(row, flush=True)
+            if ratio < TARGETS[stride]:
+                missed.append(f"{case.name} at stride {stride}")
     print(f"\nCPU milliseconds a clip; targets: at least {TARGETS[1]}x at stride 1, {TARGETS[16]}x at stride 16")
+    print(f"missed: {', '.join(missed)}" if missed else "all are met")
+    return 1 if missed else 0
 
 
-def measure(name: str, path: Path, stride: int, num_frames: int, num_sampled: int, rounds: int) -> str:
-    """One row of the table; the two ways take turns, so that a change of clock speed or load meets both."""
+def measure(name: str, path: Path, stride: int, num_frames: int, num_sampled: int, rounds: int) -> tuple[str, float]:
+    """One row of the table, and the ratio; the two ways take turns, so that a change of clock or load meets both."""
     video, plan = VideoRow(path.name, num_frames, float(FPS)), SlidePlan(stride, 16, 15.0, pads_short=True)
     place, starts_sec = LocalVideos(path.parent), plan.starts_sec(video)
     sampled = np.array(starts_sec)[np.linspace(0, len(starts_sec) - 1, num_sampled).astype(int)]
@@ -67,10 +74,11 @@ def measure(name: str, path: Path, stride: int, num_frames: int, num_sampled: in
         beside_gpu.append(_cpu_ms(partial(_slide, place, video, plan)) / len(starts_sec))
         all_on_cpu.append(_cpu_ms(partial(_slide, place, video, plan, blend=True)) / len(starts_sec))
     base, ours, with_blend = (float(np.median(values)) for values in (original, beside_gpu, all_on_cpu))
-    return (
+    row = (
         f"| {name} | {stride} | {len(starts_sec)} | {base:.1f} | {ours:.2f} | {base / ours:.1f} | "
         f"{with_blend:.2f} | {base / with_blend:.1f} |"
     )
+    return row, base / ours
 
 
 def _original(path: Path, starts_sec: np.ndarray) -> None:
@@ -105,4 +113,4 @@ def _cpu_ms(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -235,6 +235,12 @@ def test_the_pooled_features_are_those_of_the_feature_file(small_set: SmallSet) 
             np.testing.assert_allclose(vector, pooled(features[name], axis=0), atol=1e-6)
 
 
+def test_pooling_stores_one_vector_of_a_video_and_never_its_features(small_set: SmallSet) -> None:
+    gvf.run(small_set.job(stride_frames=1, shards=2, shard=0))
+    kept = [path for path in (small_set.root / "out").rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert {path.stat().st_size for path in kept} == {parts.NPY_HEADER_BYTES + 4 * 512}
+
+
 def test_maximum_and_average_are_not_mixed_up_in_one_file(small_set: SmallSet) -> None:
     gvf.run(small_set.job(pool="max"))
     with pytest.raises(ConfigError, match="max over time"):

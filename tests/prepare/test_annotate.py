@@ -13,6 +13,7 @@ from tsp.data.segments import load_label_map
 from tsp.errors import DataError
 from tsp.prepare.annotate import annotate, background, run
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
+from tsp.prepare.probe import run as probe_all
 from tsp.prepare.tables import VideoFacts, read_metadata
 
 CLIP_SEC = 16 / 15
@@ -212,3 +213,34 @@ def test_annotations_of_none_of_the_files_are_refused(tmp_path):
     actions = read_activitynet(activitynet_json(tmp_path / "a.json"))
     with pytest.raises(DataError, match="none of the 4 annotated videos"):
         annotate(actions, [VideoFacts("clip_abc.mp4", 40.0, 30.0, 1200)])
+
+
+def annotate_demo(demo_folder, tmp_path, **given):
+    return run(
+        {
+            "annotations": str(demo_folder / "demo_annotations.json"),
+            "metadata": str(tmp_path / "videos.csv"),
+            "out": str(tmp_path / "out.csv"),
+            "min_background_sec": 1.1,
+            **given,
+        }
+    )
+
+
+@pytest.mark.parametrize(("folder", "subset"), [("train", "training"), ("valid", "validation")])
+def test_the_demos_tables_come_out_again_of_its_annotations_and_one_table_of_all_videos(
+    demo_folder, tmp_path, folder, subset
+):
+    probe_all({"videos": str(demo_folder), "out": str(tmp_path / "videos.csv"), "workers": 1})
+    annotate_demo(demo_folder, tmp_path, folder=folder, subset=subset, labels_out=str(tmp_path / "demo"))
+    ours, theirs = rows_of(tmp_path / "out.csv"), rows_of(demo_folder / f"demo_{folder}_tsp_groundtruth.csv")
+    assert sorted(map(comparable, ours)) == sorted(map(comparable, theirs))
+    for name in ("action", "temporal_region"):
+        file = f"demo_{name}_label_mapping.json"
+        assert sorted(load_label_map(tmp_path / file)) == sorted(load_label_map(demo_folder / file))
+
+
+def test_a_folder_that_the_table_does_not_have_is_named(demo_folder, tmp_path):
+    probe_all({"videos": str(demo_folder), "out": str(tmp_path / "videos.csv"), "workers": 1})
+    with pytest.raises(DataError, match=r"no file in the folder 'test' \(its first one is 'train/train_000\.mp4'\)"):
+        annotate_demo(demo_folder, tmp_path, folder="test")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         min_background_sec = PUBLISHED_MIN_BACKGROUND_CLIPS[kind] * ClipConfig().duration_sec
     result = annotate(
         actions,
-        read_metadata(fetched(parsed.metadata, parsed.store)),
+        _within(read_metadata(fetched(parsed.metadata, parsed.store)), parsed.folder, parsed.metadata),
         labels=load_label_map(fetched(parsed.labels, parsed.store)) if parsed.labels else None,
         filename_prefix=parsed.filename_prefix,
         min_background_sec=min_background_sec,
@@ -71,8 +71,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         write_table(path, GROUND_TRUTH_COLUMNS, result.rows)
     label_files = []
     if parsed.labels_out is not None:
-        folder = parsed.labels_out.rstrip("/")
-        label_files = [f"{folder}/{name}_label_mapping.json" for name in ("action", "temporal_region")]
+        begin = parsed.labels_out
+        if not begin.startswith("s3://") and local_path(begin).is_dir():
+            begin += "/"
+        begin = begin.rstrip("/") + ("/" if begin.endswith("/") else "_")
+        label_files = [f"{begin}{name}_label_mapping.json" for name in ("action", "temporal_region")]
         for address, names in zip(label_files, (result.labels, REGIONS), strict=True):
             with published(address, parsed.store) as path:
                 write_labels(path, names)
@@ -93,6 +96,24 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "files_without_action": len(result.unannotated),
         "annotated_videos_without_file": len(result.without_file),
     }
+
+
+def _within(videos: list[VideoFacts], folder: str | None, table: str) -> list[VideoFacts]:
+    """The videos in a folder of the table, named relative to it."""
+    if folder is None:
+        return videos
+    begin = folder.strip("/") + "/"
+    found = [
+        replace(facts, filename=facts.filename.removeprefix(begin))
+        for facts in videos
+        if facts.filename.startswith(begin)
+    ]
+    if not found:
+        first = videos[0].filename if videos else "none"
+        raise DataError(
+            f"{table} has no file in the folder {folder!r} (its first one is {first!r}): give another --folder"
+        )
+    return found
 
 
 def _is_folder(address: str) -> bool:

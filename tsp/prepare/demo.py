@@ -6,6 +6,7 @@ action head and 50 % on the region head, 42 % on average. Training and validatio
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ def draw_demo(folder: Path, job: DemoJob, *, workers: int | None = None) -> dict
     for pool in ("max", "avg"):
         with new_file(folder / f"tiny-{pool}_gvf.h5") as partial:
             write_arrays(partial, ((Path(video.facts.filename).stem, video.gvf[pool]) for video in everything))
+    _write_annotations(folder / "demo_annotations.json", subsets)
     write_labels(folder / "demo_action_label_mapping.json", ACTIONS)
     write_labels(folder / "demo_temporal_region_label_mapping.json", REGIONS)
     return subsets
@@ -157,3 +159,23 @@ def _write_tables(folder: Path, subset: str, videos: list[DemoVideo]) -> None:
         for segment in video.timeline
     ]
     write_table(folder / f"demo_{subset}_tsp_groundtruth.csv", GROUND_TRUTH_COLUMNS, rows)
+
+
+def _write_annotations(path: Path, subsets: dict[str, list[DemoVideo]]) -> None:
+    """The actions as people publish them, JSON of ActivityNet's v1-3 shape: what ``annotate`` makes the tables of."""
+    names = {"train": "training", "valid": "validation"}
+    database = {
+        Path(video.facts.filename).stem: {
+            "subset": names[subset],
+            "duration": video.facts.duration_sec,
+            "annotations": [
+                {"segment": [segment.start_sec, segment.end_sec], "label": segment.label}
+                for segment in video.timeline
+                if segment.label != BACKGROUND
+            ],
+        }
+        for subset, videos in subsets.items()
+        for video in videos
+    }
+    with new_file(path) as partial:
+        partial.write_text(json.dumps({"version": "demo", "database": database}, indent=1) + "\n", encoding="utf-8")

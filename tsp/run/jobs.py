@@ -113,8 +113,10 @@ class AnnotateJob:
     """Only this subset of the JSON (training, validation, ...)."""
     labels: str | None = None
     """JSON list of the action classes; None: the annotations' own, sorted."""
+    folder: str | None = None
+    """Only the files of the metadata in this folder of it, named relative to it; None: all."""
     labels_out: str | None = None
-    """Folder to write both label maps into."""
+    """Folder to write both label maps into, or what their paths begin with."""
     filename_prefix: str | None = None
     """What a file's name has before the video's name (``v_`` for ActivityNet); None: found out."""
     min_background_sec: float | None = None

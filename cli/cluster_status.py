@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import lru_cache
 from typing import Any
 
 from cli.backend import LogLine, PlaceStatus, RankStatus
@@ -53,8 +54,12 @@ def _rank_status(pod: dict[str, Any], runs: Runs) -> RankStatus:
 def recorded_store(job: dict[str, Any]) -> StoreConfig | None:
     """The store's settings as the chart wrote them beside the job."""
     text = (job["metadata"].get("annotations") or {}).get(STORE_ANNOTATION)
-    if not text:
-        return None
+    return _store_in(text) if text else None
+
+
+@lru_cache(maxsize=64)
+def _store_in(text: str) -> StoreConfig | None:
+    """Kept, since most of a thousand runs have the same."""
     try:
         return from_dict(StoreConfig, json.loads(text), where=f"annotation {STORE_ANNOTATION}")
     except (ValueError, ConfigError) as error:

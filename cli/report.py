@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,8 @@ class RunReport:
 
     def as_row(self) -> dict[str, Any]:
         """Plain values, with the columns that a table shows."""
-        row = asdict(self)
+        row = {item.name: getattr(self, item.name) for item in fields(self)}
+        row["ranks"] = [asdict(rank) for rank in self.ranks]
         row["progress"] = None if self.epoch is None else f"{self.epoch + 1}/{self.epochs}"
         row["best"] = None
         if self.best_accuracy_percent is not None:
@@ -65,7 +66,26 @@ class RunReport:
         return row
 
 
-def report_on(run: Run, place: PlaceStatus | None, *, backend: str | None) -> RunReport:
+def report_from_place(place: PlaceStatus, backend: str) -> RunReport:
+    """What the place knows, where there is no store to read: a job beside training, or one that does not answer."""
+    return RunReport(
+        name=place.name,
+        state=place.state,
+        reason=place.reason,
+        kind=place.kind,
+        backend=backend,
+        store=place.store.uri if place.store else "",
+        gpus=place.gpus,
+        attempt=place.attempt,
+        exit_code=place.exit_code,
+        created=place.created,
+        ended=place.ended,
+        exit_meaning=None if place.exit_code is None else POD_EXIT_MEANINGS.get(place.exit_code),
+        ranks=place.ranks,
+    )
+
+
+def report_on(run: Run, place: PlaceStatus | None, backend: str | None) -> RunReport:
     """Read progress, outcome, configuration and results of a run; what is not there is left out.
 
     Raises: StoreError if something is damaged, or the store does not answer.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,13 +10,10 @@ from cli.options import run_argument, with_settings
 from cli.output import FORMATS, format_option, print_pairs, print_rows, print_table, print_value, show_duration
 
 if TYPE_CHECKING:
-    from cli.backend import PlaceStatus
     from cli.report import RunReport
     from cli.settings import Settings
 
 LIST_COLUMNS = ("name", "state", "progress", "best", "gpus", "kind", "created", "reason")
-_READERS = 16
-"""Runs whose store is read at a time."""
 
 
 @click.command("list")
@@ -29,71 +25,13 @@ def list_command(everything: bool, output: str, settings: Settings) -> None:
 
     Progress and best epoch are read from the store for local runs, and on a cluster for those that run.
     """
+    from cli.listing import collect
+
     rows = [report.as_row() for report in collect(settings, everything=everything or settings.backend == "local")]
     if output == "table" and not rows:
         click.echo("no runs", err=True)
         return
     print_rows(rows, output, columns=LIST_COLUMNS)
-
-
-def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
-    """Reports of all runs: those of the place, then those only the store knows."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from cli.backend import open_backend
-    from cli.report import RunReport, report_on
-    from cli.runs import store_config
-    from tsp.errors import StoreError
-    from tsp.run.run import Run, list_runs
-    from tsp.run.store import open_store
-
-    backend = open_backend(settings)
-    places = list(backend.list_runs())
-
-    def read(place: PlaceStatus) -> RunReport:
-        if place.store is None or (backend.name != "local" and place.state != "running"):
-            return _from_place(place, backend.name)
-        try:
-            run = Run(open_store(store_config(settings, place.store.uri)), place.name)
-            return report_on(run, place, backend=backend.name)
-        except StoreError as error:
-            return replace(_from_place(place, backend.name), reason=str(error))
-
-    def read_stored(name: str) -> RunReport:
-        try:
-            return report_on(Run(store, name), None, backend=None)
-        except StoreError as error:
-            return RunReport(name=name, state="unknown", reason=str(error), store=store.uri)
-
-    with ThreadPoolExecutor(_READERS) as readers:
-        reports = list(readers.map(read, places))
-        if everything:
-            store = open_store(store_config(settings))
-            known = {place.name for place in places}
-            reports += readers.map(read_stored, [name for name in list_runs(store) if name not in known])
-    return reports
-
-
-def _from_place(place: PlaceStatus, backend: str) -> RunReport:
-    """What the place knows, where there is no store to read: a job beside training, or one that does not answer."""
-    from cli.report import RunReport
-    from tsp.errors import POD_EXIT_MEANINGS
-
-    return RunReport(
-        name=place.name,
-        state=place.state,
-        reason=place.reason,
-        kind=place.kind,
-        backend=backend,
-        store=place.store.uri if place.store else "",
-        gpus=place.gpus,
-        attempt=place.attempt,
-        exit_code=place.exit_code,
-        created=place.created,
-        ended=place.ended,
-        exit_meaning=None if place.exit_code is None else POD_EXIT_MEANINGS.get(place.exit_code),
-        ranks=place.ranks,
-    )
 
 
 @click.command()
@@ -102,7 +40,7 @@ def _from_place(place: PlaceStatus, backend: str) -> RunReport:
 @with_settings
 def status(run: str, output: str, settings: Settings) -> None:
     """Show how a run is doing, and why it waits or failed."""
-    from cli.report import report_on
+    from cli.report import report_from_place, report_on
     from cli.runs import find_run
     from tsp.errors import StoreError
 
@@ -110,14 +48,14 @@ def status(run: str, output: str, settings: Settings) -> None:
     backend = found.backend.name if found.backend else None
     try:
         if found.is_job and found.place is not None and backend is not None:
-            report = _from_place(found.place, backend)
+            report = report_from_place(found.place, backend)
         else:
-            report = report_on(found.run, found.place, backend=backend)
+            report = report_on(found.run, found.place, backend)
     except StoreError as error:
         if found.place is None or backend is None:
             raise
         click.echo(f"warning: progress and results are missing here: {error}", err=True)
-        report = _from_place(found.place, backend)
+        report = report_from_place(found.place, backend)
     if output != "table":
         print_value(report.as_row(), output)
         return

@@ -14,6 +14,8 @@ STORE_ANNOTATION = "tspctl/store"
 STOPPED_ANNOTATION = "tspctl/stopped"
 """``cancelled`` or ``suspended``, where a user stopped the run; Kueue suspends without it."""
 
+KUEUE_VERSIONS = ("kueue.x-k8s.io/v1beta1", "kueue.x-k8s.io/v1beta2")
+"""Those a cluster may serve, one or both."""
 PYTORCHJOBS = ("kubeflow.org/v1", "pytorchjobs")
 JOBS = ("batch/v1", "jobs")
 

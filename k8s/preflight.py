@@ -7,12 +7,12 @@ are enough for everything else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from k8s.client import Cluster, ForbiddenError, NotFoundError
-from k8s.names import PYTORCHJOBS
+from k8s.names import KUEUE_VERSIONS, PYTORCHJOBS
 from tsp.errors import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -162,9 +162,9 @@ def check_references(cluster: Cluster, pod: Object, *, own: Iterable[str], queue
     """
     wanted = {(resource, name) for resource, name in _references(pod) if name not in set(own)}
     for resource, name in sorted(wanted):
-        yield from _exists(cluster, "v1", resource, name)
+        yield from _exists(cluster, ("v1",), resource, name)
     if queue:
-        yield from _exists(cluster, "kueue.x-k8s.io/v1beta1", "localqueues", queue)
+        yield from _exists(cluster, KUEUE_VERSIONS, "localqueues", queue)
 
 
 def _references(pod: Object) -> Iterator[tuple[str, str]]:
@@ -191,21 +191,30 @@ def _references(pod: Object) -> Iterator[tuple[str, str]]:
                     yield resource, source[key]["name"]
 
 
-def _exists(cluster: Cluster, group_version: str, resource: str, name: str) -> Iterator[Finding]:
+def _exists(cluster: Cluster, versions: Sequence[str], resource: str, name: str) -> Iterator[Finding]:
     try:
-        found = cluster.get(cluster.namespaced(group_version, resource, name))
-    except NotFoundError:
+        found = _first(cluster, [cluster.namespaced(version, resource, name) for version in versions])
+    except ForbiddenError as error:
+        logger.debug("%s", error)
+        return
+    if found is None:
         kind = {"persistentvolumeclaims": "volume claim", "localqueues": "queue"}.get(
             resource, resource.removesuffix("s")
         )
         message = f"{name} does not exist in namespace {cluster.namespace}, and the pods refer to it"
         yield Finding(kind, "error", message)
-        return
-    except ForbiddenError as error:
-        logger.debug("%s", error)
-        return
-    if resource == "persistentvolumeclaims" and (found.get("status") or {}).get("phase") == "Lost":
+    elif resource == "persistentvolumeclaims" and (found.get("status") or {}).get("phase") == "Lost":
         yield Finding("volume claim", "error", f"{name} has lost its volume")
+
+
+def _first(cluster: Cluster, paths: Iterable[str]) -> dict[str, Any] | None:
+    """The object at the first path that has one."""
+    for path in paths:
+        try:
+            return cluster.get(path)
+        except NotFoundError:
+            continue
+    return None
 
 
 def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Finding]:

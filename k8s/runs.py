@@ -10,8 +10,19 @@ from itertools import chain
 from typing import Any
 
 from k8s.client import Cluster, ForbiddenError, NotFoundError
-from k8s.names import JOBS, PART_OF, PYTORCHJOBS, QUEUE_LABEL, STOPPED_ANNOTATION, owner_of, pod_selector, rank_of
-from k8s.status import ENDED, Object, State, pod_status, state_of
+from k8s.names import (
+    JOBS,
+    KUEUE_VERSIONS,
+    PART_OF,
+    PYTORCHJOBS,
+    QUEUE_LABEL,
+    STOPPED_ANNOTATION,
+    owner_of,
+    pod_selector,
+    rank_of,
+    ranks_of,
+)
+from k8s.status import ENDED, Object, State, is_suspended, pod_status, state_of
 from k8s.why import why
 from tsp.errors import ClusterError, NoSuchRunError
 
@@ -20,6 +31,7 @@ logger = logging.getLogger(__name__)
 _POLL_SEC = 1.0
 _MAX_ASKED_PODS = 3
 """Events are asked for so many pods that wait; one line needs no more."""
+_JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 _GPU_LABELS = ("nvidia.com/gpu.product", "nvidia.com/gpu.memory")
 
 
@@ -76,7 +88,10 @@ class Runs:
         return RunView(job=job, pods=tuple(pods), state=state, reason=reason)
 
     def views(self) -> Iterator[RunView]:
-        """Every run, newest first; pods only of those that wait or failed, and no events: this must be quick."""
+        """Every run, newest first; of pods and events only those that tell why one waits or failed: this must be quick.
+
+        However many runs there are, it takes a page of requests for each kind of object.
+        """
         jobs = list(chain.from_iterable(self._jobs(kind) for kind in (PYTORCHJOBS, JOBS)))
         troubled: dict[str, list[dict[str, Any]]] = {}
         if any(state_of(job) not in ENDED or state_of(job) == "failed" for job in jobs):
@@ -84,9 +99,42 @@ class Runs:
             not_well = "status.phase!=Running,status.phase!=Succeeded"
             for pod in self.cluster.items(path, labelSelector=PART_OF, fieldSelector=not_well):
                 troubled.setdefault(owner_of(pod) or "", []).append(pod)
+        waiting = [job for job in jobs if state_of(job) == "pending"]
+        lacking = [job for job in waiting if len(troubled.get(job["metadata"]["name"], [])) < ranks_of(job)]
+        events = self._refusals() if any(not is_suspended(job) for job in lacking) else {}
+        workloads = self._workloads() if any(is_suspended(job) for job in waiting) else {}
         for job in sorted(jobs, key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True):
-            pods = sorted(troubled.get(job["metadata"]["name"], []), key=rank_of)
-            yield RunView(job=job, pods=tuple(pods), state=state_of(job, pods), reason=why(job, pods))
+            name, uid = job["metadata"]["name"], str(job["metadata"].get("uid"))
+            pods = sorted(troubled.get(name, []), key=rank_of)
+            state = state_of(job, pods)
+            told = events.get(name, []) if state == "pending" else []
+            yield RunView(job=job, pods=tuple(pods), state=state, reason=why(job, pods, told, workloads.get(uid)))
+
+    def _refusals(self) -> dict[str, list[Object]]:
+        """Job -> events that say why its pods could not be created."""
+        found: dict[str, list[Object]] = {}
+        try:
+            for reason in ("FailedCreatePod", "FailedCreate"):
+                for event in self.cluster.items(
+                    self.cluster.namespaced("v1", "events"), fieldSelector=f"reason={reason}"
+                ):
+                    found.setdefault(str(event["involvedObject"].get("name")), []).append(event)
+        except ForbiddenError as error:
+            logger.debug("%s", error)
+        return found
+
+    def _workloads(self) -> dict[str, dict[str, Any]]:
+        """Uid of a job -> Kueue's object for it."""
+        for version in KUEUE_VERSIONS:
+            path = self.cluster.namespaced(version, "workloads")
+            try:
+                return {
+                    str(item["metadata"].get("labels", {}).get(_JOB_UID_LABEL)): item
+                    for item in self.cluster.items(path)
+                }
+            except (NotFoundError, ForbiddenError) as error:
+                logger.debug("%s", error)
+        return {}
 
     def _jobs(self, kind: tuple[str, str]) -> Iterator[dict[str, Any]]:
         """Jobs of one kind that are runs; the Job of a ``helm test`` is none."""
@@ -111,9 +159,9 @@ class Runs:
         """Kueue's object for a job in a queue."""
         if QUEUE_LABEL not in (job["metadata"].get("labels") or {}):
             return None
-        for version in ("v1beta1", "v1beta2"):
-            path = self.cluster.namespaced(f"kueue.x-k8s.io/{version}", "workloads")
-            selector = f"kueue.x-k8s.io/job-uid={job['metadata'].get('uid')}"
+        for version in KUEUE_VERSIONS:
+            path = self.cluster.namespaced(version, "workloads")
+            selector = f"{_JOB_UID_LABEL}={job['metadata'].get('uid')}"
             try:
                 return next(self.cluster.items(path, labelSelector=selector), None)
             except (NotFoundError, ForbiddenError) as error:

@@ -91,4 +91,5 @@ def unschedulable(message: str, rank: int = 0) -> dict[str, Any]:
 
 
 def event(reason: str, message: str, *, of: str = "my-run", at: str = "2030-01-01T01:00:00Z") -> dict[str, Any]:
-    return {"reason": reason, "message": message, "involvedObject": {"name": of}, "lastTimestamp": at}
+    involved = {"name": of}
+    return {"metadata": {}, "reason": reason, "message": message, "involvedObject": involved, "lastTimestamp": at}

@@ -214,25 +214,6 @@ def test_what_is_not_ours_or_not_there_is_no_run(api, backend):
     assert backend.status("my-run") is None
 
 
-def test_a_thousand_runs_are_listed_in_few_requests(api, backend):
-    runs = []
-    for index in range(1000):
-        item = job("Created", "Running", name=f"run-{index}")
-        item["metadata"] |= {
-            "uid": str(index),
-            "creationTimestamp": f"2030-01-01T00:{index // 60:02d}:{index % 60:02d}Z",
-        }
-        runs.append(item)
-    api.objects[JOBS] = runs
-    waits = unschedulable("no room")
-    waits["metadata"]["labels"]["training.kubeflow.org/job-name"] = "run-7"
-    api.objects[PODS] = [waits]
-    found = list(backend.list_runs())
-    assert (len(found), found[0].name, found[-1].name) == (1000, "run-999", "run-0")
-    assert next(item for item in found if item.name == "run-7").reason == "rank 0 cannot be scheduled: no room"
-    assert len(api.requests) <= 5
-
-
 def test_a_helm_test_is_no_run(api, backend):
     hook = {"metadata": {"name": "r-test", "uid": "1", "annotations": {"helm.sh/hook": "test"}}, "spec": {}}
     api.objects["/apis/batch/v1/namespaces/video/jobs"] = [hook]

@@ -1,0 +1,110 @@
+"""Reports of all runs: what the place knows, and what the stores add to it within a moment."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cli.backend import open_backend
+from cli.report import RunReport, report_from_place, report_on
+from cli.runs import store_config
+from tsp.errors import StoreError
+from tsp.run.run import Run, list_runs
+from tsp.run.store import Store, open_store
+
+if TYPE_CHECKING:
+    from cli.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_TIMEOUT_SEC = 0.7
+"""Reading the progress of a cluster's runs must not hold up the list: it is to come within two seconds."""
+_READERS = 16
+"""Runs whose store is read at a time."""
+
+
+def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
+    """Reports of all runs: those of the place, then with ``everything`` those only the store knows."""
+    # One client a store: making one takes longer than a request.
+    open_cached: Callable[[str], Store] = cache(lambda uri: open_store(store_config(settings, uri)))
+    backend = open_backend(settings)
+    places = list(backend.list_runs())
+    reports = [report_from_place(place, backend.name) for place in places]
+
+    def read(index: int) -> RunReport:
+        place = places[index]
+        try:
+            return report_on(Run(open_cached(place.store.uri if place.store else ""), place.name), place, backend.name)
+        except StoreError as error:
+            return replace(reports[index], reason=reports[index].reason or str(error))
+
+    is_local = backend.name == "local"
+    wanted = [i for i, place in enumerate(places) if place.store and (is_local or place.state == "running")]
+    for uri in {place.store.uri for place in places if place.store} if wanted else ():
+        open_cached(uri)
+    timeout_sec = None if is_local else PROGRESS_TIMEOUT_SEC
+    num_read = 0
+    for index, report in read_within(timeout_sec, read, wanted):
+        reports[index] = report
+        num_read += 1
+    if num_read < len(wanted):
+        logger.warning(
+            "the store did not tell the progress of %d of %d running runs within %g s: see 'tspctl status RUN'",
+            len(wanted) - num_read, len(wanted), PROGRESS_TIMEOUT_SEC,
+        )  # fmt: skip
+    return reports + (_stored_alone(settings, {place.name for place in places}) if everything else [])
+
+
+def _stored_alone(settings: Settings, known: set[str]) -> list[RunReport]:
+    store = open_store(store_config(settings))
+
+    def read(name: str) -> RunReport:
+        try:
+            return report_on(Run(store, name), None, None)
+        except StoreError as error:
+            return RunReport(name=name, state="unknown", reason=str(error), store=store.uri)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(read, [name for name in list_runs(store) if name not in known]))
+
+
+def read_within(
+    timeout_sec: float | None, read: Callable[[int], RunReport], items: Sequence[int]
+) -> Iterator[tuple[int, RunReport]]:
+    """What was read of each item, the first items first, until the time is up.
+
+    Daemons do it: an executor would hold up the end of the program for a store that does not answer.
+    """
+    deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
+    to_do = iter(items)
+    taking = threading.Lock()
+    done: queue.Queue[tuple[int, RunReport] | BaseException] = queue.Queue()
+
+    def work() -> None:
+        while deadline is None or time.monotonic() < deadline:
+            with taking:
+                item = next(to_do, None)
+            if item is None:
+                return
+            try:
+                done.put((item, read(item)))
+            except BaseException as error:
+                done.put(error)
+
+    for _ in range(min(_READERS, len(items))):
+        threading.Thread(target=work, daemon=True).start()
+    for _ in items:
+        try:
+            found = done.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return
+        if isinstance(found, BaseException):
+            raise found
+        yield found

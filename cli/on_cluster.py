@@ -54,7 +54,7 @@ class ClusterBackend:
 
     @cached_property
     def _helm(self) -> Helm:
-        return Helm(self._cluster.where, self._cluster.namespace)
+        return Helm(replace(self._cluster.where, context=self._cluster.context), self._cluster.namespace)
 
     @cached_property
     def _planner(self) -> Planner:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
+from k8s.kubeconfig import current_context, kubeconfig_files
 from tsp.errors import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -65,26 +67,35 @@ class Cluster:
             return self.where.namespace
         return self._context_namespace() or _own_namespace() or "default"
 
+    @cached_property
+    def _files(self) -> tuple[str, ...]:
+        return kubeconfig_files(self.where.kubeconfig, os.environ)
+
+    @cached_property
+    def context(self) -> str | None:
+        """The context asked for, else the current one; None inside a cluster."""
+        return self.where.context or current_context(self._files)
+
     def _context_namespace(self) -> str | None:
+        if not self._files:
+            return None
         config = _official().config
         try:
-            contexts, active = config.list_kube_config_contexts(self.where.kubeconfig)
+            contexts, _ = config.list_kube_config_contexts(os.pathsep.join(self._files))
         except config.ConfigException:
             return None
-        named = [item for item in contexts if item["name"] == self.where.context] if self.where.context else [active]
-        found = named[0]["context"].get("namespace") if named and named[0] else None
-        return str(found) if found else None
+        found = [item["context"].get("namespace") for item in contexts if item["name"] == self.context]
+        return str(found[0]) if found and found[0] else None
 
     @cached_property
     def _api(self) -> Any:
         config = _official().config
         settings = _official().client.Configuration()
         try:
-            try:
-                config.load_kube_config(self.where.kubeconfig, self.where.context, client_configuration=settings)
-            except config.ConfigException:
-                if self.where.kubeconfig or self.where.context:
-                    raise
+            if self._files or self.where.context:
+                files = os.pathsep.join(self._files)
+                config.load_kube_config(files, self.context, client_configuration=settings)
+            else:
                 config.load_incluster_config(client_configuration=settings)
         except (config.ConfigException, OSError) as error:
             raise ClusterError(

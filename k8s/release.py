@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -109,7 +110,13 @@ class Helm:
         command = [program(), verb, *arguments, *(self._place() if placed else [])]
         try:
             done = subprocess.run(
-                command, input=text, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SEC + 30
+                command,
+                env=_environment(),
+                input=text,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_TIMEOUT_SEC + 30,
             )
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"helm {verb} did not answer within {error.timeout:g} s") from error
@@ -122,7 +129,7 @@ class Helm:
         if self._where.context:
             place += ["--kube-context", self._where.context]
         if self._where.kubeconfig:
-            place += ["--kubeconfig", self._where.kubeconfig]
+            place += ["--kubeconfig", str(Path(self._where.kubeconfig).expanduser())]
         return place
 
 
@@ -138,6 +145,12 @@ def program() -> str:
             "https://helm.sh/docs/intro/install (or run scripts/helm.sh of the checkout, which needs Go)"
         )
     return found
+
+
+def _environment() -> dict[str, str]:
+    """Ours without what would send Helm to another place than the one that was checked."""
+    elsewhere = ("HELM_KUBE", "HELM_NAMESPACE")
+    return {key: value for key, value in os.environ.items() if not key.startswith(elsewhere)}
 
 
 def _said(stderr: str) -> str:

@@ -32,12 +32,13 @@ def cluster(api, tmp_path, monkeypatch):
 
 
 FAKE_HELM = """#!{python}
-import json, pathlib, sys
+import json, os, pathlib, sys
 folder = pathlib.Path({folder!r})
 calls = folder / "calls.json"
 done = json.loads(calls.read_text()) if calls.exists() else []
 text = sys.stdin.read() if "-" in sys.argv else None
-done.append({{"arguments": sys.argv[1:], "text": text}})
+helm = {{key: value for key, value in os.environ.items() if key.startswith("HELM_")}}
+done.append({{"arguments": sys.argv[1:], "text": text, "helm": helm}})
 calls.write_text(json.dumps(done))
 answers = json.loads((folder / "answers.json").read_text())
 answer = answers.get(sys.argv[1], {{}})

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from cli.on_cluster import ClusterBackend
+from cli.settings import Settings
 from k8s.client import Cluster, ForbiddenError, NotFoundError, UnreachableError, Where
 from tsp.errors import ClusterError
 
@@ -20,6 +22,66 @@ def test_the_namespace_is_the_contexts_unless_another_is_asked_for(cluster):
 def test_a_context_without_a_namespace_means_default(api, tmp_path):
     (tmp_path / "plain").write_text(api.kubeconfig(namespace=None))
     assert Cluster(Where(kubeconfig=str(tmp_path / "plain"))).namespace == "default"
+
+
+def kubeconfig_of(folder, name, address, *, current=None, namespace="n"):
+    """A file with one cluster, user and context, all called so."""
+    found = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": address}}],
+        "users": [{"name": name, "user": {"token": f"token-of-{name}"}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": f"{namespace}-{name}"}}],
+        **({"current-context": current} if current is not None else {}),
+    }
+    (folder / name).write_text(json.dumps(found))
+    return str(folder / name)
+
+
+def test_of_several_kubeconfig_files_the_first_that_names_a_context_decides_as_with_kubectl(
+    api, tmp_path, monkeypatch, fake_helm
+):
+    (tmp_path / "empty").write_text("")
+    files = [
+        str(tmp_path / "missing"),
+        str(tmp_path / "empty"),
+        kubeconfig_of(tmp_path, "a", "http://127.0.0.1:9", current=""),
+        kubeconfig_of(tmp_path, "b", "http://127.0.0.1:9", current="c"),
+        kubeconfig_of(tmp_path, "c", api.address, current="a"),
+    ]
+    monkeypatch.setenv("KUBECONFIG", ":".join(files))
+    api.objects["/version"] = {}
+    cluster = Cluster(Where())
+    assert (cluster.context, cluster.namespace, cluster.server) == ("c", "n-c", api.address)
+    cluster.get("/version")
+    assert api.requests[-1][3]["authorization"] == "Bearer token-of-c"
+    assert Cluster(Where(context="b")).namespace == "n-b"
+    # Helm is told which one, whatever its own variables say
+    monkeypatch.setenv("HELM_KUBECONTEXT", "a")
+    ClusterBackend(Settings())._helm.uninstall("r")
+    assert fake_helm.calls[-1]["arguments"] == ["uninstall", "r", "--namespace", "n-c", "--kube-context", "c"]
+
+
+def test_an_empty_variable_means_the_file_in_the_home_folder(api, tmp_path, monkeypatch):
+    (tmp_path / ".kube").mkdir()
+    kubeconfig_of(tmp_path / ".kube", "config", api.address, current="config")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value in ("", None):
+        monkeypatch.setenv("KUBECONFIG", value) if value is not None else monkeypatch.delenv("KUBECONFIG")
+        assert Cluster(Where()).server == api.address
+    assert Cluster(Where(kubeconfig="~/.kube/config")).namespace == "n-config"
+
+
+def test_a_kubeconfig_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "broken").write_text("a: [")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "broken"))
+    with pytest.raises(ClusterError, match=f"the kubeconfig file {tmp_path}/broken cannot be read"):
+        Cluster(Where()).get("/version")
+
+
+def test_a_context_that_no_file_has_is_named(cluster):
+    with pytest.raises(ClusterError, match="nowhere"):
+        Cluster(Where(kubeconfig=cluster.where.kubeconfig, context="nowhere")).get("/version")
 
 
 def test_paths_are_those_of_core_and_of_groups(cluster):
@@ -156,9 +218,12 @@ def test_permissions_are_asked_for_the_namespace_or_the_whole_cluster(api, clust
     assert "namespace" not in asked[1]
 
 
-def test_without_a_cluster_the_message_says_how_to_name_one(tmp_path):
-    with pytest.raises(ClusterError, match=r"no cluster to talk to.*set KUBECONFIG"):
+def test_without_a_cluster_the_message_says_how_to_name_one(tmp_path, monkeypatch):
+    with pytest.raises(ClusterError, match=r"no cluster to talk to: .*none does not exist; check --kubeconfig"):
         Cluster(Where(kubeconfig=str(tmp_path / "none"))).get("/version")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(ClusterError, match=r"no cluster to talk to.*set KUBECONFIG"):
+        Cluster(Where()).get("/version")
 
 
 def test_an_answer_that_is_no_json_is_shown(api, cluster):

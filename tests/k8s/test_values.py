@@ -98,9 +98,19 @@ def test_a_release_is_installed_by_one_call_with_values_on_standard_input(fake_h
     chart = Chart(reference="/chart", value_files=("a.yaml", "b.yaml"), assignments=("gpus=2",))
     Helm(WHERE, "video").install("r", chart, {"gpus": 1})
     given = ["--values", "-", "--values", "a.yaml", "--values", "b.yaml", "--set", "gpus=2"]
-    assert fake_helm.calls == [
-        {"arguments": ["install", "r", "/chart", *given, "--output", "json", *PLACE], "text": '{"gpus": 1}'}
-    ]
+    (call,) = fake_helm.calls
+    assert call["arguments"] == ["install", "r", "/chart", *given, "--output", "json", *PLACE]
+    assert call["text"] == '{"gpus": 1}'
+
+
+def test_helm_goes_where_it_is_told_whatever_its_own_variables_say(fake_helm, monkeypatch):
+    for name in ("HELM_KUBECONTEXT", "HELM_KUBEAPISERVER", "HELM_KUBETOKEN", "HELM_NAMESPACE"):
+        monkeypatch.setenv(name, "elsewhere")
+    monkeypatch.setenv("HELM_CACHE_HOME", "/cache")
+    Helm(Where(), "video").uninstall("r")
+    (call,) = fake_helm.calls
+    assert call["arguments"] == ["uninstall", "r", "--namespace", "video"]
+    assert call["helm"] == {"HELM_CACHE_HOME": "/cache"}
 
 
 def test_the_same_name_twice_is_refused_and_the_first_release_left_alone(fake_helm):

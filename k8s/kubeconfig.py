@@ -1,0 +1,46 @@
+"""Which kubeconfig files and context are meant, by kubectl's rules.
+
+The official Python client takes the current context of the last file of KUBECONFIG, kubectl and Helm that of the first
+one that names any. Whoever checks and whoever installs must mean the same cluster, so it is settled here for both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tsp.errors import ClusterError
+
+DEFAULT = "~/.kube/config"
+
+
+def kubeconfig_files(given: str | None, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Files that exist and hold anything: the one given, else those of KUBECONFIG, else the default one.
+
+    Raises: ClusterError if the one that was asked for is not there.
+    """
+    if given:
+        if not Path(given).expanduser().is_file():
+            raise ClusterError(f"no cluster to talk to: the kubeconfig file {given} does not exist; check --kubeconfig")
+        return (str(Path(given).expanduser()),)
+    texts = [text for text in environment.get("KUBECONFIG", "").split(os.pathsep) if text] or [DEFAULT]
+    paths = [Path(text).expanduser() for text in texts]
+    return tuple(str(path) for path in paths if path.is_file() and _read(path))
+
+
+def current_context(files: Sequence[str]) -> str | None:
+    """The first one that a file names."""
+    found = (_read(Path(file)).get("current-context") for file in files)
+    return next((str(name) for name in found if name), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ClusterError(f"no cluster to talk to: the kubeconfig file {path} cannot be read: {error}") from error
+    return found if isinstance(found, dict) else {}

@@ -39,6 +39,8 @@ class ClusterPlan(Plan):
 
     chart: Chart
     values: dict[str, Any]
+    manifest: str
+    """What Helm sends for these values."""
     nodes: NodePlan
 
 
@@ -50,9 +52,12 @@ class Planner:
 
     def plan(self, config: RunConfig, place: PlaceOptions) -> ClusterPlan:
         """Size the run for the nodes its pods can land on; the pod that the chart renders says which those are."""
+        # The nodes are looked up here: what the chart finds when it is installed could not be shown before.
         chart = self._chart(place)
+        chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
         draft = self._run_values(config, None, place)
-        pod = pod_spec(parse_manifest(self._helm.render(config.name, chart, draft)))
+        manifest = self._helm.render(config.name, chart, draft)
+        pod = pod_spec(parse_manifest(manifest))
         nodes = self._plan_nodes(config, pod)
         lines, effective = nodes.explanation, None
         if nodes.downscale is not None:
@@ -60,13 +65,15 @@ class Planner:
             config = replace(config, downscale=cast("Any", str(nodes.downscale)))
             effective = effective_sizes(config, downscale=nodes.downscale)
             lines += (str(effective),)
+        values = self._run_values(config, nodes, place)
         return ClusterPlan(
             config=config,
             place=place,
             effective=effective,
             explanation=lines,
             chart=chart,
-            values=self._run_values(config, nodes, place),
+            values=values,
+            manifest=manifest if values == draft else self._helm.render(config.name, chart, values),
             nodes=nodes,
         )
 
@@ -91,7 +98,7 @@ class Planner:
         checks.refuse(checks.check_server(self._cluster))
         checks.refuse(checks.check_operator(self._cluster))
         checks.refuse(item for item in checks.check_permissions(self._cluster) if item.level == "error")
-        objects = parse_manifest(self.render(plan))
+        objects = parse_manifest(plan.manifest)
         self._check_references(objects, plan.values)
         checks.refuse(checks.check_security_standard(self._cluster, workers=config.gpus > 1))
         if plan.nodes.gpus and plan.nodes.gpus < config.gpus and not plan.values.get("queue"):
@@ -102,10 +109,6 @@ class Planner:
         checks.refuse(checks.check_objects(self._cluster, objects))
         check_store(config)
         check_data(config)
-
-    def render(self, plan: ClusterPlan) -> str:
-        """The release's manifest."""
-        return self._helm.render(plan.config.name, plan.chart, plan.values)
 
     def _check_references(self, objects: Sequence[dict[str, Any]], values: dict[str, Any]) -> None:
         own = [item["metadata"]["name"] for item in objects]

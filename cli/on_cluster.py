@@ -70,7 +70,8 @@ class ClusterBackend:
         """Refuse a second run of a name, and whatever cluster, store or data would make fail."""
         assert isinstance(plan, ClusterPlan)
         name = plan.config.name
-        if self._runs.find(name) is not None or self._helm.exists(name):
+        # A release of that name without a job is refused by Helm itself, before it creates anything.
+        if self._runs.find(name) is not None:
             raise ConfigError(
                 f"namespace {self._cluster.namespace} has a run {name!r} already: choose another --name, "
                 f"or remove it with 'tspctl delete {name}'"
@@ -80,10 +81,9 @@ class ClusterBackend:
     def render(self, plan: Plan, *, on_server: bool = False) -> str:
         """The release's manifest."""
         assert isinstance(plan, ClusterPlan)
-        text = self._planner.render(plan)
         if on_server:
-            checks.refuse(checks.check_objects(self._cluster, parse_manifest(text)))
-        return text
+            checks.refuse(checks.check_objects(self._cluster, parse_manifest(plan.manifest)))
+        return plan.manifest
 
     def submit(self, plan: Plan) -> None:
         """Install the release."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,21 +20,24 @@ logger = logging.getLogger(__name__)
 
 Object = Mapping[str, Any]
 
+_ALL = ("create", "delete", "get", "list", "patch")
 NEEDED = (
-    ("create", "kubeflow.org", "pytorchjobs", ""),
-    ("get", "kubeflow.org", "pytorchjobs", ""),
-    ("list", "kubeflow.org", "pytorchjobs", ""),
-    ("patch", "kubeflow.org", "pytorchjobs", ""),
-    ("delete", "kubeflow.org", "pytorchjobs", ""),
-    ("create", "batch", "jobs", ""),
-    ("create", "", "configmaps", ""),
-    ("create", "", "serviceaccounts", ""),
-    ("create", "", "secrets", ""),
-    ("list", "", "secrets", ""),
-    ("list", "", "pods", ""),
+    *((verb, "kubeflow.org", "pytorchjobs", "") for verb in _ALL),
+    *((verb, "batch", "jobs", "") for verb in _ALL),
+    *(
+        (verb, "", resource, "")
+        for resource in ("configmaps", "serviceaccounts")
+        for verb in ("create", "delete", "get")
+    ),
+    *((verb, "", "secrets", "") for verb in ("create", "delete", "get", "list", "update")),
+    *((verb, "", "pods", "") for verb in ("delete", "get", "list")),
     ("get", "", "pods", "log"),
 )
-"""Verb, group, resource, subresource without which submit or logs fail. Helm keeps a release in a Secret."""
+"""Verb, group, resource, subresource without which a run cannot be submitted, followed, stopped and removed.
+
+Helm keeps a release in a Secret, which it updates; what it makes, it looks for before.
+"""
+_ASKED_AT_A_TIME = 8
 
 _OPERATOR_SELECTORS = ("control-plane=kubeflow-training-operator", "app.kubernetes.io/name=training-operator")
 _INIT_TEMPLATE_FLAG = "--pytorch-init-container-template-file"
@@ -113,11 +117,18 @@ def find_operator(cluster: Cluster) -> dict[str, Any] | None:
 
 def check_permissions(cluster: Cluster) -> Iterator[Finding]:
     """May this user do what submit and logs need?"""
-    missing = [
-        f"{verb} {resource}{'/' + subresource if subresource else ''}{'.' + group if group else ''}"
-        for verb, group, resource, subresource in NEEDED
-        if not cluster.may(verb, resource, group=group, subresource=subresource)
-    ]
+
+    def is_missing(right: tuple[str, str, str, str]) -> bool:
+        verb, group, resource, subresource = right
+        return not cluster.may(verb, resource, group=group, subresource=subresource)
+
+    with ThreadPoolExecutor(_ASKED_AT_A_TIME) as asking:
+        answers = zip(NEEDED, asking.map(is_missing, NEEDED), strict=True)
+        missing = [
+            f"{verb} {resource}{'/' + subresource if subresource else ''}{'.' + group if group else ''}"
+            for (verb, group, resource, subresource), lacking in answers
+            if lacking
+        ]
     if missing:
         advice = f"in namespace {cluster.namespace}; have an administrator bind the Role of k8s/role.yaml"
         yield Finding("permissions", "error", f"missing: {', '.join(missing)} {advice}")

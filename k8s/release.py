@@ -78,17 +78,6 @@ class Helm:
             raise
         return True
 
-    def exists(self, name: str) -> bool:
-        """Whether there is a release of that name, whatever its state."""
-        # Not ``helm list``: it reads every release of the namespace.
-        try:
-            self._run("status", name, "--output", "json")
-        except ClusterError as error:
-            if "release: not found" in str(error):
-                return False
-            raise
-        return True
-
     def values(self, name: str) -> dict[str, Any]:
         """The values a release was installed with."""
         found = json.loads(self._run("get", "values", name, "--output", "json"))

@@ -71,7 +71,9 @@ class FakeApi:
         url = urlsplit(handler.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         length = int(handler.headers.get("Content-Length") or 0)
-        body = json.loads(handler.rfile.read(length)) if length else None
+        body: Any = handler.rfile.read(length) if length else None
+        if "json" in handler.headers.get("Content-Type", "json"):
+            body = json.loads(body) if body else None
         self.requests.append((handler.command, url.path, query, dict(handler.headers)))
         if self.failures:
             status = self.failures.pop(0)

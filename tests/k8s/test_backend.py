@@ -106,7 +106,6 @@ def test_what_is_shown_is_what_is_installed(api, backend, fake_helm, config):
 def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_helm, config):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
     plan = backend.plan(config, PLACE)
-    backend._helm.exists = lambda name: False
     backend.preflight(plan)
     creating = [query for method, path, query, _ in well.requests if method == "POST" and "accessreviews" not in path]
     assert creating
@@ -133,7 +132,6 @@ def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_he
 def test_what_will_fail_is_refused_before(well, backend, real_helm, config, break_it, error, message):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
     break_it(well)
-    backend._helm.exists = lambda name: False
     plan = backend.plan(config, PLACE)
     with pytest.raises(error, match=message):
         backend.preflight(plan)
@@ -141,7 +139,6 @@ def test_what_will_fail_is_refused_before(well, backend, real_helm, config, brea
 
 def test_a_missing_secret_is_refused_before(well, backend, real_helm, config):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
-    backend._helm.exists = lambda name: False
     with pytest.raises(ClusterError, match="secret: s3-login does not exist"):
         backend.preflight(backend.plan(config, PlaceOptions(chart_values=("store.existingSecret=s3-login",))))
 

@@ -53,7 +53,10 @@ def test_missing_permissions_are_all_named_at_once(api, cluster):
 
     api.objects[REVIEW] = review
     permissions, nodes = preflight.check_permissions(cluster)
-    assert permissions.message.startswith("missing: patch pytorchjobs.kubeflow.org, create secrets, list secrets in")
+    assert permissions.message == (
+        "missing: patch pytorchjobs.kubeflow.org, patch jobs.batch, create secrets, delete secrets, get secrets, "
+        "list secrets, update secrets in namespace video; have an administrator bind the Role of k8s/role.yaml"
+    )
     assert (permissions.level, nodes.level) == ("error", "warning")
 
 

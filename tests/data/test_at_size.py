@@ -1,0 +1,117 @@
+"""An epoch over ten thousand videos, and what is sent to workers of the largest published table."""
+
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import time
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.data.conftest import write_rows
+from tests.data.test_segments import published
+from tests.videos import Made, write_video
+from tsp.data.dataset import MAX_OPEN_COPIES, MAX_OPEN_VIDEOS
+from tsp.data.loader import build_loader
+from tsp.data.video.training_copy import training_copy_name, write_training_copy
+from tsp.run.config import ClipConfig, HeadConfig, SubsetConfig
+
+NUM_VIDEOS = 10_000
+MOST_GROWTH_MIB = 16
+"""Of any process in the second half of an epoch."""
+HANDLES_BESIDE_VIDEOS = 60
+"""Pipes, shared memory of batches under way, libraries."""
+
+
+@pytest.fixture(scope="module")
+def many_videos(tmp_path_factory):
+    """Ten thousand names of one video and of its training copy, one segment each."""
+    root = tmp_path_factory.mktemp("many")
+    (root / "videos").mkdir()
+    video = write_video(root / "one.mp4", Made(num_frames=36, width=32, height=24))
+    copy = root / training_copy_name(video.name)
+    write_training_copy(video, copy)
+    names = [f"v{number}.mp4" for number in range(NUM_VIDEOS)]
+    for name in names:
+        os.link(video, root / "videos" / name)
+        os.link(copy, root / "videos" / training_copy_name(name))
+    write_rows(root / "table.csv", [[name[:-4], 0, 1.2, "jump", 1.2, name, 30, 36, "Action"] for name in names])
+    (root / "actions.json").write_text('["jump"]')
+    (root / "regions.json").write_text('["Action"]')
+    return root
+
+
+def num_handles(process):
+    return len(os.listdir(f"/proc/{process}/fd"))
+
+
+def own_mib(process):
+    """Memory that the process shares with no other and with no file."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.parametrize(
+    ("training_copy", "most_open", "num_steps"),
+    [(False, MAX_OPEN_VIDEOS, NUM_VIDEOS // 20), (True, 2 * MAX_OPEN_COPIES, 150)],
+)
+def test_handles_and_memory_stay_flat_over_an_epoch_of_ten_thousand_videos(
+    many_videos, make_config, training_copy, most_open, num_steps
+):
+    config = dataclasses.replace(
+        make_config(many_videos, training_copy=training_copy, workers=2), clips=ClipConfig(per_segment=1, crop_px=16)
+    )
+    loader = build_loader(config, "train", batch=20)
+    assert len(loader) == NUM_VIDEOS // 20
+    own_mib_at = {}
+    for step, batch in enumerate(itertools.islice(loader, num_steps), start=1):
+        assert (batch.items >= 0).all()
+        # Workers end with the last batches.
+        if step % 25 == 0 and step < num_steps - 10:
+            processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
+            assert len(processes) == 3
+            assert max(map(num_handles, processes)) <= most_open + HANDLES_BESIDE_VIDEOS
+            own_mib_at[step] = np.array([own_mib(process) for process in processes])
+    assert step == num_steps
+    assert (own_mib_at[num_steps - 25] - own_mib_at[num_steps // 2] < MOST_GROWTH_MIB).all(), own_mib_at
+
+
+def test_workers_get_tables_and_features_by_handle_and_see_the_same_memory(many_videos, make_config):
+    with h5py.File(many_videos / "gvf.h5", "w") as file:
+        for number in range(NUM_VIDEOS):
+            file[f"v{number}"] = np.zeros(512, np.float32)
+    config = dataclasses.replace(
+        make_config(many_videos, gvf="max", workers=1), clips=ClipConfig(per_segment=1, crop_px=16)
+    )
+    loader = build_loader(config, "train", batch=4)
+    # 20 MB of features and a megabyte of annotations.
+    assert len(ForkingPickler.dumps(loader.dataset)) < 8_000
+    batches = iter(loader)
+    assert not next(batches).gvf.any()
+    loader.dataset._gvf[:] = 7
+    loader.dataset._segments.labels[:] = 5
+    later = [next(batches) for _ in range(6)][-1]
+    assert (later.gvf == 7).all()
+    assert (later.targets == 5).all()
+    loader.dataset._segments.labels[:] = 0
+
+
+def test_what_a_worker_is_sent_of_the_largest_published_table_is_small_and_quick(shared_dir, make_config, tmp_path):
+    table, heads = published(shared_dir, "activitynet train")
+    config = make_config(tmp_path)
+    subset = SubsetConfig(csv=str(table), videos=".", gvf=None)
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, train=subset),
+        model=dataclasses.replace(
+            config.model, heads=tuple(HeadConfig(label_column=column, labels=str(path)) for column, path in heads)
+        ),
+    )
+    dataset = build_loader(config, "train", batch=32).dataset
+    begin = time.process_time()
+    assert len(ForkingPickler.dumps(dataset)) < 8_000
+    assert time.process_time() - begin < 0.05

@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.nodes import remove_gpus, set_gpus
 from tests.e2e.places import BUILD_TIMEOUT_SEC, Cluster, a_cluster, run_script
+from tests.e2e.researcher import may_list_nodes, may_not_list_nodes, researcher
 from tests.e2e.s3 import S3Server
 from tests.e2e.tspctl import DATA_PREFIX, Tspctl, clean_environment
 
@@ -60,7 +61,8 @@ def gpus(cluster: Cluster) -> Iterator[int]:
         pytest.skip("the node has no GPUs; set TSP_E2E_FAKE_GPUS=1 to let the tests advertise some")
     set_gpus(cluster.kubectl, cluster.node, NUM_GPUS, GPU_MEMORY_MIB)
     yield NUM_GPUS
-    remove_gpus(cluster.kubectl, cluster.node)
+    if not cluster.ours:  # ours ends with the tests, or stays for the next ones (TSP_E2E_KEEP)
+        remove_gpus(cluster.kubectl, cluster.node)
 
 
 @pytest.fixture(scope="session")
@@ -122,10 +124,15 @@ def tspctl(kubectl: Kubectl, user: Callable[[Kubectl, Path], Tspctl], tmp_path: 
 
 @pytest.fixture(scope="session")
 def user(s3: S3Server, image: str, helm: str, gpus: int, demo_data: str) -> Callable[[Kubectl, Path], Tspctl]:
-    """Makes users: with the demo data set, GPUs, the image and a store, in a namespace and a folder."""
+    """Makes users: with the demo data set, GPUs, the image and a store, in a namespace and a folder.
+
+    They have the rights of k8s/role.yaml in that namespace and may list nodes, nothing else.
+    """
 
     def make(kubectl: Kubectl, folder: Path) -> Tspctl:
-        return Tspctl(kubectl, s3, image, folder, helm, REPOSITORY / "charts" / "tsp")
+        kubeconfig = researcher(kubectl, folder)
+        may_list_nodes(kubectl)
+        return Tspctl(kubectl, s3, image, folder, helm, REPOSITORY / "charts" / "tsp", kubeconfig)
 
     return make
 
@@ -137,9 +144,11 @@ def a_namespace(cluster: Cluster, name: str) -> Iterator[Kubectl]:
     namespace = f"e2e-{short}-{secrets.token_hex(2)}"
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     cluster.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    inside = cluster.kubectl.within(namespace)
     try:
-        yield cluster.kubectl.within(namespace)
+        yield inside
     finally:
+        may_not_list_nodes(inside)
         cluster.kubectl.run("delete", "namespace", namespace, "--wait=false")
 
 

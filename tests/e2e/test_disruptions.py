@@ -1,51 +1,73 @@
-"""Pods go, containers die, servers restart, as they do on real clusters: the run ends well all the same."""
+"""Pods go, containers die, servers restart, as they do on real clusters: one run goes through all of it and ends well.
+
+The tests disturb the same run one after the other, as its life would; each waits until the run has got over it.
+"""
 
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
-from tests.e2e.conftest import what_happened
-from tests.e2e.kubectl import Object, wait_for
+from tests.e2e.conftest import a_namespace, what_happened
+from tests.e2e.kubectl import Kubectl, Object, wait_for
 from tests.e2e.places import Cluster
 from tests.e2e.tspctl import Tspctl
 
 pytestmark = pytest.mark.e2e
 
-EPOCHS = 5
+EPOCHS = 40
+"""More than the disturbances take; ``test_the_run_ends_well`` cannot pass if one of them comes after the end."""
 RUN = "long"
+RECOVERY_SEC = 150
 
 
-def submit(tspctl: Tspctl) -> None:
-    """A run of two ranks, returned from once its first epoch is in the store."""
-    tspctl.run(
-        "submit", "--dataset", "demo", "--method", "tac", "--gpus", "2", "--name", RUN, "--epochs", str(EPOCHS),
-        "--clips-per-segment", "4", "--set", "state_every_sec=2",
-    )  # fmt: skip
-    wait_for(
-        lambda: "epoch_0.json" in tspctl.keys(RUN),
-        timeout_sec=240,
-        what="first epoch",
-        describe=lambda: what_happened(tspctl.kubectl),
-    )
+class LongRun:
+    """A run of two ranks, and what has happened to it so far."""
+
+    def __init__(self, tspctl: Tspctl) -> None:
+        self.tspctl = tspctl
+        tspctl.run(
+            "submit", "--dataset", "demo", "--method", "tac", "--gpus", "2", "--name", RUN, "--epochs", str(EPOCHS),
+            "--clips-per-segment", "2", "--set", "state_every_sec=1",
+        )  # fmt: skip
+        self.following: Popen[str] = tspctl.start("logs", "-f", "--timestamps", RUN)
+        self.wait_for_epochs(1, timeout_sec=240)
+
+    def epochs(self) -> int:
+        """Epochs in the store."""
+        return sum(key.startswith("epoch_") and key.endswith(".json") for key in self.tspctl.keys(RUN))
+
+    def attempt(self) -> int:
+        """The attempt that wrote progress last."""
+        return int(self.tspctl.stored(RUN, "progress.json")["attempt"])
+
+    def wait_for_epochs(self, count: int, *, timeout_sec: float = RECOVERY_SEC) -> None:
+        """Until so many are in the store; the next disturbance must still find the run at work."""
+        assert count < EPOCHS, "the run was too quick to be disturbed"
+        wait_for(
+            lambda: self.epochs() >= count,
+            timeout_sec=timeout_sec,
+            what=f"{count} epochs",
+            describe=lambda: what_happened(self.tspctl.kubectl),
+        )
+
+    def pods(self) -> list[Object]:
+        """Its pods."""
+        return self.tspctl.kubectl.items("pods", "-l", f"training.kubeflow.org/job-name={RUN}")
 
 
-def assert_ends_well(tspctl: Tspctl) -> None:
-    """It succeeds, and nothing is missing, doubled or left out of order."""
-    done = tspctl.try_run("wait", RUN, "--timeout", "400", timeout_sec=420)
-    assert done.returncode == 0, f"{done.stderr}\n{what_happened(tspctl.kubectl)}"
-    assert tspctl.epochs_in_results(RUN) == list(range(EPOCHS))
-    assert {f"epoch_{epoch}.pth" for epoch in range(EPOCHS)} <= tspctl.keys(RUN)
-
-
-def assert_still_training(tspctl: Tspctl) -> None:
-    """A disturbance that comes after the end would prove nothing."""
-    assert f"epoch_{EPOCHS - 1}.json" not in tspctl.keys(RUN), "the run was too quick to be disturbed"
-
-
-def attempts(tspctl: Tspctl) -> int:
-    return int(tspctl.stored(RUN, "progress.json")["attempt"])
+@pytest.fixture(scope="module")
+def long_run(
+    cluster: Cluster, user: Callable[[Kubectl, Path], Tspctl], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LongRun]:
+    with a_namespace(cluster, "disruptions") as kubectl:
+        run = LongRun(user(kubectl, tmp_path_factory.mktemp("user")))
+        yield run
+        run.following.kill()
 
 
 def delete_a_worker(cluster: Cluster, tspctl: Tspctl) -> None:
@@ -69,62 +91,77 @@ def kill_the_masters_container(cluster: Cluster, tspctl: Tspctl) -> None:
 
 @pytest.mark.parametrize("disturb", [delete_a_worker, evict_the_master, kill_the_masters_container])
 def test_a_run_that_loses_a_rank_goes_on_from_its_state(
-    cluster: Cluster, tspctl: Tspctl, disturb: Callable[[Cluster, Tspctl], None]
+    cluster: Cluster, long_run: LongRun, disturb: Callable[[Cluster, Tspctl], None]
 ):
-    submit(tspctl)
-    assert_still_training(tspctl)
-    disturb(cluster, tspctl)
-    assert_ends_well(tspctl)
-    assert attempts(tspctl) > 1, "the run was not disturbed at all"
+    attempt, epochs = long_run.attempt(), long_run.epochs()
+    disturb(cluster, long_run.tspctl)
+    long_run.wait_for_epochs(epochs + 2)
+    assert long_run.attempt() > attempt, "the run was not disturbed at all"
 
 
-def test_a_run_does_not_notice_a_restart_of_the_api_server(cluster: Cluster, tspctl: Tspctl):
+def test_a_run_does_not_notice_a_restart_of_the_api_server(cluster: Cluster, long_run: LongRun):
     if not cluster.ours:
         pytest.skip("only the API server of a cluster of ours may be restarted")
-    submit(tspctl)
-    following = tspctl.start("logs", "-f", RUN)
-    assert_still_training(tspctl)
+    attempt, epochs = long_run.attempt(), long_run.epochs()
     cluster.control("restart", "apiserver")
-    wait_for(lambda: tspctl.kubectl.try_run("get", "--raw", "/readyz").returncode == 0, timeout_sec=60, what="API")
-    assert_ends_well(tspctl)
-    assert attempts(tspctl) == 1
-    shown, said = following.communicate(timeout=120)
-    assert following.returncode == 0, said
-    # following survived it too: no line lost, none doubled
-    stored = tspctl.stored_log(RUN, ranks=range(2))
-    lines = shown.splitlines()
-    assert [line for line in stored if line not in lines] == []
-    assert [line for line in stored if lines.count(line) > stored.count(line)] == []
+    ready = long_run.tspctl.kubectl.try_run
+    wait_for(lambda: ready("get", "--raw", "/readyz").returncode == 0, timeout_sec=60, what="API server")
+    long_run.wait_for_epochs(epochs + 2)
+    assert long_run.attempt() == attempt
+    assert long_run.tspctl.status(RUN)["state"] == "running"
 
 
-def test_a_run_waits_for_an_s3_server_that_restarts(cluster: Cluster, tspctl: Tspctl):
-    submit(tspctl)
-    assert_still_training(tspctl)
-    tspctl.s3.stop()
+def test_a_run_waits_for_an_s3_server_that_restarts(long_run: LongRun):
+    attempt, epochs = long_run.attempt(), long_run.epochs()
+    long_run.tspctl.s3.stop()
     time.sleep(8)  # longer than a save takes to come around
-    tspctl.s3.start()
-    assert_ends_well(tspctl)
+    long_run.tspctl.s3.start()
+    long_run.wait_for_epochs(epochs + 2)
+    assert long_run.attempt() == attempt
 
 
-def test_suspend_gives_the_gpus_back_and_resume_goes_on(cluster: Cluster, tspctl: Tspctl):
-    submit(tspctl)
-    assert_still_training(tspctl)
-    tspctl.run("suspend", RUN)
-    assert pods(tspctl) == []
-    assert tspctl.status(RUN)["state"] == "suspended"
-    tspctl.run("resume", RUN)
-    assert_ends_well(tspctl)
-    assert attempts(tspctl) == 2
+def test_suspend_gives_the_gpus_back(long_run: LongRun):
+    long_run.tspctl.run("suspend", RUN)
+    assert long_run.pods() == []
+    assert long_run.tspctl.status(RUN)["state"] == "suspended"
 
 
-def test_cancel_saves_the_state_first(cluster: Cluster, tspctl: Tspctl):
-    submit(tspctl)
-    assert_still_training(tspctl)
+def test_following_went_through_all_of_it_without_losing_or_doubling_a_line(long_run: LongRun):
+    shown, said = long_run.following.communicate(timeout=60)
+    assert long_run.following.returncode == 101, said  # suspended: not finished
+    lines = shown.splitlines()
+    assert [line for line, times in Counter(lines).items() if times > 1] == [], "lines that were doubled"
+    stored: Counter[str] = Counter()
+    for attempt in range(1, long_run.attempt() + 1):
+        stored += Counter(long_run.tspctl.stored_log(RUN, ranks=range(2), attempt=attempt))
+    assert len(stored) > 100
+    assert stored - Counter(line.partition(" ")[2] for line in lines) == Counter(), "lines that were lost"
+
+
+def test_resume_goes_on(long_run: LongRun):
+    attempt, epochs = long_run.attempt(), long_run.epochs()
+    long_run.tspctl.run("resume", RUN)
+    long_run.wait_for_epochs(epochs + 2)
+    assert long_run.attempt() == attempt + 1
+
+
+def test_cancel_saves_the_state_first_and_resume_goes_on_from_it(long_run: LongRun):
+    tspctl, attempt = long_run.tspctl, long_run.attempt()
     tspctl.run("cancel", RUN)
     assert tspctl.try_run("wait", RUN).returncode == 103
-    assert "state/latest.json" in tspctl.keys(RUN)
-    assert pods(tspctl) == []
+    assert long_run.pods() == []
+    saved = tspctl.stored(RUN, "state/latest.json")
+    tspctl.run("resume", RUN)
+    long_run.wait_for_epochs(long_run.epochs() + 1)
+    assert long_run.attempt() == attempt + 1
+    log = "\n".join(tspctl.stored_log(RUN, ranks=[0], attempt=attempt + 1))
+    assert f"epoch {saved['epoch']}" in log, f"{saved}\n{log}"
 
 
-def pods(tspctl: Tspctl) -> list[Object]:
-    return tspctl.kubectl.items("pods", "-l", f"training.kubeflow.org/job-name={RUN}")
+def test_the_run_ends_well_with_every_epoch_once(long_run: LongRun):
+    tspctl = long_run.tspctl
+    assert long_run.epochs() < EPOCHS, "the run was too quick: the last disturbances came after its end"
+    done = tspctl.try_run("wait", RUN, "--timeout", "400", timeout_sec=420)
+    assert done.returncode == 0, f"{done.stderr}\n{what_happened(tspctl.kubectl)}"
+    assert tspctl.epochs_in_results(RUN) == list(range(EPOCHS))
+    assert {f"epoch_{epoch}.pth" for epoch in range(EPOCHS)} <= tspctl.keys(RUN)

@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.nodes import GPU, MEMORY_LABEL, gpu_memory
 from tests.e2e.places import Cluster
+from tests.e2e.researcher import may_not_list_nodes
 from tests.e2e.tspctl import Tspctl
 
 pytestmark = pytest.mark.e2e
@@ -52,6 +53,12 @@ def test_on_an_unlabelled_cluster_the_pods_decide(cluster: Cluster, tspctl: Tspc
         tspctl.run("submit", *DEMO, "--gpus", "1", "--name", "unknown", "--follow", timeout_sec=480)
     assert tspctl.stored("unknown", "run.json")["config"]["downscale"] == "auto"
     assert tspctl.stored("unknown", "progress.json")["downscale"] == 1
+
+
+def test_who_may_not_list_nodes_leaves_it_to_the_pods(cluster: Cluster, tspctl: Tspctl):
+    may_not_list_nodes(tspctl.kubectl)
+    with gpu_memory(cluster.kubectl, cluster.node, 16384):
+        assert planned(tspctl)["config"]["downscale"] == "auto"
 
 
 def test_cards_that_are_too_small_are_refused_before_anything_is_created(cluster: Cluster, tspctl: Tspctl):

@@ -11,13 +11,11 @@ from tests.e2e.tspctl import SECRET, Tspctl
 pytestmark = pytest.mark.e2e
 
 KINDS = "pytorchjobs,jobs,pods,services,configmaps,secrets,serviceaccounts,roles,rolebindings,persistentvolumeclaims"
-OF_EVERY_NAMESPACE = {"configmap/kube-root-ca.crt", "serviceaccount/default", f"secret/{SECRET}"}
 
 
 def objects(tspctl: Tspctl) -> set[str]:
-    """What is in the namespace, besides what was there before the release."""
-    found = {f"{thing['kind'].lower()}/{thing['metadata']['name']}" for thing in tspctl.kubectl.items(KINDS)}
-    return found - OF_EVERY_NAMESPACE
+    """What is in the namespace."""
+    return {f"{thing['kind'].lower()}/{thing['metadata']['name']}" for thing in tspctl.kubectl.items(KINDS)}
 
 
 def install(tspctl: Tspctl, name: str, **values: str) -> None:
@@ -26,6 +24,7 @@ def install(tspctl: Tspctl, name: str, **values: str) -> None:
 
 
 def test_three_values_make_a_run_that_tests_succeeds_and_leaves_nothing(tspctl: Tspctl):
+    before = objects(tspctl)
     store = f"s3://{tspctl.s3.bucket}/{tspctl.prefix}"
     install(tspctl, "plain", dataset="demo", method="tac", store__uri=store)
     assert "Succeeded" in tspctl.helm("test", "plain")
@@ -40,7 +39,12 @@ def test_three_values_make_a_run_that_tests_succeeds_and_leaves_nothing(tspctl: 
     assert [row["name"] for row in json.loads(tspctl.run("list", "-o", "json"))] == ["plain"]
     assert tspctl.epochs_in_results("plain") == [0, 1, 2, 3]
     tspctl.helm("uninstall", "plain", "--wait")
-    wait_for(lambda: not objects(tspctl), timeout_sec=60, what="empty namespace", describe=lambda: str(objects(tspctl)))
+    wait_for(
+        lambda: objects(tspctl) == before,
+        timeout_sec=60,
+        what="namespace as it was before",
+        describe=lambda: str(objects(tspctl) - before),
+    )
 
 
 def test_the_release_test_fails_where_the_credentials_are_wrong(tspctl: Tspctl):

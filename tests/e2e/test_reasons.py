@@ -118,9 +118,27 @@ def test_the_api_server_judges_a_dry_run_and_nothing_is_created(tspctl: Tspctl):
     assert tspctl.kubectl.items("pytorchjobs") == []
 
 
-def test_doctor_finds_all_in_order(tspctl: Tspctl):
-    found = {item["what"]: item["level"] for item in json.loads(tspctl.run("doctor", "-o", "json"))}
+@pytest.mark.parametrize("who", ["researcher", "administrator"])
+def test_doctor_finds_all_in_order(tspctl: Tspctl, who: str):
+    place = ("--kubeconfig", str(tspctl.kubectl.kubeconfig)) if who == "administrator" else ()
+    found = {item["what"]: item["level"] for item in json.loads(tspctl.run("doctor", "-o", "json", *place))}
     assert found["training operator"] == "ok"
-    assert found["security standard"] == "ok"
+    # whose operator cannot be looked at is told what it needs to have
+    assert found["security standard"] == ("ok" if who == "administrator" else "warning")
     assert found["permissions"] == "ok"
     assert "error" not in found.values()
+
+
+def test_a_missing_right_is_named(tspctl: Tspctl):
+    role = tspctl.kubectl.get("role", "tspctl")
+    role["rules"] = [
+        {**rule, "verbs": [verb for verb in rule["verbs"] if verb != "create"]}
+        if "pytorchjobs" in rule["resources"] else rule
+        for rule in role["rules"]
+    ]  # fmt: skip
+    role["metadata"].pop("managedFields", None)
+    tspctl.kubectl.run("replace", "-f", "-", stdin=json.dumps(role))
+    refused = tspctl.try_run("submit", *DEMO, "--name", "refused")
+    assert refused.returncode == 4, refused.stderr
+    assert "create pytorchjobs.kubeflow.org" in refused.stderr
+    assert "k8s/role.yaml" in refused.stderr

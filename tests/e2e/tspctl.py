@@ -45,6 +45,8 @@ class Tspctl:
     folder: Path
     helm_program: str
     chart: Path
+    kubeconfig: Path
+    """The user's own, with few rights; ``kubectl`` is an administrator's."""
     chart_values: dict[str, Any] = field(default_factory=lambda: dict(SMALL_PODS))
 
     def __post_init__(self) -> None:
@@ -66,7 +68,7 @@ class Tspctl:
             "region": "us-east-1",
             "image": self.image,
             "namespace": self.kubectl.namespace,
-            "kubeconfig": str(self.kubectl.kubeconfig),
+            "kubeconfig": str(self.kubeconfig),
         }
         # JSON's strings and numbers are TOML's too
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
@@ -111,7 +113,7 @@ class Tspctl:
 
     def helm(self, *arguments: str, timeout_sec: int = 300) -> str:
         """Standard output of helm in the namespace; the test fails with all it said if helm does."""
-        place = ["--kubeconfig", str(self.kubectl.kubeconfig), "--namespace", str(self.kubectl.namespace)]
+        place = ["--kubeconfig", str(self.kubeconfig), "--namespace", str(self.kubectl.namespace)]
         done = subprocess.run(
             [self.helm_program, *arguments, *place],
             env=self.env(), capture_output=True, text=True, timeout=timeout_sec, check=False,

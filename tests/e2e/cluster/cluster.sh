@@ -95,13 +95,15 @@ import_all() {
   for file in $1; do ctr_node images import "$file" >/dev/null; done
 }
 
-# load IMAGE: layers that the node has are not unpacked again; other versions of the image go
+# load IMAGE: layers that the node has are not copied again; other versions of the image go
 load() {
-  local others
+  local others layout=$CACHE/project-image
   has_image "$1" && return
   say "copying $1 to the node"
   mapfile -t others < <(ctr_node images ls -q "name~=^${1%:*}:")
-  buildah push --quiet "$1" "docker-archive:/dev/stdout:$1" | ctr_node images import - >/dev/null
+  rm -f "$layout/index.json"
+  buildah push --quiet --disable-compression "$1" "oci:$layout" >/dev/null
+  ctr_node content ls -q | python3 "$HERE/image_tar.py" "$layout" "$1" | ctr_node images import - >/dev/null
   ((${#others[@]} == 0)) || ctr_node images rm "${others[@]}" >/dev/null
 }
 

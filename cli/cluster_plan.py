@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from cli.backend import PlaceOptions, Plan
+from cli.cluster_data import check_data, check_folders, check_store, writable_folder
 from cli.pod_paths import refuse_relative_job_paths
 from k8s import preflight as checks
 from k8s.client import Cluster, ForbiddenError
 from k8s.nodes import NodePlan, nodes_for, plan_nodes
 from k8s.release import Chart, Helm, shipped_chart
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
-from tsp.errors import ClusterError, DataError
+from tsp.errors import ClusterError
 from tsp.run.config import RunConfig, StoreConfig
 from tsp.run.jobs import Job
 from tsp.run.sizing import effective_sizes
-from tsp.run.store import open_store
 
 if TYPE_CHECKING:
     from cli.settings import Settings
@@ -86,7 +86,13 @@ class Planner:
         job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
         own = job_values(kind, job, shards=shards, gpu=kind in ON_GPU, image=place.image, queue=place.queue)
         values = with_dotted(own, self._settings.chart_values)
-        self._check_references(parse_manifest(self._helm.render(name, chart, values)), values)
+        objects = parse_manifest(self._helm.render(name, chart, values))
+        checks.refuse(checks.check_server(self._cluster))
+        checks.refuse(item for item in checks.check_permissions(self._cluster) if item.level == "error")
+        self._check_references(objects, values)
+        for path in written_folders(job):
+            checks.refuse(writable_folder("output", path, pod_spec(objects)))
+        checks.refuse(checks.check_objects(self._cluster, objects))
         return chart, values
 
     def check(self, plan: ClusterPlan) -> None:
@@ -101,12 +107,10 @@ class Planner:
         objects = parse_manifest(plan.manifest)
         self._check_references(objects, plan.values)
         checks.refuse(checks.check_security_standard(self._cluster, workers=config.gpus > 1))
-        if plan.nodes.gpus and plan.nodes.gpus < config.gpus and not plan.values.get("queue"):
-            raise ClusterError(
-                f"--gpus {config.gpus}, but the nodes that ranks can land on have {plan.nodes.gpus} GPUs in all "
-                f"({'; '.join(plan.nodes.explanation)}): ask for fewer, or change the node selection"
-            )
+        if self._settings.check_nodes and not plan.values.get("queue"):
+            check_room(plan.nodes, config.gpus)
         checks.refuse(checks.check_objects(self._cluster, objects))
+        checks.refuse(check_folders(config, pod_spec(objects)))
         check_store(config)
         check_data(config)
 
@@ -145,6 +149,32 @@ class Planner:
         return plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale)
 
 
+def check_room(nodes: NodePlan, gpus: int) -> None:
+    """Refuse more ranks than the nodes that are there could ever hold; nodes that may not be seen are taken on trust.
+
+    Raises: ClusterError.
+    """
+    if nodes.gpus is None or nodes.ranks >= gpus:
+        return
+    why = "; ".join(nodes.explanation)
+    advice = "if an autoscaler adds nodes, set check_nodes = false in tspctl.toml"
+    if nodes.gpus < gpus:
+        raise ClusterError(
+            f"--gpus {gpus}, but the nodes that ranks can land on have {nodes.gpus} GPUs in all ({why}): "
+            f"ask for fewer, or change the node selection; {advice}"
+        )
+    raise ClusterError(
+        f"--gpus {gpus}, but CPU and memory of the nodes are enough for {nodes.ranks} ranks at a time ({why}): "
+        f"lower resources.requests, or ask for fewer; {advice}"
+    )
+
+
+def written_folders(job: Job) -> list[str]:
+    """Folders of the pods that a job writes to; addresses in S3 are none."""
+    found = [getattr(job, key, None) for key in ("out", "dest", "labels_out")]
+    return [path for path in found if path and "://" not in path]
+
+
 def parse_manifest(text: str) -> list[dict[str, Any]]:
     """The objects of a rendered release."""
     return [item for item in yaml.safe_load_all(text) if item]
@@ -171,27 +201,3 @@ def _job_for_pods(job: Job, endpoint_url: str | None) -> Job:
     if isinstance(config, RunConfig):
         changes["config"] = config_for_pods(config, endpoint_url=endpoint_url)
     return replace(job, **changes) if changes else job
-
-
-def check_store(config: RunConfig) -> None:
-    """Refuse a store that cannot be written; a folder is the pods' own and cannot be seen from here."""
-    if config.store.uri.startswith("s3://"):
-        open_store(config.store).check_writable()
-
-
-def check_data(config: RunConfig) -> None:
-    """Refuse a data set in ``s3://`` that lacks a table, label map, GVF or any video; a claim cannot be seen from here.
-
-    Raises: DataError naming what is missing.
-    """
-    if not config.data.root.startswith("s3://"):
-        return
-    data = open_store(replace(config.store, uri=config.data.root))
-    files = {head.labels for head in config.model.heads}
-    for subset in (config.data.train, config.data.valid):
-        files |= {subset.csv} | ({subset.gvf} if subset.gvf and config.model.gvf != "none" else set())
-        if next(data.list(subset.videos.rstrip("/") + "/"), None) is None:
-            raise DataError(f"{config.data.root}/{subset.videos} holds no video: check --data")
-    missing = sorted(name for name in files if not data.exists(name))
-    if missing:
-        raise DataError(f"{config.data.root} lacks {', '.join(missing)}: check --data, see 'tspctl data check'")

@@ -270,4 +270,5 @@ def _check_gpu_nodes(cluster: Cluster) -> Iterator[checks.Finding]:
         yield checks.Finding("GPUs", "error", str(error))
         return
     explanation = "; ".join(plan.explanation)
-    yield checks.Finding("GPUs", "ok" if nodes else "warning", f"{plan.gpus} on {len(nodes)} nodes; {explanation}")
+    what = f"{plan.gpus} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+    yield checks.Finding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")

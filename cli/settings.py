@@ -49,6 +49,8 @@ class Settings:
     """Container image of the ranks."""
     queue: str | None = None
     """Kueue queue."""
+    check_nodes: bool = True
+    """Refuse a run that the cluster's nodes could never hold; false where an autoscaler adds nodes."""
     namespace: str | None = None
     context: str | None = None
     kubeconfig: str | None = None

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from k8s.quantity import parse_quantity
 from tsp.errors import ConfigError
 from tsp.run.config import DOWNSCALES
 from tsp.run.sizing import DOWNSCALE_MIN_MIB, downscale_for, gpu_memory_mib
@@ -17,6 +18,7 @@ from tsp.run.sizing import DOWNSCALE_MIN_MIB, downscale_for, gpu_memory_mib
 Object = Mapping[str, Any]
 
 _SHOWN_NODES = 4
+_UNLIMITED = 10**6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +28,8 @@ class GpuNode:
     name: str
     gpus: int
     """Allocatable; whether they are free now is the scheduler's business."""
+    ranks: int
+    """Pods of the run that fit on it when it is empty: GPUs, CPU and memory."""
     label: str | None
     """Its memory label, as written."""
     memory_mib: int | None
@@ -40,8 +44,10 @@ class NodePlan:
     """None: the pods decide on the cards they find."""
     memory_values: tuple[str, ...] = ()
     """Values of the memory label that ranks may land on; empty: any node."""
-    gpus: int = 0
-    """Allocatable GPUs on the nodes that ranks may land on."""
+    gpus: int | None = None
+    """Allocatable GPUs on the nodes that ranks may land on; None: the nodes cannot be seen, or no GPU is asked for."""
+    ranks: int = 0
+    """Pods of the run that fit on those nodes when they are empty."""
     explanation: tuple[str, ...] = ()
 
 
@@ -56,8 +62,30 @@ def nodes_for(nodes: Iterable[Object], pod: Object, *, gpu_resource: str, memory
         if gpus < 1 or not can_land(node, pod):
             continue
         label = (node["metadata"].get("labels") or {}).get(memory_label)
-        found.append(GpuNode(name=str(node["metadata"]["name"]), gpus=gpus, label=label, memory_mib=_memory_mib(label)))
+        found.append(
+            GpuNode(
+                name=str(node["metadata"]["name"]),
+                gpus=gpus,
+                ranks=min(gpus, _room(node, pod)),
+                label=label,
+                memory_mib=_memory_mib(label),
+            )
+        )
     return sorted(found, key=lambda item: item.name)
+
+
+def _room(node: Object, pod: Object) -> int:
+    """Pods that a node's CPU and memory are enough for; what is not a quantity limits nothing."""
+    allocatable = (node.get("status") or {}).get("allocatable", {})
+    room = [_UNLIMITED]
+    for key in ("cpu", "memory"):
+        requests = [
+            (item.get("resources") or {}).get("requests", {}).get(key, 0) for item in pod.get("containers") or []
+        ]
+        wanted, there = sum(parse_quantity(item) or 0.0 for item in requests), parse_quantity(allocatable.get(key, ""))
+        if wanted > 0 and there is not None:
+            room.append(int(there // wanted))
+    return min(room)
 
 
 def _memory_mib(label: str | None) -> int | None:
@@ -137,10 +165,12 @@ def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePl
     fitting = [node for node in nodes if node.memory_mib is not None and node.memory_mib >= least_mib]
     unknown = [node for node in nodes if node.memory_mib is None]
     if not nodes:
-        return NodePlan(downscale=_chosen(downscale), explanation=("no node with GPUs is to be seen: the pods decide",))
+        line = "no node with GPUs is to be seen that ranks can land on: the pods decide"
+        return NodePlan(downscale=_chosen(downscale), gpus=0, explanation=(line,))
     if unknown and sum(node.gpus for node in fitting) < gpus:
         line = f"GPU memory of {_shown(unknown)} is unknown (no usable label): the pods decide"
-        return NodePlan(downscale=_chosen(downscale), gpus=sum(node.gpus for node in nodes), explanation=(line,))
+        gpus_there, ranks = sum(node.gpus for node in nodes), sum(node.ranks for node in nodes)
+        return NodePlan(downscale=_chosen(downscale), gpus=gpus_there, ranks=ranks, explanation=(line,))
     if not fitting:
         advice = (
             "use other nodes, or set --downscale yourself" if downscale == "auto" else "choose a larger --downscale"
@@ -162,6 +192,7 @@ def _narrowed(nodes: Sequence[GpuNode], fitting: Sequence[GpuNode], *, gpus: int
         downscale=factor,
         memory_values=tuple(sorted({str(node.label) for node in fitting})),
         gpus=sum(node.gpus for node in fitting),
+        ranks=sum(node.ranks for node in fitting),
         explanation=tuple(lines),
     )
 

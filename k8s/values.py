@@ -15,7 +15,7 @@ from tsp.run.recipes import set_dotted
 Values = dict[str, Any]
 
 WRITES_TO_DATA = frozenset({"standardize", "probe", "annotate", "demo"})
-"""Jobs that write beside the data, so that its claim must not be mounted read-only."""
+"""Jobs that write beside the data, so that its claim must not be mounted read-only; others do where told to."""
 POD_VIDEO_CACHE = "/cache/videos"
 
 
@@ -66,7 +66,7 @@ def job_values(kind: str, job: Job, *, shards: int, gpu: bool, image: str | None
     store = request.get("store") or (request.get("config") or {}).get("store")
     if store:
         values["store"] = {"uri": store["uri"]}
-    if kind in WRITES_TO_DATA:
+    if kind in WRITES_TO_DATA or "://" not in str(request.get("out") or "://"):
         values["data"] = {"readOnly": False}
     return values
 

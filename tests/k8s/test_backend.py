@@ -1,7 +1,6 @@
 """The cluster as a place to run: a real chart and a real Helm against a small API server."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,12 +12,10 @@ from cli.on_cluster import ClusterBackend
 from cli.settings import Settings
 from tests.k8s.fake_api import FakeLog
 from tests.k8s.objects import indexed_job, job, pod, shard, terminated, unschedulable
-from tests.k8s.serving import JOBS, PODS, gpu_node, serve_run
-from tsp.errors import ClusterError, ConfigError, DataError, NoSuchRunError
+from tests.k8s.serving import PODS, gpu_node, serve_run
+from tsp.errors import ConfigError, NoSuchRunError
 from tsp.run.config import from_json
-from tsp.run.jobs import ExtractJob
 from tsp.run.request import config_from_pod
-from tsp.run.store import open_store
 
 PLACE = PlaceOptions()
 
@@ -101,85 +98,6 @@ def test_what_is_shown_is_what_is_installed(api, backend, fake_helm, config):
     shown, installed = fake_helm.calls[-2:]
     assert (shown["arguments"][0], installed["arguments"][0]) == ("template", "install")
     assert shown["text"] == installed["text"]
-
-
-def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_helm, config):
-    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
-    plan = backend.plan(config, PLACE)
-    backend.preflight(plan)
-    creating = [query for method, path, query, _ in well.requests if method == "POST" and "accessreviews" not in path]
-    assert creating
-    assert all(query["dryRun"] == "All" for query in creating)
-
-
-@pytest.mark.parametrize(
-    ("break_it", "error", "message"),
-    [
-        (lambda api: api.objects.pop("/apis/kubeflow.org/v1"), ClusterError, "knows no PyTorchJob"),
-        (lambda api: api.objects.update({f"{JOBS}/my-run": job()}), ConfigError, "has a run 'my-run' already"),
-        (
-            lambda api: api.objects.update({"/api/v1/nodes": [gpu_node("a", "16384", gpus="3")]}),
-            ClusterError,
-            "--gpus 4, but the nodes that ranks can land on have 3 GPUs",
-        ),
-        (
-            lambda api: api.objects.update({JOBS: lambda *_: (403, {"message": "denied by policy"})}),
-            ClusterError,
-            "PyTorchJob my-run: the API server would refuse it: denied by policy",
-        ),
-    ],
-)
-def test_what_will_fail_is_refused_before(well, backend, real_helm, config, break_it, error, message):
-    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
-    break_it(well)
-    plan = backend.plan(config, PLACE)
-    with pytest.raises(error, match=message):
-        backend.preflight(plan)
-
-
-def test_a_missing_secret_is_refused_before(well, backend, real_helm, config):
-    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
-    with pytest.raises(ClusterError, match="secret: s3-login does not exist"):
-        backend.preflight(backend.plan(config, PlaceOptions(chart_values=("store.existingSecret=s3-login",))))
-
-
-def test_a_data_set_in_a_bucket_must_be_complete(config, s3_server):
-    from cli.cluster_plan import check_data
-
-    store = s3_server.config("sets/thumos14")
-    config = replace(config, store=store, data=replace(config.data, root=store.uri))
-    data = open_store(store)
-    for name in ("valid/a.mp4", "test/b.mp4", config.data.train.csv, config.data.valid.csv):
-        data.write(name, b"x")
-    with pytest.raises(
-        DataError, match=r"lacks r2plus1d_34-max_gvf.h5, thumos14_action_label_mapping.json, thumos14_t"
-    ):
-        check_data(config)
-    for name in (config.data.train.gvf, *(head.labels for head in config.model.heads)):
-        data.write(name, b"x")
-    check_data(config)
-    data.delete("test/b.mp4")
-    with pytest.raises(DataError, match="test holds no video"):
-        check_data(config)
-
-
-def test_a_jobs_shards_become_pods(backend, fake_helm):
-    request = ExtractJob(checkpoint="/c", videos="s3://v", metadata="/m", out="/o")
-    fake_helm.answer(
-        template={
-            "out": yaml.safe_dump(
-                {"kind": "Job", "metadata": {"name": "x"}, "spec": {"template": {"spec": {"containers": []}}}}
-            )
-        }
-    )
-    assert backend.run_job("features", "extract", request, PLACE, gpus=3) is None
-    installed = fake_helm.calls[-1]
-    values = json.loads(installed["text"])
-    assert (installed["arguments"][:2], values["job"]["shards"], values["job"]["gpu"]) == (
-        ["install", "features"],
-        3,
-        True,
-    )
 
 
 def test_a_status_has_state_reason_ranks_and_their_gpus(api, backend):
@@ -290,7 +208,7 @@ def test_the_doctor_looks_at_everything_and_stops_where_there_is_no_cluster(well
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
     findings = {item.what: item for item in backend.diagnose()}
     assert (findings["helm"].message, findings["GPUs"].level) == ("v3.22.0", "ok")
-    assert findings["GPUs"].message.startswith("4 on 1 nodes; downscale factor 2")
+    assert findings["GPUs"].message.startswith("4 on 1 node; downscale factor 2")
     assert {item.level for item in findings.values()} == {"ok"}
     well.failures = [None] * 9
     assert list(backend.diagnose())[-1].level == "error"

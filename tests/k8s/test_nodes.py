@@ -3,6 +3,7 @@
 import pytest
 
 from k8s.nodes import GpuNode, can_land, nodes_for, plan_nodes
+from k8s.quantity import parse_quantity
 from tsp.errors import ConfigError
 
 
@@ -81,8 +82,38 @@ def test_only_nodes_with_gpus_count_and_units_are_repaired():
     ]
 
 
-def gpu_node(name, memory_mib, gpus=4):
-    return GpuNode(name=name, gpus=gpus, label=None if memory_mib is None else str(memory_mib), memory_mib=memory_mib)
+def gpu_node(name, memory_mib, gpus=4, ranks=4):
+    label = None if memory_mib is None else str(memory_mib)
+    return GpuNode(name=name, gpus=gpus, ranks=ranks, label=label, memory_mib=memory_mib)
+
+
+@pytest.mark.parametrize(
+    ("allocatable", "requests", "ranks"),
+    [
+        ({"cpu": "16", "memory": "64Gi"}, {"cpu": "500m", "memory": "2Gi"}, 8),
+        ({"cpu": "15890m", "memory": "64Gi"}, {"cpu": "4", "memory": "2Gi"}, 3),
+        ({"cpu": "16", "memory": "32986204Ki"}, {"cpu": "1", "memory": "16Gi"}, 1),
+        ({"cpu": "2"}, {"cpu": "4"}, 0),
+        ({}, {"cpu": "4"}, 8),
+        ({"cpu": "16"}, {}, 8),
+        ({"cpu": "plenty"}, {"cpu": "4"}, 8),
+    ],
+)
+def test_as_many_ranks_fit_on_a_node_as_gpus_cpu_and_memory_allow(allocatable, requests, ranks):
+    found = node("a", memory="16384", gpus="8")
+    found["status"]["allocatable"] |= allocatable
+    pod = {"containers": [{"resources": {"requests": requests}}]}
+    (found,) = nodes_for([found], pod, gpu_resource="nvidia.com/gpu", memory_label="nvidia.com/gpu.memory")
+    assert (found.gpus, found.ranks) == (8, ranks)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("500m", 0.5), ("2Gi", 2**31), ("1.5", 1.5), ("1e3", 1000), ("16", 16), (4, 4), ("100k", 1e5), ("", None),
+     ("x", None), ("2GB", None)],
+)  # fmt: skip
+def test_quantities_are_read_as_kubernetes_does(text, number):
+    assert parse_quantity(text) == number
 
 
 @pytest.mark.parametrize(
@@ -127,7 +158,7 @@ def test_a_factor_of_ones_own_keeps_to_the_gpus_that_can_hold_it():
 
 def test_unknown_memory_leaves_it_to_the_pods_where_the_known_gpus_are_too_few():
     plan = plan_nodes([gpu_node("big", 81559), gpu_node("plain", None)], gpus=8, downscale="auto")
-    assert (plan.downscale, plan.memory_values, plan.gpus) == (None, (), 8)
+    assert (plan.downscale, plan.memory_values, plan.gpus, plan.ranks) == (None, (), 8, 8)
     assert "plain (4 GPUs) is unknown" in plan.explanation[0]
 
 

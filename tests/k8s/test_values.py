@@ -66,7 +66,7 @@ def test_an_image_is_taken_apart_at_the_right_colon(reference, repository, tag, 
 
 
 def test_a_job_carries_its_request_and_shares_it_among_shards():
-    job = ExtractJob(checkpoint="c", videos="v", metadata="m", out="o", store=StoreConfig(uri="s3://b/r"))
+    job = ExtractJob(checkpoint="c", videos="v", metadata="m", out="s3://b/o", store=StoreConfig(uri="s3://b/r"))
     values = job_values("extract", job, shards=4, gpu=True, image=None, queue=None)
     request = json.loads(values["job"]["request"])
     assert (request["shards"], request["shard"], values["job"]["shards"], values["job"]["gpu"]) == (4, None, 4, True)
@@ -77,6 +77,8 @@ def test_a_job_carries_its_request_and_shares_it_among_shards():
 def test_a_job_that_writes_beside_the_data_mounts_it_writable():
     values = job_values("probe", ProbeJob(videos="/data/v"), shards=1, gpu=False, image=None, queue=None)
     assert values["data"] == {"readOnly": False}
+    job = ExtractJob(checkpoint="c", videos="v", metadata="m", out="/data/o.h5")
+    assert job_values("gvf", job, shards=1, gpu=True, image=None, queue=None)["data"] == {"readOnly": False}
     assert "shards" not in json.loads(values["job"]["request"])
 
 

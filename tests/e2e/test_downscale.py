@@ -82,7 +82,8 @@ def a_node(kubectl: Kubectl, name: str, gpus: int, memory_mib: int) -> Iterator[
         ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "on paper"}
         status = {"status": {"capacity": amounts, "allocatable": amounts, "conditions": [ready]}}
         kubectl.run("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-        kubectl.run("taint", "node", name, "node.kubernetes.io/not-ready-", "--overwrite")
+        # unless the node controller has taken it off already
+        kubectl.try_run("taint", "node", name, "node.kubernetes.io/not-ready-", "--overwrite")
         yield
     finally:
         kubectl.run("delete", "node", name)

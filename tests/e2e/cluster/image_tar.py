@@ -1,4 +1,4 @@
-"""An image as a tar for ``ctr images import``, without the layers that the node has: image_tar.py LAYOUT IMAGE < DIGESTS.
+"""An image as a tar for ``ctr images import``, without what the node has: image_tar.py LAYOUT IMAGE < DIGESTS.
 
 LAYOUT is an OCI layout that holds IMAGE alone; DIGESTS are those of the node's content, one a line. The tar goes to
 stdout. Blobs that are no longer of the image are removed from LAYOUT.

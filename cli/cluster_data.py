@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from k8s.preflight import Finding
+from k8s.findings import Finding
 from tsp.errors import DataError
 from tsp.run.config import RunConfig, SubsetConfig
 from tsp.run.store import Store, open_store

@@ -15,6 +15,7 @@ from cli.pod_paths import refuse_relative_job_paths
 from k8s import preflight as checks
 from k8s.client import Cluster, ForbiddenError
 from k8s.nodes import NodePlan, nodes_for, plan_nodes
+from k8s.references import check_references
 from k8s.release import Chart, Helm, shipped_chart
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
 from tsp.errors import ClusterError
@@ -117,7 +118,7 @@ class Planner:
     def _check_references(self, objects: Sequence[dict[str, Any]], values: dict[str, Any]) -> None:
         own = [item["metadata"]["name"] for item in objects]
         queue = str(values.get("queue") or "") or None
-        checks.refuse(checks.check_references(self._cluster, pod_spec(objects), own=own, queue=queue))
+        checks.refuse(check_references(self._cluster, pod_spec(objects), own=own, queue=queue))
 
     def _chart(self, place: PlaceOptions) -> Chart:
         return Chart(

@@ -13,6 +13,7 @@ from cli.cluster_plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planne
 from cli.cluster_status import Teller, log_line, place_status, recorded_store
 from k8s import preflight as checks
 from k8s.client import Cluster, ForbiddenError, Where
+from k8s.findings import Finding as ClusterFinding
 from k8s.logs import follow_logs, read_logs
 from k8s.names import JOBS, kind_of, ranks_of
 from k8s.nodes import nodes_for, plan_nodes
@@ -257,7 +258,7 @@ class ClusterBackend:
                 return
 
 
-def _check_gpu_nodes(cluster: Cluster) -> Iterator[checks.Finding]:
+def _check_gpu_nodes(cluster: Cluster) -> Iterator[ClusterFinding]:
     """Which downscale factor a run of one GPU would get here."""
     pod: dict[str, Any] = {"tolerations": [{"key": GPU_RESOURCE, "operator": "Exists"}]}
     try:
@@ -267,8 +268,8 @@ def _check_gpu_nodes(cluster: Cluster) -> Iterator[checks.Finding]:
     except ForbiddenError:
         return
     except ConfigError as error:
-        yield checks.Finding("GPUs", "error", str(error))
+        yield ClusterFinding("GPUs", "error", str(error))
         return
     explanation = "; ".join(plan.explanation)
     what = f"{plan.gpus} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-    yield checks.Finding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")
+    yield ClusterFinding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")

@@ -7,13 +7,13 @@ are enough for everything else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from k8s.client import Cluster, ForbiddenError, NotFoundError
-from k8s.names import KUEUE_VERSIONS, PYTORCHJOBS
+from k8s.findings import Finding
+from k8s.names import PYTORCHJOBS
 from tsp.errors import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -41,15 +41,6 @@ _ASKED_AT_A_TIME = 8
 
 _OPERATOR_SELECTORS = ("control-plane=kubeflow-training-operator", "app.kubernetes.io/name=training-operator")
 _INIT_TEMPLATE_FLAG = "--pytorch-init-container-template-file"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found."""
-
-    what: str
-    level: Literal["ok", "warning", "error"]
-    message: str
 
 
 def refuse(findings: Iterable[Finding]) -> None:
@@ -164,68 +155,6 @@ def check_security_standard(cluster: Cluster, *, workers: bool = True) -> Iterat
         "the namespace enforces restricted, which refuses workers unless the operator's init container has a security "
         f"context: start the operator with {_INIT_TEMPLATE_FLAG} (charts/tsp/README.md)",
     )
-
-
-def check_references(cluster: Cluster, pod: Object, *, own: Iterable[str], queue: str | None) -> Iterator[Finding]:
-    """Does what a pod refers to exist: Secrets, ConfigMaps, claims, account, queue?
-
-    Args: pod, the spec of its template; own, names that the release itself brings.
-    """
-    wanted = {(resource, name) for resource, name in _references(pod) if name not in set(own)}
-    for resource, name in sorted(wanted):
-        yield from _exists(cluster, ("v1",), resource, name)
-    if queue:
-        yield from _exists(cluster, KUEUE_VERSIONS, "localqueues", queue)
-
-
-def _references(pod: Object) -> Iterator[tuple[str, str]]:
-    for item in pod.get("imagePullSecrets") or []:
-        yield "secrets", item["name"]
-    if pod.get("serviceAccountName") not in (None, "default"):
-        yield "serviceaccounts", pod["serviceAccountName"]
-    for volume in pod.get("volumes") or []:
-        if "persistentVolumeClaim" in volume:
-            yield "persistentvolumeclaims", volume["persistentVolumeClaim"]["claimName"]
-        for kind, key, resource in (("secret", "secretName", "secrets"), ("configMap", "name", "configmaps")):
-            if kind in volume and not volume[kind].get("optional"):
-                yield resource, volume[kind][key]
-    for container in pod.get("containers") or []:
-        sources = [item.get("valueFrom") or {} for item in container.get("env") or []]
-        for source in sources + list(container.get("envFrom") or []):
-            for key, resource in (
-                ("secretKeyRef", "secrets"),
-                ("secretRef", "secrets"),
-                ("configMapKeyRef", "configmaps"),
-                ("configMapRef", "configmaps"),
-            ):
-                if key in source and not source[key].get("optional"):
-                    yield resource, source[key]["name"]
-
-
-def _exists(cluster: Cluster, versions: Sequence[str], resource: str, name: str) -> Iterator[Finding]:
-    try:
-        found = _first(cluster, [cluster.namespaced(version, resource, name) for version in versions])
-    except ForbiddenError as error:
-        logger.debug("%s", error)
-        return
-    if found is None:
-        kind = {"persistentvolumeclaims": "volume claim", "localqueues": "queue"}.get(
-            resource, resource.removesuffix("s")
-        )
-        message = f"{name} does not exist in namespace {cluster.namespace}, and the pods refer to it"
-        yield Finding(kind, "error", message)
-    elif resource == "persistentvolumeclaims" and (found.get("status") or {}).get("phase") == "Lost":
-        yield Finding("volume claim", "error", f"{name} has lost its volume")
-
-
-def _first(cluster: Cluster, paths: Iterable[str]) -> dict[str, Any] | None:
-    """The object at the first path that has one."""
-    for path in paths:
-        try:
-            return cluster.get(path)
-        except NotFoundError:
-            continue
-    return None
 
 
 def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Finding]:

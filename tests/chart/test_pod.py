@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.chart.conftest import HelmError
+
 
 def restricted_violations(spec):
     """What the restricted Pod Security Standard would refuse in a pod spec."""
@@ -84,6 +86,19 @@ def test_credentials_come_from_the_existing_secret_alone(render):
     assert env["AWS_SESSION_TOKEN"]["valueFrom"]["secretKeyRef"]["optional"] is True
     assert "Secret" not in rendered
     assert "s3-login" not in rendered.config
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_a_credential_in_clear_is_refused(render, name):
+    with pytest.raises(HelmError, match=rf"extraEnv holds {name} in clear: name a Secret in store\.existingSecret"):
+        render(extraEnv=[{"name": name, "value": "hidden"}])
+    safe = {"name": name, "valueFrom": {"secretKeyRef": {"name": "mine", "key": "k"}}}
+    assert safe in render(extraEnv=[safe]).container["env"]
+
+
+def test_a_password_in_the_endpoint_is_refused(render):
+    with pytest.raises(HelmError, match="endpointUrl"):
+        render(store={"uri": "s3://b", "endpointUrl": "https://me:hidden@minio.example"})
 
 
 def test_without_a_secret_no_credential_variable_is_set(render):

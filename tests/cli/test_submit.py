@@ -215,3 +215,16 @@ def test_a_run_that_only_the_store_has_is_not_overwritten(tspctl: Tspctl, local:
     refused = tspctl(*DEMO, "tac", "--name", "a")
     assert (refused.code, "never overwritten" in refused.err) == (2, True)
     assert os.listdir(local / "a") == ["results.txt"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--store", "s3://me:hidden@bucket/x"), ("--endpoint-url", "https://me:hidden@minio.example/")],
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(
+    tspctl: Tspctl, local: Path, option: str, value: str
+) -> None:
+    refused = tspctl(*THUMOS, "tac", option, value)
+    assert (refused.code, refused.out) == (2, "")
+    assert "holds a user or password: give credentials by AWS_ACCESS_KEY_ID" in refused.err
+    assert "hidden" not in refused.err

@@ -3,7 +3,8 @@
 import pytest
 
 from k8s import preflight
-from k8s.preflight import Finding, refuse
+from k8s.findings import Finding
+from k8s.preflight import refuse
 from tsp.errors import ClusterError
 
 KINDS = {"resources": [{"name": "pytorchjobs", "kind": "PyTorchJob"}]}
@@ -85,50 +86,6 @@ def test_a_restricted_namespace_needs_the_operators_own_template(api, cluster, l
     api.objects[NAMESPACE] = {"metadata": {"labels": labels}}
     api.objects[DEPLOYMENTS] = deployments
     assert levels(preflight.check_security_standard(cluster, workers=workers)) == [("security standard", level)]
-
-
-POD = {
-    "serviceAccountName": "mine",
-    "imagePullSecrets": [{"name": "pull"}],
-    "containers": [
-        {
-            "env": [
-                {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s3-login", "key": "a"}}},
-                {"name": "B", "valueFrom": {"secretKeyRef": {"name": "maybe", "key": "b", "optional": True}}},
-                {"name": "C", "value": "c"},
-            ],
-            "envFrom": [{"configMapRef": {"name": "more"}}],
-        }
-    ],
-    "volumes": [
-        {"name": "config", "configMap": {"name": "r-config"}},
-        {"name": "data", "persistentVolumeClaim": {"claimName": "videos"}},
-        {"name": "tmp", "emptyDir": {}},
-    ],
-}
-
-
-def test_everything_a_pod_refers_to_is_looked_for(api, cluster):
-    found = list(preflight.check_references(cluster, POD, own=["r-config"], queue="team"))
-    assert [(item.what, item.message.split()[0], item.level) for item in found] == [
-        ("configmap", "more", "error"),
-        ("volume claim", "videos", "error"),
-        ("secret", "pull", "error"),
-        ("secret", "s3-login", "error"),
-        ("serviceaccount", "mine", "error"),
-        ("queue", "team", "error"),
-    ]
-
-
-def test_what_exists_or_may_not_be_looked_at_is_passed_over(api, cluster):
-    for resource, name in (("configmaps", "more"), ("secrets", "pull"), ("serviceaccounts", "mine")):
-        api.objects[cluster.namespaced("v1", resource, name)] = {"metadata": {}}
-    api.objects[cluster.namespaced("v1", "secrets", "s3-login")] = forbidden
-    claim = cluster.namespaced("v1", "persistentvolumeclaims", "videos")
-    api.objects[claim] = {"status": {"phase": "Pending"}}
-    assert list(preflight.check_references(cluster, POD, own=["r-config"], queue=None)) == []
-    api.objects[claim] = {"status": {"phase": "Lost"}}
-    assert levels(preflight.check_references(cluster, POD, own=["r-config"], queue=None)) == [("volume claim", "error")]
 
 
 def test_the_api_server_judges_every_object_without_creating_it(api, cluster):

@@ -97,8 +97,11 @@ spec:
 - name: AWS_SESSION_TOKEN
   valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $store.secretKeys.sessionToken }}, optional: true}}
 {{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
+{{- range .Values.extraEnv }}
+{{- if and .value (has .name (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN")) }}
+{{- fail (printf "extraEnv holds %s in clear: name a Secret in store.existingSecret, or use valueFrom" .name) }}
+{{- end }}
+- {{ toYaml . | nindent 2 | trim }}
 {{- end }}
 {{- end -}}
 

@@ -1,0 +1,102 @@
+"""What a pod refers to: Secrets with their keys, ConfigMaps, claims, account, queue; all of it must be there before."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from k8s.client import Cluster, ForbiddenError, NotFoundError
+from k8s.findings import Finding
+from k8s.names import KUEUE_VERSIONS
+
+logger = logging.getLogger(__name__)
+
+Object = Mapping[str, Any]
+
+_KINDS = {"persistentvolumeclaims": "volume claim", "localqueues": "queue"}
+_PULL_SECRETS = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
+"""Types of Secrets that the kubelet pulls images with; it silently passes over any other."""
+_VOLUMES = (("secret", "secretName", "secrets"), ("configMap", "name", "configmaps"))
+_ENV_SOURCES = {
+    "secretKeyRef": "secrets",
+    "secretRef": "secrets",
+    "configMapKeyRef": "configmaps",
+    "configMapRef": "configmaps",
+}
+
+
+def check_references(cluster: Cluster, pod: Object, *, own: Iterable[str], queue: str | None) -> Iterator[Finding]:
+    """Does what a pod refers to exist, as it must be?
+
+    Args: pod, the spec of its template; own, names that the release itself brings.
+    """
+    keys: dict[tuple[str, str], set[str]] = {}
+    for resource, name, key in _references(pod):
+        if name not in set(own):
+            keys.setdefault((resource, name), set()).update([key] if key else [])
+    pulls_with = {item["name"] for item in pod.get("imagePullSecrets") or []}
+    for (resource, name), wanted in sorted(keys.items()):
+        is_pull_secret = resource == "secrets" and name in pulls_with
+        yield from _exists(cluster, ("v1",), resource, name, keys=wanted, is_pull_secret=is_pull_secret)
+    if queue:
+        yield from _exists(cluster, KUEUE_VERSIONS, "localqueues", queue)
+
+
+def _references(pod: Object) -> Iterator[tuple[str, str, str | None]]:
+    """Resource, name, and the key in it where one is named."""
+    for item in pod.get("imagePullSecrets") or []:
+        yield "secrets", item["name"], None
+    if pod.get("serviceAccountName") not in (None, "default"):
+        yield "serviceaccounts", pod["serviceAccountName"], None
+    for volume in pod.get("volumes") or []:
+        if "persistentVolumeClaim" in volume:
+            yield "persistentvolumeclaims", volume["persistentVolumeClaim"]["claimName"], None
+        for kind, name_key, resource in _VOLUMES:
+            if kind in volume and not volume[kind].get("optional"):
+                yield resource, volume[kind][name_key], None
+    for container in pod.get("containers") or []:
+        sources = [item.get("valueFrom") or {} for item in container.get("env") or []]
+        for source in sources + list(container.get("envFrom") or []):
+            for kind, resource in _ENV_SOURCES.items():
+                if kind in source and not source[kind].get("optional"):
+                    yield resource, source[kind]["name"], source[kind].get("key")
+
+
+def _exists(
+    cluster: Cluster,
+    versions: Sequence[str],
+    resource: str,
+    name: str,
+    *,
+    keys: Iterable[str] = (),
+    is_pull_secret: bool = False,
+) -> Iterator[Finding]:
+    kind = _KINDS.get(resource, resource.removesuffix("s"))
+    try:
+        found = _first(cluster, [cluster.namespaced(version, resource, name) for version in versions])
+    except ForbiddenError as error:
+        logger.debug("%s", error)
+        return
+    if found is None:
+        message = f"{name} does not exist in namespace {cluster.namespace}, and the pods refer to it"
+        yield Finding(kind, "error", message)
+        return
+    missing = sorted(set(keys) - {*(found.get("data") or {}), *(found.get("binaryData") or {})})
+    if missing:
+        yield Finding(kind, "error", f"{name} lacks the key {', '.join(missing)}, which the pods refer to")
+    if is_pull_secret and found.get("type") not in _PULL_SECRETS:
+        advice = "make it with 'kubectl create secret docker-registry'"
+        yield Finding(kind, "error", f"{name} is of type {found.get('type')}, with which no image is pulled: {advice}")
+    if resource == "persistentvolumeclaims" and (found.get("status") or {}).get("phase") == "Lost":
+        yield Finding(kind, "error", f"{name} has lost its volume")
+
+
+def _first(cluster: Cluster, paths: Iterable[str]) -> dict[str, Any] | None:
+    """The object at the first path that has one."""
+    for path in paths:
+        try:
+            return cluster.get(path)
+        except NotFoundError:
+            continue
+    return None

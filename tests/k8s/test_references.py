@@ -1,0 +1,83 @@
+"""What pods refer to is looked for before they are made."""
+
+import pytest
+
+from k8s.references import check_references
+
+
+def forbidden(method, query, body):
+    return 403, {"message": "no"}
+
+
+POD = {
+    "serviceAccountName": "mine",
+    "imagePullSecrets": [{"name": "pull"}],
+    "containers": [
+        {
+            "env": [
+                {"name": "A", "valueFrom": {"secretKeyRef": {"name": "s3-login", "key": "a"}}},
+                {"name": "B", "valueFrom": {"secretKeyRef": {"name": "maybe", "key": "b", "optional": True}}},
+                {"name": "C", "value": "c"},
+            ],
+            "envFrom": [{"configMapRef": {"name": "more"}}],
+        }
+    ],
+    "volumes": [
+        {"name": "config", "configMap": {"name": "r-config"}},
+        {"name": "data", "persistentVolumeClaim": {"claimName": "videos"}},
+        {"name": "tmp", "emptyDir": {}},
+    ],
+}
+
+
+def test_everything_a_pod_refers_to_is_looked_for(api, cluster):
+    found = list(check_references(cluster, POD, own=["r-config"], queue="team"))
+    assert [(item.what, item.message.split()[0], item.level) for item in found] == [
+        ("configmap", "more", "error"),
+        ("volume claim", "videos", "error"),
+        ("secret", "pull", "error"),
+        ("secret", "s3-login", "error"),
+        ("serviceaccount", "mine", "error"),
+        ("queue", "team", "error"),
+    ]
+
+
+def test_what_exists_or_may_not_be_looked_at_is_passed_over(api, cluster):
+    for resource, name in (("configmaps", "more"), ("serviceaccounts", "mine")):
+        api.objects[cluster.namespaced("v1", resource, name)] = {"metadata": {}}
+    api.objects[cluster.namespaced("v1", "secrets", "pull")] = {"type": "kubernetes.io/dockerconfigjson"}
+    api.objects[cluster.namespaced("v1", "secrets", "s3-login")] = forbidden
+    claim = cluster.namespaced("v1", "persistentvolumeclaims", "videos")
+    api.objects[claim] = {"status": {"phase": "Pending"}}
+    assert list(check_references(cluster, POD, own=["r-config"], queue=None)) == []
+    api.objects[claim] = {"status": {"phase": "Lost"}}
+    assert [item.message for item in check_references(cluster, POD, own=["r-config"], queue=None)] == [
+        "videos has lost its volume"
+    ]
+
+
+@pytest.mark.parametrize("version", ["v1beta1", "v1beta2"])
+def test_a_queue_may_be_of_either_version_of_kueue(api, cluster, version):
+    api.objects[cluster.namespaced(f"kueue.x-k8s.io/{version}", "localqueues", "team")] = {"metadata": {}}
+    assert list(check_references(cluster, {}, own=[], queue="team")) == []
+
+
+def test_a_secret_must_have_the_keys_that_the_pods_take_from_it(api, cluster):
+    env = [
+        {"valueFrom": {"secretKeyRef": {"name": "s3-login", "key": key, "optional": key == "token"}}}
+        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "token")
+    ]
+    api.objects[cluster.namespaced("v1", "secrets", "s3-login")] = {
+        "data": {"AWS_ACCESS_KEY_ID": "eA==", "user": "eA=="}
+    }
+    (found,) = check_references(cluster, {"containers": [{"env": env}]}, own=[], queue=None)
+    message = "s3-login lacks the key AWS_SECRET_ACCESS_KEY, which the pods refer to"
+    assert (found.what, found.level, found.message) == ("secret", "error", message)
+
+
+def test_a_secret_of_another_type_pulls_no_image(api, cluster):
+    api.objects[cluster.namespaced("v1", "secrets", "pull")] = {"type": "Opaque"}
+    (found,) = check_references(cluster, {"imagePullSecrets": [{"name": "pull"}]}, own=[], queue=None)
+    assert found.message == (
+        "pull is of type Opaque, with which no image is pulled: make it with 'kubectl create secret docker-registry'"
+    )

@@ -20,6 +20,10 @@ _JOB_PATHS = {
     "metadata": "--metadata",
     "out": "--out",
     "cache_dir": "--cache-dir",
+    "annotations": "ANNOTATIONS",
+    "labels": "--labels",
+    "labels_out": "--labels-out",
+    "plot": "--plot",
 }
 """Field of a job -> how the command line calls it."""
 _NO_PATHS = (None, "", "default", "none")
@@ -61,6 +65,9 @@ def refuse_relative_job_paths(job: Job) -> None:
     """The same for a job beside training."""
     for field, option in _JOB_PATHS.items():
         _refuse_relative(option, getattr(job, field, None))
+    config = getattr(job, "config", None)
+    if config is not None:
+        refuse_relative_paths(config)
 
 
 def _refuse_relative(what: str, path: str | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from cli.main import tspctl
 from tsp import errors
@@ -82,6 +83,14 @@ def test_every_relative_link_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
     broken = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
     assert broken == []
+
+
+def test_the_documented_rights_are_those_of_the_role():
+    rules = yaml.safe_load((ROOT / "k8s/role.yaml").read_text())["rules"]
+    table = (ROOT / "k8s/README.md").read_text().split("## Rights")[1].split("\n## ")[0]
+    named = [name for row in re.findall(r"^\| ([a-z/, ]+) \|", table, re.MULTILINE) for name in row.split(", ")]
+    assert sorted(set(named) - {"right"}) == sorted({item for rule in rules for item in rule["resources"]})
+    assert "kubectl apply -n NAMESPACE -f k8s/role.yaml" in table
 
 
 def test_the_readmes_data_set_is_the_example():

@@ -8,7 +8,8 @@ from cli.settings import Settings
 from tests.cli.conftest import home as home
 from tests.cli.conftest import tspctl as tspctl
 from tsp.errors import ConfigError
-from tsp.run.jobs import ExtractJob, StandardizeJob
+from tsp.run.jobs import AnnotateJob, CheckJob, ExtractJob, ProbeJob, StandardizeJob
+from tsp.run.recipes import load_dataset, resolve
 
 OWN = """
 name: mine
@@ -87,6 +88,9 @@ def test_a_path_relative_to_a_folder_of_this_machine_is_refused(submit, api, fak
     assert (api.requests, fake_helm.calls) == ([], [])
 
 
+CHECKED = resolve(load_dataset("demo"), "tac", name="c", store={"uri": "s3://b"}, root="videos")
+
+
 @pytest.mark.parametrize(
     ("job", "option"),
     [
@@ -95,11 +99,14 @@ def test_a_path_relative_to_a_folder_of_this_machine_is_refused(submit, api, fak
         (ExtractJob(checkpoint="/c", videos="s3://v", metadata="m.csv", out="/o"), "--metadata m.csv"),
         (ExtractJob(checkpoint="/c", videos="s3://v", metadata="/m", out="f.h5"), "--out f.h5"),
         (StandardizeJob(source="raw", dest="/d"), "SOURCE raw"),
+        (AnnotateJob(annotations="a.json", metadata="/m", out="/o"), "ANNOTATIONS a.json"),
+        (ProbeJob(videos="/v", out="m.csv"), "--out m.csv"),
+        (CheckJob(config=CHECKED), "--data videos"),
     ],
 )
 def test_jobs_are_refused_likewise(cluster, api, fake_helm, job, option):
     backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
-    kind = "extract" if isinstance(job, ExtractJob) else "standardize"
+    kind = type(job).__name__.removesuffix("Job").lower()
     with pytest.raises(ConfigError, match=rf"{option} is relative to a folder of this machine"):
         backend.run_job("j", kind, job, PlaceOptions(), gpus=1)
     assert fake_helm.calls == []

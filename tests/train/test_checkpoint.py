@@ -1,11 +1,13 @@
 """Checkpoints: to and from the original system, whole or not at all, never trusted."""
 
 import argparse
+import dataclasses
 import json
 import os
 import resource
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ import torch
 from tests.train.original_system import STEPS_PER_EPOCH, train_step
 from tsp.errors import ConfigError, StoreError
 from tsp.model.heads import HeadSpec, TspModel
-from tsp.run.config import OptimConfig, ScheduleConfig
+from tsp.run.config import OptimConfig, RunConfig, ScheduleConfig
 from tsp.run.sizing import EffectiveSizes
 from tsp.train import checkpoint
 from tsp.train.schedule import build_optimizer, build_scheduler, group_rates
@@ -99,6 +101,38 @@ def test_a_written_and_read_checkpoint_goes_on_bit_for_bit(tmp_path):
     for name, value in straight[0].state_dict().items():
         assert torch.equal(resumed[0].state_dict()[name], value), name
     assert group_rates(resumed[1]) == group_rates(straight[1])
+
+
+def test_a_parameter_that_was_not_trained_before_starts_with_a_momentum_of_zero():
+    parts = build()
+    train_step(*parts, 0)
+    content = checkpoint.snapshot(*parts, epoch=0, args=argparse.Namespace())
+    torch.manual_seed(1)
+    model = TspModel("tiny", parts[0].heads)
+    sizes = dataclasses.replace(SIZES, stem_lr=1e-3)
+    optimizer = build_optimizer(model, sizes, OptimConfig())
+    checkpoint.restore(
+        content, model, optimizer, build_scheduler(optimizer, ScheduleConfig(), num_steps=3), where="epoch_0.pth"
+    )
+    stem = model.features.stem[0].weight
+    assert torch.equal(optimizer.state[stem]["momentum_buffer"], torch.zeros_like(stem))
+    (model(torch.randn(4, 3, 8, 32, 32))[0].sum()).backward()
+    optimizer.step()
+    assert not torch.equal(optimizer.state[stem]["momentum_buffer"], torch.zeros_like(stem))
+
+
+@pytest.mark.timeout(120)
+def test_saving_a_state_of_the_largest_encoder_holds_training_up_for_less_than_one_percent_of_the_time_between_two():
+    torch.manual_seed(0)
+    model = TspModel("r2plus1d_34", [HeadSpec(label_column="action-label", num_classes=200)])
+    optimizer = build_optimizer(model, SIZES, OptimConfig())
+    scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=3)
+    started = time.perf_counter()
+    content = checkpoint.snapshot(model, optimizer, scheduler, epoch=0, args=argparse.Namespace())
+    took_sec = time.perf_counter() - started
+    assert len(content["optimizer"]["state"]) > 100
+    (every_sec,) = (item.default for item in dataclasses.fields(RunConfig) if item.name == "state_every_sec")
+    assert (every_sec, took_sec < 0.01 * every_sec) == (600.0, True), took_sec
 
 
 def test_training_on_does_not_change_a_snapshot():

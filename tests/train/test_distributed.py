@@ -26,6 +26,7 @@ from tsp.errors import ConfigError, PeerLostError, TerminatedError
 from tsp.train.attempt import train
 from tsp.train.distributed import Launch, join, lost_peers, wait_for_port
 from tsp.train.parts import build_model
+from tsp.train.precision import choose_device
 from tsp.train.stop import Stop
 
 CPU = torch.device("cpu")
@@ -259,3 +260,66 @@ def test_another_world_size_goes_on_with_the_same_share_of_the_epoch_done(tiny_d
     run = train_here(config)
     assert "goes on at step 6 of 8 with a global batch of 2" in caplog.text
     assert list(run.results()) == [0]
+
+
+def overlap_rank(launch, config):
+    """What happens in a backward pass, in order: gradients that are there, buckets that are sent."""
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+    device = choose_device(0)
+    group = join(launch, device, Stop())
+    events = []
+
+    def send(state, bucket):
+        events.append("bucket")
+        return allreduce_hook(None, bucket)
+
+    model = build_model(config.model, [3, 2], seed=0)
+    for name, parameter in model.named_parameters():
+        parameter.register_hook(lambda gradient, name=name: events.append(name))
+    network = group.wrap(model)
+    network.register_comm_hook(None, send)
+    sum(item.sum() for item in network(torch.randn(2, 3, 8, 32, 32), torch.randn(2, 512))).backward()
+    group.leave()
+    return events
+
+
+def test_gradients_are_sent_while_others_are_still_computed(tiny_data, tmp_path):
+    for events, error in on_ranks(2, overlap_rank, config_for(tiny_data, tmp_path)):
+        assert error is None
+        assert events.count("bucket") == 2
+        assert events.index("bucket") < events.index("features.layer1.0.weight")
+
+
+def compiled_rank(launch, config):
+    """Trains with a compiler that only traces; returns what is compiled."""
+    from functools import partial
+
+    import tsp.train.loop
+
+    torch.compile = partial(torch.compile, backend="aot_eager")
+    real, found = tsp.train.loop.build_parts, []
+
+    def build(*args, **options):
+        parts = real(*args, **options)
+        found.append(type(parts.stepper.model._orig_mod).__name__)
+        return parts
+
+    tsp.train.loop.build_parts = build
+    train_rank(launch, config)
+    return found
+
+
+@pytest.mark.parametrize(("world_size", "compiled"), [(1, "TspModel"), (2, "DistributedDataParallel")])
+def test_a_compiled_model_trains_to_the_same_weights_its_gradients_still_overlapped(
+    tiny_data, tmp_path, world_size, compiled
+):
+    changes = {"gpus": world_size, "schedule__epochs": 1}
+    plain = config_for(tiny_data, tmp_path / "plain", **changes)
+    assert on_ranks(world_size, train_rank, plain) == [(None, None)] * world_size
+    config = config_for(tiny_data, tmp_path / "compiled", model__compile=True, **changes)
+    assert on_ranks(world_size, compiled_rank, config) == [([compiled], None)] * world_size
+    weights, expected = final_weights(run_of(config), 0), final_weights(run_of(plain), 0)
+    assert list(weights) == list(expected)
+    for name, value in expected.items():
+        assert torch.allclose(weights[name], value, rtol=1e-4, atol=1e-6), name

@@ -1,16 +1,19 @@
 """A run killed at random moments, over stores that fail at random, ends with the weights of one left in peace.
 
 An attempt is a process that counts what it does (steps, validation batches, files written, requests to the store begun
-and ended, on whatever thread) and, at a number drawn beforehand, has itself killed: by SIGKILL, or by SIGTERM, which it
-must answer with 143. The seed of the draws is in the failure message.
+and ended, on whatever thread) and, at a number drawn beforehand of one of these, has itself killed: by SIGKILL, or by
+SIGTERM, which it must answer with 143. Each kind of moment is hit in its middle by both signals, then around it at
+random. The seed of the draws is in the failure message.
 """
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import random
 import signal
 import threading
+from collections import Counter
 
 import pytest
 import torch
@@ -29,34 +32,52 @@ from tsp.train.stop import Stop
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 EPOCHS = 4
-KILLS = {"local": 15, "s3": 15}
+KILLS = {"local": 13, "s3": 13}
+PHASES = ("training", "validation", "checkpointing", "upload", "reading")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 RATES = {"error_500": 0.02, "error_503": 0.02, "reset": 0.02, "lost_answer": 0.02, "truncated": 0.02, "slow": 0.01}
 SEED = int(os.environ.get("TSP_KILL_SEED", "20"))
 
 
 class Killer:
-    """Counts moments; at the chosen one it sends this process a signal, a few milliseconds later."""
+    """Counts moments of a phase; at the chosen one this process is sent a signal, at once or milliseconds later."""
 
-    def __init__(self, moment, signal_number, delay_sec):
-        self.left, self.signal_number, self.delay_sec = moment, signal_number, delay_sec
+    def __init__(self, phase, moment, signal_number, delay_sec, notes):
+        self.phase, self.left, self.signal_number, self.delay_sec = phase, moment, signal_number, delay_sec
+        self.notes = notes
+        self.under_way = Counter()
         self.lock = threading.Lock()
 
-    def __call__(self):
+    def __call__(self, phase, begins):
         with self.lock:
-            self.left -= 1
-            if self.left == 0:
-                threading.Timer(self.delay_sec, os.kill, (os.getpid(), self.signal_number)).start()
+            self.under_way[phase] += 1 if begins else -1
+            self.left -= phase == self.phase
+            if phase == self.phase and self.left == 0:
+                if self.delay_sec:
+                    threading.Timer(self.delay_sec, self.kill).start()
+                else:
+                    self.kill()
 
-    def watch(self, owner, name):
-        real = getattr(owner, name)
+    def kill(self):
+        """Note what is under way on any thread, and send the signal."""
+        hit = [phase for phase, count in self.under_way.items() if count > 0]
+        with self.notes.open("a") as file:
+            file.write(json.dumps([self.signal_number, hit]) + "\n")
+        os.kill(os.getpid(), self.signal_number)
 
-        def watched(*args, **options):
-            self()
-            result = real(*args, **options)
-            self()
-            return result
+    def watch(self, phase, owner, *names):
+        for name in names:
+            setattr(owner, name, self.watched(phase, getattr(owner, name)))
 
-        setattr(owner, name, watched)
+    def watched(self, phase, real):
+        def call(*args, **options):
+            self(phase, begins=True)
+            try:
+                return real(*args, **options)
+            finally:
+                self(phase, begins=False)
+
+        return call
 
 
 def attempt_process(config, credentials, killer):
@@ -71,12 +92,12 @@ def attempt_process(config, credentials, killer):
     torch.set_num_threads(1)
     store_module.RetryPolicy = lambda: RetryPolicy(attempts=8, first_delay_sec=0.01)
     if killer is not None:
+        killer.watch("training", Stepper, "__call__")
+        killer.watch("validation", Validator, "_row")
+        killer.watch("checkpointing", checkpoint, "snapshot", "write")
         for store in (LocalStore, S3Store):
-            for name in ("read", "write", "upload", "delete"):
-                killer.watch(store, name)
-        killer.watch(Stepper, "__call__")
-        killer.watch(Validator, "_row")
-        killer.watch(checkpoint, "write")
+            killer.watch("upload", store, "write", "upload", "delete")
+            killer.watch("reading", store, "read", "download")
     stop = Stop()
     stop.install()
     try:
@@ -98,11 +119,17 @@ def attempt(config, killer=None):
 
 
 class Plan:
-    """What is drawn for an attempt; travels to its process and becomes a Killer there."""
+    """What is drawn for the attempt of a number; travels to its process and becomes a Killer there."""
 
-    def __init__(self, draw):
-        self.signal_number = draw.choice([signal.SIGKILL, signal.SIGTERM])
-        self.arguments = (draw.randint(1, 60), self.signal_number, draw.random() * 0.01)
+    def __init__(self, draw, number, notes):
+        round_of_phases, at = divmod(number, len(PHASES))
+        # Each phase is hit in the middle by each signal first, then around its moments.
+        self.signal_number = (
+            draw.choice(SIGNALS) if round_of_phases >= len(SIGNALS) else SIGNALS[(round_of_phases + at) % len(SIGNALS)]
+        )
+        moment = 2 * draw.randint(0, 4) + 1 if round_of_phases < len(SIGNALS) else draw.randint(1, 12)
+        delay_sec = 0.0 if round_of_phases < len(SIGNALS) else draw.random() * 0.01
+        self.arguments = (PHASES[at], moment, self.signal_number, delay_sec, notes)
 
     def __reduce__(self):
         return Killer, self.arguments
@@ -132,39 +159,48 @@ def store_config(request, tmp_path, monkeypatch):
         for name, value in server.env().items():
             monkeypatch.setenv(name, value)
         with FaultProxy(server.endpoint_url, seed=SEED, rates=RATES, slow_sec=0.05) as proxy:
+            proxy.script(*RATES)  # each at least once
             yield server.config("team", endpoint_url=proxy.url)
+        assert all(proxy.counts[fault] for fault in RATES)
         assert sum(proxy.counts[fault] for fault in RATES) > 20
 
 
 def test_a_run_killed_anywhere_ends_with_the_same_weights_and_each_epoch_once(
-    request, undisturbed, tiny_data, tmp_path, store_config
+    undisturbed, tiny_data, tmp_path, store_config
 ):
     kind = "s3" if store_config.uri.startswith("s3:") else "local"
-    draw = random.Random(f"{SEED} {kind}")
-    config = dataclasses.replace(config_for(tiny_data, tmp_path, **CHANGES), store=store_config)
-    ends = []
-    while len(ends) < KILLS[kind]:
-        workers = draw.choice([0, 0, 0, 1, 2])
-        changed = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=workers))
-        plan = Plan(draw)
-        code = attempt(changed, plan)
-        ends.append((plan.arguments, workers, code))
-        allowed = {signal.SIGKILL: {-9}, signal.SIGTERM: {143, -15}}[plan.signal_number]
-        assert code in allowed | {151, 0}, f"seed {SEED}: {ends}"
-        if code == 0:
-            break
-    while (code := attempt(config)) == 151:
-        ends.append(("unreachable", 0, code))
-    assert code == 0, f"seed {SEED}: {ends}"
-    killed = [end for end in ends if end[2] not in (0, 151)]
-    assert len(killed) >= KILLS[kind] - 2, f"seed {SEED}: {ends}"
+    draw, notes = random.Random(f"{SEED} {kind}"), tmp_path / "notes.txt"
+    ends, killed, number = [], 0, 0
+    while killed < KILLS[kind]:
+        number += 1
+        config = dataclasses.replace(
+            config_for(tiny_data, tmp_path, **CHANGES), store=store_config, name=f"run-{number}"
+        )
+        code = None
+        while code != 0:
+            workers = draw.choice([0, 0, 0, 1, 2])
+            changed = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=workers))
+            plan = Plan(draw, killed, notes) if killed < KILLS[kind] else None
+            code = attempt(changed, plan)
+            ends.append((config.name, plan and plan.arguments[:-1], workers, code))
+            expected = {-9} if plan and plan.signal_number == signal.SIGKILL else {143, -15} if plan else set()
+            assert code in expected | {151, 0}, f"seed {SEED}: {ends}"
+            killed += code in expected
+        check_like(run_of(config), undisturbed, tmp_path, f"seed {SEED}: {ends}")
+    hits = [json.loads(line) for line in notes.read_text().splitlines()]
+    for signal_number in SIGNALS:
+        hit = {phase for number, phases in hits for phase in phases if number == signal_number}
+        assert hit == set(PHASES), f"seed {SEED}, {signal_number!r}: {ends}"
+    assert len({workers for _, _, workers, _ in ends}) > 1
 
-    run = run_of(config)
-    lines = run.store.read("run/results.txt").decode().splitlines()
-    assert lines == undisturbed.store.read("run/results.txt").decode().splitlines(), f"seed {SEED}: {ends}"
+
+def check_like(run, undisturbed, folder, message):
+    """Each epoch once, and its weights those of a run that was left in peace."""
+    lines = run.store.read(run.key("results.txt")).decode().splitlines()
+    assert lines == undisturbed.store.read("run/results.txt").decode().splitlines(), message
     assert len(lines) == EPOCHS
     for epoch in range(EPOCHS):
-        found, expected = tmp_path / "found.pth", tmp_path / "expected.pth"
+        found, expected = folder / "found.pth", folder / "expected.pth"
         run.download_epoch(epoch, found)
         undisturbed.download_epoch(epoch, expected)
-        assert same_weights(checkpoint.read(found)["model"], checkpoint.read(expected)["model"]), f"seed {SEED}: {ends}"
+        assert same_weights(checkpoint.read(found)["model"], checkpoint.read(expected)["model"]), message

@@ -11,8 +11,9 @@ from tests.train.worlds import StopAt, config_for, final_weights, run_of, same_w
 from tsp.errors import ConfigError, DataError, NonFiniteLossError, TerminatedError
 from tsp.run.records import format_line
 from tsp.train import checkpoint
-from tsp.train.attempt import GaveUpError
+from tsp.train.attempt import FIRST_RETRIED_CODE, GaveUpError, exit_code_of
 from tsp.train.saver import Saver
+from tsp.train.step import Stepper
 
 EPOCHS, STEPS = 3, 4
 
@@ -101,7 +102,11 @@ def test_a_run_stopped_at_every_step_gets_to_its_end(uninterrupted, tiny_data, t
 def test_states_saved_by_time_are_resumed_from_after_a_crash(uninterrupted, tiny_data, tmp_path, monkeypatch):
     config = config_for(tiny_data, tmp_path, state_every_sec=1e-9)
     saved = []
-    real = Saver.save_state
+    real, real_epoch = Saver.save_state, Saver.save_epoch
+
+    def save_epoch(self, content, make_record):
+        real_epoch(self, content, make_record)
+        self.drain()  # while it is being written, no state is saved
 
     def save_and_crash(self, content, *, epoch, step, attempt):
         real(self, content, epoch=epoch, step=step, attempt=attempt)
@@ -111,6 +116,7 @@ def test_states_saved_by_time_are_resumed_from_after_a_crash(uninterrupted, tiny
             raise ZeroDivisionError("as if the process had been killed")
 
     monkeypatch.setattr(Saver, "save_state", save_and_crash)
+    monkeypatch.setattr(Saver, "save_epoch", save_epoch)
     with pytest.raises(ZeroDivisionError):
         train_here(config)
     assert saved[:5] == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1)]
@@ -154,6 +160,68 @@ def test_a_loss_that_is_not_finite_ends_the_run_for_good_and_leaves_the_last_che
     assert "train_0.mp4 at " in message or "train_1.mp4 at " in message
     outcome = run_of(config).read_outcome()
     assert (outcome.state, outcome.exit_code, outcome.reason) == ("failed", 3, message)
+
+
+def go_wrong_at(monkeypatch, number):
+    """From its step of that number on, a run's loss is NaN."""
+    steps, real = [], Stepper._forward
+
+    def forward(self, batch):
+        steps.append(batch.names)
+        loss, is_bad = real(self, batch)
+        return (loss * float("nan"), torch.ones_like(is_bad)) if len(steps) > number else (loss, is_bad)
+
+    monkeypatch.setattr(Stepper, "_forward", forward)
+    return steps
+
+
+def test_a_loss_that_goes_wrong_later_names_epoch_step_and_clips_and_the_last_good_checkpoint_stays(
+    uninterrupted, tiny_data, tmp_path, monkeypatch
+):
+    config = config_for(tiny_data, tmp_path, state_every_sec=1e-9)
+    steps = go_wrong_at(monkeypatch, STEPS + 2)
+    with pytest.raises(
+        NonFiniteLossError, match=r"the loss is nan in epoch 1, step 2 .*the step was not taken"
+    ) as caught:
+        train_here(config)
+    assert len(steps) == STEPS + 3
+    assert all(name in str(caught.value) for name in steps[-1])
+    assert exit_code_of(caught.value) < FIRST_RETRIED_CODE
+    run = run_of(config)
+    assert (list(run.epochs()), list(run.checkpoints())) == ([0], [0])
+    assert same_weights(final_weights(run, 0), final_weights(uninterrupted, 0))
+    state = checkpoint.read(run.store.local_path(run.key(run.latest_state().key)))
+    assert (state["epoch"], state["progress"]["step"]) == (1, 2)
+    monkeypatch.undo()
+    run = train_here(config)
+    assert run.results() == uninterrupted.results()
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+
+
+def test_no_state_is_saved_in_passing_while_the_one_before_is_being_written(tiny_data, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Saver, "is_busy", True)
+    monkeypatch.setattr(Saver, "save_state", lambda self, content, *, epoch, step, attempt: saved.append((epoch, step)))
+    train_here(config_for(tiny_data, tmp_path, state_every_sec=1e-9, schedule__epochs=2))
+    assert saved == [(0, STEPS), (1, STEPS)]  # those before a validation
+
+
+def test_a_compiled_model_needs_a_compiler(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("tsp.train.parts.shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"model\.compile needs a C compiler"):
+        train_here(config_for(tiny_data, tmp_path, model__compile=True))
+
+
+def test_compiling_and_recomputing_do_not_go_together(tiny_data, tmp_path):
+    changes = {"model__compile": True, "model__activation_checkpointing": True}
+    with pytest.raises(ConfigError, match="choose one"):
+        train_here(config_for(tiny_data, tmp_path, **changes))
+
+
+def test_a_run_that_recomputes_its_activations_ends_with_the_same_weights(uninterrupted, tiny_data, tmp_path):
+    run = train_here(config_for(tiny_data, tmp_path, model__activation_checkpointing=True))
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+    assert run.results() == uninterrupted.results()
 
 
 def test_attempts_are_bounded(tiny_data, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from tsp.errors import ConfigError
 from tsp.model.heads import HeadSpec, TspModel
@@ -12,7 +13,7 @@ from tsp.train.batches import DeviceBatch
 from tsp.train.distributed import Group, Launch
 from tsp.train.precision import Numerics, choose_device, choose_numerics
 from tsp.train.schedule import build_optimizer, build_scheduler
-from tsp.train.step import Stepper
+from tsp.train.step import GPU_DELAY_STEPS, Stepper
 
 CPU = torch.device("cpu")
 SIZES = EffectiveSizes(
@@ -33,9 +34,13 @@ def make_stepper(*, seed=0, recompute=False, precision="fp32", weights=(1.0, 1.0
     numerics.place(model)
     if recompute:
         recompute_blocks(model.features)
+    return stepper_of(model, numerics, weights)
+
+
+def stepper_of(model, numerics, weights=(1.0, 1.0)):
     optimizer = build_optimizer(model, SIZES, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(warmup_epochs=0), num_steps=1000)
-    group = Group(Launch(), CPU, None)
+    group = Group(Launch(), numerics.device, None)
     return Stepper(model, optimizer, scheduler, loss_weights=weights, numerics=numerics, group=group)
 
 
@@ -159,6 +164,50 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_changes_no_parameter(
     assert all(torch.equal(value, before[name]) for name, value in parameters_of(stepper).items())
 
 
+def test_fp16_scales_its_loss_down_when_a_gradient_overflows_and_goes_on():
+    stepper = make_stepper(precision="fp16")
+    stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    before, reports, scales = parameters_of(stepper), [], []
+    for step in range(40):
+        scales.append(stepper.scaler.get_scale())
+        reports += stepper(step, make_batch(), stop=False)
+        if any(not torch.equal(value, before[name]) for name, value in parameters_of(stepper).items()):
+            break
+        assert stepper.scaler.get_scale() == scales[-1] / 2
+    assert len(scales) > 5, "nothing has overflowed"
+    assert stepper.scaler.get_scale() == scales[-1]
+    assert not any(report.bad_anywhere for report in reports)
+    assert all(value.isfinite().all() for value in parameters_of(stepper).values())
+
+
+def test_fp16_does_not_skip_steps_for_ever():
+    stepper = make_stepper(precision="fp16")
+    before = parameters_of(stepper)
+    stepper.model.fc1.weight.register_hook(lambda gradient: gradient * float("nan"))
+    for step in range(40):
+        (report,) = stepper(step, make_batch(), stop=False)
+        if report.bad_anywhere:
+            break
+    assert (report.bad_here, report.step) == (False, 26)  # 2^16 is halved to below 2^-10
+    assert all(torch.equal(value, before[name]) for name, value in parameters_of(stepper).items())
+
+
+def test_a_first_step_that_is_masked_leaves_no_momentum(monkeypatch):
+    # What torch would take for it: memory that holds anything.
+    monkeypatch.setattr(torch, "empty_like", lambda tensor, **options: torch.full_like(tensor, 1e30, **options))
+    stepper, fresh = make_stepper(), make_stepper()
+    batch = make_batch(1)
+    batch.clips[2] = float("nan")
+    statistics = {name: value.clone() for name, value in stepper.model.named_buffers()}
+    assert stepper(0, batch, stop=False)[0].bad_anywhere
+    for name, value in stepper.model.named_buffers():
+        value.copy_(statistics[name])
+    stepper(1, make_batch(), stop=False)
+    fresh.scheduler.move_to(1)
+    fresh(1, make_batch(), stop=False)
+    assert all(torch.equal(value, parameters_of(fresh)[name]) for name, value in parameters_of(stepper).items())
+
+
 def test_a_head_without_labels_in_the_batch_does_not_move_by_its_loss():
     stepper = make_stepper()
     (report,) = stepper(0, make_batch(labelled=False), stop=False)
@@ -197,6 +246,52 @@ def test_a_rank_without_a_gpu_of_its_own_is_refused():
         choose_device(99)
 
 
+def without_values(stepper):
+    """The same stepper over tensors that have shapes but no values: what would wait for a GPU fails."""
+    mode = FakeTensorMode()
+    for module in stepper.model.modules():
+        for tensors in (module._parameters, module._buffers):
+            tensors.update({name: mode.from_tensor(value) for name, value in tensors.items() if value is not None})
+    with mode:
+        fake = stepper_of(stepper.model, stepper.numerics)
+    fake._delay = GPU_DELAY_STEPS + 3
+    return mode, fake
+
+
+def four_steps(mode, stepper):
+    with mode:
+        batch = make_batch()
+        batch = DeviceBatch(torch.empty_like(batch.clips), None, torch.empty_like(batch.targets), batch.names, 0)
+        for step in range(4):
+            assert stepper(step, batch, stop=False) == []
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_step_asks_for_no_value_of_the_device(precision, recompute):
+    mode, stepper = without_values(make_stepper(precision=precision, recompute=recompute))
+    four_steps(mode, stepper)
+    with pytest.raises(DataDependentOutputException):
+        stepper.flush()
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda tensor: tensor.item(), bool, float, lambda tensor: tensor.tolist(), lambda tensor: tensor.nonzero()]
+)
+@pytest.mark.parametrize("place", ["_forward", "_update", "_send_report"])
+def test_a_step_that_did_would_be_noticed(monkeypatch, place, ask):
+    real = getattr(Stepper, place)
+
+    def curious(self, *args):
+        ask(next(iter(self.model.parameters())).sum())
+        return real(self, *args)
+
+    monkeypatch.setattr(Stepper, place, curious)
+    mode, stepper = without_values(make_stepper())
+    with pytest.raises(RuntimeError):
+        four_steps(mode, stepper)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_never_waits_for_the_gpu():
     torch.manual_seed(0)
@@ -221,3 +316,29 @@ def test_a_step_never_waits_for_the_gpu():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(stepper.flush()) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("first", [True, False])
+def test_a_masked_step_changes_neither_weights_nor_momentum_on_a_gpu(first):
+    device = choose_device(0)
+    model = TspModel("tiny", make_stepper().model.heads)
+    numerics = Numerics(device=device, precision="fp32")
+    numerics.place(model)
+    stepper = stepper_of(model, numerics)
+
+    def batch_of(seed):
+        batch = make_batch(seed)
+        return DeviceBatch(batch.clips.to(device), None, batch.targets.to(device), batch.names, 0)
+
+    if not first:
+        stepper(0, batch_of(0), stop=False)
+    before = parameters_of(stepper)
+    momentum = [state["momentum_buffer"].clone() for state in stepper.optimizer.state.values()]
+    bad = batch_of(1)
+    bad.clips[2] = float("nan")
+    stepper(1, bad, stop=False)
+    assert stepper.flush()[-1].bad_anywhere
+    assert all(torch.equal(value, before[name]) for name, value in parameters_of(stepper).items())
+    after = [state["momentum_buffer"] for state in stepper.optimizer.state.values()]
+    assert all(torch.equal(one, other) for one, other in zip(momentum, after, strict=True))

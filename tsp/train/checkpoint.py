@@ -20,7 +20,7 @@ from tsp.model.heads import TspModel
 from tsp.model.weights import load_model_state, read_file
 from tsp.run.config import RunConfig, to_json
 from tsp.run.sizing import EffectiveSizes
-from tsp.train.schedule import WarmupMultiStepLR
+from tsp.train.schedule import WarmupMultiStepLR, start_momentum
 
 KEYS = ("model", "optimizer", "lr_scheduler", "epoch")
 """What a checkpoint must hold to be resumed from; ``args`` is for people."""
@@ -151,6 +151,7 @@ def restore(
         group.update(settings)
         for parameter in group["params"]:
             _match_layout(optimizer.state[parameter], parameter)
+    start_momentum(optimizer)
     try:
         scheduler.load_state_dict(content["lr_scheduler"])
     except (ValueError, TypeError) as error:

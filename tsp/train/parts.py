@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -100,8 +102,7 @@ def build_parts(
     Args: model, with initial weights on rank 0; start, the same on every rank; num_steps, of an epoch.
     Raises: ConfigError for options that do not go together, or a checkpoint of another model.
     """
-    if config.model.compile and config.model.activation_checkpointing:
-        raise ConfigError("model.compile and model.activation_checkpointing do not go together: choose one")
+    _check_compile(config.model)
     numerics.place(model)
     if config.model.sync_batch_norm and group.world_size > 1:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -116,9 +117,8 @@ def build_parts(
         place_schedule(scheduler, fresh, start, place, sizes, num_steps)
     elif place.epoch:
         scheduler.move_to(place.epoch * num_steps)
-    network: nn.Module = torch.compile(model) if config.model.compile else model  # type: ignore[assignment]
     stepper = Stepper(
-        group.wrap(network),
+        _compiled(group.wrap(model)) if config.model.compile else group.wrap(model),
         optimizer,
         scheduler,
         loss_weights=[head.loss_weight for head in config.model.heads],
@@ -135,3 +135,21 @@ def build_parts(
         args=checkpoint.run_args(config, sizes),
         place=place,
     )
+
+
+def _check_compile(config: ModelConfig) -> None:
+    if not config.compile:
+        return
+    if config.activation_checkpointing:
+        raise ConfigError("model.compile and model.activation_checkpointing do not go together: choose one")
+    if not any(shutil.which(name) for name in (os.environ.get("CC") or "cc", "gcc", "clang")):
+        raise ConfigError(
+            "model.compile needs a C compiler and found none (cc, gcc, clang): use an image that has one, or set "
+            "model.compile=false"
+        )
+
+
+def _compiled(network: nn.Module) -> nn.Module:
+    """The wrapped model compiled; inside the wrapper it would hand over all gradients at the end, none overlapped."""
+    compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
+    return compiled

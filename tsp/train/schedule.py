@@ -95,7 +95,21 @@ def build_optimizer(model: TspModel, sizes: EffectiveSizes, config: OptimConfig)
         {"params": parameters, "lr": rate, "name": name}
         for parameters, rate, name in zip((stem, backbone, heads), rates, GROUPS, strict=True)
     ]
-    return torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    start_momentum(optimizer)
+    return optimizer
+
+
+def start_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Give every trained parameter that has no momentum one of zero, which the first step turns into its gradient.
+
+    torch's fused step takes memory without a value for it, and leaves that as it is in a step that is masked, as the
+    first ones in fp16 often are: the next step would add it to the weights.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            if parameter.requires_grad and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, *, num_steps: int) -> WarmupMultiStepLR:

@@ -23,6 +23,9 @@ from tsp.train.schedule import WarmupMultiStepLR
 GPU_DELAY_STEPS = 2
 """Steps the host may run ahead of a GPU. Every rank reads a report at the same step, so all of them act alike."""
 
+SMALLEST_LOSS_SCALE = 2.0**-10
+"""fp16's loss scale is halved at each gradient that overflows; below this it is not the scale that is wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
@@ -115,7 +118,8 @@ class Stepper:
             # The scaler skips steps whose scaled gradients overflow: that is its daily work and no reason to end.
             self.scaler.step(self.optimizer)
             self.scaler.update()
-            return loss_is_bad
+            scale = self.scaler._scale
+            return loss_is_bad if scale is None else torch.maximum(loss_is_bad, (scale < SMALLEST_LOSS_SCALE).float())
         gradients = [item.grad for item in self._parameters if item.grad is not None]
         norms = torch.stack(torch._foreach_norm(gradients))
         is_bad = torch.maximum(loss_is_bad, (~torch.isfinite(norms.sum())).float())

@@ -6,11 +6,14 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
 from tests.data.test_loader import contents
+from tests.fault_proxy import FaultProxy
 from tsp.data.cache import VideoCache
 from tsp.data.loader import build_loader
 from tsp.data.prefetch import Prefetcher
@@ -20,6 +23,7 @@ from tsp.run.store import open_store
 from tsp.run.store_local import LocalStore
 
 SIZE = 1000
+NUM_RANKS = 2
 FORK = multiprocessing.get_context("fork")
 
 
@@ -168,10 +172,10 @@ def s3_config(dataset_dir, s3_server, make_config, tmp_path):
     for path in dataset_dir.rglob("*.*"):
         store.write(str(path.relative_to(dataset_dir)), path.read_bytes())
 
-    def make(**data):
+    def make(endpoint_url=s3_server.endpoint_url, **data):
         root = f"s3://{s3_server.bucket}/{prefix}"
         settings = {"cache_dir": str(tmp_path / "cache"), **data}
-        return make_config(root, store=s3_server.config("results"), **settings)
+        return make_config(root, store=s3_server.config("results", endpoint_url=endpoint_url), **settings)
 
     make.store = store
     return make
@@ -196,6 +200,54 @@ def test_clips_from_s3_are_those_from_disk_and_later_epochs_download_nothing(
     assert sorted(path.name.split("-")[1] for path in tmp_path.glob("cache/*/files/*.mp4")) == [
         f"v{number}.mp4" for number in range(4)
     ]
+
+
+@pytest.fixture
+def workers_with_keys(s3_server):
+    """Lets data workers be forked from a server process that has this test's environment."""
+    forkserver._forkserver._stop()
+    yield
+    forkserver._forkserver._stop()
+
+
+def test_all_processes_of_a_node_together_fetch_each_video_once_and_never_again(
+    s3_config, s3_server, workers_with_keys, tmp_path
+):
+    def read_epoch(endpoint_url, epoch):
+        config = s3_config(endpoint_url, workers=2)
+        loaders = [
+            build_loader(config, "train", batch=8, rank=rank, world_size=2, epoch=epoch) for rank in range(NUM_RANKS)
+        ]
+        with ThreadPoolExecutor(NUM_RANKS) as ranks:
+            return sorted(item for batches in ranks.map(contents, loaders) for batch in batches for item in batch[0])
+
+    with FaultProxy(s3_server.endpoint_url) as proxy:
+        assert read_epoch(proxy.url, 0) == list(range(60))
+        fetched = [path.rpartition("/")[2] for method, path in proxy.requests if method == "GET" and ".mp4" in path]
+        assert sorted(fetched) == [f"v{number}.mp4" for number in range(4)]
+        proxy.requests.clear()
+        assert read_epoch(proxy.url, 1) == list(range(60))
+        assert not [path for _, path in proxy.requests if ".mp4" in path]
+    assert not list(tmp_path.glob("cache/*/files/.*"))
+
+
+def test_a_process_killed_amid_a_download_from_s3_leaves_nothing_that_is_taken_for_a_video(s3_server, tmp_path):
+    prefix, body = f"large-{tmp_path.name}", os.urandom(6 << 20)
+    open_store(s3_server.config(prefix)).write("long.mp4", body)
+    with FaultProxy(s3_server.endpoint_url, only=lambda method, _: method == "GET", slow_sec=30) as proxy:
+        proxy.script("slow")
+        config = s3_server.config(prefix, endpoint_url=proxy.url)
+        cache = VideoCache(tmp_path / "cache", config, limit_bytes=100 << 20)
+        process = FORK.Process(target=cache.fetch, args=("long.mp4",))
+        process.start()
+        _wait_until(lambda: cache.size_bytes() >= 1 << 20)
+        process.kill()
+        process.join()
+        left = [path.name.startswith(".") for path in tmp_path.glob("cache/*/files/*")]
+        assert left == [True], "the download was not killed in its middle"
+        with cache.opened("long.mp4") as path:
+            assert path.read_bytes() == body
+    assert [path.name[0] != "." for path in tmp_path.glob("cache/*/files/*")] == [True]
 
 
 def test_a_video_that_is_not_in_the_bucket_is_a_bad_clip(s3_config):

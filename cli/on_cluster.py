@@ -18,7 +18,7 @@ from k8s.logs import follow_logs, read_logs
 from k8s.names import JOBS, kind_of, ranks_of
 from k8s.nodes import nodes_for, plan_nodes
 from k8s.podlog import Wanted
-from k8s.release import Chart, Helm, shipped_chart
+from k8s.release import OLDEST, Chart, Helm, is_new_enough, shipped_chart
 from k8s.runs import RunLogs, Runs, RunView
 from k8s.shell import run_in_pod
 from k8s.status import ENDED, pod_status, state_of, true_conditions
@@ -240,7 +240,9 @@ class ClusterBackend:
     def diagnose(self) -> Iterator[Finding]:
         """Helm, API server, operator, rights, security standard and GPU nodes."""
         try:
-            yield Finding("helm", "ok", self._helm.version())
+            version = self._helm.version()
+            advice = "" if is_new_enough(version) else f", older than {OLDEST}: see https://helm.sh/docs/intro/install"
+            yield Finding("helm", "warning" if advice else "ok", version + advice)
         except (ConfigError, ClusterError) as error:
             yield Finding("helm", "error", str(error))
         for check in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from k8s.client import Where
 from tsp.errors import ClusterError, ConfigError
 
 _TIMEOUT_SEC = 300
+OLDEST = "v3.14"
+"""Version of the program that will do; v4 does, too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +123,12 @@ class Helm:
         if self._where.kubeconfig:
             place += ["--kubeconfig", str(Path(self._where.kubeconfig).expanduser())]
         return place
+
+
+def is_new_enough(version: str) -> bool:
+    """Whether ``v3.22.0+g...`` is at least the oldest that will do; what is no version is taken on trust."""
+    match = re.match(r"v(\d+)\.(\d+)", version)
+    return match is None or (int(match[1]), int(match[2])) >= (3, 14)
 
 
 def program() -> str:

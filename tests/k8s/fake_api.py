@@ -72,7 +72,8 @@ class FakeApi:
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         length = int(handler.headers.get("Content-Length") or 0)
         body: Any = handler.rfile.read(length) if length else None
-        if "json" in handler.headers.get("Content-Type", "json"):
+        if any(kind in handler.headers.get("Content-Type", "json") for kind in ("json", "yaml")):
+            # Helm 4 applies JSON as the YAML that it is.
             body = json.loads(body) if body else None
         self.requests.append((handler.command, url.path, query, dict(handler.headers)))
         if self.failures:

@@ -57,6 +57,10 @@ class StoringApi(FakeApi):
             return 201, {"status": {"allowed": self._granted(wanted["verb"], wanted["group"], _what(wanted))}}
         if isinstance(self.objects.get(path), list) or callable(self.objects.get(path)):
             return super()._find(method, path, query, body)
+        if method == "PATCH" and path not in self.objects and "apiVersion" in body:
+            # Server-side apply, with which Helm 4 creates.
+            self.objects[path] = body
+            return 201, body
         if method in ("POST", "PUT"):
             found = body if isinstance(body, dict) else _secret_in(body, path)
             path = f"{path}/{found['metadata']['name']}" if method == "POST" else path

@@ -6,7 +6,7 @@ import pytest
 
 from k8s.client import Where
 from k8s.nodes import NodePlan
-from k8s.release import Chart, Helm, program, shipped_chart
+from k8s.release import Chart, Helm, is_new_enough, program, shipped_chart
 from k8s.values import config_for_pods, image_values, job_values, run_values, with_dotted
 from tsp.errors import ClusterError, ConfigError
 from tsp.run.config import StoreConfig, from_json
@@ -152,6 +152,14 @@ def test_without_helm_the_message_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"helm is not on PATH.*install"):
         program()
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("v3.22.0", True), ("v3.14.0+gabc", True), ("v3.9.4", False), ("v4.0.0", True), ("v2.17", False), ("dev", True)],
+)
+def test_an_old_helm_is_known_by_its_version(version, expected):
+    assert is_new_enough(version) is expected
 
 
 def test_the_chart_ships_with_the_program():

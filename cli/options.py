@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ _SHARED = (
     click.option("--context", help="Context of the kubeconfig file."),
     click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as kubectl takes it."),
 )
+COMPLETION_TIMEOUT_SEC = 2.0
 SHARED_KEYS = ("backend", "store", "endpoint_url", "namespace", "context", "kubeconfig")
 
 
@@ -43,9 +46,35 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Names of the runs this machine knows; looks at no network."""
+    """Names of the runs that this machine and the cluster know."""
     from click.shell_completion import CompletionItem
 
     from cli.local_state import known_runs
 
-    return [CompletionItem(local.name) for local in known_runs() if local.name.startswith(incomplete)]
+    names = [local.name for local in known_runs()] + _names_on_cluster(context.params)
+    return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def _names_on_cluster(given: dict[str, Any]) -> list[str]:
+    """Runs of the namespace, as far as it tells them within a moment: whoever types waits for them.
+
+    Args: given, options that are on the line already.
+    """
+    from cli.settings import load_settings
+    from k8s.client import Cluster, Where
+    from k8s.runs import Runs
+
+    found: list[str] = []
+
+    def ask() -> None:
+        # Whatever is wrong, a line that is being typed is no place to say so.
+        with contextlib.suppress(Exception):
+            settings = load_settings()
+            known = {key: given.get(key) or getattr(settings, key) for key in ("context", "kubeconfig", "namespace")}
+            if (given.get("backend") or settings.backend) == "kubernetes":
+                found.extend(Runs(Cluster(Where(**known))).names())
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(COMPLETION_TIMEOUT_SEC)
+    return list(found)

@@ -219,7 +219,12 @@ class Cluster:
                 _preload_content=False,
             )
         except client.ApiException as error:
-            raise ClusterError(f"cannot run a command in pod {pod}: {error.reason}") from error
+            if "403" in str(error.reason):
+                missing = _permission("GET", self.namespaced("v1", "pods", pod) + "/exec")
+                raise ForbiddenError(
+                    f"no command may be run in pod {pod} (missing permission: {missing}; see k8s/role.yaml)"
+                ) from error
+            raise ClusterError(f"cannot run a command in pod {pod}: {str(error.reason).splitlines()[0]}") from error
 
     def _request(
         self,

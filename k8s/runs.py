@@ -110,6 +110,11 @@ class Runs:
             told = events.get(name, []) if state == "pending" else []
             yield RunView(job=job, pods=tuple(pods), state=state, reason=why(job, pods, told, workloads.get(uid)))
 
+    def names(self) -> Iterator[str]:
+        """Names of all runs and jobs, in two requests."""
+        for kind in (PYTORCHJOBS, JOBS):
+            yield from (str(job["metadata"]["name"]) for job in self._jobs(kind))
+
     def _refusals(self) -> dict[str, list[Object]]:
         """Job -> events that say why its pods could not be created."""
         found: dict[str, list[Object]] = {}

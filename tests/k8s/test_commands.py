@@ -2,14 +2,19 @@
 
 import json
 import re
+import time
 
+import kubernetes.client
+import kubernetes.stream
 import pytest
+from click.shell_completion import ShellComplete
 
+from cli.main import tspctl as tspctl_command
 from tests.cli.conftest import home as home
 from tests.cli.conftest import tspctl as tspctl_of_nowhere
 from tests.k8s.fake_api import FakeLog
 from tests.k8s.objects import indexed_job, job, pod, shard, terminated, unschedulable
-from tests.k8s.serving import EVENTS, JOBS, PODS, goes_after, path_of, serve_run, suspending
+from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, goes_after, path_of, serve_run, suspending
 
 tspctl_here = tspctl_of_nowhere
 
@@ -147,3 +152,54 @@ def test_a_followed_log_ends_with_the_outcome_though_the_server_is_away_just_the
     assert (shown.code, shown.out) == (100, "[rank 0] ERROR bad.mp4\n")
     assert shown.err.endswith("run my-run: failed: rank 0 ended with exit code 3 (bad data): error: bad.mp4\n")
     assert {EVENTS, PODS, path_of(found)} <= {path for _, path, _, _ in api.requests}
+
+
+# Completion
+
+
+@pytest.fixture
+def complete(api, cluster, home, monkeypatch):
+    """What TAB offers for a line, as the shell's script asks for it."""
+
+    def offers(line):
+        monkeypatch.setenv("KUBECONFIG", cluster.where.kubeconfig)
+        completion = ShellComplete(tspctl_command, {}, "tspctl", "_TSPCTL_COMPLETE")
+        *words, last = line.split(" ")
+        return [item.value for item in completion.get_completions(words, last)]
+
+    return offers
+
+
+def test_names_of_runs_and_jobs_are_completed(complete, api):
+    api.objects |= {JOBS: [job(name="tsp-a"), job(name="tac-b")], INDEXED_JOBS: [indexed_job(name="tsp-features")]}
+    assert complete("logs -f t") == ["tsp-a", "tac-b", "tsp-features"]
+    assert complete("status tsp") == ["tsp-a", "tsp-features"]
+    assert complete("status --backend local t") == []
+
+
+def test_a_cluster_that_does_not_answer_holds_up_no_one_who_types(complete, api, monkeypatch):
+    monkeypatch.setattr("cli.options.COMPLETION_TIMEOUT_SEC", 0.2)
+    api.objects[JOBS] = lambda *_: time.sleep(3) or (200, {"metadata": {}})
+    start = time.monotonic()
+    assert complete("status t") == []
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("Handshake status 403 Forbidden -+-+- {}", "missing permission: get pods/exec in namespace video"),
+        ("Handshake status 500\nmore of it", "cannot run a command in pod my-run-master-0: Handshake status 500"),
+    ],
+)
+def test_a_command_that_may_not_be_run_says_why(tspctl, api, tmp_path, monkeypatch, reason, message):
+    serve_run(api, job("Created", "Running", gpus=1, annotations=stored(tmp_path)), [pod(0)])
+
+    def refuse(*arguments, **more):
+        raise kubernetes.client.ApiException(status=0, reason=reason)
+
+    monkeypatch.setattr("kubernetes.stream.stream", refuse)
+    ended = tspctl("exec", "my-run", "true")
+    assert ended.code == 4
+    assert message in ended.err
+    assert "more of it" not in ended.err

@@ -57,10 +57,11 @@ e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one
 	$(PYTEST) tests/e2e -m e2e
 
 .PHONY: bench
-bench: $(READY) ## decode and step benchmarks, each beside its baseline
+bench: $(READY) ## decode, step and accuracy benchmarks, each beside its baseline
 	$(BIN)/python -m benchmarks.bench_decode
 	$(BIN)/python -m benchmarks.bench_extract
 	$(BIN)/python -m benchmarks.bench_step
+	$(BIN)/python -m benchmarks.bench_quality
 
 .PHONY: lock
 lock: $(READY) ## resolve the lock files anew

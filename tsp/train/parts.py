@@ -150,6 +150,9 @@ def _check_compile(config: ModelConfig) -> None:
 
 
 def _compiled(network: nn.Module) -> nn.Module:
-    """The wrapped model compiled; inside the wrapper it would hand over all gradients at the end, none overlapped."""
-    compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
+    """The wrapped model compiled; inside the wrapper it would hand over all gradients at the end, none overlapped.
+
+    An epoch's last, smaller batch is compiled for itself: else all batches after it would use code for any size.
+    """
+    compiled: nn.Module = torch.compile(network, dynamic=False)  # type: ignore[assignment]
     return compiled

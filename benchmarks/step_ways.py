@@ -1,0 +1,150 @@
+"""The ways of making a training step that are measured, and what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tsp.model.heads import HeadSpec, TspModel
+from tsp.model.recompute import recompute_blocks
+from tsp.run.config import OptimConfig, ScheduleConfig
+from tsp.run.recipes import load_dataset, resolve
+from tsp.run.sizing import EffectiveSizes
+from tsp.train.batches import DeviceBatch
+from tsp.train.distributed import Group, Launch
+from tsp.train.precision import Numerics, choose_numerics
+from tsp.train.schedule import build_optimizer, build_scheduler
+from tsp.train.step import Stepper
+
+HEADS = (
+    HeadSpec(label_column="action-label", num_classes=20),
+    HeadSpec(label_column="temporal-region-label", num_classes=2, sees_gvf=True),
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of making a step."""
+
+    name: str
+    precision: str = "fp32"
+    compile: bool = False
+    recompute: bool = False
+    is_original: bool = False
+    trains_stem: bool = False
+    """As the original does, though its rate is 0."""
+
+
+ORIGINAL = Way("original: fp32, waits for the device", is_original=True, trains_stem=True)
+WAYS = (
+    ORIGINAL,
+    Way("ours, fp32"),
+    Way("ours, fp32, recomputed", recompute=True),
+    Way("ours, bf16", "bf16"),
+    Way("ours, bf16, recomputed", "bf16", recompute=True),
+    Way("ours, bf16, compiled", "bf16", compile=True),
+)
+GPU_WAYS = (
+    Way("ours, fp32, compiled", compile=True),
+    Way("ours, fp16", "fp16"),
+    Way("ours, fp16, recomputed", "fp16", recompute=True),
+    Way("ours, fp16, compiled", "fp16", compile=True),
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A batch of clips."""
+
+    batch: int
+    frames: int
+    side_px: int
+
+
+def random_batch(shape: Shape, device: torch.device, layout: torch.memory_format) -> DeviceBatch:
+    """Clips of noise with labels and GVF."""
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randn(shape.batch, 3, shape.frames, shape.side_px, shape.side_px, generator=generator)
+    targets = torch.stack([torch.arange(shape.batch) % 20, torch.arange(shape.batch) % 2], dim=1)
+    names = ("noise",) * shape.batch
+    clips = clips.to(device).contiguous(memory_format=layout)
+    return DeviceBatch(clips, torch.rand(shape.batch, 512).to(device), targets.to(device), names, 0)
+
+
+def make_step(backbone: str, shape: Shape, way: Way, device: torch.device) -> Callable[[], object]:
+    """A step in the way asked for, to be called again and again."""
+    return original_step(backbone, shape, device) if way.is_original else our_step(backbone, shape, way, device)
+
+
+def our_step(backbone: str, shape: Shape, way: Way, device: torch.device) -> Callable[[], object]:
+    """A step as the training loop makes it."""
+    stepper = make_stepper(backbone, shape.batch, way, device)
+    batch = random_batch(shape, device, torch.channels_last_3d)
+    return lambda: stepper(0, batch, stop=False)
+
+
+def make_stepper(backbone: str, batch: int, way: Way, device: torch.device) -> Stepper:
+    """Model, optimizer and schedule in the way asked for."""
+    model, numerics = make_model(backbone, way, device)
+    return stepper_of(model, batch, way, numerics)
+
+
+def make_model(backbone: str, way: Way, device: torch.device) -> tuple[TspModel, Numerics]:
+    """The model on its device, with random weights."""
+    torch.manual_seed(0)
+    model = TspModel(backbone, HEADS)
+    config = resolve(load_dataset("demo"), "tsp", name="bench", store={"uri": "/tmp"}, root="/tmp").model
+    choose_numerics(device, config)
+    numerics = Numerics(device=device, precision=way.precision)
+    numerics.place(model)
+    if way.recompute:
+        recompute_blocks(model.features)
+    return model, numerics
+
+
+def stepper_of(model: TspModel, batch: int, way: Way, numerics: Numerics, kind: type[Stepper] = Stepper) -> Stepper:
+    """A stepper of a kind over a model."""
+    sizes = EffectiveSizes(
+        downscale=1,
+        world_size=1,
+        batch_per_gpu=batch,
+        global_batch=batch,
+        backbone_lr=1e-4,
+        head_lr=2e-3,
+        stem_lr=1e-9 if way.trains_stem else 0.0,
+    )
+    optimizer = build_optimizer(model, sizes, OptimConfig())
+    scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
+    network: nn.Module = torch.compile(model, dynamic=False) if way.compile else model  # type: ignore[assignment]
+    group = Group(Launch(), numerics.device, None)
+    return kind(network, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
+
+
+def original_step(backbone: str, shape: Shape, device: torch.device) -> Callable[[], object]:
+    """A step as the original makes it: float clips from the host, plain layout, figures fetched after each step."""
+    torch.manual_seed(0)
+    model = TspModel(backbone, HEADS).to(device)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=0.005, foreach=False)
+    batch = random_batch(shape, torch.device("cpu"), torch.contiguous_format)
+
+    def step() -> float:
+        clips, gvf, targets = batch.clips.to(device), batch.gvf.to(device), batch.targets.to(device)
+        outputs: tuple[Tensor, ...] = model(clips, gvf)
+        losses = [functional.cross_entropy(logits, targets[:, head]) for head, logits in enumerate(outputs)]
+        loss = losses[0] + losses[1]
+        for parameter in model.parameters():
+            parameter.grad = None
+        loss.backward()
+        optimizer.step()
+        accuracies = [
+            (logits.argmax(1) == targets[:, head]).float().mean().item() for head, logits in enumerate(outputs)
+        ]
+        return sum(accuracies) + sum(part.item() for part in losses) + loss.item()
+
+    return step

@@ -13,12 +13,11 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from tsp.data.transforms import resize_frame
 from tsp.data.video.encode import new_file
 from tsp.data.video.errors import VideoError
 from tsp.data.video.source import VideoSource
@@ -104,10 +103,8 @@ def _add_stream(
 def _resized(opened: VideoSource, frame: VideoFrame, stream: VideoStream, width_px: int) -> VideoFrame:
     if frame.pts is None:
         raise VideoError(f"{opened.path} has frames without a time: standardise it first")
-    rgb = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].to(torch.float32)
-    small = F.interpolate(rgb, size=(stream.height, width_px), mode="bilinear", align_corners=False)[0]
     image = np.zeros((stream.height, stream.width, 3), np.uint8)
-    image[:, :width_px] = small.permute(1, 2, 0).round().to(torch.uint8).numpy()
+    image[:, :width_px] = resize_frame(frame.to_ndarray(format="rgb24"), stream.height, width_px)
     resized = VideoFrame.from_ndarray(image, format="rgb24")
     if stream.pix_fmt != "rgb24":
         resized = resized.reformat(format=stream.pix_fmt, dst_color_range=_FULL_RANGE)

@@ -1,6 +1,7 @@
 """Fixtures for every test folder."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,17 @@ import pytest
 from tests.s3_servers import NAMES, S3Server, start_server
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Both programs set up the loggers for their process; put them back for the next test of this one."""
+    loggers = [logging.getLogger(name) for name in (None, "cli", "k8s", "tsp")]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
+    yield
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

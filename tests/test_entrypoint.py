@@ -19,17 +19,10 @@ from tsp.run.jobs import JOBS
 
 
 @pytest.fixture(autouse=True)
-def _own_logging():
-    """The program sets up the root logger and signals; put them back."""
-    import logging
-
-    root = logging.getLogger()
-    before = root.handlers[:], root.level, logging.getLogger("tsp").level
+def _own_signals():
+    """The program sets up signals; put them back."""
     signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    logging.getLogger("tsp").setLevel(before[2])
     for number, handler in signals.items():
         signal.signal(number, handler)
 

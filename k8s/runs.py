@@ -216,10 +216,13 @@ class Runs:
         self.cluster.patch(path, {"spec": {"active": active}})
 
     def wait_without_pods(self, name: str, *, timeout_sec: float) -> bool:
-        """Until every pod that ran has gone or ended. Returns: False if some did not in time."""
+        """Until every pod that ran has gone, or ended and stays. Returns: False if some did not in time."""
 
         def quiet() -> bool:
-            return all(pod_status(pod).state in ("succeeded", "failed") for pod in self.pods(name))
+            return all(
+                pod_status(pod).state in ("succeeded", "failed") and not pod["metadata"].get("deletionTimestamp")
+                for pod in self.pods(name)
+            )
 
         return wait_for(quiet, timeout_sec=timeout_sec)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 Tspctl = Callable[..., str]
-README = Path(__file__).resolve().parents[2] / "tsp" / "prepare" / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 QUICK = """
 [set]
 "data.workers" = 0
@@ -26,7 +26,7 @@ GUESSING_PERCENT = 42
 
 
 def lines_of_the_walk() -> list[list[str]]:
-    section = README.read_text().split("## The walk")[1].split("\n## ")[0]
+    section = README.read_text().split("## From raw videos to features")[1].split("\n## ")[0]
     (block,) = re.findall(r"```console\n(.*?)```", section, flags=re.DOTALL)
     return [shlex.split(line.removeprefix("$ ")) for line in block.replace("\\\n", " ").splitlines()]
 

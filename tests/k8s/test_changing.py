@@ -41,6 +41,18 @@ def test_pods_that_do_not_go_in_time_are_killed(api, backend, tmp_path):
     assert deleted == [(f"{PODS}/my-run-master-0", {"gracePeriodSeconds": "0"})]
 
 
+def test_pods_that_have_ended_but_are_not_gone_yet_are_waited_for(api, backend):
+    found = job("Running")
+    serve_run(api, found, [pod(0)])
+    suspending(api, found, pods_go=False)
+    going = pod(0, "Failed")
+    going["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    looks = iter([[pod(0)], [going], [going]])
+    api.objects[PODS] = lambda *_: (200, {"metadata": {}, "items": next(looks, [])})
+    backend.suspend("my-run", grace_sec=30)
+    assert next(looks, None) is None, "it returned while a pod was still there"
+
+
 def test_pods_have_the_grace_of_their_own_before_they_are_killed(api, backend, monkeypatch):
     """Killing a rank within its grace period would lose the upload that it is busy with."""
     given = []

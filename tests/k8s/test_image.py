@@ -61,7 +61,9 @@ def install(tmp_path, **environment):
     (tmp_path / "uv").chmod(0o755)
     command = ["sh", "install.sh", "/venv"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, check=True)
-    return (tmp_path / "calls").read_text().splitlines()
+    first, *rest = (tmp_path / "calls").read_text().splitlines()
+    assert re.fullmatch(r"venv --quiet --python \S*python\S* /venv", first)
+    return rest
 
 
 def test_the_lock_file_is_installed_with_hashes(tmp_path):

@@ -56,6 +56,23 @@ def test_a_finished_run_is_not_trained_again(uninterrupted, caplog):
     assert uninterrupted.last_attempt() == 1
 
 
+def test_tables_that_go_while_a_run_is_at_work_do_not_touch_it(uninterrupted, tiny_data, tmp_path, monkeypatch):
+    """As with a store that restarts: tables are read when an attempt begins, and then no more."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    step = Stepper.__call__
+
+    def step_without_tables(self, *args, **options):
+        for table in data.glob("*.csv"):
+            table.unlink()
+        return step(self, *args, **options)
+
+    monkeypatch.setattr(Stepper, "__call__", step_without_tables)
+    run = train_here(config_for(data, tmp_path / "store"))
+    assert not list(data.glob("*.csv"))
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_data_workers_change_no_weight(uninterrupted, tiny_data, tmp_path, workers):
     run = train_here(config_for(tiny_data, tmp_path, data__workers=workers, schedule__epochs=EPOCHS))

@@ -145,16 +145,17 @@ def build_loader(
     start_step: int = 0,
     seed: int | None = None,
     pin_memory: bool = False,
+    data: SubsetData | None = None,
 ) -> ClipLoader:
     """The loader of one rank for one epoch.
 
     Args: batch, clips per rank and step; start_step, batches already done, which are not read again; seed, the
-        configuration's where None.
+        configuration's where None; data, the subset's tables where they were loaded before.
     Raises: DataError or ConfigError if tables, label maps or features cannot be used.
     """
     seed = config.seed if seed is None else seed
     training = subset == "train"
-    data = load_subset(config, subset)
+    data = data or load_subset(config, subset)
     dataset = ClipDataset(
         segments=data.segments,
         gvf=data.gvf,

@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-from tsp.data.loader import ClipLoader, build_loader
+from tsp.data.loader import ClipLoader, Subset, SubsetData, build_loader, load_subset
 from tsp.errors import NonFiniteLossError, TerminatedError, TspError
 from tsp.model.heads import TspModel
 from tsp.run.config import RunConfig
@@ -69,6 +69,11 @@ class Training:
 
         Raises: TerminatedError with the state saved; NonFiniteLossError; DataError, StoreError, PeerLostError.
         """
+        # Once: a table that changes, or a store that is away, does not touch an attempt that has begun.
+        self.data: dict[Subset, SubsetData] = {
+            "train": load_subset(self.config, "train"),
+            "valid": load_subset(self.config, "valid"),
+        }
         train, valid = self._loader("train", epoch=0), self._loader("valid", epoch=0)
         plan = Plan(epochs=self.config.schedule.epochs, train_steps=train.num_steps, valid_steps=valid.num_steps)
         with ExitStack() as stack:
@@ -94,16 +99,17 @@ class Training:
         stack.callback(uploader.close)
         return uploader
 
-    def _loader(self, subset: str, *, epoch: int, start_step: int = 0) -> ClipLoader:
+    def _loader(self, subset: Subset, *, epoch: int, start_step: int = 0) -> ClipLoader:
         return build_loader(
             self.config,
-            "train" if subset == "train" else "valid",
+            subset,
             batch=self.sizes.batch_per_gpu,
             rank=self.group.rank,
             world_size=self.group.world_size,
             epoch=epoch,
             start_step=start_step,
             pin_memory=self.numerics.device.type == "cuda",
+            data=self.data[subset],
         )
 
     def _begin(self, train: ClipLoader) -> Parts:

@@ -97,13 +97,13 @@ import_all() {
 
 # load IMAGE: layers that the node has are not copied again; other versions of the image go
 load() {
-  local others layout=$CACHE/project-image
+  local others
   has_image "$1" && return
   say "copying $1 to the node"
   mapfile -t others < <(ctr_node images ls -q "name~=^${1%:*}:")
-  rm -f "$layout/index.json"
-  buildah push --quiet --disable-compression "$1" "oci:$layout" >/dev/null
-  ctr_node content ls -q | python3 "$HERE/image_tar.py" "$layout" "$1" | ctr_node images import - >/dev/null
+  ctr_node content ls -q >"$STATE/content"
+  buildah push --quiet "$1" "docker-archive:/dev/stdout:$1" | python3 "$HERE/image_tar.py" "$1" "$STATE/content" |
+    ctr_node images import - >/dev/null
   ((${#others[@]} == 0)) || ctr_node images rm "${others[@]}" >/dev/null
 }
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.reference import transformed
-from tsp.data.transforms import Crop, blend, central_crop, gather, plan_pixels, plan_resized, resize_frame
+from tsp.data.transforms import Crop, blend, central_crop, gather, plan_pixels, plan_resized
 
 SIZES = [(180, 320), (720, 1280), (256, 340), (97, 131), (128, 171), (64, 85), (113, 401), (128, 600), (7, 5)]
 CROPS = [Crop(8, 30), Crop(0, 0), Crop(16, 59), Crop(3, 17, flip=True), Crop(16, 59, flip=True), Crop(0, 0, flip=True)]
@@ -54,13 +54,3 @@ def test_frames_that_are_stored_resized_are_only_cropped(crop):
 
 def test_the_central_crop_rounds_half_to_even():
     assert central_crop(128, 171, 112) == Crop(8, 30)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_a_frame_resized_for_a_copy_is_the_float_pipelines_to_the_nearest_level(size):
-    (image,) = frames_of(*size, count=1)
-    whole = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    exact = torch.nn.functional.interpolate(whole, size=(128, 171), mode="bilinear", align_corners=False)[0]
-    resized = resize_frame(image, 128, 171)
-    assert resized.dtype == np.uint8
-    assert np.abs(exact.permute(1, 2, 0).numpy() - resized).max() < 0.5 + 1e-4

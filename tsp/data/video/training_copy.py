@@ -7,17 +7,20 @@ size was. Times are those of the source, so the same frames are chosen.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
 import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from tsp.data.transforms import resize_frame
 from tsp.data.video.encode import new_file
 from tsp.data.video.errors import VideoError
 from tsp.data.video.source import VideoSource
@@ -68,7 +71,11 @@ def write_training_copy(
         # The index goes in front, so that opening the copy reads one place. The file's own unit of time, in which it
         # says when the first frame is shown, is that of the source.
         options = {"movflags": "+faststart", "movie_timescale": str(opened.time_base.denominator)}
-        with new_file(target) as partial, av.open(str(partial), "w", format="mov", options=options) as container:
+        with (
+            _one_thread(),
+            new_file(target) as partial,
+            av.open(str(partial), "w", format="mov", options=options) as container,
+        ):
             stream = _add_stream(container, opened, height_px, width_px, copy_format)
             for frame in opened.container.decode(opened.stream):
                 container.mux(stream.encode(_resized(opened, frame, stream, width_px)))
@@ -81,6 +88,17 @@ def write_training_copy(
     finally:
         opened.close()
     return num_frames
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Resizing one small frame takes several threads five times the work of one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _add_stream(
@@ -103,8 +121,10 @@ def _add_stream(
 def _resized(opened: VideoSource, frame: VideoFrame, stream: VideoStream, width_px: int) -> VideoFrame:
     if frame.pts is None:
         raise VideoError(f"{opened.path} has frames without a time: standardise it first")
+    rgb = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].to(torch.float32)
+    small = F.interpolate(rgb, size=(stream.height, width_px), mode="bilinear", align_corners=False)[0]
     image = np.zeros((stream.height, stream.width, 3), np.uint8)
-    image[:, :width_px] = resize_frame(frame.to_ndarray(format="rgb24"), stream.height, width_px)
+    image[:, :width_px] = small.permute(1, 2, 0).round().to(torch.uint8).numpy()
     resized = VideoFrame.from_ndarray(image, format="rgb24")
     if stream.pix_fmt != "rgb24":
         resized = resized.reformat(format=stream.pix_fmt, dst_color_range=_FULL_RANGE)

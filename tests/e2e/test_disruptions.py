@@ -19,7 +19,7 @@ from tests.e2e.tspctl import Tspctl
 
 pytestmark = pytest.mark.e2e
 
-EPOCHS = 40
+EPOCHS = 32
 """More than the disturbances take; ``test_the_run_ends_well`` cannot pass if one of them comes after the end."""
 RUN = "long"
 RECOVERY_SEC = 150
@@ -89,6 +89,29 @@ def kill_the_masters_container(cluster: Cluster, tspctl: Tspctl) -> None:
     cluster.control("kill-container", container)
 
 
+def test_status_shows_node_and_gpu_of_every_rank(cluster: Cluster, long_run: LongRun):
+    status = long_run.tspctl.status(RUN)
+    assert (status["state"], status["epochs"]) == ("running", EPOCHS)
+    assert [(rank["rank"], rank["state"], rank["where"]) for rank in status["ranks"]] == [
+        (0, "running", cluster.node), (1, "running", cluster.node),
+    ]  # fmt: skip
+    assert all("MiB" in rank["gpu"] for rank in status["ranks"])
+
+
+def test_a_command_runs_beside_a_rank(long_run: LongRun):
+    done = long_run.tspctl.try_run("exec", RUN, "--rank", "1", "--", "sh", "-c", "echo rank $RANK; exit 7")
+    assert (done.stdout, done.returncode) == ("rank 1\n", 7), done.stderr
+
+
+def test_logs_are_narrowed_by_rank_tail_and_age(long_run: LongRun):
+    logs = long_run.tspctl.run("logs", RUN, "--rank", "1").splitlines()
+    assert logs
+    assert all(line.startswith("[rank 1] ") for line in logs)
+    tail = long_run.tspctl.run("logs", RUN, "--tail", "1").splitlines()
+    assert sorted(line.split("]")[0] for line in tail) == ["[rank 0", "[rank 1"]
+    assert long_run.tspctl.run("logs", RUN, "--rank", "1", "--since", "2100-01-01") == ""
+
+
 @pytest.mark.parametrize("disturb", [delete_a_worker, evict_the_master, kill_the_masters_container])
 def test_a_run_that_loses_a_rank_goes_on_from_its_state(
     cluster: Cluster, long_run: LongRun, disturb: Callable[[Cluster, Tspctl], None]
@@ -97,6 +120,8 @@ def test_a_run_that_loses_a_rank_goes_on_from_its_state(
     disturb(cluster, long_run.tspctl)
     long_run.wait_for_epochs(epochs + 2)
     assert long_run.attempt() > attempt, "the run was not disturbed at all"
+    before = long_run.tspctl.run("logs", RUN, "--previous").splitlines()
+    assert before == long_run.tspctl.run("logs", RUN, "--attempt", str(long_run.attempt() - 1)).splitlines() != []
 
 
 def test_a_run_does_not_notice_a_restart_of_the_api_server(cluster: Cluster, long_run: LongRun):

@@ -38,6 +38,11 @@ def test_three_values_make_a_run_that_tests_succeeds_and_leaves_nothing(tspctl: 
     # a run that helm made is a run like any other
     assert [row["name"] for row in json.loads(tspctl.run("list", "-o", "json"))] == ["plain"]
     assert tspctl.epochs_in_results("plain") == [0, 1, 2, 3]
+    # a run is what it was started as: the same values change nothing, others are refused
+    same = ("plain", str(tspctl.chart), "--reuse-values")
+    tspctl.helm("upgrade", *same)
+    with pytest.raises(AssertionError, match="immutable"):
+        tspctl.helm("upgrade", *same, "--set", "epochs=9")
     tspctl.helm("uninstall", "plain", "--wait")
     wait_for(
         lambda: objects(tspctl) == before,

@@ -96,6 +96,11 @@ def test_a_namespace_that_refuses_the_operators_own_init_container(cluster: Clus
         set_arguments(cluster, args)
 
 
+BAD_JOB = json.dumps(
+    {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": "1-bad"}, "spec": {"pytorchReplicaSpecs": {}}}
+)
+"""A job that nobody but the webhook refuses, for its name."""
+
 TEMPLATE_FLAG = "--pytorch-init-container-template-file="
 
 
@@ -104,6 +109,13 @@ def set_arguments(cluster: Cluster, arguments: list[str]) -> None:
     operator = cluster.kubectl.within("kubeflow")
     operator.run("patch", "deployment", "training-operator", "--type=json", "-p", json.dumps(patch))
     operator.run("rollout", "status", "deployment/training-operator", "--timeout=120s", timeout_sec=150)
+    # a rollout is over while the old pod still ends, and the API server may hold a connection to that one
+    wait_for(lambda: len(operator.items("pods")) == 1, timeout_sec=60, what="end of the old operator")
+    wait_for(
+        lambda: "admission webhook" in operator.try_run("create", "--dry-run=server", "-f", "-", stdin=BAD_JOB).stderr,
+        timeout_sec=120,
+        what="answer of the new operator's webhook",
+    )
 
 
 def test_the_same_name_twice_is_refused(tspctl: Tspctl):

@@ -96,9 +96,10 @@ def test_a_namespace_that_refuses_the_operators_own_init_container(cluster: Clus
         set_arguments(cluster, args)
 
 
-BAD_JOB = json.dumps(
-    {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": "1-bad"}, "spec": {"pytorchReplicaSpecs": {}}}
-)
+BAD_JOB = json.dumps({
+    "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
+    "metadata": {"name": "1-bad"}, "spec": {"pytorchReplicaSpecs": {}},
+})  # fmt: skip
 """A job that nobody but the webhook refuses, for its name."""
 
 TEMPLATE_FLAG = "--pytorch-init-container-template-file="

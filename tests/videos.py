@@ -70,6 +70,7 @@ def write_video(path: Path, made: Made | None = None) -> Path:
         "crf": str(made.crf),
         "preset": "veryfast",
         "threads": "1",
+        "mbtree": "0",  # see tsp.data.video.encode
         "x264-params": ":".join(
             [f"open-gop={int(made.open_gop)}", "scenecut=0", *(f"{key}={value}" for key, value in made.x264.items())]
         ),

@@ -3,7 +3,7 @@
     python -m benchmarks.bench_step [--backbone tiny ...] [--batch N] [--steps N] [--memory-only]
 
 On a GPU: every published encoder at batch 32, what a batch costs in memory, and which batch fits which card; all of
-it is written to benchmarks/step-<card>.md. On a CPU: the tiny encoder, and r3d_18 on clips of 56 pixels; memory is
+it is written to benchmarks/step-<card>.md. On a CPU: the tiny encoder and r3d_18 in small batches; memory is
 computed for the published encoders and written to benchmarks/memory.md. Data wait is measured on the demo's videos.
 """
 
@@ -60,8 +60,7 @@ def main() -> None:
     lines = [f"# Training step on {card}", "", f"torch {torch.__version__}; medians of {arguments.steps} steps.", ""]
     if not arguments.memory_only:
         for backbone in arguments.backbone or (PUBLISHED if on_gpu else ("tiny", "r3d_18")):
-            side_px = 112 if on_gpu or backbone == "tiny" else 56
-            shape = Shape(arguments.batch or (32 if on_gpu else 8 if backbone == "tiny" else 2), 16, side_px)
+            shape = Shape(arguments.batch or (32 if on_gpu else 8 if backbone == "tiny" else 2), 16, 112)
             lines += step_table(backbone, shape, ways, device, arguments.steps)
         lines += data_wait_table(ways, device, arguments.workers)
         lines += save_lines(device)

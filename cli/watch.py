@@ -23,7 +23,7 @@ LIST_COLUMNS = ("name", "state", "progress", "best", "gpus", "kind", "created", 
 def list_command(everything: bool, output: str, settings: Settings) -> None:
     """List runs, newest first.
 
-    Progress and best epoch are read from the store for local runs, and on a cluster for those that run.
+    Progress and best epoch are read from the store; on a cluster for the runs at work and the newest others.
     """
     from cli.listing import collect
 

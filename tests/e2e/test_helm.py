@@ -36,7 +36,9 @@ def test_three_values_make_a_run_that_tests_succeeds_and_leaves_nothing(tspctl: 
     )
     assert "Succeeded" in true_conditions(tspctl.kubectl.get("pytorchjob", "plain")), what_happened(tspctl.kubectl)
     # a run that helm made is a run like any other
-    assert [row["name"] for row in json.loads(tspctl.run("list", "-o", "json"))] == ["plain"]
+    (row,) = json.loads(tspctl.run("list", "-o", "json"))
+    assert (row["name"], row["state"], row["progress"]) == ("plain", "succeeded", "4/4")
+    assert " % (epoch " in row["best"]
     assert tspctl.epochs_in_results("plain") == [0, 1, 2, 3]
     # a run is what it was started as: the same values change nothing, others are refused
     same = ("plain", str(tspctl.chart), "--reuse-values")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.listing import read_within
+from cli.backend import PlaceStatus
+from cli.listing import MAX_AT_REST_READ, read_within, worth_reading
 from tests.cli.conftest import home as home
 from tests.cli.conftest import tspctl as tspctl_of_nowhere
 from tests.k8s.objects import event, job, pod, unschedulable
@@ -111,16 +112,37 @@ def test_events_and_workloads_that_may_not_be_read_are_passed_over(api, listed):
     assert listed()["queued"]["reason"].startswith("waits in queue team")
 
 
-def test_a_running_run_shows_its_progress_and_best_epoch(api, listed, tmp_path):
+PROGRESS = Progress(
+    phase="training", epoch=2, epochs=5, step=1, steps=9, world_size=2, downscale=1, batch_per_gpu=4,
+    global_batch=8, backbone_lr=0.1, head_lr=0.1, clips_per_sec=1.0, eta_sec=1.0, attempt=1,
+)  # fmt: skip
+RESULTS = b"** Valid Epoch 1:  <action-label> Accuracy 75.000 Loss 0.5; Total Loss 0.5 Avg Accuracy 75.000\n"
+
+
+@pytest.mark.parametrize("condition", ["Running", "Succeeded", "Failed", "Suspended"])
+def test_a_run_shows_its_progress_and_best_epoch_while_it_runs_and_ever_after(api, listed, tmp_path, condition):
     uri = f"file://{tmp_path}/store"
-    api.objects |= {INDEXED_JOBS: [], JOBS: runs(2, "Running", store=uri), PODS: [of_run(pod(0), "run-1")]}
-    progress = Progress(
-        phase="training", epoch=2, epochs=5, step=1, steps=9, world_size=2, downscale=1, batch_per_gpu=4,
-        global_batch=8, backbone_lr=0.1, head_lr=0.1, clips_per_sec=1.0, eta_sec=1.0, attempt=1,
-    )  # fmt: skip
-    Run(open_store(StoreConfig(uri=uri)), "run-1").write_progress(progress)
+    jobs = runs(2, condition, store=uri)
+    for item in jobs:
+        item["spec"]["runPolicy"] = {"suspend": condition == "Suspended"}
+    api.objects |= {INDEXED_JOBS: [], JOBS: jobs, PODS: [of_run(pod(0), "run-1")] if condition == "Running" else []}
+    store = open_store(StoreConfig(uri=uri))
+    Run(store, "run-1").write_progress(PROGRESS)
+    store.write("run-1/results.txt", RESULTS)
     rows = listed()
+    assert {row["state"] for row in rows.values()} == {condition.lower()}
     assert (rows["run-1"]["progress"], rows["run-0"]["progress"]) == ("3/5", None)
+    assert (rows["run-1"]["best"], rows["run-0"]["best"]) == ("75.000 % (epoch 1)", None)
+
+
+def test_the_store_is_asked_about_runs_at_work_first_then_about_the_newest_others():
+    stored = StoreConfig(uri="s3://bucket/runs")
+    states = ["succeeded", "pending", "suspended", "running", "failed", "restarting"] * 40
+    places = [PlaceStatus(name=f"run-{i}", state=state, store=stored) for i, state in enumerate(states)]
+    asked = [states[index] for index in worth_reading(places)]
+    assert asked[:80] == ["running", "restarting"] * 40
+    assert asked[80:] == (["succeeded", "suspended", "failed"] * 40)[:MAX_AT_REST_READ]
+    assert worth_reading([PlaceStatus(name="nowhere", state="running")]) == []
 
 
 def test_a_store_that_does_not_answer_does_not_hold_up_the_list():

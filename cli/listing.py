@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LIST_SEC = 1.2
+LIST_SEC = 1.0
 """Reading the stores of a cluster's runs must not hold up the list, which is to come within two seconds in all."""
-LEAST_READ_SEC, MOST_READ_SEC = 0.2, 0.7
-"""What reading may take of that, however long the API server took."""
+LEAST_READ_SEC, MOST_READ_SEC = 0.3, 0.7
+"""What reading about runs at work may take, however long the API server took; others are read in what is left."""
 MAX_AT_REST_READ = 50
 """Of a cluster's runs that ended or are suspended the newest are read, after all that run: hundreds take too long."""
 _READERS = 16
@@ -50,12 +50,11 @@ def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
         except StoreError as error:
             return replace(reports[index], reason=reports[index].reason or str(error))
 
-    is_local = backend.name == "local"
-    wanted = [i for i, place in enumerate(places) if place.store] if is_local else worth_reading(places)
+    wanted, timeout_sec = [i for i, place in enumerate(places) if place.store], None
+    if backend.name != "local":
+        wanted, timeout_sec = worth_reading(places, LIST_SEC - (time.monotonic() - started))
     for uri in {place.store.uri for place in places if place.store} if wanted else ():
         open_cached(uri)
-    left_sec = LIST_SEC - (time.monotonic() - started)
-    timeout_sec = None if is_local else min(max(left_sec, LEAST_READ_SEC), MOST_READ_SEC)
     num_read = 0
     for index, report in read_within(timeout_sec, read, wanted):
         reports[index] = report
@@ -68,12 +67,17 @@ def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
     return reports + (_stored_alone(settings, {place.name for place in places}) if everything else [])
 
 
-def worth_reading(places: Sequence[PlaceStatus]) -> list[int]:
-    """Which runs of a cluster to ask the store about, the most wanted ones first: those at work, the newest at rest."""
+def worth_reading(places: Sequence[PlaceStatus], left_sec: float) -> tuple[list[int], float]:
+    """Which runs of a cluster to ask the store about, and for how long: all at work; with time left, the newest others.
+
+    Returns: places in ``places``, the most wanted first; seconds.
+    """
     known = [index for index, place in enumerate(places) if place.store and place.kind == "train"]
     at_work = [index for index in known if places[index].state in {"running", "restarting"}]
     at_rest = [index for index in known if places[index].state in ENDED | {"suspended"}]
-    return at_work + at_rest[:MAX_AT_REST_READ]
+    if left_sec < LEAST_READ_SEC:
+        return at_work, LEAST_READ_SEC
+    return at_work + at_rest[:MAX_AT_REST_READ], min(left_sec, MOST_READ_SEC)
 
 
 def _stored_alone(settings: Settings, known: set[str]) -> list[RunReport]:

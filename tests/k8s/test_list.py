@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.backend import PlaceStatus
-from cli.listing import MAX_AT_REST_READ, read_within, worth_reading
+from cli.listing import LEAST_READ_SEC, MAX_AT_REST_READ, MOST_READ_SEC, read_within, worth_reading
 from tests.cli.conftest import home as home
 from tests.cli.conftest import tspctl as tspctl_of_nowhere
 from tests.k8s.objects import event, job, pod, unschedulable
@@ -139,10 +139,12 @@ def test_the_store_is_asked_about_runs_at_work_first_then_about_the_newest_other
     stored = StoreConfig(uri="s3://bucket/runs")
     states = ["succeeded", "pending", "suspended", "running", "failed", "restarting"] * 40
     places = [PlaceStatus(name=f"run-{i}", state=state, store=stored) for i, state in enumerate(states)]
-    asked = [states[index] for index in worth_reading(places)]
-    assert asked[:80] == ["running", "restarting"] * 40
-    assert asked[80:] == (["succeeded", "suspended", "failed"] * 40)[:MAX_AT_REST_READ]
-    assert worth_reading([PlaceStatus(name="nowhere", state="running")]) == []
+    asked, seconds = worth_reading(places, 0.5)
+    assert seconds == 0.5
+    assert [states[index] for index in asked[:80]] == ["running", "restarting"] * 40
+    assert [states[index] for index in asked[80:]] == (["succeeded", "suspended", "failed"] * 40)[:MAX_AT_REST_READ]
+    assert worth_reading(places, -1.0) == (asked[:80], LEAST_READ_SEC)
+    assert worth_reading([PlaceStatus(name="nowhere", state="running")], 9.0) == ([], MOST_READ_SEC)
 
 
 def test_a_store_that_does_not_answer_does_not_hold_up_the_list():

@@ -49,7 +49,8 @@ def main() -> None:
     arguments = parser.parse_args()
     roots = prepare(arguments.folder.absolute())
     store = arguments.folder.absolute() / "store"
-    shutil.rmtree(store, ignore_errors=True)
+    for folder in (store, state_of(store)):
+        shutil.rmtree(folder, ignore_errors=True)
     trained: dict[str, list[Trained]] = {kind: [] for kind in roots}
     for seed in arguments.seeds:
         for kind, root in roots.items():
@@ -83,10 +84,16 @@ def prepare(folder: Path) -> dict[str, Path]:
     return roots
 
 
+def state_of(store: Path) -> Path:
+    """What this machine remembers of the runs: apart from the user's own, so that `tspctl list` does not show them."""
+    return store.with_name("state")
+
+
 def train(root: Path, store: Path, name: str, seed: int, epochs: int, ranks: int, is_copy: bool) -> Trained:
     """One run of the demo by the program itself."""
     tspctl = str(Path(sys.executable).with_name("tspctl"))
     env = {**os.environ, "TSPCTL_BACKEND": "local", "TSPCTL_STORE": str(store), "TSPCTL_DATA": str(root)}
+    env["XDG_STATE_HOME"] = str(state_of(store))
     options = ["--dataset", "demo", "--method", "tsp", "--gpus", str(ranks), "--name", name, "--epochs", str(epochs)]
     options += ["--set", f"seed={seed}", "--set", f"data.training_copy={str(is_copy).lower()}"]
     begin = time.monotonic()

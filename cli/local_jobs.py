@@ -34,6 +34,8 @@ def run_job_here(command: Sequence[str], kind: str, job: Job, *, gpus: int, devi
 
 def _start(command: Sequence[str], kind: str, job: Job, device: str | None) -> subprocess.Popen[str]:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device if device is not None else ""}
+    if isinstance(job, ExtractJob) and job.shard is not None:
+        environment["JOB_COMPLETION_INDEX"] = str(job.shard)  # its lines say whose they are
     process = subprocess.Popen(
         [*command, kind], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -195,6 +196,13 @@ INDEXED = {"JOB_COMPLETION_INDEX": "2", "TSP_NUM_SHARDS": "4"}
 def test_an_indexed_job_gets_its_shard(monkeypatch, job_module, capfd, kind, job, env, expected):
     assert do_job(monkeypatch, kind, job, env) == 0
     assert json.loads(capfd.readouterr().out) == {"asked": expected}
+
+
+def test_a_job_that_is_alone_narrates_for_a_terminal(monkeypatch, job_module, capfd):
+    module_run = job_module.run
+    job_module.run = lambda job: logging.getLogger("tsp.fake").info("half done") or module_run(job)
+    assert do_job(monkeypatch, "probe", {}) == 0
+    assert "INFO half done" in capfd.readouterr().err.splitlines()
 
 
 def test_the_log_of_an_indexed_job_says_which_shard_wrote_it(monkeypatch, job_module, capfd):

@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     parser.add_argument("-v", "--verbose", action="store_true", help="more narration, and tracebacks")
     options = parser.parse_args(argv)
     verbose = options.verbose or bool(env.get("TSP_VERBOSE"))
-    early = _set_up_logging(env, verbose)
+    early = _set_up_logging(env, options.kind, verbose)
     with ExitStack() as stack:
         try:
             return _train(env, early, stack) if options.kind is None else _do_job(options.kind, env)
@@ -81,12 +81,12 @@ def _exit_code(error: TspError) -> int:
     return code
 
 
-def _set_up_logging(env: Mapping[str, str], verbose: bool) -> logging.handlers.MemoryHandler:
+def _set_up_logging(env: Mapping[str, str], kind: str | None, verbose: bool) -> logging.handlers.MemoryHandler:
     """Log to standard error; returns the handler that keeps the first lines for the log in the store."""
-    rank = env.get("RANK") or env.get("JOB_COMPLETION_INDEX") or 0
-    formatter = logging.Formatter(
-        f"%(asctime)s.%(msecs)03dZ rank {rank} %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"
-    )
+    rank = env.get("RANK") or env.get("JOB_COMPLETION_INDEX")
+    # a job that is alone runs in somebody's terminal
+    origin = "" if kind and rank is None else f"%(asctime)s.%(msecs)03dZ rank {rank or 0} "
+    formatter = logging.Formatter(f"{origin}%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     console = logging.StreamHandler(sys.stderr)
     early = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)

@@ -24,7 +24,9 @@ def say(text: str) -> None:
 def do_job(kind: str) -> None:
     job = json.load(sys.stdin)
     print(f"working on {kind}", file=sys.stderr)
-    Path(f"{kind}-{job.get('shard')}-{job.get('merge_only')}.json").write_text(json.dumps(job))
+    Path(f"{kind}-{job.get('shard')}-{job.get('merge_only')}.json").write_text(
+        json.dumps({**job, "lines are of": os.environ.get("JOB_COMPLETION_INDEX")})
+    )
     print(json.dumps(PLAN.get("answer", {"kind": kind, "job": job})))
     sys.exit(PLAN.get("job_exit", 0))
 

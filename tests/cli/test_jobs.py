@@ -100,7 +100,7 @@ def test_the_answer_is_a_table_and_its_exit_code_is_kept(tspctl: Tspctl, local: 
 def test_shards_share_the_work_and_are_merged(tspctl: Tspctl, local: Path) -> None:
     assert tspctl(*EXTRACT, "--shards", "2", "-o", "json").json["job"]["merge_only"] is True
     shards = [json.loads(Path(f"extract-{shard}-False.json").read_text()) for shard in (0, 1)]
-    assert [(shard["shards"], shard["shard"]) for shard in shards] == [(2, 0), (2, 1)]
+    assert [(shard["shards"], shard["shard"], shard["lines are of"]) for shard in shards] == [(2, 0, "0"), (2, 1, "1")]
 
 
 def test_a_failed_shard_stops_the_merge(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:

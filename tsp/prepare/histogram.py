@@ -38,6 +38,6 @@ def draw_histogram(
         chart.invert_yaxis()
         chart.set_xlabel("segments of at least one clip")
         chart.set_title(column)
-        chart.legend()
+        chart.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     with new_file(path) as partial:
         figure.savefig(partial, format="png", dpi=120)

@@ -60,7 +60,7 @@ def why(
         return _short(_failure(job, pods, latest))
     if is_suspended(job):
         return _short(_held_back(job, workload))
-    reasons = [*_of_pods(pods, latest), *_not_created(job, pods, latest)]
+    reasons = [*_of_pods(pods, latest), *_not_created(job, pods, latest), *_wait_for_master(pods)]
     if state == "restarting" or not reasons:
         reasons += _restarts(pods, latest, restarting=state == "restarting")
     if not reasons and not pods and not (job.get("status") or {}).get("conditions"):
@@ -70,7 +70,8 @@ def why(
 
 def why_pod(pod: Object, events: Iterable[Object] = ()) -> str | None:
     """One line on why a single pod waits or failed."""
-    return _short(next(iter(_of_pods([pod], sorted(events, key=_event_time, reverse=True))), None) or _ended(pod))
+    latest = sorted(events, key=_event_time, reverse=True)
+    return _short(next(iter([*_of_pods([pod], latest), *_wait_for_master([pod])]), None) or _ended(pod))
 
 
 def describe_exit(code: int) -> str:
@@ -188,9 +189,15 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
     for event in events:
         if event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"):
             return f"cannot start ({event['reason']}): {event.get('message')}"
-    if any("running" in (item.get("state") or {}) for item in status.get("initContainerStatuses") or []):
-        return "waits for the master's name (the operator's init container)"
     return None
+
+
+def _wait_for_master(pods: Sequence[Object]) -> Iterable[str]:
+    """Workers that only wait: what the master itself waits for is the better reason, where it is known."""
+    for status, pod in sorted(((pod_status(pod), pod) for pod in pods), key=lambda item: item[0].rank):
+        init = (pod.get("status") or {}).get("initContainerStatuses") or []
+        if status.state == "starting" and any("running" in (item.get("state") or {}) for item in init):
+            yield f"rank {status.rank} waits for the master's name (the operator's init container)"
 
 
 def _not_created(job: Object, pods: Sequence[Object], events: list[Object]) -> Iterable[str]:

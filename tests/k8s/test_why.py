@@ -105,6 +105,15 @@ def test_a_worker_in_its_init_container_waits_for_the_master():
     assert why(PENDING, [pod(0), rank]) == "rank 1 waits for the master's name (the operator's init container)"
 
 
+@pytest.mark.parametrize(
+    ("message", "cause"), [(QUOTA, "quota gpu-quota is used up"), (PSS.format("a"), "security standard")]
+)
+def test_what_keeps_the_master_from_being_created_is_told_before_that_workers_wait_for_it(message, cause):
+    init = {"name": "init-pytorch", "state": {"running": {}}}
+    rank = pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[init])
+    assert cause in why(PENDING, [rank], [event("FailedCreatePod", message)])
+
+
 def test_a_volume_that_cannot_be_mounted_is_named():
     mount = 'MountVolume.SetUp failed for volume "store-ca" : configmap "ca" not found'
     events = [event("FailedMount", mount, of="my-run-master-0")]

@@ -48,14 +48,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(".cache/quality"))
     arguments = parser.parse_args()
     roots = prepare(arguments.folder.absolute())
-    store = arguments.folder.absolute() / "store"
-    for folder in (store, state_of(store)):
-        shutil.rmtree(folder, ignore_errors=True)
+    runs = arguments.folder.absolute() / "runs"
+    shutil.rmtree(runs, ignore_errors=True)
     trained: dict[str, list[Trained]] = {kind: [] for kind in roots}
     for seed in arguments.seeds:
         for kind, root in roots.items():
             is_copy = kind in get_args(CopyFormat)
-            trained[kind].append(train(root, store, f"{kind}-{seed}", seed, arguments.epochs, arguments.ranks, is_copy))
+            trained[kind].append(train(root, runs, f"{kind}-{seed}", seed, arguments.epochs, arguments.ranks, is_copy))
             print(f"{kind}, seed {seed}: {trained[kind][-1]}", file=sys.stderr)
     print(f"\nthe demo, {arguments.epochs} epochs, {arguments.ranks} ranks, seeds {arguments.seeds}\n")
     print(
@@ -84,16 +83,12 @@ def prepare(folder: Path) -> dict[str, Path]:
     return roots
 
 
-def state_of(store: Path) -> Path:
-    """What this machine remembers of the runs: apart from the user's own, so that `tspctl list` does not show them."""
-    return store.with_name("state")
-
-
-def train(root: Path, store: Path, name: str, seed: int, epochs: int, ranks: int, is_copy: bool) -> Trained:
+def train(root: Path, runs: Path, name: str, seed: int, epochs: int, ranks: int, is_copy: bool) -> Trained:
     """One run of the demo by the program itself."""
     tspctl = str(Path(sys.executable).with_name("tspctl"))
-    env = {**os.environ, "TSPCTL_BACKEND": "local", "TSPCTL_STORE": str(store), "TSPCTL_DATA": str(root)}
-    env["XDG_STATE_HOME"] = str(state_of(store))
+    env = {**os.environ, "TSPCTL_BACKEND": "local", "TSPCTL_STORE": str(runs / "store"), "TSPCTL_DATA": str(root)}
+    # apart from what this machine remembers of the user's own runs, which `tspctl list` shows
+    env["XDG_STATE_HOME"] = str(runs / "state")
     options = ["--dataset", "demo", "--method", "tsp", "--gpus", str(ranks), "--name", name, "--epochs", str(epochs)]
     options += ["--set", f"seed={seed}", "--set", f"data.training_copy={str(is_copy).lower()}"]
     begin = time.monotonic()

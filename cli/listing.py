@@ -53,7 +53,7 @@ def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
     wanted, timeout_sec = [i for i, place in enumerate(places) if place.store], None
     if backend.name != "local":
         wanted, timeout_sec = worth_reading(places, LIST_SEC - (time.monotonic() - started))
-    for uri in {place.store.uri for place in places if place.store} if wanted else ():
+    for uri in {store.uri for index in wanted if (store := places[index].store)}:
         open_cached(uri)
     num_read = 0
     for index, report in read_within(timeout_sec, read, wanted):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from k8s.client import UnreachableError
+from k8s.names import rank_of
 from k8s.podlog import Line, PodApi, PodLog, Wanted
 from k8s.status import pod_status
 from tsp.errors import ClusterError
@@ -183,5 +184,5 @@ class _Reader:
 
 
 def _chosen(pods: Pods, wanted: Wanted) -> Pods:
-    chosen = [pod for pod in pods if wanted.ranks is None or pod_status(pod).rank in wanted.ranks]
-    return sorted(chosen, key=lambda pod: pod_status(pod).rank)
+    chosen = [pod for pod in pods if wanted.ranks is None or rank_of(pod) in wanted.ranks]
+    return sorted(chosen, key=rank_of)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from k8s.names import QUEUE_LABEL, ranks_of
+from k8s.names import QUEUE_LABEL, rank_of, ranks_of
 from k8s.status import (
     Object,
     PodStatus,
@@ -149,7 +149,7 @@ def _held_back(job: Object, workload: Object | None) -> str:
 
 def _of_pods(pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
     """What holds up pods that exist, lowest rank first."""
-    for pod in sorted(pods, key=lambda item: pod_status(item).rank):
+    for pod in sorted(pods, key=rank_of):
         status = pod_status(pod)
         if status.state not in ("pending", "starting"):
             continue
@@ -194,10 +194,10 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
 
 def _wait_for_master(pods: Sequence[Object]) -> Iterable[str]:
     """Workers that only wait: what the master itself waits for is the better reason, where it is known."""
-    for status, pod in sorted(((pod_status(pod), pod) for pod in pods), key=lambda item: item[0].rank):
+    for pod in sorted(pods, key=rank_of):
         init = (pod.get("status") or {}).get("initContainerStatuses") or []
-        if status.state == "starting" and any("running" in (item.get("state") or {}) for item in init):
-            yield f"rank {status.rank} waits for the master's name (the operator's init container)"
+        if pod_status(pod).state == "starting" and any("running" in (item.get("state") or {}) for item in init):
+            yield f"rank {rank_of(pod)} waits for the master's name (the operator's init container)"
 
 
 def _not_created(job: Object, pods: Sequence[Object], events: list[Object]) -> Iterable[str]:

@@ -7,6 +7,7 @@ import pytest
 from tests.e2e.conftest import what_happened
 from tests.e2e.kubectl import wait_for
 from tests.e2e.places import Cluster
+from tests.e2e.test_cluster_works import pod_spec, pytorch_job
 from tests.e2e.test_helm import install
 from tests.e2e.tspctl import SECRET, Tspctl
 
@@ -96,12 +97,6 @@ def test_a_namespace_that_refuses_the_operators_own_init_container(cluster: Clus
         set_arguments(cluster, args)
 
 
-BAD_JOB = json.dumps({
-    "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
-    "metadata": {"name": "1-bad"}, "spec": {"pytorchReplicaSpecs": {}},
-})  # fmt: skip
-"""A job that nobody but the webhook refuses, for its name."""
-
 TEMPLATE_FLAG = "--pytorch-init-container-template-file="
 
 
@@ -112,8 +107,10 @@ def set_arguments(cluster: Cluster, arguments: list[str]) -> None:
     operator.run("rollout", "status", "deployment/training-operator", "--timeout=120s", timeout_sec=150)
     # a rollout is over while the old pod still ends, and the API server may hold a connection to that one
     wait_for(lambda: len(operator.items("pods")) == 1, timeout_sec=60, what="end of the old operator")
+    badly_named = json.dumps(pytorch_job("1-digit-first", pod_spec(cluster.busybox, "true")))
+    judge = ("create", "--dry-run=server", "-f", "-")
     wait_for(
-        lambda: "admission webhook" in operator.try_run("create", "--dry-run=server", "-f", "-", stdin=BAD_JOB).stderr,
+        lambda: "admission webhook" in operator.try_run(*judge, stdin=badly_named).stderr,
         timeout_sec=120,
         what="answer of the new operator's webhook",
     )

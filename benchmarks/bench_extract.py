@@ -25,10 +25,11 @@ import torch
 from benchmarks import original_reader
 from benchmarks.bench_decode import CASES
 from benchmarks.footage import FPS, standardised
-from tsp.data.place import LocalVideos
+from tsp.data.dataset_files import LocalVideos
+from tsp.data.tables import VideoRow
 from tsp.extract.decode import Chunk
-from tsp.extract.metadata import SlidePlan, VideoRow
 from tsp.extract.pool import decode_videos, receive, send
+from tsp.extract.slide_plan import SlidePlan
 from tsp.extract.stream import normalised
 
 STRIDES = (1, 16)

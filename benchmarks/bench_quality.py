@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from tsp.config.jobs import CopyFormat, DemoJob
 from tsp.data.video.training_copy import training_copy_name, write_training_copy
 from tsp.prepare.demo import draw_demo
-from tsp.run.jobs import CopyFormat, DemoJob
 
 VIDEO_FOLDERS = ("train", "valid")
 MIB = 1 << 20

@@ -22,16 +22,16 @@ import torch
 
 from benchmarks.step_memory import WORKSPACE_MIB, memory_table
 from benchmarks.step_ways import GPU_WAYS, ORIGINAL, WAYS, Shape, Way, make_model, make_step, make_stepper, stepper_of
+from tsp.config.jobs import DemoJob
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import RunConfig
 from tsp.data.loader import build_loader
 from tsp.prepare.demo import draw_demo
-from tsp.run.config import RunConfig
-from tsp.run.jobs import DemoJob
-from tsp.run.recipes import load_dataset, resolve
-from tsp.run.store import sha256_of
+from tsp.store.base import sha256_of
 from tsp.train import checkpoint
 from tsp.train.batches import DeviceBatch, on_device
 from tsp.train.precision import choose_device
-from tsp.train.stop import Stop
+from tsp.train.stop_signal import Stop
 
 PUBLISHED = ("r2plus1d_34", "r2plus1d_18", "r3d_18")
 HERE = Path(__file__).parent

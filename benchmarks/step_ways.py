@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import OptimConfig, ScheduleConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
-from tsp.run.config import OptimConfig, ScheduleConfig
-from tsp.run.recipes import load_dataset, resolve
-from tsp.run.sizing import EffectiveSizes
 from tsp.train.batches import DeviceBatch
 from tsp.train.distributed import Group, Launch
 from tsp.train.precision import Numerics, choose_numerics

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from k8s.kubeconfig import current_context, kubeconfig_files
-from tsp.errors import ClusterError
+from tsp.errors import ClusterError, UnreachableError
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,6 @@ class NotFoundError(ClusterError):
 
 class ForbiddenError(ClusterError):
     """The API server refuses this user; the message names verb and resource."""
-
-
-class UnreachableError(ClusterError):
-    """The API server did not answer within the retries, or answered that it cannot now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

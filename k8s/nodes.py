@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from k8s.quantity import parse_quantity
+from tsp.config.run import DOWNSCALES
+from tsp.config.sizing import DOWNSCALE_MIN_MIB, downscale_for, gpu_memory_mib
 from tsp.errors import ConfigError
-from tsp.run.config import DOWNSCALES
-from tsp.run.sizing import DOWNSCALE_MIN_MIB, downscale_for, gpu_memory_mib
 
 Object = Mapping[str, Any]
 

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k8s.client import Cluster, ForbiddenError, NotFoundError
-from k8s.findings import Finding
 from k8s.names import PYTORCHJOBS
 from tsp.errors import ClusterError
+from tsp.run.status import Finding
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from k8s.client import Cluster, ForbiddenError, NotFoundError
-from k8s.findings import Finding
 from k8s.names import KUEUE_VERSIONS
+from tsp.run.status import Finding
 
 logger = logging.getLogger(__name__)
 

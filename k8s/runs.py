@@ -250,7 +250,7 @@ def wait_for(condition: Callable[[], bool], *, timeout_sec: float) -> bool:
 
 
 class RunLogs:
-    """What ``k8s.logs`` needs of one run."""
+    """What ``k8s.run_logs`` needs of one run."""
 
     def __init__(self, runs: Runs, name: str) -> None:
         self._runs, self._name = runs, name

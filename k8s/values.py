@@ -8,14 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from k8s.nodes import NodePlan
-from tsp.run.config import RunConfig, StoreConfig, from_json, to_dict, to_json
-from tsp.run.jobs import Job
-from tsp.run.recipes import set_dotted
+from tsp.config.codec import set_dotted, to_dict
+from tsp.config.jobs import WRITES_TO_DATA, Job
+from tsp.config.run import RunConfig, StoreConfig, from_json, to_json
 
 Values = dict[str, Any]
 
-WRITES_TO_DATA = frozenset({"standardize", "probe", "annotate", "demo"})
-"""Jobs that write beside the data, so that its claim must not be mounted read-only; others do where told to."""
 POD_VIDEO_CACHE = "/cache/videos"
 
 

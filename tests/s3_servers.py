@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tsp.run.config import StoreConfig
+from tsp.config.run import StoreConfig
 
 BUCKET = "runs"
 START_TIMEOUT_SEC = 30

@@ -14,9 +14,9 @@ import pytest
 from tests.train.conftest import tiny_data  # noqa: F401
 from tests.train.worlds import config_for, final_weights, run_of, same_weights
 from tsp import entrypoint
+from tsp.config.jobs import JOBS
+from tsp.config.run import to_json
 from tsp.errors import POD_EXIT_MEANINGS, DataError, StoreUnreachableError
-from tsp.run.config import to_json
-from tsp.run.jobs import JOBS
 
 
 @pytest.fixture(autouse=True)

@@ -28,13 +28,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from tsp.config.jobs import COMPUTING_JOBS, JOBS
+from tsp.config.pod_request import config_from_pod
+from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, TerminatedError, TspError
-from tsp.run.config import RunConfig
-from tsp.run.jobs import JOBS
-from tsp.run.request import config_from_pod
 
 if TYPE_CHECKING:
-    from tsp.run.run import Run
+    from tsp.run.stored_run import Run
 
 logger = logging.getLogger("tsp.entrypoint")
 
@@ -49,12 +49,10 @@ JOB_MODULES = {
     "annotate": "tsp.prepare.annotate:run",
     "check": "tsp.prepare.check:run",
     "demo": "tsp.prepare.demo:run",
-    "extract": "tsp.extract.slide:run",
+    "extract": "tsp.extract.features:run",
     "gvf": "tsp.extract.gvf:run",
 }
 """Kind of a job -> the function that does it: a dict in, a dict out. Imported only when asked for."""
-COMPUTING_JOBS = frozenset({"extract", "gvf"})
-"""Those that keep torch busy; it takes as many threads as the chart says."""
 
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
@@ -124,7 +122,7 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
     # Heavy: only what trains waits for it, and a bad configuration is refused at once.
     from tsp.train.attempt import train
     from tsp.train.distributed import Launch
-    from tsp.train.stop import Stop
+    from tsp.train.stop_signal import Stop
 
     stop = Stop()
     stop.install()
@@ -138,7 +136,7 @@ def _log_shipping(stack: ExitStack, early: logging.handlers.MemoryHandler, rank:
     """A function that sends the log, from its first line on, to the store as well, until the stack ends."""
 
     def log_into(run: Run, attempt: int) -> None:
-        from tsp.run.logship import LogShipper
+        from tsp.run.log_shipper import LogShipper
 
         shipper = LogShipper(run.store, run.log_key(attempt, rank))
         handler = logging.StreamHandler(shipper)

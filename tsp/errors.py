@@ -92,3 +92,12 @@ POD_EXIT_MEANINGS = {
     151: "store unreachable",
 }
 """Exit codes of ``tsp.entrypoint``: 1-127 are permanent, 128 and above are retried."""
+
+
+class UnreachableError(ClusterError):
+    """The API server did not answer within the retries, or answered that it cannot now."""
+
+
+def exit_code_of(error: TspError) -> int:
+    """The code a pod ends with: 1-127 permanent, 128 and above worth another attempt."""
+    return error.pod_exit_code if isinstance(error, StoreUnreachableError) else error.exit_code

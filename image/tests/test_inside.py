@@ -49,7 +49,7 @@ class Image(unittest.TestCase):
         assert not os.access(package, os.W_OK)
 
     def test_everything_that_is_needed_can_be_imported(self):
-        for name in ("torch", "torchvision", "av", "h5py", "numpy", "boto3", "tsp.entrypoint", "tsp.run.store_check"):
+        for name in ("torch", "torchvision", "av", "h5py", "numpy", "boto3", "tsp.entrypoint", "tsp.store.check"):
             with self.subTest(name):
                 importlib.import_module(name)
 

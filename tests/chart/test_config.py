@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from tests.chart.conftest import HelmError
+from tsp.config.codec import to_dict
+from tsp.config.pod_request import config_from_pod
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import to_json
 from tsp.errors import ConfigError
-from tsp.run.config import to_dict, to_json
-from tsp.run.recipes import load_dataset, resolve
-from tsp.run.request import config_from_pod
 
 STORE = {"uri": "s3://bucket/runs"}
 

@@ -1,4 +1,4 @@
-"""The downscale factor in the chart: the same rule as tsp.run.sizing, and nodes that keep to it."""
+"""The downscale factor in the chart: the same rule as tsp.config.sizing, and nodes that keep to it."""
 
 import json
 import random
@@ -10,8 +10,8 @@ import yaml
 
 from tests.chart.conftest import CHART, HelmError
 from tests.chart.fake_cluster import fake_cluster, node
+from tsp.config.sizing import downscale_for, gpu_memory_mib
 from tsp.errors import ConfigError, GpuMemoryError
-from tsp.run.sizing import downscale_for, gpu_memory_mib
 
 SEEN = [
     "15109", "15360", "7680", "16384", "23034", "16160", "32510", "32768", "22731", "11019", "11264", "7982", "8192",

@@ -10,8 +10,8 @@ import pytest
 
 from tests.chart.conftest import Rendered
 from tests.chart.test_schema import SCHEMA, leaves, value_at
-from tsp.run.config import to_json
-from tsp.run.recipes import load_dataset, resolve
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import to_json
 
 JOB = {"job.kind": "extract", "job.request": '{"videos": "/v"}'}
 CLAIM = {"data.claim": "videos"}

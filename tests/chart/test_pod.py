@@ -205,7 +205,7 @@ def test_helm_test_checks_the_store_as_a_pod_of_the_run_and_goes_by_itself(rende
     assert hook["kind"] == "Job"
     assert hook["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert hook["spec"]["ttlSecondsAfterFinished"] > 0
-    assert container["command"][:3] == ["python", "-m", "tsp.run.store_check"]
+    assert container["command"][:3] == ["python", "-m", "tsp.store.check"]
     assert json.loads(container["command"][3])["uri"] == "s3://b/p"
     assert "nvidia.com/gpu" not in container["resources"].get("limits", {})
     assert "AWS_SECRET_ACCESS_KEY" in {item["name"] for item in container["env"]}

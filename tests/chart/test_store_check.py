@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
+from tsp.config.run import StoreConfig
 from tsp.errors import StoreError
-from tsp.run.config import StoreConfig
-from tsp.run.store import open_store
-from tsp.run.store_check import check_round_trip, main
+from tsp.store.check import check_round_trip, main
+from tsp.store.open import open_store
 
 
 def test_a_store_that_keeps_what_is_written_passes_and_is_left_empty(tmp_path, capsys):
@@ -27,7 +27,7 @@ def test_a_store_that_changes_what_is_written_fails(tmp_path, monkeypatch):
 
 def test_a_store_that_cannot_be_written_ends_with_the_store_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    command = [sys.executable, "-m", "tsp.run.store_check", json.dumps({"uri": f"{tmp_path}/file/runs"})]
+    command = [sys.executable, "-m", "tsp.store.check", json.dumps({"uri": f"{tmp_path}/file/runs"})]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == StoreError.exit_code
     assert done.stderr.startswith("error: ")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cli import on_this_machine
-from cli.local_state import known_runs
-from cli.processes import send
+from cli.backends.local import backend as local_backend
+from cli.backends.local.processes import send
+from cli.backends.local.run_folder import known_runs
 
 FAKE_RANK = Path(__file__).with_name("fake_rank.py")
 
@@ -92,7 +92,7 @@ def local(home: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("TSPCTL_BACKEND", "local")
     monkeypatch.setenv("TSPCTL_DATA", str(data_root))
     monkeypatch.setenv("TSPCTL_STORE", str(home / "store"))
-    monkeypatch.setattr(on_this_machine, "ENTRYPOINT", (sys.executable, "-P", str(FAKE_RANK)))
+    monkeypatch.setattr(local_backend, "ENTRYPOINT", (sys.executable, "-P", str(FAKE_RANK)))
     yield home / "store"
     for run in known_runs():
         supervised = run.supervised()

@@ -32,10 +32,12 @@ def do_job(kind: str) -> None:
 
 
 def train() -> None:
-    from tsp.run.config import from_json
-    from tsp.run.records import EpochRecord, EpochResult, HeadResult, Progress, format_line
-    from tsp.run.run import Run
-    from tsp.run.store import open_store, sha256_of
+    from tsp.config.run import from_json
+    from tsp.run.records import EpochRecord, Progress
+    from tsp.run.results import EpochResult, HeadResult, format_line
+    from tsp.run.stored_run import Run
+    from tsp.store.base import sha256_of
+    from tsp.store.open import open_store
 
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     config = from_json(Path(os.environ["TSP_CONFIG"]).read_text())

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import listing
+from cli.runs import reports
+from tests.cli.conftest import Tspctl
 from tsp.errors import ClusterError
-
-from .conftest import Tspctl
 
 
 def test_a_known_error_is_one_line_with_its_exit_code(
@@ -16,7 +15,7 @@ def test_a_known_error_is_one_line_with_its_exit_code(
     def refuse(*_: object, **__: object) -> None:
         raise ClusterError("the cluster is closed: come back tomorrow")
 
-    monkeypatch.setattr(listing, "collect", refuse)
+    monkeypatch.setattr(reports, "collect", refuse)
     ended = tspctl("list")
     assert (ended.code, ended.out, ended.err) == (4, "", "error: the cluster is closed: come back tomorrow\n")
 
@@ -27,7 +26,7 @@ def test_a_traceback_is_shown_only_when_asked_for(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(listing, "collect", fail)
+    monkeypatch.setattr(reports, "collect", fail)
     ended = tspctl("list")
     assert ended.code == 1
     assert "ZeroDivisionError: a bug" in ended.err
@@ -39,7 +38,7 @@ def test_ctrl_c_is_130(tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, local: o
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(listing, "collect", interrupt)
+    monkeypatch.setattr(reports, "collect", interrupt)
     ended = tspctl("list")
     assert (ended.code, "Traceback" in ended.err) == (130, False)
 

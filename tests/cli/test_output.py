@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from cli.output import print_pairs, print_rows, print_value, show, show_duration, show_size, transfer_progress
-
-from .conftest import Tspctl
+from tests.cli.conftest import Tspctl
 
 ROWS = [{"name": "a", "best": 97.5, "hidden": [1]}, {"name": "bb", "best": None}]
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tests.videos import Made, write_video
+from tsp.config.jobs import CopyFormat
+from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
 from tsp.data.video.training_copy import training_copy_name, write_training_copy
-from tsp.run.config import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
-from tsp.run.jobs import CopyFormat
 
 HEADER = [
     *("video-name", "t-start", "t-end", "action-label", "video-duration"),

@@ -14,13 +14,13 @@ import pytest
 
 from tests.data.test_loader import contents
 from tests.fault_proxy import FaultProxy
+from tsp.config.run import StoreConfig
 from tsp.data.cache import VideoCache
 from tsp.data.loader import build_loader
 from tsp.data.prefetch import Prefetcher
 from tsp.errors import ConfigError, DataError, MissingKeyError
-from tsp.run.config import StoreConfig
-from tsp.run.store import open_store
-from tsp.run.store_local import LocalStore
+from tsp.store.local import LocalStore
+from tsp.store.open import open_store
 
 SIZE = 1000
 NUM_RANKS = 2
@@ -195,7 +195,7 @@ def test_clips_from_s3_are_those_from_disk_and_later_epochs_download_nothing(
 ):
     local = contents(build_loader(make_config(dataset_dir, gvf="max"), "train", batch=16, epoch=1))
     assert contents(build_loader(s3_config(gvf="max"), "train", batch=16, epoch=1)) == local
-    monkeypatch.setattr("tsp.run.store_s3.S3Store.download", None)
+    monkeypatch.setattr("tsp.store.s3.store.S3Store.download", None)
     assert contents(build_loader(s3_config(one_pass=True), "valid", batch=16, epoch=2))
     assert sorted(path.name.split("-")[1] for path in tmp_path.glob("cache/*/files/*.mp4")) == [
         f"v{number}.mp4" for number in range(4)

@@ -16,8 +16,8 @@ from tests.e2e.kubectl import Kubectl, Object, wait_for
 from tests.e2e.places import Cluster
 from tests.e2e.tspctl import Tspctl
 from tests.videos import FPS_24, Made, write_video
+from tsp.data.tables import load_metadata
 from tsp.data.video.inspect import inspect_video
-from tsp.extract.metadata import load_metadata
 from tsp.extract.shards import deal
 from tsp.model.heads import HeadSpec, TspModel
 

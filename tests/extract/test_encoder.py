@@ -130,10 +130,11 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
 
 def test_nan_features_are_a_data_error_that_names_the_videos(tmp_path: Path) -> None:
     from tests.videos import Made, write_video
-    from tsp.data.place import LocalVideos
-    from tsp.extract.metadata import SlidePlan, VideoRow
+    from tsp.data.dataset_files import LocalVideos
+    from tsp.data.tables import VideoRow
+    from tsp.extract.features import StackedFeatures
     from tsp.extract.pool import decode_videos
-    from tsp.extract.slide import StackedFeatures
+    from tsp.extract.slide_plan import SlidePlan
     from tsp.extract.stream import FeatureStream
 
     write_video(tmp_path / "a.mp4", Made(num_frames=40))

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsp.data.place import LocalVideos
+from tsp.data.dataset_files import LocalVideos
+from tsp.data.tables import VideoRow
 from tsp.errors import StoreUnreachableError
 from tsp.extract.decode import CHUNK_FRAMES, Chunk, VideoEnd
-from tsp.extract.metadata import SlidePlan, VideoRow
 from tsp.extract.pool import Event, VideoFailure, decode_videos
+from tsp.extract.slide_plan import SlidePlan
 
 Drawn = tuple[Path, dict[str, int]]
 PLAN = SlidePlan(1, 16, 15.0, pads_short=True)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.extract.conftest import SmallSet, write_metadata
+from tsp.config.jobs import ExtractJob
+from tsp.data.tables import VideoRow, load_metadata
 from tsp.errors import ConfigError, DataError
-from tsp.extract import slide
-from tsp.extract.metadata import VideoRow, load_metadata
-from tsp.extract.parts import Parts
+from tsp.extract import features as features_job
 from tsp.extract.shards import INDEX_VARIABLE, deal, shard_of
-from tsp.run.jobs import ExtractJob
+from tsp.extract.video_parts import Parts
 
 tables = st.lists(st.integers(1, 10_000), min_size=1, max_size=60).map(
     lambda frames: [VideoRow(f"v{index:03d}.mp4", number, 30.0) for index, number in enumerate(frames)]
@@ -83,7 +83,7 @@ def test_the_last_shard_to_end_merges_the_work_of_all(small_set: SmallSet, monke
     answers = []
     for index in (1, 0, 2):
         monkeypatch.setenv(INDEX_VARIABLE, str(index))
-        answers.append(slide.run(small_set.job(shards=3)))
+        answers.append(features_job.run(small_set.job(shards=3)))
     assert [answer.get("out") is not None for answer in answers] == [False, False, True]
     assert [answer["missing"] > 0 for answer in answers] == [True, True, False]
     with h5py.File(answers[-1]["out"]) as file:
@@ -92,40 +92,40 @@ def test_the_last_shard_to_end_merges_the_work_of_all(small_set: SmallSet, monke
 
 def test_a_merge_after_the_last_shard_finds_it_done(small_set: SmallSet) -> None:
     for shard in range(2):
-        slide.run(small_set.job(shards=2, shard=shard))
-    answer = slide.run(small_set.job(shards=2, merge_only=True))
+        features_job.run(small_set.job(shards=2, shard=shard))
+    answer = features_job.run(small_set.job(shards=2, merge_only=True))
     assert (answer["videos"], answer["missing"], answer["out"]) == (4, 0, small_set.job()["out"])
 
 
 def test_a_merge_names_what_is_missing(small_set: SmallSet) -> None:
-    slide.run(small_set.job(shards=2, shard=1))
+    features_job.run(small_set.job(shards=2, shard=1))
     with pytest.raises(DataError, match=r"2 of 4 videos have no features yet \(long, short\)"):
-        slide.run(small_set.job(shards=2, merge_only=True))
+        features_job.run(small_set.job(shards=2, merge_only=True))
 
 
 def test_a_shard_with_a_broken_video_lets_the_others_end_and_the_last_one_says_it(small_set: SmallSet) -> None:
     write_metadata(small_set.root / "metadata.csv", {"gone.mp4": 900, **small_set.num_frames})
-    first, second = (slide.run(small_set.job(shards=2, shard=shard)) for shard in range(2))
+    first, second = (features_job.run(small_set.job(shards=2, shard=shard)) for shard in range(2))
     assert "exit_code" not in first
     assert (second["exit_code"], second["broken"], second["missing"]) == (3, 1, 0)
-    merged = slide.run(small_set.job(shards=2, merge_only=True, broken_videos="skip"))
+    merged = features_job.run(small_set.job(shards=2, merge_only=True, broken_videos="skip"))
     assert (merged["videos"], merged["broken"]) == (4, 1)
 
 
 def test_another_shard_that_merges_is_left_to_it_but_a_restarted_one_goes_on(small_set: SmallSet) -> None:
-    slide.run(small_set.job(shards=2, shard=0))
+    features_job.run(small_set.job(shards=2, shard=0))
     lock = small_set.root / "out" / "features.h5.parts" / "merging.json"
     lock.write_text('{"shard": 0}')
-    answer = slide.run(small_set.job(shards=2, shard=1))
+    answer = features_job.run(small_set.job(shards=2, shard=1))
     assert (answer["missing"], answer.get("out")) == (0, None)
-    assert slide.run(small_set.job(shards=2, shard=0))["out"] == small_set.job()["out"]
+    assert features_job.run(small_set.job(shards=2, shard=0))["out"] == small_set.job()["out"]
 
 
 @pytest.mark.parametrize("moment", ["states", "claim_merge"])
 def test_a_shard_that_another_one_overtakes_with_the_merge_ends_well(
     moment: str, small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slide.run(small_set.job(shards=2, shard=0))
+    features_job.run(small_set.job(shards=2, shard=0))
     real, calls = getattr(Parts, moment), []
 
     def overtaken(self: Parts, *given: object) -> object:
@@ -133,21 +133,21 @@ def test_a_shard_that_another_one_overtakes_with_the_merge_ends_well(
         last_look = len(calls) == (2 if moment == "states" else 1)
         if last_look:
             monkeypatch.setattr(Parts, moment, real)
-            assert slide.run(small_set.job(shards=2, merge_only=True))["videos"] == 4
+            assert features_job.run(small_set.job(shards=2, merge_only=True))["videos"] == 4
         # Where the server knows no conditional writes, two shards can both believe that they merge.
         return True if moment == "claim_merge" else real(self, *given)
 
     monkeypatch.setattr(Parts, moment, overtaken)
-    answer = slide.run(small_set.job(shards=2, shard=1))
+    answer = features_job.run(small_set.job(shards=2, shard=1))
     assert (answer["videos"], answer["missing"], answer["out"]) == (4, 0, small_set.job()["out"])
 
 
 def test_parts_that_a_killed_merge_left_behind_go_with_the_next_look(small_set: SmallSet) -> None:
-    slide.run(small_set.job())
+    features_job.run(small_set.job())
     left = small_set.root / "out" / "features.h5.parts" / "done" / "long.npy"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"left")
-    assert slide.run(small_set.job())["videos"] == 4
+    assert features_job.run(small_set.job())["videos"] == 4
     assert not left.parent.parent.exists()
 
 

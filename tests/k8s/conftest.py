@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.on_cluster import ClusterBackend
-from cli.settings import Settings
+from cli.backends.cluster.backend import ClusterBackend
+from cli.options.settings import Settings
 from k8s.client import Cluster, Where
 from tests.chart.conftest import helm as helm
 from tests.k8s.fake_api import FakeApi
 from tests.k8s.serving import JOBS
-from tsp.run.recipes import load_dataset, resolve
+from tsp.config.recipes import load_dataset, resolve
 
 
 @pytest.fixture

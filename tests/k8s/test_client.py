@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from cli.on_cluster import ClusterBackend
-from cli.settings import Settings
-from k8s.client import Cluster, ForbiddenError, NotFoundError, UnreachableError, Where
-from tsp.errors import ClusterError
+from cli.backends.cluster.backend import ClusterBackend
+from cli.options.settings import Settings
+from k8s.client import Cluster, ForbiddenError, NotFoundError, Where
+from tsp.errors import ClusterError, UnreachableError
 
 POD = "/api/v1/namespaces/video/pods/a"
 

@@ -3,9 +3,9 @@
 import pytest
 
 from k8s import preflight
-from k8s.findings import Finding
 from k8s.preflight import refuse
 from tsp.errors import ClusterError
+from tsp.run.status import Finding
 
 KINDS = {"resources": [{"name": "pytorchjobs", "kind": "PyTorchJob"}]}
 DEPLOYMENTS = "/apis/apps/v1/deployments"

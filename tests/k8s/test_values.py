@@ -5,13 +5,13 @@ import json
 import pytest
 
 from k8s.client import Where
+from k8s.helm import Chart, Helm, is_new_enough, program, shipped_chart
 from k8s.nodes import NodePlan
-from k8s.release import Chart, Helm, is_new_enough, program, shipped_chart
 from k8s.values import config_for_pods, image_values, job_values, run_values, with_dotted
+from tsp.config.jobs import ExtractJob, ProbeJob
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import StoreConfig, from_json
 from tsp.errors import ClusterError, ConfigError
-from tsp.run.config import StoreConfig, from_json
-from tsp.run.jobs import ExtractJob, ProbeJob
-from tsp.run.recipes import load_dataset, resolve
 
 STORE = {"uri": "s3://bucket/runs", "endpoint_url": "http://laptop:9000", "ca_bundle": "/home/me/ca.pem"}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tsp.config.jobs import DemoJob
 from tsp.data.video.encode import write_video
 from tsp.prepare.demo import draw_demo
-from tsp.run.jobs import DemoJob
 
 
 def grey_frames(num_frames: int, *, height: int = 48, width: int = 64) -> Iterator[np.ndarray]:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsp.data.segments import load_label_map
+from tsp.data.tables import VideoFacts, read_metadata
 from tsp.errors import DataError
 from tsp.prepare.annotate import annotate, background, run
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
 from tsp.prepare.probe import run as probe_all
-from tsp.prepare.tables import VideoFacts, read_metadata
 
 CLIP_SEC = 16 / 15
 TABLES = {

@@ -9,14 +9,15 @@ import av
 import numpy as np
 import pytest
 
+from tsp.config.codec import to_dict
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig
 from tsp.data.segments import load_label_map
 from tsp.errors import ConfigError
 from tsp.prepare.check import check_data, run
 from tsp.prepare.check_table import check_table
 from tsp.prepare.findings import ERROR, WARNING, Finding, in_order
-from tsp.run.config import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig, to_dict
-from tsp.run.recipes import load_dataset, resolve
-from tsp.run.store import open_store
+from tsp.store.open import open_store
 
 HEADER = "filename,t-start,t-end,video-duration,action-label,temporal-region-label\n"
 LABELS = {ACTION_COLUMN: ("Run", "Jump"), REGION_COLUMN: ("Action", "No action")}

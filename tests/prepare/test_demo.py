@@ -9,13 +9,13 @@ import h5py
 import numpy as np
 import pytest
 
+from tsp.config.jobs import DemoJob
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import ACTION_COLUMN, REGION_COLUMN
 from tsp.data.segments import load_segments
 from tsp.data.video.inspect import inspect_video
 from tsp.prepare.demo import draw_demo, run
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, Segment, draw_frames, draw_timeline
-from tsp.run.config import ACTION_COLUMN, REGION_COLUMN
-from tsp.run.jobs import DemoJob
-from tsp.run.recipes import load_dataset, resolve
 
 
 def demo_heads(folder: Path) -> list[tuple[str, Path]]:

@@ -4,10 +4,10 @@ import csv
 
 import pytest
 
+from tsp.data.tables import read_metadata
 from tsp.data.video.inspect import inspect_video
 from tsp.errors import DataError
 from tsp.prepare.probe import find_videos, probe_videos, run
-from tsp.prepare.tables import read_metadata
 
 
 def probed_in(folder):

@@ -10,14 +10,15 @@ import h5py
 import numpy as np
 import pytest
 
+from tsp.config.codec import to_dict
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import RunConfig
 from tsp.data.features import GvfFile
 from tsp.data.segments import load_segments
 from tsp.data.video import VideoError, read_clip
 from tsp.errors import DataError
 from tsp.prepare.check import check_data, run
 from tsp.prepare.findings import ERROR, Finding
-from tsp.run.config import RunConfig, to_dict
-from tsp.run.recipes import load_dataset, resolve
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/real"
 

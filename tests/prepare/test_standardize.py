@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.prepare.conftest import grey_frames
+from tsp.config.jobs import StandardizeJob
 from tsp.data.video.inspect import inspect_video
 from tsp.errors import ConfigError, DataError
 from tsp.prepare.standardize import run, standardize
-from tsp.run.jobs import StandardizeJob
 
 
 def write(

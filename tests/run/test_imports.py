@@ -7,16 +7,18 @@ from pathlib import Path
 
 
 def test_the_public_modules_load_neither_boto3_nor_http_nor_torch() -> None:
-    modules = "tsp.run.run, tsp.run.store, tsp.run.objects, tsp.run.records, tsp.run.weights, tsp.run.uploader"
+    modules = (
+        "tsp.run.stored_run, tsp.store.base, tsp.store.fetch, tsp.run.records, tsp.config.backbones, tsp.run.uploader"
+    )
     heavy = "{'boto3', 'botocore', 'urllib.request', 'http.client', 'ssl', 'torch', 'numpy', 'asyncio'}"
-    command = f"import sys, {modules}, tsp.run.logship; print(sorted({heavy} & set(sys.modules)))"
+    command = f"import sys, {modules}, tsp.run.log_shipper; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_opening_a_store_loads_no_boto3_until_it_is_asked_something() -> None:
     command = (
-        "import sys; from tsp.run.store import open_store; from tsp.run.config import StoreConfig;"
+        "import sys; from tsp.store.base import open_store; from tsp.config.run import StoreConfig;"
         "open_store(StoreConfig(uri='s3://bucket/x')); print('boto3' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
@@ -31,4 +33,4 @@ def test_only_one_module_imports_boto3() -> None:
         for path in (root / package).rglob("*.py")
         if re.search(r"^\s*(import|from) (boto3|botocore)\b", path.read_text(), flags=re.MULTILINE)
     }
-    assert importers == {"tsp/run/s3_client.py"}
+    assert importers == {"tsp/store/s3/client.py"}

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.fault_proxy import FaultProxy
-from tests.run.conftest import QUICK
-from tests.run.test_run import PROGRESS
+from tests.run.test_stored_run import PROGRESS
 from tests.s3_servers import S3Server
+from tests.stores import QUICK
 from tsp.errors import StoreError, StoreUnreachableError
 from tsp.run.records import EpochRecord, StateMeta
-from tsp.run.run import Run
-from tsp.run.store import open_store
+from tsp.run.stored_run import Run
 from tsp.run.uploader import Uploader
+from tsp.store.open import open_store
 
 MakeEpoch = Callable[..., tuple[Path, EpochRecord]]
 MakeState = Callable[..., tuple[Path, StateMeta]]

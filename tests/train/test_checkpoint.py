@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from tests.train.original_system import STEPS_PER_EPOCH, train_step
+from tsp.config.run import OptimConfig, RunConfig, ScheduleConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError
 from tsp.model.heads import HeadSpec, TspModel
-from tsp.run.config import OptimConfig, RunConfig, ScheduleConfig
-from tsp.run.sizing import EffectiveSizes
 from tsp.train import checkpoint
 from tsp.train.schedule import build_optimizer, build_scheduler, group_rates
 

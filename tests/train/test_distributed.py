@@ -25,9 +25,9 @@ from tsp.data.transforms import pixels_on_device
 from tsp.errors import ConfigError, PeerLostError, TerminatedError
 from tsp.train.attempt import train
 from tsp.train.distributed import Launch, join, lost_peers, wait_for_port
-from tsp.train.parts import build_model
 from tsp.train.precision import choose_device
-from tsp.train.stop import Stop
+from tsp.train.stop_signal import Stop
+from tsp.train.training_state import build_model
 
 CPU = torch.device("cpu")
 

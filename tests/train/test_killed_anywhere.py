@@ -21,13 +21,13 @@ import torch
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import start_server
 from tests.train.worlds import config_for, run_of, same_weights, train_here
-from tsp.errors import TspError
-from tsp.run.retry import RetryPolicy
-from tsp.run.store import StoreConfig
+from tsp.config.run import StoreConfig
+from tsp.errors import TspError, exit_code_of
+from tsp.store.retry import RetryPolicy
 from tsp.train import checkpoint
-from tsp.train.attempt import exit_code_of, train
+from tsp.train.attempt import train
 from tsp.train.distributed import Launch
-from tsp.train.stop import Stop
+from tsp.train.stop_signal import Stop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -83,9 +83,9 @@ class Killer:
 def attempt_process(config, credentials, killer):
     """One attempt, killed at a moment unless ``killer`` is None; exits as a pod does."""
     os.environ.update(credentials)
-    from tsp.run import store as store_module
-    from tsp.run.store_local import LocalStore
-    from tsp.run.store_s3 import S3Store
+    from tsp.store import open as store_module
+    from tsp.store.local import LocalStore
+    from tsp.store.s3.store import S3Store
     from tsp.train.step import Stepper
     from tsp.train.validate import Validator
 

@@ -8,10 +8,10 @@ import torch
 
 from tests.train.original_system import build as build_original
 from tests.train.worlds import StopAt, config_for, final_weights, run_of, same_weights, train_here
-from tsp.errors import ConfigError, DataError, NonFiniteLossError, TerminatedError
-from tsp.run.records import format_line
+from tsp.errors import ConfigError, DataError, NonFiniteLossError, TerminatedError, exit_code_of
+from tsp.run.results import format_line
 from tsp.train import checkpoint
-from tsp.train.attempt import FIRST_RETRIED_CODE, GaveUpError, exit_code_of
+from tsp.train.attempt import FIRST_RETRIED_CODE, GaveUpError
 from tsp.train.saver import Saver
 from tsp.train.step import Stepper
 
@@ -224,7 +224,7 @@ def test_no_state_is_saved_in_passing_while_the_one_before_is_being_written(tiny
 
 
 def test_a_compiled_model_needs_a_compiler(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("tsp.train.parts.shutil.which", lambda name: None)
+    monkeypatch.setattr("tsp.train.training_state.shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match=r"model\.compile needs a C compiler"):
         train_here(config_for(tiny_data, tmp_path, model__compile=True))
 

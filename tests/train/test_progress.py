@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from tsp.run.records import EpochResult, HeadResult
-from tsp.run.sizing import EffectiveSizes
+from tsp.config.sizing import EffectiveSizes
+from tsp.run.results import EpochResult, HeadResult
 from tsp.train import progress
 from tsp.train.progress import Plan, Reporter
 

@@ -5,12 +5,14 @@ import logging
 import pytest
 
 from tests.train.worlds import StopAt, config_for, train_here
+from tsp.config.run import StoreConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError, TerminatedError
-from tsp.run.config import StoreConfig
-from tsp.run.records import EpochRecord, EpochResult, HeadResult, StateMeta, format_line
-from tsp.run.run import Run
-from tsp.run.sizing import EffectiveSizes
-from tsp.run.store import open_store, sha256_of
+from tsp.run.records import EpochRecord, StateMeta
+from tsp.run.results import EpochResult, HeadResult, format_line
+from tsp.run.stored_run import Run
+from tsp.store.base import sha256_of
+from tsp.store.open import open_store
 from tsp.train import checkpoint
 from tsp.train.resume import Place, Start, find_start, place_here, state_extras, unvalidated_epochs
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.train.original_system import WarmupMultiStepLR as OriginalSchedule
+from tsp.config.run import OptimConfig, ScheduleConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.model.heads import HeadSpec, TspModel
-from tsp.run.config import OptimConfig, ScheduleConfig
-from tsp.run.sizing import EffectiveSizes
 from tsp.train.schedule import build_optimizer, build_scheduler, group_rates
 
 

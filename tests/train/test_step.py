@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from tsp.config.run import HeadConfig, ModelConfig, OptimConfig, ScheduleConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
-from tsp.run.config import HeadConfig, ModelConfig, OptimConfig, ScheduleConfig
-from tsp.run.sizing import EffectiveSizes
 from tsp.train.batches import DeviceBatch
 from tsp.train.distributed import Group, Launch
 from tsp.train.precision import Numerics, choose_device, choose_numerics

@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from tests import reference
 from tests.train.worlds import LABELS, config_for, on_ranks, train_here, validate_rank
+from tsp.config.run import ClipConfig
 from tsp.model.weights import load_model_state
-from tsp.run.config import ClipConfig
-from tsp.run.records import format_line, parse_line
+from tsp.run.results import format_line, parse_line
 from tsp.train import checkpoint
 from tsp.train.distributed import Launch
-from tsp.train.parts import build_model
+from tsp.train.training_state import build_model
 from tsp.train.validate import epoch_result
 
 

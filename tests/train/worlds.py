@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsp.data.loader import build_loader
-from tsp.data.video.encode import write_video
-from tsp.model.weights import load_model_state
-from tsp.run.config import (
+from tsp.config.run import (
     ClipConfig,
     DataConfig,
     HeadConfig,
@@ -27,16 +24,19 @@ from tsp.run.config import (
     StoreConfig,
     SubsetConfig,
 )
-from tsp.run.records import EpochResult
-from tsp.run.run import Run
-from tsp.run.store import open_store
+from tsp.data.loader import build_loader
+from tsp.data.video.encode import write_video
+from tsp.model.weights import load_model_state
+from tsp.run.results import EpochResult
+from tsp.run.stored_run import Run
+from tsp.store.open import open_store
 from tsp.train import checkpoint
 from tsp.train.attempt import train
 from tsp.train.batches import on_device
 from tsp.train.distributed import Launch, join
-from tsp.train.parts import build_model
 from tsp.train.precision import choose_numerics
-from tsp.train.stop import Stop
+from tsp.train.stop_signal import Stop
+from tsp.train.training_state import build_model
 from tsp.train.validate import Validator
 
 FPS = 30

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError
-from tsp.run.config import StoreConfig
-from tsp.run.store import Store, open_store
+from tsp.store.base import Store
+from tsp.store.open import open_store
 
 log = logging.getLogger(__name__)
 

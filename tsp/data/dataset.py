@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tsp.config.run import BadClipPolicy, ClipConfig
 from tsp.data.batch import ClipBatch, Problem
-from tsp.data.draws import Draw, draw_training, draw_validation, start_of
-from tsp.data.place import VideoPlace
+from tsp.data.dataset_files import VideoPlace
+from tsp.data.randomness import Draw, draw_training, draw_validation, start_of
 from tsp.data.segments import UNLABELLED, Segment
-from tsp.data.shared import SharedSegments, empty_batch
+from tsp.data.shared_memory import SharedSegments, empty_batch
 from tsp.data.transforms import PixelPlan, SourceIndex, gather, plan_pixels, plan_resized
 from tsp.data.video import ClipReader, VideoError
 from tsp.data.video.training_copy import stored_width
 from tsp.errors import DataError, TspError
-from tsp.run.config import BadClipPolicy, ClipConfig
 
 MAX_OPEN_VIDEOS = 8
 """Files a worker keeps open; a 720p decoder holds ten megabytes or more."""

@@ -18,18 +18,18 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.batch import ClipBatch
 from tsp.data.cache import MIB
 from tsp.data.dataset import ClipDataset, FailedBatch
+from tsp.data.dataset_files import DatasetFiles, StoredVideos, VideoPlace
+from tsp.data.epoch_order import Step, as_steps, mixed_steps, steps_from, training_batches, validation_batches
 from tsp.data.features import GvfFile
-from tsp.data.mixing import GroupDataset, GroupOfClips, mix, one_ahead
-from tsp.data.order import Step, as_steps, mixed_steps, steps_from, training_batches, validation_batches
-from tsp.data.place import DatasetFiles, StoredVideos, VideoPlace
+from tsp.data.one_pass import GroupDataset, GroupOfClips, mix, one_ahead
 from tsp.data.prefetch import Prefetcher
 from tsp.data.segments import load_label_map, load_segments, video_name
-from tsp.data.shared import SharedSegments, to_shared
+from tsp.data.shared_memory import SharedSegments, to_shared
 from tsp.errors import DataError
-from tsp.run.config import RunConfig, SubsetConfig
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tsp.config.run import ClipConfig
 from tsp.data.clips import holds_a_clip
 from tsp.errors import DataError
-from tsp.run.config import ClipConfig
 
 NEEDED_COLUMNS = ("filename", "t-start", "t-end", "video-duration")
 UNLABELLED = -1

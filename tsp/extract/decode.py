@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tsp.data.place import VideoPlace
+from tsp.config.run import ClipConfig
+from tsp.data.dataset_files import VideoPlace
+from tsp.data.tables import VideoRow
 from tsp.data.transforms import PixelPlan, central_crop, gather, plan_pixels
 from tsp.data.video import VideoError
-from tsp.data.video.slide import Slide, SlideFrame
-from tsp.extract.metadata import SlidePlan, VideoRow
-from tsp.extract.rows import ClipRows
-from tsp.run.config import ClipConfig
+from tsp.data.video.sliding_clips import Slide, SlideFrame
+from tsp.extract.clip_rows import ClipRows
+from tsp.extract.slide_plan import SlidePlan
 
 CHUNK_FRAMES = 32
 """Frames per chunk: 6 MiB, whatever the size of the video."""

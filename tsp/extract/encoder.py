@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from tsp.config.run import Precision
 from tsp.errors import ConfigError, GpuMemoryError
 from tsp.model.backbone import BACKBONES, build_backbone
 from tsp.model.weights import encoder_weights, load_pretrained, read_file
-from tsp.run.config import Precision
 
 logger = logging.getLogger(__name__)
 

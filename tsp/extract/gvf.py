@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tsp.config.jobs import GvfJob, Pool, job_from_dict
 from tsp.data.features import GVF_DIMS
-from tsp.extract.job import Extraction, Keep
-from tsp.run.jobs import GvfJob, Pool, job_from_dict
+from tsp.extract.extraction import Extraction, Keep
 
 
 class PooledFeatures:

@@ -16,10 +16,11 @@ from multiprocessing.process import BaseProcess
 
 import numpy as np
 
-from tsp.data.place import VideoPlace
+from tsp.data.dataset_files import VideoPlace
+from tsp.data.tables import VideoRow
 from tsp.errors import DataError, TspError
 from tsp.extract.decode import Chunk, VideoEnd, decode_video
-from tsp.extract.metadata import SlidePlan, VideoRow
+from tsp.extract.slide_plan import SlidePlan
 
 logger = logging.getLogger(__name__)
 

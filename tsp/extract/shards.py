@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
+from tsp.config.jobs import ExtractJob
+from tsp.data.tables import VideoRow
 from tsp.errors import ConfigError
-from tsp.extract.metadata import VideoRow
-from tsp.run.jobs import ExtractJob
 
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Set in the pods of an Indexed Job: which of them this is, from 0."""

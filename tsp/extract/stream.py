@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsp.data.tables import VideoRow
 from tsp.data.transforms import blend
 from tsp.errors import DataError
 from tsp.extract.decode import Chunk, VideoEnd
 from tsp.extract.encoder import Encoder
-from tsp.extract.metadata import VideoRow
 from tsp.extract.pool import Event, VideoFailure
 
 FRAMES_IN_CACHE = 2

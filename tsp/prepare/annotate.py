@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tsp.config.jobs import AnnotateJob, job_from_dict
+from tsp.config.run import ClipConfig
 from tsp.data.segments import load_label_map
-from tsp.errors import DataError
-from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
-from tsp.prepare.places import fetched, fetched_folder, local_path, published
-from tsp.prepare.tables import (
+from tsp.data.tables import (
     GROUND_TRUTH_COLUMNS,
     REGIONS,
     VideoFacts,
@@ -26,8 +25,9 @@ from tsp.prepare.tables import (
     write_labels,
     write_table,
 )
-from tsp.run.config import ClipConfig
-from tsp.run.jobs import AnnotateJob, job_from_dict
+from tsp.errors import DataError
+from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
+from tsp.store.files import fetched, fetched_folder, local_path, published
 
 logger = logging.getLogger(__name__)
 

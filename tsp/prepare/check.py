@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tsp.config.jobs import CheckJob, job_from_dict
+from tsp.config.run import RunConfig, SubsetConfig
+from tsp.data.dataset_files import DatasetFiles
 from tsp.data.features import GvfFile
-from tsp.data.place import DatasetFiles
 from tsp.data.segments import load_label_map, video_name
 from tsp.errors import DataError
 from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.check_videos import check_videos
 from tsp.prepare.findings import ERROR, WARNING, Finding, count, in_order
 from tsp.prepare.histogram import draw_histogram
-from tsp.run.config import RunConfig, SubsetConfig
-from tsp.run.jobs import CheckJob, job_from_dict
 
 logger = logging.getLogger(__name__)
 

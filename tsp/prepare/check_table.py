@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig
 from tsp.data.clips import holds_a_clip
 from tsp.data.segments import FIRST_ROW, NEEDED_COLUMNS
 from tsp.errors import DataError
 from tsp.prepare.findings import ERROR, WARNING, Finding, Severity
-from tsp.run.config import ACTION_COLUMN, REGION_COLUMN, ClipConfig
 
 BACKGROUND_REGION = "No action"
 _SAME_SEC = 1e-6

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from tsp.data.place import VideoPlace
+from tsp.data.dataset_files import VideoPlace
 from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError
 from tsp.prepare.check_table import Row

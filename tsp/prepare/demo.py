@@ -16,11 +16,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from tsp.config.jobs import DemoJob, job_from_dict
 from tsp.data.features import write_arrays
-from tsp.data.video.encode import new_file, write_video
-from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, FPS, Pixels, Segment, draw_frames, draw_timeline
-from tsp.prepare.parallel import for_each
-from tsp.prepare.tables import (
+from tsp.data.tables import (
     GROUND_TRUTH_COLUMNS,
     METADATA_COLUMNS,
     REGIONS,
@@ -29,7 +27,10 @@ from tsp.prepare.tables import (
     write_labels,
     write_table,
 )
-from tsp.run.jobs import DemoJob, job_from_dict
+from tsp.data.video.encode import write_video
+from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, FPS, Pixels, Segment, draw_frames, draw_timeline
+from tsp.prepare.parallel import for_each
+from tsp.store.files import new_file
 
 ACTIONS_PER_VIDEO = 2
 GVF_DIM = 512

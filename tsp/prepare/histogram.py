@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tsp.data.video.encode import new_file
 from tsp.errors import ConfigError
+from tsp.store.files import new_file
 
 _INCHES_PER_CLASS = 0.28
 

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tsp.config.jobs import ProbeJob, job_from_dict
+from tsp.config.run import StoreConfig
+from tsp.data.tables import METADATA_COLUMNS, VideoFacts, write_table
 from tsp.data.video import VideoError
 from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
-from tsp.prepare.places import Place, open_place, published
-from tsp.prepare.tables import METADATA_COLUMNS, VideoFacts, write_table
-from tsp.run.config import StoreConfig
-from tsp.run.jobs import ProbeJob, job_from_dict
+from tsp.store.files import Place, open_place, published
 
 logger = logging.getLogger(__name__)
 

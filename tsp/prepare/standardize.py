@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from tsp.config.jobs import CopyFormat, StandardizeJob, job_from_dict
 from tsp.data.clips import exact_rate
 from tsp.data.video import VideoError
 from tsp.data.video.transcode import transcode
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
-from tsp.prepare.places import Place, open_place
 from tsp.prepare.probe import TRAINING_COPY_SUFFIX, find_videos
-from tsp.run.jobs import CopyFormat, StandardizeJob, job_from_dict
+from tsp.store.files import Place, open_place
 
 logger = logging.getLogger(__name__)
 

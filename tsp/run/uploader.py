@@ -17,7 +17,7 @@ from types import TracebackType
 
 from tsp.errors import StoreUnreachableError
 from tsp.run.records import EpochRecord, Progress, StateMeta
-from tsp.run.run import Run
+from tsp.run.stored_run import Run
 
 logger = logging.getLogger(__name__)
 

@@ -9,16 +9,23 @@ from importlib import metadata
 
 import torch
 
-from tsp.errors import ConfigError, GpuMemoryError, PeerLostError, StoreError, StoreUnreachableError, TspError
-from tsp.run.config import RunConfig, to_json
+from tsp.config.run import RunConfig, to_json
+from tsp.config.sizing import EffectiveSizes, downscale_for, effective_sizes
+from tsp.errors import (
+    ConfigError,
+    GpuMemoryError,
+    PeerLostError,
+    StoreError,
+    TspError,
+    exit_code_of,
+)
 from tsp.run.records import Outcome
-from tsp.run.run import Run
-from tsp.run.sizing import EffectiveSizes, downscale_for, effective_sizes
-from tsp.run.store import open_store
+from tsp.run.stored_run import Run
+from tsp.store.open import open_store
 from tsp.train.distributed import Group, Launch, join
 from tsp.train.loop import Setting, Training
 from tsp.train.precision import Numerics, choose_device, choose_numerics, gpu_memory_of
-from tsp.train.stop import Stop
+from tsp.train.stop_signal import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +45,6 @@ class FailedElsewhereError(TspError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-
-
-def exit_code_of(error: TspError) -> int:
-    """The code a pod ends with: 1-127 permanent, 128 and above worth another attempt."""
-    return error.pod_exit_code if isinstance(error, StoreUnreachableError) else error.exit_code
 
 
 def train(config: RunConfig, launch: Launch, stop: Stop, *, log_into: Callable[[Run, int], None]) -> None:

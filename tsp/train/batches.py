@@ -12,7 +12,7 @@ from torch import Tensor
 from tsp.data.batch import ClipBatch
 from tsp.data.transforms import pixels_on_device
 from tsp.errors import PeerLostError, TspError
-from tsp.train.stop import Stop
+from tsp.train.stop_signal import Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsp.config.run import RunConfig, to_json
+from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError
 from tsp.model.heads import TspModel
 from tsp.model.weights import load_model_state, read_file
-from tsp.run.config import RunConfig, to_json
-from tsp.run.sizing import EffectiveSizes
 from tsp.train.schedule import WarmupMultiStepLR, start_momentum
 
 KEYS = ("model", "optimizer", "lr_scheduler", "epoch")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from tsp.errors import ConfigError, PeerLostError
-from tsp.train.stop import Stop
+from tsp.train.stop_signal import Stop
 
 logger = logging.getLogger(__name__)
 

@@ -12,25 +12,26 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
+from tsp.config.run import RunConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.data.loader import ClipLoader, Subset, SubsetData, build_loader, load_subset
 from tsp.errors import NonFiniteLossError, TerminatedError, TspError
 from tsp.model.heads import TspModel
-from tsp.run.config import RunConfig
-from tsp.run.records import EpochRecord, EpochResult, best, format_line
-from tsp.run.run import Run
-from tsp.run.sizing import EffectiveSizes
+from tsp.run.records import EpochRecord
+from tsp.run.results import EpochResult, best, format_line
+from tsp.run.stored_run import Run
 from tsp.run.uploader import Uploader
 from tsp.train.batches import on_device
 from tsp.train.distributed import Group
-from tsp.train.left_over import validate_left_over
-from tsp.train.parts import Parts, build_model, build_parts, load_initial_weights
 from tsp.train.precision import Numerics
 from tsp.train.progress import Plan, Reporter
 from tsp.train.resume import Place, find_start, state_extras
 from tsp.train.saver import Saver
 from tsp.train.schedule import group_rates
 from tsp.train.step import StepReport
-from tsp.train.stop import Stop
+from tsp.train.stop_signal import Stop
+from tsp.train.training_state import Parts, build_model, build_parts, load_initial_weights
+from tsp.train.unvalidated import validate_left_over
 from tsp.train.validate import Validator
 
 logger = logging.getLogger(__name__)

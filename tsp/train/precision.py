@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from tsp.config.run import ModelConfig
 from tsp.errors import ConfigError
-from tsp.run.config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from tsp.run.records import EpochResult, Progress
-from tsp.run.sizing import EffectiveSizes
+from tsp.config.sizing import EffectiveSizes
+from tsp.run.records import Progress
+from tsp.run.results import EpochResult
 from tsp.run.uploader import Uploader
 
 logger = logging.getLogger(__name__)

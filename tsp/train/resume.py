@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tsp.config.run import RunConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
-from tsp.run.config import RunConfig
-from tsp.run.objects import fetch_object
-from tsp.run.run import Run
-from tsp.run.sizing import EffectiveSizes
+from tsp.run.stored_run import Run
+from tsp.store.fetch import fetch_object
 from tsp.train import checkpoint
 from tsp.train.schedule import WarmupMultiStepLR
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from tsp.errors import StoreError
 from tsp.run.records import EpochRecord, StateMeta
-from tsp.run.store import sha256_of
 from tsp.run.uploader import Uploader
+from tsp.store.base import sha256_of
 from tsp.train import checkpoint
 
 logger = logging.getLogger(__name__)

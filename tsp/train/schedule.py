@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
+from tsp.config.run import OptimConfig, ScheduleConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.model.heads import TspModel
-from tsp.run.config import OptimConfig, ScheduleConfig
-from tsp.run.sizing import EffectiveSizes
 
 GROUPS = ("stem", "backbone", "fc")
 """Parameter groups in the original's order; both heads share the last one."""

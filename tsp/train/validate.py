@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tsp.model.losses import head_loss, num_correct, num_labelled, total_loss
-from tsp.run.records import EpochResult, HeadResult
+from tsp.run.results import EpochResult, HeadResult
 from tsp.train.batches import DeviceBatch
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics

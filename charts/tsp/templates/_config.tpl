@@ -1,5 +1,5 @@
 {{/*
-tsp.store.settings: JSON of what tsp.run.config calls StoreConfig. No credential is in it.
+tsp.store.settings: JSON of what tsp.config.run calls StoreConfig. No credential is in it.
 */}}
 {{- define "tsp.store.settings" -}}
 {{- if .Values.config -}}
@@ -25,7 +25,7 @@ tsp.store.settings: JSON of what tsp.run.config calls StoreConfig. No credential
 
 {{/*
 tsp.config.json: the text pods read. In rising order of ceremony: a job's request, the whole configuration as tspctl
-sends it (untouched), or a request that pods resolve through tsp.run.request.
+sends it (untouched), or a request that pods resolve through tsp.config.pod_request.
 */}}
 {{- define "tsp.config.json" -}}
 {{- if ne .Values.job.kind "train" -}}
@@ -50,7 +50,7 @@ sends it (untouched), or a request that pods resolve through tsp.run.request.
 {{- end -}}
 {{- end -}}
 
-{{/* tsp.config.request: JSON of what tsp.run.request.Request reads. */}}
+{{/* tsp.config.request: JSON of what tsp.config.pod_request.Request reads. */}}
 {{- define "tsp.config.request" -}}
 {{- $plan := include "tsp.gpu.plan" . | fromJson -}}
 {{- $request := dict

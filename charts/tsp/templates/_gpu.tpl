@@ -1,6 +1,6 @@
 {{/*
 tsp.gpu.memoryMib: whole MiB of a GPU from a node label, units repaired: "16384", "42505273344" (bytes), "80Gi".
-Argument: the label. The same rule as tsp/run/sizing.py, gpu_memory_mib.
+Argument: the label. The same rule as tsp/config/sizing.py, gpu_memory_mib.
 */}}
 {{- define "tsp.gpu.memoryMib" -}}
 {{- $text := ternary (int64 .) . (kindIs "float64" .) | toString | trim -}}
@@ -21,7 +21,7 @@ Argument: the label. The same rule as tsp/run/sizing.py, gpu_memory_mib.
 
 {{/*
 tsp.gpu.downscale: 1, 2 or 4 for a GPU of so many MiB; refuses less than 7000.
-Argument: MiB. The same thresholds as tsp/run/sizing.py, DOWNSCALE_MIN_MIB.
+Argument: MiB. The same thresholds as tsp/config/sizing.py, DOWNSCALE_MIN_MIB.
 */}}
 {{- define "tsp.gpu.downscale" -}}
 {{- $mib := int64 . -}}

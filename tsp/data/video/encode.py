@@ -6,7 +6,6 @@ no machine's core count.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -17,20 +16,10 @@ import numpy as np
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
+from tsp.store.files import new_file
+
 Frame = NDArray[np.uint8]
 """RGB, [height, width, 3]."""
-
-
-@contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; renamed to ``path`` when the block ends well, removed otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

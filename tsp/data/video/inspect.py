@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from tsp.data.video.errors import VideoError
-from tsp.data.video.source import VideoSource
+from tsp.data.video.open_video import VideoSource
 
 HEAD_FRAMES = 16
 """How many frames at the beginning are decoded where not all are."""

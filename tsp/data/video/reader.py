@@ -17,9 +17,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from tsp.data.clips import exact_rate, frame_offsets, last_pts
-from tsp.data.video.chooser import FrameChooser, Want
 from tsp.data.video.errors import VideoError
-from tsp.data.video.source import OpenSources, VideoSource
+from tsp.data.video.frame_chooser import FrameChooser, Want
+from tsp.data.video.open_video import OpenSources, VideoSource
 
 SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
 """Codecs whose decoders can leave out frames that nothing refers to, found by packet times."""

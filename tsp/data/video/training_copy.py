@@ -21,10 +21,10 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from tsp.data.video.encode import new_file
+from tsp.config.jobs import CopyFormat
 from tsp.data.video.errors import VideoError
-from tsp.data.video.source import VideoSource
-from tsp.run.jobs import CopyFormat
+from tsp.data.video.open_video import VideoSource
+from tsp.store.files import new_file
 
 SUFFIX = ".train.mov"
 _QSCALE = 2

@@ -1,0 +1,1 @@
+"""Where runs live: a cluster, or this machine."""

@@ -1,0 +1,204 @@
+"""What a place to run must offer: a cluster (``on_cluster``) or this machine (``on_this_machine``).
+
+A backend knows processes, pods and their ends; epochs, progress and results are read from the store by everyone alike.
+It raises TspError subclasses with messages that say what to do, writes nothing to stdout, and logs what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from tsp.run.status import State
+
+if TYPE_CHECKING:
+    from tsp.config.jobs import Job
+    from tsp.config.run import RunConfig, StoreConfig
+    from tsp.config.sizing import EffectiveSizes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankStatus:
+    """One process or pod of a run."""
+
+    rank: int
+    state: str
+    where: str | None = None
+    """Node or process id."""
+    gpu: str | None = None
+    restarts: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlaceStatus:
+    """A run as the place it runs at sees it."""
+
+    name: str
+    state: State
+    kind: str = "train"
+    """``train``, or the kind of a job (``extract``, ``gvf``, ``standardize``)."""
+    reason: str | None = None
+    """One line: why it waits or failed, with what to do where that is known."""
+    exit_code: int | None = None
+    """Of the rank that ended the run."""
+    attempt: int | None = None
+    gpus: int | None = None
+    created: datetime | None = None
+    """With a time zone."""
+    ended: datetime | None = None
+    ranks: tuple[RankStatus, ...] = ()
+    store: StoreConfig | None = None
+    """Where the run writes to, as the place recorded it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of one rank, without its line end."""
+
+    rank: int
+    text: str
+    time: datetime | None = None
+    """When it was written, with a time zone; None where nobody wrote it down."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogQuery:
+    """Which lines of a run are wanted."""
+
+    follow: bool = False
+    """Wait for lines (and for the run to start) until the run has ended."""
+    ranks: tuple[int, ...] | None = None
+    """None: all."""
+    tail: int | None = None
+    """Only the last lines of each rank, then what follows."""
+    since: datetime | None = None
+    attempt: int | None = None
+    """Only this attempt; None: all that are left."""
+    previous: bool = False
+    """Only the attempt before the newest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlaceOptions:
+    """What only a place cares about; the run's results do not depend on it."""
+
+    image: str | None = None
+    queue: str | None = None
+    chart_values: tuple[str, ...] = ()
+    """``KEY=VALUE`` of the chart, which win over all else."""
+    chart_value_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run ready to be submitted; a backend may add fields in a subclass of its own."""
+
+    config: RunConfig
+    place: PlaceOptions
+    effective: EffectiveSizes | None = None
+    """None: only the ranks can decide, on the cards they find."""
+    explanation: tuple[str, ...] = ()
+    """Lines that say where downscale factor, batch and learning rates come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of ``tspctl doctor``."""
+
+    what: str
+    level: Literal["ok", "warning", "error"]
+    message: str
+    """What was found and, unless ok, what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """A job that was waited for."""
+
+    exit_code: int
+    answer: dict[str, Any] | None
+    """What it wrote to stdout; a job that failed has said why on stderr."""
+
+
+class Backend(Protocol):
+    """A place to run. All methods but ``plan`` and ``preflight`` take a run's name."""
+
+    name: str
+    """``kubernetes`` or ``local``."""
+
+    def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
+        """The configuration with paths that its ranks can open, wherever the command was typed.
+
+        Args: dataset, as given to ``--dataset``.
+        Raises: ConfigError naming each path that they could not.
+        """
+        ...
+
+    def plan(self, config: RunConfig, place: PlaceOptions) -> Plan:
+        """Size the run for what is here; refuses nothing but the impossible, creates nothing."""
+        ...
+
+    def preflight(self, plan: Plan) -> None:
+        """Refuse what is going to fail, before anything is created.
+
+        Raises: ConfigError (an existing run included), DataError, ClusterError or StoreError, saying what to do.
+        """
+        ...
+
+    def render(self, plan: Plan, *, on_server: bool = False) -> str:
+        """Exactly what ``submit`` would send, as text; with ``on_server`` the server has judged it."""
+        ...
+
+    def submit(self, plan: Plan) -> None:
+        """Start the run and return; it needs this program and its terminal no longer."""
+        ...
+
+    def list_runs(self) -> Iterator[PlaceStatus]:
+        """Every run this place knows, newest first."""
+        ...
+
+    def status(self, name: str) -> PlaceStatus | None:
+        """What the place knows of a run; None if nothing."""
+        ...
+
+    def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
+        """Lines of the ranks in the order of time; None if nothing is left here and the store must be read.
+
+        With ``query.follow`` it waits for the run to start, goes over restarts, and ends when the run has ended.
+        """
+        ...
+
+    def cancel(self, name: str, *, grace_sec: float | None) -> None:
+        """Stop the run for good: state saved, uploads drained, outcome ``cancelled`` written. Returns when it is so.
+
+        Args: grace_sec, after which what still runs is killed; None: the place's own.
+        Raises: NoSuchRunError; ConfigError if it has ended already.
+        """
+        ...
+
+    def suspend(self, name: str, *, grace_sec: float | None) -> None:
+        """As ``cancel``, but meant to be resumed; the outcome is ``suspended``."""
+        ...
+
+    def resume(self, name: str, config: RunConfig | None) -> None:
+        """Go on from the newest saved state, with ``config`` as the store has it (None: it has none)."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove what this place holds of a run that has ended; the store is not touched."""
+        ...
+
+    def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
+        """Run a command beside a rank of a running run, terminal passed through. Returns: its exit code."""
+        ...
+
+    def run_job(self, name: str, kind: str, job: Job, place: PlaceOptions, *, gpus: int) -> JobEnd | None:
+        """Do a job beside training. Returns: how it ended, or None if it now runs in the background as ``name``."""
+        ...
+
+    def diagnose(self) -> Iterator[Finding]:
+        """What ``tspctl doctor`` shows of this place."""
+        ...

@@ -1,0 +1,283 @@
+"""Runs on a Kubernetes cluster: one Helm release per run, read back through the API."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from cli.backends.base import Finding, JobEnd, LogLine, LogQuery, PlaceOptions, PlaceStatus, Plan
+from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner, parse_manifest
+from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
+from cli.backends.cluster.status import Teller, log_line, place_status, recorded_store
+from k8s import preflight as checks
+from k8s.client import Cluster, ForbiddenError, Where
+from k8s.helm import OLDEST, Chart, Helm, is_new_enough, shipped_chart
+from k8s.names import JOBS, kind_of, ranks_of
+from k8s.nodes import nodes_for, plan_nodes
+from k8s.pod_log import Wanted
+from k8s.run_logs import follow_logs, read_logs
+from k8s.runs import RunLogs, Runs, RunView
+from k8s.shell import run_in_pod
+from k8s.status import ENDED, pod_status, state_of, true_conditions
+from k8s.values import with_attempts
+from tsp.config.jobs import Job
+from tsp.config.run import RunConfig, check_run_name
+from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
+from tsp.run.records import Outcome
+from tsp.run.status import Finding as ClusterFinding
+from tsp.run.stored_run import Run
+from tsp.store.open import open_store
+
+if TYPE_CHECKING:
+    from cli.options.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_TERMINATED = 143
+_AFTER_GRACE_SEC = 15.0
+"""A kubelet needs this long, beyond the grace of a pod, to report that it is gone."""
+_GONE_TIMEOUT_SEC = 330.0
+"""Longer than the chart's own grace period, which pods that still run have."""
+
+
+class ClusterBackend:
+    """A namespace of a cluster as a place to run."""
+
+    name = "kubernetes"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        where = Where(context=settings.context, kubeconfig=settings.kubeconfig, namespace=settings.namespace)
+        self._cluster = Cluster(where)
+        self._runs = Runs(self._cluster)
+
+    @cached_property
+    def _helm(self) -> Helm:
+        return Helm(replace(self._cluster.where, context=self._cluster.context), self._cluster.namespace)
+
+    @cached_property
+    def _planner(self) -> Planner:
+        return Planner(self._settings, self._cluster, self._helm)
+
+    # Starting
+
+    def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
+        """Unchanged, once nothing in it lies on this machine alone."""
+        refuse_paths_of_this_machine(config, dataset)
+        return config
+
+    def plan(self, config: RunConfig, place: PlaceOptions) -> ClusterPlan:
+        """Size the run for the nodes its pods can land on."""
+        return self._planner.plan(config, place)
+
+    def preflight(self, plan: Plan) -> None:
+        """Refuse a second run of a name, and whatever cluster, store or data would make fail."""
+        assert isinstance(plan, ClusterPlan)
+        name = plan.config.name
+        # A release of that name without a job is refused by Helm itself, before it creates anything.
+        if self._runs.find(name) is not None:
+            raise ConfigError(
+                f"namespace {self._cluster.namespace} has a run {name!r} already: choose another --name, "
+                f"or remove it with 'tspctl delete {name}'"
+            )
+        self._planner.check(plan)
+
+    def render(self, plan: Plan, *, on_server: bool = False) -> str:
+        """The release's manifest."""
+        assert isinstance(plan, ClusterPlan)
+        if on_server:
+            checks.refuse(checks.check_objects(self._cluster, parse_manifest(plan.manifest)))
+        return plan.manifest
+
+    def submit(self, plan: Plan) -> None:
+        """Install the release."""
+        assert isinstance(plan, ClusterPlan)
+        self._helm.install(plan.config.name, plan.chart, plan.values)
+
+    def run_job(self, name: str, kind: str, job: Job, place: PlaceOptions, *, gpus: int) -> JobEnd | None:
+        """As an Indexed Job in the background; ``gpus`` pods share the work."""
+        check_run_name(name)
+        chart, values = self._planner.plan_job(name, kind, job, place, shards=max(1, gpus))
+        self._helm.install(name, chart, values)
+        return None
+
+    # Looking
+
+    def list_runs(self) -> Iterator[PlaceStatus]:
+        """Every run of the namespace, newest first."""
+        return map(place_status, self._runs.views())
+
+    def status(self, name: str) -> PlaceStatus | None:
+        """One run with its pods."""
+        view = self._runs.view(name)
+        return None if view is None else place_status(view, pods_of=self._runs)
+
+    def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
+        """What the pods of the newest attempt have written; earlier attempts are in the store alone."""
+        job = self._runs.find(name)
+        if job is None:
+            return None
+        if kind_of(job) == "train" and (query.previous or query.attempt is not None):
+            return None
+        api = RunLogs(self._runs, name)
+        pods, state = api.pods(), state_of(job)
+        nothing_comes = not query.follow or state in ENDED or state == "suspended"
+        if kind_of(job) == "train":
+            # Workers that still ran when the master ended are taken away; the store then has more than the pods left.
+            if nothing_comes and (not pods or (state == "succeeded" and len(pods) < ranks_of(job))):
+                return None
+        elif not pods and nothing_comes:
+            logger.warning("%s is %s and has no pods: what they wrote went with them", name, state)
+            return iter(())
+        wanted = Wanted(ranks=query.ranks, tail=query.tail, since=query.since)
+        if not query.follow:
+            return map(log_line, read_logs(api, wanted))
+        return map(log_line, follow_logs(api, wanted, tell=Teller(self._runs, name)))
+
+    # Changing
+
+    def cancel(self, name: str, *, grace_sec: float | None) -> None:
+        """Take the pods away with time to save, and write the outcome down."""
+        self._stop(name, "cancelled", grace_sec)
+
+    def suspend(self, name: str, *, grace_sec: float | None) -> None:
+        """As cancel; ``resume`` brings the pods back."""
+        self._stop(name, "suspended", grace_sec)
+
+    def _stop(self, name: str, stopped: Literal["cancelled", "suspended"], grace_sec: float | None) -> None:
+        view = self._view(name)
+        if view.state in ENDED or view.state == stopped:
+            raise ConfigError(f"run {name} has ended already ({view.state})")
+        if grace_sec is None:
+            own = [int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in view.pods]
+            grace_sec = max(own, default=0) + _AFTER_GRACE_SEC
+        self._runs.set_suspended(name, True, stopped=stopped)
+        if not self._runs.wait_without_pods(name, timeout_sec=grace_sec):
+            logger.warning("pods of %s are still there after %g s: deleting them", name, grace_sec)
+            self._runs.kill_pods(name)
+        if kind_of(view.job) == "train":
+            self._write_outcome(view, stopped)
+
+    def _write_outcome(self, view: RunView, stopped: Literal["cancelled", "suspended"]) -> None:
+        """Into the store, where it outlives the release; the job itself says it too."""
+        recorded = recorded_store(view.job)
+        if recorded is None or "://" not in recorded.uri:
+            return
+        run = self._stored(view.job["metadata"]["name"], recorded.uri)
+        try:
+            attempt = run.last_attempt()
+            reason = f"asked for with 'tspctl {'cancel' if stopped == 'cancelled' else 'suspend'}'"
+            run.write_outcome(Outcome(state=stopped, exit_code=_TERMINATED, reason=reason, attempt=attempt))
+        except StoreError as error:
+            logger.warning("%s has stopped, but its outcome could not be written to the store: %s", run.name, error)
+
+    def _stored(self, name: str, uri: str) -> Run:
+        """The run in its store, spoken to as this machine does."""
+        from cli.options.store import store_config
+
+        return Run(open_store(store_config(self._settings, uri)), name)
+
+    def resume(self, name: str, config: RunConfig | None) -> None:
+        """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone."""
+        view = self._runs.view(name)
+        if view is None:
+            if config is None:
+                raise NoSuchRunError(f"no run {name!r} in namespace {self._cluster.namespace}, nor in its store")
+            place = PlaceOptions(image=self._settings.image, queue=self._settings.queue)
+            self.submit(self.plan(replace(config, max_attempts=self._attempts(config)), place))
+            return
+        if view.state not in ("suspended", "cancelled", "failed"):
+            raise ConfigError(f"run {name} is {view.state}: there is nothing to resume")
+        if "Failed" not in true_conditions(view.job.get("status") or {}):
+            self._runs.set_suspended(name, False, stopped=None)
+            return
+        values = self._helm.values(name)
+        if config is not None:
+            values = with_attempts(values, self._attempts(config))
+        self._helm.uninstall(name)
+        self._wait_gone(name)
+        self._helm.install(name, Chart(reference=self._settings.chart or shipped_chart()), values)
+
+    def _attempts(self, config: RunConfig) -> int:
+        """The store counts attempts over the run's whole life; a resumed run gets as many again."""
+        return self._stored(config.name, config.store.uri).last_attempt() + config.max_attempts
+
+    def _wait_gone(self, name: str) -> None:
+        """Until nothing of an uninstalled release is left that a new one of its name would meet.
+
+        Raises: ClusterError if something stays.
+        """
+        # Not ``helm uninstall --wait``: it does not wait for pods, and Helm 4 wants more rights for it.
+        if not self._runs.wait_gone(name, timeout_sec=_GONE_TIMEOUT_SEC):
+            raise ClusterError(f"pods of {name} are still there after {_GONE_TIMEOUT_SEC:g} s: see 'kubectl get pods'")
+
+    def delete(self, name: str) -> None:
+        """Uninstall the release of a run that has ended."""
+        view = self._runs.view(name)
+        if view is not None and view.state in ("pending", "running", "restarting"):
+            raise ConfigError(f"run {name} is {view.state}: stop it first with 'tspctl cancel {name}'")
+        if not self._helm.uninstall(name) and view is not None:
+            kind = "pytorchjob" if kind_of(view.job) == "train" else "job"
+            raise ClusterError(f"{name} belongs to no Helm release: remove it with 'kubectl delete {kind} {name}'")
+        self._wait_gone(name)
+        self._cluster.delete(self._cluster.namespaced(*JOBS, f"{name}-test"), propagationPolicy="Background")
+
+    def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
+        """In the container of that rank."""
+        view = self._view(name)
+        found = [pod for pod in view.pods if pod_status(pod).rank == rank]
+        if not found:
+            known = ", ".join(str(pod_status(pod).rank) for pod in view.pods) or "none"
+            raise ConfigError(f"--rank {rank}: run {name} is {view.state}; ranks that have a pod now: {known}")
+        if pod_status(found[0]).state != "running":
+            raise ConfigError(f"rank {rank} of run {name} is {pod_status(found[0]).state}, not running")
+        container = found[0]["spec"]["containers"][0]["name"]
+        return run_in_pod(self._cluster, found[0]["metadata"]["name"], container, command)
+
+    def _view(self, name: str) -> RunView:
+        view = self._runs.view(name)
+        if view is None:
+            raise NoSuchRunError(f"no run {name!r} in namespace {self._cluster.namespace}: see 'tspctl list'")
+        return view
+
+    def diagnose(self) -> Iterator[Finding]:
+        """Helm, API server, operator, rights, security standard and GPU nodes."""
+        try:
+            version = self._helm.version()
+            advice = "" if is_new_enough(version) else f", older than {OLDEST}: see https://helm.sh/docs/intro/install"
+            yield Finding("helm", "warning" if advice else "ok", version + advice)
+        except (ConfigError, ClusterError) as error:
+            yield Finding("helm", "error", str(error))
+        for check in (
+            checks.check_server,
+            checks.check_operator,
+            checks.check_permissions,
+            checks.check_security_standard,
+            _check_gpu_nodes,
+        ):
+            try:
+                for finding in check(self._cluster):
+                    yield Finding(finding.what, finding.level, finding.message)
+            except ClusterError as error:
+                yield Finding("cluster", "error", str(error))
+                return
+
+
+def _check_gpu_nodes(cluster: Cluster) -> Iterator[ClusterFinding]:
+    """Which downscale factor a run of one GPU would get here."""
+    pod: dict[str, Any] = {"tolerations": [{"key": GPU_RESOURCE, "operator": "Exists"}]}
+    try:
+        found = cluster.items("/api/v1/nodes")
+        nodes = nodes_for(found, pod, gpu_resource=GPU_RESOURCE, memory_label=GPU_MEMORY_LABEL)
+        plan = plan_nodes(nodes, gpus=1, downscale="auto")
+    except ForbiddenError:
+        return
+    except ConfigError as error:
+        yield ClusterFinding("GPUs", "error", str(error))
+        return
+    explanation = "; ".join(plan.explanation)
+    what = f"{plan.gpus} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+    yield ClusterFinding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")

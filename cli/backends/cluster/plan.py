@@ -1,0 +1,196 @@
+"""From a configuration to what Helm is given on a cluster, and everything that is asked before it is given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from cli.backends.base import PlaceOptions, Plan
+from cli.backends.cluster.pod_paths import refuse_relative_job_paths
+from cli.backends.cluster.storage import check_data, check_folders, check_store, writable_folder
+from k8s import preflight as checks
+from k8s.client import Cluster, ForbiddenError
+from k8s.helm import Chart, Helm, shipped_chart
+from k8s.nodes import NodePlan, nodes_for, plan_nodes
+from k8s.references import check_references
+from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
+from tsp.config.jobs import ON_GPU, Job, written_folders
+from tsp.config.run import RunConfig, StoreConfig
+from tsp.config.sizing import effective_sizes
+from tsp.errors import ClusterError
+
+if TYPE_CHECKING:
+    from cli.options.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+GPU_RESOURCE = "nvidia.com/gpu"
+GPU_MEMORY_LABEL = "nvidia.com/gpu.memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterPlan(Plan):
+    """A plan with what Helm is given."""
+
+    chart: Chart
+    values: dict[str, Any]
+    manifest: str
+    """What Helm sends for these values."""
+    nodes: NodePlan
+
+
+class Planner:
+    """Plans for one namespace."""
+
+    def __init__(self, settings: Settings, cluster: Cluster, helm: Helm) -> None:
+        self._settings, self._cluster, self._helm = settings, cluster, helm
+
+    def plan(self, config: RunConfig, place: PlaceOptions) -> ClusterPlan:
+        """Size the run for the nodes its pods can land on; the pod that the chart renders says which those are."""
+        # The nodes are looked up here: what the chart finds when it is installed could not be shown before.
+        chart = self._chart(place)
+        chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
+        draft = self._run_values(config, None, place)
+        manifest = self._helm.render(config.name, chart, draft)
+        pod = pod_spec(parse_manifest(manifest))
+        nodes = self._plan_nodes(config, pod)
+        lines, effective = nodes.explanation, None
+        if nodes.downscale is not None:
+            # Fixed, so that the pods keep to it even where they happen to get larger cards.
+            config = replace(config, downscale=cast("Any", str(nodes.downscale)))
+            effective = effective_sizes(config, downscale=nodes.downscale)
+            lines += (str(effective),)
+        values = self._run_values(config, nodes, place)
+        return ClusterPlan(
+            config=config,
+            place=place,
+            effective=effective,
+            explanation=lines,
+            chart=chart,
+            values=values,
+            manifest=manifest if values == draft else self._helm.render(config.name, chart, values),
+            nodes=nodes,
+        )
+
+    def plan_job(
+        self, name: str, kind: str, job: Job, place: PlaceOptions, *, shards: int
+    ) -> tuple[Chart, dict[str, Any]]:
+        """Chart and values of a job beside training, once what its pods refer to is known to exist."""
+        refuse_relative_job_paths(job)
+        chart = self._chart(place)
+        job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
+        own = job_values(kind, job, shards=shards, gpu=kind in ON_GPU, image=place.image, queue=place.queue)
+        values = with_dotted(own, self._settings.chart_values)
+        objects = parse_manifest(self._helm.render(name, chart, values))
+        checks.refuse(checks.check_server(self._cluster))
+        checks.refuse(item for item in checks.check_permissions(self._cluster) if item.level == "error")
+        self._check_references(objects, values)
+        for path in written_folders(job):
+            checks.refuse(writable_folder("output", path, pod_spec(objects)))
+        checks.refuse(checks.check_objects(self._cluster, objects))
+        return chart, values
+
+    def check(self, plan: ClusterPlan) -> None:
+        """Ask cluster, namespace, rights, operator, nodes, store and data before anything is created.
+
+        Raises: ClusterError, StoreError or DataError with what to do.
+        """
+        config = plan.config
+        checks.refuse(checks.check_server(self._cluster))
+        checks.refuse(checks.check_operator(self._cluster))
+        checks.refuse(item for item in checks.check_permissions(self._cluster) if item.level == "error")
+        objects = parse_manifest(plan.manifest)
+        self._check_references(objects, plan.values)
+        checks.refuse(checks.check_security_standard(self._cluster, workers=config.gpus > 1))
+        if self._settings.check_nodes and not plan.values.get("queue"):
+            check_room(plan.nodes, config.gpus)
+        checks.refuse(checks.check_objects(self._cluster, objects))
+        checks.refuse(check_folders(config, pod_spec(objects)))
+        check_store(config)
+        check_data(config)
+
+    def _check_references(self, objects: Sequence[dict[str, Any]], values: dict[str, Any]) -> None:
+        own = [item["metadata"]["name"] for item in objects]
+        queue = str(values.get("queue") or "") or None
+        checks.refuse(check_references(self._cluster, pod_spec(objects), own=own, queue=queue))
+
+    def _chart(self, place: PlaceOptions) -> Chart:
+        return Chart(
+            reference=self._settings.chart or shipped_chart(),
+            value_files=place.chart_value_files,
+            assignments=place.chart_values,
+        )
+
+    def _run_values(self, config: RunConfig, nodes: NodePlan | None, place: PlaceOptions) -> dict[str, Any]:
+        for_pods = config_for_pods(config, endpoint_url=self._settings.endpoint_url_in_cluster)
+        values = run_values(for_pods, nodes, image=place.image, queue=place.queue)
+        return with_dotted(values, self._settings.chart_values)
+
+    def _plan_nodes(self, config: RunConfig, pod: dict[str, Any]) -> NodePlan:
+        limits = pod["containers"][0].get("resources", {}).get("limits", {})
+        resource = next((key for key in limits if "/" in key), None)
+        chosen = None if config.downscale == "auto" else int(config.downscale)
+        if resource is None:
+            return NodePlan(downscale=chosen, explanation=("ranks run on the CPU: no GPU is asked for",))
+        label = str(self._settings.chart_values.get("plan.memoryLabel", GPU_MEMORY_LABEL))
+        try:
+            nodes = nodes_for(self._cluster.items("/api/v1/nodes"), pod, gpu_resource=resource, memory_label=label)
+        except ForbiddenError:
+            return NodePlan(downscale=chosen, explanation=("nodes may not be listed here: the pods decide",))
+        except ClusterError as error:
+            # Planning creates nothing, so it also serves a dry run without a cluster.
+            logger.warning("%s", error)
+            return NodePlan(downscale=chosen, explanation=("the nodes are not known: the pods decide",))
+        return plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale)
+
+
+def check_room(nodes: NodePlan, gpus: int) -> None:
+    """Refuse more ranks than the nodes that are there could ever hold; nodes that may not be seen are taken on trust.
+
+    Raises: ClusterError.
+    """
+    if nodes.gpus is None or nodes.ranks >= gpus:
+        return
+    why = "; ".join(nodes.explanation)
+    advice = "if an autoscaler adds nodes, set check_nodes = false in tspctl.toml"
+    if nodes.gpus < gpus:
+        raise ClusterError(
+            f"--gpus {gpus}, but the nodes that ranks can land on have {nodes.gpus} GPUs in all ({why}): "
+            f"ask for fewer, or change the node selection; {advice}"
+        )
+    raise ClusterError(
+        f"--gpus {gpus}, but CPU and memory of the nodes are enough for {nodes.ranks} ranks at a time ({why}): "
+        f"lower resources.requests, or ask for fewer; {advice}"
+    )
+
+
+def parse_manifest(text: str) -> list[dict[str, Any]]:
+    """The objects of a rendered release."""
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
+def pod_spec(objects: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Spec of the pods of a release: the master's, or a job's."""
+    for item in objects:
+        if item["kind"] == "PyTorchJob":
+            spec: dict[str, Any] = item["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
+            return spec
+        if item["kind"] == "Job":
+            return dict(item["spec"]["template"]["spec"])
+    raise ClusterError("the chart renders neither a PyTorchJob nor a Job: is 'chart' in tspctl.toml the right one?")
+
+
+def _job_for_pods(job: Job, endpoint_url: str | None) -> Job:
+    """The job with addresses as pods reach them."""
+    changes: dict[str, Any] = {}
+    store = getattr(job, "store", None)
+    if isinstance(store, StoreConfig):
+        changes["store"] = store_for_pods(store, endpoint_url=endpoint_url)
+    config = getattr(job, "config", None)
+    if isinstance(config, RunConfig):
+        changes["config"] = config_for_pods(config, endpoint_url=endpoint_url)
+    return replace(job, **changes) if changes else job

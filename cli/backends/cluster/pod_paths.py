@@ -1,0 +1,89 @@
+"""Paths that pods would not see: refused before anything is sent to a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tsp.config.jobs import _JOB_PATHS
+from tsp.config.run import RunConfig
+from tsp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tsp.config.jobs import Job
+    from tsp.config.recipes import Dataset
+    from tsp.config.run import RunConfig
+
+_NO_PATHS = (None, "", "default", "none")
+
+
+def refuse_paths_beside(config: RunConfig, dataset: Dataset, *, where: str) -> None:
+    """Refuse what a data-set file has relative to itself: it lies on this machine, and pods would look for it there.
+
+    Args: dataset, as read from the file ``where``.
+    Raises: ConfigError naming each path.
+    """
+    filled = {
+        path.replace("{backbone}", config.model.backbone).replace("{pool}", config.model.gvf) for path in dataset.beside
+    }
+    found = [f"{key} ({path})" for key, path in _data_paths(config) if path in filled]
+    if found:
+        raise ConfigError(
+            f"{where}: {', '.join(found)} {'lies' if len(found) == 1 else 'lie'} beside that file on this machine, "
+            f"where pods cannot read: copy to where the data set is (--data, s3:// or a volume of the pods), "
+            f"and write paths relative to that, without ./"
+        )
+
+
+def refuse_relative_paths(config: RunConfig) -> None:
+    """Refuse a path that depends on the folder one is in.
+
+    Raises: ConfigError naming the option.
+    """
+    for option, path in (
+        ("--data", config.data.root),
+        ("--pretrained", config.model.pretrained),
+        ("--resume", config.resume),
+        ("--set data.cache_dir", config.data.cache_dir),
+    ):
+        _refuse_relative(option, path)
+
+
+def refuse_relative_job_paths(job: Job) -> None:
+    """The same for a job beside training."""
+    for field, option in _JOB_PATHS.items():
+        _refuse_relative(option, getattr(job, field, None))
+    config = getattr(job, "config", None)
+    if config is not None:
+        refuse_relative_paths(config)
+
+
+def _refuse_relative(what: str, path: str | None) -> None:
+    if path not in _NO_PATHS and "://" not in str(path) and not str(path).startswith("/"):
+        raise ConfigError(
+            f"{what} {path} is relative to a folder of this machine, which pods do not see: "
+            f"give an s3:// address, or the absolute path at which a volume of the pods has it"
+        )
+
+
+def _data_paths(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Keys of a data-set file, and the paths that the run reads under them."""
+    yield "root", config.data.root
+    for name, subset in (("train", config.data.train), ("valid", config.data.valid)):
+        yield f"{name}.csv", subset.csv
+        yield f"{name}.videos", subset.videos
+        if subset.gvf is not None and config.model.gvf != "none":
+            yield "gvf", subset.gvf
+    yield from ((f"labels.{head.label_column}", head.labels) for head in config.model.heads)
+
+
+def refuse_paths_of_this_machine(config: RunConfig, dataset: str) -> None:
+    """Refuse what only this machine sees: files beside a data-set file, and relative paths.
+
+    Args: dataset, a name or the path of a data-set file.
+    Raises: ConfigError naming each path.
+    """
+    from tsp.config.recipes import load_dataset
+
+    refuse_paths_beside(config, load_dataset(dataset), where=dataset)
+    refuse_relative_paths(config)

@@ -1,0 +1,92 @@
+"""What a cluster shows of a run, as every place tells it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import lru_cache
+from typing import Any
+
+from cli.backends.base import LogLine, PlaceStatus, RankStatus
+from cli.backends.log_lines import as_shown
+from k8s.names import STORE_ANNOTATION, kind_of, ranks_of
+from k8s.pod_log import Line
+from k8s.runs import Runs, RunView
+from k8s.status import created_at, ended_at, pod_status, root_cause
+from k8s.why import why_pod
+from tsp.config.codec import from_dict
+from tsp.config.run import StoreConfig
+from tsp.errors import ConfigError, UnreachableError
+
+logger = logging.getLogger(__name__)
+
+
+def place_status(view: RunView, *, pods_of: Runs | None = None) -> PlaceStatus:
+    """State, reason and times of a run; with ``pods_of`` also each of its ranks with node and GPU."""
+    job = view.job
+    cause = root_cause([pod_status(pod) for pod in view.pods]) if view.state == "failed" else None
+    return PlaceStatus(
+        name=job["metadata"]["name"],
+        state=view.state,
+        kind=kind_of(job),
+        reason=view.reason,
+        exit_code=cause.ended.exit_code if cause is not None and cause.ended is not None else None,
+        gpus=ranks_of(job),
+        created=created_at(job),
+        ended=ended_at(job),
+        ranks=tuple(_rank_status(pod, pods_of) for pod in view.pods) if pods_of is not None else (),
+        store=recorded_store(job),
+    )
+
+
+def _rank_status(pod: dict[str, Any], runs: Runs) -> RankStatus:
+    status = pod_status(pod)
+    return RankStatus(
+        rank=status.rank,
+        state=status.state,
+        where=status.node,
+        gpu=runs.gpu_of(status.node),
+        restarts=status.restarts,
+        reason=why_pod(pod),
+    )
+
+
+def recorded_store(job: dict[str, Any]) -> StoreConfig | None:
+    """The store's settings as the chart wrote them beside the job."""
+    text = (job["metadata"].get("annotations") or {}).get(STORE_ANNOTATION)
+    return _store_in(text) if text else None
+
+
+@lru_cache(maxsize=64)
+def _store_in(text: str) -> StoreConfig | None:
+    """Kept, since most of a thousand runs have the same."""
+    try:
+        return from_dict(StoreConfig, json.loads(text), where=f"annotation {STORE_ANNOTATION}")
+    except (ValueError, ConfigError) as error:
+        logger.debug("%s", error)
+        return None
+
+
+def log_line(line: Line) -> LogLine:
+    """A line as every place gives it; the kubelet's stamp is the program's own to a moment."""
+    return LogLine(line.rank, as_shown(line.rank, line.text)[1], line.time)
+
+
+class Teller:
+    """Says, once for each reason, why a followed run has no lines yet."""
+
+    def __init__(self, runs: Runs, name: str) -> None:
+        self._runs, self._name, self._last = runs, name, ""
+
+    def __call__(self, pods: list[dict[str, Any]]) -> None:
+        """Look again, unless every pod runs."""
+        if pods and all(pod_status(pod).state in ("running", "succeeded", "failed") for pod in pods):
+            return
+        try:
+            view = self._runs.view(self._name)
+        except UnreachableError:
+            return
+        text = f"{view.state}: {view.reason or 'waiting for pods'}" if view is not None else ""
+        if text and text != self._last:
+            self._last = text
+            logger.info("%s is %s", self._name, text)

@@ -1,0 +1,114 @@
+"""Store and data set of a run on a cluster, looked at from here before anything is created."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tsp.config.run import RunConfig, SubsetConfig
+from tsp.errors import DataError
+from tsp.run.status import Finding
+from tsp.store.base import Store
+from tsp.store.open import open_store
+
+logger = logging.getLogger(__name__)
+
+_LOST_WITH_THE_POD = ("emptyDir", "configMap", "secret", "projected", "downwardAPI")
+"""Kinds of volumes that hold nothing for longer than the pod lives."""
+
+
+def check_store(config: RunConfig) -> None:
+    """Refuse a store that cannot be written; a folder is the pods' own and cannot be seen from here."""
+    if config.store.uri.startswith("s3://"):
+        open_store(config.store).check_writable()
+
+
+def check_data(config: RunConfig) -> None:
+    """Refuse a data set in ``s3://`` that lacks a table, label map, GVF, or more videos than a run puts up with.
+
+    A claim cannot be seen from here.
+
+    Raises: DataError naming what is missing.
+    """
+    if not config.data.root.startswith("s3://"):
+        return
+    data = open_store(replace(config.store, uri=config.data.root))
+    files = {head.labels for head in config.model.heads}
+    for subset in (config.data.train, config.data.valid):
+        files |= {subset.csv} | ({subset.gvf} if subset.gvf and config.model.gvf != "none" else set())
+    missing = sorted(name for name in files if not data.exists(name))
+    if missing:
+        raise DataError(f"{config.data.root} lacks {', '.join(missing)}: check --data, see 'tspctl data check'")
+    for subset in (config.data.train, config.data.valid):
+        _check_videos(config, subset, data)
+
+
+def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store) -> None:
+    folder = subset.videos.strip("/").removeprefix(".").strip("/")
+    prefix = f"{folder}/" if folder else ""
+    there = {entry.key.removeprefix(prefix) for entry in data.list(prefix)}
+    where = f"{config.data.root}/{folder}".rstrip("/")
+    if not there:
+        raise DataError(f"{where} holds no video: check --data")
+    if config.data.training_copy:
+        # Copies have names of their own, which the pods know.
+        return
+    wanted = _filenames(data.read(subset.csv), f"{config.data.root}/{subset.csv}")
+    missing = sorted(set(wanted) - there)
+    if not missing:
+        return
+    share = sum(name in set(missing) for name in wanted) / len(wanted)
+    message = (
+        f"{where} lacks {len(missing)} of the {len(set(wanted))} videos that {subset.csv} names, for instance "
+        f"{missing[0]}: upload them, or leave them out of the table"
+    )
+    if config.data.bad_clips == "fail" or share > config.data.max_bad_share:
+        raise DataError(message)
+    logger.warning("%s; with --bad-clips %s their clips are passed over", message, config.data.bad_clips)
+
+
+def _filenames(table: bytes, where: str) -> list[str]:
+    """The video of each row. Raises: DataError if the table has no such column, or no row."""
+    rows = csv.DictReader(io.StringIO(table.decode("utf-8-sig", errors="replace")))
+    found = [str(row["filename"]) for row in rows if row.get("filename")]
+    if not found:
+        raise DataError(f"{where} names no video: it needs a column 'filename', see 'tspctl data check'")
+    return found
+
+
+def check_folders(config: RunConfig, pod: Mapping[str, Any]) -> Iterator[Finding]:
+    """Would a store or data set in a folder of the pods outlive them, or be there at all?
+
+    Args: pod, the spec of its template.
+    """
+    if "://" not in config.store.uri:
+        yield from writable_folder("store", config.store.uri, pod)
+    root = config.data.root
+    if "://" not in root and volume_at(root, pod) is None:
+        message = f"no volume of the pods is mounted at {root}: set data.claim, unless the image holds the data"
+        yield Finding("data", "warning", message)
+
+
+def writable_folder(what: str, path: str, pod: Mapping[str, Any]) -> Iterator[Finding]:
+    """Can pods write into a folder so that it is still there when they have gone?"""
+    found = volume_at(path, pod)
+    if found is None or any(kind in found[0] for kind in _LOST_WITH_THE_POD):
+        advice = "give an s3:// address, or mount a claim there (data.claim, or extraVolumes and extraVolumeMounts)"
+        yield Finding(what, "error", f"{path} lies on no volume that outlives the pods: {advice}")
+    elif found[1].get("readOnly"):
+        yield Finding(what, "error", f"{path} is mounted read-only: set data.readOnly to false")
+
+
+def volume_at(path: str, pod: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """The volume that a path of a pod lies on, and its mount; None where it lies in the image."""
+    mounts: Sequence[Mapping[str, Any]] = pod["containers"][0].get("volumeMounts") or []
+    holding = [item for item in mounts if f"{path}/".startswith(item["mountPath"].rstrip("/") + "/")]
+    if not holding:
+        return None
+    mount = max(holding, key=lambda item: len(item["mountPath"]))
+    volumes: Sequence[Mapping[str, Any]] = pod.get("volumes") or []
+    return next((item for item in volumes if item["name"] == mount["name"]), {}), mount

@@ -1,0 +1,1 @@
+"""Runs on this machine: a supervisor per run, a process per rank."""

@@ -1,0 +1,259 @@
+"""Runs on this machine: a detached supervisor per run, one process per rank, the store as the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from cli.backends.base import Finding, JobEnd, LogLine, LogQuery, PlaceOptions, PlaceStatus, Plan
+from cli.backends.local.gpus import gpus_here
+from cli.backends.local.jobs import run_job_here
+from cli.backends.local.paths import with_absolute_paths
+from cli.backends.local.preflight import MODULES, check_data, check_gpus, check_modules, check_store
+from cli.backends.local.processes import POLL_SEC, is_alive, send, stop, wait_gone
+from cli.backends.local.rank_group import rank_environment
+from cli.backends.local.run_folder import Launch, LocalRun, StopRequest, StopState, known_runs, local_run, state_home
+from cli.backends.local.status import local_status
+from cli.backends.local.supervisor import publish_outcome
+from cli.backends.log_lines import FolderLogs, read_lines
+from tsp.config.jobs import ExtractJob, Job
+from tsp.config.run import RunConfig, StoreConfig, from_json, to_json
+from tsp.config.sizing import downscale_for, effective_sizes
+from tsp.errors import ConfigError, NoSuchRunError, TspError
+from tsp.run.records import Outcome
+from tsp.run.status import ENDED
+from tsp.run.stored_run import Run
+from tsp.store.open import open_store
+
+logger = logging.getLogger(__name__)
+
+ENTRYPOINT = (sys.executable, "-P", "-m", "tsp.entrypoint")
+"""Program of a rank; -P keeps a folder called tsp in the user's current folder from hiding ours."""
+_START_TIMEOUT_SEC = 20.0
+_GRACE_SEC = 120.0
+"""Time to save state and drain uploads, unless a command says otherwise."""
+_AFTER_GRACE_SEC = 30.0
+"""The supervisor needs this long, beyond the grace of the ranks, to write down the end."""
+
+
+class LocalBackend:
+    """This machine as a place to run."""
+
+    name = "local"
+
+    def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
+        """Absolute: ranks run in folders of their own."""
+        return with_absolute_paths(config)
+
+    def plan(self, config: RunConfig, place: PlaceOptions) -> Plan:
+        """Size the run for the smallest card it will use."""
+        cards = gpus_here()[: config.gpus]
+        sizes_mib = [card.memory_mib for card in cards if card.memory_mib is not None]
+        if config.downscale != "auto":
+            factor, why = int(config.downscale), "as asked for"
+        elif not cards:
+            factor, why = 1, "no GPU here, ranks run on the CPU"
+        elif sizes_mib:
+            factor, why = downscale_for(min(sizes_mib)), f"smallest of {len(cards)} GPUs has {min(sizes_mib)} MiB"
+        else:
+            return Plan(config=config, place=place, explanation=("downscale factor: the ranks decide",))
+        sizes = effective_sizes(config, downscale=factor)
+        lines = (
+            f"downscale factor {factor}: {why}",
+            str(sizes),
+        )
+        return Plan(config=config, place=place, effective=sizes, explanation=lines)
+
+    def preflight(self, plan: Plan) -> None:
+        """Look at packages, cards, data, store and disk."""
+        check_modules()
+        check_gpus(plan.config.gpus, len(gpus_here()))
+        check_data(plan.config)
+        check_store(plan.config)
+        self._make_room(plan.config)
+
+    def render(self, plan: Plan, *, on_server: bool = False) -> str:
+        """The configuration file that the ranks read."""
+        return to_json(plan.config)
+
+    def submit(self, plan: Plan) -> None:
+        """Create the run in the store and start its supervisor."""
+        local = local_run(plan.config.name)
+        local.reserve()
+        try:
+            Run(open_store(plan.config.store), plan.config.name).create(plan.config, plan.effective)
+            local.write_launch(_launch(plan.config), to_json(plan.config))
+        except BaseException:
+            local.remove()
+            raise
+        _start_supervisor(local)
+
+    def list_runs(self) -> Iterator[PlaceStatus]:
+        """Every run started on this machine, newest first."""
+        return (local_status(local) for local in known_runs())
+
+    def status(self, name: str) -> PlaceStatus | None:
+        """From the run's folder and the table of processes."""
+        local = local_run(name)
+        return local_status(local) if local.launch() else None
+
+    def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
+        """What the ranks wrote to their consoles on this machine."""
+        local = local_run(name)
+        if not local.exists():
+            return None
+
+        def ended() -> bool:
+            # A run that was deleted meanwhile writes nothing more.
+            return not local.launch() or local_status(local).state in ENDED | {"suspended"}
+
+        return read_lines(FolderLogs(local.console), query, ended=ended if query.follow else None)
+
+    def cancel(self, name: str, *, grace_sec: float | None) -> None:
+        """SIGTERM to the ranks through their supervisor."""
+        self._stop(name, StopRequest(state="cancelled", grace_sec=_grace(grace_sec)))
+
+    def suspend(self, name: str, *, grace_sec: float | None) -> None:
+        """As cancel, with another outcome."""
+        self._stop(name, StopRequest(state="suspended", grace_sec=_grace(grace_sec)))
+
+    def resume(self, name: str, config: RunConfig | None) -> None:
+        """Start a supervisor again; the ranks find the newest state in the store."""
+        local = local_run(name)
+        if config is None:
+            if not local.config_path.exists():
+                raise NoSuchRunError(f"neither the store of run {name} nor this machine knows what it was made with")
+            config = from_json(local.config_path.read_text())
+        if not local.exists():
+            # Started on another machine, or forgotten here.
+            local.reserve()
+        # The store counts attempts over the run's whole life; a resumed run gets as many again.
+        before = Run(open_store(config.store), name).last_attempt()
+        again = dataclasses.replace(config, max_attempts=before + config.max_attempts)
+        local.write_launch(_launch(config), to_json(again))
+        local.forget_end()
+        _start_supervisor(local)
+
+    def delete(self, name: str) -> None:
+        """Forget the run's folder and console output."""
+        local = local_run(name)
+        if local.launch() and local_status(local).state in ("pending", "running", "restarting"):
+            raise ConfigError(f"run {name} still runs: stop it first with 'tspctl cancel {name}'")
+        local.remove()
+
+    def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
+        """Run a command with the environment of a rank."""
+        local, launch = local_run(name), local_run(name).launch()
+        if launch is None:
+            raise NoSuchRunError(f"no run {name!r} was started on this machine")
+        if not 0 <= rank < launch.gpus:
+            raise ConfigError(f"--rank {rank}: run {name} has the ranks 0 to {launch.gpus - 1}")
+        environment = rank_environment(launch, rank, config=local.config_path, port=0)
+        return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+
+    def run_job(self, name: str, kind: str, job: Job, place: PlaceOptions, *, gpus: int) -> JobEnd | None:
+        """In the foreground, one process per card."""
+        check_modules()
+        cards = gpus_here()
+        if isinstance(job, ExtractJob):
+            check_gpus(gpus, len(cards))
+        return run_job_here(ENTRYPOINT, kind, job, gpus=gpus, devices=[card.device for card in cards])
+
+    def diagnose(self) -> Iterator[Finding]:
+        """Packages, cards and the folder of local runs."""
+        for module in MODULES:
+            if importlib.util.find_spec(module) is None:
+                yield Finding(module, "warning", "not installed; training on this machine: pip install 'tspctl[train]'")
+            else:
+                yield Finding(module, "ok", importlib.metadata.version(module))
+        cards = gpus_here()
+        shown = ", ".join(f"{card.device}: {card.name}, {card.memory_mib or '?'} MiB" for card in cards)
+        yield Finding("GPUs", "ok", shown or "none: local ranks run on the CPU")
+        yield Finding("local runs", "ok", f"{sum(1 for _ in known_runs())} in {state_home()}")
+
+    def _make_room(self, config: RunConfig) -> None:
+        """Forget a run of this name whose results were removed from its store by hand."""
+        local = local_run(config.name)
+        launch = local.launch()
+        if launch and local_status(local).state in ENDED and not Run(open_store(launch.store), launch.name).exists():
+            logger.info("the former run %s is no longer in its store: forgetting it", config.name)
+            local.remove()
+
+    def _stop(self, name: str, request: StopRequest) -> None:
+        local = local_run(name)
+        launch, supervised = local.launch(), local.supervised()
+        if launch is None:
+            raise NoSuchRunError(f"no run {name!r} was started on this machine")
+        state = local_status(local).state
+        if state in ("succeeded", "failed", "cancelled", request.state):
+            raise ConfigError(f"run {name} has ended already ({state})")
+        local.ask_to_stop(request)
+        if supervised is not None and is_alive(supervised.process):
+            send(supervised.process, signal.SIGTERM)
+            if not wait_gone([supervised.process], request.grace_sec + _AFTER_GRACE_SEC):
+                raise TspError(f"run {name} does not stop: see {local.folder / 'supervisor.log'}")
+            return
+        if supervised is not None:
+            stop([rank.process for rank in supervised.ranks], request.grace_sec)
+        attempt = supervised.attempt if supervised else 0
+        _write_end(local, launch, request.state, attempt)
+
+
+def _grace(grace_sec: float | None) -> float:
+    return _GRACE_SEC if grace_sec is None else grace_sec
+
+
+def _write_end(local: LocalRun, launch: Launch, state: StopState, attempt: int) -> None:
+    """Write down the end of a run that has no supervisor to do it."""
+    outcome = Outcome(state=state, exit_code=143, reason="asked for, when nothing of it ran", attempt=attempt)
+    publish_outcome(launch, outcome)
+    local.write_outcome(outcome)
+
+
+def _launch(config: RunConfig) -> Launch:
+    """How to start a run on the cards that are here."""
+    store: StoreConfig = config.store
+    return Launch(
+        name=config.name,
+        store=store,
+        gpus=config.gpus,
+        command=ENTRYPOINT,
+        devices=tuple(card.device for card in gpus_here()[: config.gpus]),
+        max_attempts=config.max_attempts,
+        created=datetime.now(UTC).isoformat(),
+    )
+
+
+def _start_supervisor(local: LocalRun) -> None:
+    """Start it in a session of its own and wait until it has taken over.
+
+    Raises: TspError with its own words if it does not.
+    """
+    log = local.folder / "supervisor.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli.backends.local.supervisor", str(local.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=local.folder,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_TIMEOUT_SEC
+    while process.poll() is None and time.monotonic() < deadline:
+        supervised = local.supervised()
+        if supervised is not None and supervised.pid == process.pid:
+            return
+        time.sleep(POLL_SEC)
+    if process.poll() != 0:
+        words = log.read_text().strip().splitlines()[-1:] or ["nothing"]
+        raise TspError(f"the supervisor of run {local.name} did not start; it said: {words[0]} (all of it: {log})")

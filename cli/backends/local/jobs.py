@@ -1,0 +1,75 @@
+"""Jobs beside training on this machine: processes in the foreground, JSON in, JSON out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from cli.backends.base import JobEnd
+from tsp.config.codec import to_dict
+from tsp.config.jobs import ExtractJob, Job
+from tsp.errors import TspError
+
+
+def run_job_here(command: Sequence[str], kind: str, job: Job, *, gpus: int, devices: Sequence[str]) -> JobEnd:
+    """Do a job: in one process, or with one shard per card and a merge at the end.
+
+    Args: command, the program that takes the kind; devices, CUDA devices of this machine.
+    Returns: exit code and answer; what the processes narrate goes straight to our stderr.
+    """
+    if not isinstance(job, ExtractJob) or gpus == 1:
+        return _finish(_start(command, kind, job, devices[0] if devices else None))
+    shards = [replace(job, shards=gpus, shard=shard) for shard in range(gpus)]
+    started = [_start(command, kind, shard, devices[i] if devices else None) for i, shard in enumerate(shards)]
+    ends = [_finish(process) for process in started]
+    failed = [end for end in ends if end.exit_code]
+    if failed:
+        return failed[0]
+    return _finish(_start(command, kind, replace(job, shards=gpus, shard=None, merge_only=True), None))
+
+
+def _start(command: Sequence[str], kind: str, job: Job, device: str | None) -> subprocess.Popen[str]:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device if device is not None else ""}
+    if isinstance(job, ExtractJob) and job.shard is not None:
+        environment["JOB_COMPLETION_INDEX"] = str(job.shard)  # its lines say whose they are
+    process = subprocess.Popen(
+        [*command, kind], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(to_dict(job)))
+        process.stdin.close()
+    except BrokenPipeError:
+        # It ended before it read; its exit code and its words on stderr say why.
+        return process
+    return process
+
+
+def _finish(process: subprocess.Popen[str]) -> JobEnd:
+    """Wait for its end. Ctrl-C reaches the process by itself: it is in our foreground group."""
+    assert process.stdout is not None
+    try:
+        text = process.stdout.read()
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    return JobEnd(code if code >= 0 else 128 - code, _answer(text, code))
+
+
+def _answer(text: str, code: int) -> dict[str, Any] | None:
+    if not text.strip():
+        return None
+    try:
+        answer = json.loads(text)
+    except json.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        if code:
+            return None
+        raise TspError(f"the job answered with something that is no JSON object: {text[:200]!r}")
+    return answer

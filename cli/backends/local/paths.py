@@ -1,0 +1,18 @@
+"""Paths of this machine in a configuration, made absolute: ranks run in folders of their own."""
+
+from __future__ import annotations
+
+from cli.options.store import absolute_unless_uri
+from tsp.config.codec import from_dict, set_dotted, to_dict
+from tsp.config.run import LOCAL_PATHS, RunConfig
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same configuration, independent of the current folder; URIs stay as they are."""
+    tree = to_dict(config)
+    for key in LOCAL_PATHS:
+        section, _, last = key.rpartition(".")
+        value = (tree[section] if section else tree)[last]
+        if value is not None and value not in ("default", "none"):
+            set_dotted(tree, key, absolute_unless_uri(value))
+    return from_dict(RunConfig, tree)

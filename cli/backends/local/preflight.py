@@ -1,0 +1,90 @@
+"""What would make a run on this machine fail, found before anything is started."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from cli.output import show_size
+from tsp.config.backbones import PARAMETERS
+from tsp.config.run import RunConfig
+from tsp.errors import ConfigError, DataError, StoreError
+from tsp.store.base import free_bytes
+from tsp.store.open import open_store
+
+MODULES = ("torch", "torchvision", "av", "h5py", "numpy")
+_BYTES_PER_PARAMETER = 8
+
+
+def check_modules() -> None:
+    """Refuse a machine without the training packages.
+
+    Raises: ConfigError.
+    """
+    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"training on this machine needs {', '.join(missing)}: pip install 'tspctl[train]', "
+            f"or submit to a cluster with --backend kubernetes"
+        )
+
+
+def check_gpus(gpus: int, num_here: int) -> None:
+    """Refuse more ranks than cards; a machine without cards runs them on its CPU.
+
+    Raises: ConfigError.
+    """
+    if num_here and gpus > num_here:
+        raise ConfigError(f"--gpus {gpus}, but this machine has {num_here}: use at most {num_here}")
+
+
+def check_store(config: RunConfig) -> None:
+    """Refuse a store that cannot be written, or that cannot hold the run's checkpoints.
+
+    Raises: StoreError.
+    """
+    store = open_store(config.store)
+    store.check_writable()
+    needed = bytes_needed(config)
+    free = free_bytes(store)
+    if free is not None and free < needed:
+        raise StoreError(
+            f"the disk of {store.uri} has {show_size(free)} left, the run needs about {show_size(needed)}: "
+            f"free some, choose another --store, or keep fewer epochs (--set keep_epochs=1)"
+        )
+
+
+def bytes_needed(config: RunConfig) -> int:
+    """About what the run writes: its epochs, and two mid-epoch states."""
+    epochs = config.schedule.epochs
+    kept = min(epochs, config.keep_epochs + 1) if config.keep_epochs else epochs
+    return (kept + 2) * PARAMETERS[config.model.backbone] * _BYTES_PER_PARAMETER
+
+
+def check_data(config: RunConfig) -> None:
+    """Refuse a local data folder that lacks tables, videos, label maps or GVF.
+
+    Raises: DataError; ConfigError for the GVF, which is another choice of options away.
+    """
+    if "://" in config.data.root:
+        return
+    root = Path(config.data.root)
+    if not root.is_dir():
+        hint = f": draw it with 'tspctl data demo {root}'" if config.data.name == "demo" else ""
+        raise DataError(f"the data folder {root} does not exist{hint or '; give another one with --data'}")
+    for head in config.model.heads:
+        _require_file(root / head.labels, f"label map of {head.label_column}")
+    for subset_name, subset in (("training", config.data.train), ("validation", config.data.valid)):
+        _require_file(root / subset.csv, f"{subset_name} table")
+        if not (root / subset.videos).is_dir():
+            raise DataError(f"the folder of the {subset_name} videos {root / subset.videos} does not exist")
+        if config.model.gvf != "none" and subset.gvf is not None and not (root / subset.gvf).is_file():
+            raise ConfigError(
+                f"--gvf {config.model.gvf} needs the file {root / subset.gvf}, which does not exist: train a TAC run "
+                f"and build it with 'tspctl gvf RUN --pool {config.model.gvf}', or use --gvf none"
+            )
+
+
+def _require_file(path: Path, what: str) -> None:
+    if not path.is_file():
+        raise DataError(f"the {what} {path} does not exist: check --data and the data set's file names")

@@ -1,0 +1,160 @@
+"""The ranks of one attempt on this machine: start them, watch them, say how the attempt ended."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from cli.backends.local.processes import POLL_SEC, ProcessId, identify, send, stop
+from cli.backends.local.run_folder import Launch, RankProcess
+
+PEER_LOST, TERMINATED = 150, 143
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_AFTER_GOOD_END_SEC = 300.0
+"""How long the other ranks may take to end once one has ended well."""
+_AFTER_PEER_LOST_SEC = 10.0
+"""How long the rank that was lost may take to say why, once another has missed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankEnd:
+    """One rank that ended."""
+
+    rank: int
+    code: int
+    """Exit code; 128 + number of the signal that killed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an attempt's end means."""
+
+    kind: Literal["succeeded", "permanent", "retry"]
+    cause: RankEnd
+
+
+def judge(ends: Sequence[RankEnd]) -> Verdict:
+    """The verdict over the ranks that ended by themselves, in that order.
+
+    The first bad end is the cause, unless it only reports or forwards another's (a lost peer, a SIGTERM).
+    Codes 1-127 are permanent, 128 and above are worth another attempt.
+    """
+    bad = [end for end in ends if end.code != 0]
+    if not bad:
+        return Verdict("succeeded", ends[0])
+    causes = [end for end in bad if end.code not in (PEER_LOST, TERMINATED)] or bad
+    return Verdict("permanent" if causes[0].code < 128 else "retry", causes[0])
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def rank_environment(launch: Launch, rank: int, *, config: Path, port: int) -> dict[str, str]:
+    """Variables that make a process rank ``rank``; as in a pod, each rank sees one GPU, so its local rank is 0."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "TSP_CONFIG": str(config),
+        "TSP_NUM_THREADS": str(max(1, cores // launch.gpus)),
+        "RANK": str(rank),
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(launch.gpus),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "CUDA_VISIBLE_DEVICES": launch.devices[rank] if launch.devices else "",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class RankGroup:
+    """The processes of one attempt."""
+
+    def __init__(self, launch: Launch, *, config: Path, console: Path) -> None:
+        self.launch = launch
+        self.grace_sec = launch.grace_sec
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.ranks: list[RankProcess] = []
+        console.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        for rank in range(launch.gpus):
+            environment = rank_environment(launch, rank, config=config, port=port)
+            with (console / f"rank-{rank}.log").open("ab") as log:
+                self._start(rank, environment, log)
+
+    def _start(self, rank: int, environment: dict[str, str], log: IO[bytes]) -> None:
+        process = subprocess.Popen(
+            self.launch.command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # A group of its own, so that data workers can be killed with their rank.
+            process_group=0,
+            preexec_fn=_end_with(os.getpid()),
+        )
+        self.processes.append(process)
+        known = identify(process.pid) or ProcessId(process.pid, "gone")
+        device = f"cuda:{environment['CUDA_VISIBLE_DEVICES']}" if self.launch.devices else "cpu"
+        self.ranks.append(RankProcess(rank=rank, pid=known.pid, started=known.started, device=device))
+
+    def watch(self, stopping: Callable[[], bool]) -> list[RankEnd]:
+        """Wait for all ranks; a bad end of one, or ``stopping``, ends the others.
+
+        Returns: the ends in their order; of ranks that had to be ended only where ``stopping`` was the reason.
+        """
+        ends: list[RankEnd] = []
+        deadline = math.inf
+        while len(ends) < len(self.processes) and not stopping() and time.monotonic() < deadline:
+            time.sleep(POLL_SEC)
+            new = self._newly_ended({end.rank for end in ends})
+            ends += new
+            deadline = min([deadline, *(time.monotonic() + _patience_sec(end) for end in new)])
+        by_themselves = list(ends)
+        self._end_all()
+        ends += self._newly_ended({end.rank for end in ends})
+        return ends if stopping() else by_themselves
+
+    def _newly_ended(self, known: set[int]) -> list[RankEnd]:
+        codes = [(rank, process.poll()) for rank, process in enumerate(self.processes) if rank not in known]
+        ends = [RankEnd(rank, code if code >= 0 else 128 - code) for rank, code in codes if code is not None]
+        # Of ranks that ended within one look, one that was killed (137) has pulled down the others.
+        return sorted(ends, key=lambda end: end.code != 128 + signal.SIGKILL)
+
+    def _end_all(self) -> None:
+        left = [r.process for r, process in zip(self.ranks, self.processes, strict=True) if process.poll() is None]
+        stop(left, self.grace_sec)
+        for rank, process in zip(self.ranks, self.processes, strict=True):
+            process.wait()
+            # Data workers that outlived their rank.
+            send(rank.process, signal.SIGKILL, to_group=True)
+
+
+def _patience_sec(end: RankEnd) -> float:
+    """How long the other ranks may go on after this end."""
+    return {0: _AFTER_GOOD_END_SEC, PEER_LOST: _AFTER_PEER_LOST_SEC}.get(end.code, POLL_SEC)
+
+
+def _end_with(parent_pid: int) -> Callable[[], None]:
+    """For the child, before it becomes the rank: be told to save and end when the supervisor dies."""
+
+    def prepare() -> None:
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent_pid:
+                os._exit(TERMINATED)
+
+    return prepare

@@ -1,0 +1,167 @@
+"""The detached process that looks after one local run: ``python -m cli.backends.local.supervisor FOLDER``.
+
+It starts the ranks, starts them again after a loss (exit code 128 and above), and writes how the run ended into the
+store and into the run's folder. SIGTERM ends the ranks, state saved. It outlives the terminal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from cli.backends.local.processes import POLL_SEC, identify, stop
+from cli.backends.local.rank_group import RankEnd, RankGroup, Verdict, judge
+from cli.backends.local.run_folder import Launch, LocalRun, Supervised
+from tsp.errors import POD_EXIT_MEANINGS, TspError
+from tsp.run.records import Outcome
+
+logger = logging.getLogger(__name__)
+
+MOST_BACKOFF_SEC = 60.0
+_TAIL_BYTES = 16384
+_REASON_CHARS = 300
+_ERROR_LINE = re.compile(r"\bERROR (?:[\w.]+: )?(.+)")
+
+
+class Supervisor:
+    """One run's life on this machine."""
+
+    def __init__(self, local: LocalRun, launch: Launch, me: Supervised) -> None:
+        self.local = local
+        self.launch = launch
+        self.me = me
+        self.stopping = False
+
+    def heard(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM: end the ranks at the next look."""
+        self.stopping = True
+
+    def run(self) -> None:
+        """Attempt after attempt, until the run has ended."""
+        first = 1 + max((int(path.name.rpartition("-")[2]) for path in self.local.console.glob("attempt-*")), default=0)
+        for attempt in range(first, first + self.launch.max_attempts):
+            verdict = self._attempt(attempt)
+            if verdict.kind == "succeeded":
+                return self.end("succeeded", 0, "done", attempt)
+            if self.stopping:
+                return self._end_as_asked(attempt)
+            reason = explain(verdict.cause, self.local.console / f"attempt-{attempt}")
+            if verdict.kind == "permanent":
+                return self.end("failed", verdict.cause.code, reason, attempt)
+            logger.warning("attempt %d: %s", attempt, reason)
+            if attempt - first + 1 < self.launch.max_attempts:
+                self._note(phase="restarting", ranks=(), reason=reason)
+                if self._stopped_within(min(MOST_BACKOFF_SEC, self.launch.first_backoff_sec * 2 ** (attempt - first))):
+                    return self._end_as_asked(attempt)
+        return self.end("failed", verdict.cause.code, f"given up after {attempt} attempts: {reason}", attempt)
+
+    def _attempt(self, attempt: int) -> Verdict:
+        group = RankGroup(self.launch, config=self.local.config_path, console=self.local.console / f"attempt-{attempt}")
+        self._note(phase="running", attempt=attempt, ranks=tuple(group.ranks), reason=None)
+        logger.info("attempt %d: %d ranks started", attempt, len(group.ranks))
+        return judge(group.watch(lambda: self._is_stopping(group)))
+
+    def _is_stopping(self, group: RankGroup) -> bool:
+        if self.stopping and (request := self.local.stop_request()):
+            group.grace_sec = request.grace_sec
+        return self.stopping
+
+    def _note(self, **changes: object) -> None:
+        self.me = replace(self.me, **changes)  # type: ignore[arg-type]
+        self.local.write_supervised(self.me)
+
+    def _stopped_within(self, seconds: float) -> bool:
+        """Pause, unless SIGTERM is heard. Returns: whether it was."""
+        deadline = time.monotonic() + seconds
+        while not self.stopping and time.monotonic() < deadline:
+            time.sleep(POLL_SEC)
+        return self.stopping
+
+    def _end_as_asked(self, attempt: int) -> None:
+        request = self.local.stop_request()
+        reason = "asked for" if request else "the supervisor was told to end (machine shut down?)"
+        self.end(request.state if request else "suspended", 143, reason, attempt)
+
+    def end(
+        self, state: Literal["succeeded", "failed", "cancelled", "suspended"], code: int, reason: str, attempt: int
+    ) -> None:
+        """Write down how the run ended."""
+        outcome = Outcome(state=state, exit_code=code, reason=reason, attempt=attempt)
+        publish_outcome(self.launch, outcome)
+        self.local.write_outcome(outcome)
+        self._note(phase="ended", ranks=(), reason=reason)
+        logger.info("%s: %s", state, reason)
+
+
+def publish_outcome(launch: Launch, outcome: Outcome) -> None:
+    """Write the outcome into the store; a store that cannot be reached is only warned of."""
+    from tsp.run.stored_run import Run
+    from tsp.store.open import open_store
+
+    try:
+        Run(open_store(launch.store), launch.name).write_outcome(outcome)
+    except TspError as error:
+        logger.warning("the outcome could not be stored: %s", error)
+
+
+def explain(cause: RankEnd, console: Path) -> str:
+    """One line: which rank, which exit code, what it means, and the last thing the rank said of it."""
+    meaning = POD_EXIT_MEANINGS.get(cause.code)
+    if meaning is None:
+        meaning = f"killed by signal {cause.code - 128}" if cause.code > 128 else "unknown"
+    said = _last_words(console / f"rank-{cause.rank}.log")
+    return f"rank {cause.rank} ended with exit code {cause.code} ({meaning})" + (f": {said}" if said else "")
+
+
+def _last_words(log: Path) -> str:
+    """The last error a rank wrote, else its last line; shortened."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return ""
+    errors = [match[1] for line in lines if (match := _ERROR_LINE.search(line))]
+    words = (errors or lines or [""])[-1]
+    return words if len(words) <= _REASON_CHARS else words[:_REASON_CHARS] + "..."
+
+
+def main() -> None:
+    """Look after the run of the folder named on the command line; a second supervisor of a run gives up."""
+    local = LocalRun(Path(sys.argv[1]))
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    launch, process = local.launch(), identify(os.getpid())
+    if launch is None or process is None:
+        sys.exit(f"{local.folder} holds no run")
+    with (local.folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("another supervisor looks after this run")
+        leftovers = local.supervised()
+        me = Supervised(pid=process.pid, started=process.started, ranks=leftovers.ranks if leftovers else ())
+        supervisor = Supervisor(local, launch, me)
+        signal.signal(signal.SIGTERM, supervisor.heard)
+        signal.signal(signal.SIGINT, supervisor.heard)
+        local.write_supervised(me)
+        # Ranks of a supervisor that was killed still save their state: two groups must never write to one run.
+        stop([rank.process for rank in me.ranks], launch.grace_sec)
+        try:
+            supervisor.run()
+        except Exception as error:
+            logger.exception("the supervisor failed")
+            supervisor.end("failed", 1, f"supervisor: {type(error).__name__}: {error}", supervisor.me.attempt)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""``tspctl delete``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.options.settings import Settings
+from cli.options.shared import with_settings
+from cli.runs.argument import run_argument
+
+
+@click.command()
+@run_argument
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--keep-store", is_flag=True, help="Keep its checkpoints, results and logs.")
+@with_settings
+def delete(run: str, yes: bool, keep_store: bool, settings: Settings) -> None:
+    """Remove a run that has ended, with all it stored."""
+    from cli.runs.find import find_run
+    from cli.runs.outcome import final_state
+    from tsp.errors import ConfigError
+
+    found = find_run(settings, run)
+    backend = found.at_a_place()
+    state, _ = final_state(found)
+    if state in ("pending", "running", "restarting"):
+        raise ConfigError(f"run {run} is {state}: stop it first with 'tspctl cancel {run}'")
+    keep_store = keep_store or found.is_job
+    what = "what this place remembers of it" if keep_store else f"all of {found.run.store.uri}/{found.name}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"this removes {what}: say --yes, there is no terminal to ask on")
+        click.confirm(f"remove {what}?", abort=True, err=True)
+    backend.delete(found.name)
+    if not keep_store:
+        found.run.delete()
+    click.echo(f"deleted {run}", err=True)

@@ -1,0 +1,94 @@
+"""``tspctl doctor`` and ``tspctl completion``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options.shared import with_settings
+from cli.output import FORMATS, format_option, print_rows
+
+if TYPE_CHECKING:
+    from cli.backends.base import Finding
+    from cli.options.settings import Settings
+
+
+@click.command()
+@format_option(*FORMATS)
+@with_settings
+def doctor(output: str, settings: Settings) -> None:
+    """Check that this machine, the store and the cluster are ready.
+
+    Ends with exit code 1 if something is wrong.
+    """
+    from dataclasses import asdict
+
+    findings = list(examine(settings))
+    print_rows([asdict(finding) for finding in findings], output, columns=("what", "level", "message"))
+    if any(finding.level == "error" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Findings about this machine, the store and the backend."""
+    import platform
+
+    from cli.backends.base import Finding
+    from cli.backends.open import open_backend
+    from tsp.errors import TspError
+
+    yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
+    yield from _examine_settings()
+    yield _examine_store(settings)
+    backend = open_backend(settings)
+    try:
+        yield from backend.diagnose()
+    except TspError as error:
+        yield Finding(backend.name, "error", str(error))
+
+
+def _examine_settings() -> Iterator[Finding]:
+    import os
+    from pathlib import Path
+
+    from cli.backends.base import Finding
+    from cli.options.settings import user_file
+
+    used = [str(path) for path in (user_file(os.environ), Path("tspctl.toml").absolute()) if path.exists()]
+    yield Finding("settings", "ok", ", ".join(used) or "no file; built-in defaults and TSPCTL_* variables")
+
+
+def _examine_store(settings: Settings) -> Finding:
+    from cli.backends.base import Finding
+    from cli.options.store import store_config
+    from cli.output import show_size
+    from tsp.errors import TspError
+    from tsp.store.base import free_bytes
+    from tsp.store.open import open_store
+
+    try:
+        store = open_store(store_config(settings))
+        store.check_writable()
+    except TspError as error:
+        return Finding("store", "error", str(error))
+    free = free_bytes(store)
+    return Finding("store", "ok", f"{store.uri} can be written" + ("" if free is None else f", {show_size(free)} free"))
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell.
+
+    For instance: eval "$(tspctl completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    from cli.main import tspctl
+
+    complete = get_completion_class(shell)
+    assert complete is not None
+    click.echo(complete(tspctl, {}, "tspctl", "_TSPCTL_COMPLETE").source())

@@ -1,0 +1,134 @@
+"""``tspctl extract`` and ``tspctl gvf``: features from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.commands._job import job_options, run_job
+from cli.options.shared import with_settings
+
+if TYPE_CHECKING:
+    from cli.options.settings import Settings
+    from tsp.config.run import StoreConfig
+
+_PATHS = ("checkpoint", "videos", "metadata", "out", "cache_dir")
+
+
+def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--cache-mib", type=click.IntRange(1), metavar="N", help="Most MiB of videos in the cache."),
+        click.option("--cache-dir", metavar="DIR", help="Cache for videos read from s3://."),
+        click.option("--workers", type=click.IntRange(0), metavar="N", help="Decoding processes."),
+        click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
+                     show_default=True),
+        click.option("--batch", type=click.IntRange(1), metavar="N", help="Clips per forward pass."),
+        click.option("--short-videos", type=click.Choice(["pad", "skip"]), default="pad", show_default=True,
+                     help="A video shorter than one clip: repeat its last frame, or leave it out."),
+        click.option("--broken-videos", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+                     help="Videos that cannot be decoded: fail once all others are done, or leave them out."),
+        click.option("--backbone", type=click.Choice(["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]),
+                     help="Default: read off the checkpoint."),
+        click.option("--rate", "rate_fps", type=float, default=15.0, show_default=True,
+                     help="Frames per second of a clip."),
+        click.option("--clip-frames", "length_frames", type=click.IntRange(1), default=16, show_default=True),
+        click.option("--stride", "stride_frames", type=click.IntRange(1), default=16, show_default=True,
+                     help="Frames between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."),
+        click.option("--shards", "--gpus", "num_shards", type=click.IntRange(1), default=1, show_default=True,
+                     help="Processes that share the videos, one GPU each."),
+        click.option("--out", metavar="H5",
+                     help="File or URI to write; default: features/ of RUN, for a checkpoint the current folder."),
+        click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote."),
+        click.option("--data", "videos", required=True, metavar="URI", help="Folder or s3:// URI of the videos."),
+        click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best."),
+        click.argument("checkpoint", metavar="RUN|CHECKPOINT"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@_extraction_options
+@job_options
+@with_settings
+def extract(settings: Settings, **given: Any) -> None:
+    """Features of every video, in one H5 file.
+
+    The file is keyed by video name; the videos are those of the metadata table.
+    RUN|CHECKPOINT is a run (its best epoch is taken), a .pth file, or an s3:// or https:// address. An interrupted
+    extraction goes on where it stopped.
+    """
+    _run(settings, "extract", given)
+
+
+@click.command()
+@_extraction_options
+@click.option("--pool", type=click.Choice(["max", "avg"]), default="max", show_default=True, help="Over time.")
+@job_options
+@with_settings
+def gvf(settings: Settings, **given: Any) -> None:
+    """Global video features, which TSP's region head needs.
+
+    The pool over time of a video's clip features.
+    """
+    _run(settings, "gvf", given)
+
+
+def _run(settings: Settings, kind: str, given: dict[str, Any]) -> None:
+    from dataclasses import asdict
+
+    num_shards, epoch = given.pop("num_shards"), given.pop("epoch")
+    source = find_source(settings, given["checkpoint"], epoch)
+    given["checkpoint"] = source.address
+    if given["out"] is None:
+        given["out"] = f"{source.out_stem}-{file_name(given)}"
+    fields = {"store": asdict(source.store)} if source.store is not None else {}
+    run_job(settings, kind, fields, given, paths=_PATHS, gpus=num_shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What RUN|CHECKPOINT means."""
+
+    address: str
+    """Path or URI of the checkpoint."""
+    out_stem: str
+    """Where what is made of it goes unless --out says otherwise: the run's folder, or the current one."""
+    store: StoreConfig | None = None
+    """The store a run lies in."""
+
+
+def find_source(settings: Settings, text: str, epoch: int | None) -> Source:
+    """The checkpoint of a file or address, or of a run: its best epoch, or the one asked for.
+
+    Raises: ConfigError, NoSuchRunError, DataError (no epoch yet).
+    """
+    from dataclasses import replace
+    from pathlib import PurePosixPath
+
+    from cli.options.store import store_config
+    from cli.runs.find import find_run
+    from tsp.errors import ConfigError
+
+    if text.endswith((".pth", ".pt", ".tar")) or text.startswith("https://"):
+        if epoch is not None:
+            raise ConfigError(f"--epoch goes with a run, and {text} is a checkpoint")
+        return Source(text, PurePosixPath(text).name.partition(".")[0])
+    run = find_run(settings, text).run
+    chosen = run.best().epoch if epoch is None else epoch
+    key = run.key(f"epoch_{chosen}.pth")
+    local = run.store.local_path(key)
+    return Source(
+        address=str(local) if local else run.store.address(key),
+        out_stem=run.store.address(run.key(f"features/epoch_{chosen}")),
+        store=replace(store_config(settings, run.store.uri), uri=run.store.uri),
+    )
+
+
+def file_name(given: dict[str, Any]) -> str:
+    """Name of the H5 file, which tells what is in it."""
+    pool = f"gvf_{given['pool']}-" if "pool" in given else ""
+    return f"{pool}stride_{given['stride_frames']}.h5"

@@ -1,0 +1,78 @@
+"""``tspctl logs``, and following a run for ``submit --follow``."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.options.shared import with_settings
+from cli.runs.argument import run_argument
+from cli.runs.logs import follow_run, read, show_line
+
+if TYPE_CHECKING:
+    from cli.options.settings import Settings
+
+
+@click.command()
+@run_argument
+@click.option("-f", "--follow", is_flag=True, help="Wait for lines until the run has ended; exit with its outcome.")
+@click.option("--rank", "ranks", type=click.IntRange(0), multiple=True, help="Only this rank (repeatable).")
+@click.option("--all", "all_ranks", is_flag=True, help="All ranks (the default).")
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines of each rank.")
+@click.option("--since", metavar="TIME", help="Only lines newer than 10s, 5m, 2h, 1d, or an ISO time.")
+@click.option("--timestamps", is_flag=True, help="Show when each line was written (UTC).")
+@click.option("--attempt", type=click.IntRange(1), metavar="K", help="Only this attempt.")
+@click.option("--previous", is_flag=True, help="Only the attempt before the newest.")
+@with_settings
+def logs(
+    run: str,
+    follow: bool,
+    ranks: tuple[int, ...],
+    all_ranks: bool,
+    tail: int | None,
+    since: str | None,
+    timestamps: bool,
+    attempt: int | None,
+    previous: bool,
+    settings: Settings,
+) -> None:
+    """Print what the ranks of a run wrote, merged in the order of time.
+
+    Attempts follow each other. When the processes are gone the lines come from the store.
+    """
+    from cli.backends.base import LogQuery
+    from cli.runs.find import find_run
+
+    if all_ranks and ranks:
+        raise click.UsageError("--all and --rank exclude each other")
+    if previous and (follow or attempt):
+        raise click.UsageError("--previous goes with neither --follow nor --attempt")
+    query = LogQuery(
+        follow=follow,
+        ranks=ranks or None,
+        tail=tail,
+        since=parse_since(since) if since else None,
+        attempt=attempt,
+        previous=previous,
+    )
+    found = find_run(settings, run)
+    if follow:
+        sys.exit(follow_run(settings, found, query, timestamps=timestamps, to_stderr=False))
+    for line in read(found, query):
+        click.echo(show_line(line, timestamps=timestamps))
+
+
+def parse_since(text: str) -> datetime:
+    """A moment: an age (``90s``, ``5m``, ``2h``, ``1d``) before now, or an ISO time (without a zone: local)."""
+    from datetime import UTC, timedelta
+
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    if text[:-1].isdigit() and text[-1] in seconds:
+        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * seconds[text[-1]])
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is neither an age like 5m nor an ISO time", param_hint="--since") from error

@@ -1,0 +1,116 @@
+"""``tspctl results``: accuracy and loss of every epoch, as a table, JSON, YAML or a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options.shared import with_settings
+from cli.output import FORMATS, format_option, print_table, print_value
+from cli.runs.argument import run_argument
+
+if TYPE_CHECKING:
+    from cli.options.settings import Settings
+    from tsp.run.results import EpochResult
+
+
+@click.command()
+@run_argument
+@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Also draw the curves into a file.")
+@format_option(*FORMATS)
+@with_settings
+def results(run: str, plot: str | None, output: str, settings: Settings) -> None:
+    """Show accuracy and loss of every epoch.
+
+    The best one is marked. RUN may be a folder of the original scripts (results.txt and epoch files only).
+    """
+    from cli.runs.find import find_run
+    from tsp.errors import DataError
+    from tsp.run.results import best
+
+    found = find_run(settings, run, only_training=True)
+    epochs = list(found.run.results().values())
+    try:
+        best_epoch = best(epochs).epoch
+    except DataError as error:
+        if not epochs:
+            raise
+        click.echo(f"warning: {error}", err=True)
+        best_epoch = None
+    if plot is not None:
+        draw(epochs, best_epoch, plot, title=found.name)
+        click.echo(f"drew {plot}", err=True)
+    if output == "table":
+        _print_table(epochs, best_epoch)
+    else:
+        print_value({"run": found.name, "best_epoch": best_epoch, "epochs": [as_row(e) for e in epochs]}, output)
+
+
+def as_row(result: EpochResult) -> dict[str, Any]:
+    """One epoch for JSON."""
+    heads = [
+        {"label_column": head.label_column, "accuracy_percent": head.accuracy_percent, "loss": head.loss}
+        for head in result.heads
+    ]
+    return {
+        "epoch": result.epoch,
+        "heads": heads,
+        "total_loss": result.total_loss,
+        "avg_accuracy_percent": result.avg_accuracy_percent,
+    }
+
+
+def _print_table(epochs: list[EpochResult], best_epoch: int | None) -> None:
+    """Heads that only some epochs have are empty in the others."""
+    columns = list(dict.fromkeys(head.label_column for result in epochs for head in result.heads))
+    titles = ["EPOCH", "AVG ACCURACY %", "TOTAL LOSS"]
+    titles += [title for column in columns for title in (f"{column} %", f"{column} LOSS")]
+    rows = []
+    for result in epochs:
+        heads = {head.label_column: head for head in result.heads}
+        row = [str(result.epoch), f"{result.avg_accuracy_percent:.3f}", f"{result.total_loss:.3f}"]
+        for column in columns:
+            head = heads.get(column)
+            row += [f"{head.accuracy_percent:.3f}", f"{head.loss:.3f}"] if head else ["-", "-"]
+        rows.append([*row, "best" if result.epoch == best_epoch else ""])
+    marked = next((i for i, result in enumerate(epochs) if result.epoch == best_epoch), None)
+    print_table([*titles, ""], rows, highlight=marked)
+
+
+def draw(epochs: list[EpochResult], best_epoch: int | None, path: str, *, title: str) -> None:
+    """Accuracies above, losses below, over the epochs.
+
+    Raises: ConfigError if matplotlib is missing or the file cannot be written.
+    """
+    from tsp.errors import ConfigError
+
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise ConfigError("--plot needs matplotlib: pip install 'tspctl[plot]'") from error
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (upper, lower) = plt.subplots(2, 1, sharex=True, figsize=(7, 7), layout="constrained")
+    numbers = [result.epoch for result in epochs]
+    for column in dict.fromkeys(head.label_column for result in epochs for head in result.heads):
+        heads = [next((h for h in result.heads if h.label_column == column), None) for result in epochs]
+        upper.plot(numbers, [h.accuracy_percent if h else float("nan") for h in heads], "o-", label=column)
+        lower.plot(numbers, [h.loss if h else float("nan") for h in heads], "o-", label=column)
+    upper.plot(numbers, [result.avg_accuracy_percent for result in epochs], "ko--", label="average")
+    lower.plot(numbers, [result.total_loss for result in epochs], "ko--", label="total")
+    if best_epoch is not None:
+        upper.axvline(best_epoch, color="grey", linestyle=":", label="best epoch")
+    upper.set(title=title, ylabel="Accuracy, %")
+    lower.set(xlabel="Epoch", ylabel="Loss")
+    lower.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (upper, lower):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--plot {path}: {error}") from error
+    finally:
+        plt.close(figure)

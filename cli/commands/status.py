@@ -1,0 +1,90 @@
+"""``tspctl list`` and ``tspctl status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options.shared import with_settings
+from cli.output import FORMATS, format_option, print_pairs, print_table, print_value, show_duration
+from cli.runs.argument import run_argument
+
+if TYPE_CHECKING:
+    from cli.options.settings import Settings
+    from cli.runs.report import RunReport
+
+
+@click.command()
+@run_argument
+@format_option(*FORMATS)
+@with_settings
+def status(run: str, output: str, settings: Settings) -> None:
+    """Show how a run is doing, and why it waits or failed."""
+    from cli.runs.find import find_run
+    from cli.runs.report import report_from_place, report_on
+    from tsp.errors import StoreError
+
+    found = find_run(settings, run)
+    backend = found.backend.name if found.backend else None
+    try:
+        if found.is_job and found.place is not None and backend is not None:
+            report = report_from_place(found.place, backend)
+        else:
+            report = report_on(found.run, found.place, backend)
+    except StoreError as error:
+        if found.place is None or backend is None:
+            raise
+        click.echo(f"warning: progress and results are missing here: {error}", err=True)
+        report = report_from_place(found.place, backend)
+    if output != "table":
+        print_value(report.as_row(), output)
+        return
+    print_pairs(_pairs(report))
+    if report.ranks:
+        click.echo()
+        print_table(
+            ["RANK", "STATE", "WHERE", "GPU", "RESTARTS", "REASON"],
+            [[rank.rank, rank.state, rank.where, rank.gpu, rank.restarts, rank.reason] for rank in report.ranks],
+        )
+
+
+def _pairs(report: RunReport) -> list[tuple[str, Any]]:
+    """The lines of ``status``."""
+    step = None
+    if report.epoch is not None:
+        place = f"{report.epoch} ({report.epoch + 1} of {report.epochs})"
+        step = f"{place}, {report.phase}" + (f", step {report.step} of {report.steps}" if report.steps else "")
+    batch = None
+    if report.batch_per_gpu is not None:
+        batch = f"{report.batch_per_gpu} x {report.gpus} = {report.global_batch} (downscale factor {report.downscale})"
+    best = None
+    if report.best_epoch is not None:
+        best = f"epoch {report.best_epoch}, Avg Accuracy {report.best_accuracy_percent:.3f} %"
+    rates = None
+    if report.backbone_lr is not None:
+        rates = f"{report.backbone_lr:g} (backbone), {report.head_lr:g} (heads)"
+    code = None
+    if report.exit_code:
+        code = f"{report.exit_code} ({report.exit_meaning})" if report.exit_meaning else str(report.exit_code)
+    recipe = " ".join(str(item) for item in (report.method, report.dataset, report.backbone) if item) or None
+    return [
+        ("Run" if report.kind == "train" else "Job", report.name),
+        ("Kind", None if report.kind == "train" else report.kind),
+        ("State", report.state),
+        ("Reason", report.reason),
+        ("Exit code", code),
+        ("Recipe", recipe),
+        ("Epoch", step),
+        ("Speed", None if report.clips_per_sec is None else f"{report.clips_per_sec:.1f} clips/s on {report.device}"),
+        ("Time left", None if report.eta_sec is None else show_duration(report.eta_sec)),
+        ("Best so far", best),
+        ("Effective batch", batch),
+        ("Learning rates now", rates),
+        ("Bad clips", report.bad_clips or None),
+        ("Attempt", report.attempt),
+        ("Started", report.created),
+        ("Last progress", report.updated),
+        ("Ended", report.ended),
+        ("Store", f"{report.store}/{report.name}" if report.store and report.kind == "train" else None),
+    ]

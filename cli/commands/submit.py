@@ -1,0 +1,136 @@
+"""``tspctl submit``: options to one configuration, checks, start."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options.recipe import dataset_options, recipe_options
+from cli.options.run_config import build_config
+from cli.options.shared import with_settings
+from cli.output import print_value
+
+if TYPE_CHECKING:
+    from cli.backends.base import Backend, Plan
+    from cli.options.settings import Settings
+    from tsp.config.run import RunConfig
+
+logger = logging.getLogger(__name__)
+
+
+@click.command()
+@dataset_options
+@click.option("--name", help="Name of the run; default: made from recipe and time.")
+@recipe_options
+@click.option("--image", metavar="REF", help="Container image of the ranks.")
+@click.option("--queue", metavar="Q", help="Kueue queue.")
+@click.option("--chart-value", "chart_values", multiple=True, metavar="KEY=VALUE", help="A value of the chart.")
+@click.option("--chart-values", "chart_value_files", multiple=True, metavar="FILE", help="A values file of the chart.")
+@click.option(
+    "--dry-run",
+    is_flag=False,
+    flag_value="client",
+    type=click.Choice(["client", "server"]),
+    help="Show what would be sent and send nothing; with -o the configuration; server: let the API server judge it.",
+)
+@click.option("--follow", is_flag=True, help="Show the logs until the end; exit with the run's outcome.")
+@click.option("-o", "--output", type=click.Choice(["name", "json", "yaml"]), help="Format of the result.")
+@with_settings
+def submit(
+    dry_run: str | None, follow: bool, output: str | None, name: str | None, settings: Settings, **given: Any
+) -> None:
+    """Start a training run.
+
+    Values come from the recipe, the settings files, TSPCTL_* variables and options, in rising order; --set wins.
+    """
+    from cli.backends.base import PlaceOptions
+    from cli.backends.open import open_backend
+
+    place = PlaceOptions(
+        image=given.pop("image") or settings.image,
+        queue=given.pop("queue") or settings.queue,
+        chart_values=given.pop("chart_values"),
+        chart_value_files=given.pop("chart_value_files"),
+    )
+    backend = open_backend(settings)
+    config = backend.with_paths(build_config(settings, name, given), given["dataset"])
+    if name is None:
+        config = replace(config, name=default_name(config, look=dry_run is None))
+    plan = backend.plan(config, place)
+    if dry_run is not None:
+        _show_dry_run(backend, plan, output, on_server=dry_run == "server")
+        return
+    start(backend, plan)
+    if output in ("json", "yaml"):
+        print_value(as_result(plan), output)
+    else:
+        click.echo(config.name)
+    if follow:
+        sys.exit(_follow(settings, config.name))
+    logger.info("follow it with 'tspctl logs -f %s'", config.name)
+
+
+def default_name(config: RunConfig, *, look: bool) -> str:
+    """The first default name; with ``look`` the first that neither the store nor this machine has."""
+    from datetime import datetime
+
+    from cli.backends.local.run_folder import local_run
+    from cli.options.run_names import default_names
+    from tsp.run.stored_run import Run
+    from tsp.store.open import open_store
+
+    names = default_names(config, datetime.now())
+    if not look:
+        return next(names)
+    store = open_store(config.store)
+    return next(name for name in names if not local_run(name).exists() and not Run(store, name).exists())
+
+
+def start(backend: Backend, plan: Plan) -> None:
+    """Check and start a run, saying what it will train with."""
+    from tsp.errors import ConfigError
+    from tsp.run.stored_run import Run
+    from tsp.store.open import open_store
+
+    config = plan.config
+    backend.preflight(plan)
+    if Run(open_store(config.store), config.name).exists():
+        raise ConfigError(
+            f"{config.store.uri} has a run {config.name!r} already, which is never overwritten: choose another --name, "
+            f"go on with it ('tspctl resume {config.name}') or remove it ('tspctl delete {config.name}')"
+        )
+    for line in plan.explanation:
+        logger.info("%s", line)
+    backend.submit(plan)
+    logger.info("submitted %s (%s, results in %s)", config.name, backend.name, config.store.uri)
+
+
+def _show_dry_run(backend: Backend, plan: Plan, output: str | None, *, on_server: bool) -> None:
+    for line in plan.explanation:
+        logger.info("%s", line)
+    rendered = backend.render(plan, on_server=on_server) if on_server or output in (None, "name") else ""
+    if output in ("json", "yaml"):
+        print_value(as_result(plan), output)
+    else:
+        click.echo(rendered, nl=False)
+
+
+def as_result(plan: Plan) -> dict[str, Any]:
+    """Configuration and effective sizes as plain data."""
+    from tsp.config.codec import to_dict
+
+    effective = asdict(plan.effective) if plan.effective else None
+    return {"name": plan.config.name, "effective": effective, "config": to_dict(plan.config)}
+
+
+def _follow(settings: Settings, name: str) -> int:
+    """Logs go to stderr: stdout has the result."""
+    from cli.backends.base import LogQuery
+    from cli.runs.find import find_run
+    from cli.runs.logs import follow_run
+
+    return follow_run(settings, find_run(settings, name), LogQuery(follow=True), timestamps=False, to_stderr=True)

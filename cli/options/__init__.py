@@ -1,0 +1,1 @@
+"""Options, settings files and environment: from the command line to one configuration."""

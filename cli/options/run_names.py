@@ -1,0 +1,52 @@
+"""Names of runs that were given none: what is special about the run, and when it was made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from tsp.config.backbones import _SHORT_BACKBONES
+from tsp.config.recipes import GVF_OF_METHOD, HEADS_OF_METHOD
+from tsp.config.run import MAX_RUN_NAME_CHARS, REGION_COLUMN, RunConfig
+
+_REPEAT_CHARS = 3
+"""Room for a number where two runs are made in one second."""
+
+
+def name_words(config: RunConfig) -> list[str]:
+    """Words for what differs from the method's own recipe: heads and GVF."""
+    words = []
+    columns = [head.label_column for head in config.model.heads]
+    heads = "all" if len(columns) == 2 else "region" if columns == [REGION_COLUMN] else "action"
+    if heads != HEADS_OF_METHOD[config.method]:
+        words.append(heads)
+    own_gvf = GVF_OF_METHOD[config.method] if REGION_COLUMN in columns else "none"
+    if config.model.gvf != own_gvf:
+        words.append("nogvf" if config.model.gvf == "none" else config.model.gvf)
+    return words
+
+
+def default_names(config: RunConfig, now: datetime) -> Iterator[str]:
+    """Names to try, best first: ``tsp-thumos14-r2plus1d-34-nogvf-20260728-093000``, then with -2, -3, ...
+
+    The backbone is shortened and the data set's name cut where they do not fit.
+    """
+    stem = default_stem(config, now)
+    yield stem
+    for number in range(2, 100):
+        yield f"{stem[: MAX_RUN_NAME_CHARS - _REPEAT_CHARS]}-{number}"
+
+
+def default_stem(config: RunConfig, now: datetime) -> str:
+    """The best name, at most 41 characters where it had to be shortened."""
+    stamp = now.strftime("%Y%m%d-%H%M%S")
+    dataset = re.sub(r"[^a-z0-9]+", "-", config.data.name.lower()).strip("-") or "data"
+    backbone = config.model.backbone.replace("_", "-")
+    words = name_words(config)
+    name = "-".join([config.method, dataset, backbone, *words, stamp])
+    if len(name) <= MAX_RUN_NAME_CHARS - _REPEAT_CHARS:
+        return name
+    rest = "-".join([_SHORT_BACKBONES[backbone], *words, stamp])
+    room = MAX_RUN_NAME_CHARS - _REPEAT_CHARS - len(f"{config.method}--{rest}")
+    return f"{config.method}-{dataset[:room].rstrip('-')}-{rest}"

@@ -1,0 +1,57 @@
+"""Which store a command speaks to, and how."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cli.options.settings import Settings
+from tsp.config.run import StoreConfig
+from tsp.errors import ConfigError
+
+
+def default_store() -> Path:
+    """Where local runs store their results unless told otherwise."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tspctl" / "store"
+
+
+def store_config(settings: Settings, uri: str | None = None) -> StoreConfig:
+    """The settings' store, or another URI spoken to in the same way.
+
+    Raises: ConfigError if no store is set.
+    """
+    uri = uri or settings.store or (str(default_store()) if settings.backend == "local" else None)
+    if uri is None:
+        raise ConfigError("which store? give --store URI, or set 'store' in tspctl.toml or TSPCTL_STORE")
+    for what, address in (
+        ("store", uri),
+        ("endpoint_url", settings.endpoint_url),
+        ("endpoint_url_in_cluster", settings.endpoint_url_in_cluster),
+    ):
+        refuse_credentials(what, address)
+    return StoreConfig(
+        uri=absolute_unless_uri(uri),
+        endpoint_url=settings.endpoint_url,
+        region=settings.region,
+        path_style=settings.path_style,
+        ca_bundle=settings.ca_bundle and absolute_unless_uri(settings.ca_bundle),
+        checksums=settings.checksums,
+    )
+
+
+def refuse_credentials(what: str, address: str | None) -> None:
+    """Refuse a user and password in an address: it is written into run.json, ConfigMaps and logs.
+
+    Raises: ConfigError, which does not repeat them.
+    """
+    scheme, _, rest = (address or "").partition("://")
+    if rest and "@" in rest.partition("/")[0]:
+        raise ConfigError(
+            f"{what} ({scheme}://...) holds a user or password: give credentials by AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY here, and by a Secret to pods (store.existingSecret)"
+        )
+
+
+def absolute_unless_uri(path: str) -> str:
+    """A path made absolute (``~`` is the home folder); a URI as it is."""
+    return path if "://" in path else str(Path(path).expanduser().absolute())

@@ -1,0 +1,86 @@
+"""Log lines of a run, from its backend while that has them, else from its store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import click
+
+from cli.backends.base import LogLine, LogQuery
+from cli.options.settings import Settings
+from cli.runs.find import FoundRun
+from tsp.run.stored_run import Run
+
+STORE_POLL_SEC = 5.0
+END_TIMEOUT_SEC = 120.0
+"""For the last word on a run whose lines have ended."""
+
+
+def follow_run(settings: Settings, found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr: bool) -> int:
+    """Print lines until the run has ended. Returns: the exit code of its outcome.
+
+    Ctrl-C ends the following alone.
+    """
+    from cli.runs.outcome import exit_code_of, wait_for_end
+    from cli.runs.progress_line import progress_line
+
+    try:
+        with progress_line(found.run, to_stderr=to_stderr) as write:
+            for line in read(found, query):
+                write(show_line(line, timestamps=timestamps))
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nno longer following; the run goes on: 'tspctl logs -f {found.name}' follows it again, "
+            f"'tspctl cancel {found.name}' stops it",
+            err=True,
+        )
+        raise
+    # The lines have ended; a server that is away just now is asked until it says how.
+    state, reason = wait_for_end(found, timeout_sec=END_TIMEOUT_SEC)
+    click.echo(f"run {found.name}: {state}" + (f": {reason}" if reason else ""), err=True)
+    return exit_code_of(state)
+
+
+def read(found: FoundRun, query: LogQuery) -> Iterator[LogLine]:
+    """Lines from where the run lives, or from the store when nothing is left there."""
+    if found.backend is not None and found.place is not None:
+        lines = found.backend.logs(found.name, query)
+        if lines is not None:
+            return lines
+    from cli.backends.log_lines import read_lines
+
+    ended = _ended_by_store(found) if query.follow else None
+    return read_lines(StoreLogs(found.run), query, ended=ended, poll_sec=STORE_POLL_SEC)
+
+
+def _ended_by_store(found: FoundRun) -> Callable[[], bool]:
+    from cli.runs.outcome import has_ended
+
+    return lambda: has_ended(found)
+
+
+class StoreLogs:
+    """Logs as the ranks stored them."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def attempts(self) -> list[int]:
+        """Attempts that stored a log."""
+        return self.run.attempts()
+
+    def ranks(self, attempt: int) -> list[int]:
+        """Ranks that stored a log."""
+        return self.run.ranks(attempt)
+
+    def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
+        """The rest of a log."""
+        return self.run.store.read(self.run.log_key(attempt, rank), offset_bytes=offset_bytes)
+
+
+def show_line(line: LogLine, *, timestamps: bool) -> str:
+    """``[rank 0] text``, with the time in front if wanted."""
+    prefix = f"[rank {line.rank}] "
+    if timestamps:
+        prefix = (line.time.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if line.time else "-".ljust(27)) + " " + prefix
+    return prefix + line.text

@@ -1,0 +1,61 @@
+"""The line at the foot of a followed run that shows its progress; on a terminal alone."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from tsp.run.stored_run import Run
+
+REFRESH_SEC = 2.0
+
+
+@contextmanager
+def progress_line(run: Run, *, to_stderr: bool) -> Iterator[Callable[[str], None]]:
+    """Yields: a function that prints a line (to stdout or stderr) above the progress bar, if there is one."""
+    if not (sys.stderr.isatty() and (to_stderr or sys.stdout.isatty())):
+        yield lambda text: click.echo(text, err=to_stderr)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=to_stderr, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
+    ended = threading.Event()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None, speed="")
+        watcher = threading.Thread(target=_watch, args=(run, bar, task, ended), daemon=True)
+        watcher.start()
+        try:
+            yield lambda text: console.print(text, markup=False, soft_wrap=True)
+        finally:
+            ended.set()
+            watcher.join(timeout=REFRESH_SEC)
+
+
+def _watch(run: Run, bar: RichProgress, task: TaskID, ended: threading.Event) -> None:
+    """Show the run's progress until ``ended``; a store that does not answer is asked again."""
+    from tsp.errors import StoreError
+
+    while not ended.wait(REFRESH_SEC):
+        try:
+            progress = run.read_progress()
+        except StoreError:
+            continue
+        if progress is not None:
+            bar.update(
+                task,
+                description=f"epoch {progress.epoch + 1}/{progress.epochs} {progress.phase}",
+                completed=progress.step,
+                total=progress.steps or None,
+                speed=f"{progress.clips_per_sec:.1f} clips/s",
+            )

@@ -1,0 +1,178 @@
+"""One run's state for ``status`` and ``list``: what its place sees joined with what its store holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cli.backends.base import PlaceStatus, RankStatus
+from tsp.errors import POD_EXIT_MEANINGS, DataError, NoSuchRunError
+from tsp.run.records import Outcome, Progress
+from tsp.run.results import EpochResult, best
+
+if TYPE_CHECKING:
+    from tsp.run.stored_run import Run
+
+STALE_AFTER = timedelta(minutes=3)
+"""A run whose progress is older than this, and of which no place knows, is not called running."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunReport:
+    """What ``status -o json`` shows; a key that is not known is null."""
+
+    name: str
+    state: str
+    reason: str | None = None
+    kind: str = "train"
+    backend: str | None = None
+    store: str
+    method: str | None = None
+    dataset: str | None = None
+    backbone: str | None = None
+    gpus: int | None = None
+    device: str | None = None
+    attempt: int | None = None
+    phase: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    clips_per_sec: float | None = None
+    eta_sec: float | None = None
+    best_epoch: int | None = None
+    best_accuracy_percent: float | None = None
+    downscale: int | None = None
+    batch_per_gpu: int | None = None
+    global_batch: int | None = None
+    backbone_lr: float | None = None
+    head_lr: float | None = None
+    bad_clips: int | None = None
+    exit_code: int | None = None
+    exit_meaning: str | None = None
+    created: datetime | None = None
+    updated: datetime | None = None
+    ended: datetime | None = None
+    ranks: tuple[RankStatus, ...] = ()
+
+    def as_row(self) -> dict[str, Any]:
+        """Plain values, with the columns that a table shows."""
+        row = {item.name: getattr(self, item.name) for item in fields(self)}
+        row["ranks"] = [asdict(rank) for rank in self.ranks]
+        row["progress"] = None if self.epoch is None else f"{self.epoch + 1}/{self.epochs}"
+        row["best"] = None
+        if self.best_accuracy_percent is not None:
+            row["best"] = f"{self.best_accuracy_percent:.3f} % (epoch {self.best_epoch})"
+        return row
+
+
+def report_from_place(place: PlaceStatus, backend: str) -> RunReport:
+    """What the place knows, where there is no store to read: a job beside training, or one that does not answer."""
+    return RunReport(
+        name=place.name,
+        state=place.state,
+        reason=place.reason,
+        kind=place.kind,
+        backend=backend,
+        store=place.store.uri if place.store else "",
+        gpus=place.gpus,
+        attempt=place.attempt,
+        exit_code=place.exit_code,
+        created=place.created,
+        ended=place.ended,
+        exit_meaning=None if place.exit_code is None else POD_EXIT_MEANINGS.get(place.exit_code),
+        ranks=place.ranks,
+    )
+
+
+def report_on(run: Run, place: PlaceStatus | None, backend: str | None) -> RunReport:
+    """Read progress, outcome, configuration and results of a run; what is not there is left out.
+
+    Raises: StoreError if something is damaged, or the store does not answer.
+    """
+    progress, outcome = run.read_progress(), run.read_outcome()
+    facts = {**_about_facts(run), **_progress_facts(progress), **_best_facts(run.results())}
+    of_original = "method" not in facts and progress is None
+    facts.update(end_facts(place, outcome, progress))
+    if of_original and facts["state"] == "unknown":
+        facts["reason"] = "a run of the original scripts, which write down no outcome"
+    return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
+
+
+def _about_facts(run: Run) -> dict[str, Any]:
+    """From run.json, which a run of the original scripts (or one that only just starts) has not.
+
+    Read as plain data: a run of another version of tspctl is shown all the same.
+    """
+    try:
+        about = run.about()
+    except NoSuchRunError:
+        return {}
+    config = about["config"]
+    facts: dict[str, Any] = {
+        "method": config.get("method"),
+        "dataset": config.get("data", {}).get("name"),
+        "backbone": config.get("model", {}).get("backbone", "r2plus1d_34"),
+        "gpus": config.get("gpus"),
+        "epochs": config.get("schedule", {}).get("epochs"),
+        "created": datetime.fromisoformat(about["created"]) if about.get("created") else None,
+    }
+    sizes = about.get("effective") or {}
+    keys = ("downscale", "batch_per_gpu", "global_batch", "backbone_lr", "head_lr")
+    return facts | {key: sizes[key] for key in keys if key in sizes}
+
+
+def _progress_facts(progress: Progress | None) -> dict[str, Any]:
+    if progress is None:
+        return {}
+    facts = asdict(progress)
+    facts["gpus"] = facts.pop("world_size")
+    facts["updated"] = datetime.fromisoformat(progress.updated)
+    return facts
+
+
+def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
+    """Best epoch by the results, which are newer than the progress."""
+    try:
+        winner = best(results)
+    except DataError:
+        return {}
+    return {"best_epoch": winner.epoch, "best_accuracy_percent": winner.avg_accuracy_percent}
+
+
+def end_facts(place: PlaceStatus | None, outcome: Outcome | None, progress: Progress | None) -> dict[str, Any]:
+    """State, reason and all that goes with them: the place knows best, then the outcome, then how old the progress is.
+
+    Returns: values by field of ``RunReport``.
+    """
+    facts: dict[str, Any] = {}
+    if place is not None:
+        facts = {
+            "state": place.state,
+            "reason": place.reason,
+            "kind": place.kind,
+            "exit_code": place.exit_code,
+            "ended": place.ended,
+            "ranks": place.ranks,
+        }
+        known = {"created": place.created, "attempt": place.attempt}
+        facts.update({key: value for key, value in known.items() if value is not None})
+    elif outcome is not None:
+        facts = {
+            "state": outcome.state,
+            "reason": None if outcome.state == "succeeded" else outcome.reason,
+            "exit_code": outcome.exit_code,
+            "attempt": outcome.attempt,
+            "ended": datetime.fromisoformat(outcome.ended),
+        }
+    elif progress is not None and datetime.now(UTC) - datetime.fromisoformat(progress.updated) < STALE_AFTER:
+        facts = {"state": "running", "reason": "seen in the store alone"}
+    else:
+        facts = {"state": "unknown", "reason": "only its store is known here, which holds no outcome"}
+    if facts["state"] not in ("running", "restarting"):
+        # Figures of a moment that has passed.
+        facts.update(eta_sec=None, clips_per_sec=None)
+    code = facts.get("exit_code")
+    facts["exit_meaning"] = None if code is None else POD_EXIT_MEANINGS.get(code)
+    return facts

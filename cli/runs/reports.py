@@ -1,0 +1,131 @@
+"""Reports of all runs: what the place knows, and what the stores add to it within a moment."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cli.backends.base import PlaceStatus
+from cli.backends.open import open_backend
+from cli.options.store import store_config
+from cli.runs.report import RunReport, report_from_place, report_on
+from tsp.errors import StoreError
+from tsp.run.status import ENDED
+from tsp.run.stored_run import Run, list_runs
+from tsp.store.base import Store
+from tsp.store.open import open_store
+
+if TYPE_CHECKING:
+    from cli.options.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LIST_SEC = 1.0
+"""Reading the stores of a cluster's runs must not hold up the list, which is to come within two seconds in all."""
+LEAST_READ_SEC, MOST_READ_SEC = 0.3, 0.7
+"""What reading about runs at work may take, however long the API server took; others are read in what is left."""
+MAX_AT_REST_READ = 50
+"""Of a cluster's runs that ended or are suspended the newest are read, after all that run: hundreds take too long."""
+_READERS = 16
+"""Runs whose store is read at a time."""
+
+
+def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
+    """Reports of all runs: those of the place, then with ``everything`` those only the store knows."""
+    started = time.monotonic()
+    # One client a store: making one takes longer than a request.
+    open_cached: Callable[[str], Store] = cache(lambda uri: open_store(store_config(settings, uri)))
+    backend = open_backend(settings)
+    places = list(backend.list_runs())
+    reports = [report_from_place(place, backend.name) for place in places]
+
+    def read(index: int) -> RunReport:
+        place = places[index]
+        try:
+            return report_on(Run(open_cached(place.store.uri if place.store else ""), place.name), place, backend.name)
+        except StoreError as error:
+            return replace(reports[index], reason=reports[index].reason or str(error))
+
+    wanted, timeout_sec = [i for i, place in enumerate(places) if place.store], None
+    if backend.name != "local":
+        wanted, timeout_sec = worth_reading(places, LIST_SEC - (time.monotonic() - started))
+    for uri in {store.uri for index in wanted if (store := places[index].store)}:
+        open_cached(uri)
+    num_read = 0
+    for index, report in read_within(timeout_sec, read, wanted):
+        reports[index] = report
+        num_read += 1
+    if num_read < len(wanted):
+        logger.warning(
+            "the store did not tell the progress of %d of %d runs within %.1f s: see 'tspctl status RUN'",
+            len(wanted) - num_read, len(wanted), timeout_sec,
+        )  # fmt: skip
+    return reports + (_stored_alone(settings, {place.name for place in places}) if everything else [])
+
+
+def worth_reading(places: Sequence[PlaceStatus], left_sec: float) -> tuple[list[int], float]:
+    """Which runs of a cluster to ask the store about, and for how long: all at work; with time left, the newest others.
+
+    Returns: places in ``places``, the most wanted first; seconds.
+    """
+    known = [index for index, place in enumerate(places) if place.store and place.kind == "train"]
+    at_work = [index for index in known if places[index].state in {"running", "restarting"}]
+    at_rest = [index for index in known if places[index].state in ENDED | {"suspended"}]
+    if left_sec < LEAST_READ_SEC:
+        return at_work, LEAST_READ_SEC
+    return at_work + at_rest[:MAX_AT_REST_READ], min(left_sec, MOST_READ_SEC)
+
+
+def _stored_alone(settings: Settings, known: set[str]) -> list[RunReport]:
+    store = open_store(store_config(settings))
+
+    def read(name: str) -> RunReport:
+        try:
+            return report_on(Run(store, name), None, None)
+        except StoreError as error:
+            return RunReport(name=name, state="unknown", reason=str(error), store=store.uri)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(read, [name for name in list_runs(store) if name not in known]))
+
+
+def read_within(
+    timeout_sec: float | None, read: Callable[[int], RunReport], items: Sequence[int]
+) -> Iterator[tuple[int, RunReport]]:
+    """What was read of each item, the first items first, until the time is up.
+
+    Daemons do it: an executor would hold up the end of the program for a store that does not answer.
+    """
+    deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
+    to_do = iter(items)
+    taking = threading.Lock()
+    done: queue.Queue[tuple[int, RunReport] | BaseException] = queue.Queue()
+
+    def work() -> None:
+        while deadline is None or time.monotonic() < deadline:
+            with taking:
+                item = next(to_do, None)
+            if item is None:
+                return
+            try:
+                done.put((item, read(item)))
+            except BaseException as error:
+                done.put(error)
+
+    for _ in range(min(_READERS, len(items))):
+        threading.Thread(target=work, daemon=True).start()
+    for _ in items:
+        try:
+            found = done.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return
+        if isinstance(found, BaseException):
+            raise found
+        yield found

@@ -1,0 +1,181 @@
+"""Stopping, resuming and removing runs and jobs of a cluster."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from k8s.values import with_attempts
+from tests.k8s.objects import indexed_job, job, pod, shard
+from tests.k8s.serving import PODS, goes_after, serve_run, suspending
+from tsp.config.run import StoreConfig, from_json, to_json
+from tsp.errors import ClusterError, ConfigError, NoSuchRunError
+from tsp.run.stored_run import Run
+from tsp.store.open import open_store
+
+
+def stored(tmp_path):
+    return {"tspctl/store": json.dumps({"uri": f"file://{tmp_path}/store"})}
+
+
+def test_cancelling_takes_the_pods_away_and_writes_the_outcome_down(api, backend, tmp_path):
+    found = job("Running", annotations=stored(tmp_path))
+    serve_run(api, found, [pod(0), pod(1)])
+    patches = suspending(api, found)
+    backend.cancel("my-run", grace_sec=5)
+    expected = {"annotations": {"tspctl/stopped": "cancelled"}}
+    assert patches == [{"metadata": expected, "spec": {"runPolicy": {"suspend": True}}}]
+    assert backend.status("my-run").state == "cancelled"
+    outcome = Run(open_store(StoreConfig(uri=f"file://{tmp_path}/store")), "my-run").read_outcome()
+    assert (outcome.state, outcome.exit_code) == ("cancelled", 143)
+    with pytest.raises(ConfigError, match="has ended already"):
+        backend.cancel("my-run", grace_sec=5)
+
+
+def test_pods_that_do_not_go_in_time_are_killed(api, backend, tmp_path):
+    found = job("Running")
+    serve_run(api, found, [pod(0)])
+    suspending(api, found, pods_go=False)
+    backend.suspend("my-run", grace_sec=0.05)
+    deleted = [(path, query) for method, path, query, _ in api.requests if method == "DELETE"]
+    assert deleted == [(f"{PODS}/my-run-master-0", {"gracePeriodSeconds": "0"})]
+
+
+def test_pods_that_have_ended_but_are_not_gone_yet_are_waited_for(api, backend):
+    found = job("Running")
+    serve_run(api, found, [pod(0)])
+    suspending(api, found, pods_go=False)
+    going = pod(0, "Failed")
+    going["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    looks = iter([[pod(0)], [going], [going]])
+    api.objects[PODS] = lambda *_: (200, {"metadata": {}, "items": next(looks, [])})
+    backend.suspend("my-run", grace_sec=30)
+    assert next(looks, None) is None, "it returned while a pod was still there"
+
+
+def test_pods_have_the_grace_of_their_own_before_they_are_killed(api, backend, monkeypatch):
+    """Killing a rank within its grace period would lose the upload that it is busy with."""
+    given = []
+    monkeypatch.setattr(backend._runs, "wait_without_pods", lambda name, timeout_sec: given.append(timeout_sec) or True)
+    for own in ({"terminationGracePeriodSeconds": 300}, {}):
+        found, one = job("Running"), pod(0)
+        serve_run(api, found, [one, pod(1)])
+        one["spec"] |= own
+        suspending(api, found)
+        backend.cancel("my-run", grace_sec=None)
+    assert given == [315.0, 45.0]
+
+
+def test_a_run_in_a_queue_is_stopped_through_kueue(api, backend):
+    found = job("Running", labels={"kueue.x-k8s.io/queue-name": "team"})
+    serve_run(api, found)
+    suspending(api, found)
+    workloads = "/apis/kueue.x-k8s.io/v1beta1/namespaces/video/workloads"
+    api.objects[workloads] = [{"metadata": {"name": "w"}}]
+    sent = []
+    api.objects[f"{workloads}/w"] = lambda method, query, body: sent.append(body) or (200, {})
+    backend.suspend("my-run", grace_sec=1)
+    assert sent == [{"spec": {"active": False}}]
+    assert found["spec"]["runPolicy"]["suspend"] is False
+
+
+def test_a_suspended_run_is_resumed_by_the_operator(api, backend, config):
+    found = job("Suspended", suspend=True, annotations={"tspctl/stopped": "suspended"})
+    serve_run(api, found)
+    patches = suspending(api, found)
+    backend.resume("my-run", config)
+    expected = {"annotations": {"tspctl/stopped": None}}
+    assert patches == [{"metadata": expected, "spec": {"runPolicy": {"suspend": False}}}]
+
+
+def test_a_failed_run_is_resumed_by_a_new_release_with_the_same_values_and_as_many_attempts(
+    api, backend, fake_helm, config
+):
+    """After the run was given up for its attempts, the same bound would end it at once."""
+    goes_after(api, job("Failed"), looks=3)
+    fake_helm.has_release()
+    fake_helm.answer(get={"out": '{"gpus": 2, "set": {"seed": 1}}'})
+    run = Run(open_store(config.store), "my-run")
+    for _ in range(config.max_attempts):
+        run.start_attempt()
+    backend.resume("my-run", config)
+    assert [call["arguments"][0] for call in fake_helm.calls] == ["get", "uninstall", "install"]
+    assert json.loads(fake_helm.calls[-1]["text"]) == {"gpus": 2, "set": {"seed": 1, "max_attempts": 40}}
+
+
+def test_a_whole_configuration_gets_its_attempts_and_nothing_else(config):
+    values = with_attempts({"gpus": 4, "config": to_json(config)}, 33)
+    assert values["gpus"] == 4
+    assert from_json(values["config"]) == replace(config, max_attempts=33)
+
+
+def test_a_run_whose_job_is_gone_is_resumed_by_a_new_release(api, backend, real_helm, config, monkeypatch):
+    installed = []
+    monkeypatch.setattr(backend._helm, "install", lambda name, chart, values: installed.append((name, values)))
+    Run(open_store(config.store), "my-run").start_attempt()
+    backend.resume("my-run", config)
+    ((name, values),) = installed
+    assert (name, from_json(values["config"]).max_attempts) == ("my-run", 21)
+
+
+def test_a_new_release_waits_for_the_pods_of_the_old_one(api, backend, fake_helm, config, monkeypatch):
+    monkeypatch.setattr("cli.backends.cluster.backend._GONE_TIMEOUT_SEC", 0.05)
+    goes_after(api, job("Failed"), looks=1, pods=[pod(0)])
+    fake_helm.has_release()
+    fake_helm.answer(get={"out": "{}"})
+    with pytest.raises(ClusterError, match="pods of my-run are still there after"):
+        backend.resume("my-run", config)
+    assert fake_helm.calls[-1]["arguments"][0] == "uninstall"
+
+
+def test_what_neither_cluster_nor_store_knows_cannot_be_resumed(api, backend):
+    with pytest.raises(NoSuchRunError, match="no run 'my-run' in namespace video, nor in its store"):
+        backend.resume("my-run", None)
+
+
+def test_a_running_run_cannot_be_resumed_or_deleted(api, backend, config):
+    serve_run(api, job("Running"), [pod(0)])
+    with pytest.raises(ConfigError, match="is running: there is nothing to resume"):
+        backend.resume("my-run", config)
+    with pytest.raises(ConfigError, match="stop it first with 'tspctl cancel my-run'"):
+        backend.delete("my-run")
+
+
+def test_deleting_uninstalls_the_release_and_what_a_test_left(api, backend, fake_helm):
+    goes_after(api, job("Succeeded"), looks=3)
+    fake_helm.has_release()
+    backend.delete("my-run")
+    assert fake_helm.calls[-1]["arguments"][:2] == ["uninstall", "my-run"]
+    assert api.requests[-1][:2] == ("DELETE", "/apis/batch/v1/namespaces/video/jobs/my-run-test")
+
+
+@pytest.mark.parametrize("found", [job(), indexed_job(name="my-run")], ids=["run", "job"])
+def test_what_helm_did_not_install_is_left_to_kubectl(api, backend, fake_helm, found):
+    serve_run(api, {**found, "status": {"conditions": [{"type": "Failed", "status": "True"}]}})
+    kind = "pytorchjob" if "runPolicy" in found["spec"] else "job"
+    with pytest.raises(
+        ClusterError, match=f"belongs to no Helm release: remove it with 'kubectl delete {kind} my-run'"
+    ):
+        backend.delete("my-run")
+
+
+# Jobs beside training
+
+
+def test_a_job_is_suspended_and_resumed_by_its_controller(api, backend):
+    found = indexed_job()
+    serve_run(api, found, [shard(0), shard(1)])
+    patches = suspending(api, found)
+    backend.suspend("my-job", grace_sec=1)
+    assert backend.status("my-job").state == "suspended"
+    backend.resume("my-job", None)
+    assert [patch["spec"] for patch in patches] == [{"suspend": True}, {"suspend": False}]
+    assert patches[1]["metadata"] == {"annotations": {"tspctl/stopped": None}}
+
+
+def test_a_failed_job_is_resumed_by_a_new_release_with_the_same_values(api, backend, fake_helm):
+    goes_after(api, indexed_job("Failed"), looks=3)
+    fake_helm.has_release()
+    fake_helm.answer(get={"out": '{"job": {"kind": "extract"}}'})
+    backend.resume("my-job", None)
+    assert json.loads(fake_helm.calls[-1]["text"]) == {"job": {"kind": "extract"}}

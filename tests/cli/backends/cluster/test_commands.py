@@ -1,0 +1,201 @@
+"""The commands themselves, as typed, for runs and jobs of a cluster."""
+
+import json
+import re
+import time
+
+import kubernetes.client
+import kubernetes.stream
+import pytest
+from click.shell_completion import ShellComplete
+
+from cli.main import tspctl as tspctl_command
+from tests.k8s.fake_api import FakeLog
+from tests.k8s.objects import indexed_job, job, pod, shard, terminated, unschedulable
+from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, goes_after, path_of, serve_run, suspending
+
+
+@pytest.fixture
+def tspctl(tspctl, cluster, monkeypatch):
+    """A command line that talks to the small server, without any setting of a store."""
+    monkeypatch.setattr("k8s.runs._POLL_SEC", 0.01)
+    monkeypatch.setattr("cli.runs.outcome.POLL_SEC", 0.01)
+    return lambda *arguments: tspctl(*arguments, "--kubeconfig", cluster.where.kubeconfig)
+
+
+def stored(tmp_path):
+    return {"tspctl/store": json.dumps({"uri": f"file://{tmp_path}/store"})}
+
+
+# Jobs beside training, which have no store
+
+
+def test_a_jobs_status_is_its_controllers_and_needs_no_store(tspctl, api):
+    ended = shard(1, "Failed", state=terminated(3, message="error: no video /v/a.mp4"))
+    serve_run(api, indexed_job("Failed"), [shard(0, "Succeeded", state=terminated(0)), ended])
+    shown = tspctl("status", "my-job")
+    assert shown.code == 0, shown.err
+    lines = dict(re.split("   +", line, maxsplit=1) for line in shown.out.split("\n\n")[0].splitlines())
+    assert (lines["Job"], lines["Kind"], lines["Exit code"]) == ("my-job", "extract", "3 (bad data)")
+    assert "Store" not in shown.out
+    assert "rank 1 ended with exit code 3 (bad data): error: no video /v/a.mp4" in shown.out
+    answer = tspctl("status", "my-job", "-o", "json").json
+    assert [(rank["rank"], rank["state"]) for rank in answer["ranks"]] == [(0, "succeeded"), (1, "failed")]
+
+
+def test_a_job_is_listed_beside_runs(tspctl, api):
+    serve_run(api, job("Created", "Running"))
+    api.objects[JOBS] = [job("Created", "Running")]
+    api.objects["/apis/batch/v1/namespaces/video/jobs"] = [indexed_job("Complete")]
+    rows = tspctl("list", "-o", "json").json
+    assert [(row["name"], row["kind"], row["state"]) for row in rows] == [
+        ("my-run", "train", "running"),
+        ("my-job", "extract", "succeeded"),
+    ]
+
+
+@pytest.mark.parametrize(("conditions", "code"), [(["Complete"], 0), (["Failed"], 100)])
+def test_waiting_for_a_job_ends_with_its_outcome(tspctl, api, conditions, code):
+    serve_run(api, indexed_job(*conditions))
+    assert tspctl("wait", "my-job").code == code
+
+
+def test_the_logs_of_a_job_end_with_its_outcome(tspctl, api):
+    serve_run(api, indexed_job("Complete", shards=1), [shard(0, "Succeeded", state=terminated(0))])
+    api.logs["my-job-0-abcde"] = FakeLog([b"2030-01-01T00:00:02Z 2030-01-01T00:00:01Z rank 0 INFO done\n"])
+    for arguments in ((), ("-f",)):
+        shown = tspctl("logs", "my-job", *arguments)
+        assert (shown.code, shown.out) == (0, "[rank 0] INFO done\n")
+
+
+def test_a_job_is_cancelled_resumed_and_deleted(tspctl, api, fake_helm):
+    found = indexed_job()
+    serve_run(api, found, [shard(0)])
+    patches = suspending(api, found)
+    assert tspctl("cancel", "my-job").code == 0
+    assert tspctl("wait", "my-job").code == 103
+    assert tspctl("resume", "my-job").code == 0
+    assert [patch["spec"] for patch in patches] == [{"suspend": True}, {"suspend": False}]
+    goes_after(api, indexed_job("Complete"), looks=4)
+    fake_helm.has_release()
+    deleted = tspctl("delete", "my-job", "--yes")
+    assert (deleted.code, deleted.err) == (0, "deleted my-job\n")
+    assert fake_helm.calls[-1]["arguments"][:2] == ["uninstall", "my-job"]
+
+
+@pytest.mark.parametrize("command", [["results"], ["fetch-best"], ["fetch", "--all"]])
+def test_a_job_has_no_epochs_to_fetch(tspctl, api, command):
+    serve_run(api, indexed_job("Complete"))
+    refused = tspctl(*command, "my-job")
+    assert refused.code == 2
+    assert "my-job is a job (extract), which stores no epochs" in refused.err
+
+
+# Runs
+
+
+def test_a_run_that_was_stopped_before_it_wrote_anything_can_go_on(tspctl, api, tmp_path):
+    found = job("Created", annotations=stored(tmp_path))
+    serve_run(api, found, [unschedulable("no room")])
+    patches = suspending(api, found)
+    assert tspctl("suspend", "my-run").code == 0
+    assert tspctl("resume", "my-run").code == 0
+    assert patches[-1]["spec"] == {"runPolicy": {"suspend": False}}
+
+
+def test_waiting_outlives_an_api_server_that_restarts(tspctl, api, tmp_path):
+    serve_run(api, job("Created", "Running", annotations=stored(tmp_path)))
+    run = api.objects[f"{JOBS}/my-run"]
+    looks = iter(range(99))
+
+    def answer(method, query, body):
+        look = next(looks)
+        if look == 1:
+            api.failures += [None] * 11
+        return 200, run if look < 3 else job("Succeeded", annotations=stored(tmp_path))
+
+    api.objects[f"{JOBS}/my-run"] = answer
+    waited = tspctl("wait", "my-run")
+    assert (waited.code, waited.out) == (0, "")
+    assert waited.err.count("still trying") == 1
+    assert waited.err.endswith("run my-run: succeeded\n")
+
+
+def test_waiting_that_is_out_of_time_says_how_the_run_is_doing(tspctl, api, tmp_path):
+    serve_run(api, job("Created", annotations=stored(tmp_path)), [unschedulable("no room")])
+    waited = tspctl("wait", "my-run", "--timeout", "0")
+    assert waited.code == 101
+    assert waited.err == "run my-run has not finished after 0 s: pending (rank 0 cannot be scheduled: no room)\n"
+
+
+def test_a_run_that_is_removed_while_it_is_waited_for_is_missing(tspctl, api, tmp_path):
+    goes_after(api, job("Created", "Running", annotations=stored(tmp_path)), looks=2)
+    assert tspctl("wait", "my-run").code == 102
+    assert tspctl("wait", "my-run", "--store", str(tmp_path)).code == 102
+
+
+def test_a_followed_log_ends_with_the_outcome_though_the_server_is_away_just_then(tspctl, api, tmp_path):
+    found = job("Failed", gpus=1, annotations=stored(tmp_path))
+    serve_run(api, found, [pod(0, "Failed", state=terminated(3, message="error: bad.mp4"))])
+
+    class Last(FakeLog):
+        def serve(self, handler, query):
+            api.failures += [None] * 5
+            super().serve(handler, query)
+
+    api.logs["my-run-master-0"] = Last([b"2030-01-01T00:00:02Z 2030-01-01T00:00:01Z rank 0 ERROR bad.mp4\n"])
+    shown = tspctl("logs", "-f", "my-run")
+    assert (shown.code, shown.out) == (100, "[rank 0] ERROR bad.mp4\n")
+    assert shown.err.endswith("run my-run: failed: rank 0 ended with exit code 3 (bad data): error: bad.mp4\n")
+    assert {EVENTS, PODS, path_of(found)} <= {path for _, path, _, _ in api.requests}
+
+
+# Completion
+
+
+@pytest.fixture
+def complete(api, cluster, home, monkeypatch):
+    """What TAB offers for a line, as the shell's script asks for it."""
+
+    def offers(line):
+        monkeypatch.setenv("KUBECONFIG", cluster.where.kubeconfig)
+        completion = ShellComplete(tspctl_command, {}, "tspctl", "_TSPCTL_COMPLETE")
+        *words, last = line.split(" ")
+        return [item.value for item in completion.get_completions(words, last)]
+
+    return offers
+
+
+def test_names_of_runs_and_jobs_are_completed(complete, api):
+    api.objects |= {JOBS: [job(name="tsp-a"), job(name="tac-b")], INDEXED_JOBS: [indexed_job(name="tsp-features")]}
+    assert complete("logs -f t") == ["tsp-a", "tac-b", "tsp-features"]
+    assert complete("status tsp") == ["tsp-a", "tsp-features"]
+    assert complete("status --backend local t") == []
+
+
+def test_a_cluster_that_does_not_answer_holds_up_no_one_who_types(complete, api, monkeypatch):
+    monkeypatch.setattr("cli.runs.argument.COMPLETION_TIMEOUT_SEC", 0.2)
+    api.objects[JOBS] = lambda *_: time.sleep(3) or (200, {"metadata": {}})
+    start = time.monotonic()
+    assert complete("status t") == []
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("Handshake status 403 Forbidden -+-+- {}", "missing permission: get pods/exec in namespace video"),
+        ("Handshake status 500\nmore of it", "cannot run a command in pod my-run-master-0: Handshake status 500"),
+    ],
+)
+def test_a_command_that_may_not_be_run_says_why(tspctl, api, tmp_path, monkeypatch, reason, message):
+    serve_run(api, job("Created", "Running", gpus=1, annotations=stored(tmp_path)), [pod(0)])
+
+    def refuse(*arguments, **more):
+        raise kubernetes.client.ApiException(status=0, reason=reason)
+
+    monkeypatch.setattr("kubernetes.stream.stream", refuse)
+    ended = tspctl("exec", "my-run", "true")
+    assert ended.code == 4
+    assert message in ended.err
+    assert "more of it" not in ended.err

@@ -1,0 +1,306 @@
+"""What is looked at before anything is created, with a real chart and a real Helm against a small API server."""
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from cli.backends.base import PlaceOptions
+from cli.backends.cluster.backend import ClusterBackend
+from cli.backends.cluster.storage import check_data, check_folders
+from cli.options.settings import Settings
+from tests.k8s.objects import job
+from tests.k8s.serving import INDEXED_JOBS, JOBS, gpu_node
+from tsp.config.jobs import ExtractJob, StandardizeJob
+from tsp.config.run import StoreConfig
+from tsp.errors import ClusterError, ConfigError, DataError, StoreUnreachableError
+from tsp.store.open import open_store
+
+PLACE = PlaceOptions()
+
+
+@pytest.fixture
+def lasting(config, well):
+    """A claim at the folder of the store."""
+    well.objects["/api/v1/namespaces/video/persistentvolumeclaims/runs"] = {"metadata": {}}
+    volume = ("extraVolumes[0].name=runs", "extraVolumes[0].persistentVolumeClaim.claimName=runs")
+    mount = ("extraVolumeMounts[0].name=runs", f"extraVolumeMounts[0].mountPath={config.store.uri}")
+    return PlaceOptions(chart_values=(*volume, *mount))
+
+
+def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_helm, config, lasting):
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    backend.preflight(backend.plan(config, lasting))
+    creating = [query for method, path, query, _ in well.requests if method == "POST" and "accessreviews" not in path]
+    assert creating
+    assert all(query["dryRun"] == "All" for query in creating)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "error", "message"),
+    [
+        (lambda api: api.objects.pop("/apis/kubeflow.org/v1"), ClusterError, "knows no PyTorchJob"),
+        (lambda api: api.objects.update({f"{JOBS}/my-run": job()}), ConfigError, "has a run 'my-run' already"),
+        (
+            lambda api: api.objects.update({"/api/v1/nodes": [gpu_node("a", "16384", gpus="3")]}),
+            ClusterError,
+            "--gpus 4, but the nodes that ranks can land on have 3 GPUs",
+        ),
+        (
+            lambda api: api.objects.update({JOBS: lambda *_: (403, {"message": "denied by policy"})}),
+            ClusterError,
+            "PyTorchJob my-run: the API server would refuse it: denied by policy",
+        ),
+    ],
+)
+def test_what_will_fail_is_refused_before(well, backend, real_helm, config, break_it, error, message):
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    break_it(well)
+    plan = backend.plan(config, PLACE)
+    with pytest.raises(error, match=message):
+        backend.preflight(plan)
+
+
+def test_a_missing_secret_is_refused_before(well, backend, real_helm, config):
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    with pytest.raises(ClusterError, match="secret: s3-login does not exist"):
+        backend.preflight(backend.plan(config, PlaceOptions(chart_values=("store.existingSecret=s3-login",))))
+
+
+def cramped(node, cpu):
+    node["status"]["allocatable"]["cpu"] = cpu
+    return node
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([], "--gpus 4, but the nodes that ranks can land on have 0 GPUs in all"),
+        ([gpu_node("a", None, gpus="3")], "--gpus 4, but the nodes that ranks can land on have 3 GPUs in all"),
+        (
+            [cramped(gpu_node("a", "16384", gpus="8"), "1800m")],
+            "--gpus 4, but CPU and memory of the nodes are enough for 3 ranks at a time .*: lower resources.requests",
+        ),
+    ],
+)
+def test_more_ranks_than_the_nodes_could_ever_hold_are_refused(
+    well, cluster, real_helm, config, lasting, nodes, message
+):
+    """An autoscaler may add nodes, and a queue may know of others: then it is not for the nodes of now to say."""
+    well.objects["/api/v1/nodes"] = nodes
+    settings = Settings(kubeconfig=cluster.where.kubeconfig)
+    backend = ClusterBackend(settings)
+    with pytest.raises(ClusterError, match=message) as refused:
+        backend.preflight(backend.plan(config, lasting))
+    assert "if an autoscaler adds nodes, set check_nodes = false" in str(refused.value)
+    backend = ClusterBackend(replace(settings, check_nodes=False))
+    backend.preflight(backend.plan(config, lasting))
+    well.objects["/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team"] = {"metadata": {}}
+    backend = ClusterBackend(settings)
+    backend.preflight(backend.plan(config, replace(lasting, queue="team")))
+
+
+def test_nodes_that_may_not_be_seen_are_taken_on_trust(well, backend, real_helm, config, lasting):
+    well.objects["/api/v1/nodes"] = lambda *_: (403, {"message": "no"})
+    backend.preflight(backend.plan(config, lasting))
+
+
+# Folders of the pods
+
+
+def pod_with(*mounts, **volumes):
+    found = [{"name": name, **volume} for name, volume in volumes.items()]
+    return {"containers": [{"volumeMounts": list(mounts)}], "volumes": found}
+
+
+EMPTY = {"emptyDir": {}}
+CLAIM = {"persistentVolumeClaim": {"claimName": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "message"),
+    [
+        (pod_with(), "lies on no volume that outlives the pods: give an s3:// address, or mount a claim there"),
+        (pod_with({"name": "v", "mountPath": "/stores"}, v=CLAIM), "lies on no volume that outlives the pods"),
+        (
+            pod_with({"name": "v", "mountPath": "/store"}, v={"emptyDir": {}}),
+            "lies on no volume that outlives the pods",
+        ),
+        (
+            pod_with(
+                {"name": "v", "mountPath": "/"}, {"name": "w", "mountPath": "/store/"}, v=CLAIM, w={"emptyDir": {}}
+            ),
+            "lies on no volume that outlives the pods",
+        ),
+        (
+            pod_with({"name": "v", "mountPath": "/store", "readOnly": True}, v=CLAIM),
+            "/store/runs is mounted read-only: set data.readOnly to false",
+        ),
+        (pod_with({"name": "v", "mountPath": "/store/"}, v=CLAIM), None),
+        (pod_with({"name": "v", "mountPath": "/store/runs"}, v={"nfs": {"server": "s"}}), None),
+    ],
+)
+def test_a_store_in_a_folder_must_outlive_the_pods(config, pod, message):
+    config = replace(config, store=StoreConfig(uri="/store/runs"), data=replace(config.data, root="s3://data"))
+    found = list(check_folders(config, pod))
+    assert [item.level for item in found] == ([] if message is None else ["error"])
+    assert not found or message in found[0].message
+
+
+def test_data_in_a_folder_may_lie_in_the_image_but_a_missing_volume_is_said(config):
+    config = replace(config, store=StoreConfig(uri="s3://runs"))
+    (warning,) = check_folders(config, pod_with())
+    assert (warning.level, warning.message) == (
+        "warning",
+        "no volume of the pods is mounted at /data: set data.claim, unless the image holds the data",
+    )
+    assert list(check_folders(config, pod_with({"name": "v", "mountPath": "/data", "readOnly": True}, v=CLAIM))) == []
+
+
+def test_a_run_whose_results_would_go_with_its_pods_is_refused(well, backend, real_helm, config):
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    with pytest.raises(ClusterError, match=f"store: {config.store.uri} lies on no volume that outlives the pods"):
+        backend.preflight(backend.plan(config, PLACE))
+
+
+# The store and the data set in a bucket
+
+
+def test_a_store_that_does_not_answer_is_refused(well, backend, real_helm, config, monkeypatch):
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    store = StoreConfig(uri="s3://runs/x", endpoint_url="http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr("tsp.store.s3.client.time.sleep", lambda seconds: None)
+    with pytest.raises(StoreUnreachableError, match="s3://runs"):
+        backend.preflight(backend.plan(replace(config, store=store), PLACE))
+
+
+ROWS = b"filename,t-start\na.mp4,0\nb.mp4,0\n"
+
+
+@pytest.fixture
+def bucket(config, s3_server):
+    """A data set in a bucket, complete; returns configuration and store."""
+    store = s3_server.config("sets/thumos14")
+    config = replace(config, store=store, data=replace(config.data, root=store.uri))
+    data = open_store(store)
+    for name in (config.data.train.gvf, *(head.labels for head in config.model.heads)):
+        data.write(name, b"x")
+    for subset in (config.data.train, config.data.valid):
+        data.write(subset.csv, ROWS)
+        for name in ("a.mp4", "b.mp4"):
+            data.write(f"{subset.videos}/{name}", b"x")
+    return config, data
+
+
+def test_a_complete_data_set_passes(bucket):
+    check_data(bucket[0])
+
+
+def test_every_table_that_is_missing_is_named(bucket):
+    config, data = bucket
+    for name in (config.data.train.gvf, config.data.valid.csv):
+        data.delete(name)
+    with pytest.raises(DataError, match=rf"lacks {config.data.train.gvf}, {config.data.valid.csv}: check --data"):
+        check_data(config)
+
+
+def test_a_folder_without_videos_is_named(bucket):
+    config, data = bucket
+    data.delete_all(f"{config.data.valid.videos}/")
+    with pytest.raises(DataError, match=f"{config.data.root}/{config.data.valid.videos} holds no video"):
+        check_data(config)
+
+
+def test_more_missing_videos_than_a_run_puts_up_with_are_refused_and_fewer_are_said(bucket, caplog):
+    config, data = bucket
+    data.delete(f"{config.data.train.videos}/b.mp4")
+    words = "lacks 1 of the 2 videos that .* names, for instance b.mp4: upload them, or leave them out"
+    with pytest.raises(DataError, match=words):
+        check_data(config)
+    lenient = replace(config, data=replace(config.data, max_bad_share=0.5))
+    with caplog.at_level(logging.WARNING):
+        check_data(lenient)
+    assert "with --bad-clips resample their clips are passed over" in caplog.text
+    with pytest.raises(DataError, match=words):
+        check_data(replace(lenient, data=replace(lenient.data, bad_clips="fail")))
+
+
+def test_videos_at_the_root_are_found(bucket):
+    config, data = bucket
+    for name in ("a.mp4", "b.mp4"):
+        data.write(name, b"x")
+    here = replace(config.data.train, videos=".")
+    check_data(replace(config, data=replace(config.data, train=here, valid=replace(here, csv=config.data.valid.csv))))
+
+
+def test_a_table_without_file_names_is_refused(bucket):
+    config, data = bucket
+    data.write(config.data.train.csv, b"video,t-start\na,0\n")
+    with pytest.raises(DataError, match=f"{config.data.train.csv} names no video: it needs a column 'filename'"):
+        check_data(config)
+
+
+# Jobs beside training
+
+
+@pytest.fixture
+def claim(well):
+    well.objects |= {INDEXED_JOBS: [], "/api/v1/namespaces/video/persistentvolumeclaims/videos": {"metadata": {}}}
+    return {"data.claim": "videos", "data.readOnly": False}
+
+
+@pytest.fixture
+def send(cluster, real_helm, monkeypatch):
+    """Send a job with these chart values; returns what Helm was given to install."""
+
+    def run(name, job, *, gpus=1, **values):
+        installed = []
+        backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values))
+        monkeypatch.setattr(backend._helm, "install", lambda name, chart, values: installed.append((name, values)))
+        kind = "extract" if isinstance(job, ExtractJob) else "standardize"
+        assert backend.run_job(name, kind, job, PLACE, gpus=gpus) is None
+        return installed
+
+    return run
+
+
+EXTRACT = ExtractJob(checkpoint="/data/c.pth", videos="s3://v", metadata="/data/m.csv", out="/data/o.h5")
+
+
+def test_a_jobs_shards_become_pods(send, claim):
+    ((name, values),) = send("features", EXTRACT, gpus=3, **claim)
+    assert (name, values["job"]["shards"], values["job"]["gpu"]) == ("features", 3, True)
+    assert json.loads(values["job"]["request"])["shards"] == 3
+
+
+@pytest.mark.parametrize(
+    ("job", "values", "message"),
+    [
+        (EXTRACT, {"data.readOnly": True}, "output: /data/o.h5 is mounted read-only: set data.readOnly to false"),
+        (EXTRACT, {"data.claim": ""}, "output: /data/o.h5 lies on no volume that outlives the pods"),
+        (
+            StandardizeJob(source="/data/raw", dest="/tmp/v"),
+            {},
+            "output: /tmp/v lies on no volume that outlives the pods",
+        ),
+        (EXTRACT, {"data.claim": "gone"}, "volume claim: gone does not exist in namespace video"),
+    ],
+)
+def test_a_job_that_could_not_keep_what_it_makes_is_refused(send, claim, job, values, message):
+    with pytest.raises(ClusterError, match=message):
+        send("job", job, **{**claim, **values})
+
+
+def test_a_job_that_the_server_would_refuse_is_refused_before(send, claim, well):
+    well.objects[INDEXED_JOBS] = lambda *_: (403, {"message": "quota of jobs is used up"})
+    with pytest.raises(ClusterError, match="Job features: the API server would refuse it: quota of jobs is used up"):
+        send("features", EXTRACT, **claim)
+
+
+def test_a_jobs_name_that_is_too_long_is_refused_before_anything_is_asked(send, claim, api):
+    with pytest.raises(ConfigError, match="at most 44"):
+        send("f" * 45, EXTRACT, **claim)
+    assert api.requests == []

@@ -1,0 +1,98 @@
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.backends.local.processes import ProcessId, identify, is_alive, send, stop
+from cli.backends.local.rank_group import RankEnd, RankGroup, judge, rank_environment
+from cli.backends.local.run_folder import Launch
+from tests.cli.conftest import wait_until
+from tsp.config.run import StoreConfig
+
+
+def launch(program: str, *, gpus: int = 2, devices: tuple[str, ...] = (), grace_sec: float = 5.0) -> Launch:
+    return Launch(
+        name="a",
+        store=StoreConfig(uri="/nowhere"),
+        gpus=gpus,
+        command=(sys.executable, "-c", program),
+        devices=devices,
+        max_attempts=1,
+        created="2026-01-01T00:00:00+00:00",
+        grace_sec=grace_sec,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind", "cause"),
+    [
+        ([(0, 0), (1, 0)], "succeeded", 0),
+        ([(0, 0), (1, 3)], "permanent", 1),
+        ([(1, 3), (0, 150)], "permanent", 1),
+        ([(0, 150), (1, 3)], "permanent", 1),
+        ([(0, 150), (1, 137)], "retry", 1),
+        ([(1, 137), (0, 1)], "retry", 1),
+        ([(0, 150), (1, 150)], "retry", 0),
+        ([(0, 143), (1, 143)], "retry", 0),
+        ([(0, 143), (1, 2)], "permanent", 1),
+        ([(0, 127)], "permanent", 0),
+        ([(0, 128)], "retry", 0),
+    ],
+)
+def test_the_first_end_that_blames_nobody_else_is_the_cause(ends: list[tuple[int, int]], kind: str, cause: int) -> None:
+    verdict = judge([RankEnd(*end) for end in ends])
+    assert (verdict.kind, verdict.cause.rank) == (kind, cause)
+
+
+def test_a_rank_sees_one_card_as_a_pod_does() -> None:
+    environment = rank_environment(launch("", devices=("0", "3")), 1, config=Path("/c.json"), port=7)
+    expected = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": "3", "MASTER_PORT": "7"}
+    assert expected.items() <= environment.items()
+    assert environment["TSP_NUM_THREADS"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
+
+
+def test_ranks_that_lost_a_peer_wait_for_the_one_that_says_why(tmp_path: Path) -> None:
+    program = "import os, sys, time; rank = int(os.environ['RANK']); time.sleep(rank * 0.6); sys.exit((150, 3)[rank])"
+    group = RankGroup(launch(program), config=tmp_path, console=tmp_path)
+    assert judge(group.watch(lambda: False)).cause == RankEnd(1, 3)
+
+
+def test_a_rank_and_its_children_are_killed_when_they_do_not_hear(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    group = RankGroup(launch(program, gpus=1, grace_sec=0.2), config=tmp_path, console=tmp_path)
+    log = tmp_path / "rank-0.log"
+    deadline = time.monotonic() + 20
+    ends = group.watch(lambda: "\n" in log.read_text() or time.monotonic() > deadline)
+    child = int(log.read_text())
+    assert ends == [RankEnd(0, 137)]
+    wait_until(lambda: identify(child) is None, "the child of the rank is gone")
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_alive_and_gets_no_signal() -> None:
+    me = identify(os.getpid())
+    assert me is not None
+    assert is_alive(me)
+    former = ProcessId(os.getpid(), "another boot 17")
+    assert not is_alive(former)
+    send(former, signal.SIGKILL)
+    stop([former], grace_sec=0)
+
+
+def test_a_zombie_is_not_alive() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    deadline = time.monotonic() + 10
+    while identify(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert identify(pid) is None
+    os.waitpid(pid, 0)

@@ -1,0 +1,51 @@
+"""One run of the real program, so that what the pretended ranks stand for cannot drift away from it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.backends.local import backend as local_backend
+from cli.backends.local.backend import ENTRYPOINT
+from tests.cli.conftest import Tspctl
+
+pytest.importorskip("torch")
+SMALL = ("clips.crop_px=32", "clips.resize_height_px=36", "clips.resize_width_px=48", "clips.per_segment=1")
+
+
+@pytest.mark.slow
+def test_a_real_run_fails_with_its_reason_is_repaired_resumed_and_fetched(
+    tspctl: Tspctl, local: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_backend, "ENTRYPOINT", ENTRYPOINT)
+    made = tspctl("data", "demo", "real", "--train-videos", "2", "--valid-videos", "1", "-o", "json")
+    assert (made.code, isinstance(made.json, dict)) == (0, True), made.err
+    table = home / "real" / "demo_train_tsp_groundtruth.csv"
+    good = table.read_text()
+    labels = json.loads((home / "real" / "demo_action_label_mapping.json").read_text())
+    table.write_text(good.replace(labels[0], "Juggling").replace(labels[1], "Juggling"))
+
+    options = [word for assignment in SMALL for word in ("--set", assignment)]
+    recipe = ("--dataset", "demo", "--method", "tac", "--data", "real", "--epochs", "2", "--batch-per-gpu", "4")
+    run = (*recipe, "--name", "a", "--workers", "0", "--max-attempts", "3")
+    assert tspctl("submit", *run, *options, "--follow").code == 100
+    shown = tspctl("status", "a", "-o", "json").json
+    assert (shown["state"], shown["exit_code"], shown["attempt"]) == ("failed", 3, 1)
+    assert "Juggling" in shown["reason"]
+
+    table.write_text(good)
+    assert tspctl("resume", "a").code == 0
+    followed = tspctl("logs", "a", "-f")
+    assert followed.code == 0, followed.err
+    shown = tspctl("status", "a", "-o", "json").json
+    assert (shown["state"], shown["epochs"], shown["global_batch"], shown["phase"]) == ("succeeded", 2, 4, "done")
+    assert [row["epoch"] for row in tspctl("results", "a", "-o", "json").json["epochs"]] == [0, 1]
+    path = Path(tspctl("fetch-best", "a").out.strip())
+    assert path.stat().st_size > 100_000
+
+    # The same lines are in the store for those who look from elsewhere.
+    consoles = followed.out.splitlines()
+    stored = tspctl("logs", str(local / "a")).out.splitlines()
+    assert any("Juggling" in line for line in stored)
+    assert any("** Valid Epoch 1:" in line for line in stored)
+    assert set(stored) <= set(consoles)

@@ -1,0 +1,146 @@
+"""Results and downloads, of our runs and of folders that the original scripts wrote."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Tspctl
+
+RESULTS = """\
+** Valid Epoch 0:  <action-label> Accuracy 40.000 Loss 1.990; <temporal-region-label> Accuracy 60.000 Loss nan; \
+Total Loss nan Avg Accuracy 50.000
+** Valid Epoch 1:  <action-label> Accuracy 80.000 Loss 0.990; <temporal-region-label> Accuracy 81.667 Loss 0.634; \
+Total Loss 1.623 Avg Accuracy 80.833
+** Valid Epoch 2:  <action-label> Accuracy 95.000 Loss 0.990; <temporal-region-label> Accuracy 95.000 Loss 0.634; \
+Total Loss 1.623 Avg Accuracy 95.000
+** Valid Epoch 2:  <action-label> Accuracy 55.000 Loss 0.990; <temporal-region-label> Accuracy 55.000 Loss 0.634; \
+Total Loss 1.623 Avg Accuracy 55.000
+"""
+
+
+@pytest.fixture
+def original(home: Path) -> Path:
+    """An output folder of the original scripts: a repeated epoch, a nan, a name that is none of ours."""
+    folder = home / "Output_TSP" / "r2plus1d_34-tsp_on_thumos14"
+    folder.mkdir(parents=True)
+    (folder / "results.txt").write_text(RESULTS)
+    for epoch in range(3):
+        (folder / f"epoch_{epoch}.pth").write_bytes(b"epoch %d" % epoch * 1000)
+    return folder
+
+
+@pytest.mark.parametrize("spelling", ["{0}", "{0}/", "file://{0}", "./Output_TSP/r2plus1d_34-tsp_on_thumos14"])
+def test_an_original_folder_has_results_and_a_best_epoch(tspctl: Tspctl, original: Path, spelling: str) -> None:
+    run = spelling.format(original)
+    results = tspctl("results", run, "-o", "json").json
+    assert results["best_epoch"] == 1
+    assert [epoch["avg_accuracy_percent"] for epoch in results["epochs"]] == [50.0, 80.833, 55.0]
+    assert results["epochs"][0]["heads"][1]["loss"] is None
+    fetched = tspctl("fetch-best", run, "-d", "out")
+    assert fetched.code == 0
+    assert fetched.out == "out/r2plus1d_34-tsp_on_thumos14-epoch_1.pth\n"
+    assert Path(fetched.out.strip()).read_bytes() == b"epoch 1" * 1000
+
+
+def test_the_current_folder_can_be_the_run(tspctl: Tspctl, original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(original)
+    assert tspctl("results", ".", "-o", "json").json["best_epoch"] == 1
+    assert tspctl("status", ".").out.startswith("Run ")
+    assert tspctl("cancel", ".").code == 2
+
+
+def test_the_table_marks_the_best_epoch(tspctl: Tspctl, original: Path) -> None:
+    lines = tspctl("results", original).out.splitlines()
+    assert lines[0].split()[:3] == ["EPOCH", "AVG", "ACCURACY"]
+    assert [line.split()[0] for line in lines[1:]] == ["0", "1", "2"]
+    assert [line.endswith("best") for line in lines[1:]] == [False, True, False]
+    assert "nan" in lines[1]
+    assert "\x1b" not in "".join(lines)
+
+
+def test_the_plot_is_a_picture(tspctl: Tspctl, original: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert tspctl("results", original, "--plot", "curves.png").code == 0
+    assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
+    refused = tspctl("results", original, "--plot", "missing/curves.png")
+    assert (refused.code, "missing/curves.png" in refused.err) == (2, True)
+
+
+def test_without_matplotlib_the_plot_says_how_to_get_it(
+    tspctl: Tspctl, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    refused = tspctl("results", original, "--plot", "curves.png")
+    assert (refused.code, "tspctl[plot]" in refused.err) == (2, True)
+
+
+def test_fetch_takes_an_epoch_or_everything(tspctl: Tspctl, original: Path) -> None:
+    assert tspctl("fetch", original).code == 2
+    assert tspctl("fetch", original, "--epoch", "2").out == f"{original.name}-epoch_2.pth\n"
+    missing = tspctl("fetch", original, "--epoch", "7")
+    assert (missing.code, "there are: 0, 1, 2" in missing.err) == (5, True)
+    assert tspctl("fetch", original, "--features").code == 3
+    everything = tspctl("fetch", original, "--all", "-d", "copy", "-o", "json").json["paths"]
+    assert sorted(Path(path).name for path in everything) == [
+        "epoch_0.pth",
+        "epoch_1.pth",
+        "epoch_2.pth",
+        "results.txt",
+    ]
+    assert (Path("copy") / original.name / "results.txt").read_text() == RESULTS
+
+
+def test_no_finished_epoch_is_a_data_error(tspctl: Tspctl, original: Path) -> None:
+    (original / "results.txt").write_text("")
+    ended = tspctl("fetch-best", original)
+    assert (ended.code, "no epoch has been validated yet" in ended.err) == (3, True)
+    (original / "results.txt").write_text(RESULTS.splitlines()[0].replace("50.000", "nan"))
+    assert tspctl("fetch-best", original).code == 3
+    assert tspctl("results", original).code == 0
+
+
+def test_an_unwritable_destination_is_named(tspctl: Tspctl, original: Path) -> None:
+    Path("file").write_text("")
+    ended = tspctl("fetch-best", original, "-d", "file/below")
+    assert (ended.code, "file/below" in ended.err) == (2, True)
+
+
+def test_weights_only_leaves_model_epoch_and_args(tspctl: Tspctl, original: Path) -> None:
+    torch = pytest.importorskip("torch")
+    checkpoint = {"model": {"fc.bias": torch.ones(3)}, "optimizer": {"x": 1}, "lr_scheduler": {}, "epoch": 1}
+    torch.save({**checkpoint, "args": argparse.Namespace(lr=0.1)}, original / "epoch_1.pth")
+    path = tspctl("fetch-best", original, "--weights-only").out.strip()
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        loaded = torch.load(path, weights_only=True)
+    assert set(loaded) == {"model", "epoch", "args"}
+    assert torch.equal(loaded["model"]["fc.bias"], torch.ones(3))
+
+
+def test_weights_only_runs_nothing_that_a_checkpoint_hides(tspctl: Tspctl, original: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"model": {}, "args": _Evil()}, original / "epoch_1.pth")
+    ended = tspctl("fetch-best", original, "--weights-only")
+    assert ended.code == 3
+    assert not Path("evil").exists()
+    assert not list(Path().glob(".*weights"))
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        import os
+
+        return os.system, ("touch evil",)
+
+
+def test_fetching_never_loads_torch(original: Path) -> None:
+    program = (
+        "import sys; from cli.main import main\ntry: main()\n"
+        "except SystemExit: print('torch' in sys.modules, 'boto3' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "fetch-best", str(original)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False False"

@@ -1,0 +1,173 @@
+"""The published recipes, the ablations, and data sets of one's own."""
+
+import pytest
+
+from tests.config.test_run import make
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import ACTION_COLUMN, REGION_COLUMN
+from tsp.errors import ConfigError
+
+PUBLISHED = {
+    ("tsp", "activitynet"): (1e-4, 2e-3, "max", [ACTION_COLUMN, REGION_COLUMN]),
+    ("tsp", "thumos14"): (1e-4, 4e-3, "max", [ACTION_COLUMN, REGION_COLUMN]),
+    ("tac", "activitynet"): (1e-4, 2e-3, "none", [ACTION_COLUMN]),
+    ("tac", "thumos14"): (1e-5, 2e-3, "none", [ACTION_COLUMN]),
+}
+
+
+@pytest.mark.parametrize(("method", "dataset"), PUBLISHED)
+def test_each_recipe_has_the_published_values(method, dataset):
+    config = make(dataset, method)
+    found = (config.optim.backbone_lr, config.optim.head_lr, config.model.gvf)
+    assert (*found, [head.label_column for head in config.model.heads]) == PUBLISHED[method, dataset]
+    assert [head.loss_weight for head in config.model.heads] == [1.0] * len(config.model.heads)
+
+
+@pytest.mark.parametrize(("method", "dataset"), PUBLISHED)
+def test_what_all_recipes_share_is_the_published_value(method, dataset):
+    config = make(dataset, method)
+    assert config.model.backbone == "r2plus1d_34"
+    assert (config.clips.length_frames, config.clips.rate_fps, config.clips.per_segment) == (16, 15.0, 5)
+    assert (config.batch_per_gpu, config.schedule.epochs, config.optim.stem_lr) == (32, 8, 0.0)
+    assert (config.optim.momentum, config.optim.weight_decay) == (0.9, 0.005)
+    schedule = config.schedule
+    assert (schedule.warmup_epochs, schedule.warmup_factor) == (2, 1e-5)
+    assert (schedule.milestones, schedule.gamma) == ((4, 6), 0.01)
+    assert config.model.sync_batch_norm is False
+
+
+def test_thumos14_trains_on_the_validation_subset_and_validates_on_the_test_subset():
+    data = make("thumos14").data
+    assert (data.train.csv, data.train.videos) == ("thumos14_valid_tsp_groundtruth.csv", "valid")
+    assert (data.valid.csv, data.valid.videos) == ("thumos14_test_tsp_groundtruth.csv", "test")
+
+
+@pytest.mark.parametrize("backbone", ["r2plus1d_34", "r2plus1d_18", "r3d_18"])
+@pytest.mark.parametrize("pool", ["max", "avg"])
+def test_the_gvf_file_follows_backbone_and_pooling(backbone, pool):
+    config = make(gvf=pool, overrides={"model.backbone": backbone})
+    assert config.data.train.gvf == config.data.valid.gvf == f"{backbone}-{pool}_gvf.h5"
+
+
+def test_tsp_without_gvf_names_no_gvf_file():
+    config = make(gvf="none")
+    assert (config.model.gvf, config.data.train.gvf) == ("none", None)
+
+
+def test_the_region_head_alone_keeps_the_gvf():
+    config = make(heads="region")
+    assert [head.label_column for head in config.model.heads] == [REGION_COLUMN]
+    assert config.model.gvf == "max"
+
+
+def test_the_action_head_alone_drops_the_gvf_that_only_the_method_asked_for():
+    assert make(heads="action").model.gvf == "none"
+
+
+def test_a_gvf_that_no_head_would_see_is_refused():
+    with pytest.raises(ConfigError, match="needs the temporal-region-label head"):
+        make("thumos14", "tac", gvf="max")
+
+
+def test_options_win_over_the_data_sets_recipe():
+    assert make(overrides={"optim.head_lr": 1.5}).optim.head_lr == 1.5
+
+
+def test_an_override_reaches_into_a_list():
+    assert make(overrides={"model.heads.1.loss_weight": 0.5}).model.heads[1].loss_weight == 0.5
+
+
+@pytest.mark.parametrize("key", ["model.heads.2.loss_weight", "model.heads.x.labels", "optim.warmth", "nothing"])
+def test_an_override_of_nothing_is_refused(key):
+    with pytest.raises(ConfigError):
+        make(overrides={key: 1})
+
+
+def test_an_unknown_data_set_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"unknown data set 'kinetics': use activitynet, demo, thumos14, or a file"):
+        load_dataset("kinetics")
+
+
+def test_without_a_place_for_the_data_the_option_is_named():
+    with pytest.raises(ConfigError, match="--data"):
+        resolve(load_dataset("thumos14"), "tsp", name="x", store={"uri": "/s"})
+
+
+OWN = """
+name: mine
+root: videos
+train: {csv: a.csv, videos: train}
+valid: {csv: b.csv, videos: valid, gvf: special.h5}
+labels: {action-label: actions.json, temporal-region-label: regions.json}
+gvf: "{backbone}-{pool}.h5"
+recipes:
+  all: {schedule.epochs: 3, schedule.milestones: [1, 2]}
+  tac: {optim.head_lr: 5e-3}
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(OWN)
+    return path
+
+
+def test_a_data_set_of_ones_own_is_a_yaml_file(own_file):
+    config = resolve(load_dataset(str(own_file)), "tac", name="x", store={"uri": "/s"})
+    assert config.data.root == str(own_file.parent / "videos")
+    assert (config.schedule.epochs, config.schedule.milestones, config.optim.head_lr) == (3, (1, 2), 0.005)
+
+
+def test_a_subset_may_have_a_gvf_file_of_its_own(own_file):
+    data = resolve(load_dataset(str(own_file)), "tsp", name="x", store={"uri": "/s"}).data
+    assert (data.train.gvf, data.valid.gvf) == ("r2plus1d_34-max.h5", "special.h5")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: mine\n", "", "lacks the key 'name'"),
+        ("root:", "rooot:", "unknown key 'rooot'"),
+        ("root:", "beside:", "unknown key 'beside'"),
+        ("csv: a.csv, ", "", "train lacks the key 'csv'"),
+        ("  tac:", "  tcp:", r"recipes\.tcp must be a mapping under all, tsp or tac"),
+        ("name: mine", "name: [", "is not YAML"),
+        ("labels: {action-label: actions.json, temporal-region-label: regions.json}", "labels: 3", "labels must be"),
+    ],
+)
+def test_a_broken_data_set_file_is_refused_by_file_and_key(own_file, old, new, message):
+    own_file.write_text(OWN.replace(old, new))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_dataset(str(own_file))
+    assert str(own_file) in str(caught.value)
+
+
+def test_a_missing_data_set_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the data-set file"):
+        load_dataset(str(tmp_path / "gone.yaml"))
+
+
+def test_tsp_on_a_data_set_without_gvf_says_how_to_get_one(own_file):
+    own_file.write_text(OWN.replace('gvf: "{backbone}-{pool}.h5"', ""))
+    with pytest.raises(ConfigError, match="tspctl gvf"):
+        resolve(load_dataset(str(own_file)), "tsp", name="x", store={"uri": "/s"})
+
+
+def test_paths_that_begin_with_a_dot_are_relative_to_the_data_set_file_and_others_to_the_root(own_file):
+    own_file.write_text(
+        OWN.replace("csv: a.csv", "csv: ./tables/a.csv")
+        .replace("action-label: actions.json", "action-label: ./actions.json")
+        .replace('gvf: "{backbone}-{pool}.h5"', 'gvf: "./{backbone}-{pool}.h5"')
+    )
+    config = resolve(load_dataset(str(own_file)), "tsp", name="x", store={"uri": "/s"}, root="s3://bucket/data")
+    here = own_file.parent.resolve()
+    beside = [f"{here}/tables/a.csv", f"{here}/actions.json", f"{here}/{{backbone}}-{{pool}}.h5", f"{here}/videos"]
+    assert sorted(load_dataset(str(own_file)).beside) == sorted(beside)
+    assert config.data.train.csv == f"{here}/tables/a.csv"
+    assert [head.labels for head in config.model.heads] == [f"{here}/actions.json", "regions.json"]
+    assert config.data.train.gvf == f"{here}/r2plus1d_34-max.h5"
+    assert (config.data.root, config.data.valid.videos) == (
+        "s3://bucket/data",
+        load_dataset(str(own_file)).valid.videos,
+    )

@@ -1,0 +1,132 @@
+"""One configuration object, refused when it cannot work, the same after a trip through JSON."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tsp.config.recipes import load_dataset, parse_assignment, resolve, shipped_datasets
+from tsp.config.run import ClipConfig, OptimConfig, RunConfig, from_json, to_json
+from tsp.errors import ConfigError
+
+
+def make(dataset: str = "thumos14", method: str = "tsp", **options: object) -> RunConfig:
+    options.setdefault("name", "my-run")
+    return resolve(load_dataset(dataset), method, store={"uri": "s3://b/p"}, root="/data", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dataset", shipped_datasets())
+@pytest.mark.parametrize("method", ["tsp", "tac"])
+def test_a_configuration_survives_json_unchanged(dataset, method):
+    config = make(dataset, method)
+    assert from_json(to_json(config)) == config
+
+
+def test_an_unknown_key_is_refused_by_its_full_name():
+    raw = json.loads(to_json(make()))
+    raw["optim"]["learning_rate"] = 1
+    with pytest.raises(ConfigError, match=r"config\.optim has an unknown key 'learning_rate'; known: backbone_lr"):
+        from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("gpus", "two", r"config\.gpus must be of type int, got 'two'"),
+        ("gpus", True, r"config\.gpus must be of type int"),
+        ("gpus", 1.5, r"config\.gpus must be of type int"),
+        ("seed", -1, "seed must lie in"),
+        ("method", "tcp", r"config\.method must be one of tsp, tac, got 'tcp'"),
+        ("downscale", 3, "must be one of auto, 1, 2, 4"),
+        ("data", 7, r"config\.data must be a mapping"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key(key, value, message):
+    raw = json.loads(to_json(make()))
+    raw[key] = value
+    with pytest.raises(ConfigError, match=message):
+        from_json(json.dumps(raw))
+
+
+def test_a_missing_key_is_named():
+    raw = json.loads(to_json(make()))
+    del raw["data"]["valid"]
+    with pytest.raises(ConfigError, match=r"config\.data lacks the key 'valid'"):
+        from_json(json.dumps(raw))
+
+
+def test_text_that_is_no_json_is_refused():
+    with pytest.raises(ConfigError, match=r"/etc/tsp/config\.json is not JSON"):
+        from_json("{", where="/etc/tsp/config.json")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Upper", "1st", "under_score", "dot.dot", "-dash", "dash-", "../up", "a" * 45, "a\n"]
+)
+def test_a_name_that_is_no_kubernetes_name_is_refused(name):
+    with pytest.raises(ConfigError, match="run name"):
+        make(name=name)
+
+
+def test_the_longest_name_still_leaves_room_for_a_worker_number():
+    name = make(name="a" * 44).name
+    assert len(f"{name}-worker-99999999") <= 63
+    assert len(name) <= 53  # a Helm release
+
+
+def test_nothing_in_a_configuration_can_be_changed_afterwards():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make().gpus = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("bad", [{"length_frames": 0}, {"rate_fps": 0}, {"crop_px": 200}, {"flip_probability": 1.5}])
+def test_impossible_clips_are_refused(bad):
+    with pytest.raises(ConfigError, match=f"clips.{next(iter(bad))}"):
+        ClipConfig(**bad)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_impossible_learning_rates_are_refused(value):
+    with pytest.raises(ConfigError, match=r"optim\.head_lr"):
+        OptimConfig(head_lr=value)
+
+
+def test_a_start_epoch_past_the_end_is_refused():
+    with pytest.raises(ConfigError, match=r"--start-epoch must lie in \[0, 8\), got 8"):
+        make(overrides={"start_epoch": 8})
+
+
+def test_no_field_of_the_configuration_could_hold_a_credential():
+    names = " ".join(_keys(json.loads(to_json(make()))))
+    assert not any(word in names for word in ("secret", "password", "token", "access_key"))
+
+
+def _keys(tree: object) -> list[str]:
+    if isinstance(tree, dict):
+        return [key for name, value in tree.items() for key in (name, *_keys(value))]
+    if isinstance(tree, list):
+        return [key for value in tree for key in _keys(value)]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optim.head_lr=4e-3", ("optim.head_lr", "4e-3")),
+        ("optim.head_lr=0.004", ("optim.head_lr", 0.004)),
+        ("schedule.milestones=[1, 2]", ("schedule.milestones", [1, 2])),
+        ("model.sync_batch_norm=true", ("model.sync_batch_norm", True)),
+    ],
+)
+def test_an_assignment_is_read_as_yaml(text, expected):
+    assert parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["optim.head_lr", "=3", "a=[1"])
+def test_a_broken_assignment_is_refused(text):
+    with pytest.raises(ConfigError, match="--set"):
+        parse_assignment(text)
+
+
+def test_yaml_numbers_without_a_point_are_still_numbers():
+    assert make(overrides=dict([parse_assignment("optim.head_lr=4e-3")])).optim.head_lr == 0.004

@@ -1,0 +1,228 @@
+"""Which frames a clip consists of, proved by videos whose frames say their number; the same bits by every way."""
+
+import gc
+import os
+from fractions import Fraction
+from math import floor
+
+import av
+import numpy as np
+import pytest
+
+from tests import reference
+from tests.videos import FPS_15, FPS_24, FPS_25, FPS_30, FPS_60, FPS_NTSC, Made, number_of, write_video
+from tsp.data.video import ClipReader, VideoError, WantedFrame, read_clip
+from tsp.data.video import reader as reader_module
+from tsp.data.video.open_video import VideoSource
+from tsp.data.video.reader import _pixels
+
+RATES = {"15": FPS_15, "24": FPS_24, "25": FPS_25, "29.97": FPS_NTSC, "30": FPS_30, "60": FPS_60}
+CODINGS = {
+    "b-frames": {"b_frames": 3},
+    "open gop": {"b_frames": 3, "open_gop": True},
+    "no b-frames": {"b_frames": 0},
+}
+NUM_FRAMES, GOP = 150, 25
+
+
+def expected(first: int, fps: Fraction) -> list[int]:
+    return [first + floor(k * fps / 15) for k in range(16)]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Makes each kind of file once."""
+    made: dict[Made, object] = {}
+    folder = tmp_path_factory.mktemp("videos")
+
+    def make(suffix=".mp4", **kind):
+        key = (suffix, *sorted((name, str(value)) for name, value in kind.items()))
+        if key not in made:
+            made[key] = write_video(folder / f"{len(made)}{suffix}", Made(**kind))
+        return made[key]
+
+    return make
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("rate", RATES)
+def test_every_clip_has_the_frames_of_the_rule_at_start_end_and_over_key_frames(video, rate, coding):
+    fps = RATES[rate]
+    path = video(fps=fps, num_frames=NUM_FRAMES, gop=GOP, audio=True, **CODINGS[coding])
+    last_start = NUM_FRAMES - 1 - expected(0, fps)[-1]
+    reader, plain = ClipReader(), ClipReader(short_cuts=False)
+    for first in sorted({0, 1, GOP - 2, GOP - 1, GOP, GOP + 1, 2 * GOP - 1, 3 * GOP, last_start - 1, last_start}):
+        for share in (0.0, 0.5, 0.999):
+            start_sec = float((first + Fraction(share)) / fps)
+            clip = reader.read(path, start_sec, file_fps=float(fps))
+            assert [number_of(image) for image in clip] == expected(first, fps), (first, share)
+            assert share or np.array_equal(clip, plain.read(path, start_sec)), first
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_short_cut_reads_on_its_own_and_leaves_frames_out(video, coding, monkeypatch):
+    path = video(num_frames=NUM_FRAMES, gop=GOP, **CODINGS[coding])
+    decoded = []
+    original = reader_module._decode_one
+
+    def count(source, packet, chooser):
+        decoded.append(packet.pts in chooser.wanted)
+        return original(source, packet, chooser)
+
+    def refuse(*_):
+        raise AssertionError("fell back to decoding everything")
+
+    monkeypatch.setattr(reader_module, "_decode_one", count)
+    monkeypatch.setattr(reader_module, "_decode_all", refuse)
+    for first in range(0, 110, 7):
+        decoded.clear()
+        assert number_of(read_clip(path, (first + 0.5) / 30)[0]) == first
+        assert sum(decoded) == 16
+        # From the key frame to the last wanted frame and its references, nothing beyond; where groups of pictures are
+        # open, frames before a key frame refer to the group before.
+        earlier = GOP if coding == "open gop" else 0
+        assert len(decoded) <= first % GOP + 31 + 4 + earlier
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
+def test_containers_of_all_kinds_give_the_frames_of_the_plainest_reader(video, suffix):
+    # AVI files list decoding times only, MPEG-TS starts at 1.4 s, Matroska counts in milliseconds.
+    path = video(suffix=suffix, num_frames=90, gop=20, b_frames=2 if suffix != ".avi" else 0)
+    times, frames = reference.decode_all(path)
+    for start_sec in (times[0], times[0] + 0.31, times[0] + 1.0, times[0] + 1.9):
+        wanted = frames[reference.clip_indices(times, start_sec, FPS_30)]
+        assert np.array_equal(read_clip(path, start_sec), wanted)
+
+
+def test_frames_before_the_first_presentation_time_are_the_first_frame(video):
+    path = video(num_frames=60, first_pts=20)
+    assert number_of(read_clip(path, 0.0)[0]) == 0
+    assert number_of(read_clip(path, float(Fraction(25, 30)))[0]) == 5
+
+
+def test_a_rotation_mark_changes_nothing(video):
+    # The original reads coded pictures as they are; 'tspctl data standardize' bakes rotations in.
+    plain, rotated = video(num_frames=40), video(num_frames=40, rotation=90)
+    assert np.array_equal(read_clip(plain, 0.1), read_clip(rotated, 0.1))
+
+
+def test_a_table_with_a_grossly_wrong_frame_rate_is_overruled_by_the_file(video):
+    path = video(fps=FPS_25, num_frames=60)
+    reader = ClipReader()
+    assert np.array_equal(reader.read(path, 0.0, file_fps=30.0), reader.read(path, 0.0))
+    assert np.array_equal(reader.read(path, 0.0, file_fps=25.1), reader.read(path, 0.0, file_fps=25.1))
+
+
+def test_a_clip_may_end_with_the_last_frame_but_not_after_it(video):
+    path = video(num_frames=40)
+    assert number_of(read_clip(path, float(Fraction(9, 30)))[-1]) == 39
+    with pytest.raises(VideoError, match=r"ends too early: 1 of the 16 frames .* 0\.333 and 1\.400 s .*video-duration"):
+        read_clip(path, float(Fraction(10, 30)))
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_clips_read_in_one_pass_have_the_bits_of_clips_read_one_by_one(video, coding):
+    path = video(num_frames=NUM_FRAMES, gop=GOP, **CODINGS[coding])
+    starts = [2.9, 0.0, 0.4, 0.4, 3.5, 1.01]
+    clips = {index: {} for index in range(len(starts))}
+    for frame in ClipReader().frames(path, starts):
+        assert frame.k not in clips[frame.clip]
+        clips[frame.clip][frame.k] = frame.rgb.copy()
+    for index, start in enumerate(starts):
+        together = np.stack([clips[index][k] for k in range(16)])
+        assert np.array_equal(together, read_clip(path, start))
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "nv12", "gray"])
+def test_pixels_are_those_of_the_plain_conversion_in_every_width(video, pixel_format):
+    source = VideoSource(video(num_frames=40))
+    rng = np.random.default_rng(0)
+    for width in (*range(16, 66, 2), 171, 341):
+        frame = av.VideoFrame(width, 18, pixel_format)
+        for plane in frame.planes:
+            plane.update(rng.integers(0, 4, plane.buffer_size, dtype=np.uint8).tobytes())
+        wanted = WantedFrame(0, 0, _pixels(source, frame), width)
+        assert np.array_equal(wanted.rgb, frame.to_rgb().to_ndarray()), width
+
+
+def test_clips_far_apart_are_not_joined_by_decoding_what_lies_between(video):
+    reader = ClipReader()
+    source = reader._sources.get(video(num_frames=NUM_FRAMES, gop=GOP))
+    assert reader._passes(source, [3.9, 0.0, 0.5], tuple(range(0, 32, 2))) == [[1, 2], [0]]
+
+
+def test_files_are_kept_open_but_never_more_than_allowed(video, tmp_path):
+    def num_open():
+        links = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+        return sum(link.startswith(str(tmp_path)) for link in links)
+
+    copies = [tmp_path / f"{number}.mp4" for number in range(40)]
+    reader = ClipReader(max_open=4)
+    for number, copy in enumerate(copies):
+        os.link(video(num_frames=40), copy)
+        reader.read(copy, 0.0)
+        assert num_open() == min(number + 1, 4)
+    reader.close()
+    assert num_open() == 0
+
+
+def test_decoders_of_closed_files_are_freed_soon(video, tmp_path):
+    def num_containers():
+        return sum(type(thing) is av.container.InputContainer for thing in gc.get_objects())
+
+    gc.collect()
+    before = num_containers()
+    reader = ClipReader(max_open=2)
+    gc.disable()
+    try:
+        for number in range(40):
+            copy = tmp_path / f"{number}.mp4"
+            os.link(video(num_frames=40), copy)
+            reader.read(copy, 0.0)
+            assert num_containers() <= before + 2 + 8
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("missing.mp4", None, "cannot open the video .*missing.mp4: No such file"),
+        ("empty.mp4", b"", "cannot open the video .*empty.mp4"),
+        ("text.mp4", b"hello" * 1000, "cannot open the video .*text.mp4"),
+    ],
+)
+def test_a_file_that_is_no_video_is_named(tmp_path, name, data, message):
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(VideoError, match=message):
+        read_clip(tmp_path / name, 0.0)
+
+
+def test_a_file_cut_short_fails_where_it_is_cut_and_reads_before(video, tmp_path):
+    whole = video(suffix=".mkv", num_frames=NUM_FRAMES, gop=GOP)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    reader = ClipReader()
+    assert number_of(reader.read(cut, 0.0)[0]) == 0
+    with pytest.raises(VideoError, match=r"cut\.mkv"):
+        reader.read(cut, 3.9)
+    assert number_of(reader.read(cut, 0.0)[0]) == 0
+
+
+@pytest.mark.parametrize("name", ["kinetics_test.mp4", "arm_wrestling.mp4", "flipping_a_pancake.mkv", "ucf_test.avi"])
+def test_real_footage_gives_the_frames_of_the_plainest_reader(shared_dir, name):
+    path = shared_dir / "videos" / name
+    times, frames = reference.decode_all(path)
+    reader = ClipReader()
+    for start_sec in (0.0, 1.2345, 4.0, times[-1] - 1.3):
+        fps = reader._sources.get(path).fps
+        wanted = frames[reference.clip_indices(times, start_sec, fps)]
+        assert np.array_equal(reader.read(path, start_sec), wanted), start_sec
+
+
+def test_damaged_footage_reads_where_it_is_whole_and_says_where_it_is_not(shared_dir):
+    path = shared_dir / "videos" / "corrupted.mp4"
+    with pytest.raises(VideoError, match=r"corrupted\.mp4 cannot be decoded near 2\.500 s"):
+        read_clip(path, 2.5)
+    assert read_clip(path, 0.5).shape == (16, 720, 1280, 3)

@@ -1,0 +1,315 @@
+"""A run in every kind of store: what is written in which order, and what a crash in between leaves."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stores import with_seed
+from tsp.config.run import RunConfig, StoreConfig
+from tsp.config.sizing import effective_sizes
+from tsp.errors import ConfigError, DataError, MissingKeyError, NoSuchRunError, StoreError
+from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta
+from tsp.run.stored_run import Run, list_runs
+from tsp.store.base import Store, sha256_of
+from tsp.store.open import open_store
+
+MakeEpoch = Callable[..., tuple[Path, EpochRecord]]
+MakeState = Callable[..., tuple[Path, StateMeta]]
+
+PROGRESS = Progress(
+    phase="training", epoch=0, epochs=8, step=1, steps=10, clips_per_sec=1.0, eta_sec=9.0, attempt=1, world_size=1,
+    downscale=1, batch_per_gpu=32, global_batch=32, backbone_lr=1e-5, head_lr=2e-3,
+)  # fmt: skip
+
+
+class CrashError(Exception):
+    """Stands for the end of the process."""
+
+
+def crash_at(store: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the store's n-th change from now on, and all after it, crash before it happens."""
+    left = [number]
+    for verb in ("write", "upload", "delete"):
+        original = getattr(store, verb)
+
+        def change(*args: object, original: Callable[..., None] = original, **kwargs: object) -> None:
+            if left[0] == 0:
+                raise CrashError
+            left[0] -= 1
+            original(*args, **kwargs)
+
+        monkeypatch.setattr(store, verb, change)
+
+
+def test_a_run_is_created_once_and_read_back(run: Run, config: RunConfig) -> None:
+    effective = effective_sizes(config, downscale=2)
+    assert not run.exists()
+    run.create(config, effective, versions={"tspctl": "0.1.0"}, data_digest="abc")
+    assert run.exists()
+    assert run.config() == config
+    assert run.effective() == effective
+    assert run.about()["versions"] == {"tspctl": "0.1.0"}
+    with pytest.raises(ConfigError, match=r"there is a run already at .*first-run: choose another --name"):
+        run.create(config, effective)
+    assert list(list_runs(run.store)) == ["first-run"]
+
+
+def test_a_restarted_attempt_accepts_its_own_run_and_no_other(local_run: Run, config: RunConfig) -> None:
+    assert local_run.ensure(config, None)
+    elsewhere = dataclasses.replace(
+        config, gpus=4, store=StoreConfig(uri="s3://inside"), data=dataclasses.replace(config.data, workers=0)
+    )
+    assert not local_run.ensure(elsewhere, None)
+    with pytest.raises(ConfigError, match="made with seed = 42, not 43: choose another --name"):
+        local_run.ensure(with_seed(config, 43), None)
+    other_rate = dataclasses.replace(config, optim=dataclasses.replace(config.optim, head_lr=0.5))
+    with pytest.raises(ConfigError, match=r"optim\.head_lr = 0\.002, not 0\.5"):
+        local_run.ensure(other_rate, None)
+
+
+def test_names_of_new_runs_are_checked(local_store: Store, config: RunConfig) -> None:
+    with pytest.raises(ConfigError, match="run name 'My_Run'"):
+        Run(local_store, "My_Run").create(config, None)
+
+
+def test_a_run_that_is_not_there_says_so(run: Run) -> None:
+    with pytest.raises(NoSuchRunError, match=r"first-run is not there; see 'tspctl list'"):
+        run.config()
+    assert run.read_progress() is None
+    assert run.read_outcome() is None
+    assert run.latest_state() is None
+    assert run.results() == {}
+    assert run.attempts() == []
+    with pytest.raises(DataError, match="no epoch has been validated yet"):
+        run.best()
+
+
+def test_progress_outcome_and_attempts_are_kept(run: Run) -> None:
+    assert [run.start_attempt(), run.start_attempt()] == [1, 2]
+    run.write_progress(PROGRESS)
+    run.write_outcome(Outcome(state="failed", exit_code=3, reason="bad data", attempt=2))
+    outcome = run.read_outcome()
+    assert run.read_progress() == PROGRESS
+    assert outcome is not None
+    assert (outcome.state, outcome.exit_code) == ("failed", 3)
+    assert run.start_attempt() == 3
+    assert run.read_outcome() is None, "a run that was started again has no outcome yet"
+
+
+def test_logs_are_found_by_attempt_and_rank(run: Run) -> None:
+    for attempt, rank in ((1, 0), (10, 0), (10, 1), (2, 0)):
+        run.store.write(run.log_key(attempt, rank), b"line\n")
+    assert run.attempts() == [1, 2, 10]
+    assert run.ranks(10) == [0, 1]
+    assert run.ranks(3) == []
+
+
+def test_an_epoch_is_published_and_fetched(run: Run, make_epoch: MakeEpoch, tmp_path: Path) -> None:
+    for epoch, accuracy in ((0, 40.0), (1, 60.0), (2, 50.0)):
+        run.publish_epoch(*make_epoch(epoch, accuracy))
+    assert list(run.epochs()) == [0, 1, 2]
+    assert run.best().epoch == 1
+    record = run.download_epoch(1, tmp_path / "best.pth")
+    assert (tmp_path / "best.pth").read_bytes() == b"weights of epoch 1"
+    assert record is not None
+    assert record.sha256 == sha256_of(tmp_path / "best.pth")
+    lines = run.store.read(run.key("results.txt")).decode().splitlines()
+    assert lines == [record.results_line for record in run.epochs().values()]
+    with pytest.raises(MissingKeyError, match=r"epoch 7 .* does not exist; there are: 0, 1, 2"):
+        run.download_epoch(7, tmp_path / "no.pth")
+
+
+def test_publishing_an_epoch_again_replaces_it(run: Run, make_epoch: MakeEpoch, tmp_path: Path) -> None:
+    run.publish_epoch(*make_epoch(0, 40.0))
+    run.publish_epoch(*make_epoch(1, 30.0))
+    run.publish_epoch(*make_epoch(0, 20.0, b"other weights"))
+    assert run.best().epoch == 1
+    assert run.store.read(run.key("results.txt")).decode().count("Epoch 0:") == 1
+    run.download_epoch(0, tmp_path / "back.pth")
+    assert (tmp_path / "back.pth").read_bytes() == b"other weights"
+
+
+def test_a_crash_at_any_point_of_publishing_leaves_whole_epochs(
+    local_store: Store, make_epoch: MakeEpoch, tmp_path: Path
+) -> None:
+    changes = 0
+    while True:
+        run = Run(local_store, f"run-{changes}")
+        run.publish_epoch(*make_epoch(0, 40.0))
+        run.publish_epoch(*make_epoch(1, 10.0))
+        finished = True
+        with pytest.MonkeyPatch.context() as patch:
+            crash_at(local_store, patch, changes)
+            try:
+                run.publish_epoch(*make_epoch(1, 90.0, b"better weights"))
+            except CrashError:
+                finished = False
+        for epoch, record in run.epochs().items():
+            run.download_epoch(epoch, tmp_path / "back.pth")
+            assert record.result == run.results()[epoch]
+        assert run.best().epoch in (0, 1)
+        assert set(run.epochs()) <= set(run.checkpoints()) == {0, 1}
+        run.publish_epoch(*make_epoch(1, 90.0, b"better weights"))
+        assert run.best().epoch == 1
+        assert local_store.read(run.key("results.txt")).decode().count("\n") == 2
+        if finished:
+            break
+        changes += 1
+    assert changes == 4, "delete the old record, upload, write the record, write the results"
+
+
+def test_a_checkpoint_that_changed_on_its_way_is_not_published(run: Run, make_epoch: MakeEpoch) -> None:
+    path, record = make_epoch(0)
+    path.write_bytes(b"half a ch")
+    with pytest.raises(StoreError, match="was announced"):
+        run.publish_epoch(path, record)
+    assert run.epochs() == {}
+    assert run.checkpoints() == {}
+
+
+def test_thinning_out_keeps_the_best_the_newest_and_the_protected(
+    local_run: Run, make_epoch: MakeEpoch, tmp_path: Path
+) -> None:
+    for epoch, accuracy in enumerate([10.0, 90.0, 20.0, 30.0, 40.0, 35.0]):
+        local_run.publish_epoch(*make_epoch(epoch, accuracy))
+    path = tmp_path / "checkpoint.pth"
+    path.write_bytes(b"not validated yet")
+    local_run.publish_checkpoint(6, path, sha256=sha256_of(path))
+    assert local_run.prune_epochs(0) == []
+    assert local_run.prune_epochs(2, protect=[2]) == [0, 3]
+    assert set(local_run.checkpoints()) == {1, 2, 4, 5, 6}
+    assert local_run.prune_epochs(1) == [2, 4]
+    assert list(local_run.results()) == [0, 1, 2, 3, 4, 5], "figures stay"
+    with pytest.raises(
+        MissingKeyError, match=r"epoch 0 .* was deleted to save space \(keep_epochs\); there are: 1, 5, 6"
+    ):
+        local_run.download_epoch(0, tmp_path / "back.pth")
+
+
+def test_without_a_best_epoch_nothing_is_thinned_out(local_run: Run, make_epoch: MakeEpoch) -> None:
+    for epoch in range(3):
+        local_run.publish_epoch(*make_epoch(epoch, math.nan))
+    assert local_run.prune_epochs(1) == []
+
+
+def test_the_newest_state_is_found_and_older_ones_go(run: Run, make_state: MakeState, tmp_path: Path) -> None:
+    published = [run.publish_state(*make_state(0, step)) for step in (10, 20, 30)]
+    assert run.latest_state() == published[-1]
+    kept = [entry.key for entry in run.store.list(run.key("state/")) if entry.key.endswith(".pth")]
+    assert kept == [run.key(meta.key) for meta in published[1:]], "the newest, and the one before it"
+    assert run.download_state(tmp_path / "state.pth") == published[-1]
+    assert (tmp_path / "state.pth").read_bytes() == b"state at 0.30" * 100
+    run.start_attempt()
+    run.clear_state()
+    assert run.latest_state() is None
+    assert run.last_attempt() == 1
+    with pytest.raises(MissingKeyError, match=r"state/latest\.json does not exist"):
+        run.download_state(tmp_path / "state.pth")
+
+
+def test_a_crash_at_any_point_of_saving_a_state_leaves_one_to_resume_from(
+    local_store: Store, make_state: MakeState, tmp_path: Path
+) -> None:
+    changes = 0
+    while True:
+        run = Run(local_store, f"run-{changes}")
+        for step in (10, 20, 30):
+            run.publish_state(*make_state(0, step))
+        finished = True
+        with pytest.MonkeyPatch.context() as patch:
+            crash_at(local_store, patch, changes)
+            try:
+                run.publish_state(*make_state(0, 40))
+            except CrashError:
+                finished = False
+        meta = run.download_state(tmp_path / "state.pth")
+        assert meta == run.latest_state()
+        assert meta.step == (30 if changes < 2 else 40)
+        assert sha256_of(tmp_path / "state.pth") == meta.sha256
+        run.publish_state(*make_state(0, 50))
+        assert len([entry for entry in local_store.list(run.key("state/")) if entry.key.endswith(".pth")]) == 2
+        if finished:
+            break
+        changes += 1
+    assert changes == 3, "upload, pointer, deletion"
+
+
+@pytest.mark.parametrize("harm", ["delete", "shorten", "damage"])
+def test_a_lost_or_damaged_state_falls_back_to_the_one_before(
+    run: Run, make_state: MakeState, tmp_path: Path, harm: str
+) -> None:
+    before, newest = (run.publish_state(*make_state(1, step)) for step in (10, 20))
+    key = run.key(newest.key)
+    data = run.store.read(key)
+    if harm == "delete":
+        run.store.delete(key)
+    else:
+        run.store.write(key, data[:-1] if harm == "shorten" else data[:-1] + b"?")
+    assert run.download_state(tmp_path / "state.pth").step == before.step
+    if harm != "damage":
+        found = run.latest_state()
+        assert found is not None
+        assert found.step == before.step
+    run.store.delete(run.key(before.key))
+    with pytest.raises(StoreError):
+        run.download_state(tmp_path / "state.pth")
+
+
+def test_saving_the_same_state_twice_keeps_its_fallback(local_run: Run, make_state: MakeState) -> None:
+    first = local_run.publish_state(*make_state(0, 10))
+    for _ in range(2):
+        local_run.publish_state(*make_state(0, 20))
+    newest = local_run.latest_state()
+    assert newest is not None
+    assert newest.previous is not None
+    assert newest.previous.key == first.key
+
+
+@pytest.mark.parametrize("name", ["thumos14-tsp_Run.1 (copy)", ""])
+def test_an_original_runs_folder_can_be_read(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "outputs" / name
+    folder.mkdir(parents=True)
+    lines = [f"** Valid Epoch {e}:  <action-label> Accuracy {a} Loss nan; Total Loss nan Avg Accuracy {a}"
+             for e, a in ((0, "10.000"), (1, "55.500"), (2, "nan"), (1, "50.000"), (3, "49.999"))]  # fmt: skip
+    (folder / "results.txt").write_text("\n".join([*lines, "trailing garb"]))
+    for epoch in range(4):
+        (folder / f"epoch_{epoch}.pth").write_bytes(f"weights {epoch}".encode())
+    (folder / "checkpoint.pth").write_bytes(b"weights 3")
+    run = Run(open_store(StoreConfig(uri=str(tmp_path / "outputs"))), name)
+    assert run.exists()
+    assert list(run.results()) == [0, 1, 2, 3]
+    assert run.best().avg_accuracy_percent == 50.0
+    assert run.epochs() == {}
+    assert run.download_epoch(run.best().epoch, tmp_path / "best.pth") is None
+    assert (tmp_path / "best.pth").read_bytes() == b"weights 1"
+    with pytest.raises(NoSuchRunError, match="original scripts"):
+        run.config()
+
+
+def test_listing_shows_runs_of_both_kinds_and_nothing_else(store: Store, config: RunConfig) -> None:
+    Run(store, "first-run").create(config, None)
+    store.write("Original_1/results.txt", b"")
+    store.write("only-checkpoints/epoch_0.pth", b"weights")
+    store.write("features/video.h5", b"")
+    store.write("notes.txt", b"")
+    assert list(list_runs(store)) == ["Original_1", "first-run", "only-checkpoints"]
+
+
+def test_deleting_a_run_leaves_its_neighbours(store: Store, config: RunConfig) -> None:
+    for name in ("first-run", "first-run-2"):
+        store.write(f"{name}/run.json", json.dumps({}).encode())
+        store.write(f"{name}/state/latest.json", b"{}")
+    Run(store, "first-run").delete()
+    assert list(list_runs(store)) == ["first-run-2"]
+    with pytest.raises(ConfigError, match="whole store"):
+        Run(store, "").delete()
+
+
+def test_a_damaged_run_json_is_named(local_run: Run) -> None:
+    local_run.store.write(local_run.key("run.json"), b"{}")
+    with pytest.raises(StoreError, match=r"run\.json is damaged"):
+        local_run.config()

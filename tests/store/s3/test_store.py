@@ -1,0 +1,318 @@
+"""What is particular to S3: credentials, buckets, parts, what the messages say, what the network does."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault_proxy import FaultProxy
+from tests.s3_servers import S3Server, free_port, start_rclone_tls
+from tests.stores import PART_BYTES, QUICK, s3_store
+from tsp.config.run import StoreConfig
+from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
+from tsp.store.base import KeyExistsError, Store, sha256_of
+from tsp.store.open import open_store
+from tsp.store.retry import RetryPolicy
+from tsp.store.s3.errors import explain_refusal
+from tsp.store.s3.store import S3Store
+from tsp.store.s3.upload import Digests
+
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.fixture
+def proxy(s3_server: S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(s3_server.endpoint_url, slow_sec=0.02) as running:
+        yield running
+
+
+@pytest.fixture
+def behind(s3_server: S3Server, proxy: FaultProxy) -> Store:
+    """An empty store that is reached through the proxy."""
+    return s3_store(s3_server, endpoint_url=proxy.url)
+
+
+def verbs(store: Store, tmp_path: Path) -> dict[str, object]:
+    (tmp_path / "file").write_bytes(b"x")
+    digest = sha256_of(tmp_path / "file")
+    return {
+        "read": lambda: store.read("key"),
+        "write": lambda: store.write("key", b"x"),
+        "stat": lambda: store.stat("key"),
+        "list": lambda: list(store.list()),
+        "upload": lambda: store.upload("key", tmp_path / "file", sha256=digest),
+        "download": lambda: store.download("key", tmp_path / "back"),
+        "check": store.check_writable,
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AWS_SECRET_ACCESS_KEY", "not-the-secret"), ("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_ACCESS_KEY_ID", None)],
+)
+def test_a_wrong_key_pair_is_refused_with_what_to_do_and_without_the_pair(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None
+) -> None:
+    monkeypatch.setenv(variable, value) if value else monkeypatch.delenv(variable)
+    for verb, ask in verbs(s3_store(s3_server), tmp_path).items():
+        with pytest.raises(StoreError, match="credentials") as caught:
+            ask()
+        assert not isinstance(caught.value, MissingKeyError | StoreUnreachableError), verb
+        assert ("AWS_ACCESS_KEY_ID" in str(caught.value)) or ("check the key pair" in str(caught.value))
+        for secret in (s3_server.secret_key, s3_server.access_key, "not-the-secret"):
+            assert secret not in str(caught.value)
+
+
+def test_a_missing_bucket_is_told_from_a_missing_key(s3_server: S3Server, tmp_path: Path) -> None:
+    for ask in verbs(open_store(s3_server.config(uri="s3://no-such-bucket/runs"), retry=QUICK), tmp_path).values():
+        with pytest.raises(StoreError, match=r"bucket 'no-such-bucket' does not exist .* create it") as caught:
+            ask()
+        assert not isinstance(caught.value, MissingKeyError)
+
+
+def test_nobody_listening_is_unreachable_and_says_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    url = f"http://127.0.0.1:{free_port()}"
+    store = open_store(StoreConfig(uri="s3://runs", endpoint_url=url, region="us-east-1"), retry=QUICK)
+    with pytest.raises(StoreUnreachableError, match=r"within 4 tries .*EndpointConnectionError.*endpoint_url"):
+        store.read("key")
+
+
+def test_large_files_travel_in_parts_and_small_ones_do_not(behind: Store, proxy: FaultProxy, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for size_bytes, num_parts in ((PART_BYTES, 0), (2 * PART_BYTES + 1, 3)):
+        path.write_bytes(os.urandom(size_bytes))
+        proxy.requests.clear()
+        behind.upload("epoch_0.pth", path, sha256=sha256_of(path))
+        asked = [f"{method} {key.partition('?')[2]}" for method, key in proxy.requests]
+        assert len([one for one in asked if one.startswith("PUT") and "partNumber=" in one]) == num_parts
+        assert len([one for one in asked if one.startswith("POST uploads")]) == (1 if num_parts else 0)
+        assert behind.stat("epoch_0.pth").size_bytes == size_bytes
+
+
+def test_the_digest_is_kept_with_the_object_for_other_tools(s3_server: S3Server, tmp_path: Path) -> None:
+    store = s3_store(s3_server)
+    assert isinstance(store, S3Store)
+    path = tmp_path / "file"
+    for size_bytes in (10, PART_BYTES + 1):
+        path.write_bytes(os.urandom(size_bytes))
+        store.upload("epoch_0.pth", path, sha256=sha256_of(path))
+        head = store.bucket.client.head_object(Bucket=s3_server.bucket, Key=f"{store.prefix}/epoch_0.pth")
+        assert {name.lower(): value for name, value in head["Metadata"].items()} == {"sha256": sha256_of(path)}
+
+
+def test_where_the_etag_says_nothing_the_object_is_read_back(
+    behind: Store, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Digests, "etags", lambda self: set())
+    path = tmp_path / "file"
+    path.write_bytes(b"weights" * 1000)
+    behind.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    assert [method for method, _ in proxy.requests] == ["PUT", "HEAD", "HEAD", "GET"]
+
+    proxy.only = lambda method, path: method == "GET"
+    proxy.script("damaged_answer", "damaged_answer", "damaged_answer")
+    with pytest.raises(StoreError, match="does not hold what was sent, after 3 tries"):
+        behind.upload("epoch_0.pth", path, sha256=sha256_of(path))
+
+
+@pytest.mark.parametrize("fault", ["error_500", "error_503", "reset", "lost_answer", "truncated", "slow"])
+def test_every_verb_gets_over_a_fault(behind: Store, proxy: FaultProxy, tmp_path: Path, fault: str) -> None:
+    path, back = tmp_path / "file", tmp_path / "back"
+    path.write_bytes(os.urandom(PART_BYTES + 1))
+    for verb in (
+        lambda: behind.write("small", b"value"),
+        lambda: behind.write("once", b"value", only_if_absent=True),
+        lambda: behind.upload("large", path, sha256=sha256_of(path)),
+        lambda: behind.download("large", back, sha256=sha256_of(path)),
+        lambda: behind.read("small"),
+        lambda: list(behind.list()),
+        lambda: behind.stat("large"),
+        lambda: behind.delete("once"),
+    ):
+        proxy.script(fault, "", fault, fault)
+        verb()
+        proxy._script.clear()
+    assert proxy.counts[fault] >= 8
+    assert back.read_bytes() == path.read_bytes()
+    assert [(entry.key, entry.size_bytes) for entry in behind.list()] == [
+        ("large", len(path.read_bytes())),
+        ("small", 5),
+    ]
+
+
+def test_an_upload_is_whole_although_the_answer_to_its_completion_was_lost(
+    behind: Store, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(PART_BYTES + 1))
+    proxy.only = lambda method, path: method == "POST" and "uploadId=" in path
+    proxy.script("lost_answer")
+    behind.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    assert proxy.counts["lost_answer"] == 1
+    assert len([path for method, path in proxy.requests if "partNumber=" in path]) == 2, "nothing was sent twice"
+
+
+def test_bytes_damaged_on_their_way_are_sent_again(behind: Store, proxy: FaultProxy, tmp_path: Path) -> None:
+    path, back = tmp_path / "file", tmp_path / "back"
+    path.write_bytes(os.urandom(1000))
+    proxy.only = lambda method, path: method in ("PUT", "GET")
+    proxy.script("damaged_request", "", "damaged_answer")
+    behind.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    behind.download("epoch_0.pth", back, sha256=sha256_of(path))
+    assert proxy.counts["damaged_request"] == proxy.counts["damaged_answer"] == 1
+    assert back.read_bytes() == path.read_bytes()
+
+
+def test_a_cut_download_goes_on_where_it_stopped(s3_server: S3Server, proxy: FaultProxy, tmp_path: Path) -> None:
+    path, back = tmp_path / "file", tmp_path / "out" / "back"
+    path.write_bytes(os.urandom(3 << 20))
+    store = s3_store(s3_server)
+    store.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    impatient = open_store(s3_server.config(uri=store.uri, endpoint_url=proxy.url), retry=ONCE)
+    proxy.only = lambda method, path: method == "GET"
+    proxy.script("truncated")
+    with pytest.raises(StoreUnreachableError):
+        impatient.download("epoch_0.pth", back, sha256=sha256_of(path))
+    assert not back.exists()
+    (part,) = back.parent.iterdir()
+    done_before = part.stat().st_size
+    assert done_before > 1 << 20
+    seen: list[int] = []
+    impatient.download("epoch_0.pth", back, sha256=sha256_of(path), progress=lambda done, total: seen.append(done))
+    assert min(seen) > done_before
+    assert back.read_bytes() == path.read_bytes()
+    assert os.listdir(back.parent) == ["back"]
+
+
+def test_an_object_replaced_between_two_tries_is_read_anew(
+    s3_server: S3Server, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    path, back = tmp_path / "file", tmp_path / "out" / "back"
+    store = s3_store(s3_server)
+    behind = open_store(s3_server.config(uri=store.uri, endpoint_url=proxy.url), retry=ONCE)
+    proxy.only = lambda method, path: method == "GET"
+    for content in (b"old" * 100_000, b"new" * 100_000):
+        path.write_bytes(content)
+        store.upload("epoch_0.pth", path, sha256=sha256_of(path))
+        if content.startswith(b"old"):
+            proxy.script("truncated")
+            with pytest.raises(StoreUnreachableError):
+                behind.download("epoch_0.pth", back)
+    behind.download("epoch_0.pth", back)
+    assert back.read_bytes() == b"new" * 100_000
+    assert os.listdir(back.parent) == ["back"]
+
+
+def test_an_object_replaced_while_it_is_read_is_never_mixed(
+    s3_server: S3Server, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    store = s3_store(s3_server)
+    behind = open_store(s3_server.config(uri=store.uri, endpoint_url=proxy.url), retry=QUICK)
+    store.write("epoch_0.pth", b"o" * (3 << 20))
+    replaced: list[int] = []
+
+    def replace(done: int, total: int) -> None:
+        if not replaced:
+            replaced.append(done)
+            store.write("epoch_0.pth", b"n" * (3 << 20))
+
+    proxy.only = lambda method, path: method == "GET"
+    proxy.script("truncated")
+    behind.download("epoch_0.pth", tmp_path / "back", progress=replace)
+    assert replaced
+    assert set((tmp_path / "back").read_bytes()) == set(b"n")
+
+
+def test_a_first_write_whose_answer_was_lost_counts_as_ours(behind: Store, proxy: FaultProxy) -> None:
+    proxy.only = lambda method, path: method == "PUT"
+    proxy.script("lost_answer")
+    behind.write("run.json", b"mine", only_if_absent=True)
+    with pytest.raises(KeyExistsError):
+        behind.write("run.json", b"yours", only_if_absent=True)
+    assert behind.read("run.json") == b"mine"
+
+
+def test_random_faults_on_every_request_lose_nothing(s3_server: S3Server, tmp_path: Path) -> None:
+    rates = {"error_500": 0.05, "error_503": 0.05, "reset": 0.05, "lost_answer": 0.05, "truncated": 0.05, "slow": 0.02}
+    with FaultProxy(s3_server.endpoint_url, seed=7, rates=rates, slow_sec=0.02) as proxy:
+        server = s3_server.config(f"faults/{os.urandom(4).hex()}", endpoint_url=proxy.url)
+        store = open_store(server, retry=RetryPolicy(attempts=8, first_delay_sec=0.005), part_bytes=PART_BYTES)
+        path, back = tmp_path / "file", tmp_path / "back"
+        for number in range(12):
+            path.write_bytes(os.urandom(PART_BYTES + 1 if number % 6 == 0 else 1000))
+            store.upload(f"epoch_{number}.pth", path, sha256=sha256_of(path))
+            store.write("progress.json", str(number).encode())
+            store.download(f"epoch_{number}.pth", back, sha256=sha256_of(path))
+        assert store.read("progress.json") == b"11"
+        assert len(list(store.list("epoch_"))) == 12
+        assert sum(count for fault, count in proxy.counts.items() if fault) >= 10
+
+
+@pytest.mark.parametrize("checksums", ["auto", "when_required", "when_supported"])
+def test_every_checksum_mode_is_understood(s3_server: S3Server, tmp_path: Path, checksums: str) -> None:
+    store = s3_store(s3_server, checksums=checksums)
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(PART_BYTES + 1))
+    store.check_writable()
+    store.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    store.download("epoch_0.pth", tmp_path / "back", sha256=sha256_of(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"endpoint_url": "127.0.0.1:9000"}, "must start with http"),
+        ({"endpoint_url": "http://me:secret@127.0.0.1:9000"}, "must hold no user or password"),
+        ({"ca_bundle": "/no/such.pem"}, "there is no file /no/such.pem"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_anything_is_sent(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        open_store(StoreConfig(uri="s3://runs", **changes))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_certificate_of_ones_own_authority_works_with_ca_bundle_and_else_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_rclone_tls(tmp_path) as (server, certificate):
+        for name, value in server.env().items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreError, match=r"authority unknown here: set store\.ca_bundle") as caught:
+            s3_store(server).read("key")
+        assert not isinstance(caught.value, StoreUnreachableError)
+        trusting = s3_store(server, ca_bundle=str(certificate))
+        path = tmp_path / "file"
+        path.write_bytes(os.urandom(PART_BYTES + 1))
+        trusting.upload("epoch_0.pth", path, sha256=sha256_of(path))
+        trusting.download("epoch_0.pth", tmp_path / "back", sha256=sha256_of(path))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("NoSuchKey", 404, "s3://b/k does not exist"),
+        ("NoSuchBucket", 404, "bucket 'b' does not exist at there: create it"),
+        ("ExpiredToken", 400, "refused the credentials"),
+        ("RequestTimeTooSkewed", 403, "clock is wrong"),
+        ("PermanentRedirect", 301, "set store.region"),
+        ("AccessDenied", 403, "s3:PutObject"),
+        ("NotImplemented", 501, "set store.checksums to when_required"),
+        ("EntityTooLarge", 400, r"EntityTooLarge, HTTP status 400"),
+    ],
+)
+def test_refusals_say_what_to_do(code: str, status: int, expected: str) -> None:
+    error = explain_refusal(code, status, address="s3://b/k", bucket="b", server="there", doing="write")
+    assert expected in str(error)
+
+
+def test_the_log_of_boto3_shows_no_secret(s3_server: S3Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    s3_store(s3_server).write("key", b"value")
+    assert s3_server.secret_key not in caplog.text

@@ -1,0 +1,205 @@
+"""The data tools from S3 to S3, against real servers: nothing of a data set has to lie on this machine."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+
+from tests.prepare.conftest import grey_frames
+from tests.prepare.test_standardize import EVEN_MS, write
+from tsp.data.video.encode import write_video
+from tsp.data.video.inspect import inspect_video
+from tsp.data.video.training_copy import format_of_copy
+from tsp.errors import ConfigError, DataError
+from tsp.prepare import annotate, probe, standardize
+from tsp.store import files
+from tsp.store.fetch import cache_folder
+from tsp.store.files import LOCK, fetched, open_place, published, scratch
+from tsp.store.open import open_store
+
+
+@pytest.fixture
+def bucket(s3_server, tmp_path, monkeypatch):
+    """Raw videos below a prefix of a bucket: an AVI, an MKV in a folder of its own, a broken file, and no video."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = s3_server.config(tmp_path.name)
+    store = open_store(config)
+    write(tmp_path / "a.avi", "mpeg4", EVEN_MS)
+    write(tmp_path / "b.mkv", "libx264", EVEN_MS[:30], height=50)
+    for key, content in {
+        "raw/a.avi": (tmp_path / "a.avi").read_bytes(),
+        "raw/more/b.mkv": (tmp_path / "b.mkv").read_bytes(),
+        "raw/bad.mp4": b"no video at all",
+        "raw/notes.txt": b"these are not the videos of raw2",
+        "raw2/other.mp4": b"of another prefix",
+    }.items():
+        store.write(key, content)
+    return store
+
+
+def job(bucket, **given):
+    # In this process: others are forked from a server that an earlier test may have started, with its environment.
+    request = {
+        "source": f"{bucket.uri}/raw",
+        "dest": f"{bucket.uri}/std/",
+        "store": asdict(bucket.config),
+        "workers": 1,
+    }
+    return {**request, **given}
+
+
+def keys(bucket, prefix="std/"):
+    return [entry.key.removeprefix(prefix) for entry in bucket.list(prefix)]
+
+
+def times(bucket):
+    return {entry.key: entry.modified for entry in bucket.list("std/")}
+
+
+def test_videos_are_standardised_from_s3_to_s3_and_nothing_stays_here(bucket, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tsp.entrypoint", "standardize"],
+        input=json.dumps(job(bucket, workers=2)), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    answer = json.loads(done.stdout)
+    assert [(row["video"], row["status"]) for row in answer["rows"]] == [
+        ("a.avi", "written"),
+        ("bad.mp4", "broken"),
+        ("more/b.mkv", "written"),
+    ]
+    assert f"{bucket.uri}/raw/bad.mp4 cannot be standardised" in answer["rows"][1]["why"]
+    assert (done.returncode, keys(bucket)) == (3, ["a.mp4", "more/b.mp4"])
+    bucket.download("std/more/b.mp4", tmp_path / "b.mp4")
+    report = inspect_video(tmp_path / "b.mp4", decode_all=True)
+    assert (report.codec, report.fps, report.height, report.num_frames, report.faults) == ("h264", 30.0, 50, 30, ())
+    assert [path.name for path in cache_folder("scratch").iterdir()] == [LOCK]
+
+
+def test_a_second_run_over_s3_leaves_finished_files_alone(bucket):
+    standardize.run(job(bucket))
+    before = times(bucket)
+    bucket.delete("std/more/b.mp4")
+    answer = standardize.run(job(bucket))
+    assert [row["status"] for row in answer["rows"]] == ["there already", "broken", "written"]
+    assert times(bucket)["std/a.mp4"] == before["std/a.mp4"]
+
+
+def test_training_copies_lie_beside_their_files_in_s3_and_change_format_when_asked(bucket, tmp_path):
+    source = f"{bucket.uri}/raw/a.avi"
+    (row,) = standardize.run(job(bucket, source=source, training_copy="mjpeg"))["rows"]
+    assert (row["status"], row["training_copy"], keys(bucket)) == ("written", "written", ["a.mp4", "a.train.mov"])
+    num_frames = row["frames"]
+    (row,) = standardize.run(job(bucket, source=source, training_copy="mjpeg"))["rows"]
+    assert (row["status"], row["training_copy"]) == ("there already", "there already")
+    (row,) = standardize.run(job(bucket, source=source, training_copy="raw"))["rows"]
+    assert (row["status"], row["training_copy"]) == ("there already", "replaced")
+    bucket.download("std/a.train.mov", tmp_path / "a.train.mov")
+    assert format_of_copy(tmp_path / "a.train.mov") == "raw"
+    assert inspect_video(tmp_path / "a.train.mov").num_frames == num_frames
+
+
+def test_shards_share_the_objects_of_a_prefix(bucket):
+    done = [{row["video"] for row in standardize.run(job(bucket, shards=2, shard=shard))["rows"]} for shard in range(2)]
+    assert all(done)
+    assert not done[0] & done[1]
+    assert done[0] | done[1] == {"a.avi", "bad.mp4", "more/b.mkv"}
+
+
+def test_what_lies_in_s3_can_be_written_to_a_folder_and_back(bucket, tmp_path):
+    standardize.run(job(bucket, dest=str(tmp_path / "here")))
+    assert sorted(path.name for path in (tmp_path / "here").rglob("*.mp4")) == ["a.mp4", "b.mp4"]
+    answer = standardize.run(job(bucket, source=str(tmp_path / "here"), dest=f"{bucket.uri}/again"))
+    assert (answer["broken"], keys(bucket, "again/")) == (0, ["a.mp4", "more/b.mp4"])
+
+
+def test_probe_reads_and_writes_s3(bucket):
+    written = {row["video"]: row["frames"] for row in standardize.run(job(bucket))["rows"]}
+    out = f"{bucket.uri}/videos.csv"
+    answer = probe.run({"videos": f"{bucket.uri}/std", "out": out, "store": asdict(bucket.config), "workers": 1})
+    assert [(row["filename"], row["video-frames"]) for row in answer["rows"]] == [
+        ("a.mp4", written["a.avi"]),
+        ("more/b.mp4", 30),
+    ]
+    table = list(csv.DictReader(bucket.read("videos.csv").decode().splitlines()))
+    assert [(row["filename"], row["fps"]) for row in table] == [("a.mp4", "30.0"), ("more/b.mp4", "30.0")]
+    answer = probe.run({"videos": f"{bucket.uri}/raw", "store": asdict(bucket.config), "workers": 1})
+    why = {item["filename"]: item["why"] for item in answer["broken"]}
+    assert f"{bucket.uri}/raw/bad.mp4" in why["bad.mp4"]
+
+
+@pytest.mark.parametrize("kind", ["activitynet", "thumos14"])
+def test_annotate_reads_and_writes_s3(bucket, kind, tmp_path):
+    bucket.write("m.csv", b"filename,video-duration,fps,video-frames\na.mp4,9.0,30.0,270\n")
+    bucket.write("texts/Run_val.txt", b"a 1.0 3.0\n")
+    annotation = {"segment": [1.0, 3.0], "label": "Run"}
+    bucket.write("a.json", json.dumps({"database": {"a": {"subset": "x", "annotations": [annotation]}}}).encode())
+    answer = annotate.run(
+        {
+            "annotations": f"{bucket.uri}/{'a.json' if kind == 'activitynet' else 'texts'}",
+            "metadata": f"{bucket.uri}/m.csv",
+            "out": f"{bucket.uri}/t.csv",
+            "labels_out": f"{bucket.uri}/labels/",
+            "store": asdict(bucket.config),
+        }
+    )
+    rows = list(csv.DictReader(bucket.read("t.csv").decode().splitlines()))
+    assert (rows[0]["t-start"], rows[0]["action-label"]) == ("1.0", "Run")
+    assert answer["label_maps"] == [
+        f"{bucket.uri}/labels/{name}_label_mapping.json" for name in ("action", "temporal_region")
+    ]
+    assert json.loads(bucket.read("labels/action_label_mapping.json")) == ["Run"]
+
+
+def test_an_empty_prefix_is_named(bucket):
+    with pytest.raises(DataError, match=f"{bucket.uri}/nowhere holds no video files"):
+        standardize.run(job(bucket, source=f"{bucket.uri}/nowhere"))
+
+
+def test_a_destination_inside_the_source_is_not_standardised_again(tmp_path):
+    write_video(tmp_path / "in/a.mp4", grey_frames(15))
+    request = {"source": str(tmp_path / "in"), "dest": str(tmp_path / "in/std"), "workers": 1}
+    for status in ("written", "there already"):
+        assert [(row["video"], row["status"]) for row in standardize.run(request)["rows"]] == [("a.mp4", status)]
+
+
+def _half(path):
+    path.write_bytes(b"half")
+    raise DataError("the decoder gave up")
+
+
+def test_a_file_that_fails_half_way_is_not_uploaded(bucket):
+    place = open_place(f"{bucket.uri}/std", bucket.config)
+    with pytest.raises(DataError, match="decoder"), place.new("x.mp4") as path:
+        _half(path)
+    assert place.size_bytes("x.mp4") is None
+
+
+def test_what_a_killed_process_left_on_its_way_is_removed_and_what_others_use_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    killed = "from tsp.store.files import scratch; import os\nwith scratch() as f: (f / 'x').touch(); os._exit(9)"
+    subprocess.run([sys.executable, "-c", killed], env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, check=False)
+    (left,) = [path for path in cache_folder("scratch").iterdir() if path.is_dir()]
+    assert (left / "x").exists()
+    with scratch() as first:
+        assert not left.exists()
+        (first / "mine").touch()
+        with scratch() as second:
+            assert (first / "mine").exists()
+        assert not second.exists()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/", "s3://bucket/tables/"])
+def test_a_table_needs_a_name(address):
+    with pytest.raises(ConfigError, match="names no file"), published(address, None):
+        pass
+
+
+def test_addresses_of_other_kinds_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="only s3://bucket/prefix, file:///folder and folders"):
+        open_place("ftp://host/videos", None)
+    assert open_place(f"file://{tmp_path}", None).address("a") == f"{tmp_path}/a"
+    assert files.local_path("~/x") == fetched("~/x", None)

@@ -1,0 +1,120 @@
+"""Configuration objects to plain data and back, by the type hints of their fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, TypeVar
+
+from tsp.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain dict of a configuration object, ready for JSON and YAML (tuples become lists)."""
+    return typing.cast("dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(config))))
+
+
+def from_dict(cls: type[T], raw: Any, *, where: str = "config") -> T:
+    """Build a configuration object from plain data, refusing unknown keys and wrong types.
+
+    Args: cls, one of the dataclasses above; raw, a mapping; where, the path shown in errors.
+    Raises: ConfigError naming the key.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where} must be a mapping, got {raw!r}")
+    hints = typing.get_type_hints(cls)
+    known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(raw) - set(known))
+    if unknown:
+        raise ConfigError(f"{where} has an unknown key {unknown[0]!r}; known: {', '.join(known)}")
+    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in raw.items()}
+    missing = [
+        name
+        for name, item in known.items()
+        if name not in values and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where} lacks the key {missing[0]!r}")
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Value as the type ``hint`` asks for; JSON and YAML scalars only, no silent truncation."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return _convert(inner, value, where)
+    if origin is Literal:
+        return _convert_literal(arguments, value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} must be a list, got {value!r}")
+        return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if is_dataclass(hint):
+        return from_dict(typing.cast("type[Any]", hint), value, where=where)
+    return _convert_scalar(hint, value, where)
+
+
+def _convert_literal(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    text = str(value)
+    if text in choices:
+        return text
+    raise ConfigError(f"{where} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):
+        # YAML 1.1 reads 1e-4 (no point) as text
+        try:
+            return float(value)
+        except ValueError as error:
+            raise ConfigError(f"{where} must be a number, got {value!r}") from error
+    if hint is str and isinstance(value, str):
+        return value
+    raise ConfigError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set ``tree["a"]["b"]`` for the key ``a.b``; a number steps into a list.
+
+    Raises: ConfigError if the way ends early.
+    """
+    here: Any = tree
+    *way, last = key.split(".")
+    for step in way:
+        here = here.setdefault(step, {}) if isinstance(here, dict) else _list_item(here, step, key)
+    if isinstance(here, dict):
+        here[last] = value
+    else:
+        _list_item(here, last, key)
+        here[int(last)] = value
+
+
+def _list_item(items: Any, step: str, key: str) -> Any:
+    if isinstance(items, list) and step.isdigit() and int(step) < len(items):
+        return items[int(step)]
+    raise ConfigError(f"--set {key}: nothing is called {step!r} there; see --dry-run -o yaml for the keys")
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted key."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if items is None:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat

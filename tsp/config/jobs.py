@@ -1,0 +1,283 @@
+"""What the tools beside training are asked to do: one frozen object per job.
+
+``tspctl`` builds it from options and sends it as JSON to ``python -m tsp.entrypoint <kind>`` on standard input; the
+program narrates on stderr and answers with one JSON object on stdout. Relative paths are resolved before they are sent.
+A job can be split into shards: ``shard`` None does all the work and the merge, a number only that share of the videos.
+
+An answer's ``rows`` (a list of flat objects) are shown as a table, its other values as lines below. A job that found
+what it looked for to be wrong (``check``, broken inputs) still answers, and then ends with exit code 3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from tsp.config.codec import from_dict
+from tsp.config.run import Backbone, Precision, RunConfig, StoreConfig
+from tsp.errors import ConfigError
+
+COMPUTING_JOBS = frozenset({"extract", "gvf"})
+"""Those that keep torch busy; it takes as many threads as the chart says."""
+
+
+WRITES_TO_DATA = frozenset({"standardize", "probe", "annotate", "demo"})
+"""Jobs that write beside the data, so that its claim must not be mounted read-only; others do where told to."""
+
+
+_JOB_PATHS = {
+    "source": "SOURCE",
+    "dest": "DEST",
+    "checkpoint": "CHECKPOINT",
+    "videos": "--data",
+    "metadata": "--metadata",
+    "out": "--out",
+    "cache_dir": "--cache-dir",
+    "annotations": "ANNOTATIONS",
+    "labels": "--labels",
+    "labels_out": "--labels-out",
+    "plot": "--plot",
+}
+"""Field of a job -> how the command line calls it."""
+
+
+LOCAL_UNLESS_TOLD = ("probe", "annotate", "check", "demo")
+"""Jobs that read and write files of this machine, whatever the backend."""
+
+
+ON_GPU = frozenset({"extract", "gvf"})
+"""Jobs beside training that want a GPU for each shard."""
+
+
+AnnotationFormat = Literal["auto", "thumos14", "activitynet"]
+ShortVideoPolicy = Literal["pad", "skip"]
+BrokenVideoPolicy = Literal["fail", "skip"]
+Pool = Literal["max", "avg"]
+CopyFormat = Literal["mjpeg", "raw"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _check_workers(workers: int | None) -> None:
+    _require(workers is None or workers >= 0, f"--workers must be at least 0, got {workers}")
+
+
+def _check_shards(shards: int, shard: int | None, merge_only: bool) -> None:
+    _require(shards >= 1, f"--shards must be at least 1, got {shards}")
+    _require(shard is None or 0 <= shard < shards, f"shard must lie in [0, {shards}), got {shard}")
+    _require(not (merge_only and shard is not None), "a job either works on one shard or merges, not both")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandardizeJob:
+    """Turn any videos into constant-rate MP4 files, and optionally into the small training copy."""
+
+    source: str
+    """Folder or ``s3://`` prefix that is searched for videos, or one video."""
+    dest: str
+    """Folder or ``s3://`` prefix of the standardised files; each keeps its name, with the ending .mp4."""
+    fps: float = 30.0
+    crf: int = 23
+    """x264's constant rate factor."""
+    max_height_px: int | None = None
+    """Frames higher than this are scaled down; None keeps the size (rounded to even)."""
+    keep_audio: bool = False
+    training_copy: CopyFormat | None = None
+    """Also write the training copy that ``data.training_copy`` reads, in this format, beside the standardised files."""
+    workers: int | None = None
+    """Videos worked on at a time; None: one per core."""
+    overwrite: bool = False
+    """Do finished files again; otherwise they are left alone, so that an interrupted job goes on."""
+    store: StoreConfig | None = None
+    """How to speak to the S3 server that ``s3://`` addresses above mean."""
+    shards: int = 1
+    shard: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.fps > 0, f"--fps must be above 0, got {self.fps}")
+        _require(0 <= self.crf <= 51, f"--crf must lie in [0, 51], got {self.crf}")
+        _require(
+            self.max_height_px is None or self.max_height_px >= 16,
+            f"--max-height must be at least 16, got {self.max_height_px}",
+        )
+        _require(
+            self.training_copy in (None, *get_args(CopyFormat)),
+            f"--training-copy must be one of {', '.join(get_args(CopyFormat))}, got {self.training_copy!r}",
+        )
+        _check_workers(self.workers)
+        _check_shards(self.shards, self.shard, False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeJob:
+    """Write the metadata CSV (filename, video-duration, fps, video-frames) of a folder of videos."""
+
+    videos: str
+    """Folder or ``s3://`` prefix of the videos."""
+    out: str | None = None
+    """CSV to write, a path or URI; None: the rows come back in the answer alone."""
+    workers: int | None = None
+    """Videos read at a time; None: one per core."""
+    store: StoreConfig | None = None
+    """How to speak to the S3 server that ``s3://`` addresses above mean."""
+
+    def __post_init__(self) -> None:
+        _check_workers(self.workers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnnotateJob:
+    """Write the ground-truth CSV, background segments included, from other people's annotations."""
+
+    annotations: str
+    """THUMOS14: the folder of its annotation texts. ActivityNet: a JSON file of the v1-3 shape. This and all other
+    files here: a path or URI."""
+    metadata: str
+    """Metadata CSV of the videos, as ``probe`` writes it."""
+    out: str
+    """Ground-truth CSV to write."""
+    format: AnnotationFormat = "auto"
+    """``auto``: a folder is thumos14, a .json file activitynet."""
+    subset: str | None = None
+    """Only this subset of the JSON (training, validation, ...)."""
+    labels: str | None = None
+    """JSON list of the action classes; None: the annotations' own, sorted."""
+    folder: str | None = None
+    """Only the files of the metadata in this folder of it, named relative to it; None: all."""
+    labels_out: str | None = None
+    """Folder to write both label maps into, or what their paths begin with."""
+    filename_prefix: str | None = None
+    """What a file's name has before the video's name (``v_`` for ActivityNet); None: found out."""
+    min_background_sec: float | None = None
+    """Shorter gaps between actions give no background segment; None: as in the published tables, 16/15 s for THUMOS14
+    (one clip) and 16/3 s for ActivityNet (five)."""
+    store: StoreConfig | None = None
+    """How to speak to the S3 server that ``s3://`` addresses above mean."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.min_background_sec is None
+            or (math.isfinite(self.min_background_sec) and self.min_background_sec >= 0),
+            f"--min-background must be at least 0, got {self.min_background_sec}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckJob:
+    """Find everything that would make a run fail or train wrongly."""
+
+    config: RunConfig
+    """The run as it would be submitted."""
+    decode: bool = False
+    """Decode every video to its end, not only its ends."""
+    plot: str | None = None
+    """PNG of the class histogram."""
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_workers(self.workers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoJob:
+    """Draw the demo data set: small learnable videos, tables, label maps and GVF."""
+
+    dest: str
+    num_train_videos: int = 24
+    num_valid_videos: int = 12
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.num_train_videos >= 1 and self.num_valid_videos >= 1,
+            "the demo needs at least one training and one validation video",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExtractJob:
+    """Features of every video of a metadata CSV, merged into one H5."""
+
+    checkpoint: str
+    """File, ``s3://`` or ``https://``; ours or the original's."""
+    videos: str
+    """Folder or ``s3://`` URI of the videos."""
+    metadata: str
+    """Metadata CSV, a path or URI."""
+    out: str
+    """H5 to write, a path or URI; per-video files lie beside it until the merge, so that a stopped job goes on."""
+    stride_frames: int = 16
+    """Frames (at ``rate_fps``) between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."""
+    length_frames: int = 16
+    rate_fps: float = 15.0
+    backbone: Backbone | None = None
+    """None: read off the checkpoint."""
+    short_videos: ShortVideoPolicy = "pad"
+    """A video shorter than one clip: repeat its last frame, or leave it out."""
+    broken_videos: BrokenVideoPolicy = "fail"
+    """Videos that cannot be decoded: no H5 and exit code 3 once all others are done, or leave them out."""
+    batch: int | None = None
+    """Clips per forward pass; None: as many as are quick, halved until they fit into the device's memory."""
+    precision: Precision = "auto"
+    workers: int | None = None
+    """Decoding processes; None: from the cores."""
+    cache_dir: str | None = None
+    """Folder of the bounded cache for videos read from ``s3://``, and of downloaded checkpoints."""
+    cache_mib: int = 20480
+    """Most MiB of videos the cache may hold."""
+    store: StoreConfig | None = None
+    """How to speak to the S3 server that ``s3://`` addresses above mean."""
+    shards: int = 1
+    shard: int | None = None
+    merge_only: bool = False
+    """Only merge what the shards wrote."""
+
+    def __post_init__(self) -> None:
+        _require(self.stride_frames >= 1, f"--stride must be at least 1 frame, got {self.stride_frames}")
+        _require(self.length_frames >= 1, f"--clip-frames must be at least 1, got {self.length_frames}")
+        _require(self.rate_fps > 0, f"--rate must be above 0, got {self.rate_fps}")
+        _require(self.cache_mib >= 1, f"--cache-mib must be at least 1, got {self.cache_mib}")
+        _require(self.batch is None or self.batch >= 1, f"--batch must be at least 1, got {self.batch}")
+        _check_workers(self.workers)
+        _check_shards(self.shards, self.shard, self.merge_only)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GvfJob(ExtractJob):
+    """Global video features: the pool over time of a video's clip features, straight into one H5."""
+
+    pool: Pool = "max"
+
+
+Job = StandardizeJob | ProbeJob | AnnotateJob | CheckJob | DemoJob | ExtractJob | GvfJob
+
+JOBS: dict[str, type[Job]] = {
+    "standardize": StandardizeJob,
+    "probe": ProbeJob,
+    "annotate": AnnotateJob,
+    "check": CheckJob,
+    "demo": DemoJob,
+    "extract": ExtractJob,
+    "gvf": GvfJob,
+}
+"""Kind on the command line of ``tsp.entrypoint`` -> what it reads."""
+
+
+def job_from_dict(kind: str, raw: dict[str, Any]) -> Job:
+    """The job of that kind from plain data.
+
+    Raises: ConfigError for an unknown kind, key or a bad value.
+    """
+    if kind not in JOBS:
+        raise ConfigError(f"unknown job {kind!r}; known: {', '.join(JOBS)}")
+    return from_dict(JOBS[kind], raw, where=kind)
+
+
+def written_folders(job: Job) -> list[str]:
+    """Folders of the pods that a job writes to; addresses in S3 are none."""
+    found = [getattr(job, key, None) for key in ("out", "dest", "labels_out")]
+    return [path for path in found if path and "://" not in path]

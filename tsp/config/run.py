@@ -1,0 +1,311 @@
+"""The configuration of a run: one frozen object, validated when built, saved beside every checkpoint.
+
+It travels from the command line through the chart's values to the pod, as JSON. Paths inside ``data`` are
+relative to ``data.root``. No credential has a place in it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from tsp.config.codec import from_dict, to_dict
+from tsp.errors import ConfigError
+
+LOCAL_PATHS = ("data.root", "data.cache_dir", "model.pretrained", "resume")
+"""Keys that may hold a path of this machine; made absolute for local runs."""
+
+
+Method = Literal["tsp", "tac"]
+Backbone = Literal["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]
+GvfPool = Literal["max", "avg", "none"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+BadClipPolicy = Literal["fail", "resample", "skip"]
+ChecksumMode = Literal["auto", "when_required", "when_supported"]
+
+ACTION_COLUMN = "action-label"
+REGION_COLUMN = "temporal-region-label"
+DOWNSCALES = (1, 2, 4)
+
+RUN_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+MAX_RUN_NAME_CHARS = 44
+"""Leaves room for ``-worker-<n>`` within 63 characters and for Helm's 53 characters of a release name."""
+
+# A shape that cannot be trained is refused here, not by an exception deep inside a network.
+MIN_CROP_PX = 16
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipConfig:
+    """How clips are cut from a segment and what the encoder sees of them."""
+
+    length_frames: int = 16
+    """Frames per clip that the encoder sees."""
+    rate_fps: float = 15.0
+    """Rate at which a clip's frames are sampled, whatever the file's own."""
+    per_segment: int = 5
+    """Clips drawn from each segment in an epoch."""
+    resize_height_px: int = 128
+    resize_width_px: int = 171
+    """Frames are resized to this; the aspect ratio is not kept."""
+    crop_px: int = 112
+    """Side of the square crop: random in training, central in validation."""
+    flip_probability: float = 0.5
+    """Chance of a horizontal flip in training."""
+
+    def __post_init__(self) -> None:
+        _require(self.length_frames >= 1, f"clips.length_frames must be at least 1, got {self.length_frames}")
+        _require(self.rate_fps > 0, f"clips.rate_fps must be above 0, got {self.rate_fps}")
+        _require(self.per_segment >= 1, f"clips.per_segment must be at least 1, got {self.per_segment}")
+        _require(
+            MIN_CROP_PX <= self.crop_px <= min(self.resize_height_px, self.resize_width_px),
+            f"clips.crop_px must lie between {MIN_CROP_PX} and the resized frame "
+            f"({self.resize_height_px}x{self.resize_width_px}), got {self.crop_px}",
+        )
+        _require(
+            0 <= self.flip_probability <= 1,
+            f"clips.flip_probability must lie in [0, 1], got {self.flip_probability}",
+        )
+
+    @property
+    def duration_sec(self) -> float:
+        """Seconds of video a clip spans: ``length_frames / rate_fps``."""
+        return self.length_frames / self.rate_fps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubsetConfig:
+    """One subset of a data set: its annotation table and where its videos lie."""
+
+    csv: str
+    """Ground-truth CSV, relative to ``data.root``."""
+    videos: str
+    """Folder of the videos, relative to ``data.root``."""
+    gvf: str | None = None
+    """H5 of global video features, relative to ``data.root``; needed only with ``model.gvf``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Where the data set lies and how it is read."""
+
+    name: str
+    """Name of the data set, part of the run's default name."""
+    root: str
+    """Folder or ``s3://`` URI that every path of the data set is relative to."""
+    train: SubsetConfig
+    valid: SubsetConfig
+    workers: int = 4
+    """Data worker processes per rank; 0 reads in the training process."""
+    bad_clips: BadClipPolicy = "resample"
+    """What to do with a clip that cannot be decoded: end the run, draw another of its segment, or leave it out."""
+    max_bad_share: float = 0.1
+    """A run ends with a data error when more than this share of an epoch's clips could not be decoded."""
+    one_pass: bool = False
+    """Decode all clips of a segment in one pass and mix them through a shuffle buffer: faster, another order."""
+    training_copy: bool = False
+    """Read the training copy that ``tspctl data standardize --training-copy`` writes beside the videos."""
+    cache_dir: str | None = None
+    """Folder of the bounded local cache for videos read from ``s3://``; default: below the user's cache folder."""
+    cache_mib: int = 20480
+    """Most MiB the local cache may hold."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.root), "data.root is empty: give the data set's folder or s3:// URI with --data")
+        _require(self.workers >= 0, f"data.workers must be at least 0, got {self.workers}")
+        _require(0 <= self.max_bad_share <= 1, f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}")
+        _require(self.cache_mib >= 1, f"data.cache_mib must be at least 1, got {self.cache_mib}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadConfig:
+    """One classification head."""
+
+    label_column: str
+    """Column of the ground-truth CSV this head learns."""
+    labels: str
+    """JSON list of class names, relative to ``data.root``; the index is the class id."""
+    loss_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(
+            math.isfinite(self.loss_weight) and self.loss_weight >= 0,
+            f"loss weight of {self.label_column} must be finite and at least 0, got {self.loss_weight}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Encoder, heads and how they are computed."""
+
+    backbone: Backbone = "r2plus1d_34"
+    heads: tuple[HeadConfig, ...]
+    gvf: GvfPool = "none"
+    """Which global video feature the temporal-region head sees beside the clip feature."""
+    pretrained: str = "default"
+    """Initial encoder weights: ``default`` (the published ones), ``none``, a file, ``s3://`` or ``https://``."""
+    pretrained_sha256: str | None = None
+    """Digest the weights are checked against."""
+    sync_batch_norm: bool = False
+    precision: Precision = "auto"
+    """``auto``: bf16 on GPUs that have it, else fp16 on GPUs, fp32 on CPU."""
+    compile: bool = False
+    """``torch.compile`` the model."""
+    activation_checkpointing: bool = False
+    """Recompute block activations in the backward pass: less memory, about a third more compute."""
+
+    def __post_init__(self) -> None:
+        columns = [head.label_column for head in self.heads]
+        _require(1 <= len(columns) <= 2, f"a model has one or two heads, got {len(columns)}")
+        _require(len(set(columns)) == len(columns), f"two heads learn the same column {columns[0]!r}")
+        _require(
+            self.gvf == "none" or REGION_COLUMN in columns,
+            f"--gvf {self.gvf} needs the {REGION_COLUMN} head, the only one that sees the global video feature; "
+            f"use --gvf none or --heads all|region",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimConfig:
+    """SGD. Learning rates are the recipe's, before the world size and the downscale factor."""
+
+    backbone_lr: float = 1e-4
+    head_lr: float = 2e-3
+    stem_lr: float = 0.0
+    """The stem's weights stay; its batch-norm statistics still move."""
+    momentum: float = 0.9
+    weight_decay: float = 0.005
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            _require(math.isfinite(value) and value >= 0, f"optim.{item.name} must be at least 0, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduleConfig:
+    """Linear warm-up, then steps down. All epochs here count in iterations of the training loader."""
+
+    epochs: int = 8
+    warmup_epochs: int = 2
+    warmup_factor: float = 1e-5
+    milestones: tuple[int, ...] = (4, 6)
+    """Epochs at whose start the learning rates are multiplied by ``gamma``."""
+    gamma: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
+        _require(self.warmup_epochs >= 0, f"schedule.warmup_epochs must be at least 0, got {self.warmup_epochs}")
+        _require(
+            list(self.milestones) == sorted(self.milestones),
+            f"schedule.milestones must rise, got {list(self.milestones)}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreConfig:
+    """Where results go, and how to speak to an S3-compatible server. Credentials come from the environment."""
+
+    uri: str
+    """``s3://bucket/prefix``, ``file:///folder`` or a folder."""
+    endpoint_url: str | None = None
+    region: str | None = None
+    path_style: bool = True
+    """Bucket in the path rather than the host name; all servers but some of AWS's want it."""
+    ca_bundle: str | None = None
+    """PEM file of the authority that signed the server's certificate."""
+    checksums: ChecksumMode = "auto"
+    """Request checksums of the S3 client; ``auto`` sends them only where the server demands them."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.uri), "store.uri is empty: give --store or set store in tspctl.toml")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """All that a run is."""
+
+    name: str
+    method: Method
+    data: DataConfig
+    model: ModelConfig
+    store: StoreConfig
+    clips: ClipConfig = field(default_factory=ClipConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    gpus: int = 1
+    """Ranks: one GPU each, or one CPU process each where there is no GPU."""
+    batch_per_gpu: int = 32
+    """Clips per rank and step before the downscale factor."""
+    downscale: Literal["auto", "1", "2", "4"] = "auto"
+    """1, 2 or 4: divides batch and learning rates; ``auto`` takes it from the smallest GPU's memory."""
+    seed: int = 42
+    state_every_sec: float = 600.0
+    """Seconds between mid-epoch saves."""
+    max_attempts: int = 20
+    """Starts of the run, restarts included, before it is given up."""
+    keep_epochs: int = 0
+    """Epoch checkpoints kept besides the best one; 0 keeps all."""
+    resume: str | None = None
+    """Checkpoint (file, ``s3://``, ``https://``) of any run, ours or the original's, to go on from."""
+    start_epoch: int | None = None
+    """First epoch to train after ``resume``; default: the one after the checkpoint's."""
+
+    def __post_init__(self) -> None:
+        check_run_name(self.name)
+        _require(self.gpus >= 1, f"--gpus must be at least 1, got {self.gpus}")
+        _require(self.batch_per_gpu >= 1, f"batch_per_gpu must be at least 1, got {self.batch_per_gpu}")
+        _require(0 <= self.seed < 2**63, f"seed must lie in [0, 2^63), got {self.seed}")
+        _require(self.state_every_sec > 0, f"state_every_sec must be above 0, got {self.state_every_sec}")
+        _require(self.max_attempts >= 1, f"max_attempts must be at least 1, got {self.max_attempts}")
+        _require(self.keep_epochs >= 0, f"keep_epochs must be at least 0, got {self.keep_epochs}")
+        _require(
+            self.start_epoch is None or 0 <= self.start_epoch < self.schedule.epochs,
+            f"--start-epoch must lie in [0, {self.schedule.epochs}), got {self.start_epoch}",
+        )
+        if self.model.gvf != "none":
+            for subset_name, subset in (("train", self.data.train), ("valid", self.data.valid)):
+                _require(
+                    subset.gvf is not None,
+                    f"the data set {self.data.name} names no GVF file for its {subset_name} subset, but "
+                    f"--gvf is {self.model.gvf}: add data.{subset_name}.gvf, build one with 'tspctl gvf', "
+                    f"or use --gvf none",
+                )
+
+
+def check_run_name(name: str) -> None:
+    """Refuse a name that cannot be a Helm release, a Kubernetes object and a folder.
+
+    Raises: ConfigError, saying what is wrong with it.
+    """
+    if not RUN_NAME.fullmatch(name):
+        raise ConfigError(
+            f"run name {name!r} must start with a letter and hold only lower-case letters, digits and inner dashes"
+        )
+    if len(name) > MAX_RUN_NAME_CHARS:
+        raise ConfigError(f"run name {name!r} has {len(name)} characters; at most {MAX_RUN_NAME_CHARS} fit")
+
+
+def to_json(config: RunConfig) -> str:
+    """The run's configuration as JSON text, keys in declaration order."""
+    return json.dumps(to_dict(config), indent=2) + "\n"
+
+
+def from_json(text: str, *, where: str = "config") -> RunConfig:
+    """The run's configuration from JSON text.
+
+    Raises: ConfigError if the text is no JSON or does not fit.
+    """
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where} is not JSON: {error}") from error
+    return from_dict(RunConfig, raw, where=where)

@@ -1,0 +1,226 @@
+"""The way of an extraction: table, shards, parts, merge. ``slide`` and ``gvf`` say what is kept of a video."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tsp.config.jobs import ExtractJob
+from tsp.data.features import write_arrays
+from tsp.data.tables import VideoRow, load_metadata
+from tsp.errors import DataError, MissingKeyError
+from tsp.extract.encoder import Encoder, load_backbone
+from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
+from tsp.extract.pool import decode_videos
+from tsp.extract.progress import Progress
+from tsp.extract.shards import deal, shard_of
+from tsp.extract.slide_plan import SlidePlan
+from tsp.extract.stream import Collector, FeatureStream
+from tsp.extract.video_parts import Parts, PartState
+from tsp.store.base import sha256_of
+from tsp.store.fetch import fetch_object
+
+logger = logging.getLogger(__name__)
+
+BATCH_ON_GPU = 64
+BATCH_ON_CPU = 8
+NAMES_SHOWN = 5
+HELD = ("rows", "videos", "clips", "broken", "padded", "skipped", "missing")
+"""Values of an answer that a finished H5's report keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What is kept of a video's clip features."""
+
+    name: str
+    """Part of the work's identity."""
+    collect: Callable[[], Collector]
+    shape: Callable[[int], tuple[int, ...]]
+    """Shape of what is kept, from the number of clips."""
+
+
+class Extraction:
+    """One job's share of the work."""
+
+    def __init__(self, job: ExtractJob, keep: Keep) -> None:
+        """Read the table.
+
+        Raises: ConfigError, DataError (table), StoreError.
+        """
+        self._job = job
+        self._keep = keep
+        self._plan = SlidePlan.of(job)
+        self._cache = cache_of(job)
+        self._shard = shard_of(job, os.environ)
+        self._videos = load_metadata(fetch_object(job.metadata, self._cache, settings=job.store))
+        clips = {video.name: len(self._plan.starts_sec(video)) for video in self._videos}
+        self._num_clips = {name: number for name, number in clips.items() if number}
+        self._skipped = [name for name, number in clips.items() if not number]
+        self._shapes = {name: keep.shape(number) for name, number in self._num_clips.items()}
+        self._parts = Parts.beside(job.out, job.store)
+        self._facts: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Do what is left of this shard (or of all), and merge if nothing is left of the others.
+
+        Returns: the answer; its exit_code is 3 if videos could not be decoded and the job does not leave them out.
+        """
+        report = self._merged_already() if self._job.merge_only else self._extract_rest()
+        if report is not None:
+            return self._finished(report)
+        try:
+            return self._settle()
+        except MissingKeyError:
+            # Another shard has merged, and taken the parts away, while this one looked at them.
+            report = self._merged_already()
+            if report is None:
+                raise
+            return self._finished(report)
+
+    def _settle(self) -> dict[str, Any]:
+        """What follows when this shard has done its share."""
+        states = self._parts.states(self._shapes)
+        answer = self._answer(states)
+        if answer["missing"]:
+            report = self._merged_already()
+            return self._unfinished(states, answer) if report is None else self._finished(report)
+        if answer["broken"] and self._job.broken_videos == "fail":
+            logger.error(
+                "%d videos could not be decoded, so nothing was merged: replace them and run the same again (what is "
+                "done is kept), or leave them out with --broken-videos skip",
+                answer["broken"],
+            )
+            return {**answer, "exit_code": DataError.exit_code}
+        if self._shard is not None and not self._parts.claim_merge(self._shard):
+            logger.info("all videos are done; another shard merges them")
+            return answer
+        return self._merge(states, answer)
+
+    def _finished(self, report: dict[str, Any]) -> dict[str, Any]:
+        """The answer of an H5 that is complete."""
+        logger.info("%s is finished already", self._parts.address)
+        return {**report["holds"], "out": self._parts.address}
+
+    # Extracting
+
+    def _extract_rest(self) -> dict[str, Any] | None:
+        """Extract what is missing of this shard; returns the report of an H5 that is finished already."""
+        checkpoint = fetch_checkpoint(self._job, self._cache)
+        identity = self._identity(sha256_of(checkpoint))
+        if report := self._parts.finished(identity):
+            return report
+        self._parts.begin(identity)
+        dealt = deal(self._videos, self._job.shards if self._shard is not None else 1)
+        mine = [video for video in dealt[self._shard or 0] if video.name in self._num_clips]
+        states = self._parts.states(self._shapes)
+        # A broken file may have been replaced since.
+        rest = [video for video in mine if states.get(video.name, "broken") == "broken"]
+        logger.info("%d videos, %d of them done already", len(mine), len(mine) - len(rest))
+        if rest:
+            self._extract(checkpoint, rest)
+        return None
+
+    def _extract(self, checkpoint: Path, videos: list[VideoRow]) -> None:
+        backbone, network = load_backbone(checkpoint, self._job.backbone)
+        device = device_of(self._shard)
+        encoder = Encoder(network, device, self._job.precision)
+        stream = FeatureStream(
+            encoder, self._job.batch or (BATCH_ON_GPU if device.type == "cuda" else BATCH_ON_CPU), self._keep.collect
+        )
+        workers = default_workers(device) if self._job.workers is None else self._job.workers
+        place = open_videos(self._job, self._cache)
+        progress = Progress(stream, len(videos), sum(self._num_clips[video.name] for video in videos))
+        events = progress.watched(decode_videos(place, videos, self._plan, workers=workers))
+        for result in stream.results(events):
+            if result.array is None:
+                logger.warning("%s: %s", result.video.name, result.message)
+            self._parts.write(result)
+            progress.videos_done += 1
+        self._facts = {
+            "backbone": backbone,
+            "device": str(device),
+            "precision": encoder.precision,
+            "cosine_with_fp32": encoder.cosine,
+            **progress.facts(),
+        }
+
+    def _identity(self, checkpoint_sha256: str) -> dict[str, Any]:
+        """What two runs must share for their parts to belong together."""
+        plan = self._plan
+        return {
+            "keeps": self._keep.name,
+            "checkpoint_sha256": checkpoint_sha256,
+            "stride_frames": plan.stride_frames,
+            "length_frames": plan.length_frames,
+            "rate_fps": plan.rate_fps,
+        }
+
+    # Merging
+
+    def _merged_already(self) -> dict[str, Any] | None:
+        """The report of the H5 if there is nothing left to merge: the last shard to end does that by itself."""
+        return None if self._parts.are_there() else self._parts.report()
+
+    def _answer(self, states: dict[str, PartState]) -> dict[str, Any]:
+        broken = [name for name, state in states.items() if state == "broken"]
+        padded = [name for name, state in states.items() if state == "padded"]
+        rows = [
+            *({"video": name, "state": "broken", "message": self._parts.why_broken(name)} for name in broken),
+            *({"video": name, "state": "padded", "message": "last frame repeated"} for name in padded),
+            *({"video": name, "state": "skipped", "message": "shorter than one clip"} for name in self._skipped),
+        ]
+        good = [name for name, state in states.items() if state != "broken"]
+        return {
+            "rows": rows,
+            "videos": len(good),
+            "clips": sum(self._num_clips[name] for name in good),
+            "broken": len(broken),
+            "padded": len(padded),
+            "skipped": len(self._skipped),
+            "missing": len(self._shapes.keys() - states.keys()),
+            **self._facts,
+        }
+
+    def _unfinished(self, states: dict[str, PartState], answer: dict[str, Any]) -> dict[str, Any]:
+        missing = [name for name in self._shapes if name not in states]
+        shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")
+        if self._shard is not None:
+            logger.info("this shard is done; %d videos of others are not yet (%s)", len(missing), shown)
+            return answer
+        raise DataError(
+            f"{self._parts.address} cannot be merged: {len(missing)} of {len(self._shapes)} videos have no "
+            f"features yet ({shown}): run the shards that are not finished again"
+        )
+
+    def _merge(self, states: dict[str, PartState], answer: dict[str, Any]) -> dict[str, Any]:
+        names = [name for name in self._shapes if states[name] != "broken"]
+        if not names:
+            raise DataError(f"there is nothing to merge: none of the {len(self._videos)} videos gave a feature")
+        holds = {key: answer[key] for key in HELD}
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._cache) as folder:
+            h5 = Path(folder) / "merged.h5"
+            write_arrays(h5, self._parts.arrays(names, states))
+            self._parts.finish(h5, sha256_of(h5), {"holds": holds})
+        logger.info("%d videos merged into %s", len(names), self._parts.address)
+        return {**answer, "out": self._parts.address}
+
+
+def device_of(shard: int | None) -> torch.device:
+    """Where a shard computes: shards of one machine take its GPUs in turn."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", (shard or 0) % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def default_workers(device: torch.device) -> int:
+    """Decoding processes: one per core beside a GPU; an encoder that needs the cores itself is fed by one."""
+    return len(os.sched_getaffinity(0)) if device.type == "cuda" else 1

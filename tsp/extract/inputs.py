@@ -1,0 +1,56 @@
+"""Where an extraction reads from: the checkpoint and the videos, wherever they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tsp.config.jobs import ExtractJob
+from tsp.data.cache import MIB, VideoCache
+from tsp.data.dataset_files import LocalVideos, StoredVideos, VideoPlace
+from tsp.errors import ConfigError
+from tsp.run.stored_run import Run
+from tsp.store.fetch import cache_folder, fetch_object
+from tsp.store.open import open_store, path_of_file_uri, with_uri
+
+CHECKPOINT_ENDINGS = (".pth", ".pt", ".tar")
+
+
+def cache_of(job: ExtractJob) -> Path:
+    """Where downloads are kept for the next time: the folder of the job, else the cache of the user."""
+    return Path(job.cache_dir) if job.cache_dir else cache_folder("extract")
+
+
+def fetch_checkpoint(job: ExtractJob, cache: Path) -> Path:
+    """The checkpoint as a local file; the address of a run stands for its best epoch.
+
+    Raises: ConfigError (no such file, no epoch), StoreError.
+    """
+    return fetch_object(_checkpoint_address(job), cache, settings=job.store)
+
+
+def _checkpoint_address(job: ExtractJob) -> str:
+    address = job.checkpoint.rstrip("/")
+    if address.endswith(CHECKPOINT_ENDINGS) or address.startswith(("http://", "https://")):
+        return address
+    if "://" not in address and not Path(address).expanduser().is_dir():
+        return address
+    root, _, name = address.rpartition("/")
+    run = Run(open_store(with_uri(job.store, root)), name)
+    key = run.key(f"epoch_{run.best().epoch}.pth")
+    local = run.store.local_path(key)
+    return str(local) if local is not None else run.store.address(key)
+
+
+def open_videos(job: ExtractJob, cache: Path) -> VideoPlace:
+    """Where the videos are read from: a folder, or S3 through the machine's bounded cache.
+
+    Raises: ConfigError if there is no such folder.
+    """
+    address = job.videos.rstrip("/")
+    if address.startswith("s3://"):
+        videos = VideoCache(cache / "videos", with_uri(job.store, address), limit_bytes=job.cache_mib * MIB)
+        return StoredVideos(videos, address, "")
+    folder = path_of_file_uri(address) if address.startswith("file://") else Path(address or "/").expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"the folder of the videos {folder} does not exist: give the right one with --data")
+    return LocalVideos(folder)

@@ -1,0 +1,180 @@
+"""What an extraction leaves behind while it runs: one small object per video beside the H5 it will be merged into.
+
+    <out>.parts/about.json            what is extracted: checkpoint, stride, ...
+               /done/<video>.npy      float32
+               /padded/<video>.npy    the same; some clip repeats the video's last frame
+               /broken/<video>.txt    why it could not be decoded
+               /merging.json          which shard merges
+    <out>                             the H5, whole or not there
+    <out>.json                        what it holds; the parts are gone then
+
+A part's folder says how it went, so that one listing tells what is left to do.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tsp.config.run import StoreConfig
+from tsp.errors import ConfigError, DataError, MissingKeyError
+from tsp.extract.stream import VideoResult
+from tsp.store.base import KeyExistsError, Store
+from tsp.store.open import open_store, with_uri
+
+PartState = Literal["done", "padded", "broken"]
+ENDINGS: dict[PartState, str] = {"done": ".npy", "padded": ".npy", "broken": ".txt"}
+
+NPY_HEADER_BYTES = 128
+READS_AT_A_TIME = 32
+
+
+class Parts:
+    """The parts of one output, in the store it lies in."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.name = name
+        """Key of the H5."""
+        self._prefix = f"{name}.parts/"
+
+    @classmethod
+    def beside(cls, out: str, settings: StoreConfig | None) -> Parts:
+        """The parts of an H5 given by path or URI.
+
+        Raises: ConfigError if it names no file.
+        """
+        folder, slash, name = out.rpartition("/")
+        if not name or folder.endswith(":/") or folder in ("s3:", "file:"):
+            raise ConfigError(f"--out {out} names no file: give for instance {out.rstrip('/')}/features.h5")
+        return cls(open_store(with_uri(settings, folder or slash or ".")), name)
+
+    @property
+    def address(self) -> str:
+        """Of the H5."""
+        return self.store.address(self.name)
+
+    # What is extracted
+
+    def begin(self, identity: Mapping[str, Any]) -> None:
+        """Note what is extracted, or make sure that the parts that are there are of the same.
+
+        Raises: ConfigError naming what differs.
+        """
+        key = self._prefix + "about.json"
+        try:
+            self.store.write(key, _json(identity), only_if_absent=True)
+        except KeyExistsError:
+            _check_same(json.loads(self.store.read(key)), identity, self.store.address(self._prefix))
+
+    def are_there(self) -> bool:
+        """Whether an extraction was begun and not merged yet."""
+        return self.store.exists(self._prefix + "about.json")
+
+    def report(self) -> dict[str, Any] | None:
+        """What a finished H5 holds; None while there is none."""
+        try:
+            report: dict[str, Any] = json.loads(self.store.read(f"{self.name}.json"))
+        except MissingKeyError:
+            return None
+        return report if self.store.exists(self.name) else None
+
+    def finished(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The report of an H5 that was made of the same; None if there is none.
+
+        Raises: ConfigError if an H5 of something else is in the way.
+        """
+        report = self.report()
+        if report is not None:
+            _check_same(report["about"], identity, self.address)
+            # Whoever merged may have been killed while it cleaned up.
+            self.store.delete_all(self._prefix)
+        elif self.store.exists(self.name):
+            raise ConfigError(f"{self.address} is there already, and not from here: choose another --out, or move it")
+        return report
+
+    # Parts
+
+    def write(self, result: VideoResult) -> None:
+        """Keep what became of a video."""
+        name = result.video.name
+        if result.array is None:
+            self.store.write(self._key("broken", name), result.message.encode())
+            return
+        buffer = io.BytesIO()
+        np.save(buffer, result.array.astype(np.float32, copy=False), allow_pickle=False)
+        self.store.write(self._key("padded" if result.num_padded else "done", name), buffer.getvalue())
+
+    def states(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, PartState]:
+        """How far each video is; those without a part, or with one of another shape, are left out."""
+        found: dict[str, PartState] = {}
+        for entry in self.store.list(self._prefix):
+            state, _, file = entry.key.removeprefix(self._prefix).partition("/")
+            name = file.removesuffix(".npy").removesuffix(".txt")
+            if state not in ENDINGS or name not in shapes:
+                continue
+            if state == "broken":
+                found.setdefault(name, "broken")
+            elif entry.size_bytes == NPY_HEADER_BYTES + 4 * math.prod(shapes[name]):
+                found[name] = "padded" if state == "padded" else "done"
+        return found
+
+    def why_broken(self, name: str) -> str:
+        """What was wrong with a video."""
+        return self.store.read(self._key("broken", name)).decode()
+
+    def arrays(self, names: Sequence[str], states: Mapping[str, PartState]) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and array of videos, in their order, some read ahead."""
+        with ThreadPoolExecutor(READS_AT_A_TIME) as pool:
+            for begin in range(0, len(names), READS_AT_A_TIME):
+                some = names[begin : begin + READS_AT_A_TIME]
+                yield from zip(some, pool.map(lambda name: self._read(states[name], name), some), strict=True)
+
+    def _read(self, state: PartState, name: str) -> np.ndarray:
+        key = self._key(state, name)
+        try:
+            array: np.ndarray = np.load(io.BytesIO(self.store.read(key)), allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise DataError(f"{self.store.address(key)} is damaged: delete it and extract again") from error
+        return array
+
+    def _key(self, state: PartState, name: str) -> str:
+        return f"{self._prefix}{state}/{name}{ENDINGS[state]}"
+
+    # The end
+
+    def claim_merge(self, shard: int) -> bool:
+        """Whether this shard is the one that merges: the first to ask, or the same one again after a restart."""
+        key = self._prefix + "merging.json"
+        try:
+            self.store.write(key, _json({"shard": shard}), only_if_absent=True)
+        except KeyExistsError:
+            return bool(json.loads(self.store.read(key))["shard"] == shard)
+        return True
+
+    def finish(self, h5: Path, sha256: str, report: Mapping[str, Any]) -> None:
+        """Publish the H5, then its report, then remove the parts."""
+        about = json.loads(self.store.read(self._prefix + "about.json"))
+        self.store.upload(self.name, h5, sha256=sha256)
+        self.store.write(f"{self.name}.json", _json({"about": about, "sha256": sha256, **report}))
+        self.store.delete_all(self._prefix)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise ConfigError(
+                f"{where} was begun with {key} = {before.get(key)!r}, not {now.get(key)!r}: choose another --out, or "
+                f"delete what is there"
+            )

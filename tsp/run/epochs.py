@@ -1,0 +1,139 @@
+"""Checkpoints and results of a run's epochs: publishing, reading, thinning out."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tsp.errors import DataError, MissingKeyError
+from tsp.run import results
+from tsp.run.folder import RunFolder
+from tsp.run.records import EpochRecord, dump_record, load_record
+from tsp.run.results import EpochResult
+from tsp.store.base import Entry, ProgressCallback
+
+logger = logging.getLogger(__name__)
+
+_EPOCH_FILE = re.compile(r"epoch_(\d+)\.(pth|json)")
+PARALLEL_READS = 8
+
+
+class EpochFiles(RunFolder):
+    """``epoch_N.pth``, ``epoch_N.json`` (the truth) and ``results.txt`` (rebuilt from those)."""
+
+    def publish_epoch(self, path: Path, record: EpochRecord) -> None:
+        """Checkpoint, verified; then its record; then results.txt. An epoch that is there already is replaced.
+
+        Args: path, the checkpoint on this machine, which must have the record's SHA-256.
+        Raises: StoreError.
+        """
+        self.publish_checkpoint(record.epoch, path, sha256=record.sha256)
+        self.publish_record(record)
+
+    def publish_checkpoint(self, epoch: int, path: Path, *, sha256: str) -> None:
+        """Upload and verify ``epoch_N.pth``; it counts as an epoch only when its record follows."""
+        old = self.load(EpochRecord, f"epoch_{epoch}.json")
+        if old is not None and old.sha256 != sha256:
+            # A record must never stand beside another checkpoint than its own.
+            self.store.delete(self.key(f"epoch_{epoch}.json"))
+        self.store.upload(self.key(f"epoch_{epoch}.pth"), path, sha256=sha256)
+
+    def publish_record(self, record: EpochRecord) -> None:
+        """Write ``epoch_N.json`` and rebuild results.txt; the checkpoint must be there."""
+        self.store.write(self.key(f"epoch_{record.epoch}.json"), dump_record(record))
+        self.rebuild_results()
+
+    def rebuild_results(self) -> None:
+        """Write results.txt anew from all ``epoch_N.json``."""
+        lines = [f"{record.results_line}\n" for record in self.epochs().values()]
+        self.store.write(self.key("results.txt"), "".join(lines).encode())
+
+    def epochs(self) -> dict[int, EpochRecord]:
+        """Epoch -> record, of the epochs that were published whole; empty for an original run.
+
+        Raises: StoreError if a record is damaged.
+        """
+        wanted = [entry.key for _, kind, entry in self._files() if kind == "json"]
+
+        def read(key: str) -> EpochRecord | None:
+            try:
+                return load_record(EpochRecord, self.store.read(key), where=self.store.address(key))
+            except MissingKeyError:
+                return None  # replaced or deleted since we looked
+
+        with ThreadPoolExecutor(PARALLEL_READS) as pool:
+            found = [record for record in pool.map(read, wanted) if record is not None]
+        return {record.epoch: record for record in sorted(found, key=lambda record: record.epoch)}
+
+    def checkpoints(self) -> dict[int, Entry]:
+        """Epoch -> its ``epoch_N.pth``, with or without a record. One without was not validated to the end."""
+        return {epoch: entry for epoch, kind, entry in self._files() if kind == "pth"}
+
+    def results(self) -> dict[int, EpochResult]:
+        """Epoch -> figures, from the records; from results.txt where there are none, as in an original run."""
+        epochs = self.epochs()
+        if epochs:
+            return {epoch: record.result for epoch, record in epochs.items()}
+        try:
+            text = self.store.read(self.key("results.txt")).decode(errors="replace")
+        except MissingKeyError:
+            return {}
+        return results.parse_results(text, where=self.address("results.txt"))
+
+    def best(self) -> EpochResult:
+        """The epoch of the highest Avg Accuracy.
+
+        Raises: DataError if there is none yet.
+        """
+        try:
+            return results.best(self.results())
+        except DataError as error:
+            raise DataError(f"{self.address()}: {error}") from error
+
+    def download_epoch(self, epoch: int, path: Path, progress: ProgressCallback | None = None) -> EpochRecord | None:
+        """Bring ``epoch_N.pth`` to this machine: resumed, verified where its digest is known, atomic.
+
+        Returns: its record, None in an original run.
+        Raises: MissingKeyError saying whether it was never there or was thinned out; StoreError.
+        """
+        record = self.load(EpochRecord, f"epoch_{epoch}.json")
+        key = self.key(f"epoch_{epoch}.pth")
+        try:
+            self.store.download(key, path, sha256=record.sha256 if record else None, progress=progress)
+        except MissingKeyError as error:
+            there = ", ".join(map(str, sorted(self.checkpoints()))) or "none"
+            why = "was deleted to save space (keep_epochs)" if record else "does not exist"
+            raise MissingKeyError(
+                f"the checkpoint of epoch {epoch} of {self.address()} {why}; there are: {there}"
+            ) from error
+        return record
+
+    def prune_epochs(self, keep_epochs: int, *, protect: Iterable[int] = ()) -> list[int]:
+        """Delete checkpoints of all but the best and the newest epochs; their records and results stay.
+
+        Args: keep_epochs, how many to keep besides the best one, 0 for all; protect, epochs to keep in any case,
+            such as the one that is being resumed from.
+        Returns: the epochs whose checkpoint was deleted. Those without a record never are.
+        """
+        figures = {epoch: record.result for epoch, record in self.epochs().items()}
+        try:
+            best_epoch = results.best(figures).epoch
+        except DataError:
+            return []
+        if keep_epochs == 0:
+            return []
+        others = sorted(set(figures) - {best_epoch}, reverse=True)
+        kept = {best_epoch, max(figures), *others[:keep_epochs], *protect}
+        pruned = sorted((set(self.checkpoints()) & set(figures)) - kept)
+        for epoch in pruned:
+            self.store.delete(self.key(f"epoch_{epoch}.pth"))
+        return pruned
+
+    def _files(self) -> list[tuple[int, str, Entry]]:
+        """Epoch, "pth" or "json", and entry of every file of an epoch."""
+        start = self.key("epoch_")
+        names = ((entry, entry.key.removeprefix(start.removesuffix("epoch_"))) for entry in self.store.list(start))
+        return [(int(match[1]), match[2], entry) for entry, name in names if (match := _EPOCH_FILE.fullmatch(name))]

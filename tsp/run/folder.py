@@ -1,0 +1,47 @@
+"""Where the things of one run lie in a store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from tsp.errors import MissingKeyError
+from tsp.run.records import load_record
+from tsp.store.base import Store, join_key
+
+T = TypeVar("T")
+
+
+class RunFolder:
+    """One run's folder. ``name`` may be any folder of an original run; "" is the store itself."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address()!r})"
+
+    def key(self, *parts: str) -> str:
+        """Key in the store of something of this run."""
+        return join_key(self.name, *parts)
+
+    def address(self, *parts: str) -> str:
+        """Its whole URI, for messages."""
+        return join_key(self.store.uri, self.key(*parts))
+
+    def load(self, cls: type[T], name: str) -> T | None:
+        """A record, or None if it is not there.
+
+        Raises: StoreError if it is damaged.
+        """
+        try:
+            data = self.store.read(self.key(name))
+        except MissingKeyError:
+            return None
+        return load_record(cls, data, where=self.address(name))
+
+
+def dump_plain(values: dict[str, Any]) -> bytes:
+    """Plain values as JSON text."""
+    return (json.dumps(values, indent=2) + "\n").encode()

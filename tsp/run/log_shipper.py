@@ -1,0 +1,113 @@
+"""Brings a rank's log into the store while it is being written, with constant memory.
+
+A local store's file is appended to. S3 cannot append: the log gathers in a file on this machine and is sent whole
+every few seconds if it grew, the less often the longer it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import tempfile
+import threading
+from io import FileIO
+from pathlib import Path
+
+from tsp.errors import StoreError
+from tsp.store.base import Store, sha256_of
+from tsp.store.transfer import explain_os_error
+
+logger = logging.getLogger(__name__)
+
+MAX_LOG_BYTES = 64 << 20
+BYTES_PER_SEC = 1 << 20
+"""Most that repeated sending may take of the network on average."""
+
+
+class LogShipper:
+    """A text stream whose lines end up under a key of a store. For ``logging.StreamHandler(LogShipper(...))``.
+
+    A store that fails never stops the writer: it is warned of once and tried again.
+    """
+
+    def __init__(self, store: Store, key: str, *, every_sec: float = 5.0, max_bytes: int = MAX_LOG_BYTES) -> None:
+        """Open the log.
+
+        Args: every_sec, between uploads to a remote store; max_bytes, after which lines are left out.
+        Raises: StoreError if a local log cannot be opened.
+        """
+        self.store, self.key, self.every_sec, self.max_bytes = store, key, every_sec, max_bytes
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._failing = False
+        self._sent_bytes = 0
+        self._thread: threading.Thread | None = None
+        path = store.local_path(key)
+        if path is None:
+            handle, name = tempfile.mkstemp(prefix="tspctl-log-")
+            self._path, self._file = Path(name), open(handle, "ab", buffering=0)  # noqa: SIM115
+            self._thread = threading.Thread(target=self._send_often, name="log-shipper", daemon=True)
+            self._thread.start()
+        else:
+            self._path, self._file = path, _open_to_append(path)
+        self._size_bytes = self._path.stat().st_size
+
+    def write(self, text: str) -> int:
+        """Append text; goes to the file at once. Text past the limit is left out, which the log says itself."""
+        data = text.encode(errors="replace")
+        with self._lock:
+            if self._size_bytes < self.max_bytes and not self._file.closed:
+                if self._size_bytes + len(data) >= self.max_bytes:
+                    data = f"[the rest of this log is left out: it is longer than {self.max_bytes} bytes]\n".encode()
+                    self._size_bytes = self.max_bytes
+                # A full disk must not end the run for the sake of its log.
+                with contextlib.suppress(OSError):
+                    self._file.write(data)
+                self._size_bytes += len(data)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: every write goes to the file at once."""
+
+    def close(self) -> None:
+        """Send what is left and end."""
+        with self._lock:
+            self._file.close()
+        if self._thread is None:
+            return
+        self._closing.set()
+        self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    def _send_often(self) -> None:
+        while not self._closing.wait(max(self.every_sec, self._sent_bytes / BYTES_PER_SEC)):
+            self._send()
+        self._send()
+
+    def _send(self) -> None:
+        """Upload the log as it is now, if it grew."""
+        size_bytes = self._path.stat().st_size
+        if size_bytes == self._sent_bytes:
+            return
+        copy = self._path.with_suffix(".sending")
+        try:
+            # The upload needs a file that stands still.
+            shutil.copyfile(self._path, copy)
+            self.store.upload(self.key, copy, sha256=sha256_of(copy))
+        except (StoreError, OSError) as error:
+            if not self._failing:
+                logger.warning("the log is not sent for now: %s", error)
+            self._failing = True
+        else:
+            self._sent_bytes, self._failing = copy.stat().st_size, False
+        finally:
+            copy.unlink(missing_ok=True)
+
+
+def _open_to_append(path: Path) -> FileIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "ab", buffering=0)
+    except OSError as error:
+        raise explain_os_error(error, path) from error

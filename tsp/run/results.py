@@ -1,0 +1,99 @@
+"""Lines of ``results.txt``, ours and the original scripts', and the best of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tsp.errors import DataError
+
+logger = logging.getLogger(__name__)
+_NUMBER = r"([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf|NaN|Infinity))"
+_HEAD = re.compile(rf"<([^>\r\n]+)>\s+Accuracy\s+{_NUMBER}\s+Loss\s+{_NUMBER}\s*;")
+_PART = r"<[^>\r\n]+>[^<;]*;\s*"
+_LINE = re.compile(
+    rf"\s*\*\*\s*Valid Epoch (\d+):\s*((?:{_PART})+)Total Loss\s+{_NUMBER}\s+Avg Accuracy\s+{_NUMBER}\s*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadResult:
+    """One head's figures over the labelled validation clips of an epoch."""
+
+    label_column: str
+    accuracy_percent: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResult:
+    """The validation figures of an epoch; what a results line says."""
+
+    epoch: int
+    heads: tuple[HeadResult, ...]
+    total_loss: float
+    avg_accuracy_percent: float
+    """Mean of the heads' accuracies; the epoch with the highest is the best."""
+
+
+def format_line(result: EpochResult) -> str:
+    """The results line of an epoch, without a line end.
+
+    Source: TSP, ``results.txt``; three decimals, two spaces after the colon.
+    """
+    heads = "".join(
+        f" <{head.label_column}> Accuracy {head.accuracy_percent:.3f} Loss {head.loss:.3f};" for head in result.heads
+    )
+    return (
+        f"** Valid Epoch {result.epoch}: {heads} "
+        f"Total Loss {result.total_loss:.3f} Avg Accuracy {result.avg_accuracy_percent:.3f}"
+    )
+
+
+def parse_line(line: str) -> EpochResult:
+    """The figures of a results line; ``nan`` and ``inf`` are figures.
+
+    Raises: DataError if it is no results line.
+    """
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise DataError(f"not a results line: {line.strip()[:120]!r}")
+    heads = tuple(HeadResult(head[1], float(head[2]), float(head[3])) for head in _HEAD.finditer(match[2]))
+    if len(heads) != len(re.findall(_PART, match[2])):
+        raise DataError(f"not a results line: {line.strip()[:120]!r}")
+    return EpochResult(int(match[1]), heads, float(match[3]), float(match[4]))
+
+
+def parse_results(text: str, *, where: str = "results.txt") -> dict[int, EpochResult]:
+    """Epoch -> figures, in rising order of epochs, of a whole ``results.txt``.
+
+    A repeated epoch: the last line wins. Blank lines are passed over; any other line that is no results line is
+    skipped with a warning that names ``where`` and the line's number.
+    """
+    results: dict[int, EpochResult] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip("\0 \t\ufeff"):
+            continue
+        try:
+            result = parse_line(line.lstrip("\ufeff"))
+        except DataError as error:
+            logger.warning("%s, line %d skipped: %s", where, number, error)
+            continue
+        results[result.epoch] = result
+    return dict(sorted(results.items()))
+
+
+def best(results: Mapping[int, EpochResult] | Iterable[EpochResult]) -> EpochResult:
+    """The epoch of the highest Avg Accuracy; ``nan`` never wins, of equals (in a results line) the earlier one does.
+
+    Raises: DataError if no epoch has a finite figure.
+    """
+    candidates: list[EpochResult] = list(results.values() if isinstance(results, Mapping) else results)
+    finite = [result for result in candidates if math.isfinite(result.avg_accuracy_percent)]
+    if not finite:
+        reason = "every Avg Accuracy is nan" if candidates else "no epoch has been validated yet"
+        raise DataError(f"there is no best epoch: {reason}")
+    return max(finite, key=lambda result: (round(result.avg_accuracy_percent, 3), -result.epoch))

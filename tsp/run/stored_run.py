@@ -1,0 +1,188 @@
+"""A run in a store: its files, the order in which they are written, and what is read from them.
+
+    <store>/<run>/run.json, progress.json, outcome.json, epoch_N.pth, epoch_N.json, results.txt,
+                  state/{latest.json, attempt.json, <epoch>-<step>-<digest>.pth}, logs/attempt-K/rank-R.log
+
+One process writes, rank 0. Folders of the original TSP scripts, with results.txt and epoch_N.pth alone, can be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tsp.config.codec import _flat, from_dict, to_dict
+from tsp.config.run import RunConfig, check_run_name
+from tsp.config.sizing import EffectiveSizes
+from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError, StoreError
+from tsp.run import records
+from tsp.run.epochs import PARALLEL_READS, EpochFiles
+from tsp.run.folder import dump_plain
+from tsp.run.records import Outcome, Progress, dump_record
+from tsp.run.states import StateFiles
+from tsp.store.base import KeyExistsError, Store
+
+_LOG_FILE = re.compile(r"rank-(\d+)\.log")
+_ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)")
+_MAY_DIFFER = ("store", "gpus", "max_attempts", "data.root", "data.workers", "data.cache_dir", "data.cache_mib")
+"""Settings that a restarted attempt of the same run may have otherwise: they change no figure, or are documented to."""
+
+
+class Run(EpochFiles, StateFiles):
+    """One run of a store."""
+
+    def log_key(self, attempt: int, rank: int) -> str:
+        """Key in the store of a rank's log."""
+        return self.key("logs", f"attempt-{attempt}", f"rank-{rank}.log")
+
+    # What it is
+
+    def exists(self) -> bool:
+        """Whether there is such a run, ours or the original scripts'."""
+        return any(self.store.exists(self.key(name)) for name in ("run.json", "results.txt")) or bool(self._files())
+
+    def create(
+        self,
+        config: RunConfig,
+        effective: EffectiveSizes | None,
+        *,
+        versions: Mapping[str, str] | None = None,
+        data_digest: str | None = None,
+    ) -> None:
+        """Write run.json, once.
+
+        Args: effective, batch and learning rates, None while the GPUs are unknown; versions, of the programs that
+            train; data_digest, of the annotation tables.
+        Raises: ConfigError if the name is taken or no name of a run.
+        """
+        check_run_name(self.name)
+        if self.exists():
+            raise ConfigError(f"there is a run already at {self.address()}: choose another --name, or delete it first")
+        about = {
+            "config": to_dict(config),
+            "effective": None if effective is None else dataclasses.asdict(effective),
+            "versions": dict(versions or {}),
+            "data_digest": data_digest,
+            "created": records.utc_now(),
+        }
+        try:
+            self.store.write(self.key("run.json"), dump_plain(about), only_if_absent=True)
+        except KeyExistsError as error:
+            raise ConfigError(f"another run was created at {self.address()} just now: choose another --name") from error
+
+    def ensure(self, config: RunConfig, effective: EffectiveSizes | None, **about: Any) -> bool:
+        """Create the run, or accept one with the same configuration, as a restarted attempt finds it.
+
+        Returns: whether it was created.
+        Raises: ConfigError naming the first setting that differs.
+        """
+        try:
+            old = self.config()
+        except NoSuchRunError:
+            self.create(config, effective, **about)
+            return True
+        before, now = _flat(to_dict(old)), _flat(to_dict(config))
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key) and not key.startswith(_MAY_DIFFER):
+                raise ConfigError(
+                    f"the run at {self.address()} was made with {key} = {before.get(key)!r}, not {now.get(key)!r}: "
+                    f"choose another --name, or go on with the old value"
+                )
+        return False
+
+    def about(self) -> dict[str, Any]:
+        """All of run.json: config, effective, versions, data_digest, created.
+
+        Raises: NoSuchRunError.
+        """
+        try:
+            data = self.store.read(self.key("run.json"))
+        except MissingKeyError as error:
+            made = "one of the original scripts' (it has no run.json)" if self._files() else "not there"
+            raise NoSuchRunError(f"the run at {self.address()} is {made}; see 'tspctl list'") from error
+        try:
+            about = json.loads(data)
+            about["config"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{self.address('run.json')} is damaged: {error}") from error
+        return dict(about)
+
+    def config(self) -> RunConfig:
+        """The configuration it was made with.
+
+        Raises: NoSuchRunError; ConfigError if this version of the program does not understand it.
+        """
+        return from_dict(RunConfig, self.about()["config"], where=self.address("run.json"))
+
+    def effective(self) -> EffectiveSizes | None:
+        """Batch and learning rates that were known when it was made."""
+        sizes = self.about().get("effective")
+        return None if sizes is None else EffectiveSizes(**sizes)
+
+    # How it goes
+
+    def write_progress(self, progress: Progress) -> None:
+        """Replace progress.json."""
+        self.store.write(self.key("progress.json"), dump_record(progress))
+
+    def read_progress(self) -> Progress | None:
+        """The newest progress, None before there is any."""
+        return self.load(Progress, "progress.json")
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        """Replace outcome.json."""
+        self.store.write(self.key("outcome.json"), dump_record(outcome))
+
+    def read_outcome(self) -> Outcome | None:
+        """How the last attempt ended, None while none has."""
+        return self.load(Outcome, "outcome.json")
+
+    def start_attempt(self) -> int:
+        """Count one more start of the run; returns its number, from 1. Takes back an outcome that was written."""
+        key = self.key("state", "attempt.json")
+        attempt = self.last_attempt() + 1
+        self.store.write(key, dump_plain({"attempt": attempt, "started": records.utc_now()}))
+        self.store.delete(self.key("outcome.json"))
+        return attempt
+
+    def last_attempt(self) -> int:
+        """The number of the newest start, 0 before the first."""
+        key = self.key("state", "attempt.json")
+        try:
+            return int(json.loads(self.store.read(key))["attempt"])
+        except MissingKeyError:
+            return 0
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{self.store.address(key)} is damaged: {error}") from error
+
+    def attempts(self) -> list[int]:
+        """Attempts that left logs, in rising order."""
+        folders = self.store.list_folders(self.key("logs"))
+        return sorted(int(match[1]) for folder in folders if (match := _ATTEMPT_FOLDER.fullmatch(folder)))
+
+    def ranks(self, attempt: int) -> list[int]:
+        """Ranks that left a log in an attempt, in rising order."""
+        folder = self.key("logs", f"attempt-{attempt}")
+        names = (entry.key.rpartition("/")[2] for entry in self.store.list(f"{folder}/"))
+        return sorted(int(match[1]) for name in names if (match := _LOG_FILE.fullmatch(name)))
+
+    def delete(self) -> None:
+        """Delete everything of the run; what its deletion left behind when it broke off, too.
+
+        Raises: ConfigError if the run is the store itself.
+        """
+        if not self.name:
+            raise ConfigError(f"{self.address()} is a whole store: name the run to delete")
+        self.store.delete_all(f"{self.key()}/")
+
+
+def list_runs(store: Store) -> Iterator[str]:
+    """Names of the runs in a store, sorted; folders that hold none are left out."""
+    folders = list(store.list_folders())
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        found = list(pool.map(lambda folder: Run(store, folder).exists(), folders))
+    return (folder for folder, is_run in zip(folders, found, strict=True) if is_run)

@@ -1,0 +1,181 @@
+"""A place for runs: a local folder or a bucket of an S3-compatible server, behind one small set of verbs.
+
+Keys are relative to the store's URI and separated by "/". Every write is atomic: a reader sees the old object or the
+new one. Nothing heavy is imported before a bucket is really used.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tsp.errors import MissingKeyError, StoreError
+from tsp.store.retry import RetryPolicy
+from tsp.store.transfer import ProgressCallback, Source, download_latest, persistent_chunks, sha256_of
+
+__all__ = ["Entry", "KeyExistsError", "ProgressCallback", "Store", "join_key", "sha256_of"]
+
+DEFAULT_PART_BYTES = 16 << 20
+"""Objects above this size travel to S3 in parts of it."""
+
+
+class KeyExistsError(StoreError):
+    """Something is stored under that key already, and it was not to be replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored object."""
+
+    key: str
+    size_bytes: int
+    modified: datetime
+    """With time zone."""
+
+
+class Store(ABC):
+    """What every store can do. Safe to use from several threads, after a fork, and pickled."""
+
+    uri: str
+    """Without a trailing slash."""
+    retry: RetryPolicy
+
+    def address(self, key: str) -> str:
+        """The whole URI of a key, for messages."""
+        return f"{self.uri}/{key}"
+
+    @abstractmethod
+    def read(self, key: str, *, offset_bytes: int = 0) -> bytes:
+        """The object's bytes from an offset on; empty at or past its end.
+
+        Raises: MissingKeyError.
+        """
+
+    @abstractmethod
+    def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
+        """Store a small object.
+
+        ``only_if_absent`` is certain in a local folder; in S3 it holds against other writers only where the server
+        honours conditional writes, and otherwise against objects that were there a moment before.
+
+        Raises: KeyExistsError.
+        """
+
+    @abstractmethod
+    def upload(self, key: str, path: Path, *, sha256: str) -> None:
+        """Store a file and make sure that the store holds exactly its bytes.
+
+        Raises: StoreError if the file no longer has that SHA-256, or the store does not hold it afterwards.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Objects whose key starts with ``prefix``, sorted by key."""
+
+    @abstractmethod
+    def list_folders(self, prefix: str = "") -> Iterator[str]:
+        """Names of the folders directly inside the folder ``prefix``, sorted."""
+
+    @abstractmethod
+    def stat(self, key: str) -> Entry:
+        """Size and time of an object.
+
+        Raises: MissingKeyError.
+        """
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+
+    @abstractmethod
+    def check_writable(self) -> None:
+        """Write, read and remove a small object.
+
+        Raises: StoreError that says what to do.
+        """
+
+    @abstractmethod
+    def _source(self, key: str) -> Source:
+        """The object as something to download."""
+
+    def read_head(self, key: str, size_bytes: int) -> bytes:
+        """The object's first bytes, as many as it has; the rest is not fetched.
+
+        Raises: MissingKeyError.
+        """
+        head = b""
+        for chunk in persistent_chunks(self._source(key), 0, retry=self.retry):
+            head += chunk
+            if len(head) >= size_bytes:
+                break
+        return head[:size_bytes]
+
+    def exists(self, key: str) -> bool:
+        """Whether something is stored under that key."""
+        try:
+            self.stat(key)
+        except MissingKeyError:
+            return False
+        return True
+
+    def delete_all(self, prefix: str) -> None:
+        """Remove every object whose key starts with ``prefix``, one by one.
+
+        S3's DeleteObjects is not used: it needs a checksum header that some servers refuse.
+        """
+        for entry in list(self.list(prefix)):
+            self.delete(entry.key)
+
+    def download(
+        self, key: str, path: Path, *, sha256: str | None = None, progress: ProgressCallback | None = None
+    ) -> None:
+        """Bring an object into a file: resumed if it broke off before, verified, renamed into place when complete.
+
+        Raises: MissingKeyError; StoreError if it is damaged or the file cannot be written; StoreUnreachableError.
+        """
+        find = functools.partial(self._source, key)
+        download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry)
+
+    def local_path(self, key: str) -> Path | None:
+        """Where the object lies on this machine's disk, or None for a remote store."""
+        check_key(key)
+        return None
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that is empty or would leave the store.
+
+    Raises: StoreError.
+    """
+    parts = key.split("/")
+    if not key or any(part in ("", ".", "..") for part in parts) or "\0" in key:
+        raise StoreError(f"{key!r} is no key of a store: it needs names separated by single slashes")
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse a prefix that would leave the store.
+
+    Raises: StoreError.
+    """
+    if prefix.startswith("/") or ".." in prefix.split("/"):
+        raise StoreError(f"{prefix!r} is no prefix of keys: it must not start with a slash or hold '..'")
+
+
+def join_key(*parts: str) -> str:
+    """Parts of a key joined by slashes, empty ones left out."""
+    return "/".join(part for part in parts if part)
+
+
+def free_bytes(store: Store) -> int | None:
+    """Bytes left on the store's disk; None if it is no folder here."""
+    path = store.local_path("any")
+    if path is None:
+        return None
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free

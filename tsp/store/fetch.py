@@ -1,0 +1,136 @@
+"""Bring one object, weights or a checkpoint, to this machine: from a file, S3 or the web, once per machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tsp.config.run import StoreConfig
+from tsp.errors import ConfigError, StoreError, StoreUnreachableError
+from tsp.store.base import Store
+from tsp.store.open import open_store, path_of_file_uri, with_uri
+from tsp.store.retry import RetryPolicy
+from tsp.store.transfer import ProgressCallback, download_latest, explain_os_error, matches, sha256_of
+from tsp.store.web import http_source, shown
+
+NO_NETWORK_HINT = (
+    "without network, download it elsewhere and give it with --pretrained FILE or --pretrained s3://bucket/key "
+    "(--resume likewise), or start from random weights with --pretrained none"
+)
+
+
+def cache_folder(kind: str) -> Path:
+    """Where this machine keeps downloads of a kind: below $XDG_CACHE_HOME or ~/.cache, and never in a shared /tmp.
+
+    A user without a home folder (in a pod) gets one of its own for temporary files.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if not base:
+        home = Path(os.environ.get("HOME") or "/nonexistent")
+        base = str(home / ".cache") if os.access(home, os.W_OK) else f"{tempfile.gettempdir()}/cache-{os.getuid()}"
+    return Path(base) / "tspctl" / kind
+
+
+def fetch_object(
+    uri: str,
+    cache_dir: Path,
+    *,
+    settings: StoreConfig | None = None,
+    sha256: str | None = None,
+    progress: ProgressCallback | None = None,
+    retry: RetryPolicy | None = None,
+) -> Path:
+    """The local file that holds an object.
+
+    A file is used where it lies. Anything else is downloaded into ``cache_dir`` under a file lock, so that of several
+    processes one downloads and the others wait; resumed if it broke off, verified, renamed when complete.
+
+    Args: uri, a path, file://, s3://, https:// or http://; settings, how to speak to the S3 server (its URI is not
+        used); sha256, the expected digest or its first digits; retry, for tests.
+    Raises: ConfigError for another kind of URI or a missing file, StoreError (refused, damaged, no space),
+        StoreUnreachableError that says how to provide the object without network.
+    """
+    scheme, separator, _ = uri.partition("://")
+    if not separator or scheme == "file":
+        path = path_of_file_uri(uri) if separator else Path(uri).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"there is no file {path}")
+        _check_file(path, sha256)
+        return path
+    if scheme not in ("s3", "http", "https"):
+        raise ConfigError(f"{shown(uri)!r}: only files, file://, s3://, https:// and http:// can be fetched")
+    try:
+        return _fetch_once(uri, cache_dir, settings, sha256, progress, retry or RetryPolicy())
+    except StoreUnreachableError as error:
+        raise StoreUnreachableError(f"{error}; {NO_NETWORK_HINT}") from error
+
+
+def _fetch_once(
+    uri: str,
+    cache_dir: Path,
+    settings: StoreConfig | None,
+    sha256: str | None,
+    progress: ProgressCallback | None,
+    retry: RetryPolicy,
+) -> Path:
+    name = Path(urlsplit(uri).path).name or "object"
+    # Where the digest is unknown, an object in S3 that was replaced must not be taken from the cache.
+    version = _s3_version(uri, settings, retry) if uri.startswith("s3://") and sha256 is None else ""
+    path = cache_dir / f"{hashlib.sha256(f'{uri}{version}'.encode()).hexdigest()[:16]}-{name}"
+    with _locked(path):
+        if path.is_file():
+            try:
+                _check_file(path, sha256)
+            except StoreError:
+                path.unlink()
+            else:
+                return path
+        if uri.startswith("s3://"):
+            store, key = _bucket_and_key(uri, settings, retry)
+            store.download(key, path, sha256=sha256, progress=progress)
+        else:
+            find = functools.partial(http_source, uri, retry)
+            download_latest(find, path, sha256=sha256, progress=progress, retry=retry)
+    return path
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a cached file; it is released with the process, however that ends."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "wb")  # noqa: SIM115
+    except OSError as error:
+        raise explain_os_error(error, lock.parent) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _check_file(path: Path, sha256: str | None) -> None:
+    if sha256 is not None and not matches(digest := sha256_of(path), sha256):
+        raise StoreError(
+            f"{path} has SHA-256 {digest}, expected {sha256}{'...' if len(sha256) < 64 else ''}: it is damaged or "
+            f"another file; get it again"
+        )
+
+
+def _bucket_and_key(uri: str, settings: StoreConfig | None, retry: RetryPolicy) -> tuple[Store, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not bucket or not key or key.endswith("/"):
+        raise ConfigError(f"{uri!r} names no object: it takes s3://bucket/key")
+    return open_store(with_uri(settings, f"s3://{bucket}"), retry=retry), key
+
+
+def _s3_version(uri: str, settings: StoreConfig | None, retry: RetryPolicy) -> str:
+    store, key = _bucket_and_key(uri, settings, retry)
+    entry = store.stat(key)
+    return f"{entry.size_bytes} {entry.modified}"

@@ -1,0 +1,198 @@
+"""A store in a local folder. Objects appear by rename, after they are on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tsp.errors import MissingKeyError, StoreError
+from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
+from tsp.store.retry import RetryPolicy
+from tsp.store.transfer import BLOCK_BYTES, PART_SUFFIX, Source, explain_os_error, sha256_of
+
+TEMP_SUFFIX = ".tmp"
+
+
+class LocalStore(Store):
+    """Keys are paths below a folder, which is made when first written to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.abspath(root))
+        self.uri = str(self.root).rstrip("/")
+        self.retry = RetryPolicy(attempts=1)
+
+    def local_path(self, key: str) -> Path:
+        """The file of a key."""
+        check_key(key)
+        return self.root / key
+
+    def read(self, key: str, *, offset_bytes: int = 0) -> bytes:
+        """See Store."""
+        with self._reading(key) as path, open(path, "rb") as file:
+            file.seek(offset_bytes)
+            return file.read()
+
+    def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
+        """See Store."""
+
+        def fill(temp: Path) -> None:
+            temp.write_bytes(data)
+
+        self._publish(key, fill, only_if_absent=only_if_absent)
+
+    def upload(self, key: str, path: Path, *, sha256: str) -> None:
+        """See Store. The copy is read back before it is given its name."""
+
+        def fill(temp: Path) -> None:
+            try:
+                source = open(path, "rb")  # noqa: SIM115
+            except OSError as error:
+                raise StoreError(f"cannot read {path}: {error.strerror}") from error
+            with source, open(temp, "wb") as target:
+                shutil.copyfileobj(source, target, BLOCK_BYTES)
+            digest = sha256_of(temp)
+            if digest != sha256:
+                raise StoreError(
+                    f"{path} was copied to {self.address(key)} with SHA-256 {digest}, but {sha256} was announced: "
+                    f"it changed meanwhile, or the disk is faulty"
+                )
+
+        self._publish(key, fill)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """See Store."""
+        check_prefix(prefix)
+        folder = self.root / prefix.rpartition("/")[0]
+        entries = []
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                key = os.path.relpath(os.path.join(parent, name), self.root)
+                if key.startswith(prefix) and not _is_unfinished(name):
+                    # A file may go while we look.
+                    with contextlib.suppress(MissingKeyError):
+                        entries.append(self.stat(key))
+        return iter(sorted(entries, key=lambda entry: entry.key))
+
+    def list_folders(self, prefix: str = "") -> Iterator[str]:
+        """See Store."""
+        check_prefix(prefix)
+        folder = self.root / prefix
+        try:
+            return iter(sorted(child.name for child in folder.iterdir() if child.is_dir()))
+        except (FileNotFoundError, NotADirectoryError):
+            return iter(())
+        except OSError as error:
+            raise explain_os_error(error, folder) from error
+
+    def stat(self, key: str) -> Entry:
+        """See Store."""
+        with self._reading(key) as path:
+            found = path.stat()
+            if not path.is_file():
+                raise IsADirectoryError
+            return Entry(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def delete(self, key: str) -> None:
+        """See Store."""
+        path = self.local_path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+
+    def delete_all(self, prefix: str) -> None:
+        """See Store. Folders that are empty afterwards go too, with what unfinished writes left in them."""
+        super().delete_all(prefix)
+        base = self.root / prefix
+        if not prefix.endswith("/") or not base.is_dir():
+            return
+        try:
+            for parent, _, names in os.walk(base, topdown=False):
+                for name in filter(_is_unfinished, names):
+                    os.unlink(os.path.join(parent, name))
+                os.rmdir(parent)
+        except OSError as error:
+            raise explain_os_error(error, base) from error
+
+    def check_writable(self) -> None:
+        """See Store."""
+        key = f".tspctl-write-check-{uuid.uuid4().hex[:8]}"
+        self.write(key, b"tspctl")
+        self.delete(key)
+
+    def _source(self, key: str) -> Source:
+        entry = self.stat(key)
+
+        def chunks(offset_bytes: int) -> Iterator[bytes]:
+            with self._reading(key) as path, open(path, "rb") as file:
+                file.seek(offset_bytes)
+                while chunk := file.read(BLOCK_BYTES):
+                    yield chunk
+
+        return Source(
+            address=self.address(key), size_bytes=entry.size_bytes, version=str(entry.modified), chunks=chunks
+        )
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[Path]:
+        path = self.local_path(key)
+        try:
+            yield path
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise MissingKeyError(f"{self.address(key)} does not exist") from error
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+
+    def _publish(self, key: str, fill: Callable[[Path], None], *, only_if_absent: bool = False) -> None:
+        """Fill a temporary file beside the target, bring it to disk, then give it the name."""
+        path = self.local_path(key)
+        temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fill(temp)
+            _sync(temp)
+            if only_if_absent:
+                _link_new(temp, path)
+            else:
+                os.replace(temp, path)
+            _sync(path.parent)
+        except FileExistsError as error:
+            if only_if_absent and path.exists():
+                raise KeyExistsError(f"{self.address(key)} exists already") from error
+            raise explain_os_error(error, path) from error
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temp.unlink(missing_ok=True)
+
+
+def _link_new(temp: Path, path: Path) -> None:
+    """Give a file its name, failing with FileExistsError if the name is taken."""
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links here (some network and FUSE file systems): take the name first, then replace it.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(temp, path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") and name.endswith((TEMP_SUFFIX, PART_SUFFIX))

@@ -1,0 +1,239 @@
+"""Speaking to an S3-compatible server: client, retries, refusals in words. The only importer of boto3."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
+from urllib.parse import urlsplit
+
+from tsp.config.run import StoreConfig
+from tsp.errors import ConfigError, StoreError, StoreUnreachableError
+from tsp.store.retry import RetryPolicy
+from tsp.store.s3.errors import CREDENTIALS_HINT, explain_refusal, is_transient
+from tsp.store.transfer import InterruptedTransferError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from botocore.loaders import Loader
+    from mypy_boto3_s3 import S3Client
+
+CONNECT_TIMEOUT_SEC = 10
+READ_TIMEOUT_SEC = 60
+_CODE_OF_STATUS = {"412": "PreconditionFailed", "416": "InvalidRange"}
+
+R = TypeVar("R")
+
+
+class AnsweredError(Exception):
+    """The server refused with a code that the caller said it expects."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Bucket:
+    """One bucket of one server. Usable from several threads, and after a fork."""
+
+    def __init__(self, name: str, config: StoreConfig, retry: RetryPolicy) -> None:
+        _check_settings(config)
+        self.name, self.config, self.retry = name, config, retry
+        self.server = config.endpoint_url or "AWS S3"
+        self.seen = False
+        """Whether the bucket has answered."""
+        self._lock = threading.Lock()
+        self._client_of_pid: tuple[int, S3Client] | None = None
+
+    @property
+    def client(self) -> S3Client:
+        """The boto3 client of this process."""
+        with self._lock:
+            if self._client_of_pid is None or self._client_of_pid[0] != os.getpid():
+                self._client_of_pid = (os.getpid(), _make_client(self.config))
+            return self._client_of_pid[1]
+
+    def call(self, request: Callable[[], R], *, address: str, doing: str, expect: tuple[str, ...] = ()) -> R:
+        """The answer to a request, which is repeated while that may help.
+
+        Args: address, URI for messages; doing, "read", "write", "list" or "delete"; expect, refusals to signal.
+        Raises: AnsweredError for those; MissingKeyError and StoreError for others; StoreUnreachableError.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        delays = self.retry.delays_sec()
+        while True:
+            cause: Exception
+            try:
+                answer = request()
+            except ClientError as error:
+                code, status = _code_and_status(error)
+                if code in expect:
+                    raise AnsweredError(code) from error
+                if not is_transient(code, status):
+                    raise self.refusal(code, status, address=address, doing=doing) from error
+                cause = error
+            except (BotoCoreError, ResponseParserError) as error:
+                refusal = self._permanent(error, address=address, doing=doing)
+                if refusal is not None:
+                    raise refusal from error
+                cause = error
+            else:
+                self.seen = True
+                return answer
+            pause_sec = next(delays, None)
+            if pause_sec is None:
+                raise self.unreachable(address=address, doing=doing, cause=cause) from cause
+            time.sleep(pause_sec)
+
+    def check_exists(self) -> None:
+        """Ask for the bucket itself, once: the answer to a HEAD of a key cannot tell which of the two is missing.
+
+        Raises: StoreError if there is no such bucket.
+        """
+        if self.seen:
+            return
+        address = f"s3://{self.name}"
+        with contextlib.suppress(AnsweredError):
+            # Whoever may not look at the bucket may still use what is in it.
+            self.call(
+                lambda: self._head_bucket(), address=address, doing="read", expect=("403", "AccessDenied", "Forbidden")
+            )
+        self.seen = True
+
+    def _head_bucket(self) -> None:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.head_bucket(Bucket=self.name)
+        except ClientError as error:
+            if _code_and_status(error)[1] == 404:
+                raise self.refusal("NoSuchBucket", 404, address=f"s3://{self.name}", doing="read") from error
+            raise
+
+    @contextlib.contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """Turn a body that breaks off into InterruptedTransferError."""
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            yield
+        except (BotoCoreError, OSError) as error:
+            raise InterruptedTransferError from error
+
+    def refusal(self, code: str, status: int, *, address: str, doing: str) -> StoreError:
+        """The error for an answer that is not worth repeating."""
+        return explain_refusal(code, status, address=address, bucket=self.name, server=self.server, doing=doing)
+
+    def unreachable(self, *, address: str, doing: str, cause: Exception) -> StoreUnreachableError:
+        """The error when the retries are used up."""
+        return StoreUnreachableError(
+            f"{self.server} did not answer within {self.retry.attempts} tries to {doing} {address} "
+            f"({_short(cause)}): check store.endpoint_url, the network and proxy variables, or try again later"
+        )
+
+    def _permanent(self, error: Exception, *, address: str, doing: str) -> StoreError | None:
+        """The error for a failure on our side that will not go away; None if it may."""
+        from botocore import exceptions as known
+        from botocore.parsers import ResponseParserError
+
+        if isinstance(error, known.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return StoreError(
+                f"the certificate of {self.server} is signed by an authority unknown here: set store.ca_bundle to "
+                f"its PEM file (or AWS_CA_BUNDLE)"
+            )
+        transient = (
+            known.ConnectionError,
+            known.HTTPClientError,
+            known.IncompleteReadError,
+            known.FlexibleChecksumError,  # may fit when the body comes whole
+            ResponseParserError,
+        )
+        if isinstance(error, transient):
+            return None
+        if isinstance(error, known.ParamValidationError):
+            return StoreError(f"{address} is no valid S3 address: check the bucket's name in --store")
+        if "Credential" in type(error).__name__ or "Token" in type(error).__name__ or "SSO" in type(error).__name__:
+            return StoreError(
+                f"no usable credentials to {doing} {address} at {self.server} ({type(error).__name__}): "
+                f"{CREDENTIALS_HINT}"
+            )
+        return StoreError(f"cannot {doing} {address} at {self.server} ({type(error).__name__})")
+
+
+def _check_settings(config: StoreConfig) -> None:
+    """Refuse settings that boto3 would stumble over, or that hold a secret."""
+    if config.endpoint_url is not None:
+        split = urlsplit(config.endpoint_url)
+        if split.scheme not in ("http", "https") or not split.hostname:
+            raise ConfigError("store.endpoint_url must start with http:// or https:// and name a host")
+        if split.username or split.password:
+            raise ConfigError(f"store.endpoint_url must hold no user or password; {CREDENTIALS_HINT}")
+    if config.ca_bundle is not None and not Path(config.ca_bundle).expanduser().is_file():
+        raise ConfigError(f"store.ca_bundle: there is no file {config.ca_bundle}")
+
+
+def _make_client(config: StoreConfig) -> S3Client:
+    import boto3
+    import botocore.session
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    checksums = "when_required" if config.checksums == "auto" else config.checksums
+    settings = Config(
+        connect_timeout=CONNECT_TIMEOUT_SEC,
+        read_timeout=READ_TIMEOUT_SEC,
+        # Bucket.call tries again itself: it knows which lost answers matter, and botocore's retry quota runs out.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        s3={"addressing_style": "path" if config.path_style else "virtual"},
+        signature_version="s3v4",
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+        tcp_keepalive=True,
+    )
+    try:
+        session = botocore.session.Session()
+        session.register_component("data_loader", _loader())
+        return boto3.session.Session(botocore_session=session).client(
+            "s3",
+            endpoint_url=config.endpoint_url,
+            region_name=config.region,
+            verify=str(Path(config.ca_bundle).expanduser()) if config.ca_bundle else None,
+            config=settings,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise StoreError(
+            f"cannot set up the S3 client ({_short(error)}): check AWS_PROFILE, ~/.aws/config and store.region"
+        ) from error
+
+
+@functools.cache
+def _loader() -> Loader:
+    """Reads botocore's description of S3, which takes 80 ms, once for all clients of this process."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def _code_and_status(error: ClientError) -> tuple[str, int]:
+    answer = error.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return _CODE_OF_STATUS.get(code or str(status), code or str(status)), status
+
+
+def _short(error: Exception) -> str:
+    """An error's code or kind; its text may hold addresses with secrets."""
+    return _code_and_status(error)[0] if _is_refusal(error) else type(error).__name__
+
+
+def _is_refusal(error: Exception) -> TypeGuard[ClientError]:
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError)

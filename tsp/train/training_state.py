@@ -1,0 +1,158 @@
+"""What is trained: model, optimizer, schedule, built from a configuration and filled from a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tsp.config.backbones import published_weights
+from tsp.config.run import REGION_COLUMN, ModelConfig, RunConfig
+from tsp.config.sizing import EffectiveSizes
+from tsp.errors import ConfigError, StoreError, StoreUnreachableError
+from tsp.model.heads import HeadSpec, TspModel
+from tsp.model.recompute import recompute_blocks
+from tsp.model.weights import load_pretrained
+from tsp.store.fetch import cache_folder, fetch_object
+from tsp.train import checkpoint
+from tsp.train.distributed import Group
+from tsp.train.precision import Numerics
+from tsp.train.resume import Place, Start, place_here, place_schedule
+from tsp.train.schedule import WarmupMultiStepLR, build_optimizer, build_scheduler
+from tsp.train.step import Stepper
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """A run's trainable state on one rank."""
+
+    model: TspModel
+    optimizer: torch.optim.SGD
+    scheduler: WarmupMultiStepLR
+    stepper: Stepper
+    args: argparse.Namespace
+    place: Place
+
+    def snapshot(self, epoch: int) -> dict[str, Any]:
+        """A copy in main memory of what a checkpoint holds, for the epoch last trained."""
+        return checkpoint.snapshot(self.model, self.optimizer, self.scheduler, epoch=epoch, args=self.args)
+
+
+def build_model(config: ModelConfig, num_classes: Sequence[int], *, seed: int) -> TspModel:
+    """The model of a configuration with initial weights that depend on the seed alone."""
+    torch.manual_seed(seed)
+    heads = [
+        HeadSpec(
+            label_column=head.label_column,
+            num_classes=count,
+            sees_gvf=config.gvf != "none" and head.label_column == REGION_COLUMN,
+        )
+        for head, count in zip(config.heads, num_classes, strict=True)
+    ]
+    return TspModel(config.backbone, heads)
+
+
+def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | None = None) -> None:
+    """The encoder weights that ``model.pretrained`` names: the published ones, none, a file or an address.
+
+    Only rank 0 needs them: the others are given its weights. Downloaded once per machine.
+    Raises: ConfigError, StoreError.
+    """
+    uri, digest = config.model.pretrained, config.model.pretrained_sha256
+    if uri == "none":
+        logger.info("the encoder starts from random weights")
+        return
+    if uri == "default":
+        published = published_weights(config.model.backbone)
+        uri, digest = published.url, digest or published.sha256_prefix
+    try:
+        path = fetch_object(uri, cache_dir or cache_folder("weights"), settings=config.store, sha256=digest)
+    except StoreUnreachableError as error:
+        if not uri.startswith("http"):
+            raise
+        # A cluster without a way out has none at the next attempt either.
+        raise StoreError(str(error)) from error
+    load_pretrained(model, path)
+    logger.info("the encoder starts from %s", uri)
+
+
+def build_parts(
+    config: RunConfig,
+    model: TspModel,
+    start: Start,
+    *,
+    sizes: EffectiveSizes,
+    num_steps: int,
+    numerics: Numerics,
+    group: Group,
+) -> Parts:
+    """Model on its device, wrapped for the ranks, with optimizer and schedule at the place where the run goes on.
+
+    Args: model, with initial weights on rank 0; start, the same on every rank; num_steps, of an epoch.
+    Raises: ConfigError for options that do not go together, or a checkpoint of another model.
+    """
+    _check_compile(config.model)
+    numerics.place(model)
+    if config.model.sync_batch_norm and group.world_size > 1:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if config.model.activation_checkpointing:
+        recompute_blocks(model.features)
+    optimizer = build_optimizer(model, sizes, config.optim)
+    scheduler = build_scheduler(optimizer, config.schedule, num_steps=num_steps)
+    fresh = deepcopy(scheduler.state_dict())
+    place = place_here(start, sizes, num_steps)
+    if start.content is not None:
+        checkpoint.restore(start.content, model, optimizer, scheduler, where=start.where)
+        place_schedule(scheduler, fresh, start, place, sizes, num_steps)
+    elif place.epoch:
+        scheduler.move_to(place.epoch * num_steps)
+    stepper = Stepper(
+        _compiled(group.wrap(model)) if config.model.compile else group.wrap(model),
+        optimizer,
+        scheduler,
+        loss_weights=[head.loss_weight for head in config.model.heads],
+        numerics=numerics,
+        group=group,
+    )
+    if start.content is not None and start.content.get("scaler"):
+        stepper.scaler.load_state_dict(start.content["scaler"])
+    return Parts(
+        model=model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        stepper=stepper,
+        args=checkpoint.run_args(config, sizes),
+        place=place,
+    )
+
+
+def _check_compile(config: ModelConfig) -> None:
+    if not config.compile:
+        return
+    if config.activation_checkpointing:
+        raise ConfigError("model.compile and model.activation_checkpointing do not go together: choose one")
+    if not any(shutil.which(name) for name in (os.environ.get("CC") or "cc", "gcc", "clang")):
+        raise ConfigError(
+            "model.compile needs a C compiler and found none (cc, gcc, clang): use an image that has one, or set "
+            "model.compile=false"
+        )
+
+
+def _compiled(network: nn.Module) -> nn.Module:
+    """The wrapped model compiled; inside the wrapper it would hand over all gradients at the end, none overlapped.
+
+    An epoch's last, smaller batch is compiled for itself: else all batches after it would use code for any size.
+    """
+    compiled: nn.Module = torch.compile(network, dynamic=False)  # type: ignore[assignment]
+    return compiled

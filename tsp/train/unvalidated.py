@@ -1,0 +1,77 @@
+"""Epochs that have a checkpoint but no figures, because an attempt ended between the two: validated first."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tsp.errors import ConfigError, StoreError, StoreUnreachableError
+from tsp.model.heads import TspModel
+from tsp.model.weights import load_model_state
+from tsp.run.records import EpochRecord
+from tsp.run.results import EpochResult, format_line
+from tsp.run.stored_run import Run
+from tsp.store.base import sha256_of
+from tsp.train import checkpoint
+from tsp.train.distributed import Group
+from tsp.train.precision import Numerics
+from tsp.train.resume import unvalidated_epochs
+
+logger = logging.getLogger(__name__)
+
+
+def validate_left_over(
+    run: Run,
+    model: TspModel,
+    group: Group,
+    numerics: Numerics,
+    folder: Path | None,
+    figures: Callable[[TspModel, int], tuple[EpochResult, int]],
+) -> None:
+    """Validate and publish what attempts before this one left behind.
+
+    Args: model, left with the last one's weights (an epoch that has figures now is gone on from, so others are loaded);
+        folder, rank 0's for downloads; figures, validates on all ranks.
+    A checkpoint that is damaged is left alone with a warning: its epoch is trained again.
+    """
+    epochs = group.from_main(unvalidated_epochs(run) if folder is not None else None)
+    if not epochs:
+        return
+    for epoch in epochs:
+        path = None if folder is None else folder / f"epoch_{epoch}.pth"
+        content = group.from_main(_fetch(run, epoch, path) if path is not None else None)
+        if content is None:
+            continue
+        logger.info("epoch %d has a checkpoint but no figures: validating it first", epoch)
+        load_model_state(model, content["model"], where=run.address(f"epoch_{epoch}.pth"))
+        numerics.place(model)
+        started = time.monotonic()
+        result, num_bad = figures(model, epoch)
+        if path is not None:
+            run.publish_record(
+                EpochRecord(
+                    epoch=epoch,
+                    size_bytes=path.stat().st_size,
+                    sha256=sha256_of(path),
+                    results_line=format_line(result),
+                    result=result,
+                    clips_per_sec=0.0,
+                    duration_sec=round(time.monotonic() - started, 2),
+                    bad_clips=num_bad,
+                )
+            )
+            path.unlink()
+
+
+def _fetch(run: Run, epoch: int, path: Path) -> dict[str, Any] | None:
+    try:
+        run.download_epoch(epoch, path)
+        return checkpoint.read(path)
+    except StoreUnreachableError:
+        raise
+    except (StoreError, ConfigError) as error:
+        logger.warning("epoch %d is trained again: %s", epoch, error)
+        return None

@@ -15,7 +15,7 @@ from tsp.config.sizing import EffectiveSizes
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.train.batches import DeviceBatch
-from tsp.train.distributed import Group, Launch
+from tsp.train.distributed import Group, RankEnv
 from tsp.train.precision import Numerics, choose_numerics
 from tsp.train.schedule import build_optimizer, build_scheduler
 from tsp.train.step import Stepper
@@ -120,7 +120,7 @@ def stepper_of(model: TspModel, batch: int, way: Way, numerics: Numerics, kind: 
     optimizer = build_optimizer(model, sizes, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
     network: nn.Module = torch.compile(model, dynamic=False) if way.compile else model  # type: ignore[assignment]
-    group = Group(Launch(), numerics.device, None)
+    group = Group(RankEnv(), numerics.device, None)
     return kind(network, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
 
 

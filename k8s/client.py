@@ -40,7 +40,7 @@ class ForbiddenError(ClusterError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Where:
+class ClusterAddress:
     """Which cluster and namespace, as kubectl has them; None takes what the kubeconfig says."""
 
     context: str | None = None
@@ -51,7 +51,7 @@ class Where:
 class Cluster:
     """One namespace of one cluster."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, where: ClusterAddress) -> None:
         self.where = where
         self._refused_since: dict[str, float | None] = {}
         """Path -> None while it may be read, else when that began to be refused."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from k8s.client import Where
+from k8s.client import ClusterAddress
 from tsp.errors import ClusterError, ConfigError
 
 _TIMEOUT_SEC = 300
@@ -48,7 +48,7 @@ def shipped_chart() -> str:
 class Helm:
     """Helm on the cluster and namespace that ``where`` means."""
 
-    def __init__(self, where: Where, namespace: str) -> None:
+    def __init__(self, where: ClusterAddress, namespace: str) -> None:
         self._where, self._namespace = where, namespace
 
     def render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:

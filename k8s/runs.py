@@ -22,9 +22,10 @@ from k8s.names import (
     rank_of,
     ranks_of,
 )
-from k8s.status import ENDED, Object, State, is_suspended, pod_status, state_of
+from k8s.status import Object, is_suspended, pod_status, state_of
 from k8s.why import why
 from tsp.errors import ClusterError, NoSuchRunError
+from tsp.run.status import ENDED, RunState
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class RunView:
 
     job: dict[str, Any]
     pods: tuple[dict[str, Any], ...]
-    state: State
+    state: RunState
     reason: str | None
 
 
@@ -77,7 +78,7 @@ class Runs:
         return sorted((pod for pod in found if owner_of(pod) == name), key=rank_of)
 
     def view(self, name: str) -> RunView | None:
-        """State and reason of one run; None if there is none."""
+        """RunState and reason of one run; None if there is none."""
         job = self.find(name)
         if job is None:
             return None

@@ -12,9 +12,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, rank_of
-
-State = Literal["pending", "running", "restarting", "suspended", "succeeded", "failed", "cancelled"]
-ENDED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+from tsp.run.status import RunState
 
 Object = Mapping[str, Any]
 
@@ -63,7 +61,7 @@ def is_suspended(job: Object) -> bool:
     return bool((spec.get("runPolicy") or spec).get("suspend"))
 
 
-def state_of(job: Object, pods: Sequence[Object] = ()) -> State:
+def state_of(job: Object, pods: Sequence[Object] = ()) -> RunState:
     """The state of a run from its PyTorchJob or Job, and from its pods where they are at hand."""
     holds = true_conditions(job.get("status") or {})
     if "Succeeded" in holds or "Complete" in holds:

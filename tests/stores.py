@@ -12,7 +12,7 @@ from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.run.records import EpochRecord, StateMeta
 from tsp.run.results import EpochResult, HeadResult, format_line
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.base import Store, sha256_of
 from tsp.store.open import open_store
 from tsp.store.retry import RetryPolicy
@@ -44,9 +44,9 @@ def config() -> RunConfig:
 
 
 @pytest.fixture
-def run(store: Store) -> Run:
+def run(store: Store) -> StoredRun:
     """A run of which nothing is stored yet."""
-    return Run(store, "first-run")
+    return StoredRun(store, "first-run")
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def local_store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def local_run(local_store: Store) -> Run:
+def local_run(local_store: Store) -> StoredRun:
     """A run of which nothing is stored yet, in a folder."""
-    return Run(local_store, "first-run")
+    return StoredRun(local_store, "first-run")
 
 
 @pytest.fixture

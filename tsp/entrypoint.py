@@ -34,7 +34,7 @@ from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, TerminatedError, TspError
 
 if TYPE_CHECKING:
-    from tsp.run.stored_run import Run
+    from tsp.run.stored_run import StoredRun
 
 logger = logging.getLogger("tsp.entrypoint")
 
@@ -121,21 +121,23 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Heavy: only what trains waits for it, and a bad configuration is refused at once.
     from tsp.train.attempt import train
-    from tsp.train.distributed import Launch
+    from tsp.train.distributed import RankEnv
     from tsp.train.stop_signal import Stop
 
     stop = Stop()
     stop.install()
-    launch = Launch.from_env(env)
+    launch = RankEnv.from_env(env)
     _set_threads(env)
     train(config, launch, stop, log_into=_log_shipping(stack, early, launch.rank))
     return 0
 
 
-def _log_shipping(stack: ExitStack, early: logging.handlers.MemoryHandler, rank: int) -> Callable[[Run, int], None]:
+def _log_shipping(
+    stack: ExitStack, early: logging.handlers.MemoryHandler, rank: int
+) -> Callable[[StoredRun, int], None]:
     """A function that sends the log, from its first line on, to the store as well, until the stack ends."""
 
-    def log_into(run: Run, attempt: int) -> None:
+    def log_into(run: StoredRun, attempt: int) -> None:
         from tsp.run.log_shipper import LogShipper
 
         shipper = LogShipper(run.store, run.log_key(attempt, rank))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tsp.run.status import State
+from tsp.run.status import Finding, RunState
 
 if TYPE_CHECKING:
     from tsp.config.jobs import Job
@@ -33,11 +33,11 @@ class RankStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlaceStatus:
+class RunStatus:
     """A run as the place it runs at sees it."""
 
     name: str
-    state: State
+    state: RunState
     kind: str = "train"
     """``train``, or the kind of a job (``extract``, ``gvf``, ``standardize``)."""
     reason: str | None = None
@@ -82,7 +82,7 @@ class LogQuery:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlaceOptions:
+class BackendOptions:
     """What only a place cares about; the run's results do not depend on it."""
 
     image: str | None = None
@@ -97,21 +97,11 @@ class Plan:
     """A run ready to be submitted; a backend may add fields in a subclass of its own."""
 
     config: RunConfig
-    place: PlaceOptions
+    place: BackendOptions
     effective: EffectiveSizes | None = None
     """None: only the ranks can decide, on the cards they find."""
     explanation: tuple[str, ...] = ()
     """Lines that say where downscale factor, batch and learning rates come from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of ``tspctl doctor``."""
-
-    what: str
-    level: Literal["ok", "warning", "error"]
-    message: str
-    """What was found and, unless ok, what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +127,7 @@ class Backend(Protocol):
         """
         ...
 
-    def plan(self, config: RunConfig, place: PlaceOptions) -> Plan:
+    def plan(self, config: RunConfig, place: BackendOptions) -> Plan:
         """Size the run for what is here; refuses nothing but the impossible, creates nothing."""
         ...
 
@@ -156,11 +146,11 @@ class Backend(Protocol):
         """Start the run and return; it needs this program and its terminal no longer."""
         ...
 
-    def list_runs(self) -> Iterator[PlaceStatus]:
+    def list_runs(self) -> Iterator[RunStatus]:
         """Every run this place knows, newest first."""
         ...
 
-    def status(self, name: str) -> PlaceStatus | None:
+    def status(self, name: str) -> RunStatus | None:
         """What the place knows of a run; None if nothing."""
         ...
 
@@ -195,7 +185,7 @@ class Backend(Protocol):
         """Run a command beside a rank of a running run, terminal passed through. Returns: its exit code."""
         ...
 
-    def run_job(self, name: str, kind: str, job: Job, place: PlaceOptions, *, gpus: int) -> JobEnd | None:
+    def run_job(self, name: str, kind: str, job: Job, place: BackendOptions, *, gpus: int) -> JobEnd | None:
         """Do a job beside training. Returns: how it ended, or None if it now runs in the background as ``name``."""
         ...
 

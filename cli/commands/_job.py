@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
-from tsp.config.jobs import LOCAL_UNLESS_TOLD
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
@@ -45,13 +44,13 @@ def run_job(
     """
     from datetime import datetime
 
-    from cli.backends.base import PlaceOptions
+    from cli.backends.base import BackendOptions
     from cli.backends.open import open_backend
     from cli.options.store import absolute_unless_uri
-    from tsp.config.jobs import job_from_dict
+    from tsp.config.jobs import LOCAL_UNLESS_TOLD, job_from_dict
 
     output, name, given_on_cluster = given.pop("output"), given.pop("name", None), given.pop("on_cluster", False)
-    place = PlaceOptions(
+    place = BackendOptions(
         image=given.pop("image", None) or settings.image, queue=given.pop("queue", None) or settings.queue
     )
     values = {key: value for key, value in {**fields, **given}.items() if value is not None}

@@ -124,12 +124,14 @@ def check(settings: Settings, decode: bool, plot: str | None, **given: Any) -> N
 
     Takes the options of 'tspctl submit'; ends with exit code 3 if anything is wrong.
     """
+    from cli.backends.open import open_backend
     from cli.options.run_config import build_config
     from tsp.config.codec import to_dict
 
     job_keys = ("output", "name", "image", "queue", "on_cluster", "gpus_per_job")
     rest = {key: given.pop(key) for key in job_keys if key in given}
-    config = build_config(settings, "check", given)
+    place = open_backend(settings, "kubernetes" if rest["on_cluster"] else "local")
+    config = place.with_paths(build_config(settings, "check", given), given["dataset"])
     fields = {"config": to_dict(config), "decode": decode, "plot": plot, "workers": given["workers"]}
     run_job(settings, "check", fields, rest, paths=("plot",))
 

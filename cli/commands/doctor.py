@@ -12,8 +12,8 @@ from cli.options.shared import with_settings
 from cli.output import FORMATS, format_option, print_rows
 
 if TYPE_CHECKING:
-    from cli.backends.base import Finding
     from cli.options.settings import Settings
+    from tsp.run.status import Finding
 
 
 @click.command()
@@ -36,9 +36,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Findings about this machine, the store and the backend."""
     import platform
 
-    from cli.backends.base import Finding
     from cli.backends.open import open_backend
     from tsp.errors import TspError
+    from tsp.run.status import Finding
 
     yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield from _examine_settings()
@@ -54,18 +54,18 @@ def _examine_settings() -> Iterator[Finding]:
     import os
     from pathlib import Path
 
-    from cli.backends.base import Finding
     from cli.options.settings import user_file
+    from tsp.run.status import Finding
 
     used = [str(path) for path in (user_file(os.environ), Path("tspctl.toml").absolute()) if path.exists()]
     yield Finding("settings", "ok", ", ".join(used) or "no file; built-in defaults and TSPCTL_* variables")
 
 
 def _examine_store(settings: Settings) -> Finding:
-    from cli.backends.base import Finding
     from cli.options.store import store_config
     from cli.output import show_size
     from tsp.errors import TspError
+    from tsp.run.status import Finding
     from tsp.store.base import free_bytes
     from tsp.store.open import open_store
 

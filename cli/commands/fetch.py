@@ -17,7 +17,7 @@ from cli.runs.argument import run_argument
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
-    from tsp.run.stored_run import Run
+    from tsp.run.stored_run import StoredRun
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def target_file(dest: str | None, name: str) -> Path:
     return path if path.suffix and not path.is_dir() and not (dest or "").endswith("/") else path / name
 
 
-def fetch_epoch(run: Run, epoch: int, path: Path) -> None:
+def fetch_epoch(run: StoredRun, epoch: int, path: Path) -> None:
     """Download and verify one checkpoint.
 
     Raises: DataError if the run has no such epoch, naming those it has.
@@ -124,7 +124,7 @@ def fetch_epoch(run: Run, epoch: int, path: Path) -> None:
         run.download_epoch(epoch, path, progress)
 
 
-def fetch_folder(run: Run, part: str, folder: Path) -> list[Path]:
+def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
     """Download every object of a run under ``part`` into ``folder/<run>/``. Returns: the files.
 
     Raises: DataError if there is none.

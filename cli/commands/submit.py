@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.options.recipe import dataset_options, recipe_options
-from cli.options.run_config import build_config
 from cli.options.shared import with_settings
 from cli.output import print_value
 
@@ -47,10 +46,11 @@ def submit(
 
     Values come from the recipe, the settings files, TSPCTL_* variables and options, in rising order; --set wins.
     """
-    from cli.backends.base import PlaceOptions
+    from cli.backends.base import BackendOptions
     from cli.backends.open import open_backend
+    from cli.options.run_config import build_config
 
-    place = PlaceOptions(
+    place = BackendOptions(
         image=given.pop("image") or settings.image,
         queue=given.pop("queue") or settings.queue,
         chart_values=given.pop("chart_values"),
@@ -80,25 +80,25 @@ def default_name(config: RunConfig, *, look: bool) -> str:
 
     from cli.backends.local.run_folder import local_run
     from cli.options.run_names import default_names
-    from tsp.run.stored_run import Run
+    from tsp.run.stored_run import StoredRun
     from tsp.store.open import open_store
 
     names = default_names(config, datetime.now())
     if not look:
         return next(names)
     store = open_store(config.store)
-    return next(name for name in names if not local_run(name).exists() and not Run(store, name).exists())
+    return next(name for name in names if not local_run(name).exists() and not StoredRun(store, name).exists())
 
 
 def start(backend: Backend, plan: Plan) -> None:
     """Check and start a run, saying what it will train with."""
     from tsp.errors import ConfigError
-    from tsp.run.stored_run import Run
+    from tsp.run.stored_run import StoredRun
     from tsp.store.open import open_store
 
     config = plan.config
     backend.preflight(plan)
-    if Run(open_store(config.store), config.name).exists():
+    if StoredRun(open_store(config.store), config.name).exists():
         raise ConfigError(
             f"{config.store.uri} has a run {config.name!r} already, which is never overwritten: choose another --name, "
             f"go on with it ('tspctl resume {config.name}') or remove it ('tspctl delete {config.name}')"

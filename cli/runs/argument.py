@@ -33,7 +33,7 @@ def _names_on_cluster(given: dict[str, Any]) -> list[str]:
     Args: given, options that are on the line already.
     """
     from cli.options.settings import load_settings
-    from k8s.client import Cluster, Where
+    from k8s.client import Cluster, ClusterAddress
     from k8s.runs import Runs
 
     found: list[str] = []
@@ -44,7 +44,7 @@ def _names_on_cluster(given: dict[str, Any]) -> list[str]:
             settings = load_settings()
             known = {key: given.get(key) or getattr(settings, key) for key in ("context", "kubeconfig", "namespace")}
             if (given.get("backend") or settings.backend) == "kubernetes":
-                found.extend(Runs(Cluster(Where(**known))).names())
+                found.extend(Runs(Cluster(ClusterAddress(**known))).names())
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()

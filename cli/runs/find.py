@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.backends.base import Backend, PlaceStatus
+from cli.backends.base import Backend, RunStatus
 from cli.backends.local.run_folder import local_run
 from cli.backends.open import open_backend
 from cli.options.store import absolute_unless_uri, default_store, store_config
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, NoSuchRunError
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class FoundRun:
     """A run: what its store and what its place know."""
 
-    run: Run
+    run: StoredRun
     backend: Backend | None
     """None for a folder, which belongs to no place."""
-    place: PlaceStatus | None
+    place: RunStatus | None
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ def find_run(settings: Settings, text: str, *, only_training: bool = False) -> F
     if only_training and place is not None and place.kind != "train":
         raise ConfigError(f"{text} is a job ({place.kind}), which stores no epochs: give the name of a training run")
     config = _store_of(settings, place)
-    run = Run(open_store(config), text)
+    run = StoredRun(open_store(config), text)
     if place is None and not run.exists():
         raise NoSuchRunError(
             f"no run {text!r} in {config.uri}, and {backend.name} knows of none: "
@@ -73,7 +73,7 @@ def find_run(settings: Settings, text: str, *, only_training: bool = False) -> F
     return FoundRun(run, backend, place)
 
 
-def _store_of(settings: Settings, place: PlaceStatus | None) -> StoreConfig:
+def _store_of(settings: Settings, place: RunStatus | None) -> StoreConfig:
     recorded = place.store if place else None
     if place is not None and place.kind != "train":
         # A job has nothing in a store; whatever is asked of one finds nothing.
@@ -86,12 +86,12 @@ def _store_of(settings: Settings, place: PlaceStatus | None) -> StoreConfig:
     return recorded
 
 
-def _run_in_folder(settings: Settings, text: str) -> Run:
+def _run_in_folder(settings: Settings, text: str) -> StoredRun:
     uri = absolute_unless_uri(text).rstrip("/")
     if "://" not in uri:
         uri = str(Path(uri).resolve())
     parent, _, name = uri.rpartition("/")
-    run = Run(open_store(store_config(settings, parent or "/")), name)
+    run = StoredRun(open_store(store_config(settings, parent or "/")), name)
     if not run.exists():
         raise NoSuchRunError(f"{text} holds no run: neither run.json nor results.txt nor epoch_N.pth is there")
     return run

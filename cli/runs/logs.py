@@ -9,7 +9,7 @@ import click
 from cli.backends.base import LogLine, LogQuery
 from cli.options.settings import Settings
 from cli.runs.find import FoundRun
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 
 STORE_POLL_SEC = 5.0
 END_TIMEOUT_SEC = 120.0
@@ -62,7 +62,7 @@ def _ended_by_store(found: FoundRun) -> Callable[[], bool]:
 class StoreLogs:
     """Logs as the ranks stored them."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: StoredRun) -> None:
         self.run = run
 
     def attempts(self) -> list[int]:

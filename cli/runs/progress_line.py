@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from tsp.run.stored_run import Run
+    from tsp.run.stored_run import StoredRun
 
 REFRESH_SEC = 2.0
 
 
 @contextmanager
-def progress_line(run: Run, *, to_stderr: bool) -> Iterator[Callable[[str], None]]:
+def progress_line(run: StoredRun, *, to_stderr: bool) -> Iterator[Callable[[str], None]]:
     """Yields: a function that prints a line (to stdout or stderr) above the progress bar, if there is one."""
     if not (sys.stderr.isatty() and (to_stderr or sys.stdout.isatty())):
         yield lambda text: click.echo(text, err=to_stderr)
@@ -42,7 +42,7 @@ def progress_line(run: Run, *, to_stderr: bool) -> Iterator[Callable[[str], None
             watcher.join(timeout=REFRESH_SEC)
 
 
-def _watch(run: Run, bar: RichProgress, task: TaskID, ended: threading.Event) -> None:
+def _watch(run: StoredRun, bar: RichProgress, task: TaskID, ended: threading.Event) -> None:
     """Show the run's progress until ``ended``; a store that does not answer is asked again."""
     from tsp.errors import StoreError
 

@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cli.backends.base import PlaceStatus, RankStatus
+from cli.backends.base import RankStatus, RunStatus
 from tsp.errors import POD_EXIT_MEANINGS, DataError, NoSuchRunError
 from tsp.run.records import Outcome, Progress
 from tsp.run.results import EpochResult, best
 
 if TYPE_CHECKING:
-    from tsp.run.stored_run import Run
+    from tsp.run.stored_run import StoredRun
 
 STALE_AFTER = timedelta(minutes=3)
 """A run whose progress is older than this, and of which no place knows, is not called running."""
@@ -67,7 +67,7 @@ class RunReport:
         return row
 
 
-def report_from_place(place: PlaceStatus, backend: str) -> RunReport:
+def report_from_place(place: RunStatus, backend: str) -> RunReport:
     """What the place knows, where there is no store to read: a job beside training, or one that does not answer."""
     return RunReport(
         name=place.name,
@@ -86,7 +86,7 @@ def report_from_place(place: PlaceStatus, backend: str) -> RunReport:
     )
 
 
-def report_on(run: Run, place: PlaceStatus | None, backend: str | None) -> RunReport:
+def report_on(run: StoredRun, place: RunStatus | None, backend: str | None) -> RunReport:
     """Read progress, outcome, configuration and results of a run; what is not there is left out.
 
     Raises: StoreError if something is damaged, or the store does not answer.
@@ -100,7 +100,7 @@ def report_on(run: Run, place: PlaceStatus | None, backend: str | None) -> RunRe
     return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
 
 
-def _about_facts(run: Run) -> dict[str, Any]:
+def _about_facts(run: StoredRun) -> dict[str, Any]:
     """From run.json, which a run of the original scripts (or one that only just starts) has not.
 
     Read as plain data: a run of another version of tspctl is shown all the same.
@@ -141,7 +141,7 @@ def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
     return {"best_epoch": winner.epoch, "best_accuracy_percent": winner.avg_accuracy_percent}
 
 
-def end_facts(place: PlaceStatus | None, outcome: Outcome | None, progress: Progress | None) -> dict[str, Any]:
+def end_facts(place: RunStatus | None, outcome: Outcome | None, progress: Progress | None) -> dict[str, Any]:
     """State, reason and all that goes with them: the place knows best, then the outcome, then how old the progress is.
 
     Returns: values by field of ``RunReport``.

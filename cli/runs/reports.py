@@ -12,13 +12,13 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from cli.backends.base import PlaceStatus
+from cli.backends.base import RunStatus
 from cli.backends.open import open_backend
 from cli.options.store import store_config
 from cli.runs.report import RunReport, report_from_place, report_on
 from tsp.errors import StoreError
 from tsp.run.status import ENDED
-from tsp.run.stored_run import Run, list_runs
+from tsp.run.stored_run import StoredRun, list_runs
 from tsp.store.base import Store
 from tsp.store.open import open_store
 
@@ -49,7 +49,9 @@ def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
     def read(index: int) -> RunReport:
         place = places[index]
         try:
-            return report_on(Run(open_cached(place.store.uri if place.store else ""), place.name), place, backend.name)
+            return report_on(
+                StoredRun(open_cached(place.store.uri if place.store else ""), place.name), place, backend.name
+            )
         except StoreError as error:
             return replace(reports[index], reason=reports[index].reason or str(error))
 
@@ -70,7 +72,7 @@ def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
     return reports + (_stored_alone(settings, {place.name for place in places}) if everything else [])
 
 
-def worth_reading(places: Sequence[PlaceStatus], left_sec: float) -> tuple[list[int], float]:
+def worth_reading(places: Sequence[RunStatus], left_sec: float) -> tuple[list[int], float]:
     """Which runs of a cluster to ask the store about, and for how long: all at work; with time left, the newest others.
 
     Returns: places in ``places``, the most wanted first; seconds.
@@ -88,7 +90,7 @@ def _stored_alone(settings: Settings, known: set[str]) -> list[RunReport]:
 
     def read(name: str) -> RunReport:
         try:
-            return report_on(Run(store, name), None, None)
+            return report_on(StoredRun(store, name), None, None)
         except StoreError as error:
             return RunReport(name=name, state="unknown", reason=str(error), store=store.uri)
 

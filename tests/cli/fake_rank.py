@@ -35,13 +35,13 @@ def train() -> None:
     from tsp.config.run import from_json
     from tsp.run.records import EpochRecord, Progress
     from tsp.run.results import EpochResult, HeadResult, format_line
-    from tsp.run.stored_run import Run
+    from tsp.run.stored_run import StoredRun
     from tsp.store.base import sha256_of
     from tsp.store.open import open_store
 
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     config = from_json(Path(os.environ["TSP_CONFIG"]).read_text())
-    run = Run(open_store(config.store), config.name)
+    run = StoredRun(open_store(config.store), config.name)
     stopped = []
     signal.signal(signal.SIGTERM, signal.SIG_IGN if PLAN.get("deaf") else lambda *_: stopped.append(True))
     attempt = run.start_attempt() if rank == 0 else 0

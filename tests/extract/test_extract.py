@@ -37,15 +37,15 @@ def reference_features(model: TspModel, path: Path, starts_frames: list[int], nu
 
 def breaks_at(monkeypatch: pytest.MonkeyPatch, num_videos: int) -> None:
     """Let the extraction die when it has written the parts of some videos."""
-    write, left = video_parts.Parts.write, [num_videos]
+    write, left = video_parts.VideoParts.write, [num_videos]
 
-    def dying(self: video_parts.Parts, result: stream.VideoResult) -> None:
+    def dying(self: video_parts.VideoParts, result: stream.VideoResult) -> None:
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
         write(self, result)
 
-    monkeypatch.setattr(video_parts.Parts, "write", dying)
+    monkeypatch.setattr(video_parts.VideoParts, "write", dying)
 
 
 def test_every_clip_has_the_feature_that_reading_it_alone_gives(small_set: SmallSet, tiny_model: TspModel) -> None:

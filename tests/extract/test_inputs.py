@@ -18,7 +18,7 @@ from tests.extract.conftest import SmallSet
 from tests.s3_servers import S3Server
 from tsp.errors import ConfigError
 from tsp.extract import features as features_job
-from tsp.extract.video_parts import NPY_HEADER_BYTES, Parts
+from tsp.extract.video_parts import NPY_HEADER_BYTES, VideoParts
 from tsp.run.results import EpochResult, HeadResult, format_line
 from tsp.store.open import open_store
 
@@ -62,7 +62,7 @@ def test_what_is_not_there_is_named(changes: dict[str, str], message: str, small
     ],
 )
 def test_the_parts_lie_beside_the_output(out: str, uri: str, name: str) -> None:
-    parts = Parts.beside(out, None)
+    parts = VideoParts.beside(out, None)
     assert (parts.store.uri, parts.name, parts.address) == (uri, name, f"{uri}/{name}")
 
 

@@ -15,7 +15,7 @@ from tsp.data.tables import VideoRow, load_metadata
 from tsp.errors import ConfigError, DataError
 from tsp.extract import features as features_job
 from tsp.extract.shards import INDEX_VARIABLE, deal, shard_of
-from tsp.extract.video_parts import Parts
+from tsp.extract.video_parts import VideoParts
 
 tables = st.lists(st.integers(1, 10_000), min_size=1, max_size=60).map(
     lambda frames: [VideoRow(f"v{index:03d}.mp4", number, 30.0) for index, number in enumerate(frames)]
@@ -126,18 +126,18 @@ def test_a_shard_that_another_one_overtakes_with_the_merge_ends_well(
     moment: str, small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features_job.run(small_set.job(shards=2, shard=0))
-    real, calls = getattr(Parts, moment), []
+    real, calls = getattr(VideoParts, moment), []
 
-    def overtaken(self: Parts, *given: object) -> object:
+    def overtaken(self: VideoParts, *given: object) -> object:
         calls.append(given)
         last_look = len(calls) == (2 if moment == "states" else 1)
         if last_look:
-            monkeypatch.setattr(Parts, moment, real)
+            monkeypatch.setattr(VideoParts, moment, real)
             assert features_job.run(small_set.job(shards=2, merge_only=True))["videos"] == 4
         # Where the server knows no conditional writes, two shards can both believe that they merge.
         return True if moment == "claim_merge" else real(self, *given)
 
-    monkeypatch.setattr(Parts, moment, overtaken)
+    monkeypatch.setattr(VideoParts, moment, overtaken)
     answer = features_job.run(small_set.job(shards=2, shard=1))
     assert (answer["videos"], answer["missing"], answer["out"]) == (4, 0, small_set.job()["out"])
 

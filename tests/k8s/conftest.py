@@ -9,7 +9,7 @@ import pytest
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
-from k8s.client import Cluster, Where
+from k8s.client import Cluster, ClusterAddress
 from tests.chart.conftest import helm as helm
 from tests.k8s.fake_api import FakeApi
 from tests.k8s.serving import JOBS
@@ -28,7 +28,7 @@ def cluster(api, tmp_path, monkeypatch):
     monkeypatch.setattr("k8s.client._RETRY_AFTER_SEC", (0.0, 0.01, 0.01))
     path = tmp_path / "kubeconfig"
     path.write_text(api.kubeconfig())
-    return Cluster(Where(kubeconfig=str(path)))
+    return Cluster(ClusterAddress(kubeconfig=str(path)))
 
 
 FAKE_HELM = """#!{python}

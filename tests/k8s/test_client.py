@@ -6,7 +6,7 @@ import pytest
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
-from k8s.client import Cluster, ForbiddenError, NotFoundError, Where
+from k8s.client import Cluster, ClusterAddress, ForbiddenError, NotFoundError
 from tsp.errors import ClusterError, UnreachableError
 
 POD = "/api/v1/namespaces/video/pods/a"
@@ -15,13 +15,13 @@ POD = "/api/v1/namespaces/video/pods/a"
 def test_the_namespace_is_the_contexts_unless_another_is_asked_for(cluster):
     kubeconfig = cluster.where.kubeconfig
     assert cluster.namespace == "video"
-    assert Cluster(Where(kubeconfig=kubeconfig, context="other")).namespace == "o"
-    assert Cluster(Where(kubeconfig=kubeconfig, namespace="mine")).namespace == "mine"
+    assert Cluster(ClusterAddress(kubeconfig=kubeconfig, context="other")).namespace == "o"
+    assert Cluster(ClusterAddress(kubeconfig=kubeconfig, namespace="mine")).namespace == "mine"
 
 
 def test_a_context_without_a_namespace_means_default(api, tmp_path):
     (tmp_path / "plain").write_text(api.kubeconfig(namespace=None))
-    assert Cluster(Where(kubeconfig=str(tmp_path / "plain"))).namespace == "default"
+    assert Cluster(ClusterAddress(kubeconfig=str(tmp_path / "plain"))).namespace == "default"
 
 
 def kubeconfig_of(folder, name, address, *, current=None, namespace="n"):
@@ -51,11 +51,11 @@ def test_of_several_kubeconfig_files_the_first_that_names_a_context_decides_as_w
     ]
     monkeypatch.setenv("KUBECONFIG", ":".join(files))
     api.objects["/version"] = {}
-    cluster = Cluster(Where())
+    cluster = Cluster(ClusterAddress())
     assert (cluster.context, cluster.namespace, cluster.server) == ("c", "n-c", api.address)
     cluster.get("/version")
     assert api.requests[-1][3]["authorization"] == "Bearer token-of-c"
-    assert Cluster(Where(context="b")).namespace == "n-b"
+    assert Cluster(ClusterAddress(context="b")).namespace == "n-b"
     # Helm is told which one, whatever its own variables say
     monkeypatch.setenv("HELM_KUBECONTEXT", "a")
     ClusterBackend(Settings())._helm.uninstall("r")
@@ -68,20 +68,20 @@ def test_an_empty_variable_means_the_file_in_the_home_folder(api, tmp_path, monk
     monkeypatch.setenv("HOME", str(tmp_path))
     for value in ("", None):
         monkeypatch.setenv("KUBECONFIG", value) if value is not None else monkeypatch.delenv("KUBECONFIG")
-        assert Cluster(Where()).server == api.address
-    assert Cluster(Where(kubeconfig="~/.kube/config")).namespace == "n-config"
+        assert Cluster(ClusterAddress()).server == api.address
+    assert Cluster(ClusterAddress(kubeconfig="~/.kube/config")).namespace == "n-config"
 
 
 def test_a_kubeconfig_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "broken").write_text("a: [")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "broken"))
     with pytest.raises(ClusterError, match=f"the kubeconfig file {tmp_path}/broken cannot be read"):
-        Cluster(Where()).get("/version")
+        Cluster(ClusterAddress()).get("/version")
 
 
 def test_a_context_that_no_file_has_is_named(cluster):
     with pytest.raises(ClusterError, match="nowhere"):
-        Cluster(Where(kubeconfig=cluster.where.kubeconfig, context="nowhere")).get("/version")
+        Cluster(ClusterAddress(kubeconfig=cluster.where.kubeconfig, context="nowhere")).get("/version")
 
 
 def test_paths_are_those_of_core_and_of_groups(cluster):
@@ -220,10 +220,10 @@ def test_permissions_are_asked_for_the_namespace_or_the_whole_cluster(api, clust
 
 def test_without_a_cluster_the_message_says_how_to_name_one(tmp_path, monkeypatch):
     with pytest.raises(ClusterError, match=r"no cluster to talk to: .*none does not exist; check --kubeconfig"):
-        Cluster(Where(kubeconfig=str(tmp_path / "none"))).get("/version")
+        Cluster(ClusterAddress(kubeconfig=str(tmp_path / "none"))).get("/version")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(ClusterError, match=r"no cluster to talk to.*set KUBECONFIG"):
-        Cluster(Where()).get("/version")
+        Cluster(ClusterAddress()).get("/version")
 
 
 def test_an_answer_that_is_no_json_is_shown(api, cluster):

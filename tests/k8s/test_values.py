@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from k8s.client import Where
+from k8s.client import ClusterAddress
 from k8s.helm import Chart, Helm, is_new_enough, program, shipped_chart
 from k8s.nodes import NodePlan
 from k8s.values import config_for_pods, image_values, job_values, run_values, with_dotted
@@ -92,7 +92,7 @@ def test_dotted_values_of_the_settings_win_and_leave_the_others_alone():
     assert values["shm"] == {"sizeLimit": "8Gi"}
 
 
-WHERE = Where(context="prod", kubeconfig="/k")
+WHERE = ClusterAddress(context="prod", kubeconfig="/k")
 PLACE = ["--namespace", "video", "--kube-context", "prod", "--kubeconfig", "/k"]
 
 
@@ -109,7 +109,7 @@ def test_helm_goes_where_it_is_told_whatever_its_own_variables_say(fake_helm, mo
     for name in ("HELM_KUBECONTEXT", "HELM_KUBEAPISERVER", "HELM_KUBETOKEN", "HELM_NAMESPACE"):
         monkeypatch.setenv(name, "elsewhere")
     monkeypatch.setenv("HELM_CACHE_HOME", "/cache")
-    Helm(Where(), "video").uninstall("r")
+    Helm(ClusterAddress(), "video").uninstall("r")
     (call,) = fake_helm.calls
     assert call["arguments"] == ["uninstall", "r", "--namespace", "video"]
     assert call["helm"] == {"HELM_CACHE_HOME": "/cache"}

@@ -16,11 +16,11 @@ from tsp.data.segments import load_label_map
 from tsp.errors import ConfigError
 from tsp.prepare.check import check_data, run
 from tsp.prepare.check_table import check_table
-from tsp.prepare.findings import ERROR, WARNING, Finding, in_order
+from tsp.prepare.findings import ERROR, WARNING, DataFinding, in_order
 from tsp.store.open import open_store
 
 HEADER = "filename,t-start,t-end,video-duration,action-label,temporal-region-label\n"
-LABELS = {ACTION_COLUMN: ("Run", "Jump"), REGION_COLUMN: ("Action", "No action")}
+LABELS = {ACTION_COLUMN: ("StoredRun", "Jump"), REGION_COLUMN: ("Action", "No action")}
 
 
 def demo_config(folder: Path) -> RunConfig:
@@ -209,9 +209,9 @@ def test_a_table_that_is_missing_is_one_error_and_the_other_subset_is_still_chec
 
 def test_errors_come_first():
     findings = [
-        Finding(WARNING, "train", "a", 2, ""),
-        Finding(ERROR, "valid", "b", 9, ""),
-        Finding(ERROR, "valid", "b", 3, ""),
+        DataFinding(WARNING, "train", "a", 2, ""),
+        DataFinding(ERROR, "valid", "b", 9, ""),
+        DataFinding(ERROR, "valid", "b", 3, ""),
     ]
     assert [(finding.severity, finding.row) for finding in in_order(findings)] == [(ERROR, 3), (ERROR, 9), (WARNING, 2)]
 

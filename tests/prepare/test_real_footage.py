@@ -18,7 +18,7 @@ from tsp.data.segments import load_segments
 from tsp.data.video import VideoError, read_clip
 from tsp.errors import DataError
 from tsp.prepare.check import check_data, run
-from tsp.prepare.findings import ERROR, Finding
+from tsp.prepare.findings import ERROR, DataFinding
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/real"
 
@@ -43,10 +43,10 @@ def example(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def errors_of(example: Path, shared_dir: Path) -> Callable[..., list[Finding]]:
+def errors_of(example: Path, shared_dir: Path) -> Callable[..., list[DataFinding]]:
     """Checks the (spoilt) example and gives the errors."""
 
-    def errors(**given) -> list[Finding]:
+    def errors(**given) -> list[DataFinding]:
         report = check_data(config_of(example / "dataset.yaml", shared_dir / "videos", **given), workers=1)
         return [finding for finding in report.findings if finding.severity == ERROR]
 

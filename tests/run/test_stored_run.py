@@ -13,7 +13,7 @@ from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.errors import ConfigError, DataError, MissingKeyError, NoSuchRunError, StoreError
 from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta
-from tsp.run.stored_run import Run, list_runs
+from tsp.run.stored_run import StoredRun, list_runs
 from tsp.store.base import Store, sha256_of
 from tsp.store.open import open_store
 
@@ -45,7 +45,7 @@ def crash_at(store: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None
         monkeypatch.setattr(store, verb, change)
 
 
-def test_a_run_is_created_once_and_read_back(run: Run, config: RunConfig) -> None:
+def test_a_run_is_created_once_and_read_back(run: StoredRun, config: RunConfig) -> None:
     effective = effective_sizes(config, downscale=2)
     assert not run.exists()
     run.create(config, effective, versions={"tspctl": "0.1.0"}, data_digest="abc")
@@ -58,7 +58,7 @@ def test_a_run_is_created_once_and_read_back(run: Run, config: RunConfig) -> Non
     assert list(list_runs(run.store)) == ["first-run"]
 
 
-def test_a_restarted_attempt_accepts_its_own_run_and_no_other(local_run: Run, config: RunConfig) -> None:
+def test_a_restarted_attempt_accepts_its_own_run_and_no_other(local_run: StoredRun, config: RunConfig) -> None:
     assert local_run.ensure(config, None)
     elsewhere = dataclasses.replace(
         config, gpus=4, store=StoreConfig(uri="s3://inside"), data=dataclasses.replace(config.data, workers=0)
@@ -73,10 +73,10 @@ def test_a_restarted_attempt_accepts_its_own_run_and_no_other(local_run: Run, co
 
 def test_names_of_new_runs_are_checked(local_store: Store, config: RunConfig) -> None:
     with pytest.raises(ConfigError, match="run name 'My_Run'"):
-        Run(local_store, "My_Run").create(config, None)
+        StoredRun(local_store, "My_Run").create(config, None)
 
 
-def test_a_run_that_is_not_there_says_so(run: Run) -> None:
+def test_a_run_that_is_not_there_says_so(run: StoredRun) -> None:
     with pytest.raises(NoSuchRunError, match=r"first-run is not there; see 'tspctl list'"):
         run.config()
     assert run.read_progress() is None
@@ -88,7 +88,7 @@ def test_a_run_that_is_not_there_says_so(run: Run) -> None:
         run.best()
 
 
-def test_progress_outcome_and_attempts_are_kept(run: Run) -> None:
+def test_progress_outcome_and_attempts_are_kept(run: StoredRun) -> None:
     assert [run.start_attempt(), run.start_attempt()] == [1, 2]
     run.write_progress(PROGRESS)
     run.write_outcome(Outcome(state="failed", exit_code=3, reason="bad data", attempt=2))
@@ -100,7 +100,7 @@ def test_progress_outcome_and_attempts_are_kept(run: Run) -> None:
     assert run.read_outcome() is None, "a run that was started again has no outcome yet"
 
 
-def test_logs_are_found_by_attempt_and_rank(run: Run) -> None:
+def test_logs_are_found_by_attempt_and_rank(run: StoredRun) -> None:
     for attempt, rank in ((1, 0), (10, 0), (10, 1), (2, 0)):
         run.store.write(run.log_key(attempt, rank), b"line\n")
     assert run.attempts() == [1, 2, 10]
@@ -108,7 +108,7 @@ def test_logs_are_found_by_attempt_and_rank(run: Run) -> None:
     assert run.ranks(3) == []
 
 
-def test_an_epoch_is_published_and_fetched(run: Run, make_epoch: MakeEpoch, tmp_path: Path) -> None:
+def test_an_epoch_is_published_and_fetched(run: StoredRun, make_epoch: MakeEpoch, tmp_path: Path) -> None:
     for epoch, accuracy in ((0, 40.0), (1, 60.0), (2, 50.0)):
         run.publish_epoch(*make_epoch(epoch, accuracy))
     assert list(run.epochs()) == [0, 1, 2]
@@ -123,7 +123,7 @@ def test_an_epoch_is_published_and_fetched(run: Run, make_epoch: MakeEpoch, tmp_
         run.download_epoch(7, tmp_path / "no.pth")
 
 
-def test_publishing_an_epoch_again_replaces_it(run: Run, make_epoch: MakeEpoch, tmp_path: Path) -> None:
+def test_publishing_an_epoch_again_replaces_it(run: StoredRun, make_epoch: MakeEpoch, tmp_path: Path) -> None:
     run.publish_epoch(*make_epoch(0, 40.0))
     run.publish_epoch(*make_epoch(1, 30.0))
     run.publish_epoch(*make_epoch(0, 20.0, b"other weights"))
@@ -138,7 +138,7 @@ def test_a_crash_at_any_point_of_publishing_leaves_whole_epochs(
 ) -> None:
     changes = 0
     while True:
-        run = Run(local_store, f"run-{changes}")
+        run = StoredRun(local_store, f"run-{changes}")
         run.publish_epoch(*make_epoch(0, 40.0))
         run.publish_epoch(*make_epoch(1, 10.0))
         finished = True
@@ -162,7 +162,7 @@ def test_a_crash_at_any_point_of_publishing_leaves_whole_epochs(
     assert changes == 4, "delete the old record, upload, write the record, write the results"
 
 
-def test_a_checkpoint_that_changed_on_its_way_is_not_published(run: Run, make_epoch: MakeEpoch) -> None:
+def test_a_checkpoint_that_changed_on_its_way_is_not_published(run: StoredRun, make_epoch: MakeEpoch) -> None:
     path, record = make_epoch(0)
     path.write_bytes(b"half a ch")
     with pytest.raises(StoreError, match="was announced"):
@@ -172,7 +172,7 @@ def test_a_checkpoint_that_changed_on_its_way_is_not_published(run: Run, make_ep
 
 
 def test_thinning_out_keeps_the_best_the_newest_and_the_protected(
-    local_run: Run, make_epoch: MakeEpoch, tmp_path: Path
+    local_run: StoredRun, make_epoch: MakeEpoch, tmp_path: Path
 ) -> None:
     for epoch, accuracy in enumerate([10.0, 90.0, 20.0, 30.0, 40.0, 35.0]):
         local_run.publish_epoch(*make_epoch(epoch, accuracy))
@@ -190,13 +190,13 @@ def test_thinning_out_keeps_the_best_the_newest_and_the_protected(
         local_run.download_epoch(0, tmp_path / "back.pth")
 
 
-def test_without_a_best_epoch_nothing_is_thinned_out(local_run: Run, make_epoch: MakeEpoch) -> None:
+def test_without_a_best_epoch_nothing_is_thinned_out(local_run: StoredRun, make_epoch: MakeEpoch) -> None:
     for epoch in range(3):
         local_run.publish_epoch(*make_epoch(epoch, math.nan))
     assert local_run.prune_epochs(1) == []
 
 
-def test_the_newest_state_is_found_and_older_ones_go(run: Run, make_state: MakeState, tmp_path: Path) -> None:
+def test_the_newest_state_is_found_and_older_ones_go(run: StoredRun, make_state: MakeState, tmp_path: Path) -> None:
     published = [run.publish_state(*make_state(0, step)) for step in (10, 20, 30)]
     assert run.latest_state() == published[-1]
     kept = [entry.key for entry in run.store.list(run.key("state/")) if entry.key.endswith(".pth")]
@@ -216,7 +216,7 @@ def test_a_crash_at_any_point_of_saving_a_state_leaves_one_to_resume_from(
 ) -> None:
     changes = 0
     while True:
-        run = Run(local_store, f"run-{changes}")
+        run = StoredRun(local_store, f"run-{changes}")
         for step in (10, 20, 30):
             run.publish_state(*make_state(0, step))
         finished = True
@@ -240,7 +240,7 @@ def test_a_crash_at_any_point_of_saving_a_state_leaves_one_to_resume_from(
 
 @pytest.mark.parametrize("harm", ["delete", "shorten", "damage"])
 def test_a_lost_or_damaged_state_falls_back_to_the_one_before(
-    run: Run, make_state: MakeState, tmp_path: Path, harm: str
+    run: StoredRun, make_state: MakeState, tmp_path: Path, harm: str
 ) -> None:
     before, newest = (run.publish_state(*make_state(1, step)) for step in (10, 20))
     key = run.key(newest.key)
@@ -259,7 +259,7 @@ def test_a_lost_or_damaged_state_falls_back_to_the_one_before(
         run.download_state(tmp_path / "state.pth")
 
 
-def test_saving_the_same_state_twice_keeps_its_fallback(local_run: Run, make_state: MakeState) -> None:
+def test_saving_the_same_state_twice_keeps_its_fallback(local_run: StoredRun, make_state: MakeState) -> None:
     first = local_run.publish_state(*make_state(0, 10))
     for _ in range(2):
         local_run.publish_state(*make_state(0, 20))
@@ -279,7 +279,7 @@ def test_an_original_runs_folder_can_be_read(tmp_path: Path, name: str) -> None:
     for epoch in range(4):
         (folder / f"epoch_{epoch}.pth").write_bytes(f"weights {epoch}".encode())
     (folder / "checkpoint.pth").write_bytes(b"weights 3")
-    run = Run(open_store(StoreConfig(uri=str(tmp_path / "outputs"))), name)
+    run = StoredRun(open_store(StoreConfig(uri=str(tmp_path / "outputs"))), name)
     assert run.exists()
     assert list(run.results()) == [0, 1, 2, 3]
     assert run.best().avg_accuracy_percent == 50.0
@@ -291,7 +291,7 @@ def test_an_original_runs_folder_can_be_read(tmp_path: Path, name: str) -> None:
 
 
 def test_listing_shows_runs_of_both_kinds_and_nothing_else(store: Store, config: RunConfig) -> None:
-    Run(store, "first-run").create(config, None)
+    StoredRun(store, "first-run").create(config, None)
     store.write("Original_1/results.txt", b"")
     store.write("only-checkpoints/epoch_0.pth", b"weights")
     store.write("features/video.h5", b"")
@@ -303,13 +303,13 @@ def test_deleting_a_run_leaves_its_neighbours(store: Store, config: RunConfig) -
     for name in ("first-run", "first-run-2"):
         store.write(f"{name}/run.json", json.dumps({}).encode())
         store.write(f"{name}/state/latest.json", b"{}")
-    Run(store, "first-run").delete()
+    StoredRun(store, "first-run").delete()
     assert list(list_runs(store)) == ["first-run-2"]
     with pytest.raises(ConfigError, match="whole store"):
-        Run(store, "").delete()
+        StoredRun(store, "").delete()
 
 
-def test_a_damaged_run_json_is_named(local_run: Run) -> None:
+def test_a_damaged_run_json_is_named(local_run: StoredRun) -> None:
     local_run.store.write(local_run.key("run.json"), b"{}")
     with pytest.raises(StoreError, match=r"run\.json is damaged"):
         local_run.config()

@@ -15,7 +15,7 @@ from tests.s3_servers import S3Server
 from tests.stores import QUICK
 from tsp.errors import StoreError, StoreUnreachableError
 from tsp.run.records import EpochRecord, StateMeta
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.run.uploader import Uploader
 from tsp.store.open import open_store
 
@@ -24,7 +24,7 @@ MakeState = Callable[..., tuple[Path, StateMeta]]
 
 
 @pytest.fixture
-def gate(local_run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+def gate(local_run: StoredRun, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Holds every upload of files until it is set."""
     opened = threading.Event()
     upload = local_run.store.upload
@@ -46,7 +46,7 @@ def fail_with(error: Exception) -> Callable[..., None]:
 
 
 def test_everything_submitted_is_published_in_order_and_the_files_are_gone(
-    run: Run, make_epoch: MakeEpoch, make_state: MakeState
+    run: StoredRun, make_epoch: MakeEpoch, make_state: MakeState
 ) -> None:
     files = []
     with Uploader(run, keep_epochs=1) as uploader:
@@ -67,7 +67,7 @@ def test_everything_submitted_is_published_in_order_and_the_files_are_gone(
 
 
 def test_training_is_not_held_up_and_a_waiting_state_gives_way_to_a_newer_one(
-    local_run: Run, make_epoch: MakeEpoch, make_state: MakeState, gate: threading.Event
+    local_run: StoredRun, make_epoch: MakeEpoch, make_state: MakeState, gate: threading.Event
 ) -> None:
     uploader = Uploader(local_run)
     started = time.monotonic()
@@ -89,7 +89,7 @@ def test_training_is_not_held_up_and_a_waiting_state_gives_way_to_a_newer_one(
 
 
 def test_a_slow_store_holds_up_rather_than_fills_the_disk(
-    local_run: Run, make_epoch: MakeEpoch, gate: threading.Event
+    local_run: StoredRun, make_epoch: MakeEpoch, gate: threading.Event
 ) -> None:
     uploader = Uploader(local_run)
     submitted = threading.Semaphore(0)
@@ -112,7 +112,7 @@ def test_a_slow_store_holds_up_rather_than_fills_the_disk(
 
 
 def test_progress_goes_out_while_a_checkpoint_is_on_its_way(
-    local_run: Run, make_epoch: MakeEpoch, gate: threading.Event
+    local_run: StoredRun, make_epoch: MakeEpoch, gate: threading.Event
 ) -> None:
     uploader = Uploader(local_run)
     uploader.submit_epoch(*make_epoch(0))
@@ -127,7 +127,7 @@ def test_progress_goes_out_while_a_checkpoint_is_on_its_way(
     uploader.close()
 
 
-def test_a_drain_waits_for_progress_that_is_on_its_way(local_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drain_waits_for_progress_that_is_on_its_way(local_run: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, write = threading.Event(), local_run.store.write
 
     def slow(*args: object, **kwargs: object) -> None:
@@ -145,7 +145,7 @@ def test_a_drain_waits_for_progress_that_is_on_its_way(local_run: Run, monkeypat
 
 
 def test_a_refused_upload_surfaces_on_the_next_call_and_keeps_the_file(
-    local_run: Run, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch
+    local_run: StoredRun, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_run.store, "upload", fail_with(StoreError("no space left")))
     uploader = Uploader(local_run)
@@ -160,7 +160,7 @@ def test_a_refused_upload_surfaces_on_the_next_call_and_keeps_the_file(
 
 
 def test_an_outage_is_waited_out(
-    local_run: Run, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    local_run: StoredRun, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     upload, outage = local_run.store.upload, [3]
 
@@ -178,7 +178,7 @@ def test_an_outage_is_waited_out(
 
 
 def test_an_outage_that_does_not_end_surfaces_as_unreachable(
-    local_run: Run, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch
+    local_run: StoredRun, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_run.store, "upload", fail_with(StoreUnreachableError("gone")))
     uploader = Uploader(local_run, give_up_after_sec=0.05, pause_sec=0.01)
@@ -189,7 +189,7 @@ def test_an_outage_that_does_not_end_surfaces_as_unreachable(
 
 
 def test_a_drain_that_takes_too_long_says_how_much_is_left(
-    local_run: Run, make_epoch: MakeEpoch, gate: threading.Event
+    local_run: StoredRun, make_epoch: MakeEpoch, gate: threading.Event
 ) -> None:
     uploader = Uploader(local_run)
     uploader.submit_epoch(*make_epoch(0))
@@ -201,7 +201,7 @@ def test_a_drain_that_takes_too_long_says_how_much_is_left(
 
 
 def test_progress_that_cannot_be_written_is_warned_of_once_and_tried_again(
-    local_run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    local_run: StoredRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     with monkeypatch.context() as patch, Uploader(local_run, pause_sec=0.01) as uploader:
@@ -226,14 +226,14 @@ def test_random_faults_of_a_real_server_lose_no_epoch(
     rates = {"error_500": 0.1, "error_503": 0.1, "reset": 0.1, "lost_answer": 0.1, "truncated": 0.05}
     with FaultProxy(s3_server.endpoint_url, seed=3, rates=rates) as proxy:
         config = s3_server.config(f"uploader/{tmp_path.name}", endpoint_url=proxy.url)
-        run = Run(open_store(config, retry=QUICK), "first-run")
+        run = StoredRun(open_store(config, retry=QUICK), "first-run")
         with Uploader(run, pause_sec=0.01) as uploader:
             for epoch in range(4):
                 uploader.submit_state(*make_state(epoch, 5))
                 uploader.submit_epoch(*make_epoch(epoch, 10.0 * epoch))
                 uploader.submit_progress(PROGRESS)
         assert sum(count for fault, count in proxy.counts.items() if fault) > 5
-    calm = Run(open_store(s3_server.config(f"uploader/{tmp_path.name}"), retry=QUICK), "first-run")
+    calm = StoredRun(open_store(s3_server.config(f"uploader/{tmp_path.name}"), retry=QUICK), "first-run")
     assert list(calm.epochs()) == [0, 1, 2, 3]
     assert calm.store.read(calm.key("results.txt")).decode().count("\n") == 4
     assert calm.best().epoch == 3

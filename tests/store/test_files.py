@@ -135,7 +135,7 @@ def test_probe_reads_and_writes_s3(bucket):
 def test_annotate_reads_and_writes_s3(bucket, kind, tmp_path):
     bucket.write("m.csv", b"filename,video-duration,fps,video-frames\na.mp4,9.0,30.0,270\n")
     bucket.write("texts/Run_val.txt", b"a 1.0 3.0\n")
-    annotation = {"segment": [1.0, 3.0], "label": "Run"}
+    annotation = {"segment": [1.0, 3.0], "label": "StoredRun"}
     bucket.write("a.json", json.dumps({"database": {"a": {"subset": "x", "annotations": [annotation]}}}).encode())
     answer = annotate.run(
         {
@@ -147,11 +147,11 @@ def test_annotate_reads_and_writes_s3(bucket, kind, tmp_path):
         }
     )
     rows = list(csv.DictReader(bucket.read("t.csv").decode().splitlines()))
-    assert (rows[0]["t-start"], rows[0]["action-label"]) == ("1.0", "Run")
+    assert (rows[0]["t-start"], rows[0]["action-label"]) == ("1.0", "StoredRun")
     assert answer["label_maps"] == [
         f"{bucket.uri}/labels/{name}_label_mapping.json" for name in ("action", "temporal_region")
     ]
-    assert json.loads(bucket.read("labels/action_label_mapping.json")) == ["Run"]
+    assert json.loads(bucket.read("labels/action_label_mapping.json")) == ["StoredRun"]
 
 
 def test_an_empty_prefix_is_named(bucket):

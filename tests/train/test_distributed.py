@@ -24,7 +24,7 @@ from tsp.data.loader import build_loader
 from tsp.data.transforms import pixels_on_device
 from tsp.errors import ConfigError, PeerLostError, TerminatedError
 from tsp.train.attempt import train
-from tsp.train.distributed import Launch, join, lost_peers, wait_for_port
+from tsp.train.distributed import RankEnv, join, lost_peers, wait_for_port
 from tsp.train.precision import choose_device
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import build_model
@@ -34,15 +34,15 @@ CPU = torch.device("cpu")
 
 def test_the_launch_is_read_from_the_operators_variables():
     env = {"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "MASTER_ADDR": "run-master-0", "MASTER_PORT": "23456"}
-    launch = Launch.from_env(env)
-    assert launch == Launch(rank=2, world_size=3, local_rank=0, master_addr="run-master-0", master_port=23456)
-    assert Launch.from_env({}) == Launch(rank=0, world_size=1)
+    launch = RankEnv.from_env(env)
+    assert launch == RankEnv(rank=2, world_size=3, local_rank=0, master_addr="run-master-0", master_port=23456)
+    assert RankEnv.from_env({}) == RankEnv(rank=0, world_size=1)
 
 
 @pytest.mark.parametrize("env", [{"RANK": "one"}, {"RANK": "3", "WORLD_SIZE": "3"}, {"RANK": "-1"}])
 def test_a_launch_that_cannot_be_is_refused(env):
     with pytest.raises(ConfigError, match="RANK"):
-        Launch.from_env(env)
+        RankEnv.from_env(env)
 
 
 def test_the_masters_port_is_waited_for_not_only_its_name():
@@ -77,7 +77,7 @@ def test_waiting_for_the_master_ends_when_told_to_stop():
 
 def test_ranks_that_do_not_come_are_named():
     with pytest.raises(PeerLostError, match="of 3 ranks these did not come within 0 s: 1, 2"):
-        join(Launch(world_size=3, master_port=free_port()), CPU, Stop(), rendezvous_sec=0.3)
+        join(RankEnv(world_size=3, master_port=free_port()), CPU, Stop(), rendezvous_sec=0.3)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_rank_that_vanishes_is_a_lost_peer(tiny_data, tmp_path):
     config = config_for(tiny_data, tmp_path, gpus=2)
     context = multiprocessing.get_context("forkserver")
     answers, port = context.Queue(), free_port()
-    launches = [Launch(rank=rank, world_size=2, master_port=port) for rank in range(2)]
+    launches = [RankEnv(rank=rank, world_size=2, master_port=port) for rank in range(2)]
     processes = [context.Process(target=_rank_main, args=(vanish_rank, each, (config,), answers)) for each in launches]
     for process in processes:
         process.start()

@@ -26,7 +26,7 @@ from tsp.errors import TspError, exit_code_of
 from tsp.store.retry import RetryPolicy
 from tsp.train import checkpoint
 from tsp.train.attempt import train
-from tsp.train.distributed import Launch
+from tsp.train.distributed import RankEnv
 from tsp.train.stop_signal import Stop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -101,7 +101,7 @@ def attempt_process(config, credentials, killer):
     stop = Stop()
     stop.install()
     try:
-        train(config, Launch(), stop, log_into=lambda run, attempt: None)
+        train(config, RankEnv(), stop, log_into=lambda run, attempt: None)
     except TspError as error:
         os._exit(exit_code_of(error))
     os._exit(0)

@@ -10,18 +10,18 @@ from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError, TerminatedError
 from tsp.run.records import EpochRecord, StateMeta
 from tsp.run.results import EpochResult, HeadResult, format_line
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.base import sha256_of
 from tsp.store.open import open_store
 from tsp.train import checkpoint
-from tsp.train.resume import Place, Start, find_start, place_here, state_extras, unvalidated_epochs
+from tsp.train.resume import Position, Start, find_start, place_here, state_extras, unvalidated_epochs
 
 STEPS = 10
 
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(open_store(StoreConfig(uri=str(tmp_path / "store"))), "run")
+    return StoredRun(open_store(StoreConfig(uri=str(tmp_path / "store"))), "run")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def publish_epoch(run, tmp_path, epoch):
 
 
 def publish_state(run, tmp_path, epoch, step, extras=None):
-    place = Place(epoch=epoch, step=step, num_steps=STEPS)
+    place = Position(epoch=epoch, step=step, num_steps=STEPS)
     content = content_of(epoch, f"state {epoch} {step}") | (extras or state_extras(place, {}))
     path = checkpoint.write(content, tmp_path / "state.pth")
     meta = StateMeta(epoch=epoch, step=step, attempt=1, sha256=sha256_of(path), size_bytes=path.stat().st_size)
@@ -146,11 +146,11 @@ def sizes(global_batch):
 @pytest.mark.parametrize(
     ("place", "num_steps", "expected"),
     [
-        (Place(epoch=1), 10, Place(epoch=1)),
-        (Place(epoch=1, step=4, num_steps=10), 10, Place(epoch=1, step=4, num_steps=10)),
-        (Place(epoch=1, step=4, num_steps=10), 20, Place(epoch=1, step=8, num_steps=20)),
-        (Place(epoch=1, step=5, num_steps=10), 3, Place(epoch=1, step=1, num_steps=3)),
-        (Place(epoch=1, step=10, num_steps=10), 3, Place(epoch=1, step=3, num_steps=3)),
+        (Position(epoch=1), 10, Position(epoch=1)),
+        (Position(epoch=1, step=4, num_steps=10), 10, Position(epoch=1, step=4, num_steps=10)),
+        (Position(epoch=1, step=4, num_steps=10), 20, Position(epoch=1, step=8, num_steps=20)),
+        (Position(epoch=1, step=5, num_steps=10), 3, Position(epoch=1, step=1, num_steps=3)),
+        (Position(epoch=1, step=10, num_steps=10), 3, Position(epoch=1, step=3, num_steps=3)),
     ],
 )
 def test_the_share_of_the_epoch_that_is_done_stays(place, num_steps, expected):

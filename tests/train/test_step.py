@@ -10,7 +10,7 @@ from tsp.errors import ConfigError
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.train.batches import DeviceBatch
-from tsp.train.distributed import Group, Launch
+from tsp.train.distributed import Group, RankEnv
 from tsp.train.precision import Numerics, choose_device, choose_numerics
 from tsp.train.schedule import build_optimizer, build_scheduler
 from tsp.train.step import GPU_DELAY_STEPS, Stepper
@@ -40,7 +40,7 @@ def make_stepper(*, seed=0, recompute=False, precision="fp32", weights=(1.0, 1.0
 def stepper_of(model, numerics, weights=(1.0, 1.0)):
     optimizer = build_optimizer(model, SIZES, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(warmup_epochs=0), num_steps=1000)
-    group = Group(Launch(), numerics.device, None)
+    group = Group(RankEnv(), numerics.device, None)
     return Stepper(model, optimizer, scheduler, loss_weights=weights, numerics=numerics, group=group)
 
 
@@ -302,7 +302,7 @@ def test_a_step_never_waits_for_the_gpu():
     numerics.place(model)
     optimizer = build_optimizer(model, SIZES, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
-    group = Group(Launch(), device, None)
+    group = Group(RankEnv(), device, None)
     stepper = Stepper(model, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
     batch = make_batch()
     batch = DeviceBatch(batch.clips.cuda(), None, batch.targets.cuda(), batch.names, 0)

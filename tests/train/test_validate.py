@@ -16,7 +16,7 @@ from tsp.config.run import ClipConfig
 from tsp.model.weights import load_model_state
 from tsp.run.results import format_line, parse_line
 from tsp.train import checkpoint
-from tsp.train.distributed import Launch
+from tsp.train.distributed import RankEnv
 from tsp.train.training_state import build_model
 from tsp.train.validate import epoch_result
 
@@ -74,7 +74,7 @@ def reference_figures(config, weights, root):
 def test_figures_agree_with_the_plain_computation_to_the_third_decimal(trained, tiny_data):
     config, weights = trained
     heads, total = reference_figures(config, weights, tiny_data)
-    result = parse_line(format_line(validate_rank(Launch(), config, weights)))
+    result = parse_line(format_line(validate_rank(RankEnv(), config, weights)))
     for (accuracy, loss), head in zip(heads, result.heads, strict=True):
         assert head.accuracy_percent == pytest.approx(accuracy, abs=6e-4)
         assert head.loss == pytest.approx(loss, abs=6e-4)
@@ -85,7 +85,7 @@ def test_figures_agree_with_the_plain_computation_to_the_third_decimal(trained, 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_figures_depend_on_no_world_size(trained, world_size):
     config, weights = trained
-    alone = validate_rank(Launch(), config, weights)
+    alone = validate_rank(RankEnv(), config, weights)
     found = on_ranks(world_size, validate_rank, config, weights)
     assert found == [(alone, None)] * world_size
 

@@ -28,12 +28,12 @@ from tsp.data.loader import build_loader
 from tsp.data.video.encode import write_video
 from tsp.model.weights import load_model_state
 from tsp.run.results import EpochResult
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 from tsp.train import checkpoint
 from tsp.train.attempt import train
 from tsp.train.batches import on_device
-from tsp.train.distributed import Launch, join
+from tsp.train.distributed import RankEnv, join
 from tsp.train.precision import choose_numerics
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import build_model
@@ -114,13 +114,13 @@ def _changed(config: Any, way: list[str], value: Any) -> Any:
     return dataclasses.replace(config, **{way[0]: value})
 
 
-def run_of(config: RunConfig) -> Run:
-    return Run(open_store(config.store), config.name)
+def run_of(config: RunConfig) -> StoredRun:
+    return StoredRun(open_store(config.store), config.name)
 
 
-def train_here(config: RunConfig, launch: Launch | None = None, stop: Stop | None = None) -> Run:
+def train_here(config: RunConfig, launch: RankEnv | None = None, stop: Stop | None = None) -> StoredRun:
     """One attempt by one rank, in this process."""
-    train(config, launch or Launch(), stop or Stop(), log_into=lambda run, attempt: None)
+    train(config, launch or RankEnv(), stop or Stop(), log_into=lambda run, attempt: None)
     return run_of(config)
 
 
@@ -152,7 +152,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _rank_main(function: Any, launch: Launch, arguments: tuple[Any, ...], answers: Any) -> None:
+def _rank_main(function: Any, launch: RankEnv, arguments: tuple[Any, ...], answers: Any) -> None:
     torch.set_num_threads(1)
     try:
         answers.put((launch.rank, function(launch, *arguments), None))
@@ -170,7 +170,7 @@ def on_ranks(world_size: int, function: Any, *arguments: Any, timeout_sec: float
     processes = [
         context.Process(
             target=_rank_main,
-            args=(function, Launch(rank=rank, world_size=world_size, master_port=port), arguments, answers),
+            args=(function, RankEnv(rank=rank, world_size=world_size, master_port=port), arguments, answers),
         )
         for rank in range(world_size)
     ]
@@ -185,12 +185,12 @@ def on_ranks(world_size: int, function: Any, *arguments: Any, timeout_sec: float
     return [found[rank] for rank in range(world_size)]
 
 
-def train_rank(launch: Launch, config: RunConfig) -> None:
+def train_rank(launch: RankEnv, config: RunConfig) -> None:
     """One attempt by one of several ranks."""
     train(config, launch, Stop(), log_into=lambda run, attempt: None)
 
 
-def validate_rank(launch: Launch, config: RunConfig, weights: Path) -> EpochResult:
+def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> EpochResult:
     """Validation figures of a checkpoint, as one of several ranks computes them."""
     device = torch.device("cpu")
     numerics = choose_numerics(device, config.model)
@@ -213,7 +213,7 @@ def validate_rank(launch: Launch, config: RunConfig, weights: Path) -> EpochResu
     return result
 
 
-def final_weights(run: Run, epoch: int) -> dict[str, torch.Tensor]:
+def final_weights(run: StoredRun, epoch: int) -> dict[str, torch.Tensor]:
     """The model part of a published checkpoint."""
     path = Path(run.store.local_path(run.key(f"epoch_{epoch}.pth")))
     return checkpoint.read(path)["model"]

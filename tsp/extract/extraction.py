@@ -23,7 +23,7 @@ from tsp.extract.progress import Progress
 from tsp.extract.shards import deal, shard_of
 from tsp.extract.slide_plan import SlidePlan
 from tsp.extract.stream import Collector, FeatureStream
-from tsp.extract.video_parts import Parts, PartState
+from tsp.extract.video_parts import PartState, VideoParts
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
 
@@ -65,7 +65,7 @@ class Extraction:
         self._num_clips = {name: number for name, number in clips.items() if number}
         self._skipped = [name for name, number in clips.items() if not number]
         self._shapes = {name: keep.shape(number) for name, number in self._num_clips.items()}
-        self._parts = Parts.beside(job.out, job.store)
+        self._parts = VideoParts.beside(job.out, job.store)
         self._facts: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:

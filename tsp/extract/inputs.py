@@ -8,7 +8,7 @@ from tsp.config.jobs import ExtractJob
 from tsp.data.cache import MIB, VideoCache
 from tsp.data.dataset_files import LocalVideos, StoredVideos, VideoPlace
 from tsp.errors import ConfigError
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.fetch import cache_folder, fetch_object
 from tsp.store.open import open_store, path_of_file_uri, with_uri
 
@@ -35,7 +35,7 @@ def _checkpoint_address(job: ExtractJob) -> str:
     if "://" not in address and not Path(address).expanduser().is_dir():
         return address
     root, _, name = address.rpartition("/")
-    run = Run(open_store(with_uri(job.store, root)), name)
+    run = StoredRun(open_store(with_uri(job.store, root)), name)
     key = run.key(f"epoch_{run.best().epoch}.pth")
     local = run.store.local_path(key)
     return str(local) if local is not None else run.store.address(key)

@@ -36,7 +36,7 @@ NPY_HEADER_BYTES = 128
 READS_AT_A_TIME = 32
 
 
-class Parts:
+class VideoParts:
     """The parts of one output, in the store it lies in."""
 
     def __init__(self, store: Store, name: str) -> None:
@@ -46,7 +46,7 @@ class Parts:
         self._prefix = f"{name}.parts/"
 
     @classmethod
-    def beside(cls, out: str, settings: StoreConfig | None) -> Parts:
+    def beside(cls, out: str, settings: StoreConfig | None) -> VideoParts:
         """The parts of an H5 given by path or URI.
 
         Raises: ConfigError if it names no file.

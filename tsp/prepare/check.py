@@ -16,7 +16,7 @@ from tsp.data.segments import load_label_map, video_name
 from tsp.errors import DataError
 from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.check_videos import check_videos
-from tsp.prepare.findings import ERROR, WARNING, Finding, count, in_order
+from tsp.prepare.findings import ERROR, WARNING, DataFinding, count, in_order
 from tsp.prepare.histogram import draw_histogram
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class Report:
     """What was found in a data set."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DataFinding] = field(default_factory=list)
     tables: dict[str, TableCheck] = field(default_factory=dict)
     """By subset; a table that cannot be read has none."""
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -92,7 +92,7 @@ def check_data(config: RunConfig, *, decode_all: bool = False, workers: int | No
         try:
             report.classes[head.label_column] = load_label_map(files.table(head.labels))
         except DataError as error:
-            report.findings.append(Finding(ERROR, "both", head.labels, None, str(error)))
+            report.findings.append(DataFinding(ERROR, "both", head.labels, None, str(error)))
     for name, subset in (("train", config.data.train), ("valid", config.data.valid)):
         _check_subset(report, name, files, subset, config, decode_all, workers)
     report.findings += _between_subsets(report, config)
@@ -112,7 +112,7 @@ def _check_subset(
     try:
         table = check_table(name, path, report.classes, config.clips)
     except DataError as error:
-        report.findings.append(Finding(ERROR, name, str(path), None, str(error)))
+        report.findings.append(DataFinding(ERROR, name, str(path), None, str(error)))
         return
     report.tables[name] = table
     report.findings += table.findings
@@ -124,7 +124,7 @@ def _check_subset(
         report.findings += _check_gvf(name, files.table(subset.gvf), videos)
 
 
-def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[Finding]:
+def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[DataFinding]:
     """Every hole in the GVF file; it is read video by video only if there is one."""
     file = GvfFile(path)
     try:
@@ -137,19 +137,19 @@ def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[Finding]:
             except DataError as error:
                 if not path.is_file():
                     break
-                findings.append(Finding(ERROR, subset, str(path), None, str(error)))
-        return findings or [Finding(ERROR, subset, str(path), None, str(first))]
+                findings.append(DataFinding(ERROR, subset, str(path), None, str(error)))
+        return findings or [DataFinding(ERROR, subset, str(path), None, str(first))]
     return []
 
 
-def _between_subsets(report: Report, config: RunConfig) -> list[Finding]:
+def _between_subsets(report: Report, config: RunConfig) -> list[DataFinding]:
     """What only the two subsets together show: shared videos, classes that one of them lacks."""
     if len(report.tables) < 2:
         return []
     folders = {"train": config.data.train.videos, "valid": config.data.valid.videos}
     used = {name: {f"{folders[name]}/{row.filename}" for row in table.rows} for name, table in report.tables.items()}
     findings = [
-        Finding(WARNING, "both", file, None, "trained on and validated on: the accuracy will be too good")
+        DataFinding(WARNING, "both", file, None, "trained on and validated on: the accuracy will be too good")
         for file in sorted(used["train"] & used["valid"])
     ]
     for column, labels in report.classes.items():
@@ -158,5 +158,5 @@ def _between_subsets(report: Report, config: RunConfig) -> list[Finding]:
             if not train[label]:
                 also = f", but {valid[label]} to validate on" if valid[label] else ""
                 text = f"{column} {label!r} has no segment to train on{also}"
-                findings.append(Finding(WARNING, "train", config.data.train.csv, None, text))
+                findings.append(DataFinding(WARNING, "train", config.data.train.csv, None, text))
     return findings

@@ -13,7 +13,7 @@ from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig
 from tsp.data.clips import holds_a_clip
 from tsp.data.segments import FIRST_ROW, NEEDED_COLUMNS
 from tsp.errors import DataError
-from tsp.prepare.findings import ERROR, WARNING, Finding, Severity
+from tsp.prepare.findings import ERROR, WARNING, DataFinding, Severity
 
 BACKGROUND_REGION = "No action"
 _SAME_SEC = 1e-6
@@ -42,7 +42,7 @@ class TableCheck:
     """The rows of a table, what is wrong with them, and how many are left of them."""
 
     rows: list[Row] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DataFinding] = field(default_factory=list)
     num_rows: int = 0
     num_kept: int = 0
     num_too_short: int = 0
@@ -67,11 +67,11 @@ def check_table(subset: str, path: Path, label_maps: Mapping[str, Sequence[str]]
             _check_times(row, complaints)
             _check_labels(row, label_maps, complaints)
             _count(check, row, clips)
-        check.findings += [Finding(severity, subset, str(path), line, text) for severity, text in complaints]
+        check.findings += [DataFinding(severity, subset, str(path), line, text) for severity, text in complaints]
     check.findings += _contradictions(subset, path, check.rows)
     if check.num_kept == 0:
         text = f"no segment is as long as one clip ({clips.duration_sec:.3f} s)"
-        check.findings.append(Finding(ERROR, subset, str(path), None, text))
+        check.findings.append(DataFinding(ERROR, subset, str(path), None, text))
     return check
 
 
@@ -146,7 +146,7 @@ def _count(check: TableCheck, row: Row, clips: ClipConfig) -> None:
             counter[row.labels[column]] += 1
 
 
-def _contradictions(subset: str, path: Path, rows: Sequence[Row]) -> list[Finding]:
+def _contradictions(subset: str, path: Path, rows: Sequence[Row]) -> list[DataFinding]:
     """Rows of one video that give it different durations, and rows that are there twice."""
     first_of: dict[str, Row] = {}
     line_of: dict[tuple[object, ...], int] = {}
@@ -155,8 +155,10 @@ def _contradictions(subset: str, path: Path, rows: Sequence[Row]) -> list[Findin
         first = first_of.setdefault(row.filename, row)
         if abs(first.duration_sec - row.duration_sec) > _SAME_SEC:
             text = f"video-duration of {row.filename} is {row.duration_sec}, in row {first.line} {first.duration_sec}"
-            findings.append(Finding(ERROR, subset, str(path), row.line, text))
+            findings.append(DataFinding(ERROR, subset, str(path), row.line, text))
         key = (row.filename, row.start_sec, row.end_sec, *sorted(row.labels.items()))
         if line_of.setdefault(key, row.line) != row.line:
-            findings.append(Finding(WARNING, subset, str(path), row.line, f"the same segment as row {line_of[key]}"))
+            findings.append(
+                DataFinding(WARNING, subset, str(path), row.line, f"the same segment as row {line_of[key]}")
+            )
     return findings

@@ -10,7 +10,7 @@ from tsp.data.dataset_files import VideoPlace
 from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError
 from tsp.prepare.check_table import Row
-from tsp.prepare.findings import ERROR, WARNING, Finding, Severity
+from tsp.prepare.findings import ERROR, WARNING, DataFinding, Severity
 from tsp.prepare.parallel import for_each
 
 _FRAMES_OFF = 1.5
@@ -23,22 +23,24 @@ Seen = VideoReport | str
 
 def check_videos(
     subset: str, place: VideoPlace, table: Path, rows: Sequence[Row], *, decode_all: bool, workers: int | None
-) -> list[Finding]:
+) -> list[DataFinding]:
     """Look into every video of the table, side by side; findings name the video or the row."""
     rows_of: dict[str, list[Row]] = {}
     for row in rows:
         rows_of.setdefault(row.filename, []).append(row)
-    findings: list[Finding] = []
+    findings: list[DataFinding] = []
     inspect = partial(_inspect, place, decode_all)
     for name, seen in for_each(
         inspect, list(rows_of), workers=workers or None, crashed=_crashed, noun=f"{subset} videos"
     ):
         named = _named_by(table, rows_of[name])
         if isinstance(seen, str):
-            findings.append(Finding(ERROR, subset, name, rows_of[name][0].line, f"{seen}; {named}"))
+            findings.append(DataFinding(ERROR, subset, name, rows_of[name][0].line, f"{seen}; {named}"))
             continue
-        findings += [Finding(ERROR, subset, name, rows_of[name][0].line, f"{fault}; {named}") for fault in seen.faults]
-        findings += [Finding(severity, subset, name, None, text) for severity, text in _oddities(seen)]
+        findings += [
+            DataFinding(ERROR, subset, name, rows_of[name][0].line, f"{fault}; {named}") for fault in seen.faults
+        ]
+        findings += [DataFinding(severity, subset, name, None, text) for severity, text in _oddities(seen)]
         findings += _against_table(subset, table, rows_of[name], seen)
     return findings
 
@@ -70,7 +72,7 @@ def _oddities(seen: VideoReport) -> Iterator[tuple[Severity, str]]:
         yield WARNING, f"players turn it by {seen.rotation_degrees} degrees, training does not: {cure}"
 
 
-def _against_table(subset: str, table: Path, rows: Sequence[Row], seen: VideoReport) -> Iterator[Finding]:
+def _against_table(subset: str, table: Path, rows: Sequence[Row], seen: VideoReport) -> Iterator[DataFinding]:
     """Where a video and the table's rows of it disagree."""
     first, tolerance_sec = rows[0], _FRAMES_OFF / seen.fps
     if abs(first.duration_sec - seen.duration_sec) > tolerance_sec:
@@ -78,15 +80,15 @@ def _against_table(subset: str, table: Path, rows: Sequence[Row], seen: VideoRep
         text = (
             f"video-duration of {first.filename} is {first.duration_sec:.3f}, the file lasts {seen.duration_sec:.3f} s"
         )
-        yield Finding(severity, subset, str(table), first.line, text)
+        yield DataFinding(severity, subset, str(table), first.line, text)
     if first.fps is not None and abs(first.fps / seen.fps - 1) > _RATE_OFF:
         text = f"fps of {first.filename} is {first.fps:g}, the file has {seen.fps:g}, which is used"
-        yield Finding(WARNING, subset, str(table), first.line, text)
+        yield DataFinding(WARNING, subset, str(table), first.line, text)
     if first.num_frames is not None and abs(first.num_frames - seen.num_frames) > 1:
         text = f"video-frames of {first.filename} is {first.num_frames:g}, the file has {seen.num_frames}"
-        yield Finding(WARNING, subset, str(table), first.line, text)
+        yield DataFinding(WARNING, subset, str(table), first.line, text)
     for row in rows:
         start_sec, end_sec = row.clamped_sec()
         if end_sec > start_sec and end_sec > seen.duration_sec + tolerance_sec:
             text = f"the segment ends at {end_sec:.3f} s, {row.filename} already at {seen.duration_sec:.3f} s"
-            yield Finding(ERROR, subset, str(table), row.line, text)
+            yield DataFinding(ERROR, subset, str(table), row.line, text)

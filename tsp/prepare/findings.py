@@ -12,7 +12,7 @@ WARNING: Severity = "warning"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DataFinding:
     """One trouble."""
 
     severity: Severity
@@ -36,11 +36,11 @@ class Finding:
         }
 
 
-def count(findings: Iterable[Finding], severity: Severity) -> int:
+def count(findings: Iterable[DataFinding], severity: Severity) -> int:
     """How many findings are of that severity."""
     return sum(finding.severity == severity for finding in findings)
 
 
-def in_order(findings: Iterable[Finding]) -> list[Finding]:
+def in_order(findings: Iterable[DataFinding]) -> list[DataFinding]:
     """Errors first, then by subset, file and row."""
     return sorted(findings, key=lambda f: (f.severity != ERROR, f.subset, f.file, f.row or 0, f.message))

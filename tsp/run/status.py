@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal[
+RunState = Literal[
     "pending",  # accepted, but no process of it runs yet
     "running",
     "restarting",  # an attempt was lost, the next one comes by itself

@@ -32,7 +32,7 @@ _MAY_DIFFER = ("store", "gpus", "max_attempts", "data.root", "data.workers", "da
 """Settings that a restarted attempt of the same run may have otherwise: they change no figure, or are documented to."""
 
 
-class Run(EpochFiles, StateFiles):
+class StoredRun(EpochFiles, StateFiles):
     """One run of a store."""
 
     def log_key(self, attempt: int, rank: int) -> str:
@@ -184,5 +184,5 @@ def list_runs(store: Store) -> Iterator[str]:
     """Names of the runs in a store, sorted; folders that hold none are left out."""
     folders = list(store.list_folders())
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        found = list(pool.map(lambda folder: Run(store, folder).exists(), folders))
+        found = list(pool.map(lambda folder: StoredRun(store, folder).exists(), folders))
     return (folder for folder, is_run in zip(folders, found, strict=True) if is_run)

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from tsp.errors import StoreUnreachableError
 from tsp.run.records import EpochRecord, Progress, StateMeta
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Uploader:
     """Threads that publish for one run. Use as a context manager, or call ``drain`` and ``close``."""
 
     def __init__(
-        self, run: Run, *, keep_epochs: int = 0, give_up_after_sec: float = 600.0, pause_sec: float = 5.0
+        self, run: StoredRun, *, keep_epochs: int = 0, give_up_after_sec: float = 600.0, pause_sec: float = 5.0
     ) -> None:
         """Start the threads.
 

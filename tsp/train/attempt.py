@@ -20,10 +20,10 @@ from tsp.errors import (
     exit_code_of,
 )
 from tsp.run.records import Outcome
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
-from tsp.train.distributed import Group, Launch, join
-from tsp.train.loop import Setting, Training
+from tsp.train.distributed import Group, RankEnv, join
+from tsp.train.loop import Training, TrainingContext
 from tsp.train.precision import Numerics, choose_device, choose_numerics, gpu_memory_of
 from tsp.train.stop_signal import Stop
 
@@ -47,13 +47,13 @@ class FailedElsewhereError(TspError):
         self.exit_code = exit_code
 
 
-def train(config: RunConfig, launch: Launch, stop: Stop, *, log_into: Callable[[Run, int], None]) -> None:
+def train(config: RunConfig, launch: RankEnv, stop: Stop, *, log_into: Callable[[StoredRun, int], None]) -> None:
     """Make one attempt at a run, as one of its ranks.
 
     Args: log_into, called with the run and the attempt's number once that is known.
     Raises: TspError; its outcome is written to the store if no other attempt can mend it.
     """
-    run = Run(open_store(config.store), config.name)
+    run = StoredRun(open_store(config.store), config.name)
     attempt = DONE
     try:
         if launch.rank == 0 and not _is_done(run):
@@ -73,7 +73,7 @@ def train(config: RunConfig, launch: Launch, stop: Stop, *, log_into: Callable[[
         raise
 
 
-def _is_done(run: Run) -> bool:
+def _is_done(run: StoredRun) -> bool:
     outcome = run.read_outcome()
     if outcome is None or outcome.state != "succeeded":
         return False
@@ -81,7 +81,7 @@ def _is_done(run: Run) -> bool:
     return True
 
 
-def _count_attempt(run: Run, config: RunConfig) -> int:
+def _count_attempt(run: StoredRun, config: RunConfig) -> int:
     """Raises: GaveUpError if there were too many; StoreError if the store cannot be written."""
     run.store.check_writable()
     attempt = run.start_attempt()
@@ -93,7 +93,7 @@ def _count_attempt(run: Run, config: RunConfig) -> int:
     return attempt
 
 
-def _write_failure(run: Run, reason: str, exit_code: int, attempt: int) -> None:
+def _write_failure(run: StoredRun, reason: str, exit_code: int, attempt: int) -> None:
     try:
         run.write_outcome(Outcome(state="failed", exit_code=exit_code, reason=reason, attempt=attempt))
     except StoreError as failure:
@@ -101,7 +101,12 @@ def _write_failure(run: Run, reason: str, exit_code: int, attempt: int) -> None:
 
 
 def _train_with_peers(
-    config: RunConfig, launch: Launch, stop: Stop, run: Run, attempt: int, log_into: Callable[[Run, int], None]
+    config: RunConfig,
+    launch: RankEnv,
+    stop: Stop,
+    run: StoredRun,
+    attempt: int,
+    log_into: Callable[[StoredRun, int], None],
 ) -> None:
     device = choose_device(launch.local_rank)
     numerics = choose_numerics(device, config.model)
@@ -116,7 +121,9 @@ def _train_with_peers(
         if group.is_main:
             run.ensure(config, sizes, versions=versions())
         Training(
-            Setting(config=config, run=run, sizes=sizes, numerics=numerics, group=group, stop=stop, attempt=attempt)
+            TrainingContext(
+                config=config, run=run, sizes=sizes, numerics=numerics, group=group, stop=stop, attempt=attempt
+            )
         )()
     except torch.OutOfMemoryError as error:
         failure = out_of_memory(error, numerics, config)

@@ -37,7 +37,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Launch:
+class RankEnv:
     """Who this process is, as its starter says."""
 
     rank: int = 0
@@ -47,7 +47,7 @@ class Launch:
     master_port: int = 29500
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Launch:
+    def from_env(cls, env: Mapping[str, str]) -> RankEnv:
         """RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; one rank alone where they are not set.
 
         Raises: ConfigError naming the variable.
@@ -74,7 +74,7 @@ class Launch:
 class Group:
     """What a rank can do with the others; build it with ``join``."""
 
-    def __init__(self, launch: Launch, device: torch.device, store: TCPStore | None) -> None:
+    def __init__(self, launch: RankEnv, device: torch.device, store: TCPStore | None) -> None:
         self.rank = launch.rank
         self.world_size = launch.world_size
         self.device = device
@@ -171,7 +171,7 @@ class Group:
             dist.destroy_process_group()
 
 
-def join(launch: Launch, device: torch.device, stop: Stop, *, rendezvous_sec: float = RENDEZVOUS_SEC) -> Group:
+def join(launch: RankEnv, device: torch.device, stop: Stop, *, rendezvous_sec: float = RENDEZVOUS_SEC) -> Group:
     """Find the other ranks.
 
     Raises: PeerLostError if they do not come in time; TerminatedError.
@@ -216,7 +216,7 @@ def wait_for_port(host: str, port: int, stop: Stop, *, timeout_sec: float, pause
     raise PeerLostError(f"rank 0 did not open {host}:{port} within {timeout_sec:.0f} s ({reason}): is its pod running?")
 
 
-def _open_store(launch: Launch, stop: Stop, timeout_sec: float) -> TCPStore:
+def _open_store(launch: RankEnv, stop: Stop, timeout_sec: float) -> TCPStore:
     """The key-value store at rank 0; the port may still be held by the attempt before this one."""
     end = time.monotonic() + min(timeout_sec, 60.0)
     while True:
@@ -238,7 +238,7 @@ def _open_store(launch: Launch, stop: Stop, timeout_sec: float) -> TCPStore:
             time.sleep(0.5)
 
 
-def _wait_for_all(store: TCPStore, launch: Launch, stop: Stop, timeout_sec: float) -> None:
+def _wait_for_all(store: TCPStore, launch: RankEnv, stop: Stop, timeout_sec: float) -> None:
     """Wait until every rank has said that it is there, so that the one that is missing can be named."""
     keys = {rank: f"tsp/here/{rank}" for rank in range(launch.world_size)}
     store.set(keys[launch.rank], "1")

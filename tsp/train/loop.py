@@ -19,18 +19,18 @@ from tsp.errors import NonFiniteLossError, TerminatedError, TspError
 from tsp.model.heads import TspModel
 from tsp.run.records import EpochRecord
 from tsp.run.results import EpochResult, best, format_line
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.run.uploader import Uploader
 from tsp.train.batches import on_device
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics
 from tsp.train.progress import Plan, Reporter
-from tsp.train.resume import Place, find_start, state_extras
+from tsp.train.resume import Position, find_start, state_extras
 from tsp.train.saver import Saver
 from tsp.train.schedule import group_rates
 from tsp.train.step import StepReport
 from tsp.train.stop_signal import Stop
-from tsp.train.training_state import Parts, build_model, build_parts, load_initial_weights
+from tsp.train.training_state import TrainingState, build_model, build_parts, load_initial_weights
 from tsp.train.unvalidated import validate_left_over
 from tsp.train.validate import Validator
 
@@ -38,11 +38,11 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
+class TrainingContext:
     """Where and how a rank trains."""
 
     config: RunConfig
-    run: Run
+    run: StoredRun
     sizes: EffectiveSizes
     numerics: Numerics
     group: Group
@@ -53,7 +53,7 @@ class Setting:
 class Training:
     """One rank's part of a run."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: TrainingContext) -> None:
         self.config, self.run, self.sizes = setting.config, setting.run, setting.sizes
         self.numerics, self.group, self.stop = setting.numerics, setting.group, setting.stop
         self.attempt = setting.attempt
@@ -113,7 +113,7 @@ class Training:
             data=self.data[subset],
         )
 
-    def _begin(self, train: ClipLoader) -> Parts:
+    def _begin(self, train: ClipLoader) -> TrainingState:
         """Model, optimizer and schedule where the run goes on; epochs that were left unvalidated are done first."""
         model = build_model(self.config.model, train.num_classes, seed=self.config.seed)
         validate_left_over(
@@ -148,7 +148,7 @@ class Training:
         )
         return parts
 
-    def _train_epoch(self, parts: Parts, place: Place) -> Place:
+    def _train_epoch(self, parts: TrainingState, place: Position) -> Position:
         loader = self._loader("train", epoch=place.epoch, start_step=place.step)
         self.reporter.enter("training", epoch=place.epoch, step=place.step, steps=loader.num_steps)
         started = saved = time.monotonic()
@@ -176,7 +176,7 @@ class Training:
         self.reporter.leave()
         return place
 
-    def _judge(self, parts: Parts, place: Place, reports: list[StepReport]) -> None:
+    def _judge(self, parts: TrainingState, place: Position, reports: list[StepReport]) -> None:
         """Act on what steps turned out to be; every rank does so at the same step.
 
         Raises: NonFiniteLossError; TerminatedError.
@@ -207,14 +207,14 @@ class Training:
             f"and the last checkpoint stays; lower the learning rates or look at these clips: {clips}"
         )
 
-    def _save_in_passing(self, parts: Parts, place: Place, saved: float) -> float:
+    def _save_in_passing(self, parts: TrainingState, place: Position, saved: float) -> float:
         """Save a state unless the one before is still being written, or a step that is under way went wrong."""
         if self.saver is None or self.saver.is_busy or parts.stepper.is_going_wrong():
             return saved
         self._save_state(parts, place)
         return time.monotonic()
 
-    def _save_state(self, parts: Parts, place: Place) -> None:
+    def _save_state(self, parts: TrainingState, place: Position) -> None:
         if self.saver is not None:
             content = parts.snapshot(place.epoch) | state_extras(place, parts.stepper.scaler.state_dict())
             self.saver.save_state(content, epoch=place.epoch, step=place.step, attempt=self.attempt)
@@ -236,7 +236,7 @@ class Training:
             logger.info("%s", format_line(result))
         return result, sum(self.group.gather(loader.num_bad))
 
-    def _validate_epoch(self, parts: Parts, place: Place) -> Place:
+    def _validate_epoch(self, parts: TrainingState, place: Position) -> Position:
         """Save the trained state, validate it, publish both; returns the beginning of the next epoch."""
         epoch, started = place.epoch, time.monotonic()
         content = parts.snapshot(epoch) if self.saver is not None else {}
@@ -265,7 +265,7 @@ class Training:
                 )
 
             self.saver.save_epoch(content, make_record)
-        return Place(epoch=epoch + 1)
+        return Position(epoch=epoch + 1)
 
     def _note_best(self) -> None:
         try:

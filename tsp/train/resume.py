@@ -11,7 +11,7 @@ from typing import Any
 from tsp.config.run import RunConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.fetch import fetch_object
 from tsp.train import checkpoint
 from tsp.train.schedule import WarmupMultiStepLR
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Position:
     """How far a run is."""
 
     epoch: int = 0
@@ -43,7 +43,7 @@ class Place:
 class Start:
     """What to load, and where to go on then."""
 
-    place: Place
+    place: Position
     content: dict[str, Any] | None = None
     """Checkpoint to load; None: begin with initial weights."""
     where: str = ""
@@ -52,7 +52,7 @@ class Start:
     """Whether it is this run's, so that the schedule is the configuration's."""
 
 
-def unvalidated_epochs(run: Run) -> list[int]:
+def unvalidated_epochs(run: StoredRun) -> list[int]:
     """Epochs whose checkpoint is there without figures, the one that the newest state is about to validate left out.
 
     A crash between the two leaves such an epoch behind.
@@ -63,7 +63,7 @@ def unvalidated_epochs(run: Run) -> list[int]:
     return [epoch for epoch in sorted(run.checkpoints()) if epoch not in records and epoch != pending]
 
 
-def find_start(run: Run, config: RunConfig, folder: Path) -> Start:
+def find_start(run: StoredRun, config: RunConfig, folder: Path) -> Start:
     """What rank 0 finds to go on from: the newest of this run, else ``config.resume``, else nothing.
 
     Args: folder, for downloads.
@@ -75,10 +75,10 @@ def find_start(run: Run, config: RunConfig, folder: Path) -> Start:
         return own
     if config.resume is not None:
         return _from_elsewhere(config, folder)
-    return Start(place=Place(epoch=config.start_epoch or 0))
+    return Start(place=Position(epoch=config.start_epoch or 0))
 
 
-def _from_state(run: Run, done: int, folder: Path) -> Start | None:
+def _from_state(run: StoredRun, done: int, folder: Path) -> Start | None:
     """The newest mid-epoch state, unless the published epochs are further."""
     meta = run.latest_state()
     if meta is None or meta.epoch < done:
@@ -87,7 +87,7 @@ def _from_state(run: Run, done: int, folder: Path) -> Start | None:
     try:
         meta = run.download_state(path)
         content = checkpoint.read(path)
-        place = Place(**content["progress"])
+        place = Position(**content["progress"])
     except StoreUnreachableError:
         raise
     except (StoreError, ConfigError, KeyError, TypeError) as error:
@@ -96,13 +96,13 @@ def _from_state(run: Run, done: int, folder: Path) -> Start | None:
     finally:
         path.unlink(missing_ok=True)
     if place.epoch == done and place.is_trained:
-        place = Place(epoch=done + 1)
+        place = Position(epoch=done + 1)
     elif place.epoch <= done:
         return None
     return Start(place=place, content=content, where=run.address(meta.key), is_own=True)
 
 
-def _from_epoch(run: Run, done: int, folder: Path) -> Start | None:
+def _from_epoch(run: StoredRun, done: int, folder: Path) -> Start | None:
     """The last published epoch."""
     if done < 0:
         return None
@@ -112,7 +112,7 @@ def _from_epoch(run: Run, done: int, folder: Path) -> Start | None:
         content = checkpoint.read(path)
     finally:
         path.unlink(missing_ok=True)
-    return Start(place=Place(epoch=done + 1), content=content, where=run.address(f"epoch_{done}.pth"), is_own=True)
+    return Start(place=Position(epoch=done + 1), content=content, where=run.address(f"epoch_{done}.pth"), is_own=True)
 
 
 def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
@@ -126,10 +126,10 @@ def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
             f"{where} has been trained for {epoch} epochs already: there is nothing left of --epochs "
             f"{config.schedule.epochs}; give more epochs, or a --start-epoch"
         )
-    return Start(place=Place(epoch=epoch), content=content, where=where)
+    return Start(place=Position(epoch=epoch), content=content, where=where)
 
 
-def place_here(start: Start, sizes: EffectiveSizes, num_steps: int) -> Place:
+def place_here(start: Start, sizes: EffectiveSizes, num_steps: int) -> Position:
     """The place in an epoch of ``num_steps`` steps, when batch or world size may be others than before.
 
     The share of the epoch that is done stays, rounded down to whole steps.
@@ -150,7 +150,7 @@ def place_schedule(
     scheduler: WarmupMultiStepLR,
     fresh: dict[str, Any],
     start: Start,
-    place: Place,
+    place: Position,
     sizes: EffectiveSizes,
     num_steps: int,
 ) -> None:
@@ -180,6 +180,6 @@ def _sizes_of(content: dict[str, Any]) -> tuple[int | None, int | None]:
     return getattr(args, "world_size", None), getattr(args, "batch_size", None)
 
 
-def state_extras(place: Place, scaler: dict[str, Any]) -> dict[str, Any]:
+def state_extras(place: Position, scaler: dict[str, Any]) -> dict[str, Any]:
     """What a mid-epoch state holds besides a checkpoint's keys."""
     return {"progress": asdict(place), "scaler": scaler}

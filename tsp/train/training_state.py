@@ -26,7 +26,7 @@ from tsp.store.fetch import cache_folder, fetch_object
 from tsp.train import checkpoint
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics
-from tsp.train.resume import Place, Start, place_here, place_schedule
+from tsp.train.resume import Position, Start, place_here, place_schedule
 from tsp.train.schedule import WarmupMultiStepLR, build_optimizer, build_scheduler
 from tsp.train.step import Stepper
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
+class TrainingState:
     """A run's trainable state on one rank."""
 
     model: TspModel
@@ -42,7 +42,7 @@ class Parts:
     scheduler: WarmupMultiStepLR
     stepper: Stepper
     args: argparse.Namespace
-    place: Place
+    place: Position
 
     def snapshot(self, epoch: int) -> dict[str, Any]:
         """A copy in main memory of what a checkpoint holds, for the epoch last trained."""
@@ -96,7 +96,7 @@ def build_parts(
     num_steps: int,
     numerics: Numerics,
     group: Group,
-) -> Parts:
+) -> TrainingState:
     """Model on its device, wrapped for the ranks, with optimizer and schedule at the place where the run goes on.
 
     Args: model, with initial weights on rank 0; start, the same on every rank; num_steps, of an epoch.
@@ -127,7 +127,7 @@ def build_parts(
     )
     if start.content is not None and start.content.get("scaler"):
         stepper.scaler.load_state_dict(start.content["scaler"])
-    return Parts(
+    return TrainingState(
         model=model,
         optimizer=optimizer,
         scheduler=scheduler,

@@ -13,7 +13,7 @@ from tsp.model.heads import TspModel
 from tsp.model.weights import load_model_state
 from tsp.run.records import EpochRecord
 from tsp.run.results import EpochResult, format_line
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.base import sha256_of
 from tsp.train import checkpoint
 from tsp.train.distributed import Group
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def validate_left_over(
-    run: Run,
+    run: StoredRun,
     model: TspModel,
     group: Group,
     numerics: Numerics,
@@ -66,7 +66,7 @@ def validate_left_over(
             path.unlink()
 
 
-def _fetch(run: Run, epoch: int, path: Path) -> dict[str, Any] | None:
+def _fetch(run: StoredRun, epoch: int, path: Path) -> dict[str, Any] | None:
     try:
         run.download_epoch(epoch, path)
         return checkpoint.read(path)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from cli.backends.base import Finding, JobEnd, LogLine, LogQuery, PlaceOptions, PlaceStatus, Plan
+from cli.backends.base import BackendOptions, JobEnd, LogLine, LogQuery, Plan, RunStatus
 from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner, parse_manifest
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
-from cli.backends.cluster.status import Teller, log_line, place_status, recorded_store
+from cli.backends.cluster.status import WaitReasonLogger, log_line, place_status, recorded_store
 from k8s import preflight as checks
-from k8s.client import Cluster, ForbiddenError, Where
+from k8s.client import Cluster, ClusterAddress, ForbiddenError
 from k8s.helm import OLDEST, Chart, Helm, is_new_enough, shipped_chart
 from k8s.names import JOBS, kind_of, ranks_of
 from k8s.nodes import nodes_for, plan_nodes
@@ -21,14 +21,14 @@ from k8s.pod_log import Wanted
 from k8s.run_logs import follow_logs, read_logs
 from k8s.runs import RunLogs, Runs, RunView
 from k8s.shell import run_in_pod
-from k8s.status import ENDED, pod_status, state_of, true_conditions
+from k8s.status import pod_status, state_of, true_conditions
 from k8s.values import with_attempts
 from tsp.config.jobs import Job
 from tsp.config.run import RunConfig, check_run_name
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
 from tsp.run.records import Outcome
-from tsp.run.status import Finding as ClusterFinding
-from tsp.run.stored_run import Run
+from tsp.run.status import ENDED, Finding
+from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ClusterBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        where = Where(context=settings.context, kubeconfig=settings.kubeconfig, namespace=settings.namespace)
+        where = ClusterAddress(context=settings.context, kubeconfig=settings.kubeconfig, namespace=settings.namespace)
         self._cluster = Cluster(where)
         self._runs = Runs(self._cluster)
 
@@ -69,7 +69,7 @@ class ClusterBackend:
         refuse_paths_of_this_machine(config, dataset)
         return config
 
-    def plan(self, config: RunConfig, place: PlaceOptions) -> ClusterPlan:
+    def plan(self, config: RunConfig, place: BackendOptions) -> ClusterPlan:
         """Size the run for the nodes its pods can land on."""
         return self._planner.plan(config, place)
 
@@ -97,7 +97,7 @@ class ClusterBackend:
         assert isinstance(plan, ClusterPlan)
         self._helm.install(plan.config.name, plan.chart, plan.values)
 
-    def run_job(self, name: str, kind: str, job: Job, place: PlaceOptions, *, gpus: int) -> JobEnd | None:
+    def run_job(self, name: str, kind: str, job: Job, place: BackendOptions, *, gpus: int) -> JobEnd | None:
         """As an Indexed Job in the background; ``gpus`` pods share the work."""
         check_run_name(name)
         chart, values = self._planner.plan_job(name, kind, job, place, shards=max(1, gpus))
@@ -106,11 +106,11 @@ class ClusterBackend:
 
     # Looking
 
-    def list_runs(self) -> Iterator[PlaceStatus]:
+    def list_runs(self) -> Iterator[RunStatus]:
         """Every run of the namespace, newest first."""
         return map(place_status, self._runs.views())
 
-    def status(self, name: str) -> PlaceStatus | None:
+    def status(self, name: str) -> RunStatus | None:
         """One run with its pods."""
         view = self._runs.view(name)
         return None if view is None else place_status(view, pods_of=self._runs)
@@ -135,7 +135,7 @@ class ClusterBackend:
         wanted = Wanted(ranks=query.ranks, tail=query.tail, since=query.since)
         if not query.follow:
             return map(log_line, read_logs(api, wanted))
-        return map(log_line, follow_logs(api, wanted, tell=Teller(self._runs, name)))
+        return map(log_line, follow_logs(api, wanted, tell=WaitReasonLogger(self._runs, name)))
 
     # Changing
 
@@ -174,11 +174,11 @@ class ClusterBackend:
         except StoreError as error:
             logger.warning("%s has stopped, but its outcome could not be written to the store: %s", run.name, error)
 
-    def _stored(self, name: str, uri: str) -> Run:
+    def _stored(self, name: str, uri: str) -> StoredRun:
         """The run in its store, spoken to as this machine does."""
         from cli.options.store import store_config
 
-        return Run(open_store(store_config(self._settings, uri)), name)
+        return StoredRun(open_store(store_config(self._settings, uri)), name)
 
     def resume(self, name: str, config: RunConfig | None) -> None:
         """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone."""
@@ -186,7 +186,7 @@ class ClusterBackend:
         if view is None:
             if config is None:
                 raise NoSuchRunError(f"no run {name!r} in namespace {self._cluster.namespace}, nor in its store")
-            place = PlaceOptions(image=self._settings.image, queue=self._settings.queue)
+            place = BackendOptions(image=self._settings.image, queue=self._settings.queue)
             self.submit(self.plan(replace(config, max_attempts=self._attempts(config)), place))
             return
         if view.state not in ("suspended", "cancelled", "failed"):
@@ -260,13 +260,13 @@ class ClusterBackend:
         ):
             try:
                 for finding in check(self._cluster):
-                    yield Finding(finding.what, finding.level, finding.message)
+                    yield finding
             except ClusterError as error:
                 yield Finding("cluster", "error", str(error))
                 return
 
 
-def _check_gpu_nodes(cluster: Cluster) -> Iterator[ClusterFinding]:
+def _check_gpu_nodes(cluster: Cluster) -> Iterator[Finding]:
     """Which downscale factor a run of one GPU would get here."""
     pod: dict[str, Any] = {"tolerations": [{"key": GPU_RESOURCE, "operator": "Exists"}]}
     try:
@@ -276,8 +276,8 @@ def _check_gpu_nodes(cluster: Cluster) -> Iterator[ClusterFinding]:
     except ForbiddenError:
         return
     except ConfigError as error:
-        yield ClusterFinding("GPUs", "error", str(error))
+        yield Finding("GPUs", "error", str(error))
         return
     explanation = "; ".join(plan.explanation)
     what = f"{plan.gpus} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-    yield ClusterFinding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")
+    yield Finding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from cli.backends.base import PlaceOptions, Plan
+from cli.backends.base import BackendOptions, Plan
 from cli.backends.cluster.pod_paths import refuse_relative_job_paths
 from cli.backends.cluster.storage import check_data, check_folders, check_store, writable_folder
 from k8s import preflight as checks
@@ -49,7 +49,7 @@ class Planner:
     def __init__(self, settings: Settings, cluster: Cluster, helm: Helm) -> None:
         self._settings, self._cluster, self._helm = settings, cluster, helm
 
-    def plan(self, config: RunConfig, place: PlaceOptions) -> ClusterPlan:
+    def plan(self, config: RunConfig, place: BackendOptions) -> ClusterPlan:
         """Size the run for the nodes its pods can land on; the pod that the chart renders says which those are."""
         # The nodes are looked up here: what the chart finds when it is installed could not be shown before.
         chart = self._chart(place)
@@ -77,7 +77,7 @@ class Planner:
         )
 
     def plan_job(
-        self, name: str, kind: str, job: Job, place: PlaceOptions, *, shards: int
+        self, name: str, kind: str, job: Job, place: BackendOptions, *, shards: int
     ) -> tuple[Chart, dict[str, Any]]:
         """Chart and values of a job beside training, once what its pods refer to is known to exist."""
         refuse_relative_job_paths(job)
@@ -118,14 +118,14 @@ class Planner:
         queue = str(values.get("queue") or "") or None
         checks.refuse(check_references(self._cluster, pod_spec(objects), own=own, queue=queue))
 
-    def _chart(self, place: PlaceOptions) -> Chart:
+    def _chart(self, place: BackendOptions) -> Chart:
         return Chart(
             reference=self._settings.chart or shipped_chart(),
             value_files=place.chart_value_files,
             assignments=place.chart_values,
         )
 
-    def _run_values(self, config: RunConfig, nodes: NodePlan | None, place: PlaceOptions) -> dict[str, Any]:
+    def _run_values(self, config: RunConfig, nodes: NodePlan | None, place: BackendOptions) -> dict[str, Any]:
         for_pods = config_for_pods(config, endpoint_url=self._settings.endpoint_url_in_cluster)
         values = run_values(for_pods, nodes, image=place.image, queue=place.queue)
         return with_dotted(values, self._settings.chart_values)

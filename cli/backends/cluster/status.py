@@ -7,7 +7,7 @@ import logging
 from functools import lru_cache
 from typing import Any
 
-from cli.backends.base import LogLine, PlaceStatus, RankStatus
+from cli.backends.base import LogLine, RankStatus, RunStatus
 from cli.backends.log_lines import as_shown
 from k8s.names import STORE_ANNOTATION, kind_of, ranks_of
 from k8s.pod_log import Line
@@ -21,11 +21,11 @@ from tsp.errors import ConfigError, UnreachableError
 logger = logging.getLogger(__name__)
 
 
-def place_status(view: RunView, *, pods_of: Runs | None = None) -> PlaceStatus:
+def place_status(view: RunView, *, pods_of: Runs | None = None) -> RunStatus:
     """State, reason and times of a run; with ``pods_of`` also each of its ranks with node and GPU."""
     job = view.job
     cause = root_cause([pod_status(pod) for pod in view.pods]) if view.state == "failed" else None
-    return PlaceStatus(
+    return RunStatus(
         name=job["metadata"]["name"],
         state=view.state,
         kind=kind_of(job),
@@ -72,7 +72,7 @@ def log_line(line: Line) -> LogLine:
     return LogLine(line.rank, as_shown(line.rank, line.text)[1], line.time)
 
 
-class Teller:
+class WaitReasonLogger:
     """Says, once for each reason, why a followed run has no lines yet."""
 
     def __init__(self, runs: Runs, name: str) -> None:

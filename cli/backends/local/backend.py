@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from cli.backends.base import Finding, JobEnd, LogLine, LogQuery, PlaceOptions, PlaceStatus, Plan
+from cli.backends.base import BackendOptions, JobEnd, LogLine, LogQuery, Plan, RunStatus
 from cli.backends.local.gpus import gpus_here
 from cli.backends.local.jobs import run_job_here
 from cli.backends.local.paths import with_absolute_paths
@@ -30,8 +30,8 @@ from tsp.config.run import RunConfig, StoreConfig, from_json, to_json
 from tsp.config.sizing import downscale_for, effective_sizes
 from tsp.errors import ConfigError, NoSuchRunError, TspError
 from tsp.run.records import Outcome
-from tsp.run.status import ENDED
-from tsp.run.stored_run import Run
+from tsp.run.status import ENDED, Finding
+from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class LocalBackend:
         """Absolute: ranks run in folders of their own."""
         return with_absolute_paths(config)
 
-    def plan(self, config: RunConfig, place: PlaceOptions) -> Plan:
+    def plan(self, config: RunConfig, place: BackendOptions) -> Plan:
         """Size the run for the smallest card it will use."""
         cards = gpus_here()[: config.gpus]
         sizes_mib = [card.memory_mib for card in cards if card.memory_mib is not None]
@@ -90,18 +90,18 @@ class LocalBackend:
         local = local_run(plan.config.name)
         local.reserve()
         try:
-            Run(open_store(plan.config.store), plan.config.name).create(plan.config, plan.effective)
+            StoredRun(open_store(plan.config.store), plan.config.name).create(plan.config, plan.effective)
             local.write_launch(_launch(plan.config), to_json(plan.config))
         except BaseException:
             local.remove()
             raise
         _start_supervisor(local)
 
-    def list_runs(self) -> Iterator[PlaceStatus]:
+    def list_runs(self) -> Iterator[RunStatus]:
         """Every run started on this machine, newest first."""
         return (local_status(local) for local in known_runs())
 
-    def status(self, name: str) -> PlaceStatus | None:
+    def status(self, name: str) -> RunStatus | None:
         """From the run's folder and the table of processes."""
         local = local_run(name)
         return local_status(local) if local.launch() else None
@@ -137,7 +137,7 @@ class LocalBackend:
             # Started on another machine, or forgotten here.
             local.reserve()
         # The store counts attempts over the run's whole life; a resumed run gets as many again.
-        before = Run(open_store(config.store), name).last_attempt()
+        before = StoredRun(open_store(config.store), name).last_attempt()
         again = dataclasses.replace(config, max_attempts=before + config.max_attempts)
         local.write_launch(_launch(config), to_json(again))
         local.forget_end()
@@ -160,7 +160,7 @@ class LocalBackend:
         environment = rank_environment(launch, rank, config=local.config_path, port=0)
         return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
 
-    def run_job(self, name: str, kind: str, job: Job, place: PlaceOptions, *, gpus: int) -> JobEnd | None:
+    def run_job(self, name: str, kind: str, job: Job, place: BackendOptions, *, gpus: int) -> JobEnd | None:
         """In the foreground, one process per card."""
         check_modules()
         cards = gpus_here()
@@ -184,7 +184,11 @@ class LocalBackend:
         """Forget a run of this name whose results were removed from its store by hand."""
         local = local_run(config.name)
         launch = local.launch()
-        if launch and local_status(local).state in ENDED and not Run(open_store(launch.store), launch.name).exists():
+        if (
+            launch
+            and local_status(local).state in ENDED
+            and not StoredRun(open_store(launch.store), launch.name).exists()
+        ):
             logger.info("the former run %s is no longer in its store: forgetting it", config.name)
             local.remove()
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 from datetime import datetime
 
-from cli.backends.base import PlaceStatus, RankStatus
+from cli.backends.base import RankStatus, RunStatus
 from cli.backends.local.processes import is_alive
 from cli.backends.local.run_folder import LocalRun
-from tsp.run.status import State
+from tsp.run.status import RunState
 
 
-def local_status(local: LocalRun) -> PlaceStatus:
+def local_status(local: LocalRun) -> RunStatus:
     """Outcome first, then who lives; a dead supervisor without an outcome is a crash."""
     launch, supervised = local.launch(), local.supervised()
     alive = supervised is not None and is_alive(supervised.process)
     # Read after looking at the process: it writes its outcome before it ends.
     outcome = local.outcome()
     assert launch is not None
-    status = PlaceStatus(
+    status = RunStatus(
         name=local.name,
         state="pending",
         gpus=launch.gpus,
@@ -50,5 +50,5 @@ def local_status(local: LocalRun) -> PlaceStatus:
         )
         for rank in supervised.ranks
     )
-    state: State = "restarting" if supervised.phase == "restarting" else "running"
+    state: RunState = "restarting" if supervised.phase == "restarting" else "running"
     return dataclasses.replace(status, state=state, reason=supervised.reason, ranks=ranks)

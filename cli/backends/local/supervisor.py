@@ -104,11 +104,11 @@ class Supervisor:
 
 def publish_outcome(launch: Launch, outcome: Outcome) -> None:
     """Write the outcome into the store; a store that cannot be reached is only warned of."""
-    from tsp.run.stored_run import Run
+    from tsp.run.stored_run import StoredRun
     from tsp.store.open import open_store
 
     try:
-        Run(open_store(launch.store), launch.name).write_outcome(outcome)
+        StoredRun(open_store(launch.store), launch.name).write_outcome(outcome)
     except TspError as error:
         logger.warning("the outcome could not be stored: %s", error)
 

@@ -13,6 +13,7 @@ from cli import main
 from tests.cli.conftest import Tspctl
 from tsp.config.codec import to_dict
 from tsp.config.jobs import JOBS, job_from_dict
+from tsp.config.run import RunConfig
 
 Plan = Callable[..., None]
 EXTRACT = ("extract", "model.pth", "--data", "videos", "--metadata", "m.csv", "--out", "f.h5")
@@ -169,6 +170,9 @@ class Sent:
     """A cluster that takes whatever it is sent."""
 
     name = "kubernetes"
+
+    def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
+        return config
 
     def __init__(self) -> None:
         self.jobs: list[tuple[str, Any]] = []

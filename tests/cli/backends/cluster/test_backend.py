@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from cli.backends.base import LogQuery, PlaceOptions
+from cli.backends.base import BackendOptions, LogQuery
 from cli.backends.cluster.backend import ClusterBackend
 from cli.backends.log_lines import FolderLogs, read_lines
 from cli.options.settings import Settings
@@ -17,7 +17,7 @@ from tsp.config.pod_request import config_from_pod
 from tsp.config.run import from_json
 from tsp.errors import ConfigError, NoSuchRunError
 
-PLACE = PlaceOptions()
+PLACE = BackendOptions()
 
 
 def objects_of(backend, plan):
@@ -50,7 +50,7 @@ def test_the_users_own_placement_decides_which_nodes_count(api, cluster, real_he
     api.objects["/api/v1/nodes"] = [gpu_node("a", "16384", zone="a"), gpu_node("b", "81559", zone="b")]
     settings = Settings(kubeconfig=cluster.where.kubeconfig, chart_values={"nodeSelector.zone": "b"})
     assert ClusterBackend(settings).plan(config, PLACE).effective.downscale == 1
-    place = PlaceOptions(chart_values=("nodeSelector.zone=a",))
+    place = BackendOptions(chart_values=("nodeSelector.zone=a",))
     assert ClusterBackend(settings).plan(config, place).effective.downscale == 2
 
 
@@ -67,7 +67,7 @@ def test_where_nodes_say_nothing_the_pods_decide(api, backend, real_helm, config
 
 
 def test_ranks_on_the_cpu_ask_for_no_nodes(api, backend, real_helm, config):
-    plan = backend.plan(config, PlaceOptions(chart_values=("gpuResource=",)))
+    plan = backend.plan(config, BackendOptions(chart_values=("gpuResource=",)))
     assert plan.explanation == ("ranks run on the CPU: no GPU is asked for",)
     assert [path for _, path, _, _ in api.requests if path == "/api/v1/nodes"] == []
 
@@ -79,7 +79,7 @@ def test_what_the_user_says_of_image_queue_endpoint_and_chart_arrives(api, clust
         chart_values={"store.existingSecret": "s3-login"},
     )
     backend = ClusterBackend(settings)
-    rendered = objects_of(backend, backend.plan(config, PlaceOptions(image="registry/tsp:v1", queue="team")))
+    rendered = objects_of(backend, backend.plan(config, BackendOptions(image="registry/tsp:v1", queue="team")))
     labels = rendered["PyTorchJob"]["metadata"]["labels"]
     container = rendered["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]
     assert (labels["kueue.x-k8s.io/queue-name"], container["image"]) == ("team", "registry/tsp:v1")

@@ -10,7 +10,7 @@ from tests.k8s.objects import indexed_job, job, pod, shard
 from tests.k8s.serving import PODS, goes_after, serve_run, suspending
 from tsp.config.run import StoreConfig, from_json, to_json
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
 
@@ -26,7 +26,7 @@ def test_cancelling_takes_the_pods_away_and_writes_the_outcome_down(api, backend
     expected = {"annotations": {"tspctl/stopped": "cancelled"}}
     assert patches == [{"metadata": expected, "spec": {"runPolicy": {"suspend": True}}}]
     assert backend.status("my-run").state == "cancelled"
-    outcome = Run(open_store(StoreConfig(uri=f"file://{tmp_path}/store")), "my-run").read_outcome()
+    outcome = StoredRun(open_store(StoreConfig(uri=f"file://{tmp_path}/store")), "my-run").read_outcome()
     assert (outcome.state, outcome.exit_code) == ("cancelled", 143)
     with pytest.raises(ConfigError, match="has ended already"):
         backend.cancel("my-run", grace_sec=5)
@@ -95,7 +95,7 @@ def test_a_failed_run_is_resumed_by_a_new_release_with_the_same_values_and_as_ma
     goes_after(api, job("Failed"), looks=3)
     fake_helm.has_release()
     fake_helm.answer(get={"out": '{"gpus": 2, "set": {"seed": 1}}'})
-    run = Run(open_store(config.store), "my-run")
+    run = StoredRun(open_store(config.store), "my-run")
     for _ in range(config.max_attempts):
         run.start_attempt()
     backend.resume("my-run", config)
@@ -112,7 +112,7 @@ def test_a_whole_configuration_gets_its_attempts_and_nothing_else(config):
 def test_a_run_whose_job_is_gone_is_resumed_by_a_new_release(api, backend, real_helm, config, monkeypatch):
     installed = []
     monkeypatch.setattr(backend._helm, "install", lambda name, chart, values: installed.append((name, values)))
-    Run(open_store(config.store), "my-run").start_attempt()
+    StoredRun(open_store(config.store), "my-run").start_attempt()
     backend.resume("my-run", config)
     ((name, values),) = installed
     assert (name, from_json(values["config"]).max_attempts) == ("my-run", 21)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.backends.base import PlaceStatus
+from cli.backends.base import RunStatus
 from cli.runs.reports import LEAST_READ_SEC, MAX_AT_REST_READ, MOST_READ_SEC, read_within, worth_reading
 from tests.k8s.objects import event, job, pod, unschedulable
 from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS
 from tsp.config.run import StoreConfig
 from tsp.run.records import Progress
-from tsp.run.stored_run import Run
+from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
 WORKLOADS = "/apis/kueue.x-k8s.io/v1beta2/namespaces/video/workloads"
@@ -124,7 +124,7 @@ def test_a_run_shows_its_progress_and_best_epoch_while_it_runs_and_ever_after(ap
         item["spec"]["runPolicy"] = {"suspend": condition == "Suspended"}
     api.objects |= {INDEXED_JOBS: [], JOBS: jobs, PODS: [of_run(pod(0), "run-1")] if condition == "Running" else []}
     store = open_store(StoreConfig(uri=uri))
-    Run(store, "run-1").write_progress(PROGRESS)
+    StoredRun(store, "run-1").write_progress(PROGRESS)
     store.write("run-1/results.txt", RESULTS)
     rows = listed()
     assert {row["state"] for row in rows.values()} == {condition.lower()}
@@ -135,13 +135,13 @@ def test_a_run_shows_its_progress_and_best_epoch_while_it_runs_and_ever_after(ap
 def test_the_store_is_asked_about_runs_at_work_first_then_about_the_newest_others():
     stored = StoreConfig(uri="s3://bucket/runs")
     states = ["succeeded", "pending", "suspended", "running", "failed", "restarting"] * 40
-    places = [PlaceStatus(name=f"run-{i}", state=state, store=stored) for i, state in enumerate(states)]
+    places = [RunStatus(name=f"run-{i}", state=state, store=stored) for i, state in enumerate(states)]
     asked, seconds = worth_reading(places, 0.5)
     assert seconds == 0.5
     assert [states[index] for index in asked[:80]] == ["running", "restarting"] * 40
     assert [states[index] for index in asked[80:]] == (["succeeded", "suspended", "failed"] * 40)[:MAX_AT_REST_READ]
     assert worth_reading(places, -1.0) == (asked[:80], LEAST_READ_SEC)
-    assert worth_reading([PlaceStatus(name="nowhere", state="running")], 9.0) == ([], MOST_READ_SEC)
+    assert worth_reading([RunStatus(name="nowhere", state="running")], 9.0) == ([], MOST_READ_SEC)
 
 
 def test_a_store_that_does_not_answer_does_not_hold_up_the_list():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cli.backends.base import PlaceOptions
+from cli.backends.base import BackendOptions
 from cli.backends.cluster.backend import ClusterBackend
 from cli.backends.cluster.storage import check_data, check_folders
 from cli.options.settings import Settings
@@ -17,7 +17,7 @@ from tsp.config.run import StoreConfig
 from tsp.errors import ClusterError, ConfigError, DataError, StoreUnreachableError
 from tsp.store.open import open_store
 
-PLACE = PlaceOptions()
+PLACE = BackendOptions()
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def lasting(config, well):
     well.objects["/api/v1/namespaces/video/persistentvolumeclaims/runs"] = {"metadata": {}}
     volume = ("extraVolumes[0].name=runs", "extraVolumes[0].persistentVolumeClaim.claimName=runs")
     mount = ("extraVolumeMounts[0].name=runs", f"extraVolumeMounts[0].mountPath={config.store.uri}")
-    return PlaceOptions(chart_values=(*volume, *mount))
+    return BackendOptions(chart_values=(*volume, *mount))
 
 
 def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_helm, config, lasting):
@@ -65,7 +65,7 @@ def test_what_will_fail_is_refused_before(well, backend, real_helm, config, brea
 def test_a_missing_secret_is_refused_before(well, backend, real_helm, config):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
     with pytest.raises(ClusterError, match="secret: s3-login does not exist"):
-        backend.preflight(backend.plan(config, PlaceOptions(chart_values=("store.existingSecret=s3-login",))))
+        backend.preflight(backend.plan(config, BackendOptions(chart_values=("store.existingSecret=s3-login",))))
 
 
 def cramped(node, cpu):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.backends.base import PlaceOptions
+from cli.backends.base import BackendOptions
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
 from tsp.config.jobs import AnnotateJob, CheckJob, ExtractJob, ProbeJob, StandardizeJob
@@ -106,5 +106,5 @@ def test_jobs_are_refused_likewise(cluster, api, fake_helm, job, option):
     backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
     kind = type(job).__name__.removesuffix("Job").lower()
     with pytest.raises(ConfigError, match=rf"{option} is relative to a folder of this machine"):
-        backend.run_job("j", kind, job, PlaceOptions(), gpus=1)
+        backend.run_job("j", kind, job, BackendOptions(), gpus=1)
     assert fake_helm.calls == []

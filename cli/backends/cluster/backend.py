@@ -259,8 +259,7 @@ class ClusterBackend:
             _check_gpu_nodes,
         ):
             try:
-                for finding in check(self._cluster):
-                    yield finding
+                yield from check(self._cluster)
             except ClusterError as error:
                 yield Finding("cluster", "error", str(error))
                 return

@@ -100,7 +100,7 @@ def make_model(backbone: str, way: Way, device: torch.device) -> tuple[TspModel,
     config = resolve(load_dataset("demo"), "tsp", name="bench", store={"uri": "/tmp"}, root="/tmp").model
     choose_numerics(device, config)
     numerics = Numerics(device=device, precision=way.precision)
-    numerics.place(model)
+    numerics.prepare(model)
     if way.recompute:
         recompute_blocks(model.features)
     return model, numerics

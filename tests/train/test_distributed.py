@@ -298,14 +298,14 @@ def compiled_rank(launch, config):
     import tsp.train.loop
 
     torch.compile = partial(torch.compile, backend="aot_eager")
-    real, found = tsp.train.loop.build_parts, []
+    real, found = tsp.train.loop.build_training_state, []
 
     def build(*args, **options):
         parts = real(*args, **options)
         found.append(type(parts.stepper.model._orig_mod).__name__)
         return parts
 
-    tsp.train.loop.build_parts = build
+    tsp.train.loop.build_training_state = build
     train_rank(launch, config)
     return found
 

@@ -14,7 +14,7 @@ from tsp.run.stored_run import StoredRun
 from tsp.store.base import sha256_of
 from tsp.store.open import open_store
 from tsp.train import checkpoint
-from tsp.train.resume import Position, Start, find_start, place_here, state_extras, unvalidated_epochs
+from tsp.train.resume import Position, Start, find_start, position_here, state_extras, unvalidated_epochs
 
 STEPS = 10
 
@@ -44,8 +44,8 @@ def publish_epoch(run, tmp_path, epoch):
 
 
 def publish_state(run, tmp_path, epoch, step, extras=None):
-    place = Position(epoch=epoch, step=step, num_steps=STEPS)
-    content = content_of(epoch, f"state {epoch} {step}") | (extras or state_extras(place, {}))
+    position = Position(epoch=epoch, step=step, num_steps=STEPS)
+    content = content_of(epoch, f"state {epoch} {step}") | (extras or state_extras(position, {}))
     path = checkpoint.write(content, tmp_path / "state.pth")
     meta = StateMeta(epoch=epoch, step=step, attempt=1, sha256=sha256_of(path), size_bytes=path.stat().st_size)
     return run.publish_state(path, meta)
@@ -55,7 +55,7 @@ def found(run, config, tmp_path):
     """What it goes on from, and the epoch, the step, and whether only validation is left."""
     start = find_start(run, config, tmp_path)
     mark = start.content["mark"] if start.content else None
-    return mark, start.place.epoch, start.place.step, start.place.is_trained
+    return mark, start.position.epoch, start.position.step, start.position.is_trained
 
 
 def test_a_new_run_begins_at_the_beginning(run, config, tmp_path):
@@ -144,7 +144,7 @@ def sizes(global_batch):
 
 
 @pytest.mark.parametrize(
-    ("place", "num_steps", "expected"),
+    ("position", "num_steps", "expected"),
     [
         (Position(epoch=1), 10, Position(epoch=1)),
         (Position(epoch=1, step=4, num_steps=10), 10, Position(epoch=1, step=4, num_steps=10)),
@@ -153,8 +153,8 @@ def sizes(global_batch):
         (Position(epoch=1, step=10, num_steps=10), 3, Position(epoch=1, step=3, num_steps=3)),
     ],
 )
-def test_the_share_of_the_epoch_that_is_done_stays(place, num_steps, expected):
-    assert place_here(Start(place=place), sizes(4), num_steps) == expected
+def test_the_share_of_the_epoch_that_is_done_stays(position, num_steps, expected):
+    assert position_here(Start(position=position), sizes(4), num_steps) == expected
 
 
 def test_a_run_stopped_in_an_epoch_goes_on_at_the_step_it_had_reached(tiny_data, tmp_path, caplog):

@@ -31,7 +31,7 @@ def make_stepper(*, seed=0, recompute=False, precision="fp32", weights=(1.0, 1.0
     specs = [HeadSpec(label_column="action-label", num_classes=3), HeadSpec(label_column="region", num_classes=2)]
     model = TspModel("tiny", specs)
     numerics = Numerics(device=CPU, precision=precision)
-    numerics.place(model)
+    numerics.prepare(model)
     if recompute:
         recompute_blocks(model.features)
     return stepper_of(model, numerics, weights)
@@ -278,15 +278,15 @@ def test_a_step_asks_for_no_value_of_the_device(precision, recompute):
 @pytest.mark.parametrize(
     "ask", [lambda tensor: tensor.item(), bool, float, lambda tensor: tensor.tolist(), lambda tensor: tensor.nonzero()]
 )
-@pytest.mark.parametrize("place", ["_forward", "_update", "_send_report"])
-def test_a_step_that_did_would_be_noticed(monkeypatch, place, ask):
-    real = getattr(Stepper, place)
+@pytest.mark.parametrize("method", ["_forward", "_update", "_send_report"])
+def test_a_step_that_did_would_be_noticed(monkeypatch, method, ask):
+    real = getattr(Stepper, method)
 
     def curious(self, *args):
         ask(next(iter(self.model.parameters())).sum())
         return real(self, *args)
 
-    monkeypatch.setattr(Stepper, place, curious)
+    monkeypatch.setattr(Stepper, method, curious)
     mode, stepper = without_values(make_stepper())
     with pytest.raises(RuntimeError):
         four_steps(mode, stepper)
@@ -299,7 +299,7 @@ def test_a_step_never_waits_for_the_gpu():
     specs = [HeadSpec(label_column="action-label", num_classes=3), HeadSpec(label_column="region", num_classes=2)]
     model = TspModel("tiny", specs)
     numerics = choose_numerics(device, model_config())
-    numerics.place(model)
+    numerics.prepare(model)
     optimizer = build_optimizer(model, SIZES, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
     group = Group(RankEnv(), device, None)
@@ -324,7 +324,7 @@ def test_a_masked_step_changes_neither_weights_nor_momentum_on_a_gpu(first):
     device = choose_device(0)
     model = TspModel("tiny", make_stepper().model.heads)
     numerics = Numerics(device=device, precision="fp32")
-    numerics.place(model)
+    numerics.prepare(model)
     stepper = stepper_of(model, numerics)
 
     def batch_of(seed):

@@ -200,7 +200,7 @@ def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> EpochRes
     model = build_model(config.model, loader.num_classes, seed=launch.rank)
     if weights.is_file():
         load_model_state(model, checkpoint.read(weights)["model"], where=str(weights))
-    numerics.place(model)
+    numerics.prepare(model)
     validator = Validator(
         label_columns=[head.label_column for head in config.model.heads],
         loss_weights=[head.loss_weight for head in config.model.heads],

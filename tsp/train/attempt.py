@@ -1,4 +1,4 @@
-"""One attempt at a run: the ranks meet, agree on the sizes, train, and leave word of how it ended."""
+"""One attempt at a run: the ranks meet, agree on sizes and number format, train, and record the outcome."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 FIRST_RETRIED_CODE = 128
 BUG_CODE = 1
 DONE = 0
-"""In the place of an attempt's number: there is nothing left to do."""
+"""Stands for an attempt's number: there is nothing left to do."""
 
 
 class GaveUpError(TspError):
@@ -47,7 +47,7 @@ class FailedElsewhereError(TspError):
         self.exit_code = exit_code
 
 
-def train(config: RunConfig, launch: RankEnv, stop: Stop, *, log_into: Callable[[StoredRun, int], None]) -> None:
+def train(config: RunConfig, rank_env: RankEnv, stop: Stop, *, log_into: Callable[[StoredRun, int], None]) -> None:
     """Make one attempt at a run, as one of its ranks.
 
     Args: log_into, called with the run and the attempt's number once that is known.
@@ -56,19 +56,19 @@ def train(config: RunConfig, launch: RankEnv, stop: Stop, *, log_into: Callable[
     run = StoredRun(open_store(config.store), config.name)
     attempt = DONE
     try:
-        if launch.rank == 0 and not _is_done(run):
+        if rank_env.rank == 0 and not _is_done(run):
             attempt = _count_attempt(run, config)
             log_into(run, attempt)
-        _train_with_peers(config, launch, stop, run, attempt, log_into)
-        if launch.rank == 0 and attempt != DONE:
+        _train_with_peers(config, rank_env, stop, run, attempt, log_into)
+        if rank_env.rank == 0 and attempt != DONE:
             run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="trained to the end", attempt=attempt))
             run.clear_state()
     except TspError as error:
-        if launch.rank == 0 and exit_code_of(error) < FIRST_RETRIED_CODE:
+        if rank_env.rank == 0 and exit_code_of(error) < FIRST_RETRIED_CODE:
             _write_failure(run, str(error), exit_code_of(error), attempt)
         raise
     except Exception as error:
-        if launch.rank == 0:
+        if rank_env.rank == 0:
             _write_failure(run, f"unexpected {type(error).__name__}: {error}", BUG_CODE, attempt)
         raise
 
@@ -102,15 +102,15 @@ def _write_failure(run: StoredRun, reason: str, exit_code: int, attempt: int) ->
 
 def _train_with_peers(
     config: RunConfig,
-    launch: RankEnv,
+    rank_env: RankEnv,
     stop: Stop,
     run: StoredRun,
     attempt: int,
     log_into: Callable[[StoredRun, int], None],
 ) -> None:
-    device = choose_device(launch.local_rank)
+    device = choose_device(rank_env.local_rank)
     numerics = choose_numerics(device, config.model)
-    group = join(launch, device, stop)
+    group = join(rank_env, device, stop)
     try:
         attempt = group.from_main(attempt)
         if attempt == DONE:

@@ -46,7 +46,7 @@ def on_device(batches: Iterable[ClipBatch], device: torch.device, *, stop: Stop)
         if batch is None:
             return
         with _on(side):
-            ready = _placed(batch, device)
+            ready = _moved(batch, device)
         if side is not None:
             _hand_over(ready, side, torch.cuda.current_stream(device))
         yield ready
@@ -56,7 +56,7 @@ def _on(side: torch.cuda.Stream | None) -> AbstractContextManager[object]:
     return torch.cuda.stream(side)
 
 
-def _placed(batch: ClipBatch, device: torch.device) -> DeviceBatch:
+def _moved(batch: ClipBatch, device: torch.device) -> DeviceBatch:
     batch = batch.to(device, non_blocking=True)
     return DeviceBatch(pixels_on_device(batch, device), batch.gvf, batch.targets, batch.names, batch.num_bad)
 

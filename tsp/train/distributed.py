@@ -1,7 +1,10 @@
 """The ranks of a run: finding each other, agreeing, adding up, and noticing that one is gone.
 
-With one rank there is no process group and nothing to wait for. Control goes over gloo on the CPU, gradients over
-NCCL where there are GPUs.
+The problem: pods start minutes apart and die at any moment, and torch's own answers to a lost peer are an abort (NCCL's
+watchdog) or half an hour of silence. The idea: ranks meet at a key-value store that rank 0 opens, over which a rank
+also says why it fails; control goes over gloo on the CPU, gradients over NCCL where there are GPUs. Invariants: every
+rank makes the same collectives in the same order; whatever torch raises for a lost peer leaves here as PeerLostError;
+with one rank there is no process group and nothing to wait for.
 """
 
 from __future__ import annotations
@@ -59,24 +62,24 @@ class RankEnv:
             except ValueError as error:
                 raise ConfigError(f"the variable {name} must be a whole number, got {env[name]!r}") from error
 
-        launch = cls(
+        rank_env = cls(
             rank=number("RANK", 0),
             world_size=number("WORLD_SIZE", 1),
             local_rank=number("LOCAL_RANK", 0),
             master_addr=env.get("MASTER_ADDR") or "127.0.0.1",
             master_port=number("MASTER_PORT", 29500),
         )
-        if not 0 <= launch.rank < launch.world_size:
-            raise ConfigError(f"RANK must lie in [0, WORLD_SIZE = {launch.world_size}), got {launch.rank}")
-        return launch
+        if not 0 <= rank_env.rank < rank_env.world_size:
+            raise ConfigError(f"RANK must lie in [0, WORLD_SIZE = {rank_env.world_size}), got {rank_env.rank}")
+        return rank_env
 
 
 class Group:
     """What a rank can do with the others; build it with ``join``."""
 
-    def __init__(self, launch: RankEnv, device: torch.device, store: TCPStore | None) -> None:
-        self.rank = launch.rank
-        self.world_size = launch.world_size
+    def __init__(self, rank_env: RankEnv, device: torch.device, store: TCPStore | None) -> None:
+        self.rank = rank_env.rank
+        self.world_size = rank_env.world_size
         self.device = device
         self._store = store
 
@@ -171,31 +174,31 @@ class Group:
             dist.destroy_process_group()
 
 
-def join(launch: RankEnv, device: torch.device, stop: Stop, *, rendezvous_sec: float = RENDEZVOUS_SEC) -> Group:
+def join(rank_env: RankEnv, device: torch.device, stop: Stop, *, rendezvous_sec: float = RENDEZVOUS_SEC) -> Group:
     """Find the other ranks.
 
     Raises: PeerLostError if they do not come in time; TerminatedError.
     """
-    if launch.world_size == 1:
-        return Group(launch, device, None)
-    if launch.master_addr in _LOOPBACK:
+    if rank_env.world_size == 1:
+        return Group(rank_env, device, None)
+    if rank_env.master_addr in _LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's own name may lead nowhere
-    if launch.rank > 0:
-        wait_for_port(launch.master_addr, launch.master_port, stop, timeout_sec=rendezvous_sec)
-    where = f"{launch.master_addr}:{launch.master_port}"
+    if rank_env.rank > 0:
+        wait_for_port(rank_env.master_addr, rank_env.master_port, stop, timeout_sec=rendezvous_sec)
+    where = f"{rank_env.master_addr}:{rank_env.master_port}"
     with lost_peers(f"meeting at {where}"):
-        store = _open_store(launch, stop, rendezvous_sec)
-        _wait_for_all(store, launch, stop, rendezvous_sec)
+        store = _open_store(rank_env, stop, rendezvous_sec)
+        _wait_for_all(store, rank_env, stop, rendezvous_sec)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
             store=PrefixStore("tsp", store),
-            rank=launch.rank,
-            world_size=launch.world_size,
+            rank=rank_env.rank,
+            world_size=rank_env.world_size,
             timeout=timedelta(seconds=PEER_SEC),
         )
         dist.barrier() if device.type != "cuda" else dist.barrier(device_ids=[device.index])
-    logger.info("rank %d of %d met the others at %s", launch.rank, launch.world_size, where)
-    return Group(launch, device, store)
+    logger.info("rank %d of %d met the others at %s", rank_env.rank, rank_env.world_size, where)
+    return Group(rank_env, device, store)
 
 
 def wait_for_port(host: str, port: int, stop: Stop, *, timeout_sec: float, pause_sec: float = 0.25) -> None:
@@ -216,16 +219,16 @@ def wait_for_port(host: str, port: int, stop: Stop, *, timeout_sec: float, pause
     raise PeerLostError(f"rank 0 did not open {host}:{port} within {timeout_sec:.0f} s ({reason}): is its pod running?")
 
 
-def _open_store(launch: RankEnv, stop: Stop, timeout_sec: float) -> TCPStore:
+def _open_store(rank_env: RankEnv, stop: Stop, timeout_sec: float) -> TCPStore:
     """The key-value store at rank 0; the port may still be held by the attempt before this one."""
     end = time.monotonic() + min(timeout_sec, 60.0)
     while True:
         try:
             return TCPStore(
-                launch.master_addr,
-                launch.master_port,
-                launch.world_size,
-                is_master=launch.rank == 0,
+                rank_env.master_addr,
+                rank_env.master_port,
+                rank_env.world_size,
+                is_master=rank_env.rank == 0,
                 timeout=timedelta(seconds=timeout_sec),
                 wait_for_workers=False,
             )
@@ -233,22 +236,24 @@ def _open_store(launch: RankEnv, stop: Stop, timeout_sec: float) -> TCPStore:
             stop.check("opening the meeting point")
             if time.monotonic() > end:
                 raise PeerLostError(
-                    f"cannot open port {launch.master_port}: {str(error).splitlines()[0]}; is another run using it?"
+                    f"cannot open port {rank_env.master_port}: {str(error).splitlines()[0]}; is another run using it?"
                 ) from error
             time.sleep(0.5)
 
 
-def _wait_for_all(store: TCPStore, launch: RankEnv, stop: Stop, timeout_sec: float) -> None:
+def _wait_for_all(store: TCPStore, rank_env: RankEnv, stop: Stop, timeout_sec: float) -> None:
     """Wait until every rank has said that it is there, so that the one that is missing can be named."""
-    keys = {rank: f"tsp/here/{rank}" for rank in range(launch.world_size)}
-    store.set(keys[launch.rank], "1")
+    keys = {rank: f"tsp/here/{rank}" for rank in range(rank_env.world_size)}
+    store.set(keys[rank_env.rank], "1")
     end = time.monotonic() + timeout_sec
     missing = list(keys)
     while missing := [rank for rank in missing if not store.check([keys[rank]])]:
         stop.check("waiting for the other ranks")
         if time.monotonic() > end:
             names = ", ".join(map(str, missing))
-            raise PeerLostError(f"of {launch.world_size} ranks these did not come within {timeout_sec:.0f} s: {names}")
+            raise PeerLostError(
+                f"of {rank_env.world_size} ranks these did not come within {timeout_sec:.0f} s: {names}"
+            )
         time.sleep(0.1)
 
 

@@ -2,7 +2,7 @@
 
     for each epoch: train -> save state -> validate -> publish checkpoint and figures
 
-A restart at any point goes on from what is published, and comes to the same weights.
+A restart at any point continues from what is published and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from tsp.train.saver import Saver
 from tsp.train.schedule import group_rates
 from tsp.train.step import StepReport
 from tsp.train.stop_signal import Stop
-from tsp.train.training_state import TrainingState, build_model, build_parts, load_initial_weights
-from tsp.train.unvalidated import validate_left_over
+from tsp.train.training_state import TrainingState, build_model, build_training_state, load_initial_weights
+from tsp.train.unvalidated import validate_unvalidated_epochs
 from tsp.train.validate import Validator
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingContext:
-    """Where and how a rank trains."""
+    """What a rank trains: configuration, store, sizes, number format, peers."""
 
     config: RunConfig
     run: StoredRun
@@ -53,10 +53,10 @@ class TrainingContext:
 class Training:
     """One rank's part of a run."""
 
-    def __init__(self, setting: TrainingContext) -> None:
-        self.config, self.run, self.sizes = setting.config, setting.run, setting.sizes
-        self.numerics, self.group, self.stop = setting.numerics, setting.group, setting.stop
-        self.attempt = setting.attempt
+    def __init__(self, context: TrainingContext) -> None:
+        self.config, self.run, self.sizes = context.config, context.run, context.sizes
+        self.numerics, self.group, self.stop = context.numerics, context.group, context.stop
+        self.attempt = context.attempt
         self.results: dict[int, EpochResult] = {}
         self.validator = Validator(
             label_columns=[head.label_column for head in self.config.model.heads],
@@ -87,12 +87,12 @@ class Training:
                 device=str(self.numerics.device),
             )
             self.reporter.enter("starting", epoch=0)
-            parts = self._begin(train)
-            place = parts.place
-            while place.epoch < self.config.schedule.epochs:
-                if not place.is_trained:
-                    place = self._train_epoch(parts, place)
-                place = self._validate_epoch(parts, place)
+            state = self._begin(train)
+            position = state.position
+            while position.epoch < self.config.schedule.epochs:
+                if not position.is_trained:
+                    position = self._train_epoch(state, position)
+                position = self._validate_epoch(state, position)
             self.reporter.enter("done", epoch=self.config.schedule.epochs - 1)
 
     def _uploader(self, stack: ExitStack) -> Uploader:
@@ -114,9 +114,9 @@ class Training:
         )
 
     def _begin(self, train: ClipLoader) -> TrainingState:
-        """Model, optimizer and schedule where the run goes on; epochs that were left unvalidated are done first."""
+        """Model, optimizer and schedule at the run's position, once unvalidated epochs are validated."""
         model = build_model(self.config.model, train.num_classes, seed=self.config.seed)
-        validate_left_over(
+        validate_unvalidated_epochs(
             self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, self._figures
         )
         start = None
@@ -127,7 +127,7 @@ class Training:
                 load_initial_weights(model, self.config)
         start = self.group.from_main(start)
         self.stop.check("starting")
-        parts = build_parts(
+        state = build_training_state(
             self.config,
             model,
             start,
@@ -139,58 +139,58 @@ class Training:
         self._note_best()
         logger.info(
             "begins at epoch %d, step %d of %d%s, in %s on %s",
-            parts.place.epoch,
-            parts.place.step,
+            state.position.epoch,
+            state.position.step,
             train.num_steps,
             f" from {start.where}" if start.where else "",
             self.numerics.precision,
             self.numerics.device,
         )
-        return parts
+        return state
 
-    def _train_epoch(self, parts: TrainingState, place: Position) -> Position:
-        loader = self._loader("train", epoch=place.epoch, start_step=place.step)
-        self.reporter.enter("training", epoch=place.epoch, step=place.step, steps=loader.num_steps)
+    def _train_epoch(self, state: TrainingState, position: Position) -> Position:
+        loader = self._loader("train", epoch=position.epoch, start_step=position.step)
+        self.reporter.enter("training", epoch=position.epoch, step=position.step, steps=loader.num_steps)
         started = saved = time.monotonic()
-        before, step = place, place.step
+        before, step = position, position.step
         with closing(on_device(loader, self.numerics.device, stop=self.stop)) as batches:
             try:
                 for batch in batches:
-                    reports = parts.stepper(step, batch, stop=self.stop.requested)
+                    reports = state.stepper(step, batch, stop=self.stop.requested)
                     step += 1
-                    place = replace(
+                    position = replace(
                         before,
                         step=step,
                         num_steps=loader.num_steps,
                         bad_clips=before.bad_clips + loader.num_bad,
                         train_sec=before.train_sec + time.monotonic() - started,
                     )
-                    self._judge(parts, place, reports)
+                    self._judge(state, position, reports)
                     if time.monotonic() - saved >= self.config.state_every_sec and step < loader.num_steps:
-                        saved = self._save_in_passing(parts, place, saved)
+                        saved = self._save_in_passing(state, position, saved)
             except TerminatedError:
                 # A data worker was killed together with us: between two steps the state is whole.
-                self._save_state(parts, place)
+                self._save_state(state, position)
                 raise
-        self._judge(parts, place, parts.stepper.flush())
+        self._judge(state, position, state.stepper.flush())
         self.reporter.leave()
-        return place
+        return position
 
-    def _judge(self, parts: TrainingState, place: Position, reports: list[StepReport]) -> None:
+    def _judge(self, state: TrainingState, position: Position, reports: list[StepReport]) -> None:
         """Act on what steps turned out to be; every rank does so at the same step.
 
         Raises: NonFiniteLossError; TerminatedError.
         """
         if any(report.stop_anywhere for report in reports):
-            reports = reports + parts.stepper.flush()
+            reports = reports + state.stepper.flush()
         for report in reports:
             if report.bad_anywhere:
-                self._refuse(place.epoch, report)
-            self.reporter.advance(place.step, rates=group_rates(parts.optimizer), loss=report.loss)
-        self.reporter.bad_clips = place.bad_clips
+                self._refuse(position.epoch, report)
+            self.reporter.advance(position.step, rates=group_rates(state.optimizer), loss=report.loss)
+        self.reporter.bad_clips = position.bad_clips
         if any(report.stop_anywhere for report in reports):
             who = self.stop.signal_name or "a signal to another rank"
-            raise TerminatedError(f"{who} in epoch {place.epoch} after step {place.step}: state saved")
+            raise TerminatedError(f"{who} in epoch {position.epoch} after step {position.step}: state saved")
 
     def _refuse(self, epoch: int, report: StepReport) -> None:
         """Raises: NonFiniteLossError that names the clips, on every rank alike."""
@@ -207,17 +207,17 @@ class Training:
             f"and the last checkpoint stays; lower the learning rates or look at these clips: {clips}"
         )
 
-    def _save_in_passing(self, parts: TrainingState, place: Position, saved: float) -> float:
+    def _save_in_passing(self, state: TrainingState, position: Position, saved: float) -> float:
         """Save a state unless the one before is still being written, or a step that is under way went wrong."""
-        if self.saver is None or self.saver.is_busy or parts.stepper.is_going_wrong():
+        if self.saver is None or self.saver.is_busy or state.stepper.is_going_wrong():
             return saved
-        self._save_state(parts, place)
+        self._save_state(state, position)
         return time.monotonic()
 
-    def _save_state(self, parts: TrainingState, place: Position) -> None:
+    def _save_state(self, state: TrainingState, position: Position) -> None:
         if self.saver is not None:
-            content = parts.snapshot(place.epoch) | state_extras(place, parts.stepper.scaler.state_dict())
-            self.saver.save_state(content, epoch=place.epoch, step=place.step, attempt=self.attempt)
+            content = state.snapshot(position.epoch) | state_extras(position, state.stepper.scaler.state_dict())
+            self.saver.save_state(content, epoch=position.epoch, step=position.step, attempt=self.attempt)
 
     def _figures(self, model: TspModel, epoch: int) -> tuple[EpochResult, int]:
         """Validation figures, and clips that could not be decoded."""
@@ -236,20 +236,20 @@ class Training:
             logger.info("%s", format_line(result))
         return result, sum(self.group.gather(loader.num_bad))
 
-    def _validate_epoch(self, parts: TrainingState, place: Position) -> Position:
+    def _validate_epoch(self, state: TrainingState, position: Position) -> Position:
         """Save the trained state, validate it, publish both; returns the beginning of the next epoch."""
-        epoch, started = place.epoch, time.monotonic()
-        content = parts.snapshot(epoch) if self.saver is not None else {}
-        if self.saver is not None and parts.place != place:
-            extras = state_extras(place, parts.stepper.scaler.state_dict())
-            self.saver.save_state(content | extras, epoch=epoch, step=place.step, attempt=self.attempt)
-        result, bad_valid = self._figures(parts.model, epoch)
-        bad_train = sum(self.group.gather(place.bad_clips))
+        epoch, started = position.epoch, time.monotonic()
+        content = state.snapshot(epoch) if self.saver is not None else {}
+        if self.saver is not None and state.position != position:
+            extras = state_extras(position, state.stepper.scaler.state_dict())
+            self.saver.save_state(content | extras, epoch=epoch, step=position.step, attempt=self.attempt)
+        result, bad_valid = self._figures(state.model, epoch)
+        bad_train = sum(self.group.gather(position.bad_clips))
         self.results[epoch] = result
         self._note_best()
         if self.saver is not None:
             self.reporter.enter("saving", epoch=epoch)
-            num_clips = place.num_steps * self.sizes.global_batch
+            num_clips = position.num_steps * self.sizes.global_batch
             valid_sec = time.monotonic() - started
 
             def make_record(size_bytes: int, sha256: str) -> EpochRecord:
@@ -259,8 +259,8 @@ class Training:
                     sha256=sha256,
                     results_line=format_line(result),
                     result=result,
-                    clips_per_sec=round(num_clips / place.train_sec, 2) if place.train_sec else 0.0,
-                    duration_sec=round(place.train_sec + valid_sec, 2),
+                    clips_per_sec=round(num_clips / position.train_sec, 2) if position.train_sec else 0.0,
+                    duration_sec=round(position.train_sec + valid_sec, 2),
                     bad_clips=bad_train + bad_valid,
                 )
 

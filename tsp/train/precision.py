@@ -25,8 +25,8 @@ class Numerics:
         """Number format of convolutions and matrix products."""
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
-    def place(self, model: nn.Module) -> None:
-        """Bring a model to the device, its weights in the memory order that convolutions are fastest with."""
+    def prepare(self, model: nn.Module) -> None:
+        """Move a model to the device, its weights in channels-last order, which convolutions are fastest with."""
         model.to(self.device)
         model.to(memory_format=torch.channels_last_3d)
 

@@ -1,4 +1,4 @@
-"""Says how far a run is: ``progress.json`` for ``status``, a bar on a terminal, plain lines in a log."""
+"""A run's progress: ``progress.json`` for ``status``, a bar on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class Reporter:
         self._best = result
 
     def enter(self, phase: str, *, epoch: int, step: int = 0, steps: int = 0) -> None:
-        """A phase begins: ``starting``, ``training``, ``validating``, ``saving`` or ``done``."""
+        """Begin a phase: ``starting``, ``training``, ``validating``, ``saving`` or ``done``."""
         self._clear_bar()
         self._phase, self._epoch, self._step, self._steps = phase, epoch, step, steps
         self._mark_step, self._mark_sec = step, time.monotonic()
         self._publish()
 
     def advance(self, step: int, *, rates: Mapping[str, float] | None = None, loss: float | None = None) -> None:
-        """A number of steps of the phase are done; says so every few seconds."""
+        """Note how many steps of the phase are done; report every few seconds."""
         self._step = step
         self._rates = self._rates if rates is None else rates
         now = time.monotonic()
@@ -87,7 +87,7 @@ class Reporter:
                 logger.log(logging.INFO if self.uploader else logging.DEBUG, "%s", self._line(loss))
 
     def leave(self) -> None:
-        """The phase is over: measure it to its end."""
+        """End the phase: measure it to its end."""
         self._measure(time.monotonic())
         self._clear_bar()
 

@@ -1,4 +1,4 @@
-"""Where a run goes on: its own newest state, the checkpoint it was told to resume from, or the beginning."""
+"""Where a run continues: its own newest state, the checkpoint that ``--resume`` names, or the beginning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """How far a run is."""
+    """A position in a run: epoch and step."""
 
     epoch: int = 0
     step: int = 0
@@ -41,9 +41,9 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """What to load, and where to go on then."""
+    """What to load, and the position to continue from."""
 
-    place: Position
+    position: Position
     content: dict[str, Any] | None = None
     """Checkpoint to load; None: begin with initial weights."""
     where: str = ""
@@ -64,7 +64,7 @@ def unvalidated_epochs(run: StoredRun) -> list[int]:
 
 
 def find_start(run: StoredRun, config: RunConfig, folder: Path) -> Start:
-    """What rank 0 finds to go on from: the newest of this run, else ``config.resume``, else nothing.
+    """What rank 0 continues from: the newest state or epoch of this run, else ``config.resume``, else nothing.
 
     Args: folder, for downloads.
     Raises: ConfigError, StoreError.
@@ -75,7 +75,7 @@ def find_start(run: StoredRun, config: RunConfig, folder: Path) -> Start:
         return own
     if config.resume is not None:
         return _from_elsewhere(config, folder)
-    return Start(place=Position(epoch=config.start_epoch or 0))
+    return Start(position=Position(epoch=config.start_epoch or 0))
 
 
 def _from_state(run: StoredRun, done: int, folder: Path) -> Start | None:
@@ -87,7 +87,7 @@ def _from_state(run: StoredRun, done: int, folder: Path) -> Start | None:
     try:
         meta = run.download_state(path)
         content = checkpoint.read(path)
-        place = Position(**content["progress"])
+        position = Position(**content["progress"])
     except StoreUnreachableError:
         raise
     except (StoreError, ConfigError, KeyError, TypeError) as error:
@@ -95,11 +95,11 @@ def _from_state(run: StoredRun, done: int, folder: Path) -> Start | None:
         return None
     finally:
         path.unlink(missing_ok=True)
-    if place.epoch == done and place.is_trained:
-        place = Position(epoch=done + 1)
-    elif place.epoch <= done:
+    if position.epoch == done and position.is_trained:
+        position = Position(epoch=done + 1)
+    elif position.epoch <= done:
         return None
-    return Start(place=place, content=content, where=run.address(meta.key), is_own=True)
+    return Start(position=position, content=content, where=run.address(meta.key), is_own=True)
 
 
 def _from_epoch(run: StoredRun, done: int, folder: Path) -> Start | None:
@@ -112,7 +112,9 @@ def _from_epoch(run: StoredRun, done: int, folder: Path) -> Start | None:
         content = checkpoint.read(path)
     finally:
         path.unlink(missing_ok=True)
-    return Start(place=Position(epoch=done + 1), content=content, where=run.address(f"epoch_{done}.pth"), is_own=True)
+    return Start(
+        position=Position(epoch=done + 1), content=content, where=run.address(f"epoch_{done}.pth"), is_own=True
+    )
 
 
 def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
@@ -126,48 +128,48 @@ def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
             f"{where} has been trained for {epoch} epochs already: there is nothing left of --epochs "
             f"{config.schedule.epochs}; give more epochs, or a --start-epoch"
         )
-    return Start(place=Position(epoch=epoch), content=content, where=where)
+    return Start(position=Position(epoch=epoch), content=content, where=where)
 
 
-def place_here(start: Start, sizes: EffectiveSizes, num_steps: int) -> Position:
-    """The place in an epoch of ``num_steps`` steps, when batch or world size may be others than before.
+def position_here(start: Start, sizes: EffectiveSizes, num_steps: int) -> Position:
+    """The position in an epoch of ``num_steps`` steps, when batch or world size may have changed.
 
     The share of the epoch that is done stays, rounded down to whole steps.
     """
-    place = start.place
-    if place.num_steps in (0, num_steps):
-        return replace(place, num_steps=num_steps if place.step else 0)
-    step = num_steps if place.is_trained else place.step * num_steps // place.num_steps
+    position = start.position
+    if position.num_steps in (0, num_steps):
+        return replace(position, num_steps=num_steps if position.step else 0)
+    step = num_steps if position.is_trained else position.step * num_steps // position.num_steps
     logger.warning(
         "epoch %d goes on at step %d of %d with a global batch of %d: before it had %d steps, so the order of the "
         "clips differs from an uninterrupted run's",
-        place.epoch, step, num_steps, sizes.global_batch, place.num_steps,
+        position.epoch, step, num_steps, sizes.global_batch, position.num_steps,
     )  # fmt: skip
-    return replace(place, step=step, num_steps=num_steps)
+    return replace(position, step=step, num_steps=num_steps)
 
 
-def place_schedule(
+def set_schedule(
     scheduler: WarmupMultiStepLR,
     fresh: dict[str, Any],
     start: Start,
-    place: Position,
+    position: Position,
     sizes: EffectiveSizes,
     num_steps: int,
 ) -> None:
-    """Put the schedule right after a checkpoint was loaded.
+    """Set the schedule after a checkpoint was loaded.
 
     Args: fresh, the state of the schedule as the configuration makes it.
-    A checkpoint of this run, with another batch or world size: the configuration's schedule, at this place. A
+    A checkpoint of this run, with another batch or world size: the configuration's schedule, at this position. A
     checkpoint from elsewhere: its own schedule, as the original does; moved if another epoch was asked for.
     """
     content = start.content or {}
     if start.is_own:
         if _sizes_of(content) != (sizes.world_size, sizes.batch_per_gpu):
             scheduler.load_state_dict(fresh)
-            scheduler.move_to(place.epoch * num_steps + place.step)
+            scheduler.move_to(position.epoch * num_steps + position.step)
         return
-    if place.epoch != int(content["epoch"]) + 1:
-        scheduler.move_to(place.epoch * num_steps)
+    if position.epoch != int(content["epoch"]) + 1:
+        scheduler.move_to(position.epoch * num_steps)
     if scheduler.base_lrs != fresh["base_lrs"]:
         logger.warning(
             "the learning rates are those of %s: %s; this run's configuration says %s",
@@ -180,6 +182,6 @@ def _sizes_of(content: dict[str, Any]) -> tuple[int | None, int | None]:
     return getattr(args, "world_size", None), getattr(args, "batch_size", None)
 
 
-def state_extras(place: Position, scaler: dict[str, Any]) -> dict[str, Any]:
+def state_extras(position: Position, scaler: dict[str, Any]) -> dict[str, Any]:
     """What a mid-epoch state holds besides a checkpoint's keys."""
-    return {"progress": asdict(place), "scaler": scaler}
+    return {"progress": asdict(position), "scaler": scaler}

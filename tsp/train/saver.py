@@ -1,4 +1,4 @@
-"""Writes checkpoints beside the training thread and hands them to the uploader.
+"""Writes checkpoints off the training thread and hands them to the uploader.
 
 A snapshot is copied in memory at once; serialising, hashing and uploading happen on other threads.
 """
@@ -26,7 +26,7 @@ DRAIN_SEC = 120.0
 
 
 class Saver:
-    """Rank 0's way to the store. Use as a context manager; leaving it normally publishes everything."""
+    """Rank 0's checkpoints on their way to the store; a context manager that publishes everything at its normal end."""
 
     def __init__(self, uploader: Uploader) -> None:
         self.uploader = uploader

@@ -81,8 +81,8 @@ class WarmupMultiStepLR(LRScheduler):
 def build_optimizer(model: TspModel, sizes: EffectiveSizes, config: OptimConfig) -> torch.optim.SGD:
     """Fused SGD over the groups stem, backbone, fc.
 
-    With a stem rate of 0 the stem asks for no gradient: the same weights come out, and its large activations need
-    not be kept. Its batch-norm statistics still move.
+    With a stem rate of 0 the stem is frozen: the same weights come out, and its large activations need not be kept.
+    Its batch-norm statistics still move.
     """
     stem = list(model.get_submodule("features.stem").parameters())
     in_stem = {id(parameter) for parameter in stem}

@@ -26,7 +26,7 @@ from tsp.store.fetch import cache_folder, fetch_object
 from tsp.train import checkpoint
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics
-from tsp.train.resume import Position, Start, place_here, place_schedule
+from tsp.train.resume import Position, Start, position_here, set_schedule
 from tsp.train.schedule import WarmupMultiStepLR, build_optimizer, build_scheduler
 from tsp.train.step import Stepper
 
@@ -42,7 +42,7 @@ class TrainingState:
     scheduler: WarmupMultiStepLR
     stepper: Stepper
     args: argparse.Namespace
-    place: Position
+    position: Position
 
     def snapshot(self, epoch: int) -> dict[str, Any]:
         """A copy in main memory of what a checkpoint holds, for the epoch last trained."""
@@ -87,7 +87,7 @@ def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | N
     logger.info("the encoder starts from %s", uri)
 
 
-def build_parts(
+def build_training_state(
     config: RunConfig,
     model: TspModel,
     start: Start,
@@ -97,13 +97,13 @@ def build_parts(
     numerics: Numerics,
     group: Group,
 ) -> TrainingState:
-    """Model on its device, wrapped for the ranks, with optimizer and schedule at the place where the run goes on.
+    """Model on its device, wrapped for the ranks, with optimizer and schedule at the run's position.
 
     Args: model, with initial weights on rank 0; start, the same on every rank; num_steps, of an epoch.
     Raises: ConfigError for options that do not go together, or a checkpoint of another model.
     """
     _check_compile(config.model)
-    numerics.place(model)
+    numerics.prepare(model)
     if config.model.sync_batch_norm and group.world_size > 1:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     if config.model.activation_checkpointing:
@@ -111,12 +111,12 @@ def build_parts(
     optimizer = build_optimizer(model, sizes, config.optim)
     scheduler = build_scheduler(optimizer, config.schedule, num_steps=num_steps)
     fresh = deepcopy(scheduler.state_dict())
-    place = place_here(start, sizes, num_steps)
+    position = position_here(start, sizes, num_steps)
     if start.content is not None:
         checkpoint.restore(start.content, model, optimizer, scheduler, where=start.where)
-        place_schedule(scheduler, fresh, start, place, sizes, num_steps)
-    elif place.epoch:
-        scheduler.move_to(place.epoch * num_steps)
+        set_schedule(scheduler, fresh, start, position, sizes, num_steps)
+    elif position.epoch:
+        scheduler.move_to(position.epoch * num_steps)
     stepper = Stepper(
         _compiled(group.wrap(model)) if config.model.compile else group.wrap(model),
         optimizer,
@@ -133,7 +133,7 @@ def build_parts(
         scheduler=scheduler,
         stepper=stepper,
         args=checkpoint.run_args(config, sizes),
-        place=place,
+        position=position,
     )
 
 

@@ -1,4 +1,4 @@
-"""Epochs that have a checkpoint but no figures, because an attempt ended between the two: validated first."""
+"""Epochs with a checkpoint but no figures, because an attempt ended between the two: validated first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tsp.train.resume import unvalidated_epochs
 logger = logging.getLogger(__name__)
 
 
-def validate_left_over(
+def validate_unvalidated_epochs(
     run: StoredRun,
     model: TspModel,
     group: Group,
@@ -31,11 +31,11 @@ def validate_left_over(
     folder: Path | None,
     figures: Callable[[TspModel, int], tuple[EpochResult, int]],
 ) -> None:
-    """Validate and publish what attempts before this one left behind.
+    """Validate and publish the epochs that earlier attempts saved but did not validate.
 
-    Args: model, left with the last one's weights (an epoch that has figures now is gone on from, so others are loaded);
+    Args: model, left with the last one's weights (training continues from a later checkpoint, which is loaded then);
         folder, rank 0's for downloads; figures, validates on all ranks.
-    A checkpoint that is damaged is left alone with a warning: its epoch is trained again.
+    A damaged checkpoint is skipped with a warning: its epoch is trained again.
     """
     epochs = group.from_main(unvalidated_epochs(run) if folder is not None else None)
     if not epochs:
@@ -47,7 +47,7 @@ def validate_left_over(
             continue
         logger.info("epoch %d has a checkpoint but no figures: validating it first", epoch)
         load_model_state(model, content["model"], where=run.address(f"epoch_{epoch}.pth"))
-        numerics.place(model)
+        numerics.prepare(model)
         started = time.monotonic()
         result, num_bad = figures(model, epoch)
         if path is not None:

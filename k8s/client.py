@@ -26,7 +26,7 @@ PAGE_ITEMS = 500
 _TIMEOUT_SEC = (5.0, 30.0)
 _RETRY_AFTER_SEC = (0.3, 1.0, 3.0)
 _REFUSED_FOR_SEC = 60.0
-"""A server that refuses what it allowed before is given so long: one that just started may not know its Roles yet."""
+"""A server that refuses what it allowed before may take that long: just started, it may not know its Roles yet."""
 _SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 
@@ -180,7 +180,7 @@ class Cluster:
     def read_log(self, pod: str, *, idle_sec: float, **query: Any) -> Iterator[bytes]:
         """Chunks of a container's log, as they come.
 
-        Args: idle_sec, a connection that says nothing for so long is taken for dead; query as the API names it
+        Args: idle_sec, a connection that is silent for that long is considered dead; query as the API names it
             (container, follow, timestamps, sinceTime, tailLines, previous).
         Raises: NotFoundError once the pod is gone, UnreachableError when the connection breaks, ClusterError (HTTP 400)
             while the container has not started.

@@ -88,7 +88,7 @@ class Helm:
 
     def version(self) -> str:
         """``v3.x.y``."""
-        return self._run("version", "--short", placed=False).strip()
+        return self._run("version", "--short", on_cluster=False).strip()
 
     def _with_values(self, verb: str, name: str, chart: Chart, values: Mapping[str, Any], *flags: str) -> str:
         given: list[str] = ["--values", "-"]
@@ -98,8 +98,8 @@ class Helm:
             given += ["--set", assignment]
         return self._run(verb, name, chart.reference, *given, *flags, text=json.dumps(values))
 
-    def _run(self, verb: str, *arguments: str, text: str | None = None, placed: bool = True) -> str:
-        command = [program(), verb, *arguments, *(self._place() if placed else [])]
+    def _run(self, verb: str, *arguments: str, text: str | None = None, on_cluster: bool = True) -> str:
+        command = [program(), verb, *arguments, *(self._address() if on_cluster else [])]
         try:
             done = subprocess.run(
                 command,
@@ -116,17 +116,17 @@ class Helm:
             raise ClusterError(f"helm {verb} failed: {_said(done.stderr)}")
         return done.stdout
 
-    def _place(self) -> Sequence[str]:
-        place = ["--namespace", self._namespace]
+    def _address(self) -> Sequence[str]:
+        flags = ["--namespace", self._namespace]
         if self._where.context:
-            place += ["--kube-context", self._where.context]
+            flags += ["--kube-context", self._where.context]
         if self._where.kubeconfig:
-            place += ["--kubeconfig", str(Path(self._where.kubeconfig).expanduser())]
-        return place
+            flags += ["--kubeconfig", str(Path(self._where.kubeconfig).expanduser())]
+        return flags
 
 
 def is_new_enough(version: str) -> bool:
-    """Whether ``v3.22.0+g...`` is at least the oldest that will do; what is no version is taken on trust."""
+    """Whether ``v3.22.0+g...`` is at least the oldest that will do; what is no version is accepted unchecked."""
     match = re.match(r"v(\d+)\.(\d+)", version)
     return match is None or (int(match[1]), int(match[2])) >= (3, 14)
 
@@ -146,7 +146,7 @@ def program() -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what would send Helm to another place than the one that was checked."""
+    """Ours without what would send Helm to another cluster or namespace than was checked."""
     elsewhere = ("HELM_KUBE", "HELM_NAMESPACE")
     return {key: value for key, value in os.environ.items() if not key.startswith(elsewhere)}
 

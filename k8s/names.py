@@ -26,7 +26,7 @@ _JOB_NAME = ("training.kubeflow.org/job-name", "batch.kubernetes.io/job-name")
 
 
 def pod_selector(name: str) -> str:
-    """Selector of the pods of a run or job. A ``helm test`` of it is told apart by ``owner_of``."""
+    """Selector of the pods of a run or job. ``owner_of`` tells those of its ``helm test`` apart."""
     return f"{PART_OF},{RUN_LABEL}={name}"
 
 

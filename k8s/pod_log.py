@@ -23,13 +23,13 @@ from tsp.errors import ClusterError, UnreachableError
 logger = logging.getLogger(__name__)
 
 IDLE_SEC = 60.0
-"""A followed stream that is silent for so long is opened anew."""
+"""A followed stream that is silent for that long is reopened."""
 MAX_LINE_BYTES = 1 << 20
 """A longer line is given in parts."""
 _WINDOW_LINES = 4096
 _RETRY_SEC = (0.2, 0.5, 1.0, 2.0)
 _GIVE_UP_AFTER = 30
-"""Failures in a row, about a minute, after which the log of a pod that has ended is taken for lost with its node."""
+"""Failures in a row, about a minute, after which the log of a pod that has ended counts as lost with its node."""
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 
 
@@ -136,7 +136,7 @@ class PodLog:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         yield from (line for line in lines if line)
         if len(self._rest) > MAX_LINE_BYTES:
-            # Its next part keeps the stamp, so that it stays in its place.
+            # Its next part keeps the stamp, so that it stays in order.
             stamp = _STAMP.match(self._rest)
             yield self._rest
             self._rest = stamp[0] if stamp else b""

@@ -88,10 +88,10 @@ def check_operator(cluster: Cluster) -> Iterator[Finding]:
         yield Finding("training operator", "ok", "PyTorchJob is known (where the operator runs is not to be seen)")
     elif not (operator.get("status") or {}).get("availableReplicas"):
         yield Finding(
-            "training operator", "error", f"{_place(operator)} has no pod that is ready: runs would wait for it"
+            "training operator", "error", f"{_address(operator)} has no pod that is ready: runs would wait for it"
         )
     else:
-        yield Finding("training operator", "ok", f"{_place(operator)} runs")
+        yield Finding("training operator", "ok", f"{_address(operator)} runs")
 
 
 def find_operator(cluster: Cluster) -> dict[str, Any] | None:
@@ -167,5 +167,5 @@ def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Findi
             yield Finding(what, "error", f"the API server would refuse it: {error}")
 
 
-def _place(operator: Object) -> str:
+def _address(operator: Object) -> str:
     return f"{operator['metadata'].get('namespace')}/{operator['metadata']['name']}"

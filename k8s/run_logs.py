@@ -1,4 +1,14 @@
-"""Logs of all pods of a run as one stream in the order of time, from before the first pod to the end of the run."""
+"""Logs of all pods of a run as one stream in order of time, from before the first pod to the end of the run.
+
+Each pod's log is read by a thread of its own (``pod_log`` reconnects it), since a stream blocks while its pod is
+silent. The threads fill bounded queues, so that a rank that writes faster than the terminal reads waits instead of
+filling the memory. One consumer merges: it gives the oldest line at hand, but only once no other rank can still bring
+an older one; a rank that has been silent for ``_HOLD_SEC`` is no longer waited for. Lines of one rank therefore always
+keep their order, lines of different ranks are ordered to within that time. Pods are polled rather than watched: a new
+pod of the same name is another pod (its uid counts), and is read from its beginning. Whether the run has ended is
+asked before the pods are listed, so that the last look sees every pod there will ever be, and the stream ends only when
+every reader has been drained.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +33,7 @@ Pods = list[dict[str, Any]]
 _QUEUED_LINES = 1000
 _POLL_SEC = 1.0
 _HOLD_SEC = 0.3
-"""A rank that is silent for so long no longer holds up the lines of the others."""
+"""A rank that has been silent for that long no longer holds up the lines of the others."""
 
 
 class LogApi(PodApi, Protocol):
@@ -43,10 +53,10 @@ def read_logs(api: LogApi, wanted: Wanted) -> Iterator[Line]:
     return heapq.merge(*(PodLog(api, pod, wanted, follow=False).lines() for pod in _chosen(api.pods(), wanted)))
 
 
-def follow_logs(api: LogApi, wanted: Wanted, *, tell: Callable[[Pods], None] | None = None) -> Iterator[Line]:
+def follow_logs(api: LogApi, wanted: Wanted, *, on_silence: Callable[[Pods], None] | None = None) -> Iterator[Line]:
     """Lines as they are written, from before the first pod to the end of the run.
 
-    Args: tell, called with the pods whenever they were looked at and no line is at hand.
+    Args: on_silence, called with the pods whenever they were listed and no line is at hand.
     """
     follower = _Follower(api, wanted)
     next_look = 0.0
@@ -55,8 +65,8 @@ def follow_logs(api: LogApi, wanted: Wanted, *, tell: Callable[[Pods], None] | N
             if time.monotonic() >= next_look and not follower.ended:
                 pods = follower.look()
                 next_look = time.monotonic() + _POLL_SEC
-                if tell is not None and pods is not None and not follower.has_lines():
-                    tell(pods)
+                if on_silence is not None and pods is not None and not follower.has_lines():
+                    on_silence(pods)
             line = follower.next_line()
             if line is not None:
                 yield line

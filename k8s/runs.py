@@ -89,7 +89,7 @@ class Runs:
         return RunView(job=job, pods=tuple(pods), state=state, reason=reason)
 
     def views(self) -> Iterator[RunView]:
-        """Every run, newest first; of pods and events only those that tell why one waits or failed: this must be quick.
+        """Every run, newest first; of pods and events only those that explain a wait or a failure, to be quick.
 
         However many runs there are, it takes a page of requests for each kind of object.
         """
@@ -108,8 +108,8 @@ class Runs:
             name, uid = job["metadata"]["name"], str(job["metadata"].get("uid"))
             pods = sorted(troubled.get(name, []), key=rank_of)
             state = state_of(job, pods)
-            told = events.get(name, []) if state == "pending" else []
-            yield RunView(job=job, pods=tuple(pods), state=state, reason=why(job, pods, told, workloads.get(uid)))
+            own = events.get(name, []) if state == "pending" else []
+            yield RunView(job=job, pods=tuple(pods), state=state, reason=why(job, pods, own, workloads.get(uid)))
 
     def names(self) -> Iterator[str]:
         """Names of all runs and jobs, in two requests."""

@@ -1,4 +1,4 @@
-"""From the conditions of a PyTorchJob or Job and its pods to one state. Pure.
+"""One state from the conditions of a PyTorchJob or Job and its pods. Pure.
 
 The operator keeps every condition it ever set and turns some of them False; its printed State column shows the last one
 in the list, which can mislead. Here only conditions with status True count, in the order of how final they are.
@@ -12,9 +12,11 @@ from datetime import datetime
 from typing import Any, Literal
 
 from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, rank_of
-from tsp.run.status import RunState
+from tsp.run.status import RankEnd, RunState, is_permanent, root_cause
 
 Object = Mapping[str, Any]
+
+_OOM_KILLED = 137
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,16 +130,18 @@ def termination(container: Object) -> Termination | None:
     return None
 
 
-def root_cause(pods: Sequence[PodStatus]) -> PodStatus | None:
-    """The pod whose failure brought the others down: a permanent exit code first, then the earliest."""
-    failed = [pod for pod in pods if pod.ended is not None and pod.ended.exit_code]
+def culprit(pods: Sequence[PodStatus]) -> PodStatus | None:
+    """The pod whose failure brought the others down; None if none failed.
 
-    def order(pod: PodStatus) -> tuple[bool, bool, str, int]:
-        assert pod.ended is not None
-        follows = pod.ended.exit_code in (143, 150) and pod.ended.reason != "OOMKilled"
-        return (pod.ended.exit_code >= 128, follows, pod.ended.finished, pod.rank)
-
-    return min(failed, key=order, default=None)
+    A permanent exit code counts before any other, whenever it came: it alone makes the operator give the job up.
+    """
+    ends: list[tuple[bool, str, int, RankEnd]] = []
+    for pod in pods:
+        if pod.ended is not None and pod.ended.exit_code:
+            code = _OOM_KILLED if pod.ended.reason == "OOMKilled" else pod.ended.exit_code
+            ends.append((not is_permanent(pod.ended.exit_code), pod.ended.finished, pod.rank, RankEnd(pod.rank, code)))
+    cause = root_cause(end for *_, end in sorted(ends, key=lambda item: item[:3]))
+    return next((pod for pod in pods if cause is not None and pod.rank == cause.rank and pod.ended is not None), None)
 
 
 def created_at(job: Object) -> datetime | None:

@@ -45,7 +45,7 @@ def run_values(config: RunConfig, plan: NodePlan | None, *, image: str | None, q
         "gpus": config.gpus,
         "downscale": config.downscale,
         "store": {"uri": config.store.uri},
-        **_place_values(image, queue),
+        **_image_and_queue(image, queue),
     }
     if plan is not None and (plan.memory_values or plan.explanation):
         values["plan"] = {"memoryValues": list(plan.memory_values), "note": "; ".join(plan.explanation)}
@@ -53,13 +53,13 @@ def run_values(config: RunConfig, plan: NodePlan | None, *, image: str | None, q
 
 
 def job_values(kind: str, job: Job, *, shards: int, gpu: bool, image: str | None, queue: str | None) -> Values:
-    """Chart values of a job beside training; the shards share one request and know their number from their index."""
+    """Chart values of an auxiliary job; the shards share one request and know their number from their index."""
     request = to_dict(job)
     if shards > 1:
         request |= {"shards": shards, "shard": None}
     values: Values = {
         "job": {"kind": kind, "request": json.dumps(request, indent=2) + "\n", "shards": shards, "gpu": gpu},
-        **_place_values(image, queue),
+        **_image_and_queue(image, queue),
     }
     store = request.get("store") or (request.get("config") or {}).get("store")
     if store:
@@ -69,7 +69,7 @@ def job_values(kind: str, job: Job, *, shards: int, gpu: bool, image: str | None
     return values
 
 
-def _place_values(image: str | None, queue: str | None) -> Values:
+def _image_and_queue(image: str | None, queue: str | None) -> Values:
     values: Values = {"image": image_values(image)} if image else {}
     if queue:
         values["queue"] = queue

@@ -1,4 +1,4 @@
-"""Why a run waits or failed, in one line. Pure: from job, pods and events to words.
+"""Why a run waits or failed, in one line, from its job, pods and events. Pure.
 
 The texts it reads are those of the scheduler, the kubelet, the admission chain, the training operator and Kueue.
 """
@@ -13,9 +13,9 @@ from k8s.names import QUEUE_LABEL, rank_of, ranks_of
 from k8s.status import (
     Object,
     PodStatus,
+    culprit,
     is_suspended,
     pod_status,
-    root_cause,
     state_of,
     stopped_by_user,
     true_conditions,
@@ -83,7 +83,7 @@ def describe_exit(code: int) -> str:
 
 
 def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
-    cause = root_cause([pod_status(pod) for pod in pods])
+    cause = culprit([pod_status(pod) for pod in pods])
     failed = true_conditions(job.get("status") or {})["Failed"]
     if failed.get("reason") == "DeadlineExceeded" or "active longer than specified deadline" in failed.get(
         "message", ""
@@ -95,8 +95,8 @@ def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
             return taken
     if cause is not None:
         return _in_words(cause)
-    told = _exits_told(events)
-    return told[0] if told else str(failed.get("message") or failed.get("reason") or "the operator does not say why")
+    exits = _exits_in(events)
+    return exits[0] if exits else str(failed.get("message") or failed.get("reason") or "the operator does not say why")
 
 
 def _in_words(pod: PodStatus) -> str:
@@ -235,14 +235,14 @@ def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool)
         taken = _taken_away(pod)
         if taken:
             yield f"restarting: {taken}"
-    cause = root_cause([pod_status(pod) for pod in pods])
+    cause = culprit([pod_status(pod) for pod in pods])
     if cause is not None:
         yield f"restarted: {_in_words(cause)}"
     if restarting:
-        yield from (f"restarting: {told}" for told in _exits_told(events))
+        yield from (f"restarting: {exit_}" for exit_ in _exits_in(events))
 
 
-def _exits_told(events: list[Object]) -> list[str]:
+def _exits_in(events: list[Object]) -> list[str]:
     """What the operator's events say of pods that are gone already."""
     found = []
     for event in events:

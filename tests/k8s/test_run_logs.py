@@ -198,7 +198,7 @@ def test_following_waits_for_the_pods_tells_about_them_and_ends_with_the_run(api
 
     thread = threading.Thread(target=live)
     thread.start()
-    found = texts(follow_logs(one, Wanted(), tell=told.append))
+    found = texts(follow_logs(one, Wanted(), on_silence=told.append))
     thread.join()
     assert found == ["r0 line 0", "r0 line 1", "r0 line 2", "the end"]
     assert [] in told

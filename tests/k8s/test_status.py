@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from k8s.names import kind_of, rank_of, ranks_of
-from k8s.status import created_at, ended_at, pod_status, root_cause, state_of
+from k8s.status import created_at, culprit, ended_at, pod_status, state_of
 from tests.k8s.objects import job, pod, terminated
 
 QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
@@ -106,16 +106,16 @@ def test_a_pod_tells_node_restarts_and_how_it_ended():
         ([(1, "02"), (2, "01"), (1, "03")], 1),
     ],
 )
-def test_the_root_cause_is_the_pod_that_brought_the_others_down(ends, cause):
+def test_the_culprit_is_the_pod_that_brought_the_others_down(ends, cause):
     pods = [
         pod_status(pod(rank, "Failed", state=terminated(code, finished=f"2030-01-01T01:00:{second}Z")))
         for rank, (code, second) in enumerate(ends)
     ]
-    assert root_cause(pods).rank == cause
+    assert culprit(pods).rank == cause
 
 
 def test_nobody_is_to_blame_where_nobody_failed():
-    assert root_cause([pod_status(pod()), pod_status(pod(1, "Succeeded", state=terminated(0, "Completed")))]) is None
+    assert culprit([pod_status(pod()), pod_status(pod(1, "Succeeded", state=terminated(0, "Completed")))]) is None
 
 
 def test_times_have_a_zone_and_a_failure_without_completion_time_has_its_conditions():

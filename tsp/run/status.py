@@ -1,7 +1,8 @@
-"""What a check of a cluster found."""
+"""Vocabulary of every backend: a run's state, how its ranks ended and who is to blame, findings of a check. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,34 @@ RunState = Literal[
 ]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "crashed"})
 """States that no waiting changes."""
+
+PEER_LOST, TERMINATED = 150, 143
+"""Exit codes by which a rank reports or forwards another's end (``tsp.errors``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankEnd:
+    """One rank that ended."""
+
+    rank: int
+    code: int
+    """Exit code; 128 + number of the signal that killed it."""
+
+
+def root_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
+    """The end that brought the others down; None if every rank ended well.
+
+    Args: ends, in the order in which they count: the earliest first.
+    Returns: the first bad end, unless it only reports or forwards another's (a lost peer, a SIGTERM) and there is one
+        that does not.
+    """
+    bad = [end for end in ends if end.code != 0]
+    return next((end for end in bad if end.code not in (PEER_LOST, TERMINATED)), bad[0] if bad else None)
+
+
+def is_permanent(code: int) -> bool:
+    """Whether trying again would give the same: 1-127; codes from 128 up are worth another attempt."""
+    return 0 < code < 128
 
 
 @dataclass(frozen=True, slots=True)

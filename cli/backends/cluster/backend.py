@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cli.backends.base import BackendOptions, JobEnd, LogLine, LogQuery, Plan, RunStatus
 from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner, parse_manifest
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
-from cli.backends.cluster.status import WaitReasonLogger, log_line, place_status, recorded_store
+from cli.backends.cluster.status import WaitReasonLogger, log_line, recorded_store, run_status
 from k8s import preflight as checks
 from k8s.client import Cluster, ClusterAddress, ForbiddenError
 from k8s.helm import OLDEST, Chart, Helm, is_new_enough, shipped_chart
@@ -44,7 +44,7 @@ _GONE_TIMEOUT_SEC = 330.0
 
 
 class ClusterBackend:
-    """A namespace of a cluster as a place to run."""
+    """A namespace of a cluster that runs are submitted to."""
 
     name = "kubernetes"
 
@@ -108,12 +108,12 @@ class ClusterBackend:
 
     def list_runs(self) -> Iterator[RunStatus]:
         """Every run of the namespace, newest first."""
-        return map(place_status, self._runs.views())
+        return map(run_status, self._runs.views())
 
     def status(self, name: str) -> RunStatus | None:
         """One run with its pods."""
         view = self._runs.view(name)
-        return None if view is None else place_status(view, pods_of=self._runs)
+        return None if view is None else run_status(view, pods_of=self._runs)
 
     def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
         """What the pods of the newest attempt have written; earlier attempts are in the store alone."""
@@ -135,7 +135,7 @@ class ClusterBackend:
         wanted = Wanted(ranks=query.ranks, tail=query.tail, since=query.since)
         if not query.follow:
             return map(log_line, read_logs(api, wanted))
-        return map(log_line, follow_logs(api, wanted, tell=WaitReasonLogger(self._runs, name)))
+        return map(log_line, follow_logs(api, wanted, on_silence=WaitReasonLogger(self._runs, name)))
 
     # Changing
 

@@ -79,7 +79,7 @@ class Planner:
     def plan_job(
         self, name: str, kind: str, job: Job, place: BackendOptions, *, shards: int
     ) -> tuple[Chart, dict[str, Any]]:
-        """Chart and values of a job beside training, once what its pods refer to is known to exist."""
+        """Chart and values of an auxiliary job, once what its pods refer to is known to exist."""
         refuse_relative_job_paths(job)
         chart = self._chart(place)
         job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
@@ -149,7 +149,7 @@ class Planner:
 
 
 def check_room(nodes: NodePlan, gpus: int) -> None:
-    """Refuse more ranks than the nodes that are there could ever hold; nodes that may not be seen are taken on trust.
+    """Refuse more ranks than the nodes could ever hold; nodes that may not be listed are accepted unchecked.
 
     Raises: ClusterError.
     """

@@ -50,7 +50,7 @@ def refuse_relative_paths(config: RunConfig) -> None:
 
 
 def refuse_relative_job_paths(job: Job) -> None:
-    """The same for a job beside training."""
+    """The same for an auxiliary job."""
     for field, option in _JOB_PATHS.items():
         _refuse_relative(option, getattr(job, field, None))
     config = getattr(job, "config", None)

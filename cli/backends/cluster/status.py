@@ -1,4 +1,4 @@
-"""What a cluster shows of a run, as every place tells it."""
+"""What a cluster shows of a run, in the terms that all backends share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.backends.log_lines import as_shown
 from k8s.names import STORE_ANNOTATION, kind_of, ranks_of
 from k8s.pod_log import Line
 from k8s.runs import Runs, RunView
-from k8s.status import created_at, ended_at, pod_status, root_cause
+from k8s.status import created_at, culprit, ended_at, pod_status
 from k8s.why import why_pod
 from tsp.config.codec import from_dict
 from tsp.config.run import StoreConfig
@@ -21,10 +21,10 @@ from tsp.errors import ConfigError, UnreachableError
 logger = logging.getLogger(__name__)
 
 
-def place_status(view: RunView, *, pods_of: Runs | None = None) -> RunStatus:
+def run_status(view: RunView, *, pods_of: Runs | None = None) -> RunStatus:
     """State, reason and times of a run; with ``pods_of`` also each of its ranks with node and GPU."""
     job = view.job
-    cause = root_cause([pod_status(pod) for pod in view.pods]) if view.state == "failed" else None
+    cause = culprit([pod_status(pod) for pod in view.pods]) if view.state == "failed" else None
     return RunStatus(
         name=job["metadata"]["name"],
         state=view.state,
@@ -68,7 +68,7 @@ def _store_in(text: str) -> StoreConfig | None:
 
 
 def log_line(line: Line) -> LogLine:
-    """A line as every place gives it; the kubelet's stamp is the program's own to a moment."""
+    """A line as every backend gives it; the kubelet's stamp is the program's own to a moment."""
     return LogLine(line.rank, as_shown(line.rank, line.text)[1], line.time)
 
 

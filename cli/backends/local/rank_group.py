@@ -17,23 +17,14 @@ from typing import IO, Literal
 
 from cli.backends.local.processes import POLL_SEC, ProcessId, identify, send, stop
 from cli.backends.local.run_folder import Launch, RankProcess
+from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, is_permanent, root_cause
 
-PEER_LOST, TERMINATED = 150, 143
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _AFTER_GOOD_END_SEC = 300.0
 """How long the other ranks may take to end once one has ended well."""
 _AFTER_PEER_LOST_SEC = 10.0
 """How long the rank that was lost may take to say why, once another has missed it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RankEnd:
-    """One rank that ended."""
-
-    rank: int
-    code: int
-    """Exit code; 128 + number of the signal that killed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +36,11 @@ class Verdict:
 
 
 def judge(ends: Sequence[RankEnd]) -> Verdict:
-    """The verdict over the ranks that ended by themselves, in that order.
-
-    The first bad end is the cause, unless it only reports or forwards another's (a lost peer, a SIGTERM).
-    Codes 1-127 are permanent, 128 and above are worth another attempt.
-    """
-    bad = [end for end in ends if end.code != 0]
-    if not bad:
+    """The verdict over the ranks that ended by themselves, in that order."""
+    cause = root_cause(ends)
+    if cause is None:
         return Verdict("succeeded", ends[0])
-    causes = [end for end in bad if end.code not in (PEER_LOST, TERMINATED)] or bad
-    return Verdict("permanent" if causes[0].code < 128 else "retry", causes[0])
+    return Verdict("permanent" if is_permanent(cause.code) else "retry", cause)
 
 
 def free_port() -> int:

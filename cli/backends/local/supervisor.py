@@ -19,10 +19,11 @@ from types import FrameType
 from typing import Literal
 
 from cli.backends.local.processes import POLL_SEC, identify, stop
-from cli.backends.local.rank_group import RankEnd, RankGroup, Verdict, judge
+from cli.backends.local.rank_group import RankGroup, Verdict, judge
 from cli.backends.local.run_folder import Launch, LocalRun, Supervised
 from tsp.errors import POD_EXIT_MEANINGS, TspError
 from tsp.run.records import Outcome
+from tsp.run.status import RankEnd
 
 logger = logging.getLogger(__name__)
 

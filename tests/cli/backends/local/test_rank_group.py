@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from cli.backends.local.processes import ProcessId, identify, is_alive, send, stop
-from cli.backends.local.rank_group import RankEnd, RankGroup, judge, rank_environment
+from cli.backends.local.rank_group import RankGroup, judge, rank_environment
 from cli.backends.local.run_folder import Launch
 from tests.cli.conftest import wait_until
 from tsp.config.run import StoreConfig
+from tsp.run.status import RankEnd
 
 
 def launch(program: str, *, gpus: int = 2, devices: tuple[str, ...] = (), grace_sec: float = 5.0) -> Launch:

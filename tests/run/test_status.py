@@ -1,0 +1,24 @@
+import pytest
+
+from tsp.run.status import RankEnd, is_permanent, root_cause
+
+
+@pytest.mark.parametrize(
+    ("ends", "cause"),
+    [
+        ([], None),
+        ([(0, 0), (1, 0)], None),
+        ([(0, 0), (1, 3)], 1),
+        ([(0, 150), (1, 137)], 1),
+        ([(0, 143), (1, 150), (2, 1)], 2),
+        ([(1, 137), (0, 1)], 1),
+        ([(1, 150), (0, 143)], 1),
+    ],
+)
+def test_the_first_end_that_reports_nobody_elses_is_the_cause(ends, cause):
+    found = root_cause(RankEnd(*end) for end in ends)
+    assert (None if found is None else found.rank) == cause
+
+
+def test_codes_from_1_to_127_are_permanent():
+    assert [code for code in range(-1, 256) if is_permanent(code)] == list(range(1, 128))

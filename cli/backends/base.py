@@ -1,12 +1,14 @@
-"""What a place to run must offer: a cluster (``on_cluster``) or this machine (``on_this_machine``).
+"""What a backend must offer: a cluster (``cli.backends.cluster``) or this machine (``cli.backends.local``).
 
 A backend knows processes, pods and their ends; epochs, progress and results are read from the store by everyone alike.
-It raises TspError subclasses with messages that say what to do, writes nothing to stdout, and logs what it does.
+No command asks which backend it talks to: whatever differs between them is a method or an attribute here.
+A backend raises TspError subclasses with messages that say what to do, writes nothing to stdout, and logs what it does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from tsp.config.jobs import Job
     from tsp.config.run import RunConfig, StoreConfig
     from tsp.config.sizing import EffectiveSizes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +38,7 @@ class RankStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStatus:
-    """A run as the place it runs at sees it."""
+    """A run as its backend sees it."""
 
     name: str
     state: RunState
@@ -51,7 +55,7 @@ class RunStatus:
     ended: datetime | None = None
     ranks: tuple[RankStatus, ...] = ()
     store: StoreConfig | None = None
-    """Where the run writes to, as the place recorded it."""
+    """Where the run writes to, as the backend recorded it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class LogQuery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendOptions:
-    """What only a place cares about; the run's results do not depend on it."""
+    """What only a backend cares about; the run's results do not depend on it."""
 
     image: str | None = None
     queue: str | None = None
@@ -97,7 +101,7 @@ class Plan:
     """A run ready to be submitted; a backend may add fields in a subclass of its own."""
 
     config: RunConfig
-    place: BackendOptions
+    options: BackendOptions
     effective: EffectiveSizes | None = None
     """None: only the ranks can decide, on the cards they find."""
     explanation: tuple[str, ...] = ()
@@ -113,8 +117,28 @@ class JobEnd:
     """What it wrote to stdout; a job that failed has said why on stderr."""
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a backend looks at before anything is created."""
+
+    name: str
+    """What is looked at: ``GPUs``, ``store``."""
+    run: Callable[[], None]
+    """Logs warnings; raises the TspError that says what is wrong and what to do."""
+
+
+def run_checks(checks: Iterable[Check]) -> None:
+    """Run checks in their order; the first that fails ends it.
+
+    Raises: what the check raises.
+    """
+    for check in checks:
+        logger.debug("checking %s", check.name)
+        check.run()
+
+
 class Backend(Protocol):
-    """A place to run. All methods but ``plan`` and ``preflight`` take a run's name."""
+    """Where runs live. All methods but ``plan`` and ``checks`` take a run's name."""
 
     name: str
     """``kubernetes`` or ``local``."""
@@ -127,19 +151,19 @@ class Backend(Protocol):
         """
         ...
 
-    def plan(self, config: RunConfig, place: BackendOptions) -> Plan:
+    def plan(self, config: RunConfig, options: BackendOptions) -> Plan:
         """Size the run for what is here; refuses nothing but the impossible, creates nothing."""
         ...
 
-    def preflight(self, plan: Plan) -> None:
-        """Refuse what is going to fail, before anything is created.
+    def checks(self, plan: Plan) -> Sequence[Check]:
+        """What is looked at before anything is created, in this order; an existing run is refused, too.
 
-        Raises: ConfigError (an existing run included), DataError, ClusterError or StoreError, saying what to do.
+        They raise ConfigError, DataError, ClusterError or StoreError, saying what to do.
         """
         ...
 
     def render(self, plan: Plan, *, on_server: bool = False) -> str:
-        """Exactly what ``submit`` would send, as text; with ``on_server`` the server has judged it."""
+        """Exactly what ``submit`` would send, as text; with ``on_server`` the API server has validated it."""
         ...
 
     def submit(self, plan: Plan) -> None:
@@ -147,11 +171,11 @@ class Backend(Protocol):
         ...
 
     def list_runs(self) -> Iterator[RunStatus]:
-        """Every run this place knows, newest first."""
+        """Every run this backend knows, newest first."""
         ...
 
     def status(self, name: str) -> RunStatus | None:
-        """What the place knows of a run; None if nothing."""
+        """What the backend knows of a run; None if nothing."""
         ...
 
     def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
@@ -164,7 +188,7 @@ class Backend(Protocol):
     def cancel(self, name: str, *, grace_sec: float | None) -> None:
         """Stop the run for good: state saved, uploads drained, outcome ``cancelled`` written. Returns when it is so.
 
-        Args: grace_sec, after which what still runs is killed; None: the place's own.
+        Args: grace_sec, after which what still runs is killed; None: the backend's own.
         Raises: NoSuchRunError; ConfigError if it has ended already.
         """
         ...
@@ -178,17 +202,17 @@ class Backend(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Remove what this place holds of a run that has ended; the store is not touched."""
+        """Remove what this backend holds of a run that has ended; the store is not touched."""
         ...
 
     def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
         """Run a command beside a rank of a running run, terminal passed through. Returns: its exit code."""
         ...
 
-    def run_job(self, name: str, kind: str, job: Job, place: BackendOptions, *, gpus: int) -> JobEnd | None:
-        """Do a job beside training. Returns: how it ended, or None if it now runs in the background as ``name``."""
+    def run_job(self, name: str, kind: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
+        """Do an auxiliary job. Returns: how it ended, or None if it now runs in the background as ``name``."""
         ...
 
     def diagnose(self) -> Iterator[Finding]:
-        """What ``tspctl doctor`` shows of this place."""
+        """What ``tspctl doctor`` shows of this backend."""
         ...

@@ -50,7 +50,7 @@ def run_job(
     from tsp.config.jobs import LOCAL_UNLESS_TOLD, job_from_dict
 
     output, name, given_on_cluster = given.pop("output"), given.pop("name", None), given.pop("on_cluster", False)
-    place = BackendOptions(
+    options = BackendOptions(
         image=given.pop("image", None) or settings.image, queue=given.pop("queue", None) or settings.queue
     )
     values = {key: value for key, value in {**fields, **given}.items() if value is not None}
@@ -63,7 +63,7 @@ def run_job(
         values |= {key: absolute_unless_uri(values[key]) for key in paths if key in values}
     job = job_from_dict(kind, values)
     name = name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
-    end = backend.run_job(name, kind, job, place, gpus=gpus)
+    end = backend.run_job(name, kind, job, options, gpus=gpus)
     if end is None:
         click.echo(f"submitted {name}: follow it with 'tspctl logs -f {name}'", err=True)
         click.echo(name)

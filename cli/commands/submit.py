@@ -50,7 +50,7 @@ def submit(
     from cli.backends.open import open_backend
     from cli.options.run_config import build_config
 
-    place = BackendOptions(
+    options = BackendOptions(
         image=given.pop("image") or settings.image,
         queue=given.pop("queue") or settings.queue,
         chart_values=given.pop("chart_values"),
@@ -60,7 +60,7 @@ def submit(
     config = backend.with_paths(build_config(settings, name, given), given["dataset"])
     if name is None:
         config = replace(config, name=default_name(config, look=dry_run is None))
-    plan = backend.plan(config, place)
+    plan = backend.plan(config, options)
     if dry_run is not None:
         _show_dry_run(backend, plan, output, on_server=dry_run == "server")
         return
@@ -92,12 +92,13 @@ def default_name(config: RunConfig, *, look: bool) -> str:
 
 def start(backend: Backend, plan: Plan) -> None:
     """Check and start a run, saying what it will train with."""
+    from cli.backends.base import run_checks
     from tsp.errors import ConfigError
     from tsp.run.stored_run import StoredRun
     from tsp.store.open import open_store
 
     config = plan.config
-    backend.preflight(plan)
+    run_checks(backend.checks(plan))
     if StoredRun(open_store(config.store), config.name).exists():
         raise ConfigError(
             f"{config.store.uri} has a run {config.name!r} already, which is never overwritten: choose another --name, "

@@ -15,7 +15,7 @@ RunState = Literal[
     "failed",
     "cancelled",
     "crashed",  # it ended without a word: nothing will restart it by itself
-    "unknown",  # the store has it, but this place does not know of it
+    "unknown",  # the store has it, but this backend does not know of it
 ]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "crashed"})
 """States that no waiting changes."""

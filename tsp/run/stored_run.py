@@ -159,6 +159,13 @@ class StoredRun(EpochFiles, StateFiles):
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self.store.address(key)} is damaged: {error}") from error
 
+    def with_more_attempts(self, config: RunConfig) -> RunConfig:
+        """The configuration a resumed run goes on with: as many attempts again as it was given at first.
+
+        Attempts are counted over the run's whole life.
+        """
+        return dataclasses.replace(config, max_attempts=self.last_attempt() + config.max_attempts)
+
     def attempts(self) -> list[int]:
         """Attempts that left logs, in rising order."""
         folders = self.store.list_folders(self.key("logs"))

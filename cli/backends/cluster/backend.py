@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from cli.backends.base import BackendOptions, JobEnd, LogLine, LogQuery, Plan, RunStatus
+from cli.backends.base import BackendOptions, Check, JobEnd, LogLine, LogQuery, Plan, RunStatus
 from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner, parse_manifest
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
 from cli.backends.cluster.status import WaitReasonLogger, log_line, recorded_store, run_status
@@ -69,21 +69,25 @@ class ClusterBackend:
         refuse_paths_of_this_machine(config, dataset)
         return config
 
-    def plan(self, config: RunConfig, place: BackendOptions) -> ClusterPlan:
+    def plan(self, config: RunConfig, options: BackendOptions) -> ClusterPlan:
         """Size the run for the nodes its pods can land on."""
-        return self._planner.plan(config, place)
+        return self._planner.plan(config, options)
 
-    def preflight(self, plan: Plan) -> None:
-        """Refuse a second run of a name, and whatever cluster, store or data would make fail."""
+    def checks(self, plan: Plan) -> Sequence[Check]:
+        """A second run of a name, and whatever cluster, store or data would make fail."""
         assert isinstance(plan, ClusterPlan)
-        name = plan.config.name
+        return (
+            Check("name", lambda: self._refuse_second(plan.config.name)),
+            Check("cluster, data and store", lambda: self._planner.check(plan)),
+        )
+
+    def _refuse_second(self, name: str) -> None:
         # A release of that name without a job is refused by Helm itself, before it creates anything.
         if self._runs.find(name) is not None:
             raise ConfigError(
                 f"namespace {self._cluster.namespace} has a run {name!r} already: choose another --name, "
                 f"or remove it with 'tspctl delete {name}'"
             )
-        self._planner.check(plan)
 
     def render(self, plan: Plan, *, on_server: bool = False) -> str:
         """The release's manifest."""
@@ -97,10 +101,10 @@ class ClusterBackend:
         assert isinstance(plan, ClusterPlan)
         self._helm.install(plan.config.name, plan.chart, plan.values)
 
-    def run_job(self, name: str, kind: str, job: Job, place: BackendOptions, *, gpus: int) -> JobEnd | None:
+    def run_job(self, name: str, kind: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
         """As an Indexed Job in the background; ``gpus`` pods share the work."""
         check_run_name(name)
-        chart, values = self._planner.plan_job(name, kind, job, place, shards=max(1, gpus))
+        chart, values = self._planner.plan_job(name, kind, job, options, shards=max(1, gpus))
         self._helm.install(name, chart, values)
         return None
 
@@ -186,8 +190,8 @@ class ClusterBackend:
         if view is None:
             if config is None:
                 raise NoSuchRunError(f"no run {name!r} in namespace {self._cluster.namespace}, nor in its store")
-            place = BackendOptions(image=self._settings.image, queue=self._settings.queue)
-            self.submit(self.plan(replace(config, max_attempts=self._attempts(config)), place))
+            options = BackendOptions(image=self._settings.image, queue=self._settings.queue)
+            self.submit(self.plan(self._with_attempts(config), options))
             return
         if view.state not in ("suspended", "cancelled", "failed"):
             raise ConfigError(f"run {name} is {view.state}: there is nothing to resume")
@@ -196,14 +200,13 @@ class ClusterBackend:
             return
         values = self._helm.values(name)
         if config is not None:
-            values = with_attempts(values, self._attempts(config))
+            values = with_attempts(values, self._with_attempts(config).max_attempts)
         self._helm.uninstall(name)
         self._wait_gone(name)
         self._helm.install(name, Chart(reference=self._settings.chart or shipped_chart()), values)
 
-    def _attempts(self, config: RunConfig) -> int:
-        """The store counts attempts over the run's whole life; a resumed run gets as many again."""
-        return self._stored(config.name, config.store.uri).last_attempt() + config.max_attempts
+    def _with_attempts(self, config: RunConfig) -> RunConfig:
+        return self._stored(config.name, config.store.uri).with_more_attempts(config)
 
     def _wait_gone(self, name: str) -> None:
         """Until nothing of an uninstalled release is left that a new one of its name would meet.

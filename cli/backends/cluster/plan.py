@@ -49,12 +49,12 @@ class Planner:
     def __init__(self, settings: Settings, cluster: Cluster, helm: Helm) -> None:
         self._settings, self._cluster, self._helm = settings, cluster, helm
 
-    def plan(self, config: RunConfig, place: BackendOptions) -> ClusterPlan:
+    def plan(self, config: RunConfig, options: BackendOptions) -> ClusterPlan:
         """Size the run for the nodes its pods can land on; the pod that the chart renders says which those are."""
         # The nodes are looked up here: what the chart finds when it is installed could not be shown before.
-        chart = self._chart(place)
+        chart = self._chart(options)
         chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
-        draft = self._run_values(config, None, place)
+        draft = self._run_values(config, None, options)
         manifest = self._helm.render(config.name, chart, draft)
         pod = pod_spec(parse_manifest(manifest))
         nodes = self._plan_nodes(config, pod)
@@ -64,10 +64,10 @@ class Planner:
             config = replace(config, downscale=cast("Any", str(nodes.downscale)))
             effective = effective_sizes(config, downscale=nodes.downscale)
             lines += (str(effective),)
-        values = self._run_values(config, nodes, place)
+        values = self._run_values(config, nodes, options)
         return ClusterPlan(
             config=config,
-            place=place,
+            options=options,
             effective=effective,
             explanation=lines,
             chart=chart,
@@ -77,13 +77,13 @@ class Planner:
         )
 
     def plan_job(
-        self, name: str, kind: str, job: Job, place: BackendOptions, *, shards: int
+        self, name: str, kind: str, job: Job, options: BackendOptions, *, shards: int
     ) -> tuple[Chart, dict[str, Any]]:
         """Chart and values of an auxiliary job, once what its pods refer to is known to exist."""
         refuse_relative_job_paths(job)
-        chart = self._chart(place)
+        chart = self._chart(options)
         job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
-        own = job_values(kind, job, shards=shards, gpu=kind in ON_GPU, image=place.image, queue=place.queue)
+        own = job_values(kind, job, shards=shards, gpu=kind in ON_GPU, image=options.image, queue=options.queue)
         values = with_dotted(own, self._settings.chart_values)
         objects = parse_manifest(self._helm.render(name, chart, values))
         checks.refuse(checks.check_server(self._cluster))
@@ -118,16 +118,16 @@ class Planner:
         queue = str(values.get("queue") or "") or None
         checks.refuse(check_references(self._cluster, pod_spec(objects), own=own, queue=queue))
 
-    def _chart(self, place: BackendOptions) -> Chart:
+    def _chart(self, options: BackendOptions) -> Chart:
         return Chart(
             reference=self._settings.chart or shipped_chart(),
-            value_files=place.chart_value_files,
-            assignments=place.chart_values,
+            value_files=options.chart_value_files,
+            assignments=options.chart_values,
         )
 
-    def _run_values(self, config: RunConfig, nodes: NodePlan | None, place: BackendOptions) -> dict[str, Any]:
+    def _run_values(self, config: RunConfig, nodes: NodePlan | None, options: BackendOptions) -> dict[str, Any]:
         for_pods = config_for_pods(config, endpoint_url=self._settings.endpoint_url_in_cluster)
-        values = run_values(for_pods, nodes, image=place.image, queue=place.queue)
+        values = run_values(for_pods, nodes, image=options.image, queue=options.queue)
         return with_dotted(values, self._settings.chart_values)
 
     def _plan_nodes(self, config: RunConfig, pod: dict[str, Any]) -> NodePlan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 import logging
@@ -14,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from cli.backends.base import BackendOptions, JobEnd, LogLine, LogQuery, Plan, RunStatus
+from cli.backends.base import BackendOptions, Check, JobEnd, LogLine, LogQuery, Plan, RunStatus
 from cli.backends.local.gpus import gpus_here
 from cli.backends.local.jobs import run_job_here
 from cli.backends.local.paths import with_absolute_paths
@@ -46,7 +45,7 @@ _AFTER_GRACE_SEC = 30.0
 
 
 class LocalBackend:
-    """This machine as a place to run."""
+    """Runs on this machine."""
 
     name = "local"
 
@@ -54,7 +53,7 @@ class LocalBackend:
         """Absolute: ranks run in folders of their own."""
         return with_absolute_paths(config)
 
-    def plan(self, config: RunConfig, place: BackendOptions) -> Plan:
+    def plan(self, config: RunConfig, options: BackendOptions) -> Plan:
         """Size the run for the smallest card it will use."""
         cards = gpus_here()[: config.gpus]
         sizes_mib = [card.memory_mib for card in cards if card.memory_mib is not None]
@@ -65,21 +64,24 @@ class LocalBackend:
         elif sizes_mib:
             factor, why = downscale_for(min(sizes_mib)), f"smallest of {len(cards)} GPUs has {min(sizes_mib)} MiB"
         else:
-            return Plan(config=config, place=place, explanation=("downscale factor: the ranks decide",))
+            return Plan(config=config, options=options, explanation=("downscale factor: the ranks decide",))
         sizes = effective_sizes(config, downscale=factor)
         lines = (
             f"downscale factor {factor}: {why}",
             str(sizes),
         )
-        return Plan(config=config, place=place, effective=sizes, explanation=lines)
+        return Plan(config=config, options=options, effective=sizes, explanation=lines)
 
-    def preflight(self, plan: Plan) -> None:
-        """Look at packages, cards, data, store and disk."""
-        check_modules()
-        check_gpus(plan.config.gpus, len(gpus_here()))
-        check_data(plan.config)
-        check_store(plan.config)
-        self._make_room(plan.config)
+    def checks(self, plan: Plan) -> Sequence[Check]:
+        """Packages, cards, data, store and disk."""
+        config = plan.config
+        return (
+            Check("packages", check_modules),
+            Check("GPUs", lambda: check_gpus(config.gpus, len(gpus_here()))),
+            Check("data", lambda: check_data(config)),
+            Check("store", lambda: check_store(config)),
+            Check("name", lambda: self._make_room(config)),
+        )
 
     def render(self, plan: Plan, *, on_server: bool = False) -> str:
         """The configuration file that the ranks read."""
@@ -136,9 +138,7 @@ class LocalBackend:
         if not local.exists():
             # Started on another machine, or forgotten here.
             local.reserve()
-        # The store counts attempts over the run's whole life; a resumed run gets as many again.
-        before = StoredRun(open_store(config.store), name).last_attempt()
-        again = dataclasses.replace(config, max_attempts=before + config.max_attempts)
+        again = StoredRun(open_store(config.store), name).with_more_attempts(config)
         local.write_launch(_launch(config), to_json(again))
         local.forget_end()
         _start_supervisor(local)
@@ -160,7 +160,7 @@ class LocalBackend:
         environment = rank_environment(launch, rank, config=local.config_path, port=0)
         return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
 
-    def run_job(self, name: str, kind: str, job: Job, place: BackendOptions, *, gpus: int) -> JobEnd | None:
+    def run_job(self, name: str, kind: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
         """In the foreground, one process per card."""
         check_modules()
         cards = gpus_here()

@@ -50,8 +50,8 @@ def test_the_users_own_placement_decides_which_nodes_count(api, cluster, real_he
     api.objects["/api/v1/nodes"] = [gpu_node("a", "16384", zone="a"), gpu_node("b", "81559", zone="b")]
     settings = Settings(kubeconfig=cluster.where.kubeconfig, chart_values={"nodeSelector.zone": "b"})
     assert ClusterBackend(settings).plan(config, PLACE).effective.downscale == 1
-    place = BackendOptions(chart_values=("nodeSelector.zone=a",))
-    assert ClusterBackend(settings).plan(config, place).effective.downscale == 2
+    options = BackendOptions(chart_values=("nodeSelector.zone=a",))
+    assert ClusterBackend(settings).plan(config, options).effective.downscale == 2
 
 
 @pytest.mark.parametrize("answer", [None, [gpu_node("a", None)], [], lambda *_: (403, {"message": "no"})])

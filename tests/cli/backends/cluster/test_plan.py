@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cli.backends.base import BackendOptions
+from cli.backends.base import BackendOptions, run_checks
 from cli.backends.cluster.backend import ClusterBackend
 from cli.backends.cluster.storage import check_data, check_folders
 from cli.options.settings import Settings
@@ -17,7 +17,7 @@ from tsp.config.run import StoreConfig
 from tsp.errors import ClusterError, ConfigError, DataError, StoreUnreachableError
 from tsp.store.open import open_store
 
-PLACE = BackendOptions()
+OPTIONS = BackendOptions()
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def lasting(config, well):
 
 def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_helm, config, lasting):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
-    backend.preflight(backend.plan(config, lasting))
+    run_checks(backend.checks(backend.plan(config, lasting)))
     creating = [query for method, path, query, _ in well.requests if method == "POST" and "accessreviews" not in path]
     assert creating
     assert all(query["dryRun"] == "All" for query in creating)
@@ -57,15 +57,17 @@ def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_he
 def test_what_will_fail_is_refused_before(well, backend, real_helm, config, break_it, error, message):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
     break_it(well)
-    plan = backend.plan(config, PLACE)
+    plan = backend.plan(config, OPTIONS)
     with pytest.raises(error, match=message):
-        backend.preflight(plan)
+        run_checks(backend.checks(plan))
 
 
 def test_a_missing_secret_is_refused_before(well, backend, real_helm, config):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
     with pytest.raises(ClusterError, match="secret: s3-login does not exist"):
-        backend.preflight(backend.plan(config, BackendOptions(chart_values=("store.existingSecret=s3-login",))))
+        run_checks(
+            backend.checks(backend.plan(config, BackendOptions(chart_values=("store.existingSecret=s3-login",))))
+        )
 
 
 def cramped(node, cpu):
@@ -92,18 +94,18 @@ def test_more_ranks_than_the_nodes_could_ever_hold_are_refused(
     settings = Settings(kubeconfig=cluster.where.kubeconfig)
     backend = ClusterBackend(settings)
     with pytest.raises(ClusterError, match=message) as refused:
-        backend.preflight(backend.plan(config, lasting))
+        run_checks(backend.checks(backend.plan(config, lasting)))
     assert "if an autoscaler adds nodes, set check_nodes = false" in str(refused.value)
     backend = ClusterBackend(replace(settings, check_nodes=False))
-    backend.preflight(backend.plan(config, lasting))
+    run_checks(backend.checks(backend.plan(config, lasting)))
     well.objects["/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team"] = {"metadata": {}}
     backend = ClusterBackend(settings)
-    backend.preflight(backend.plan(config, replace(lasting, queue="team")))
+    run_checks(backend.checks(backend.plan(config, replace(lasting, queue="team"))))
 
 
 def test_nodes_that_may_not_be_seen_are_taken_on_trust(well, backend, real_helm, config, lasting):
     well.objects["/api/v1/nodes"] = lambda *_: (403, {"message": "no"})
-    backend.preflight(backend.plan(config, lasting))
+    run_checks(backend.checks(backend.plan(config, lasting)))
 
 
 # Folders of the pods
@@ -161,7 +163,7 @@ def test_data_in_a_folder_may_lie_in_the_image_but_a_missing_volume_is_said(conf
 def test_a_run_whose_results_would_go_with_its_pods_is_refused(well, backend, real_helm, config):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
     with pytest.raises(ClusterError, match=f"store: {config.store.uri} lies on no volume that outlives the pods"):
-        backend.preflight(backend.plan(config, PLACE))
+        run_checks(backend.checks(backend.plan(config, OPTIONS)))
 
 
 # The store and the data set in a bucket
@@ -174,7 +176,7 @@ def test_a_store_that_does_not_answer_is_refused(well, backend, real_helm, confi
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setattr("tsp.store.s3.client.time.sleep", lambda seconds: None)
     with pytest.raises(StoreUnreachableError, match="s3://runs"):
-        backend.preflight(backend.plan(replace(config, store=store), PLACE))
+        run_checks(backend.checks(backend.plan(replace(config, store=store), OPTIONS)))
 
 
 ROWS = b"filename,t-start\na.mp4,0\nb.mp4,0\n"
@@ -261,7 +263,7 @@ def send(cluster, real_helm, monkeypatch):
         backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values))
         monkeypatch.setattr(backend._helm, "install", lambda name, chart, values: installed.append((name, values)))
         kind = "extract" if isinstance(job, ExtractJob) else "standardize"
-        assert backend.run_job(name, kind, job, PLACE, gpus=gpus) is None
+        assert backend.run_job(name, kind, job, OPTIONS, gpus=gpus) is None
         return installed
 
     return run

@@ -112,17 +112,16 @@ def find_source(settings: Settings, text: str, epoch: int | None) -> Source:
     from cli.options.store import store_config
     from cli.runs.find import find_run
     from tsp.errors import ConfigError
+    from tsp.run.epochs import is_checkpoint
 
-    if text.endswith((".pth", ".pt", ".tar")) or text.startswith("https://"):
+    if is_checkpoint(text):
         if epoch is not None:
             raise ConfigError(f"--epoch goes with a run, and {text} is a checkpoint")
         return Source(text, PurePosixPath(text).name.partition(".")[0])
     run = find_run(settings, text).run
     chosen = run.best().epoch if epoch is None else epoch
-    key = run.key(f"epoch_{chosen}.pth")
-    local = run.store.local_path(key)
     return Source(
-        address=str(local) if local else run.store.address(key),
+        address=run.checkpoint_address(chosen),
         out_stem=run.store.address(run.key(f"features/epoch_{chosen}")),
         store=replace(store_config(settings, run.store.uri), uri=run.store.uri),
     )

@@ -153,16 +153,14 @@ def keep_weights(path: Path) -> None:
     Raises: DataError if torch cannot read it.
     """
     from tsp.errors import DataError
+    from tsp.store.atomic import new_file
 
-    draft = path.with_name(f".{path.name}.weights")
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _KEEP_WEIGHTS, str(path), str(draft)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        draft.unlink(missing_ok=True)
-        words = done.stderr.strip().splitlines() or ["no reason given"]
-        raise DataError(f"{path} was fetched whole, but its weights could not be taken out: {words[-1]}")
-    draft.replace(path)
+    with new_file(path) as draft:
+        command = [sys.executable, "-P", "-c", _KEEP_WEIGHTS, str(path), str(draft)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            words = done.stderr.strip().splitlines() or ["no reason given"]
+            raise DataError(f"{path} was fetched whole, but its weights could not be taken out: {words[-1]}")
 
 
 def _make_folder(folder: Path) -> None:

@@ -64,14 +64,14 @@ def names_in(tmp_path):
 
 def test_an_object_is_downloaded_once_and_then_read_from_disk(tmp_path, store_dir, downloads):
     for _ in range(3):
-        with make_cache(tmp_path, store_dir).opened("3.mp4") as path:
+        with make_cache(tmp_path, store_dir).reading("3.mp4") as path:
             assert path.read_bytes() == bytes([3]) * SIZE
     assert downloads() == ["3.mp4"]
 
 
 def _read_everything(cache, number):
     for key in range(8):
-        with cache.opened(f"{(key + number) % 8}.mp4") as path:
+        with cache.reading(f"{(key + number) % 8}.mp4") as path:
             assert path.stat().st_size == SIZE
 
 
@@ -89,7 +89,7 @@ def test_processes_that_want_the_same_objects_download_each_once(tmp_path, store
 def test_the_cache_stays_within_its_bound_and_keeps_what_was_used_last(tmp_path, store_dir, downloads):
     cache = make_cache(tmp_path, store_dir, limit_bytes=3 * SIZE)
     for key in (0, 1, 2, 0, 3):
-        with cache.opened(f"{key}.mp4"):
+        with cache.reading(f"{key}.mp4"):
             assert cache.size_bytes() <= 3 * SIZE
         time.sleep(0.01)
     assert names_in(tmp_path) == ["0.mp4", "2.mp4", "3.mp4"]
@@ -98,9 +98,9 @@ def test_the_cache_stays_within_its_bound_and_keeps_what_was_used_last(tmp_path,
 
 def test_a_file_in_use_is_not_evicted(tmp_path, store_dir):
     cache, other = (make_cache(tmp_path, store_dir, limit_bytes=2 * SIZE) for _ in range(2))
-    with cache.opened("0.mp4") as path:
+    with cache.reading("0.mp4") as path:
         for key in range(1, 8):
-            with other.opened(f"{key}.mp4"):
+            with other.reading(f"{key}.mp4"):
                 assert path.read_bytes() == bytes(SIZE)
     assert "0.mp4" in names_in(tmp_path)
 
@@ -124,7 +124,7 @@ def test_a_process_killed_in_a_download_leaves_no_half_file_and_no_lock(tmp_path
     assert not [path for path in tmp_path.glob("cache/*/files/*") if not path.name.startswith(".")]
     cache.sweep()
     assert not list(tmp_path.glob("cache/*/files/.*"))
-    with cache.opened("5.mp4") as path:
+    with cache.reading("5.mp4") as path:
         assert path.read_bytes() == bytes([5]) * SIZE
 
 
@@ -153,7 +153,7 @@ def test_a_missing_object_does_not_stop_prefetching(tmp_path, store_dir, downloa
     cache = make_cache(tmp_path, store_dir)
     with Prefetcher(cache, [["nowhere.mp4"], ["1.mp4"]], ahead_bytes=3 * SIZE):
         _wait_until(lambda: "1.mp4" in downloads())
-    with pytest.raises(MissingKeyError), cache.opened("nowhere.mp4"):
+    with pytest.raises(MissingKeyError), cache.reading("nowhere.mp4"):
         pass
 
 
@@ -245,7 +245,7 @@ def test_a_process_killed_amid_a_download_from_s3_leaves_nothing_that_is_taken_f
         process.join()
         left = [path.name.startswith(".") for path in tmp_path.glob("cache/*/files/*")]
         assert left == [True], "the download was not killed in its middle"
-        with cache.opened("long.mp4") as path:
+        with cache.reading("long.mp4") as path:
             assert path.read_bytes() == body
     assert [path.name[0] != "." for path in tmp_path.glob("cache/*/files/*")] == [True]
 

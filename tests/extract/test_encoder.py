@@ -130,12 +130,13 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
 
 def test_nan_features_are_a_data_error_that_names_the_videos(tmp_path: Path) -> None:
     from tests.videos import Made, write_video
-    from tsp.data.dataset_files import LocalVideos
+    from tsp.data.dataset_files import Videos
     from tsp.data.tables import VideoRow
     from tsp.extract.features import StackedFeatures
     from tsp.extract.pool import decode_videos
     from tsp.extract.slide_plan import SlidePlan
     from tsp.extract.stream import FeatureStream
+    from tsp.store.local import LocalStore
 
     write_video(tmp_path / "a.mp4", Made(num_frames=40))
     network = lively_tiny()
@@ -143,7 +144,7 @@ def test_nan_features_are_a_data_error_that_names_the_videos(tmp_path: Path) -> 
         network.layer4[0].weight.fill_(torch.nan)
     stream = FeatureStream(Encoder(network, CPU), 4, StackedFeatures)
     events = decode_videos(
-        LocalVideos(tmp_path), [VideoRow("a.mp4", 40, 30.0)], SlidePlan(16, 16, 15.0, True), workers=0
+        Videos(LocalStore(tmp_path)), [VideoRow("a.mp4", 40, 30.0)], SlidePlan(16, 16, 15.0, True), workers=0
     )
     with pytest.raises(DataError, match="NaN or infinite features for a"):
         list(stream.results(events))

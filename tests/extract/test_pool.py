@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsp.data.dataset_files import LocalVideos
+from tsp.data.dataset_files import Videos
 from tsp.data.tables import VideoRow
 from tsp.errors import StoreUnreachableError
 from tsp.extract.decode import CHUNK_FRAMES, Chunk, VideoEnd
 from tsp.extract.pool import Event, VideoFailure, decode_videos
 from tsp.extract.slide_plan import SlidePlan
+from tsp.store.local import LocalStore
 
 Drawn = tuple[Path, dict[str, int]]
 PLAN = SlidePlan(1, 16, 15.0, pads_short=True)
@@ -35,7 +36,7 @@ def by_video(events: Iterator[Event]) -> dict[str, list[Chunk | VideoEnd | Video
 
 
 def test_processes_give_the_same_chunks_as_decoding_here(drawn_videos: Drawn) -> None:
-    place = LocalVideos(drawn_videos[0])
+    place = Videos(LocalStore(drawn_videos[0]))
     here = by_video(decode_videos(place, rows(drawn_videos), PLAN, workers=0))
     there = by_video(decode_videos(place, rows(drawn_videos), PLAN, workers=2))
     assert here.keys() == there.keys()
@@ -51,7 +52,7 @@ def test_processes_give_the_same_chunks_as_decoding_here(drawn_videos: Drawn) ->
 
 def test_a_chunk_is_bounded_and_forgets_what_no_later_clip_needs(drawn_videos: Drawn) -> None:
     num_seen = 0
-    for _, event in decode_videos(LocalVideos(drawn_videos[0]), rows(drawn_videos)[:1], PLAN, workers=0):
+    for _, event in decode_videos(Videos(LocalStore(drawn_videos[0])), rows(drawn_videos)[:1], PLAN, workers=0):
         if isinstance(event, Chunk):
             num_seen += len(event.pixels)
             assert len(event.pixels) <= CHUNK_FRAMES
@@ -101,7 +102,7 @@ def test_what_is_no_fault_of_a_video_ends_the_work(workers: int, drawn_videos: D
 def test_work_that_is_given_up_leaves_no_process_behind(drawn_videos: Drawn) -> None:
     import multiprocessing
 
-    events = decode_videos(LocalVideos(drawn_videos[0]), rows(drawn_videos), PLAN, workers=1)
+    events = decode_videos(Videos(LocalStore(drawn_videos[0])), rows(drawn_videos), PLAN, workers=1)
     next(events)
     assert [process.name for process in multiprocessing.active_children()] == ["decoder"]
     events.close()  # type: ignore[attr-defined]

@@ -18,8 +18,9 @@ from tests.stores import QUICK, s3_store
 from tsp.config.backbones import PUBLISHED_WEIGHTS, published_weights
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store.base import sha256_of
-from tsp.store.fetch import cache_folder, fetch_object
+from tsp.store.fetch import fetch_object
 from tsp.store.retry import RetryPolicy
+from tsp.store.scratch import cache_folder
 
 CONTENT = random.Random(0).randbytes(3 << 20)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

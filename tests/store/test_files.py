@@ -16,10 +16,9 @@ from tsp.data.video.inspect import inspect_video
 from tsp.data.video.training_copy import format_of_copy
 from tsp.errors import ConfigError, DataError
 from tsp.prepare import annotate, probe, standardize
-from tsp.store import files
-from tsp.store.fetch import cache_folder
-from tsp.store.files import LOCK, fetched, open_place, published, scratch
+from tsp.store.files import local_path, open_folder, reading, writing
 from tsp.store.open import open_store
+from tsp.store.scratch import LOCK, cache_folder, scratch
 
 
 @pytest.fixture
@@ -135,7 +134,7 @@ def test_probe_reads_and_writes_s3(bucket):
 def test_annotate_reads_and_writes_s3(bucket, kind, tmp_path):
     bucket.write("m.csv", b"filename,video-duration,fps,video-frames\na.mp4,9.0,30.0,270\n")
     bucket.write("texts/Run_val.txt", b"a 1.0 3.0\n")
-    annotation = {"segment": [1.0, 3.0], "label": "StoredRun"}
+    annotation = {"segment": [1.0, 3.0], "label": "Run"}
     bucket.write("a.json", json.dumps({"database": {"a": {"subset": "x", "annotations": [annotation]}}}).encode())
     answer = annotate.run(
         {
@@ -147,11 +146,11 @@ def test_annotate_reads_and_writes_s3(bucket, kind, tmp_path):
         }
     )
     rows = list(csv.DictReader(bucket.read("t.csv").decode().splitlines()))
-    assert (rows[0]["t-start"], rows[0]["action-label"]) == ("1.0", "StoredRun")
+    assert (rows[0]["t-start"], rows[0]["action-label"]) == ("1.0", "Run")
     assert answer["label_maps"] == [
         f"{bucket.uri}/labels/{name}_label_mapping.json" for name in ("action", "temporal_region")
     ]
-    assert json.loads(bucket.read("labels/action_label_mapping.json")) == ["StoredRun"]
+    assert json.loads(bucket.read("labels/action_label_mapping.json")) == ["Run"]
 
 
 def test_an_empty_prefix_is_named(bucket):
@@ -172,15 +171,15 @@ def _half(path):
 
 
 def test_a_file_that_fails_half_way_is_not_uploaded(bucket):
-    place = open_place(f"{bucket.uri}/std", bucket.config)
-    with pytest.raises(DataError, match="decoder"), place.new("x.mp4") as path:
+    folder = open_folder(f"{bucket.uri}/std", bucket.config)
+    with pytest.raises(DataError, match="decoder"), folder.writing("x.mp4") as path:
         _half(path)
-    assert place.size_bytes("x.mp4") is None
+    assert not folder.exists("x.mp4")
 
 
 def test_what_a_killed_process_left_on_its_way_is_removed_and_what_others_use_is_not(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    killed = "from tsp.store.files import scratch; import os\nwith scratch() as f: (f / 'x').touch(); os._exit(9)"
+    killed = "from tsp.store.scratch import scratch; import os\nwith scratch() as f: (f / 'x').touch(); os._exit(9)"
     subprocess.run([sys.executable, "-c", killed], env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, check=False)
     (left,) = [path for path in cache_folder("scratch").iterdir() if path.is_dir()]
     assert (left / "x").exists()
@@ -194,12 +193,13 @@ def test_what_a_killed_process_left_on_its_way_is_removed_and_what_others_use_is
 
 @pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/", "s3://bucket/tables/"])
 def test_a_table_needs_a_name(address):
-    with pytest.raises(ConfigError, match="names no file"), published(address, None):
+    with pytest.raises(ConfigError, match="names no file"), writing(address, None):
         pass
 
 
 def test_addresses_of_other_kinds_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="only s3://bucket/prefix, file:///folder and folders"):
-        open_place("ftp://host/videos", None)
-    assert open_place(f"file://{tmp_path}", None).address("a") == f"{tmp_path}/a"
-    assert files.local_path("~/x") == fetched("~/x", None)
+        open_folder("ftp://host/videos", None)
+    assert open_folder(f"file://{tmp_path}", None).address("a") == f"{tmp_path}/a"
+    with reading("~/x", None) as path:
+        assert path == local_path("~/x")

@@ -37,7 +37,7 @@ class VideoCache:
         self._store_pid = -1
 
     @contextmanager
-    def opened(self, key: str) -> Iterator[Path]:
+    def reading(self, key: str) -> Iterator[Path]:
         """The object as a file that stays while the context lasts.
 
         Raises: MissingKeyError, StoreError or StoreUnreachableError; ConfigError if it is larger than the cache.
@@ -54,7 +54,7 @@ class VideoCache:
     def fetch(self, key: str) -> int:
         """Bring the object here unless it is; its size in bytes.
 
-        Raises: as ``opened``.
+        Raises: as ``reading``.
         """
         path = self._path(key)
         with self._lock(key, fcntl.LOCK_EX):
@@ -63,6 +63,10 @@ class VideoCache:
                 self._make_room(key, size_bytes)
                 self._open_store().download(key, path)
             return path.stat().st_size
+
+    def address(self, key: str) -> str:
+        """The whole URI of an object, for messages."""
+        return f"{self._config.uri.rstrip('/')}/{key}"
 
     def size_bytes(self) -> int:
         """Bytes of the files in the cache, downloads under way included."""

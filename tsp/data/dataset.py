@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tsp.config.run import BadClipPolicy, ClipConfig
 from tsp.data.batch import ClipBatch, Problem
-from tsp.data.dataset_files import VideoPlace
+from tsp.data.dataset_files import Videos
 from tsp.data.randomness import Draw, draw_training, draw_validation, start_of
 from tsp.data.segments import UNLABELLED, Segment
 from tsp.data.shared_memory import SharedSegments, empty_batch
@@ -42,7 +42,7 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
         *,
         segments: SharedSegments,
         gvf: Tensor | None,
-        videos: VideoPlace,
+        videos: Videos,
         clips: ClipConfig,
         seed: int,
         epoch: int,
@@ -165,7 +165,7 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
                 rate_fps=self._clips.rate_fps,
                 max_open=MAX_OPEN_COPIES if self._resized else MAX_OPEN_VIDEOS,
             )
-        with self._videos.opened(segment.filename) as path:
+        with self._videos.reading(segment.filename) as path:
             plans: list[PixelPlan] = []
             indices: list[SourceIndex] = []
             size: tuple[int, ...] = ()

@@ -3,80 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from tsp.config.run import DataConfig, StoreConfig
 from tsp.data.cache import MIB, VideoCache
 from tsp.data.video import VideoError
 from tsp.data.video.training_copy import training_copy_name
 from tsp.errors import ConfigError, DataError, MissingKeyError
-from tsp.store.base import join_key
-from tsp.store.fetch import cache_folder, fetch_object
+from tsp.store.base import Store, join_key
+from tsp.store.fetch import fetch_object
+from tsp.store.local import LocalStore
 from tsp.store.open import path_of_file_uri, with_uri
+from tsp.store.scratch import cache_folder
 
 NO_COPY_HINT = "make it with 'tspctl data standardize --training-copy', or train without data.training_copy"
 
 
-class VideoPlace(Protocol):
-    """Where the videos of one subset are read from. Pickled to every data worker."""
+class Videos:
+    """The videos of one subset, in a local folder or in S3 behind its cache. Pickled to every data worker."""
 
-    def opened(self, filename: str) -> AbstractContextManager[Path]:
-        """A local path under which the file can be opened and read while the context lasts."""
-
-
-class LocalVideos:
-    """Videos in a folder of this machine."""
-
-    def __init__(self, folder: Path, *, training_copy: bool = False) -> None:
-        self._folder = folder
+    def __init__(self, source: Store | VideoCache, folder: str = "", *, training_copy: bool = False) -> None:
+        """Args: folder, of the source; training_copy, read the training copies instead of the videos."""
+        self._source = source
+        self._folder = folder.strip("/")
         self._training_copy = training_copy
 
-    @contextmanager
-    def opened(self, filename: str) -> Iterator[Path]:
-        """The file in the folder; whether a video is there shows when it is opened.
-
-        Raises: DataError if there is no training copy.
-        """
-        path = self._folder / (training_copy_name(filename) if self._training_copy else filename)
-        if self._training_copy and not path.exists():
-            raise DataError(f"there is no training copy {path}: {NO_COPY_HINT}")
-        yield path
-
-
-class StoredVideos:
-    """Videos in S3, read through the machine's cache."""
-
-    def __init__(self, cache: VideoCache, uri: str, folder: str, *, training_copy: bool = False) -> None:
-        self.cache = cache
-        self._training_copy = training_copy
-        self._uri = uri
-        self._folder = folder
+    @property
+    def cache(self) -> VideoCache | None:
+        """What remote videos are fetched into; None for those that lie on this machine."""
+        return self._source if isinstance(self._source, VideoCache) else None
 
     def key(self, filename: str) -> str:
-        """The file's key in the store."""
-        name = training_copy_name(filename) if self._training_copy else filename
-        return join_key(self._folder.strip("/"), name)
+        """The file's key in the source."""
+        return join_key(self._folder, training_copy_name(filename) if self._training_copy else filename)
 
     @contextmanager
-    def opened(self, filename: str) -> Iterator[Path]:
-        """The cached file, downloaded if it is not there.
+    def reading(self, filename: str) -> Iterator[Path]:
+        """A local path under which the video can be opened and read while the context lasts.
 
-        Raises: VideoError if the store has no such video, DataError if no such training copy; StoreError as the cache.
+        Raises: VideoError if the store has no such video (one missing in a local folder shows when it is opened);
+            DataError if there is no training copy; StoreError as the cache.
         """
         key = self.key(filename)
-        try:
-            file = self.cache.opened(key)
-            path = file.__enter__()
-        except MissingKeyError as error:
-            if self._training_copy:
-                raise DataError(f"there is no training copy {self._uri}/{key}: {NO_COPY_HINT}") from error
-            raise VideoError(f"there is no video {self._uri}/{key}") from error
-        try:
+        with ExitStack() as stack:
+            try:
+                path = stack.enter_context(self._source.reading(key))
+            except MissingKeyError as error:
+                raise self._missing(key) from error
+            if self._training_copy and not path.exists():
+                raise self._missing(key)
             yield path
-        finally:
-            file.__exit__(None, None, None)
+
+    def _missing(self, key: str) -> DataError:
+        address = self._source.address(key)
+        if self._training_copy:
+            return DataError(f"there is no training copy {address}: {NO_COPY_HINT}")
+        return VideoError(f"there is no video {address}")
 
 
 class DatasetFiles:
@@ -99,13 +82,13 @@ class DatasetFiles:
             return fetch_object(uri, self._cache_dir / "tables", settings=self._settings)
         return self._root() / relative
 
-    def videos(self, folder: str) -> VideoPlace:
+    def videos(self, folder: str) -> Videos:
         """The videos of one subset."""
         if not self._is_remote:
-            return LocalVideos(self._root() / folder, training_copy=self._config.training_copy)
+            return Videos(LocalStore(self._root() / folder), training_copy=self._config.training_copy)
         cache = VideoCache(self._cache_dir, self._settings, limit_bytes=self._config.cache_mib * MIB)
         cache.sweep()
-        return StoredVideos(cache, self._settings.uri, folder, training_copy=self._config.training_copy)
+        return Videos(cache, folder, training_copy=self._config.training_copy)
 
     def _root(self) -> Path:
         root = self._config.root

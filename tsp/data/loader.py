@@ -22,7 +22,7 @@ from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.batch import ClipBatch
 from tsp.data.cache import MIB
 from tsp.data.dataset import ClipDataset, FailedBatch
-from tsp.data.dataset_files import DatasetFiles, StoredVideos, VideoPlace
+from tsp.data.dataset_files import DatasetFiles, Videos
 from tsp.data.epoch_order import Step, as_steps, mixed_steps, steps_from, training_batches, validation_batches
 from tsp.data.features import GvfFile
 from tsp.data.one_pass import GroupDataset, GroupOfClips, mix, one_ahead
@@ -45,7 +45,7 @@ class SubsetData:
     gvf: Tensor | None
     """float32 [F, 512] by file."""
     num_classes: tuple[int, ...]
-    videos: VideoPlace
+    videos: Videos
 
 
 class ClipLoader:
@@ -115,7 +115,7 @@ class ClipLoader:
 
     def _prefetcher(self) -> AbstractContextManager[Prefetcher | None]:
         videos, segments = self._data.videos, self._data.segments
-        if not isinstance(videos, StoredVideos):
+        if videos.cache is None:
             return nullcontext()
         items = [[item for group in step.groups or (step.items,) for item in group] for step in self._steps]
         keys = [[videos.key(segments[item % len(segments)].filename) for item in step] for step in items]

@@ -13,7 +13,7 @@ from typing import Any
 
 from tsp.data.segments import video_name
 from tsp.errors import DataError
-from tsp.store.files import new_file
+from tsp.store.atomic import new_file
 
 COLUMNS = ("filename", "video-duration", "fps", "video-frames")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tsp.config.run import ClipConfig
-from tsp.data.dataset_files import VideoPlace
+from tsp.data.dataset_files import Videos
 from tsp.data.tables import VideoRow
 from tsp.data.transforms import PixelPlan, central_crop, gather, plan_pixels
 from tsp.data.video import VideoError
@@ -49,12 +49,12 @@ class VideoEnd:
     """Clips that end with the video's last frame repeated."""
 
 
-def decode_video(place: VideoPlace, video: VideoRow, plan: SlidePlan) -> Iterator[Chunk | VideoEnd]:
+def decode_video(place: Videos, video: VideoRow, plan: SlidePlan) -> Iterator[Chunk | VideoEnd]:
     """The chunks of a video and then its end.
 
     Raises: VideoError if the file cannot be decoded, or ends before one of its clips begins.
     """
-    with place.opened(video.filename) as path:
+    with place.reading(video.filename) as path:
         slide = Slide(
             path,
             plan.starts_sec(video),

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from tsp.config.jobs import ExtractJob
 from tsp.data.cache import MIB, VideoCache
-from tsp.data.dataset_files import LocalVideos, StoredVideos, VideoPlace
+from tsp.data.dataset_files import Videos
 from tsp.errors import ConfigError
+from tsp.run.epochs import is_checkpoint
 from tsp.run.stored_run import StoredRun
-from tsp.store.fetch import cache_folder, fetch_object
+from tsp.store.fetch import fetch_object
+from tsp.store.local import LocalStore
 from tsp.store.open import open_store, path_of_file_uri, with_uri
-
-CHECKPOINT_ENDINGS = (".pth", ".pt", ".tar")
+from tsp.store.scratch import cache_folder
 
 
 def cache_of(job: ExtractJob) -> Path:
@@ -30,27 +31,23 @@ def fetch_checkpoint(job: ExtractJob, cache: Path) -> Path:
 
 def _checkpoint_address(job: ExtractJob) -> str:
     address = job.checkpoint.rstrip("/")
-    if address.endswith(CHECKPOINT_ENDINGS) or address.startswith(("http://", "https://")):
+    if is_checkpoint(address):
         return address
     if "://" not in address and not Path(address).expanduser().is_dir():
         return address
     root, _, name = address.rpartition("/")
-    run = StoredRun(open_store(with_uri(job.store, root)), name)
-    key = run.key(f"epoch_{run.best().epoch}.pth")
-    local = run.store.local_path(key)
-    return str(local) if local is not None else run.store.address(key)
+    return StoredRun(open_store(with_uri(job.store, root)), name).checkpoint_address()
 
 
-def open_videos(job: ExtractJob, cache: Path) -> VideoPlace:
+def open_videos(job: ExtractJob, cache: Path) -> Videos:
     """Where the videos are read from: a folder, or S3 through the machine's bounded cache.
 
     Raises: ConfigError if there is no such folder.
     """
     address = job.videos.rstrip("/")
     if address.startswith("s3://"):
-        videos = VideoCache(cache / "videos", with_uri(job.store, address), limit_bytes=job.cache_mib * MIB)
-        return StoredVideos(videos, address, "")
+        return Videos(VideoCache(cache / "videos", with_uri(job.store, address), limit_bytes=job.cache_mib * MIB))
     folder = path_of_file_uri(address) if address.startswith("file://") else Path(address or "/").expanduser()
     if not folder.is_dir():
         raise ConfigError(f"the folder of the videos {folder} does not exist: give the right one with --data")
-    return LocalVideos(folder)
+    return Videos(LocalStore(folder))

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 
 import numpy as np
 
-from tsp.data.dataset_files import VideoPlace
+from tsp.data.dataset_files import Videos
 from tsp.data.tables import VideoRow
 from tsp.errors import DataError, TspError
 from tsp.extract.decode import Chunk, VideoEnd, decode_video
@@ -39,7 +39,7 @@ class VideoFailure:
 Event = tuple[VideoRow, Chunk | VideoEnd | VideoFailure]
 
 
-def decode_videos(place: VideoPlace, videos: Sequence[VideoRow], plan: SlidePlan, *, workers: int) -> Iterator[Event]:
+def decode_videos(place: Videos, videos: Sequence[VideoRow], plan: SlidePlan, *, workers: int) -> Iterator[Event]:
     """What the videos consist of, chunk by chunk; chunks of one video come in order, those of several mix.
 
     Args: workers, decoding processes; 0 decodes here.
@@ -73,7 +73,7 @@ def decode_videos(place: VideoPlace, videos: Sequence[VideoRow], plan: SlidePlan
 class _Worker:
     """A decoding process; a new one takes its place if it dies."""
 
-    def __init__(self, place: VideoPlace, plan: SlidePlan) -> None:
+    def __init__(self, place: Videos, plan: SlidePlan) -> None:
         self._place = place
         self._plan = plan
         self.video: VideoRow | None = None
@@ -114,7 +114,7 @@ class _Worker:
         self.connection.close()
 
 
-def _work(connection: Connection, place: VideoPlace, plan: SlidePlan) -> None:
+def _work(connection: Connection, place: Videos, plan: SlidePlan) -> None:
     """A decoding process: videos come in, events go out, until the other end is closed."""
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
@@ -149,7 +149,7 @@ def receive(connection: Connection) -> Chunk | VideoEnd | VideoFailure | TspErro
     return event
 
 
-def _decode_or_fail(place: VideoPlace, video: VideoRow, plan: SlidePlan) -> Iterator[Chunk | VideoEnd | VideoFailure]:
+def _decode_or_fail(place: Videos, video: VideoRow, plan: SlidePlan) -> Iterator[Chunk | VideoEnd | VideoFailure]:
     try:
         yield from decode_video(place, video, plan)
     except DataError as error:

@@ -27,7 +27,7 @@ from tsp.data.tables import (
 )
 from tsp.errors import DataError
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
-from tsp.store.files import fetched, fetched_folder, local_path, published
+from tsp.store.files import local_path, reading, reading_folder, writing
 
 logger = logging.getLogger(__name__)
 
@@ -60,14 +60,16 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     min_background_sec = parsed.min_background_sec
     if min_background_sec is None:
         min_background_sec = PUBLISHED_MIN_BACKGROUND_CLIPS[kind] * ClipConfig().duration_sec
+    with reading(parsed.metadata, parsed.store) as path:
+        videos = read_metadata(path)
     result = annotate(
         actions,
-        _within(read_metadata(fetched(parsed.metadata, parsed.store)), parsed.folder, parsed.metadata),
-        labels=load_label_map(fetched(parsed.labels, parsed.store)) if parsed.labels else None,
+        _within(videos, parsed.folder, parsed.metadata),
+        labels=_read_labels(parsed),
         filename_prefix=parsed.filename_prefix,
         min_background_sec=min_background_sec,
     )
-    with published(parsed.out, parsed.store) as path:
+    with writing(parsed.out, parsed.store) as path:
         write_table(path, GROUND_TRUTH_COLUMNS, result.rows)
     label_files = []
     if parsed.labels_out is not None:
@@ -77,7 +79,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         begin = begin.rstrip("/") + ("/" if begin.endswith("/") else "_")
         label_files = [f"{begin}{name}_label_mapping.json" for name in ("action", "temporal_region")]
         for address, names in zip(label_files, (result.labels, REGIONS), strict=True):
-            with published(address, parsed.store) as path:
+            with writing(address, parsed.store) as path:
                 write_labels(path, names)
     _tell_left_out(result, parsed.metadata)
     segments_of = {name: [row for row in result.rows if row["action-label"] == name] for name in (*result.labels, "")}
@@ -120,10 +122,18 @@ def _is_folder(address: str) -> bool:
     return not address.endswith(".json") if address.startswith("s3://") else local_path(address).is_dir()
 
 
+def _read_labels(job: AnnotateJob) -> Sequence[str] | None:
+    if job.labels is None:
+        return None
+    with reading(job.labels, job.store) as path:
+        return load_label_map(path)
+
+
 def _read_actions(job: AnnotateJob, kind: str) -> list[Action]:
     if kind == "activitynet":
-        return read_activitynet(fetched(job.annotations, job.store), subset=job.subset)
-    with fetched_folder(job.annotations, job.store, suffix=".txt") as folder:
+        with reading(job.annotations, job.store) as path:
+            return read_activitynet(path, subset=job.subset)
+    with reading_folder(job.annotations, job.store, suffix=".txt") as folder:
         return read_thumos14(folder)
 
 

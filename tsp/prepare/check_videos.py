@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from tsp.data.dataset_files import VideoPlace
+from tsp.data.dataset_files import Videos
 from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError
 from tsp.prepare.check_table import Row
@@ -22,14 +22,14 @@ Seen = VideoReport | str
 
 
 def check_videos(
-    subset: str, place: VideoPlace, table: Path, rows: Sequence[Row], *, decode_all: bool, workers: int | None
+    subset: str, videos: Videos, table: Path, rows: Sequence[Row], *, decode_all: bool, workers: int | None
 ) -> list[DataFinding]:
     """Look into every video of the table, side by side; findings name the video or the row."""
     rows_of: dict[str, list[Row]] = {}
     for row in rows:
         rows_of.setdefault(row.filename, []).append(row)
     findings: list[DataFinding] = []
-    inspect = partial(_inspect, place, decode_all)
+    inspect = partial(_inspect, videos, decode_all)
     for name, seen in for_each(
         inspect, list(rows_of), workers=workers or None, crashed=_crashed, noun=f"{subset} videos"
     ):
@@ -45,9 +45,9 @@ def check_videos(
     return findings
 
 
-def _inspect(place: VideoPlace, decode_all: bool, name: str) -> Seen:
+def _inspect(videos: Videos, decode_all: bool, name: str) -> Seen:
     try:
-        with place.opened(name) as path:
+        with videos.reading(name) as path:
             return inspect_video(path, decode_all=decode_all)
     except DataError as error:
         # The video cannot be read, or its training copy is not there.

@@ -30,7 +30,7 @@ from tsp.data.tables import (
 from tsp.data.video.encode import write_video
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, FPS, Pixels, Segment, draw_frames, draw_timeline
 from tsp.prepare.parallel import for_each
-from tsp.store.files import new_file
+from tsp.store.atomic import new_file
 
 ACTIONS_PER_VIDEO = 2
 GVF_DIM = 512

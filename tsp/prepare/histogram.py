@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tsp.errors import ConfigError
-from tsp.store.files import new_file
+from tsp.store.atomic import new_file
 
 _INCHES_PER_CLASS = 0.28
 

@@ -16,7 +16,8 @@ from tsp.data.video import VideoError
 from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
-from tsp.store.files import Place, open_place, published
+from tsp.store.base import Store
+from tsp.store.files import list_files, open_folder, writing
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     probed = probe_videos(*find_videos(parsed.videos, parsed.store), workers=parsed.workers)
     rows = [video.facts.row() for video in probed if video.facts is not None]
     if parsed.out is not None:
-        with published(parsed.out, parsed.store) as path:
+        with writing(parsed.out, parsed.store) as path:
             write_table(path, METADATA_COLUMNS, rows)
     broken = [{"filename": video.filename, "why": video.trouble} for video in probed if video.trouble]
     for item in broken:
@@ -74,43 +75,42 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def probe_videos(place: Place, names: Iterable[str], *, workers: int | None = None) -> list[Probed]:
+def probe_videos(source: Store, names: Iterable[str], *, workers: int | None = None) -> list[Probed]:
     """What is in these videos, sorted by name."""
-    pairs = for_each(partial(_probe, place), list(names), workers=workers or None, crashed=partial(_crashed, place))
+    pairs = for_each(partial(_probe, source), list(names), workers=workers or None, crashed=partial(_crashed, source))
     return sorted((probed for _, probed in pairs), key=lambda probed: probed.filename)
 
 
-def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Place, dict[str, int]]:
-    """The place of a path or URI, and the size in bytes of every video in it by name; or of the one it names.
+def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Store, dict[str, int]]:
+    """What a path or URI names, as a store, and the size in bytes of every video in it by name; or of the one it names.
 
     Hidden files and training copies are left alone.
     Raises: DataError if there is none.
     """
     folder, slash, name = address.rpartition("/")
     if Path(name).suffix.lower() in VIDEO_SUFFIXES:
-        around = open_place(folder or slash or ".", settings)
-        size_bytes = around.size_bytes(name)
-        if size_bytes is not None:
-            return around, {name: size_bytes}
-    place = open_place(address, settings)
+        around = open_folder(folder or slash or ".", settings)
+        if around.exists(name):
+            return around, {name: around.stat(name).size_bytes}
+    source = open_folder(address, settings)
     found = {
         name: size_bytes
-        for name, size_bytes in place.files().items()
+        for name, size_bytes in list_files(source).items()
         if Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.endswith(TRAINING_COPY_SUFFIX)
     }
     if not found:
         raise DataError(f"{address} holds no video files (*{', *'.join(sorted(VIDEO_SUFFIXES))})")
-    return place, found
+    return source, found
 
 
-def _probe(place: Place, name: str) -> Probed:
-    with place.opened(name) as path:
+def _probe(source: Store, name: str) -> Probed:
+    with source.reading(name) as path:
         try:
             report = inspect_video(path)
         except VideoError as error:
-            return Probed(name, None, str(error).replace(str(path), place.address(name)))
-    return Probed(name, report, f"{place.address(name)}: {'; '.join(report.faults)}" if report.faults else "")
+            return Probed(name, None, str(error).replace(str(path), source.address(name)))
+    return Probed(name, report, f"{source.address(name)}: {'; '.join(report.faults)}" if report.faults else "")
 
 
-def _crashed(place: Place, name: str) -> Probed:
-    return Probed(name, None, f"{place.address(name)}: the decoder crashed on it")
+def _crashed(source: Store, name: str) -> Probed:
+    return Probed(name, None, f"{source.address(name)}: the decoder crashed on it")

@@ -17,9 +17,13 @@ from tsp.data.video.transcode import transcode
 from tsp.errors import DataError
 from tsp.prepare.parallel import for_each
 from tsp.prepare.probe import TRAINING_COPY_SUFFIX, find_videos
-from tsp.store.files import Place, open_place
+from tsp.store.base import Store
+from tsp.store.files import open_folder
 
 logger = logging.getLogger(__name__)
+
+HEAD_BYTES = 8 << 20
+"""Holds the index of any video that was written with its index in front."""
 
 CopyStatus = Literal["written", "replaced", "there already"]
 """``replaced``: there was one in another format."""
@@ -67,7 +71,7 @@ def standardize(job: StandardizeJob) -> list[Standardized]:
     Raises: DataError if there is no video, or two would be written to the same file.
     """
     source, sizes_bytes = find_videos(job.source, job.store)
-    dest = open_place(job.dest, job.store)
+    dest = open_folder(job.dest, job.store)
     files = _plan(source, dest, sizes_bytes)
     names = list(files)
     if job.shard is not None:
@@ -96,9 +100,9 @@ def share_of(sizes_bytes: Mapping[str, int], names: Sequence[str], shards: int, 
     return mine
 
 
-def _plan(source: Place, dest: Place, names: Iterable[str]) -> dict[str, str]:
+def _plan(source: Store, dest: Store, names: Iterable[str]) -> dict[str, str]:
     """The file that each video becomes; folders in the source are kept, but a destination among them is no source."""
-    inside = dest.root.removeprefix(source.root) if dest.root.startswith(source.root) else ""
+    inside = dest.real_uri.removeprefix(source.real_uri) if dest.real_uri.startswith(source.real_uri) else ""
     made_of: dict[str, str] = {}
     for name in names:
         if inside and name.startswith(inside):
@@ -109,13 +113,13 @@ def _plan(source: Place, dest: Place, names: Iterable[str]) -> dict[str, str]:
                 f"{source.address(made_of[file])} and {source.address(name)} would both be written to "
                 f"{dest.address(file)}: rename one of them"
             )
-        if source.root + name == dest.root + file:
+        if source.real_uri + name == dest.real_uri + file:
             raise DataError(f"{source.address(name)} would be written over itself: give another destination")
         made_of[file] = name
     return {name: file for file, name in made_of.items()}
 
 
-def _do(job: StandardizeJob, source: Place, dest: Place, task: tuple[str, str]) -> Standardized:
+def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) -> Standardized:
     name, file = task
     num_frames: int | None = None
     status: Literal["written", "there already"] = "there already"
@@ -123,10 +127,10 @@ def _do(job: StandardizeJob, source: Place, dest: Place, task: tuple[str, str]) 
     try:
         with ExitStack() as stack:
             target: Path | None = None
-            if job.overwrite or dest.size_bytes(file) is None:
+            if job.overwrite or not dest.exists(file):
                 # A copy of another file's frames would train wrongly: it goes first, whatever happens next.
-                dest.remove(_copy_of(file))
-                target = stack.enter_context(dest.new(file))
+                dest.delete(_copy_of(file))
+                target = stack.enter_context(dest.writing(file))
                 num_frames, status = _transcode(job, source, name, target), "written"
             if job.training_copy is not None:
                 copied = _copy_for_training(dest, file, target, job.training_copy)
@@ -135,8 +139,8 @@ def _do(job: StandardizeJob, source: Place, dest: Place, task: tuple[str, str]) 
     return Standardized(name, file, status, num_frames, training_copy=copied)
 
 
-def _transcode(job: StandardizeJob, source: Place, name: str, target: Path) -> int:
-    with source.opened(name) as path:
+def _transcode(job: StandardizeJob, source: Store, name: str, target: Path) -> int:
+    with source.reading(name) as path:
         try:
             return transcode(
                 path,
@@ -154,23 +158,23 @@ def _copy_of(file: str) -> str:
     return str(Path(file).with_suffix(TRAINING_COPY_SUFFIX))
 
 
-def _copy_for_training(dest: Place, file: str, target: Path | None, copy_format: CopyFormat) -> CopyStatus:
+def _copy_for_training(dest: Store, file: str, target: Path | None, copy_format: CopyFormat) -> CopyStatus:
     """Make the training copy unless it is there; ``target`` is the file itself if it was made just now."""
     # Loads torch, which nothing else here needs.
     from tsp.data.video.training_copy import format_of_copy, write_training_copy
 
     copy = _copy_of(file)
-    was_there = dest.size_bytes(copy) is not None
+    was_there = dest.exists(copy)
     if was_there:
-        with dest.head(copy) as beginning:
+        with dest.reading(copy, head_bytes=HEAD_BYTES) as beginning:
             if format_of_copy(beginning) == copy_format:
                 return "there already"
     with ExitStack() as stack:
-        made_of = target or stack.enter_context(dest.opened(file))
-        write_training_copy(made_of, stack.enter_context(dest.new(copy)), copy_format=copy_format)
+        made_of = target or stack.enter_context(dest.reading(file))
+        write_training_copy(made_of, stack.enter_context(dest.writing(copy)), copy_format=copy_format)
     return "replaced" if was_there else "written"
 
 
-def _crashed(source: Place, task: tuple[str, str]) -> Standardized:
+def _crashed(source: Store, task: tuple[str, str]) -> Standardized:
     name, file = task
     return Standardized(name, file, "broken", None, f"{source.address(name)}: the decoder crashed on it")

@@ -19,6 +19,12 @@ logger = logging.getLogger(__name__)
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.(pth|json)")
 PARALLEL_READS = 8
+CHECKPOINT_ENDINGS = (".pth", ".pt", ".tar")
+
+
+def is_checkpoint(address: str) -> bool:
+    """Whether an address means a checkpoint rather than a run, whose best epoch would be taken."""
+    return address.endswith(CHECKPOINT_ENDINGS) or address.startswith(("http://", "https://"))
 
 
 class EpochFiles(RunFolder):
@@ -92,6 +98,15 @@ class EpochFiles(RunFolder):
             return results.best(self.results())
         except DataError as error:
             raise DataError(f"{self.address()}: {error}") from error
+
+    def checkpoint_address(self, epoch: int | None = None) -> str:
+        """Path or URI of an epoch's checkpoint; of the best one by default.
+
+        Raises: DataError if there is no best one yet.
+        """
+        key = self.key(f"epoch_{self.best().epoch if epoch is None else epoch}.pth")
+        local = self.store.local_path(key)
+        return self.store.address(key) if local is None else str(local)
 
     def download_epoch(self, epoch: int, path: Path, progress: ProgressCallback | None = None) -> EpochRecord | None:
         """Bring ``epoch_N.pth`` to this machine: resumed, verified where its digest is known, atomic.

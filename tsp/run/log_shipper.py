@@ -15,8 +15,8 @@ from io import FileIO
 from pathlib import Path
 
 from tsp.errors import StoreError
+from tsp.store.atomic import explain_os_error
 from tsp.store.base import Store, sha256_of
-from tsp.store.transfer import explain_os_error
 
 logger = logging.getLogger(__name__)
 

@@ -91,12 +91,6 @@ class Uploader:
             self._progress = progress
             self._changed.notify_all()
 
-    @property
-    def idle(self) -> bool:
-        """Whether no file waits or is on its way."""
-        with self._changed:
-            return not self._waiting and not self._busy
-
     def drain(self, timeout_sec: float | None = None) -> None:
         """Wait until everything submitted is published; the newest progress is tried once more.
 

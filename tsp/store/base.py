@@ -10,12 +10,15 @@ import functools
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
 from tsp.errors import MissingKeyError, StoreError
 from tsp.store.retry import RetryPolicy
+from tsp.store.scratch import scratch
 from tsp.store.transfer import ProgressCallback, Source, download_latest, persistent_chunks, sha256_of
 
 __all__ = ["Entry", "KeyExistsError", "ProgressCallback", "Store", "join_key", "sha256_of"]
@@ -41,9 +44,16 @@ class Entry:
 class Store(ABC):
     """What every store can do. Safe to use from several threads, after a fork, and pickled."""
 
+    is_local: ClassVar[bool] = False
+    """Whether its objects are files of this machine."""
     uri: str
     """Without a trailing slash."""
     retry: RetryPolicy
+
+    @property
+    def real_uri(self) -> str:
+        """What tells whether one store lies within another: links followed, with a slash at its end."""
+        return f"{self.uri}/"
 
     def address(self, key: str) -> str:
         """The whole URI of a key, for messages."""
@@ -140,6 +150,29 @@ class Store(ABC):
         """
         find = functools.partial(self._source, key)
         download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry)
+
+    @contextmanager
+    def reading(self, key: str, *, head_bytes: int | None = None) -> Iterator[Path]:
+        """A local path under which the object can be read while the context lasts.
+
+        Args: head_bytes, enough of its beginning if not all is needed.
+        Raises: MissingKeyError; in a local folder a missing file shows when it is opened.
+        """
+        with scratch() as folder:
+            path = folder / key.rpartition("/")[2]
+            if head_bytes is None:
+                self.download(key, path)
+            else:
+                path.write_bytes(self.read_head(key, head_bytes))
+            yield path
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """A local path to write a file to; when the block has ended well the store holds it, whole and verified."""
+        with scratch() as folder:
+            path = folder / key.rpartition("/")[2]
+            yield path
+            self.upload(key, path, sha256=sha256_of(path))
 
     def local_path(self, key: str) -> Path | None:
         """Where the object lies on this machine's disk, or None for a remote store."""

@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
+from tsp.store.atomic import explain_os_error
 from tsp.store.base import Store
+from tsp.store.locks import lock_file
 from tsp.store.open import open_store, path_of_file_uri, with_uri
 from tsp.store.retry import RetryPolicy
-from tsp.store.transfer import ProgressCallback, download_latest, explain_os_error, matches, sha256_of
+from tsp.store.transfer import ProgressCallback, download_latest, matches, sha256_of
 from tsp.store.web import http_source, shown
 
 NO_NETWORK_HINT = (
     "without network, download it elsewhere and give it with --pretrained FILE or --pretrained s3://bucket/key "
     "(--resume likewise), or start from random weights with --pretrained none"
 )
-
-
-def cache_folder(kind: str) -> Path:
-    """Where this machine keeps downloads of a kind: below $XDG_CACHE_HOME or ~/.cache, and never in a shared /tmp.
-
-    A user without a home folder (in a pod) gets one of its own for temporary files.
-    """
-    base = os.environ.get("XDG_CACHE_HOME")
-    if not base:
-        home = Path(os.environ.get("HOME") or "/nonexistent")
-        base = str(home / ".cache") if os.access(home, os.W_OK) else f"{tempfile.gettempdir()}/cache-{os.getuid()}"
-    return Path(base) / "tspctl" / kind
 
 
 def fetch_object(
@@ -111,7 +98,7 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise explain_os_error(error, lock.parent) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file)
         yield
 
 

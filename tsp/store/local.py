@@ -6,25 +6,44 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from tsp.errors import MissingKeyError, StoreError
+from tsp.store.atomic import explain_os_error, is_unfinished, new_file, write_atomically
 from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
 from tsp.store.retry import RetryPolicy
-from tsp.store.transfer import BLOCK_BYTES, PART_SUFFIX, Source, explain_os_error, sha256_of
-
-TEMP_SUFFIX = ".tmp"
+from tsp.store.transfer import BLOCK_BYTES, Source, sha256_of
 
 
 class LocalStore(Store):
     """Keys are paths below a folder, which is made when first written to."""
 
+    is_local: ClassVar[bool] = True
+
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.abspath(root))
         self.uri = str(self.root).rstrip("/")
         self.retry = RetryPolicy(attempts=1)
+
+    @property
+    def real_uri(self) -> str:
+        """See Store."""
+        return os.path.realpath(self.root).rstrip("/") + "/"
+
+    @contextmanager
+    def reading(self, key: str, *, head_bytes: int | None = None) -> Iterator[Path]:
+        """See Store. Not checked as keys are: tables may name files by absolute paths."""
+        yield self.root / key
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """See Store."""
+        with new_file(self.local_path(key)) as path:
+            yield path
 
     def local_path(self, key: str) -> Path:
         """The file of a key."""
@@ -40,15 +59,14 @@ class LocalStore(Store):
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         """See Store."""
 
-        def fill(temp: Path) -> None:
-            temp.write_bytes(data)
-
-        self._publish(key, fill, only_if_absent=only_if_absent)
+        try:
+            write_atomically(self.local_path(key), data, only_if_absent=only_if_absent)
+        except FileExistsError as error:
+            raise KeyExistsError(f"{self.address(key)} exists already") from error
 
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
         """See Store. The copy is read back before it is given its name."""
-
-        def fill(temp: Path) -> None:
+        with new_file(self.local_path(key)) as temp:
             try:
                 source = open(path, "rb")  # noqa: SIM115
             except OSError as error:
@@ -62,8 +80,6 @@ class LocalStore(Store):
                     f"it changed meanwhile, or the disk is faulty"
                 )
 
-        self._publish(key, fill)
-
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """See Store."""
         check_prefix(prefix)
@@ -72,7 +88,7 @@ class LocalStore(Store):
         for parent, _, names in os.walk(folder):
             for name in names:
                 key = os.path.relpath(os.path.join(parent, name), self.root)
-                if key.startswith(prefix) and not _is_unfinished(name):
+                if key.startswith(prefix) and not is_unfinished(name):
                     # A file may go while we look.
                     with contextlib.suppress(MissingKeyError):
                         entries.append(self.stat(key))
@@ -115,7 +131,7 @@ class LocalStore(Store):
             return
         try:
             for parent, _, names in os.walk(base, topdown=False):
-                for name in filter(_is_unfinished, names):
+                for name in filter(is_unfinished, names):
                     os.unlink(os.path.join(parent, name))
                 os.rmdir(parent)
         except OSError as error:
@@ -149,50 +165,3 @@ class LocalStore(Store):
             raise MissingKeyError(f"{self.address(key)} does not exist") from error
         except OSError as error:
             raise explain_os_error(error, path) from error
-
-    def _publish(self, key: str, fill: Callable[[Path], None], *, only_if_absent: bool = False) -> None:
-        """Fill a temporary file beside the target, bring it to disk, then give it the name."""
-        path = self.local_path(key)
-        temp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fill(temp)
-            _sync(temp)
-            if only_if_absent:
-                _link_new(temp, path)
-            else:
-                os.replace(temp, path)
-            _sync(path.parent)
-        except FileExistsError as error:
-            if only_if_absent and path.exists():
-                raise KeyExistsError(f"{self.address(key)} exists already") from error
-            raise explain_os_error(error, path) from error
-        except OSError as error:
-            raise explain_os_error(error, path) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temp.unlink(missing_ok=True)
-
-
-def _link_new(temp: Path, path: Path) -> None:
-    """Give a file its name, failing with FileExistsError if the name is taken."""
-    try:
-        os.link(temp, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        # No hard links here (some network and FUSE file systems): take the name first, then replace it.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        os.replace(temp, path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _is_unfinished(name: str) -> bool:
-    return name.startswith(".") and name.endswith((TEMP_SUFFIX, PART_SUFFIX))

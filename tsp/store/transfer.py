@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -15,10 +14,10 @@ from io import BufferedRandom
 from pathlib import Path
 
 from tsp.errors import StoreError, StoreUnreachableError
+from tsp.store.atomic import PART_SUFFIX, explain_os_error, publish
 from tsp.store.retry import RetryPolicy
 
 BLOCK_BYTES = 1 << 20
-PART_SUFFIX = ".part"
 CHANGES = 3
 """Times that an object may be replaced while it is being read."""
 
@@ -65,26 +64,6 @@ def matches(digest: str, expected: str) -> bool:
     return digest.startswith(expected.lower())
 
 
-def explain_os_error(error: OSError, path: Path) -> StoreError:
-    """What went wrong with a local file or folder, and what to do about it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"no space left for {path}: free some there, or choose another place")
-    nearest = path
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if error.errno == errno.EROFS:
-        return StoreError(f"cannot write {path}: {nearest} is on a read-only file system; choose another place")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return StoreError(
-            f"permission denied for {path}: this user may not write to or read {nearest}; change its owner or mode "
-            f"(in a pod: fsGroup), or choose another place"
-        )
-    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
-        what = "is not a folder" if nearest.is_file() else "is where the path ends"
-        return StoreError(f"cannot use {path}: {nearest} {what}; create the folder, or choose another place")
-    return StoreError(f"cannot use {path}: {error.strerror or error}")
-
-
 def download(
     source: Source,
     path: Path,
@@ -122,8 +101,7 @@ def download(
                     f"{'...' if len(sha256) < 64 else ''}; delete or replace it there"
                 )
             part.flush()
-            os.fsync(part.fileno())
-            os.replace(part.name, path)
+            publish(part.name, path)
     except OSError as error:
         raise explain_os_error(error, path) from error
     _remove_stale_parts(path)

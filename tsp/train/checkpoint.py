@@ -7,7 +7,6 @@ The form is the original's: ``model``, ``optimizer``, ``lr_scheduler``, ``epoch`
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError
 from tsp.model.heads import TspModel
 from tsp.model.weights import load_model_state, read_file
+from tsp.store.atomic import new_file
 from tsp.train.schedule import WarmupMultiStepLR, start_momentum
 
 KEYS = ("model", "optimizer", "lr_scheduler", "epoch")
@@ -99,16 +99,11 @@ def write(content: Mapping[str, Any], path: Path) -> Path:
 
     Raises: StoreError if the disk is full or refuses.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with new_file(path) as part, part.open("wb") as file:
             torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     # torch turns a full disk into a RuntimeError
     except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
         reason = str(error).splitlines()[0]
         raise StoreError(f"cannot write the checkpoint {path}: {reason}; free space there or set TMPDIR") from error
     return path

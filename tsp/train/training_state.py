@@ -22,7 +22,8 @@ from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.model.weights import load_pretrained
-from tsp.store.fetch import cache_folder, fetch_object
+from tsp.store.fetch import fetch_object
+from tsp.store.scratch import cache_folder
 from tsp.train import checkpoint
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics

@@ -20,7 +20,7 @@ from tsp.config.codec import from_dict
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError
 from tsp.run.records import Outcome
-from tsp.store.files import write_atomically
+from tsp.store.atomic import write_atomically
 
 T = TypeVar("T")
 StopState = Literal["cancelled", "suspended"]

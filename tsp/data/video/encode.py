@@ -16,7 +16,7 @@ import numpy as np
 from av.container import OutputContainer
 from numpy.typing import NDArray
 
-from tsp.store.files import new_file
+from tsp.store.atomic import new_file
 
 Frame = NDArray[np.uint8]
 """RGB, [height, width, 3]."""

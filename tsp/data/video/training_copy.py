@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 from tsp.config.jobs import CopyFormat
 from tsp.data.video.errors import VideoError
 from tsp.data.video.open_video import VideoSource
-from tsp.store.files import new_file
+from tsp.store.atomic import new_file
 
 SUFFIX = ".train.mov"
 _QSCALE = 2

@@ -1,0 +1,128 @@
+"""Local files that appear whole: the one writer of everything that another process may read.
+
+A reader must never see half a file, a crash must not leave one under its name, and two writers must not mix. So the
+bytes go to a hidden file of their own beside the target, reach the disk, and only then take the name.
+
+Invariants: under the name lies the old file or the new one, whole; what is hidden and ends in ``.tmp`` is nobody's
+result and may be deleted once its writer is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tsp.errors import StoreError
+
+TEMP_SUFFIX = ".tmp"
+PART_SUFFIX = ".part"
+
+
+@contextmanager
+def new_file(path: Path, *, only_if_absent: bool = False) -> Iterator[Path]:
+    """A hidden name beside ``path`` to write to; it becomes ``path`` when the block ends well, else it is removed.
+
+    Raises: FileExistsError with ``only_if_absent`` if the name is taken; StoreError if the disk is full or refuses.
+    """
+    temp = path.with_name(f".{path.name[-100:]}.{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
+    try:
+        with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temp
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise explain_os_error(error, path) from error
+            raise
+        with _explained(path, let_through=only_if_absent):
+            _sync(temp)
+            if only_if_absent:
+                _link_new(temp, path)
+            else:
+                os.replace(temp, path)
+            _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temp.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes | str, *, only_if_absent: bool = False) -> None:
+    """Write a whole file.
+
+    Raises: as ``new_file``.
+    """
+    with new_file(path, only_if_absent=only_if_absent) as temp, _explained(path):
+        temp.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def publish(temp: Path | str, path: Path) -> None:
+    """Bring a finished file to the disk and give it its name. Raises: OSError."""
+    _sync(temp)
+    os.replace(temp, path)
+    _sync_folder(path.parent)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file of that name is one that somebody is still writing, or left behind."""
+    return name.startswith(".") and name.endswith((TEMP_SUFFIX, PART_SUFFIX))
+
+
+def explain_os_error(error: OSError, path: Path) -> StoreError:
+    """What went wrong with a local file or folder, and what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(f"no space left for {path}: free some there, or choose another folder")
+    nearest = path
+    while not os.path.lexists(nearest) and nearest != nearest.parent:
+        nearest = nearest.parent
+    if error.errno == errno.EROFS:
+        return StoreError(f"cannot write {path}: {nearest} is on a read-only file system; choose another folder")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return StoreError(
+            f"permission denied for {path}: this user may not write to or read {nearest}; change its owner or mode "
+            f"(in a pod: fsGroup), or choose another folder"
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
+        what = "is not a folder" if nearest.is_file() else "is where the path ends"
+        return StoreError(f"cannot use {path}: {nearest} {what}; create the folder, or choose another one")
+    return StoreError(f"cannot use {path}: {error.strerror or error}")
+
+
+@contextmanager
+def _explained(path: Path, *, let_through: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if let_through and isinstance(error, FileExistsError):
+            raise
+        raise explain_os_error(error, path) from error
+
+
+def _link_new(temp: Path, path: Path) -> None:
+    """Give a file its name, failing with FileExistsError if the name is taken."""
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No hard links here (some network and FUSE file systems): take the name first, then replace it.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(temp, path)
+
+
+def _sync(path: Path | str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some network and FUSE file systems cannot sync a folder, and a folder may be writable without being readable.
+    with contextlib.suppress(OSError):
+        _sync(folder)

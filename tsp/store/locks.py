@@ -1,0 +1,43 @@
+"""File locks that may not exist: NFS and some FUSE mounts refuse them, others grant them to everybody.
+
+A lock here only saves work: who holds one may assume that nobody else does the same at the moment, and must not assume
+it for being right. What two processes write at once therefore lies in files of their own until it is whole.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import fcntl
+from typing import IO
+
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EIO})
+
+
+class Lock(enum.Enum):
+    """What came of asking for a lock."""
+
+    HELD = "held"
+    TAKEN = "taken"
+    """By another process; only where it was not waited for."""
+    UNSUPPORTED = "unsupported"
+    """The file system has no locks: go on without."""
+
+
+def lock_file(file: IO[bytes] | int, *, shared: bool = False, wait: bool = True) -> Lock:
+    """Lock an open file until it is closed.
+
+    Args: file, an open file or descriptor; shared, beside other readers; wait, until whoever holds it is done.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Lock.TAKEN
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return Lock.TAKEN
+        if error.errno in _NO_LOCKS:
+            return Lock.UNSUPPORTED
+        raise
+    return Lock.HELD

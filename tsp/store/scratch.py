@@ -1,0 +1,56 @@
+"""Folders of this machine for what is downloaded: caches that stay, and scratch folders for one file in transit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tsp.store.atomic import explain_os_error
+from tsp.store.locks import Lock, lock_file
+
+LOCK = ".lock"
+
+
+def cache_folder(kind: str) -> Path:
+    """Where this machine keeps downloads of a kind: below $XDG_CACHE_HOME or ~/.cache, and never in a shared /tmp.
+
+    A user without a home folder (in a pod) gets one of its own for temporary files.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if not base:
+        home = Path(os.environ.get("HOME") or "/nonexistent")
+        base = str(home / ".cache") if os.access(home, os.W_OK) else f"{tempfile.gettempdir()}/cache-{os.getuid()}"
+    return Path(base) / "tspctl" / kind
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for one file in transit, removed afterwards.
+
+    It is locked while in use, so that the next caller can tell which folders killed processes left and remove those.
+    """
+    base = cache_folder("scratch")
+    with contextlib.ExitStack() as stack:
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            # Nobody may sweep between the making of a folder and its lock.
+            with open(base / LOCK, "wb") as all_of_them:
+                if lock_file(all_of_them) is Lock.HELD:
+                    _sweep(base)
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base)))
+                lock_file(stack.enter_context(open(folder / LOCK, "wb")))
+        except OSError as error:
+            raise explain_os_error(error, base) from error
+        yield folder
+
+
+def _sweep(base: Path) -> None:
+    for left in base.glob(f"*/{LOCK}"):
+        with contextlib.suppress(OSError), open(left, "rb") as lock:
+            if lock_file(lock, wait=False) is Lock.HELD:
+                shutil.rmtree(left.parent)

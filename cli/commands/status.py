@@ -69,7 +69,7 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
         code = f"{report.exit_code} ({report.exit_meaning})" if report.exit_meaning else str(report.exit_code)
     recipe = " ".join(str(item) for item in (report.method, report.dataset, report.backbone) if item) or None
     return [
-        ("StoredRun" if report.kind == "train" else "Job", report.name),
+        ("Run" if report.kind == "train" else "Job", report.name),
         ("Kind", None if report.kind == "train" else report.kind),
         ("State", report.state),
         ("Reason", report.reason),

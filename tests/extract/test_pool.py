@@ -62,13 +62,13 @@ def test_a_chunk_is_bounded_and_forgets_what_no_later_clip_needs(drawn_videos: D
 
 @dataclass
 class DeadlyVideos:
-    """A place where one video kills whoever opens it."""
+    """Videos of which one kills whoever opens it."""
 
     folder: Path
     deadly: str
 
     @contextmanager
-    def opened(self, filename: str) -> Iterator[Path]:
+    def reading(self, filename: str) -> Iterator[Path]:
         if filename == self.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
         yield self.folder / filename
@@ -85,10 +85,10 @@ def test_a_process_that_dies_takes_only_its_video_along(drawn_videos: Drawn) -> 
 
 @dataclass
 class NoStore:
-    """A place that cannot be reached."""
+    """Videos that cannot be reached."""
 
     @contextmanager
-    def opened(self, filename: str) -> Iterator[Path]:
+    def reading(self, filename: str) -> Iterator[Path]:
         raise StoreUnreachableError(f"{filename}: the store does not answer")
         yield
 

@@ -20,7 +20,7 @@ from tsp.prepare.findings import ERROR, WARNING, DataFinding, in_order
 from tsp.store.open import open_store
 
 HEADER = "filename,t-start,t-end,video-duration,action-label,temporal-region-label\n"
-LABELS = {ACTION_COLUMN: ("StoredRun", "Jump"), REGION_COLUMN: ("Action", "No action")}
+LABELS = {ACTION_COLUMN: ("Run", "Jump"), REGION_COLUMN: ("Action", "No action")}
 
 
 def demo_config(folder: Path) -> RunConfig:

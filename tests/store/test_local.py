@@ -71,7 +71,7 @@ def test_a_full_disk_during_a_download_says_so(local: Store, tmp_path: Path, mon
 def test_a_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a folder")
     store = open_store(StoreConfig(uri=str(tmp_path / "notes.txt" / "runs")))
-    with pytest.raises(StoreError, match=r"notes\.txt is not a folder; create the folder, or choose another place"):
+    with pytest.raises(StoreError, match=r"notes\.txt is not a folder; create the folder, or choose another one"):
         store.check_writable()
     assert not store.exists("run.json")
 

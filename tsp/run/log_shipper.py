@@ -1,7 +1,11 @@
-"""Brings a rank's log into the store while it is being written, with constant memory.
+"""Brings a rank's log into the store while it is being written.
 
-A local store's file is appended to. S3 cannot append: the log gathers in a file on this machine and is sent whole
-every few seconds if it grew, the less often the longer it is.
+The problem: a log is worth most when its writer dies, an S3 object cannot be appended to, and a log must never cost the
+run anything. So a log of a local store is appended to; one for S3 gathers in a file on this machine, and a thread sends
+it whole every few seconds if it grew, less often as it gets longer.
+
+Invariants: ``write`` never blocks on the network and never raises; memory stays constant and the log bounded; what was
+written before ``close`` is sent by it unless the store refuses.
 """
 
 from __future__ import annotations

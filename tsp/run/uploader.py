@@ -1,7 +1,12 @@
-"""Publishes what training makes, off the training thread: checkpoints and states in order, progress when there is time.
+"""Publishes what training makes, off the training thread.
 
-Whoever submits hands the file over; the uploader deletes it when it is published. An upload that keeps failing for
-longer than ``give_up_after_sec``, or is refused, comes out as an exception of the next call. Progress never does.
+The problem: a checkpoint takes longer to upload than a GPU should idle, and a store may be away for minutes. So
+training hands a finished file over and goes on. One thread publishes files in the order in which they were handed over;
+another writes progress beside it, so that a large upload does not make a run look dead.
+
+Invariants: a file handed over is published once or its failure is raised, by the next call or by ``drain``; epochs are
+published in order, none is dropped; a state that still waits gives way to a newer one; at most ``MAX_WAITING`` files
+wait, so that a slow store holds training up rather than fill the disk; progress never blocks and never fails a run.
 """
 
 from __future__ import annotations

@@ -31,17 +31,15 @@ class LocalStore(Store):
 
     @property
     def real_uri(self) -> str:
-        """See Store."""
         return os.path.realpath(self.root).rstrip("/") + "/"
 
     @contextmanager
     def reading(self, key: str, *, head_bytes: int | None = None) -> Iterator[Path]:
-        """See Store. Not checked as keys are: tables may name files by absolute paths."""
+        """Not checked as keys are: tables may name files by absolute paths."""
         yield self.root / key
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
-        """See Store."""
         with new_file(self.local_path(key)) as path:
             yield path
 
@@ -51,21 +49,18 @@ class LocalStore(Store):
         return self.root / key
 
     def read(self, key: str, *, offset_bytes: int = 0) -> bytes:
-        """See Store."""
         with self._reading(key) as path, open(path, "rb") as file:
             file.seek(offset_bytes)
             return file.read()
 
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
-        """See Store."""
-
         try:
             write_atomically(self.local_path(key), data, only_if_absent=only_if_absent)
         except FileExistsError as error:
             raise KeyExistsError(f"{self.address(key)} exists already") from error
 
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
-        """See Store. The copy is read back before it is given its name."""
+        """The copy is read back before it is given its name."""
         with new_file(self.local_path(key)) as temp:
             try:
                 source = open(path, "rb")  # noqa: SIM115
@@ -81,7 +76,6 @@ class LocalStore(Store):
                 )
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """See Store."""
         check_prefix(prefix)
         folder = self.root / prefix.rpartition("/")[0]
         entries = []
@@ -95,7 +89,6 @@ class LocalStore(Store):
         return iter(sorted(entries, key=lambda entry: entry.key))
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
-        """See Store."""
         check_prefix(prefix)
         folder = self.root / prefix
         try:
@@ -106,7 +99,6 @@ class LocalStore(Store):
             raise explain_os_error(error, folder) from error
 
     def stat(self, key: str) -> Entry:
-        """See Store."""
         with self._reading(key) as path:
             found = path.stat()
             if not path.is_file():
@@ -114,7 +106,6 @@ class LocalStore(Store):
             return Entry(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def delete(self, key: str) -> None:
-        """See Store."""
         path = self.local_path(key)
         try:
             path.unlink(missing_ok=True)
@@ -124,7 +115,7 @@ class LocalStore(Store):
             raise explain_os_error(error, path) from error
 
     def delete_all(self, prefix: str) -> None:
-        """See Store. Folders that are empty afterwards go too, with what unfinished writes left in them."""
+        """Folders that are empty afterwards go too, with what unfinished writes left in them."""
         super().delete_all(prefix)
         base = self.root / prefix
         if not prefix.endswith("/") or not base.is_dir():
@@ -138,7 +129,6 @@ class LocalStore(Store):
             raise explain_os_error(error, base) from error
 
     def check_writable(self) -> None:
-        """See Store."""
         key = f".tspctl-write-check-{uuid.uuid4().hex[:8]}"
         self.write(key, b"tspctl")
         self.delete(key)

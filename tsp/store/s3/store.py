@@ -36,8 +36,6 @@ class S3Store(Store):
         return _rebuild, (self.config, self.retry, self.part_bytes)
 
     def read(self, key: str, *, offset_bytes: int = 0) -> bytes:
-        """See Store."""
-
         def get() -> bytes:
             with contextlib.closing(self._get(key, offset_bytes)["Body"]) as body:
                 data: bytes = body.read()
@@ -49,7 +47,6 @@ class S3Store(Store):
             return b""
 
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
-        """See Store."""
         if only_if_absent and self.exists(key):
             raise KeyExistsError(f"{self.address(key)} exists already")
         condition = {"IfNoneMatch": "*"} if only_if_absent else {}
@@ -74,7 +71,6 @@ class S3Store(Store):
                 raise KeyExistsError(f"{self.address(key)} exists already") from None
 
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
-        """See Store."""
         digests = read_digests(path, self.part_bytes)
         if digests.sha256 != sha256:
             raise StoreError(f"{path} has SHA-256 {digests.sha256}, but {sha256} was announced: it changed meanwhile")
@@ -88,7 +84,6 @@ class S3Store(Store):
         )
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """See Store."""
         skip = len(self.prefix) + 1 if self.prefix else 0
         for page in self._pages(prefix):
             for item in page.get("Contents", ()):
@@ -97,19 +92,16 @@ class S3Store(Store):
                     yield Entry(item["Key"][skip:], item["Size"], item["LastModified"])
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
-        """See Store."""
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
         for page in self._pages(folder, Delimiter="/"):
             for item in page.get("CommonPrefixes", ()):
                 yield item["Prefix"].rstrip("/").rpartition("/")[2]
 
     def stat(self, key: str) -> Entry:
-        """See Store."""
         head = self._head(key)
         return Entry(key, head["ContentLength"], head["LastModified"])
 
     def delete(self, key: str) -> None:
-        """See Store."""
         with contextlib.suppress(MissingKeyError):
             self.bucket.call(
                 lambda: self.bucket.client.delete_object(Bucket=self.bucket.name, Key=self._full(key)),
@@ -118,7 +110,6 @@ class S3Store(Store):
             )
 
     def check_writable(self) -> None:
-        """See Store."""
         key, data = f".tspctl-write-check-{uuid.uuid4().hex[:8]}", b"tspctl"
         self.write(key, data)
         if self.read(key) != data:

@@ -141,7 +141,34 @@ class Backend(Protocol):
     """Where runs live. All methods but ``plan`` and ``checks`` take a run's name."""
 
     name: str
-    """``kubernetes`` or ``local``."""
+    """``kubernetes`` or ``local``; for messages and reports, never to choose what to do."""
+
+    @property
+    def list_sec(self) -> float | None:
+        """Seconds that ``list`` may take to ask the backend and read the stores of its runs.
+
+        None: as many as it takes, and the runs that only the store knows are listed with them.
+        """
+        ...
+
+    def names(self) -> Iterator[str]:
+        """Names of the runs it knows, for completion; cheaper than ``list_runs``."""
+        ...
+
+    def holds(self, name: str) -> bool:
+        """Whether the name is taken here."""
+        ...
+
+    def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
+        """How this machine reaches the store that a run was submitted with; its ranks may reach it otherwise."""
+        ...
+
+    def with_job_paths(self, values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+        """The fields of an auxiliary job with paths that its processes can open.
+
+        Args: keys, fields that may hold paths.
+        """
+        ...
 
     def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
         """The configuration with paths that its ranks can open, wherever the command was typed.

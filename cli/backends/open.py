@@ -1,9 +1,10 @@
-"""Backends by name: the only place that knows all of them."""
+"""Backends by name: the only module that knows all of them."""
 
 from __future__ import annotations
 
 from cli.backends.base import Backend
 from cli.options.settings import Settings
+from tsp.config.jobs import LOCAL_UNLESS_TOLD
 
 
 def open_backend(settings: Settings, name: str | None = None) -> Backend:
@@ -15,3 +16,16 @@ def open_backend(settings: Settings, name: str | None = None) -> Backend:
     from cli.backends.cluster.backend import ClusterBackend
 
     return ClusterBackend(settings)
+
+
+def open_backends(settings: Settings) -> tuple[Backend, ...]:
+    """Every backend that may know a run: this machine first, then the settings' own."""
+    local = open_backend(settings, "local")
+    return (local,) if settings.backend == "local" else (local, open_backend(settings))
+
+
+def open_job_backend(settings: Settings, kind: str, *, on_cluster: bool) -> Backend:
+    """Where an auxiliary job runs: with ``on_cluster`` in a pod, else where its kind runs by default."""
+    if on_cluster:
+        return open_backend(settings, "kubernetes")
+    return open_backend(settings, "local" if kind in LOCAL_UNLESS_TOLD else settings.backend)

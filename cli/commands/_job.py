@@ -1,4 +1,4 @@
-"""What all commands for jobs beside training share: options, sending, showing the answer."""
+"""What all commands for auxiliary jobs share: options, sending, showing the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
 
 if TYPE_CHECKING:
-    from cli.options.settings import Settings
+    from cli.runs.session import Session
 
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -18,7 +18,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         format_option(*FORMATS),
         click.option("--on-cluster", is_flag=True,
-                     help="In a pod, with paths as pods see them; probe, annotate, check and demo run here otherwise."),
+                     help="In a pod, with paths as pods see them; otherwise probe, annotate, check and demo run here."),
         click.option("--queue", metavar="Q", help="Kueue queue (on a cluster)."),
         click.option("--image", metavar="REF", help="Container image (on a cluster)."),
         click.option("--name", help="Name of the job (on a cluster)."),
@@ -28,7 +28,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run_job(
-    settings: Settings,
+    session: Session,
     kind: str,
     fields: dict[str, Any],
     given: dict[str, Any],
@@ -45,23 +45,18 @@ def run_job(
     from datetime import datetime
 
     from cli.backends.base import BackendOptions
-    from cli.backends.open import open_backend
-    from cli.options.store import absolute_unless_uri
-    from tsp.config.jobs import LOCAL_UNLESS_TOLD, job_from_dict
+    from tsp.config.jobs import job_from_dict
 
-    output, name, given_on_cluster = given.pop("output"), given.pop("name", None), given.pop("on_cluster", False)
+    output, name, on_cluster = given.pop("output"), given.pop("name"), given.pop("on_cluster")
     options = BackendOptions(
-        image=given.pop("image", None) or settings.image, queue=given.pop("queue", None) or settings.queue
+        image=given.pop("image") or session.settings.image, queue=given.pop("queue") or session.settings.queue
     )
     values = {key: value for key, value in {**fields, **given}.items() if value is not None}
     addresses = [str(values[key]) for key in paths if str(values.get(key)).startswith("s3://")]
     if addresses and "store" not in values:
-        values["store"] = way_to_s3(settings, addresses[0])
-    on_cluster = given_on_cluster or (kind not in LOCAL_UNLESS_TOLD and settings.backend == "kubernetes")
-    backend = open_backend(settings, "kubernetes" if on_cluster else "local")
-    if backend.name == "local":
-        values |= {key: absolute_unless_uri(values[key]) for key in paths if key in values}
-    job = job_from_dict(kind, values)
+        values["store"] = s3_config(session, addresses[0])
+    backend = session.job_backend(kind, on_cluster=on_cluster)
+    job = job_from_dict(kind, backend.with_job_paths(values, paths))
     name = name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     end = backend.run_job(name, kind, job, options, gpus=gpus)
     if end is None:
@@ -74,17 +69,16 @@ def run_job(
         raise click.exceptions.Exit(end.exit_code)
 
 
-def way_to_s3(settings: Settings, address: str) -> dict[str, Any]:
-    """How to speak to the server that ``s3://`` addresses mean: as to the store, or by default.
+def s3_config(session: Session, address: str) -> dict[str, Any]:
+    """How to reach the server that ``s3://`` addresses mean: as the store is reached.
 
     A job reads and writes where its own addresses say; the URI only tells ``status`` where runs live.
     """
     from dataclasses import asdict
 
-    from cli.options.store import store_config
-
     bucket = "/".join(address.split("/")[:3])
-    return asdict(store_config(settings, settings.store if (settings.store or "").startswith("s3://") else bucket))
+    store = session.settings.store or ""
+    return asdict(session.store_config(store if store.startswith("s3://") else bucket))
 
 
 def show_answer(answer: dict[str, Any], output: str) -> None:

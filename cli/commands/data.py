@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cli.commands._job import job_options, run_job
 from cli.options.recipe import dataset_options, recipe_options
-from cli.options.shared import with_settings
-
-if TYPE_CHECKING:
-    from cli.options.settings import Settings
+from cli.runs.session import Session, with_session
 
 COPY_FORMATS = ("mjpeg", "raw")
 
@@ -58,19 +55,19 @@ def data() -> None:
     flag_value="mjpeg",
     help="Also write the copy that trains fastest: mjpeg (default) is small, raw exact.",
 )
-@click.option("--overwrite", is_flag=True, help="Do finished files again.")
+@click.option("--overwrite", is_flag=True, help="Overwrite existing outputs.")
 @click.option(
     "--shards", "num_shards", type=click.IntRange(1), default=1, show_default=True, help="Pods that share the videos."
 )
 @workers_option
 @job_options
-@with_settings
-def standardize(settings: Settings, num_shards: int, **given: Any) -> None:
+@with_session
+def standardize(session: Session, num_shards: int, **given: Any) -> None:
     """Turn the videos of SOURCE into constant-rate MP4 files in DEST; an interrupted job goes on.
 
     On this machine --workers shares them among processes instead of --shards.
     """
-    run_job(settings, "standardize", {}, given, paths=("source", "dest"), gpus=num_shards)
+    run_job(session, "standardize", {}, given, paths=("source", "dest"), gpus=num_shards)
 
 
 @data.command()
@@ -78,17 +75,23 @@ def standardize(settings: Settings, num_shards: int, **given: Any) -> None:
 @click.option("--out", metavar="CSV", help="Metadata table to write.")
 @workers_option
 @job_options
-@with_settings
-def probe(settings: Settings, **given: Any) -> None:
+@with_session
+def probe(session: Session, **given: Any) -> None:
     """Durations, frame rates and true frame counts of the videos in a folder."""
-    run_job(settings, "probe", {}, given, paths=("videos", "out"))
+    run_job(session, "probe", {}, given, paths=("videos", "out"))
 
 
 @data.command()
 @click.argument("annotations")
 @click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote.")
 @click.option("--out", required=True, metavar="CSV", help="Ground-truth table to write.")
-@click.option("--format", type=click.Choice(["auto", "thumos14", "activitynet"]), default="auto", show_default=True)
+@click.option(
+    "--format",
+    type=click.Choice(["auto", "thumos14", "activitynet"]),
+    default="auto",
+    show_default=True,
+    help="Format of ANNOTATIONS.",
+)
 @click.option("--subset", help="Only this subset of the JSON, for instance training.")
 @click.option("--labels", metavar="JSON", help="List of action classes; default: the annotations' own, sorted.")
 @click.option("--labels-out", metavar="DIR|PREFIX", help="Folder for both label maps, or what their paths begin with.")
@@ -102,14 +105,14 @@ def probe(settings: Settings, **given: Any) -> None:
     help="Shortest gap that becomes background; default: the published rule.",
 )
 @job_options
-@with_settings
-def annotate(settings: Settings, **given: Any) -> None:
+@with_session
+def annotate(session: Session, **given: Any) -> None:
     """Write the ground-truth table, background segments included.
 
     ANNOTATIONS is the folder of THUMOS14's texts, or a JSON file of ActivityNet's v1-3 shape.
     """
     paths = ("annotations", "metadata", "out", "labels", "labels_out")
-    run_job(settings, "annotate", {}, given, paths=paths)
+    run_job(session, "annotate", {}, given, paths=paths)
 
 
 @data.command()
@@ -118,32 +121,45 @@ def annotate(settings: Settings, **given: Any) -> None:
 @click.option("--decode", is_flag=True, help="Decode every video to its end.")
 @click.option("--plot", metavar="FILE.png", help="Draw the class histogram.")
 @job_options
-@with_settings
-def check(settings: Settings, decode: bool, plot: str | None, **given: Any) -> None:
+@with_session
+def check(session: Session, decode: bool, plot: str | None, **given: Any) -> None:
     """Find everything that would make a run fail or train wrongly, before a GPU is booked.
 
     Takes the options of 'tspctl submit'; ends with exit code 3 if anything is wrong.
     """
-    from cli.backends.open import open_backend
     from cli.options.run_config import build_config
     from tsp.config.codec import to_dict
 
     job_keys = ("output", "name", "image", "queue", "on_cluster", "gpus_per_job")
     rest = {key: given.pop(key) for key in job_keys if key in given}
-    place = open_backend(settings, "kubernetes" if rest["on_cluster"] else "local")
-    config = place.with_paths(build_config(settings, "check", given), given["dataset"])
+    backend = session.job_backend("check", on_cluster=rest["on_cluster"])
+    config = backend.with_paths(build_config(session.settings, "check", given), given["dataset"])
     fields = {"config": to_dict(config), "decode": decode, "plot": plot, "workers": given["workers"]}
-    run_job(settings, "check", fields, rest, paths=("plot",))
+    run_job(session, "check", fields, rest, paths=("plot",))
 
 
 @data.command()
 @click.argument("dest")
-@click.option("--train-videos", "num_train_videos", type=click.IntRange(1), default=24, show_default=True)
-@click.option("--valid-videos", "num_valid_videos", type=click.IntRange(1), default=12, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--train-videos",
+    "num_train_videos",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="Videos to train on.",
+)
+@click.option(
+    "--valid-videos",
+    "num_valid_videos",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    help="Videos to validate on.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the same videos again.")
 @job_options
-@with_settings
-def demo(settings: Settings, dest: str, **given: Any) -> None:
+@with_session
+def demo(session: Session, dest: str, **given: Any) -> None:
     """Draw the demo data set into DEST: small learnable videos, tables, label maps, GVF."""
-    run_job(settings, "demo", {"dest": dest}, given, paths=("dest",))
+    run_job(session, "demo", {"dest": dest}, given, paths=("dest",))
     click.echo(f"try: tspctl submit --backend local --dataset demo --method tsp --data {Path(dest)} --follow", err=True)

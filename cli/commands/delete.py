@@ -6,29 +6,29 @@ import sys
 
 import click
 
-from cli.options.settings import Settings
-from cli.options.shared import with_settings
 from cli.runs.argument import run_argument
+from cli.runs.session import Session, with_session
 
 
 @click.command()
 @run_argument
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--keep-store", is_flag=True, help="Keep its checkpoints, results and logs.")
-@with_settings
-def delete(run: str, yes: bool, keep_store: bool, settings: Settings) -> None:
+@with_session
+def delete(run: str, yes: bool, keep_store: bool, session: Session) -> None:
     """Remove a run that has ended, with all it stored."""
-    from cli.runs.find import find_run
     from cli.runs.outcome import final_state
     from tsp.errors import ConfigError
 
-    found = find_run(settings, run)
-    backend = found.at_a_place()
+    found = session.find(run)
+    backend = found.require_backend()
     state, _ = final_state(found)
     if state in ("pending", "running", "restarting"):
         raise ConfigError(f"run {run} is {state}: stop it first with 'tspctl cancel {run}'")
     keep_store = keep_store or found.is_job
-    what = "what this place remembers of it" if keep_store else f"all of {found.run.store.uri}/{found.name}"
+    what = f"all of {found.run.store.uri}/{found.name}"
+    if keep_store:
+        what = f"what the {backend.name} backend remembers of it"
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError(f"this removes {what}: say --yes, there is no terminal to ask on")

@@ -8,42 +8,40 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options.shared import with_settings
 from cli.output import FORMATS, format_option, print_rows
+from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
-    from cli.options.settings import Settings
     from tsp.run.status import Finding
 
 
 @click.command()
 @format_option(*FORMATS)
-@with_settings
-def doctor(output: str, settings: Settings) -> None:
+@with_session
+def doctor(output: str, session: Session) -> None:
     """Check that this machine, the store and the cluster are ready.
 
     Ends with exit code 1 if something is wrong.
     """
     from dataclasses import asdict
 
-    findings = list(examine(settings))
+    findings = list(examine(session))
     print_rows([asdict(finding) for finding in findings], output, columns=("what", "level", "message"))
     if any(finding.level == "error" for finding in findings):
         raise click.exceptions.Exit(1)
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(session: Session) -> Iterator[Finding]:
     """Findings about this machine, the store and the backend."""
     import platform
 
-    from cli.backends.open import open_backend
     from tsp.errors import TspError
     from tsp.run.status import Finding
 
     yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield from _examine_settings()
-    yield _examine_store(settings)
-    backend = open_backend(settings)
+    yield _examine_store(session)
+    backend = session.backend
     try:
         yield from backend.diagnose()
     except TspError as error:
@@ -61,16 +59,14 @@ def _examine_settings() -> Iterator[Finding]:
     yield Finding("settings", "ok", ", ".join(used) or "no file; built-in defaults and TSPCTL_* variables")
 
 
-def _examine_store(settings: Settings) -> Finding:
-    from cli.options.store import store_config
+def _examine_store(session: Session) -> Finding:
     from cli.output import show_size
     from tsp.errors import TspError
     from tsp.run.status import Finding
     from tsp.store.base import free_bytes
-    from tsp.store.open import open_store
 
     try:
-        store = open_store(store_config(settings))
+        store = session.store
         store.check_writable()
     except TspError as error:
         return Finding("store", "error", str(error))

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands._job import job_options, run_job
-from cli.options.shared import with_settings
+from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
-    from cli.options.settings import Settings
     from tsp.config.run import StoreConfig
 
 _PATHS = ("checkpoint", "videos", "metadata", "out", "cache_dir")
@@ -24,7 +23,7 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--cache-dir", metavar="DIR", help="Cache for videos read from s3://."),
         click.option("--workers", type=click.IntRange(0), metavar="N", help="Decoding processes."),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
-                     show_default=True),
+                     show_default=True, help="Arithmetic of the model."),
         click.option("--batch", type=click.IntRange(1), metavar="N", help="Clips per forward pass."),
         click.option("--short-videos", type=click.Choice(["pad", "skip"]), default="pad", show_default=True,
                      help="A video shorter than one clip: repeat its last frame, or leave it out."),
@@ -34,7 +33,8 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Default: read off the checkpoint."),
         click.option("--rate", "rate_fps", type=float, default=15.0, show_default=True,
                      help="Frames per second of a clip."),
-        click.option("--clip-frames", "length_frames", type=click.IntRange(1), default=16, show_default=True),
+        click.option("--clip-frames", "length_frames", type=click.IntRange(1), default=16, show_default=True,
+                     help="Frames per clip."),
         click.option("--stride", "stride_frames", type=click.IntRange(1), default=16, show_default=True,
                      help="Frames between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."),
         click.option("--shards", "--gpus", "num_shards", type=click.IntRange(1), default=1, show_default=True,
@@ -53,40 +53,40 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @_extraction_options
 @job_options
-@with_settings
-def extract(settings: Settings, **given: Any) -> None:
+@with_session
+def extract(session: Session, **given: Any) -> None:
     """Features of every video, in one H5 file.
 
     The file is keyed by video name; the videos are those of the metadata table.
     RUN|CHECKPOINT is a run (its best epoch is taken), a .pth file, or an s3:// or https:// address. An interrupted
     extraction goes on where it stopped.
     """
-    _run(settings, "extract", given)
+    _run(session, "extract", given)
 
 
 @click.command()
 @_extraction_options
 @click.option("--pool", type=click.Choice(["max", "avg"]), default="max", show_default=True, help="Over time.")
 @job_options
-@with_settings
-def gvf(settings: Settings, **given: Any) -> None:
+@with_session
+def gvf(session: Session, **given: Any) -> None:
     """Global video features, which TSP's region head needs.
 
     The pool over time of a video's clip features.
     """
-    _run(settings, "gvf", given)
+    _run(session, "gvf", given)
 
 
-def _run(settings: Settings, kind: str, given: dict[str, Any]) -> None:
+def _run(session: Session, kind: str, given: dict[str, Any]) -> None:
     from dataclasses import asdict
 
     num_shards, epoch = given.pop("num_shards"), given.pop("epoch")
-    source = find_source(settings, given["checkpoint"], epoch)
+    source = find_source(session, given["checkpoint"], epoch)
     given["checkpoint"] = source.address
     if given["out"] is None:
         given["out"] = f"{source.out_stem}-{file_name(given)}"
     fields = {"store": asdict(source.store)} if source.store is not None else {}
-    run_job(settings, kind, fields, given, paths=_PATHS, gpus=num_shards)
+    run_job(session, kind, fields, given, paths=_PATHS, gpus=num_shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Source:
     """The store a run lies in."""
 
 
-def find_source(settings: Settings, text: str, epoch: int | None) -> Source:
+def find_source(session: Session, text: str, epoch: int | None) -> Source:
     """The checkpoint of a file or address, or of a run: its best epoch, or the one asked for.
 
     Raises: ConfigError, NoSuchRunError, DataError (no epoch yet).
@@ -109,8 +109,6 @@ def find_source(settings: Settings, text: str, epoch: int | None) -> Source:
     from dataclasses import replace
     from pathlib import PurePosixPath
 
-    from cli.options.store import store_config
-    from cli.runs.find import find_run
     from tsp.errors import ConfigError
     from tsp.run.epochs import is_checkpoint
 
@@ -118,12 +116,12 @@ def find_source(settings: Settings, text: str, epoch: int | None) -> Source:
         if epoch is not None:
             raise ConfigError(f"--epoch goes with a run, and {text} is a checkpoint")
         return Source(text, PurePosixPath(text).name.partition(".")[0])
-    run = find_run(settings, text).run
+    run = session.find(text).run
     chosen = run.best().epoch if epoch is None else epoch
     return Source(
         address=run.checkpoint_address(chosen),
         out_stem=run.store.address(run.key(f"features/epoch_{chosen}")),
-        store=replace(store_config(settings, run.store.uri), uri=run.store.uri),
+        store=replace(session.store_config(run.store.uri), uri=run.store.uri),
     )
 
 

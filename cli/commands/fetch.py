@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options.shared import with_settings
 from cli.output import print_value, transfer_progress
 from cli.runs.argument import run_argument
+from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
-    from cli.options.settings import Settings
     from tsp.run.stored_run import StoredRun
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,12 @@ dest_option = click.option(
     "-d", "--dest", type=click.Path(), metavar="DEST", help="Folder or file to write; default: the current folder."
 )
 output_option = click.option(
-    "-o", "--output", type=click.Choice(["path", "json", "yaml"]), default="path", show_default=True
+    "-o",
+    "--output",
+    type=click.Choice(["path", "json", "yaml"]),
+    default="path",
+    show_default=True,
+    help="Format of the result.",
 )
 
 
@@ -47,18 +51,17 @@ output_option = click.option(
     help="Keep the file whole, or leave only model, epoch and args (needs torch).",
 )
 @output_option
-@with_settings
-def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, settings: Settings) -> None:
+@with_session
+def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, session: Session) -> None:
     """Download the checkpoint of the best epoch.
 
     Prints its path. RUN may be a folder of the original scripts (results.txt and epoch files only).
     """
-    from cli.runs.find import find_run
     from tsp.errors import ConfigError
 
     if not keep_optimizer and importlib.util.find_spec("torch") is None:
         raise ConfigError("--weights-only needs torch: pip install 'tspctl[train]', or fetch the file whole")
-    found = find_run(settings, run, only_training=True)
+    found = session.find(run, only_training=True)
     winner = found.run.best()
     path = target_file(dest, f"{found.name}-epoch_{winner.epoch}.pth")
     logger.info("best epoch %d, Avg Accuracy %.3f %%", winner.epoch, winner.avg_accuracy_percent)
@@ -76,7 +79,7 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
 @click.option("--logs", "logs", is_flag=True, help="Logs of all ranks and attempts.")
 @click.option("--all", "everything", is_flag=True, help="All that the run stored.")
 @output_option
-@with_settings
+@with_session
 def fetch(
     run: str,
     dest: str | None,
@@ -85,17 +88,16 @@ def fetch(
     logs: bool,
     everything: bool,
     output: str,
-    settings: Settings,
+    session: Session,
 ) -> None:
     """Download an epoch, features, logs, or everything of a run.
 
     Prints the paths, one a line.
     """
-    from cli.runs.find import find_run
 
     if not (features or logs or everything or epoch is not None):
         raise click.UsageError("say what to fetch: --epoch N, --features, --logs or --all")
-    found = find_run(settings, run, only_training=True)
+    found = session.find(run, only_training=True)
     paths = []
     if epoch is not None:
         path = target_file(dest, f"{found.name}-epoch_{epoch}.pth")

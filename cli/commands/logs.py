@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import click
 
-from cli.options.shared import with_settings
 from cli.runs.argument import run_argument
 from cli.runs.logs import follow_run, read, show_line
-
-if TYPE_CHECKING:
-    from cli.options.settings import Settings
+from cli.runs.session import Session, with_session
 
 
 @click.command()
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--timestamps", is_flag=True, help="Show when each line was written (UTC).")
 @click.option("--attempt", type=click.IntRange(1), metavar="K", help="Only this attempt.")
 @click.option("--previous", is_flag=True, help="Only the attempt before the newest.")
-@with_settings
+@with_session
 def logs(
     run: str,
     follow: bool,
@@ -37,14 +33,13 @@ def logs(
     timestamps: bool,
     attempt: int | None,
     previous: bool,
-    settings: Settings,
+    session: Session,
 ) -> None:
     """Print what the ranks of a run wrote, merged in the order of time.
 
     Attempts follow each other. When the processes are gone the lines come from the store.
     """
     from cli.backends.base import LogQuery
-    from cli.runs.find import find_run
 
     if all_ranks and ranks:
         raise click.UsageError("--all and --rank exclude each other")
@@ -58,9 +53,9 @@ def logs(
         attempt=attempt,
         previous=previous,
     )
-    found = find_run(settings, run)
+    found = session.find(run)
     if follow:
-        sys.exit(follow_run(settings, found, query, timestamps=timestamps, to_stderr=False))
+        sys.exit(follow_run(found, query, timestamps=timestamps, to_stderr=False))
     for line in read(found, query):
         click.echo(show_line(line, timestamps=timestamps))
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options.shared import with_settings
 from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.argument import run_argument
+from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
-    from cli.options.settings import Settings
     from tsp.run.results import EpochResult
 
 
@@ -19,17 +18,16 @@ if TYPE_CHECKING:
 @run_argument
 @click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Also draw the curves into a file.")
 @format_option(*FORMATS)
-@with_settings
-def results(run: str, plot: str | None, output: str, settings: Settings) -> None:
+@with_session
+def results(run: str, plot: str | None, output: str, session: Session) -> None:
     """Show accuracy and loss of every epoch.
 
     The best one is marked. RUN may be a folder of the original scripts (results.txt and epoch files only).
     """
-    from cli.runs.find import find_run
     from tsp.errors import DataError
     from tsp.run.results import best
 
-    found = find_run(settings, run, only_training=True)
+    found = session.find(run, only_training=True)
     epochs = list(found.run.results().values())
     try:
         best_epoch = best(epochs).epoch

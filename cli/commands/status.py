@@ -1,4 +1,4 @@
-"""``tspctl list`` and ``tspctl status``."""
+"""``tspctl status``."""
 
 from __future__ import annotations
 
@@ -6,37 +6,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options.shared import with_settings
 from cli.output import FORMATS, format_option, print_pairs, print_table, print_value, show_duration
 from cli.runs.argument import run_argument
+from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
-    from cli.options.settings import Settings
     from cli.runs.report import RunReport
 
 
 @click.command()
 @run_argument
 @format_option(*FORMATS)
-@with_settings
-def status(run: str, output: str, settings: Settings) -> None:
+@with_session
+def status(run: str, output: str, session: Session) -> None:
     """Show how a run is doing, and why it waits or failed."""
-    from cli.runs.find import find_run
-    from cli.runs.report import report_from_place, report_on
+    from cli.runs.report import report_from_backend, report_on
     from tsp.errors import StoreError
 
-    found = find_run(settings, run)
+    found = session.find(run)
     backend = found.backend.name if found.backend else None
     try:
-        if found.is_job and found.place is not None and backend is not None:
-            report = report_from_place(found.place, backend)
+        if found.is_job and found.status is not None and backend is not None:
+            report = report_from_backend(found.status, backend)
         else:
-            report = report_on(found.run, found.place, backend)
+            report = report_on(found.run, found.status, backend)
     except StoreError as error:
-        if found.place is None or backend is None:
+        if found.status is None or backend is None:
             raise
         click.echo(f"warning: progress and results are missing here: {error}", err=True)
-        report = report_from_place(found.place, backend)
+        report = report_from_backend(found.status, backend)
     if output != "table":
         print_value(report.as_row(), output)
         return
@@ -53,8 +51,8 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
     """The lines of ``status``."""
     step = None
     if report.epoch is not None:
-        place = f"{report.epoch} ({report.epoch + 1} of {report.epochs})"
-        step = f"{place}, {report.phase}" + (f", step {report.step} of {report.steps}" if report.steps else "")
+        epoch = f"{report.epoch} ({report.epoch + 1} of {report.epochs})"
+        step = f"{epoch}, {report.phase}" + (f", step {report.step} of {report.steps}" if report.steps else "")
     batch = None
     if report.batch_per_gpu is not None:
         batch = f"{report.batch_per_gpu} x {report.gpus} = {report.global_batch} (downscale factor {report.downscale})"

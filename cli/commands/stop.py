@@ -1,16 +1,11 @@
-"""Commands that wait for a run or change its fate: wait, cancel, suspend, resume, delete, exec."""
+"""``tspctl cancel`` and ``tspctl suspend``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from cli.options.shared import with_settings
 from cli.runs.argument import run_argument
-
-if TYPE_CHECKING:
-    from cli.options.settings import Settings
+from cli.runs.session import Session, with_session
 
 grace_option = click.option(
     "--grace",
@@ -25,32 +20,30 @@ grace_option = click.option(
 @click.command()
 @run_argument
 @grace_option
-@with_settings
-def cancel(run: str, grace_sec: float | None, settings: Settings) -> None:
+@with_session
+def cancel(run: str, grace_sec: float | None, session: Session) -> None:
     """Stop a run for good, its state saved.
 
     Returns when the state is saved, uploads are drained and all processes have ended.
     """
-    from cli.runs.find import find_run
 
-    found = find_run(settings, run)
+    found = session.find(run)
     click.echo(f"stopping {run}, its state is saved first", err=True)
-    found.at_a_place().cancel(found.name, grace_sec=grace_sec)
+    found.require_backend().cancel(found.name, grace_sec=grace_sec)
     click.echo(f"cancelled {run}", err=True)
 
 
 @click.command()
 @run_argument
 @grace_option
-@with_settings
-def suspend(run: str, grace_sec: float | None, settings: Settings) -> None:
+@with_session
+def suspend(run: str, grace_sec: float | None, session: Session) -> None:
     """Stop a run so that it can go on later.
 
     'tspctl resume' goes on with it.
     """
-    from cli.runs.find import find_run
 
-    found = find_run(settings, run)
+    found = session.find(run)
     click.echo(f"stopping {run}, its state is saved first", err=True)
-    found.at_a_place().suspend(found.name, grace_sec=grace_sec)
+    found.require_backend().suspend(found.name, grace_sec=grace_sec)
     click.echo(f"suspended {run}: go on with 'tspctl resume {run}'", err=True)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.options.recipe import dataset_options, recipe_options
-from cli.options.shared import with_settings
 from cli.output import print_value
+from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
-    from cli.backends.base import Backend, Plan
-    from cli.options.settings import Settings
+    from cli.backends.base import Plan
     from tsp.config.run import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -38,68 +37,65 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--follow", is_flag=True, help="Show the logs until the end; exit with the run's outcome.")
 @click.option("-o", "--output", type=click.Choice(["name", "json", "yaml"]), help="Format of the result.")
-@with_settings
+@with_session
 def submit(
-    dry_run: str | None, follow: bool, output: str | None, name: str | None, settings: Settings, **given: Any
+    dry_run: str | None, follow: bool, output: str | None, name: str | None, session: Session, **given: Any
 ) -> None:
     """Start a training run.
 
     Values come from the recipe, the settings files, TSPCTL_* variables and options, in rising order; --set wins.
     """
     from cli.backends.base import BackendOptions
-    from cli.backends.open import open_backend
     from cli.options.run_config import build_config
 
     options = BackendOptions(
-        image=given.pop("image") or settings.image,
-        queue=given.pop("queue") or settings.queue,
+        image=given.pop("image") or session.settings.image,
+        queue=given.pop("queue") or session.settings.queue,
         chart_values=given.pop("chart_values"),
         chart_value_files=given.pop("chart_value_files"),
     )
-    backend = open_backend(settings)
-    config = backend.with_paths(build_config(settings, name, given), given["dataset"])
+    backend = session.backend
+    config = backend.with_paths(build_config(session.settings, name, given), given["dataset"])
     if name is None:
-        config = replace(config, name=default_name(config, look=dry_run is None))
+        config = replace(config, name=default_name(session, config, look=dry_run is None))
     plan = backend.plan(config, options)
     if dry_run is not None:
-        _show_dry_run(backend, plan, output, on_server=dry_run == "server")
+        _show_dry_run(session, plan, output, on_server=dry_run == "server")
         return
-    start(backend, plan)
+    start(session, plan)
     if output in ("json", "yaml"):
         print_value(as_result(plan), output)
     else:
         click.echo(config.name)
     if follow:
-        sys.exit(_follow(settings, config.name))
+        sys.exit(_follow(session, config.name))
     logger.info("follow it with 'tspctl logs -f %s'", config.name)
 
 
-def default_name(config: RunConfig, *, look: bool) -> str:
-    """The first default name; with ``look`` the first that neither the store nor this machine has."""
+def default_name(session: Session, config: RunConfig, *, look: bool) -> str:
+    """The first default name; with ``look`` the first that neither the store nor a backend has."""
     from datetime import datetime
 
-    from cli.backends.local.run_folder import local_run
     from cli.options.run_names import default_names
-    from tsp.run.stored_run import StoredRun
-    from tsp.store.open import open_store
 
     names = default_names(config, datetime.now())
     if not look:
         return next(names)
-    store = open_store(config.store)
-    return next(name for name in names if not local_run(name).exists() and not StoredRun(store, name).exists())
+
+    def is_taken(name: str) -> bool:
+        return any(b.holds(name) for b in session.backends) or session.stored_run(config.store, name).exists()
+
+    return next(name for name in names if not is_taken(name))
 
 
-def start(backend: Backend, plan: Plan) -> None:
+def start(session: Session, plan: Plan) -> None:
     """Check and start a run, saying what it will train with."""
     from cli.backends.base import run_checks
     from tsp.errors import ConfigError
-    from tsp.run.stored_run import StoredRun
-    from tsp.store.open import open_store
 
-    config = plan.config
+    backend, config = session.backend, plan.config
     run_checks(backend.checks(plan))
-    if StoredRun(open_store(config.store), config.name).exists():
+    if session.stored_run(config.store, config.name).exists():
         raise ConfigError(
             f"{config.store.uri} has a run {config.name!r} already, which is never overwritten: choose another --name, "
             f"go on with it ('tspctl resume {config.name}') or remove it ('tspctl delete {config.name}')"
@@ -110,10 +106,10 @@ def start(backend: Backend, plan: Plan) -> None:
     logger.info("submitted %s (%s, results in %s)", config.name, backend.name, config.store.uri)
 
 
-def _show_dry_run(backend: Backend, plan: Plan, output: str | None, *, on_server: bool) -> None:
+def _show_dry_run(session: Session, plan: Plan, output: str | None, *, on_server: bool) -> None:
     for line in plan.explanation:
         logger.info("%s", line)
-    rendered = backend.render(plan, on_server=on_server) if on_server or output in (None, "name") else ""
+    rendered = session.backend.render(plan, on_server=on_server) if on_server or output in (None, "name") else ""
     if output in ("json", "yaml"):
         print_value(as_result(plan), output)
     else:
@@ -128,10 +124,9 @@ def as_result(plan: Plan) -> dict[str, Any]:
     return {"name": plan.config.name, "effective": effective, "config": to_dict(plan.config)}
 
 
-def _follow(settings: Settings, name: str) -> int:
+def _follow(session: Session, name: str) -> int:
     """Logs go to stderr: stdout has the result."""
     from cli.backends.base import LogQuery
-    from cli.runs.find import find_run
     from cli.runs.logs import follow_run
 
-    return follow_run(settings, find_run(settings, name), LogQuery(follow=True), timestamps=False, to_stderr=True)
+    return follow_run(session.find(name), LogQuery(follow=True), timestamps=False, to_stderr=True)

@@ -6,24 +6,22 @@ import sys
 
 import click
 
-from cli.options.settings import Settings
-from cli.options.shared import with_settings
 from cli.runs.argument import run_argument
+from cli.runs.session import Session, with_session
 
 
 @click.command()
 @run_argument
 @click.option("--timeout", "timeout_sec", type=click.FloatRange(0), metavar="SEC", help="Give up after this (101).")
-@with_settings
-def wait(run: str, timeout_sec: float | None, settings: Settings) -> None:
+@with_session
+def wait(run: str, timeout_sec: float | None, session: Session) -> None:
     """Wait until a run has ended; the exit code is its outcome.
 
     0 succeeded, 100 failed, 101 not finished (timeout, suspended), 102 no such run, 103 cancelled.
     """
-    from cli.runs.find import find_run
     from cli.runs.outcome import exit_code_of, wait_for_end
 
-    state, reason = wait_for_end(find_run(settings, run), timeout_sec=timeout_sec)
+    state, reason = wait_for_end(session.find(run), timeout_sec=timeout_sec)
     if state == "timeout":
         click.echo(f"run {run} has not finished after {timeout_sec:g} s: {reason}", err=True)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,33 +19,30 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Names of the runs that this machine and the cluster know."""
+    """Names of the runs that the backends know."""
     from click.shell_completion import CompletionItem
 
-    from cli.backends.local.run_folder import known_runs
-
-    names = [local.name for local in known_runs()] + _names_on_cluster(context.params)
-    return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)]
+    names = dict.fromkeys(_known_names(context.params))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-def _names_on_cluster(given: dict[str, Any]) -> list[str]:
-    """Runs of the namespace, as far as it tells them within a moment: whoever types waits for them.
+def _known_names(given: dict[str, Any]) -> list[str]:
+    """Names that the backends know, as far as they answer within a moment: whoever types waits for them.
 
     Args: given, options that are on the line already.
     """
+    from cli.backends.open import open_backends
     from cli.options.settings import load_settings
-    from k8s.client import Cluster, ClusterAddress
-    from k8s.runs import Runs
+    from cli.options.shared import SHARED_KEYS
 
     found: list[str] = []
 
     def ask() -> None:
-        # Whatever is wrong, a line that is being typed is no place to say so.
+        # An error message would end up in the middle of the line that is being typed.
         with contextlib.suppress(Exception):
-            settings = load_settings()
-            known = {key: given.get(key) or getattr(settings, key) for key in ("context", "kubeconfig", "namespace")}
-            if (given.get("backend") or settings.backend) == "kubernetes":
-                found.extend(Runs(Cluster(ClusterAddress(**known))).names())
+            known = {key: value for key in SHARED_KEYS if (value := given.get(key)) is not None}
+            for backend in open_backends(dataclasses.replace(load_settings(), **known)):
+                found.extend(backend.names())
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from cli.backends.base import LogLine, LogQuery
-from cli.options.settings import Settings
-from cli.runs.find import FoundRun
+from cli.runs.found_run import FoundRun
 from tsp.run.stored_run import StoredRun
 
 STORE_POLL_SEC = 5.0
@@ -16,7 +15,7 @@ END_TIMEOUT_SEC = 120.0
 """For the last word on a run whose lines have ended."""
 
 
-def follow_run(settings: Settings, found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr: bool) -> int:
+def follow_run(found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr: bool) -> int:
     """Print lines until the run has ended. Returns: the exit code of its outcome.
 
     Ctrl-C ends the following alone.
@@ -43,7 +42,7 @@ def follow_run(settings: Settings, found: FoundRun, query: LogQuery, *, timestam
 
 def read(found: FoundRun, query: LogQuery) -> Iterator[LogLine]:
     """Lines from where the run lives, or from the store when nothing is left there."""
-    if found.backend is not None and found.place is not None:
+    if found.backend is not None and found.status is not None:
         lines = found.backend.logs(found.name, query)
         if lines is not None:
             return lines

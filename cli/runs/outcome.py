@@ -1,4 +1,4 @@
-"""Whether and how a run has ended, and the exit code that tells it."""
+"""Whether and how a run has ended, and the exit code for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tsp.errors import OUTCOME_EXIT_CODES, NoSuchRunError, StoreUnreachableError
 from tsp.run.status import ENDED
 
 if TYPE_CHECKING:
-    from cli.runs.find import FoundRun
+    from cli.runs.found_run import FoundRun
 
 logger = logging.getLogger(__name__)
 
@@ -20,15 +20,15 @@ POLL_SEC = 1.0
 
 
 def final_state(found: FoundRun) -> tuple[str, str | None]:
-    """State and reason as they are now; the place is asked again, and the store where it knows nothing.
+    """State and reason as they are now; the backend is asked again, and the store where it knows nothing.
 
     Raises: NoSuchRunError if the run was removed meanwhile.
     """
     from cli.runs.report import end_facts
 
-    place = found.backend.status(found.name) if found.backend else None
-    if place is not None:
-        return place.state, place.reason
+    status = found.backend.status(found.name) if found.backend else None
+    if status is not None:
+        return status.state, status.reason
     if not found.run.exists():
         raise NoSuchRunError(f"run {found.name} was removed")
     facts = end_facts(None, found.run.read_outcome(), found.run.read_progress())

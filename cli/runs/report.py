@@ -1,4 +1,4 @@
-"""One run's state for ``status`` and ``list``: what its place sees joined with what its store holds."""
+"""One run's state for ``status`` and ``list``: what its backend sees joined with what its store holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
 
 STALE_AFTER = timedelta(minutes=3)
-"""A run whose progress is older than this, and of which no place knows, is not called running."""
+"""A run whose progress is older than this, and of which no backend knows, is not called running."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,26 +67,26 @@ class RunReport:
         return row
 
 
-def report_from_place(place: RunStatus, backend: str) -> RunReport:
-    """What the place knows, where there is no store to read: a job beside training, or one that does not answer."""
+def report_from_backend(status: RunStatus, backend: str) -> RunReport:
+    """What the backend knows, where there is no store to read: of an auxiliary job, or of a run whose store is away."""
     return RunReport(
-        name=place.name,
-        state=place.state,
-        reason=place.reason,
-        kind=place.kind,
+        name=status.name,
+        state=status.state,
+        reason=status.reason,
+        kind=status.kind,
         backend=backend,
-        store=place.store.uri if place.store else "",
-        gpus=place.gpus,
-        attempt=place.attempt,
-        exit_code=place.exit_code,
-        created=place.created,
-        ended=place.ended,
-        exit_meaning=None if place.exit_code is None else POD_EXIT_MEANINGS.get(place.exit_code),
-        ranks=place.ranks,
+        store=status.store.uri if status.store else "",
+        gpus=status.gpus,
+        attempt=status.attempt,
+        exit_code=status.exit_code,
+        created=status.created,
+        ended=status.ended,
+        exit_meaning=None if status.exit_code is None else POD_EXIT_MEANINGS.get(status.exit_code),
+        ranks=status.ranks,
     )
 
 
-def report_on(run: StoredRun, place: RunStatus | None, backend: str | None) -> RunReport:
+def report_on(run: StoredRun, status: RunStatus | None, backend: str | None) -> RunReport:
     """Read progress, outcome, configuration and results of a run; what is not there is left out.
 
     Raises: StoreError if something is damaged, or the store does not answer.
@@ -94,7 +94,7 @@ def report_on(run: StoredRun, place: RunStatus | None, backend: str | None) -> R
     progress, outcome = run.read_progress(), run.read_outcome()
     facts = {**_about_facts(run), **_progress_facts(progress), **_best_facts(run.results())}
     of_original = "method" not in facts and progress is None
-    facts.update(end_facts(place, outcome, progress))
+    facts.update(end_facts(status, outcome, progress))
     if of_original and facts["state"] == "unknown":
         facts["reason"] = "a run of the original scripts, which write down no outcome"
     return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
@@ -141,22 +141,22 @@ def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
     return {"best_epoch": winner.epoch, "best_accuracy_percent": winner.avg_accuracy_percent}
 
 
-def end_facts(place: RunStatus | None, outcome: Outcome | None, progress: Progress | None) -> dict[str, Any]:
-    """State, reason and all that goes with them: the place knows best, then the outcome, then how old the progress is.
+def end_facts(status: RunStatus | None, outcome: Outcome | None, progress: Progress | None) -> dict[str, Any]:
+    """State, reason and all that goes with them: the backend knows best, then the outcome, then the progress.
 
     Returns: values by field of ``RunReport``.
     """
     facts: dict[str, Any] = {}
-    if place is not None:
+    if status is not None:
         facts = {
-            "state": place.state,
-            "reason": place.reason,
-            "kind": place.kind,
-            "exit_code": place.exit_code,
-            "ended": place.ended,
-            "ranks": place.ranks,
+            "state": status.state,
+            "reason": status.reason,
+            "kind": status.kind,
+            "exit_code": status.exit_code,
+            "ended": status.ended,
+            "ranks": status.ranks,
         }
-        known = {"created": place.created, "attempt": place.attempt}
+        known = {"created": status.created, "attempt": status.attempt}
         facts.update({key: value for key, value in known.items() if value is not None})
     elif outcome is not None:
         facts = {

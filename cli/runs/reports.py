@@ -1,4 +1,4 @@
-"""Reports of all runs: what the place knows, and what the stores add to it within a moment."""
+"""Reports of all runs: what the backend knows, and what the stores add to it in time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 from cli.backends.base import RunStatus
-from cli.backends.open import open_backend
-from cli.options.store import store_config
-from cli.runs.report import RunReport, report_from_place, report_on
+from cli.runs.report import RunReport, report_from_backend, report_on
 from tsp.errors import StoreError
 from tsp.run.status import ENDED
 from tsp.run.stored_run import StoredRun, list_runs
-from tsp.store.base import Store
-from tsp.store.open import open_store
 
 if TYPE_CHECKING:
-    from cli.options.settings import Settings
+    from cli.runs.session import Session
 
 logger = logging.getLogger(__name__)
 
-LIST_SEC = 1.0
-"""Reading the stores of a cluster's runs must not hold up the list, which is to come within two seconds in all."""
 LEAST_READ_SEC, MOST_READ_SEC = 0.3, 0.7
 """What reading about runs at work may take, however long the API server took; others are read in what is left."""
 MAX_AT_REST_READ = 50
@@ -37,56 +30,60 @@ _READERS = 16
 """Runs whose store is read at a time."""
 
 
-def collect(settings: Settings, *, everything: bool) -> list[RunReport]:
-    """Reports of all runs: those of the place, then with ``everything`` those only the store knows."""
+def collect(session: Session, *, everything: bool) -> list[RunReport]:
+    """Reports of all runs: those of the backend, then those only the store knows.
+
+    Args: everything, list what only the store knows although the backend leaves that out by default.
+    """
     started = time.monotonic()
-    # One client a store: making one takes longer than a request.
-    open_cached: Callable[[str], Store] = cache(lambda uri: open_store(store_config(settings, uri)))
-    backend = open_backend(settings)
-    places = list(backend.list_runs())
-    reports = [report_from_place(place, backend.name) for place in places]
+    backend = session.backend
+    statuses = list(backend.list_runs())
+    reports = [report_from_backend(status, backend.name) for status in statuses]
 
     def read(index: int) -> RunReport:
-        place = places[index]
+        status = statuses[index]
+        assert status.store is not None
         try:
-            return report_on(
-                StoredRun(open_cached(place.store.uri if place.store else ""), place.name), place, backend.name
-            )
+            run = session.stored_run(backend.store_from_here(status.store), status.name)
+            return report_on(run, status, backend.name)
         except StoreError as error:
             return replace(reports[index], reason=reports[index].reason or str(error))
 
-    wanted, timeout_sec = [i for i, place in enumerate(places) if place.store], None
-    if backend.name != "local":
-        wanted, timeout_sec = worth_reading(places, LIST_SEC - (time.monotonic() - started))
-    for uri in {store.uri for index in wanted if (store := places[index].store)}:
-        open_cached(uri)
+    wanted, timeout_sec = [i for i, status in enumerate(statuses) if status.store], None
+    if backend.list_sec is not None:
+        wanted, timeout_sec = worth_reading(statuses, backend.list_sec - (time.monotonic() - started))
+    for config in {store for index in wanted if (store := statuses[index].store)}:
+        session.open_store(backend.store_from_here(config))
     num_read = 0
     for index, report in read_within(timeout_sec, read, wanted):
         reports[index] = report
         num_read += 1
     if num_read < len(wanted):
         logger.warning(
-            "the store did not tell the progress of %d of %d runs within %.1f s: see 'tspctl status RUN'",
+            "the store did not answer for %d of %d runs within %.1f s, which are shown without progress: "
+            "see 'tspctl status RUN'",
             len(wanted) - num_read, len(wanted), timeout_sec,
         )  # fmt: skip
-    return reports + (_stored_alone(settings, {place.name for place in places}) if everything else [])
+    if everything or backend.list_sec is None:
+        reports += _stored_alone(session, {status.name for status in statuses})
+    return reports
 
 
-def worth_reading(places: Sequence[RunStatus], left_sec: float) -> tuple[list[int], float]:
+def worth_reading(statuses: Sequence[RunStatus], left_sec: float) -> tuple[list[int], float]:
     """Which runs of a cluster to ask the store about, and for how long: all at work; with time left, the newest others.
 
-    Returns: places in ``places``, the most wanted first; seconds.
+    Returns: indices in ``statuses``, the most wanted first; seconds.
     """
-    known = [index for index, place in enumerate(places) if place.store and place.kind == "train"]
-    at_work = [index for index in known if places[index].state in {"running", "restarting"}]
-    at_rest = [index for index in known if places[index].state in ENDED | {"suspended"}]
+    known = [index for index, status in enumerate(statuses) if status.store and status.kind == "train"]
+    at_work = [index for index in known if statuses[index].state in {"running", "restarting"}]
+    at_rest = [index for index in known if statuses[index].state in ENDED | {"suspended"}]
     if left_sec < LEAST_READ_SEC:
         return at_work, LEAST_READ_SEC
     return at_work + at_rest[:MAX_AT_REST_READ], min(left_sec, MOST_READ_SEC)
 
 
-def _stored_alone(settings: Settings, known: set[str]) -> list[RunReport]:
-    store = open_store(store_config(settings))
+def _stored_alone(session: Session, known: set[str]) -> list[RunReport]:
+    store = session.store
 
     def read(name: str) -> RunReport:
         try:

@@ -1,12 +1,16 @@
+import ast
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
 import pytest
 
+import cli
 from cli.main import COMMANDS, tspctl
 
+CLI = Path(cli.__path__[0])
 HEAVY = ("boto3", "botocore", "kubernetes", "yaml", "rich", "torch", "numpy", "av", "h5py", "matplotlib", "asyncio")
 LOADED = "import sys, json; from cli.main import main\ntry: main()\nexcept SystemExit: print(sorted(sys.modules))"
 
@@ -44,6 +48,45 @@ def test_every_command_exists_and_its_line_in_the_list_is_its_own(name: str) -> 
     assert command is not None
     assert command.name == name
     assert (command.help or "").splitlines()[0] == COMMANDS[name][1]
-    for option in command.params:
-        if isinstance(option, click.Option) and option.help is None:
-            assert option.show_default or option.name in ("output", "name"), f"{name} {option.opts} has no help"
+
+
+def lacking_help(command: click.Command, path: str) -> list[str]:
+    """The command, its subcommands and options that say nothing of themselves."""
+    lacking = [] if (command.help or "").strip() else [path]
+    options = [item for item in command.params if isinstance(item, click.Option)]
+    lacking += [f"{path} {option.opts[0]}" for option in options if not (option.help or "").strip()]
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            lacking += lacking_help(found, f"{path} {name}")
+    return lacking
+
+
+def test_every_command_and_option_has_help() -> None:
+    assert lacking_help(tspctl, "tspctl") == []
+
+
+def test_what_has_no_help_is_noticed() -> None:
+    @click.group(help="A group.")
+    def group() -> None: ...
+
+    @group.command()
+    @click.option("--mute")
+    @click.option("--told", help="Told.")
+    def silent(mute: str, told: str) -> None: ...
+
+    assert lacking_help(group, "group") == ["group silent", "group silent --mute"]
+
+
+@pytest.mark.parametrize("folder", ["commands", "runs"])
+def test_nothing_asks_which_backend_it_talks_to(folder: str) -> None:
+    """What differs between backends is a method of ``Backend``; import contracts keep their modules out."""
+    files = sorted(CLI.glob(f"{folder}/*.py"))
+    assert files
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Compare):
+                texts = {item.value for item in ast.walk(node) if isinstance(item, ast.Constant)}
+                assert not texts & {"local", "kubernetes"}, f"{file.name}:{node.lineno} asks for a backend's name"

@@ -12,6 +12,7 @@ from cli.backends.base import BackendOptions, Check, JobEnd, LogLine, LogQuery, 
 from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner, parse_manifest
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
 from cli.backends.cluster.status import WaitReasonLogger, log_line, recorded_store, run_status
+from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.client import Cluster, ClusterAddress, ForbiddenError
 from k8s.helm import OLDEST, Chart, Helm, is_new_enough, shipped_chart
@@ -24,7 +25,7 @@ from k8s.shell import run_in_pod
 from k8s.status import pod_status, state_of, true_conditions
 from k8s.values import with_attempts
 from tsp.config.jobs import Job
-from tsp.config.run import RunConfig, check_run_name
+from tsp.config.run import RunConfig, StoreConfig, check_run_name
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
 from tsp.run.records import Outcome
 from tsp.run.status import ENDED, Finding
@@ -47,6 +48,8 @@ class ClusterBackend:
     """A namespace of a cluster that runs are submitted to."""
 
     name = "kubernetes"
+    list_sec = 1.0
+    """All of ``list`` is to take two seconds, and the API server needs some of them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -109,6 +112,22 @@ class ClusterBackend:
         return None
 
     # Looking
+
+    def names(self) -> Iterator[str]:
+        """Every run of the namespace."""
+        return self._runs.names()
+
+    def holds(self, name: str) -> bool:
+        """Whether the namespace has a job of that name."""
+        return self._runs.find(name) is not None
+
+    def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
+        """Spoken to as the settings say: pods may reach the server at another address."""
+        return store_config(self._settings, recorded.uri) if "://" in recorded.uri else recorded
+
+    def with_job_paths(self, values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+        """Unchanged: pods' paths are not this machine's."""
+        return values
 
     def list_runs(self) -> Iterator[RunStatus]:
         """Every run of the namespace, newest first."""
@@ -180,8 +199,6 @@ class ClusterBackend:
 
     def _stored(self, name: str, uri: str) -> StoredRun:
         """The run in its store, spoken to as this machine does."""
-        from cli.options.store import store_config
-
         return StoredRun(open_store(store_config(self._settings, uri)), name)
 
     def resume(self, name: str, config: RunConfig | None) -> None:

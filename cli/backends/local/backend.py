@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from cli.backends.base import BackendOptions, Check, JobEnd, LogLine, LogQuery, Plan, RunStatus
 from cli.backends.local.gpus import gpus_here
@@ -24,6 +25,7 @@ from cli.backends.local.run_folder import Launch, LocalRun, StopRequest, StopSta
 from cli.backends.local.status import local_status
 from cli.backends.local.supervisor import publish_outcome
 from cli.backends.log_lines import FolderLogs, read_lines
+from cli.options.store import absolute_unless_uri
 from tsp.config.jobs import ExtractJob, Job
 from tsp.config.run import RunConfig, StoreConfig, from_json, to_json
 from tsp.config.sizing import downscale_for, effective_sizes
@@ -48,6 +50,23 @@ class LocalBackend:
     """Runs on this machine."""
 
     name = "local"
+    list_sec = None
+
+    def names(self) -> Iterator[str]:
+        """Every run started on this machine, newest first."""
+        return (local.name for local in known_runs())
+
+    def holds(self, name: str) -> bool:
+        """Whether a run of that name was started here."""
+        return local_run(name).exists()
+
+    def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
+        """As it was recorded: the ranks run here."""
+        return recorded
+
+    def with_job_paths(self, values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+        """Absolute: a job's answer names files, and its shards may run elsewhere."""
+        return values | {key: absolute_unless_uri(values[key]) for key in keys if key in values}
 
     def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
         """Absolute: ranks run in folders of their own."""

@@ -174,10 +174,13 @@ class Sent:
     def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
         return config
 
+    def with_job_paths(self, values: dict[str, Any], keys: Any) -> dict[str, Any]:
+        return values
+
     def __init__(self) -> None:
         self.jobs: list[tuple[str, Any]] = []
 
-    def run_job(self, name: str, kind: str, job: Any, place: Any, *, gpus: int) -> None:
+    def run_job(self, name: str, kind: str, job: Any, options: Any, *, gpus: int) -> None:
         self.jobs.append((kind, job))
 
 

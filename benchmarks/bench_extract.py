@@ -26,7 +26,7 @@ from benchmarks import original_reader
 from benchmarks.bench_decode import CASES
 from benchmarks.footage import FPS, standardised
 from tsp.data.dataset_files import Videos
-from tsp.data.tables import VideoRow
+from tsp.data.tables import VideoFacts
 from tsp.extract.decode import Chunk
 from tsp.extract.pool import decode_videos, receive, send
 from tsp.extract.slide_plan import SlidePlan
@@ -67,7 +67,8 @@ def main() -> int:
 
 def measure(name: str, path: Path, stride: int, num_frames: int, num_sampled: int, rounds: int) -> tuple[str, float]:
     """One row of the table, and the ratio; the two ways take turns, so that a change of clock or load meets both."""
-    video, plan = VideoRow(path.name, num_frames, float(FPS)), SlidePlan(stride, 16, 15.0, pads_short=True)
+    video = VideoFacts(path.name, num_frames / FPS, float(FPS), num_frames)
+    plan = SlidePlan(stride, 16, 15.0, pads_short=True)
     place, starts_sec = Videos(LocalStore(path.parent)), plan.starts_sec(video)
     sampled = np.array(starts_sec)[np.linspace(0, len(starts_sec) - 1, num_sampled).astype(int)]
     original, beside_gpu, all_on_cpu = [], [], []
@@ -89,7 +90,7 @@ def _original(path: Path, starts_sec: np.ndarray) -> None:
         original_reader.transform(original_reader.read_clip(path, float(start_sec) + 5e-7))
 
 
-def _slide(place: Videos, video: VideoRow, plan: SlidePlan, *, blend: bool = False) -> None:
+def _slide(place: Videos, video: VideoFacts, plan: SlidePlan, *, blend: bool = False) -> None:
     for _, event in decode_videos(place, [video], plan, workers=0):
         if isinstance(event, Chunk):
             arrived = _through_pipe(event)

@@ -14,10 +14,14 @@ from tsp.data.clips import (
     frame_offsets,
     holds_a_clip,
     last_pts,
-    uniform_starts_sec,
+    uniform_shares,
 )
 
 CLIP_SEC = 16 / 15
+
+
+def uniform_starts_sec(start_sec, end_sec):
+    return [clip_start_sec(start_sec, end_sec, share, CLIP_SEC) for share in uniform_shares(5)]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +33,7 @@ CLIP_SEC = 16 / 15
     ],
 )
 def test_validation_clips_start_where_the_original_starts_them(segment, starts):
-    assert uniform_starts_sec(*segment, 5, CLIP_SEC) == starts
+    assert uniform_starts_sec(*segment) == starts
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,7 @@ def test_extraction_slides_as_the_original_slides(frames, fps, stride, num_clips
 def test_all_golden_figures_agree(shared_dir):
     golden = json.loads((shared_dir / "golden" / "tsp_golden.json").read_text())
     for case in golden["uniform_clip_starts_clip16_fps15_clips5"]:
-        assert uniform_starts_sec(case["t_start"], case["t_end"], 5, CLIP_SEC) == case["clip_starts"]
+        assert uniform_starts_sec(case["t_start"], case["t_end"]) == case["clip_starts"]
     for case in golden["extraction_clip_starts_clip16_fps15"]:
         starts = extraction_starts_sec(
             case["video_frames"], case["fps"], stride_frames=case["stride"], length_frames=16, rate_fps=15.0

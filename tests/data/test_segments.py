@@ -1,5 +1,7 @@
 """Ground-truth tables: what is kept, what is refused and how that is said."""
 
+import csv
+import io
 import json
 import time
 
@@ -7,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import HEADER, write_rows
-from tsp.data.segments import load_label_map, load_segments
+from tsp.data.segments import load_segments
+from tsp.data.tables import load_label_map
 from tsp.errors import DataError
 
 GOOD = ["a", "1.0", "4.0", "run", "5.0", "sub/a.mp4", "30.0", "150", "Action"]
@@ -118,7 +121,14 @@ def test_published_tables_keep_as_many_segments_as_the_original(shared_dir, name
     assert len(np.unique(table.file_index)) == golden["videos"] == len(table.filenames)
 
 
-def test_the_largest_published_table_loads_in_half_a_second_of_one_core(shared_dir):
-    begin = time.process_time()
-    load_segments(*published(shared_dir, "activitynet train"))
-    assert time.process_time() - begin < 0.5
+def test_loading_the_largest_published_table_costs_a_few_times_what_reading_its_cells_costs(shared_dir):
+    table, heads = published(shared_dir, "activitynet train")
+
+    def plain():
+        return list(csv.reader(io.StringIO(table.read_text())))
+
+    def quickest_sec(function):
+        begins_and_ends = [(time.process_time(), function(), time.process_time()) for _ in range(3)]
+        return min(end - begin for begin, _, end in begins_and_ends)
+
+    assert quickest_sec(lambda: load_segments(table, heads)) < 15 * quickest_sec(plain)

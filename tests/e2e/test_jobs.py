@@ -16,7 +16,7 @@ from tests.e2e.kubectl import Kubectl, Object, wait_for
 from tests.e2e.places import Cluster
 from tests.e2e.tspctl import Tspctl
 from tests.videos import FPS_24, Made, write_video
-from tsp.data.tables import load_metadata
+from tsp.data.tables import read_metadata
 from tsp.data.video.inspect import inspect_video
 from tsp.extract.shards import deal
 from tsp.model.heads import HeadSpec, TspModel
@@ -177,7 +177,7 @@ def test_features_of_a_checkpoint_in_s3_are_those_of_every_clip(shop: Shop):
 
 def test_a_lost_pod_costs_the_videos_it_was_at_and_no_other(shop: Shop):
     name, parts = "interrupted", "slid.h5.parts/done/"
-    table = load_metadata(shop.read("videos.csv"))
+    table = read_metadata(shop.read("videos.csv"))
     mine = {video.name for video in deal(table, 2)[0]}
     shop.features("extract", "tac", "--stride", "1", "--batch", "1", "--shards", "2", name=name, out="slid.h5")
     done = wait_for(

@@ -131,7 +131,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
 def test_nan_features_are_a_data_error_that_names_the_videos(tmp_path: Path) -> None:
     from tests.videos import Made, write_video
     from tsp.data.dataset_files import Videos
-    from tsp.data.tables import VideoRow
+    from tsp.data.tables import VideoFacts
     from tsp.extract.features import StackedFeatures
     from tsp.extract.pool import decode_videos
     from tsp.extract.slide_plan import SlidePlan
@@ -144,7 +144,7 @@ def test_nan_features_are_a_data_error_that_names_the_videos(tmp_path: Path) -> 
         network.layer4[0].weight.fill_(torch.nan)
     stream = FeatureStream(Encoder(network, CPU), 4, StackedFeatures)
     events = decode_videos(
-        Videos(LocalStore(tmp_path)), [VideoRow("a.mp4", 40, 30.0)], SlidePlan(16, 16, 15.0, True), workers=0
+        Videos(LocalStore(tmp_path)), [VideoFacts("a.mp4", 40 / 30, 30.0, 40)], SlidePlan(16, 16, 15.0, True), workers=0
     )
     with pytest.raises(DataError, match="NaN or infinite features for a"):
         list(stream.results(events))

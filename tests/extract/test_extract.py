@@ -249,13 +249,15 @@ def test_maximum_and_average_are_not_mixed_up_in_one_file(small_set: SmallSet) -
 
 
 def test_clip_starts_are_those_of_the_published_system(shared_dir: Path, small_set: SmallSet) -> None:
-    from tsp.data.tables import VideoRow
+    from tsp.data.tables import VideoFacts
     from tsp.extract.slide_plan import SlidePlan
 
     golden = json.loads((shared_dir / "golden" / "tsp_golden.json").read_text())["extraction_clip_starts_clip16_fps15"]
     for case in golden:
         plan = SlidePlan(case["stride"], 16, 15.0, pads_short=True)
-        starts = plan.starts_sec(VideoRow("video.mp4", case["video_frames"], case["fps"]))
+        starts = plan.starts_sec(
+            VideoFacts("video.mp4", case["video_frames"] / case["fps"], case["fps"], case["video_frames"])
+        )
         assert len(starts) == case["num_clips"]
         assert starts[: len(case["first"])] == case["first"]
         assert starts[-len(case["last"]) :] == case["last"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tsp.data.dataset_files import Videos
-from tsp.data.tables import VideoRow
+from tsp.data.tables import VideoFacts
 from tsp.errors import StoreUnreachableError
 from tsp.extract.decode import CHUNK_FRAMES, Chunk, VideoEnd
 from tsp.extract.pool import Event, VideoFailure, decode_videos
@@ -24,8 +24,8 @@ Drawn = tuple[Path, dict[str, int]]
 PLAN = SlidePlan(1, 16, 15.0, pads_short=True)
 
 
-def rows(drawn: Drawn) -> list[VideoRow]:
-    return [VideoRow(name, frames, 30.0) for name, frames in drawn[1].items()]
+def rows(drawn: Drawn) -> list[VideoFacts]:
+    return [VideoFacts(name, frames / 30, 30.0, frames) for name, frames in drawn[1].items()]
 
 
 def by_video(events: Iterator[Event]) -> dict[str, list[Chunk | VideoEnd | VideoFailure]]:

@@ -11,25 +11,30 @@ from hypothesis import strategies as st
 
 from tests.extract.conftest import SmallSet, write_metadata
 from tsp.config.jobs import ExtractJob
-from tsp.data.tables import VideoRow, load_metadata
+from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
 from tsp.errors import ConfigError, DataError
 from tsp.extract import features as features_job
 from tsp.extract.shards import INDEX_VARIABLE, deal, shard_of
 from tsp.extract.video_parts import VideoParts
 
+
+def facts(filename: str, num_frames: int) -> VideoFacts:
+    return VideoFacts(filename, num_frames / 30, 30.0, num_frames)
+
+
 tables = st.lists(st.integers(1, 10_000), min_size=1, max_size=60).map(
-    lambda frames: [VideoRow(f"v{index:03d}.mp4", number, 30.0) for index, number in enumerate(frames)]
+    lambda frames: [facts(f"v{index:03d}.mp4", number) for index, number in enumerate(frames)]
 )
 
 
 @given(tables, st.integers(1, 9))
-def test_every_video_is_dealt_to_exactly_one_shard(videos: list[VideoRow], num_shards: int) -> None:
+def test_every_video_is_dealt_to_exactly_one_shard(videos: list[VideoFacts], num_shards: int) -> None:
     dealt = [video for shard in deal(videos, num_shards) for video in shard]
     assert sorted(video.name for video in dealt) == sorted(video.name for video in videos)
 
 
 @given(tables, st.integers(1, 9))
-def test_no_shard_has_more_than_a_third_too_much(videos: list[VideoRow], num_shards: int) -> None:
+def test_no_shard_has_more_than_a_third_too_much(videos: list[VideoFacts], num_shards: int) -> None:
     loads = [sum(video.duration_sec for video in shard) for shard in deal(videos, num_shards)]
     # The best division gives the fullest shard at least the mean, and at least the longest video.
     best = max(sum(loads) / num_shards, max(video.duration_sec for video in videos))
@@ -37,18 +42,18 @@ def test_no_shard_has_more_than_a_third_too_much(videos: list[VideoRow], num_sha
 
 
 def test_shards_are_balanced_by_duration_and_not_by_count() -> None:
-    videos = [VideoRow("hour.mp4", 108_000, 30.0), *(VideoRow(f"v{index}.mp4", 1800, 30.0) for index in range(60))]
+    videos = [facts("hour.mp4", 108_000), *(facts(f"v{index}.mp4", 1800) for index in range(60))]
     shards = deal(videos, 2)
     assert [len(shard) for shard in shards] == [1, 60]
 
 
 def test_the_order_of_the_table_does_not_change_the_shards() -> None:
-    videos = [VideoRow(f"v{index}.mp4", 100 + index % 3, 30.0) for index in range(20)]
+    videos = [facts(f"v{index}.mp4", 100 + index % 3) for index in range(20)]
     assert deal(videos, 3) == deal(videos[::-1], 3)
 
 
 def test_real_tables_are_dealt_evenly(shared_dir: Path) -> None:
-    videos = load_metadata(shared_dir / "data" / "thumos14" / "thumos14_test_metadata.csv")
+    videos = read_metadata(shared_dir / "data" / "thumos14" / "thumos14_test_metadata.csv")
     loads = [sum(video.duration_sec for video in shard) for shard in deal(videos, 4)]
     assert max(loads) / min(loads) < 1.01
 
@@ -157,7 +162,7 @@ def test_parts_that_a_killed_merge_left_behind_go_with_the_next_look(small_set: 
         ("filename,fps\na.mp4,30\n", "lacks the column 'video-frames'"),
         ("filename,video-duration,fps,video-frames\na.mp4,1,30,many\n", r"row 2: video-frames is 'many'"),
         ("filename,video-duration,fps,video-frames\na.mp4,1,30,30\nb.mp4,1,0,30\n", r"row 3: fps is '0'"),
-        ("filename,video-duration,fps,video-frames\na.mp4,1,30,30\na.avi,1,30,30\n", "2 videos 'a'"),
+        ("filename,video-duration,fps,video-frames\na.mp4,1,30,30\na.avi,1,30,30\n", "two videos 'a': a.mp4 and a.avi"),
         ("filename,video-duration,fps,video-frames\n", "names no video"),
         ("filename,video-duration,fps,video-frames\n,1,30,30\n", "row 2: filename is empty"),
     ],
@@ -166,4 +171,4 @@ def test_a_table_that_cannot_be_used_says_where(text: str, message: str, tmp_pat
     path = tmp_path / "metadata.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
-        load_metadata(path)
+        refuse_shared_names(path, (video.filename for video in read_metadata(path)))

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsp.data.segments import load_label_map
-from tsp.data.tables import VideoFacts, read_metadata
+from tsp.data.tables import VideoFacts, load_label_map, read_metadata
 from tsp.errors import DataError
 from tsp.prepare.annotate import annotate, background, run
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14

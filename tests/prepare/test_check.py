@@ -11,8 +11,9 @@ import pytest
 
 from tsp.config.codec import to_dict
 from tsp.config.recipes import load_dataset, resolve
-from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig
-from tsp.data.segments import load_label_map
+from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig, SubsetConfig
+from tsp.data.tables import load_label_map, read_metadata, read_table
+from tsp.data.video.inspect import VideoReport
 from tsp.errors import ConfigError
 from tsp.prepare.check import check_data, run
 from tsp.prepare.check_table import check_table
@@ -63,18 +64,23 @@ def test_the_counts_equal_the_published_ones(shared_dir, subset, table, labels):
         ("a.mp4,x,4,9,Run,Action", ERROR, "t-start is 'x', not a number"),
         ("a.mp4,0,nan,9,Run,Action", ERROR, "t-end is 'nan', not a number"),
         (",0,4,9,Run,Action", ERROR, "filename is empty"),
-        ("a.mp4,4,4,9,Run,Action", ERROR, "the segment ends at 4.0 s, before it starts at 4.0 s"),
-        ("a.mp4,9,12,9,Run,Action", ERROR, "the segment lies past the video's end: 9.0 s of 9.0 s"),
+        ("a.mp4,4,4,9,Run,Action", WARNING, "the segment lasts 0 s, at 4.0 s, and is left out"),
+        ("a.mp4,4,1,9,Run,Action", WARNING, "the segment ends at 1.0 s, before it starts at 4.0 s, and is left out"),
+        ("a.mp4,9,12,9,Run,Action", WARNING, "the segment lies past the video's end (9.0 s of 9.0 s) and is left out"),
         (
             "a.mp4,5,12,9,Run,Action",
             WARNING,
             "the segment 5.0 to 12.0 s reaches past the video (0 to 9.0 s) and is cut",
         ),
-        ("a.mp4,0,4,9,Swim,Action", ERROR, "action-label 'Swim' is not in its label map of 2 classes"),
+        (
+            "a.mp4,0,4,9,Swim,Action",
+            ERROR,
+            "action-label 'Swim' is not in the label map, whose 2 classes",
+        ),
         ("a.mp4,0,4,9,,Action", WARNING, "temporal-region-label is 'Action' but action-label is ''"),
         ("a.mp4,0,4,9,Run,No action", WARNING, "temporal-region-label is 'No action' but action-label is 'Run'"),
         ("a.mp4,1,3,9,Run,Action", WARNING, "the same segment as row 2"),
-        ("a.mp4,4,6,8,Run,Action", ERROR, "video-duration of a.mp4 is 8.0, in row 2 9.0"),
+        ("a.mp4,4,6,8,Run,Action", WARNING, "video-duration of a.mp4 is 8.0, in row 2 9.0"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, severity, message):
@@ -87,7 +93,9 @@ def test_a_bad_row_is_named(tmp_path, row, severity, message):
 def test_short_segments_are_counted_and_a_table_of_only_them_is_an_error(tmp_path):
     table = check(tmp_path, "a.mp4,0,1,9,Run,Action", "a.mp4,3,4.06,9,Jump,Action")
     assert (table.num_rows, table.num_kept, table.num_too_short) == (2, 0, 2)
-    assert [finding.message for finding in table.findings] == ["no segment is as long as one clip (1.067 s)"]
+    assert [finding.message for finding in table.findings] == [
+        f"none of the 2 segments of {tmp_path / 'table.csv'} is as long as one clip (1.067 s)"
+    ]
 
 
 def test_videos_that_train_otherwise_than_they_look_are_warned_about(demo_folder, tmp_path, make_video):
@@ -100,6 +108,63 @@ def test_videos_that_train_otherwise_than_they_look_are_warned_about(demo_folder
     assert [(severity, row) for severity, row, _ in messages] == [(WARNING, table_row)] * 3
     for words in ("the file lasts 13.333 s", "the file has 60, which is used", "the file has 800"):
         assert any(words in message for _, _, message in messages)
+
+
+PUBLISHED = {
+    "thumos14": ("valid", "test", "thumos14"),
+    "activitynet": ("v1-3_train", "v1-3_valid", "activitynet_v1-3"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_tables_have_no_error_where_the_videos_are_there(shared_dir, monkeypatch, name):
+    folder, (train, valid, maps) = shared_dir / "data" / name, PUBLISHED[name]
+    facts = {
+        video.filename: video
+        for subset in (train, valid)
+        for video in read_metadata(folder / f"{name}_{subset}_metadata.csv")
+    }
+
+    def stand_in(path, **_):
+        video = facts[Path(path).name]
+        return VideoReport("h264", 320, 180, video.num_frames, video.fps, 0.0, True, 0, has_audio=True)
+
+    monkeypatch.setattr("tsp.prepare.check_videos.inspect_video", stand_in)
+    subsets = {
+        which: {"csv": f"{name}_{subset}_tsp_groundtruth.csv", "videos": "."}
+        for which, subset in (("train", train), ("valid", valid))
+    }
+    config = demo_config(folder)
+    data = dataclasses.replace(config.data, **{which: SubsetConfig(**fields) for which, fields in subsets.items()})
+    heads = tuple(
+        dataclasses.replace(head, labels=f"{maps}_{head.label_column.replace('-label', '').replace('-', '_')}")
+        for head in config.model.heads
+    )
+    heads = tuple(dataclasses.replace(head, labels=f"{head.labels}_label_mapping.json") for head in heads)
+    model = dataclasses.replace(config.model, gvf="none", heads=heads)
+    report = check_data(dataclasses.replace(config, data=data, model=model), workers=1)
+    assert [finding for finding in report.findings if finding.severity == ERROR] == []
+    golden = json.loads((shared_dir / "golden/tsp_golden.json").read_text())["segments"]
+    for which in ("train", "valid"):
+        (expected,) = [counts for key, counts in golden.items() if key.startswith(f"{name} {which}")]
+        assert report.tables[which].num_kept == expected["kept"]
+    left_out = [finding for finding in report.findings if "left out" in finding.message]
+    assert len(left_out) == {"thumos14": 54, "activitynet": 12}[name]
+
+
+@pytest.mark.parametrize(("bad_clips", "severity"), [("resample", WARNING), ("skip", WARNING), ("fail", ERROR)])
+def test_a_segment_that_outlives_its_video_is_as_bad_as_the_policy(demo_folder, tmp_path, bad_clips, severity):
+    shutil.copytree(demo_folder, tmp_path / "demo")
+    config = demo_config(tmp_path / "demo")
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, bad_clips=bad_clips))
+    table = tmp_path / "demo" / config.data.train.csv
+    rows = [row for row in read_table(table, "table", ["filename"]).rows if row[5] == "train_000.mp4"]
+    last = max(float(row[2]) for row in rows)
+    table.write_text(
+        table.read_text().replace(f",{last},", f",{last + 1},").replace(f",{rows[0][4]},train_000", ",99,train_000")
+    )
+    found = [finding for finding in check_data(config, workers=1).findings if "already at" in finding.message]
+    assert [finding.severity for finding in found] == [severity]
 
 
 HTML = b"<!DOCTYPE html><html><title>Video unavailable</title></html>"

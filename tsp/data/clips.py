@@ -10,9 +10,6 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, overload
-
-import numpy as np
 
 
 def exact_rate(rate_fps: float | Fraction) -> Fraction:
@@ -29,14 +26,12 @@ def clip_start_sec(start_sec: float, end_sec: float, share: float, duration_sec:
     return start_sec + share * (end_sec - start_sec - duration_sec)
 
 
-def uniform_shares(per_segment: int) -> np.ndarray:
-    """Shares in [0, 1] of the validation clips of a segment, evenly spaced, float64 [per_segment]."""
-    return np.linspace(0.0, 1.0, per_segment)
-
-
-def uniform_starts_sec(start_sec: float, end_sec: float, per_segment: int, duration_sec: float) -> list[float]:
-    """Starts of the validation clips of a segment: the first at its start, the last ends with it."""
-    return [clip_start_sec(start_sec, end_sec, float(share), duration_sec) for share in uniform_shares(per_segment)]
+def uniform_shares(per_segment: int) -> list[float]:
+    """Shares in [0, 1] of the validation clips of a segment, evenly spaced: what ``numpy.linspace(0, 1, n)`` gives."""
+    if per_segment == 1:
+        return [0.0]
+    step = 1.0 / (per_segment - 1)
+    return [number * step for number in range(per_segment - 1)] + [1.0]
 
 
 @lru_cache(maxsize=64)
@@ -49,12 +44,8 @@ def frame_offsets(rate_fps: float | Fraction, file_fps: float | Fraction, length
     return tuple(math.floor(k * step) for k in range(length_frames))
 
 
-@overload
-def holds_a_clip(start_sec: float, end_sec: float, rate_fps: float, length_frames: int) -> bool: ...
-@overload
-def holds_a_clip(start_sec: np.ndarray, end_sec: np.ndarray, rate_fps: float, length_frames: int) -> np.ndarray: ...
-def holds_a_clip(start_sec: Any, end_sec: Any, rate_fps: float, length_frames: int) -> Any:
-    """Whether a segment is as long as one clip; for arrays, which are."""
+def holds_a_clip(start_sec: float, end_sec: float, rate_fps: float, length_frames: int) -> bool:
+    """Whether a segment is as long as one clip."""
     return (end_sec - start_sec) * rate_fps >= length_frames
 
 

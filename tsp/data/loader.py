@@ -10,8 +10,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -27,8 +25,9 @@ from tsp.data.epoch_order import Step, as_steps, mixed_steps, steps_from, traini
 from tsp.data.features import GvfFile
 from tsp.data.one_pass import GroupDataset, GroupOfClips, mix, one_ahead
 from tsp.data.prefetch import Prefetcher
-from tsp.data.segments import load_label_map, load_segments, video_name
+from tsp.data.segments import load_segments
 from tsp.data.shared_memory import SharedSegments, to_shared
+from tsp.data.tables import load_label_map, refuse_shared_names, video_name
 from tsp.errors import DataError
 
 T = TypeVar("T")
@@ -178,38 +177,28 @@ def build_loader(
 
 
 def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
-    """Tables, label maps and features of a subset; read again only if a file changed.
+    """Tables, label maps and features of a subset.
 
     Raises: DataError or ConfigError naming the file.
     """
     files = DatasetFiles(config.data, config.store)
     part: SubsetConfig = getattr(config.data, subset)
-    paths = [files.table(relative) for relative in (part.csv, *(head.labels for head in config.model.heads))]
-    with_gvf = config.model.gvf != "none" and part.gvf is not None
-    if with_gvf:
-        paths.append(files.table(part.gvf or ""))
-    stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in paths)
-    return _load_subset(config, subset, tuple(paths), stamps)
-
-
-@lru_cache(maxsize=4)
-def _load_subset(config: RunConfig, subset: Subset, paths: tuple[Path, ...], stamps: tuple[object, ...]) -> SubsetData:
-    """paths: table, label maps, GVF file if there is one; stamps, so that a changed file is read again."""
-    part: SubsetConfig = getattr(config.data, subset)
-    columns = [head.label_column for head in config.model.heads]
-    table, label_maps, gvf_paths = paths[0], paths[1 : 1 + len(columns)], paths[1 + len(columns) :]
-    segments = load_segments(table, list(zip(columns, label_maps, strict=True)), config.clips)
+    heads = [(head.label_column, files.table(head.labels)) for head in config.model.heads]
+    segments = load_segments(files.table(part.csv), heads, config.clips)
     counts = segments.counts
     log.info(
         "%s: %d of %d segments in %d videos (%d too short, %d cut to their video)",
         part.csv, counts.kept, counts.rows, len(segments.filenames), counts.too_short, counts.clamped,
     )  # fmt: skip
-    names = [video_name(name) for name in segments.filenames]
+    gvf = None
+    if config.model.gvf != "none" and part.gvf is not None:
+        refuse_shared_names(segments.path, segments.filenames)
+        gvf = to_shared(GvfFile(files.table(part.gvf)).load([video_name(name) for name in segments.filenames]))
     return SubsetData(
         segments=SharedSegments.of(segments),
-        gvf=to_shared(GvfFile(gvf_paths[0]).load(names)) if gvf_paths else None,
-        num_classes=tuple(len(load_label_map(label_map)) for label_map in label_maps),
-        videos=DatasetFiles(config.data, config.store).videos(part.videos),
+        gvf=gvf,
+        num_classes=tuple(len(load_label_map(labels)) for _, labels in heads),
+        videos=files.videos(part.videos),
     )
 
 

@@ -48,7 +48,7 @@ def draw_training(clips: ClipConfig, *, seed: int, epoch: int, item: int) -> Dra
 def draw_validation(clips: ClipConfig, *, seed: int, item: int, clip_number: int) -> Draw:
     """Evenly spaced start and central crop, the same in every epoch; chance only replaces a bad clip."""
     spare = random_numbers(seed, 0, item).random(MAX_DRAWS - 1).tolist()
-    share = float(uniform_shares(clips.per_segment)[clip_number])
+    share = uniform_shares(clips.per_segment)[clip_number]
     return Draw((share, *spare), central_crop(clips.resize_height_px, clips.resize_width_px, clips.crop_px))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from tsp.config.run import ClipConfig
-from tsp.data.clips import holds_a_clip
-from tsp.errors import DataError
+from tsp.data.ground_truth import read_ground_truth
+from tsp.data.tables import load_label_map, video_name
 
-NEEDED_COLUMNS = ("filename", "t-start", "t-end", "video-duration")
 UNLABELLED = -1
-FIRST_ROW = 2
-"""Line of the first segment in a table; its header is line 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +29,7 @@ class Segment:
     """Class id per head, -1 where unlabelled."""
     file_fps: float | None
     row: int
-    """Line of the table, counting its header as 1."""
+    """Line of the table's file, from 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +62,7 @@ class SegmentTable:
     labels: np.ndarray
     """int64 [S, H], -1 where unlabelled."""
     rows: np.ndarray
-    """int32 [S], line of the table, counting its header as 1."""
+    """int32 [S], line of the table's file, from 1."""
     counts: SegmentCounts
 
     def __len__(self) -> int:
@@ -86,32 +81,6 @@ class SegmentTable:
             row=int(self.rows[index]),
         )
 
-    def where(self, index: int) -> str:
-        """The table's file and row, for messages."""
-        return f"{self.path} row {self.rows[index]}"
-
-
-def video_name(filename: str) -> str:
-    """Name under which a video's features are kept: its file name without extension."""
-    return Path(filename).stem
-
-
-def load_label_map(path: str | Path) -> tuple[str, ...]:
-    """Class names; the index is the class id.
-
-    Raises: DataError if it is no JSON list of different names.
-    """
-    try:
-        names = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the label map {path}: {error}") from error
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataError(f"the label map {path} must be a JSON list of class names")
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"the label map {path} names the class {twice!r} twice")
-    return tuple(names)
-
 
 def load_segments(
     path: str | Path, heads: Sequence[tuple[str, str | Path]], clips: ClipConfig | None = None
@@ -123,101 +92,29 @@ def load_segments(
     Source: TSP.
     """
     clips = clips or ClipConfig()
-    class_ids = [{name: index for index, name in enumerate(load_label_map(labels))} for _, labels in heads]
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"cannot read the ground-truth table {path}: {error}") from error
-    while rows and not rows[-1]:
-        rows.pop()  # blank lines at the end
-    if not rows:
-        raise DataError(f"the ground-truth table {path} is empty")
-    table = _Table(str(path), rows)
-    table.require([*NEEDED_COLUMNS, *(column for column, _ in heads)])
-    duration_sec, raw_start_sec, raw_end_sec = (table.numbers(name) for name in ("video-duration", "t-start", "t-end"))
-    start_sec, end_sec = np.maximum(raw_start_sec, 0.0), np.minimum(raw_end_sec, duration_sec)
-    keep = np.flatnonzero(holds_a_clip(start_sec, end_sec, clips.rate_fps, clips.length_frames))
-    if len(keep) == 0:
-        raise DataError(
-            f"none of the {len(start_sec)} segments of {path} is as long as one clip ({clips.duration_sec:.3f} s)"
-        )
-    filenames = table.texts("filename")
-    labels = [table.labels(column, ids) for (column, _), ids in zip(heads, class_ids, strict=True)]
-    files = {filename: index for index, filename in enumerate(dict.fromkeys(filenames[index] for index in keep))}
+    label_maps = {column: load_label_map(labels) for column, labels in heads}
+    truth = read_ground_truth(path, label_maps)
+    kept = truth.kept(clips)
+    class_ids = {
+        column: {"": UNLABELLED} | {name: index for index, name in enumerate(names)}
+        for column, names in label_maps.items()
+    }
+    files = {filename: index for index, filename in enumerate(dict.fromkeys(row.filename for row in kept))}
+    times_sec = np.array([row.clamped_sec() for row in kept], np.float64)
+    rates_fps = np.array([row.fps for row in kept], np.float64)
     return SegmentTable(
         path=str(path),
         filenames=tuple(files),
-        file_index=np.array([files[filenames[index]] for index in keep], np.int32),
-        starts_sec=start_sec[keep],
-        ends_sec=end_sec[keep],
-        rates_fps=table.rates("fps")[keep],
-        labels=np.array(labels, np.int64).T[keep].reshape(len(keep), len(heads)),
-        rows=(keep + FIRST_ROW).astype(np.int32),
+        file_index=np.array([files[row.filename] for row in kept], np.int32),
+        starts_sec=times_sec[:, 0],
+        ends_sec=times_sec[:, 1],
+        rates_fps=np.where(rates_fps > 0, rates_fps, math.nan),
+        labels=np.array([[ids[row.labels[column]] for column, ids in class_ids.items()] for row in kept], np.int64),
+        rows=np.array([row.line for row in kept], np.int32),
         counts=SegmentCounts(
-            rows=len(start_sec),
-            kept=len(keep),
-            too_short=len(start_sec) - len(keep),
-            clamped=int(((raw_start_sec < 0) | (raw_end_sec > duration_sec)).sum()),
+            rows=truth.num_rows,
+            kept=len(kept),
+            too_short=truth.num_rows - len(kept),
+            clamped=sum(row.is_clamped for row in truth.rows),
         ),
     )
-
-
-class _Table:
-    """Columns of a CSV file as text; every complaint names file and row."""
-
-    def __init__(self, path: str, rows: list[list[str]]) -> None:
-        self._path = path
-        header, *body = rows
-        self._names = [name.strip() for name in header]
-        lengths = list(map(len, body))
-        if lengths.count(len(header)) != len(body):
-            index = next(index for index, length in enumerate(lengths) if length != len(header))
-            raise DataError(f"{path} row {index + FIRST_ROW} has {lengths[index]} fields, its header has {len(header)}")
-        texts = zip(*body, strict=True) if body else [() for _ in header]
-        self._columns: dict[str, tuple[str, ...]] = dict(zip(self._names, texts, strict=True))
-
-    def require(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name not in self._columns:
-                raise DataError(f"{self._path} lacks the column {name!r}; its header has {', '.join(self._names)}")
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        texts = self._columns[name]
-        if "" in texts:
-            raise DataError(f"{self._path} row {texts.index('') + FIRST_ROW}: {name} is empty")
-        return texts
-
-    def numbers(self, name: str) -> np.ndarray:
-        try:
-            numbers = np.array(list(map(float, self._columns[name])), np.float64)
-        except ValueError:
-            numbers = np.array([_number(text) for text in self._columns[name]], np.float64)
-        if not np.isfinite(numbers).all():
-            index = int(np.flatnonzero(~np.isfinite(numbers))[0])
-            text = self._columns[name][index]
-            raise DataError(f"{self._path} row {index + FIRST_ROW}: {name} is {text!r}, not a number")
-        return numbers
-
-    def rates(self, name: str) -> np.ndarray:
-        """Frame rates; nan where the table gives none or no positive number."""
-        texts = self._columns.get(name, ("",) * len(self._columns["filename"]))
-        rates = np.array([_number(text) for text in texts], np.float64)
-        return np.where(np.isfinite(rates) & (rates > 0), rates, math.nan)
-
-    def labels(self, name: str, class_ids: dict[str, int]) -> list[int]:
-        ids = [class_ids.get(text) if text else UNLABELLED for text in self._columns[name]]
-        if None in ids:
-            index = ids.index(None)
-            raise DataError(
-                f"{self._path} row {index + FIRST_ROW}: {name} {self._columns[name][index]!r} is not in the label "
-                f"map, whose {len(class_ids)} classes begin with {next(iter(class_ids))!r}"
-            )
-        return [UNLABELLED if class_id is None else class_id for class_id in ids]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsp.data.segments import Segment, SegmentCounts, SegmentTable, video_name
+from tsp.data.segments import Segment, SegmentCounts, SegmentTable
+from tsp.data.tables import video_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,22 +1,28 @@
-"""The CSV tables of a data set: which columns they have and how their values are written."""
+"""The CSV tables and label maps of a data set: how they are read, and how they are written.
+
+Every reader of a table starts here, the loader, ``check``, ``annotate``, ``extract`` and the checks before a submit
+alike, so that what one of them accepts the others accept too. Only the standard library is imported: a laptop without
+torch and numpy reads tables as well.
+
+Text is UTF-8, with or without a mark, or UTF-16 with one. Anything else is refused and not guessed: a wrong guess
+changes file names without a word. Lines without any value are passed over; rows are numbered by the file's own lines.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tsp.data.segments import video_name
 from tsp.errors import DataError
 from tsp.store.atomic import new_file
-
-COLUMNS = ("filename", "video-duration", "fps", "video-frames")
-
 
 METADATA_COLUMNS = ("filename", "video-duration", "fps", "video-frames")
 GROUND_TRUTH_COLUMNS = (
@@ -30,8 +36,47 @@ GROUND_TRUTH_COLUMNS = (
     "video-frames",
     "temporal-region-label",
 )
+_NEEDED_OF_METADATA = ("filename", "fps", "video-frames")
+"""Old tables have no video-duration; it follows from these."""
 ACTION_REGION, BACKGROUND_REGION = REGIONS = ("Action", "No action")
 """The temporal-region label map of every TSP data set."""
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class RowProblem(NamedTuple):
+    """Why a row of a table cannot be used."""
+
+    line: int
+    """Line of the file, from 1."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a CSV file as text."""
+
+    path: str
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+    """The cells of each row, as many as there are columns."""
+    lines: list[int]
+    """Line of the file that each row begins at."""
+    problems: list[RowProblem]
+    """Rows left out because they have more or fewer cells."""
+
+    def cells(self, column: str) -> list[str] | None:
+        """A column's texts; None if the table does not have it."""
+        if column not in self.columns:
+            return None
+        index = self.columns.index(column)
+        return [cells[index] for cells in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +88,11 @@ class VideoFacts:
     fps: float
     num_frames: int
 
+    @property
+    def name(self) -> str:
+        """Key of its features: the file name without extension."""
+        return video_name(self.filename)
+
     def row(self) -> dict[str, Any]:
         """The video's row in the metadata CSV."""
         return {
@@ -51,6 +101,179 @@ class VideoFacts:
             "fps": self.fps,
             "video-frames": self.num_frames,
         }
+
+
+def video_name(filename: str) -> str:
+    """Name under which a video's features are kept: its file name without extension."""
+    return Path(filename).stem
+
+
+def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
+    """The text of a table, label map or annotation file.
+
+    Args: what, what the file is, for messages; content, its bytes where they were read before.
+    Raises: DataError naming the file, and the line that is not UTF-8.
+    """
+    if content is None:
+        try:
+            content = Path(path).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise DataError(f"cannot read the {what} {path}: {getattr(error, 'strerror', None) or error}") from error
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"the {what} {path} is not UTF-8 text (line {line} holds the byte 0x{content[error.start]:02X}): save it "
+            f"as UTF-8; 'iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW' converts a file from Windows"
+        ) from error
+    if "\0" in text:
+        raise DataError(
+            f"the {what} {path} holds NUL bytes: it is no text, or UTF-16 without a byte order mark; save it as UTF-8"
+        )
+    return text
+
+
+def read_json(path: str | Path, what: str, content: bytes | None = None, *, once: bool = False) -> Any:
+    """The content of a JSON file.
+
+    Args: once, refuse a key that occurs twice in a mapping, of which JSON readers keep the last.
+    Raises: DataError naming the file, and line and column where it is not JSON.
+    """
+    text = read_text(path, what, content)
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            key, times = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise DataError(f"the {what} {path} has the key {key!r} {times} times in one mapping: keep one of them")
+        return result
+
+    try:
+        return json.loads(text, object_pairs_hook=distinct if once else None)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the {what} {path} is not JSON: {error}") from error
+
+
+def read_table(path: str | Path, what: str, needed: Sequence[str], content: bytes | None = None) -> Table:
+    """The rows of a CSV file.
+
+    Args: needed, columns it must have; content, its bytes where they were read before.
+    Raises: DataError if it cannot be read, is empty, or lacks a column.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, what, content), newline=""), strict=True)
+    lines, rows = [], []
+    try:
+        line = 1
+        for cells in reader:
+            if "".join(cells).strip():
+                lines.append(line)
+                rows.append(cells)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"the {what} {path} is not CSV from line {line} on: {error}") from error
+    if not rows:
+        raise DataError(f"the {what} {path} is empty")
+    columns = tuple(name.strip() for name in rows[0])
+    _require_columns(path, columns, needed)
+    problems = [
+        RowProblem(line, f"has {len(cells)} fields, its header has {len(columns)}")
+        for line, cells in zip(lines[1:], rows[1:], strict=True)
+        if len(cells) != len(columns)
+    ]
+    if problems:
+        left_out = {problem.line for problem in problems}
+        kept = [(line, cells) for line, cells in zip(lines[1:], rows[1:], strict=True) if line not in left_out]
+        return Table(str(path), columns, [cells for _, cells in kept], [line for line, _ in kept], problems)
+    return Table(str(path), columns, rows[1:], lines[1:], problems)
+
+
+def _require_columns(path: str | Path, columns: Sequence[str], needed: Sequence[str]) -> None:
+    for name in needed:
+        if name not in columns:
+            separator = next((mark for mark in ";\t|" if mark in columns[0]), None) if len(columns) == 1 else None
+            cure = f": it is separated by {separator!r}, save it with commas" if separator else ""
+            raise DataError(f"{path} lacks the column {name!r}; its header has {', '.join(columns)}{cure}")
+        if columns.count(name) > 1:
+            raise DataError(f"{path} has the column {name!r} {columns.count(name)} times: remove all but one")
+
+
+def number_in(text: str) -> float:
+    """A finite number as a cell holds it; nan for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def refuse(path: str, problems: Sequence[RowProblem]) -> None:
+    """Raises: DataError naming the first row that cannot be used, and how many more there are; nothing if all can."""
+    if problems:
+        line, message = min(problems)
+        others = f" ({len(problems) - 1} more rows cannot be used)" if len(problems) > 1 else ""
+        raise DataError(f"{path} row {line}{'' if message.startswith('has ') else ':'} {message}{others}")
+
+
+def read_metadata(path: str | Path, content: bytes | None = None) -> list[VideoFacts]:
+    """The videos of a metadata CSV, in its order.
+
+    Raises: DataError naming file, row and column.
+    """
+    table = read_table(path, "metadata table", _NEEDED_OF_METADATA, content)
+    found: list[VideoFacts | RowProblem] = list(_facts(table))
+    problems = [item for item in found if isinstance(item, RowProblem)]
+    refuse(table.path, [*table.problems, *problems])
+    videos = [item for item in found if isinstance(item, VideoFacts)]
+    if not videos:
+        raise DataError(f"the metadata table {path} names no video: write it with 'tspctl data probe'")
+    return videos
+
+
+def _facts(table: Table) -> Iterator[VideoFacts | RowProblem]:
+    present = [name for name in METADATA_COLUMNS if name in table.columns]
+    for line, cells in zip(table.lines, table.rows, strict=True):
+        texts = {name: cells[table.columns.index(name)] for name in present}
+        filename = texts.pop("filename")
+        numbers = {name: number_in(text) for name, text in texts.items()}
+        bad = next((name for name, number in numbers.items() if not number > 0), None)
+        if not filename:
+            yield RowProblem(line, "filename is empty")
+        elif bad is not None:
+            cure = "probe the videos again with 'tspctl data probe'"
+            yield RowProblem(line, f"{bad} is {texts[bad]!r}, not a number above 0: {cure}")
+        else:
+            num_frames, fps = max(1, round(numbers["video-frames"])), numbers["fps"]
+            yield VideoFacts(filename, numbers.get("video-duration", num_frames / fps), fps, num_frames)
+
+
+def refuse_shared_names(path: str | Path, filenames: Iterable[str]) -> None:
+    """Raises: DataError if two files have one name but for folder and extension: their features would be one."""
+    seen: dict[str, str] = {}
+    for filename in filenames:
+        other = seen.get(video_name(filename))
+        seen[video_name(filename)] = filename
+        if other is not None:
+            named = f"{filename} twice" if other == filename else f"{other} and {filename}"
+            raise DataError(
+                f"{path} names two videos {video_name(filename)!r}: {named} (file names without folder and extension "
+                f"are the keys of the features); rename one of them, or leave it out"
+            )
+
+
+def load_label_map(path: str | Path, content: bytes | None = None) -> tuple[str, ...]:
+    """Class names; the index is the class id.
+
+    Raises: DataError if it is no JSON list of different names.
+    """
+    names = read_json(path, "label map", content)
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f"the label map {path} must be a JSON list of class names")
+    if len(set(names)) != len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise DataError(f"the label map {path} names the class {twice!r} twice")
+    return tuple(names)
 
 
 def ground_truth_row(
@@ -79,98 +302,3 @@ def write_labels(path: Path, labels: Sequence[str]) -> None:
     """Write a label map: a JSON list, the index is the class id."""
     with new_file(path) as partial:
         partial.write_text(json.dumps(list(labels), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_metadata(path: Path) -> list[VideoFacts]:
-    """The videos of a metadata CSV, in its order.
-
-    Raises: DataError naming file and line.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(
-            f"cannot read the metadata CSV {path}: {error.strerror}; write it with 'tspctl data probe'"
-        ) from error
-    videos = []
-    for line, row in enumerate(rows, start=2):
-        try:
-            videos.append(
-                VideoFacts(
-                    row["filename"], float(row["video-duration"]), float(row["fps"]), int(float(row["video-frames"]))
-                )
-            )
-        except KeyError as error:
-            raise DataError(f"{path} has no column {error}; it needs {', '.join(METADATA_COLUMNS)}") from error
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path}, line {line}: {error}") from error
-    return videos
-
-
-@dataclass(frozen=True, slots=True)
-class VideoRow:
-    """One video of the table."""
-
-    filename: str
-    num_frames: int
-    fps: float
-
-    @property
-    def name(self) -> str:
-        """Key of its features: the file name without extension."""
-        return video_name(self.filename)
-
-    @property
-    def duration_sec(self) -> float:
-        """As its frames say: what shards are balanced by."""
-        return self.num_frames / self.fps
-
-
-def load_metadata(path: Path) -> list[VideoRow]:
-    """The videos of a metadata CSV, in its order.
-
-    Raises: DataError naming file, row and column; two videos of one name are refused, their features would collide.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"cannot read the metadata table {path}: {error}") from error
-    if not rows:
-        raise DataError(f"the metadata table {path} names no video: write it with 'tspctl data probe'")
-    for column in (COLUMNS[0], *COLUMNS[2:]):
-        if column not in rows[0]:
-            raise DataError(f"{path} lacks the column {column!r}; 'tspctl data probe' writes {', '.join(COLUMNS)}")
-    videos = [
-        VideoRow(
-            filename=row["filename"] or "",
-            num_frames=round(_number(row["video-frames"], f"{path} row {number}: video-frames")),
-            fps=_number(row["fps"], f"{path} row {number}: fps"),
-        )
-        for number, row in enumerate(rows, start=2)
-    ]
-    _check_names(path, videos)
-    return videos
-
-
-def _number(text: str | None, where: str) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise DataError(f"{where} is {text!r}, not a number above 0: probe the videos again with 'tspctl data probe'")
-    return value
-
-
-def _check_names(path: Path, videos: list[VideoRow]) -> None:
-    for row, video in enumerate(videos, start=2):
-        if not video.name:
-            raise DataError(f"{path} row {row}: filename is empty")
-    name, times = Counter(video.name for video in videos).most_common(1)[0]
-    if times > 1:
-        raise DataError(
-            f"{path} names {times} videos {name!r} (file names without extension are the keys of the features): "
-            f"leave all but one out"
-        )

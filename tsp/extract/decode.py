@@ -11,7 +11,7 @@ import numpy as np
 
 from tsp.config.run import ClipConfig
 from tsp.data.dataset_files import Videos
-from tsp.data.tables import VideoRow
+from tsp.data.tables import VideoFacts
 from tsp.data.transforms import PixelPlan, central_crop, gather, plan_pixels
 from tsp.data.video import VideoError
 from tsp.data.video.sliding_clips import Slide, SlideFrame
@@ -49,7 +49,7 @@ class VideoEnd:
     """Clips that end with the video's last frame repeated."""
 
 
-def decode_video(place: Videos, video: VideoRow, plan: SlidePlan) -> Iterator[Chunk | VideoEnd]:
+def decode_video(place: Videos, video: VideoFacts, plan: SlidePlan) -> Iterator[Chunk | VideoEnd]:
     """The chunks of a video and then its end.
 
     Raises: VideoError if the file cannot be decoded, or ends before one of its clips begins.
@@ -66,7 +66,7 @@ def decode_video(place: Videos, video: VideoRow, plan: SlidePlan) -> Iterator[Ch
             yield from _chunks(slide, path, video)
 
 
-def _chunks(slide: Slide, path: Path, video: VideoRow) -> Iterator[Chunk | VideoEnd]:
+def _chunks(slide: Slide, path: Path, video: VideoFacts) -> Iterator[Chunk | VideoEnd]:
     rows, pixels = ClipRows(slide.offsets), PixelChunk(str(path))
     for frame in slide.frames():
         pixels.add(frame)

@@ -14,7 +14,7 @@ import torch
 
 from tsp.config.jobs import ExtractJob
 from tsp.data.features import write_arrays
-from tsp.data.tables import VideoRow, load_metadata
+from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
 from tsp.errors import DataError, MissingKeyError
 from tsp.extract.encoder import Encoder, load_backbone
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
@@ -60,7 +60,8 @@ class Extraction:
         self._plan = SlidePlan.of(job)
         self._cache = cache_of(job)
         self._shard = shard_of(job, os.environ)
-        self._videos = load_metadata(fetch_object(job.metadata, self._cache, settings=job.store))
+        self._videos = read_metadata(fetch_object(job.metadata, self._cache, settings=job.store))
+        refuse_shared_names(job.metadata, (video.filename for video in self._videos))
         clips = {video.name: len(self._plan.starts_sec(video)) for video in self._videos}
         self._num_clips = {name: number for name, number in clips.items() if number}
         self._skipped = [name for name, number in clips.items() if not number]
@@ -128,7 +129,7 @@ class Extraction:
             self._extract(checkpoint, rest)
         return None
 
-    def _extract(self, checkpoint: Path, videos: list[VideoRow]) -> None:
+    def _extract(self, checkpoint: Path, videos: list[VideoFacts]) -> None:
         backbone, network = load_backbone(checkpoint, self._job.backbone)
         device = device_of(self._shard)
         encoder = Encoder(network, device, self._job.precision)

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 import numpy as np
 
 from tsp.data.dataset_files import Videos
-from tsp.data.tables import VideoRow
+from tsp.data.tables import VideoFacts
 from tsp.errors import DataError, TspError
 from tsp.extract.decode import Chunk, VideoEnd, decode_video
 from tsp.extract.slide_plan import SlidePlan
@@ -36,10 +36,10 @@ class VideoFailure:
     message: str
 
 
-Event = tuple[VideoRow, Chunk | VideoEnd | VideoFailure]
+Event = tuple[VideoFacts, Chunk | VideoEnd | VideoFailure]
 
 
-def decode_videos(place: Videos, videos: Sequence[VideoRow], plan: SlidePlan, *, workers: int) -> Iterator[Event]:
+def decode_videos(place: Videos, videos: Sequence[VideoFacts], plan: SlidePlan, *, workers: int) -> Iterator[Event]:
     """What the videos consist of, chunk by chunk; chunks of one video come in order, those of several mix.
 
     Args: workers, decoding processes; 0 decodes here.
@@ -76,7 +76,7 @@ class _Worker:
     def __init__(self, place: Videos, plan: SlidePlan) -> None:
         self._place = place
         self._plan = plan
-        self.video: VideoRow | None = None
+        self.video: VideoFacts | None = None
         """What it works on."""
         self._launch()
 
@@ -88,7 +88,7 @@ class _Worker:
         self._process.start()
         theirs.close()
 
-    def start(self, video: VideoRow) -> None:
+    def start(self, video: VideoFacts) -> None:
         """Begin with a video."""
         if not self._process.is_alive():
             self.connection.close()
@@ -149,7 +149,7 @@ def receive(connection: Connection) -> Chunk | VideoEnd | VideoFailure | TspErro
     return event
 
 
-def _decode_or_fail(place: Videos, video: VideoRow, plan: SlidePlan) -> Iterator[Chunk | VideoEnd | VideoFailure]:
+def _decode_or_fail(place: Videos, video: VideoFacts, plan: SlidePlan) -> Iterator[Chunk | VideoEnd | VideoFailure]:
     try:
         yield from decode_video(place, video, plan)
     except DataError as error:

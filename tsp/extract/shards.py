@@ -6,20 +6,20 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 from tsp.config.jobs import ExtractJob
-from tsp.data.tables import VideoRow
+from tsp.data.tables import VideoFacts
 from tsp.errors import ConfigError
 
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Set in the pods of an Indexed Job: which of them this is, from 0."""
 
 
-def deal(videos: Sequence[VideoRow], num_shards: int) -> list[list[VideoRow]]:
+def deal(videos: Sequence[VideoFacts], num_shards: int) -> list[list[VideoFacts]]:
     """The videos of each shard, longest first.
 
     Longest processing time first: each video goes to the shard that has the least so far; no shard then has more than
     4/3 of what the best division would give the fullest one. Videos of equal length go by name.
     """
-    shards: list[list[VideoRow]] = [[] for _ in range(num_shards)]
+    shards: list[list[VideoFacts]] = [[] for _ in range(num_shards)]
     loads = [(0.0, shard) for shard in range(num_shards)]
     for video in sorted(videos, key=lambda video: (-video.duration_sec, video.name)):
         load_sec, shard = heapq.heappop(loads)

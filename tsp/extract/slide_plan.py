@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tsp.config.jobs import ExtractJob
 from tsp.data.clips import extraction_starts_sec
-from tsp.data.tables import VideoRow
+from tsp.data.tables import VideoFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class SlidePlan:
         """The plan of a job."""
         return cls(job.stride_frames, job.length_frames, job.rate_fps, job.short_videos == "pad")
 
-    def starts_sec(self, video: VideoRow) -> list[float]:
+    def starts_sec(self, video: VideoFacts) -> list[float]:
         """Starts of the video's clips, rising; none for a short one that is left out."""
         starts = extraction_starts_sec(
             video.num_frames,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsp.data.tables import VideoRow
+from tsp.data.tables import VideoFacts
 from tsp.data.transforms import blend
 from tsp.errors import DataError
 from tsp.extract.decode import Chunk, VideoEnd
@@ -38,7 +38,7 @@ class Collector(Protocol):
 class VideoResult:
     """What became of one video."""
 
-    video: VideoRow
+    video: VideoFacts
     array: np.ndarray | None
     """None if it could not be decoded."""
     num_clips: int = 0
@@ -86,7 +86,7 @@ def normalised(chunk: Chunk, device: torch.device) -> Tensor:
 class _OpenVideo:
     """A video under way."""
 
-    video: VideoRow
+    video: VideoFacts
     collector: Collector
     window: FrameWindow
     end: VideoEnd | None = None
@@ -143,7 +143,7 @@ class FeatureStream:
     def _num_queued(self) -> int:
         return sum(len(clips) for _, clips in self._queue)
 
-    def _take(self, video: VideoRow, event: Chunk | VideoEnd | VideoFailure) -> Iterator[VideoResult]:
+    def _take(self, video: VideoFacts, event: Chunk | VideoEnd | VideoFailure) -> Iterator[VideoResult]:
         state = self._open.setdefault(video.name, _OpenVideo(video, self.collect(), FrameWindow(self.encoder.device)))
         if isinstance(event, VideoFailure):
             state.failed = True

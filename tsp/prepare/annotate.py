@@ -15,12 +15,12 @@ from typing import Any
 
 from tsp.config.jobs import AnnotateJob, job_from_dict
 from tsp.config.run import ClipConfig
-from tsp.data.segments import load_label_map
 from tsp.data.tables import (
     GROUND_TRUTH_COLUMNS,
     REGIONS,
     VideoFacts,
     ground_truth_row,
+    load_label_map,
     read_metadata,
     write_labels,
     write_table,

@@ -12,7 +12,7 @@ from tsp.config.jobs import CheckJob, job_from_dict
 from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.dataset_files import DatasetFiles
 from tsp.data.features import GvfFile
-from tsp.data.segments import load_label_map, video_name
+from tsp.data.tables import load_label_map, refuse_shared_names
 from tsp.errors import DataError
 from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.check_videos import check_videos
@@ -117,11 +117,15 @@ def _check_subset(
     report.tables[name] = table
     report.findings += table.findings
     report.findings += check_videos(
-        name, files.videos(subset.videos), path, table.rows, decode_all=decode_all, workers=workers
+        name, files.videos(subset.videos), path, table.rows, config, decode_all=decode_all, workers=workers
     )
     if subset.gvf is not None and config.model.gvf != "none":
-        videos = list(dict.fromkeys(video_name(row.filename) for row in table.rows))
-        report.findings += _check_gvf(name, files.table(subset.gvf), videos)
+        kept = [row for row in table.rows if row.holds_a_clip(config.clips)]
+        try:
+            refuse_shared_names(path, dict.fromkeys(row.filename for row in kept))
+        except DataError as error:
+            report.findings.append(DataFinding(ERROR, name, str(path), None, str(error)))
+        report.findings += _check_gvf(name, files.table(subset.gvf), list(dict.fromkeys(row.video for row in kept)))
 
 
 def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[DataFinding]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from tsp.config.run import RunConfig
 from tsp.data.dataset_files import Videos
+from tsp.data.ground_truth import SegmentRow
 from tsp.data.video.inspect import VideoReport, inspect_video
-from tsp.errors import DataError
-from tsp.prepare.check_table import Row
+from tsp.errors import DataError, TspError
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, Severity
 from tsp.prepare.parallel import for_each
 
@@ -22,10 +23,20 @@ Seen = VideoReport | str
 
 
 def check_videos(
-    subset: str, videos: Videos, table: Path, rows: Sequence[Row], *, decode_all: bool, workers: int | None
+    subset: str,
+    videos: Videos,
+    table: Path,
+    rows: Sequence[SegmentRow],
+    config: RunConfig,
+    *,
+    decode_all: bool,
+    workers: int | None,
 ) -> list[DataFinding]:
-    """Look into every video of the table, side by side; findings name the video or the row."""
-    rows_of: dict[str, list[Row]] = {}
+    """Look into every video of the table, side by side; findings name the video or the row.
+
+    A video none of whose segments holds a clip is never read by a run, so nothing about it is an error.
+    """
+    rows_of: dict[str, list[SegmentRow]] = {}
     for row in rows:
         rows_of.setdefault(row.filename, []).append(row)
     findings: list[DataFinding] = []
@@ -33,15 +44,16 @@ def check_videos(
     for name, seen in for_each(
         inspect, list(rows_of), workers=workers or None, crashed=_crashed, noun=f"{subset} videos"
     ):
-        named = _named_by(table, rows_of[name])
+        named, line = _named_by(table, rows_of[name]), rows_of[name][0].line
+        kept = [row for row in rows_of[name] if row.holds_a_clip(config.clips)]
+        severity = ERROR if kept else WARNING
         if isinstance(seen, str):
-            findings.append(DataFinding(ERROR, subset, name, rows_of[name][0].line, f"{seen}; {named}"))
+            findings.append(DataFinding(severity, subset, name, line, f"{seen}; {named}"))
             continue
-        findings += [
-            DataFinding(ERROR, subset, name, rows_of[name][0].line, f"{fault}; {named}") for fault in seen.faults
-        ]
-        findings += [DataFinding(severity, subset, name, None, text) for severity, text in _oddities(seen)]
-        findings += _against_table(subset, table, rows_of[name], seen)
+        findings += [DataFinding(severity, subset, name, line, f"{fault}; {named}") for fault in seen.faults]
+        findings += [DataFinding(odd, subset, name, None, text) for odd, text in _oddities(seen)]
+        findings += _against_table(subset, table, rows_of[name][0], seen)
+        findings += _past_the_end(subset, table, kept, seen, config)
     return findings
 
 
@@ -52,13 +64,17 @@ def _inspect(videos: Videos, decode_all: bool, name: str) -> Seen:
     except DataError as error:
         # The video cannot be read, or its training copy is not there.
         return str(error)
+    except TspError:
+        raise  # a store that does not answer is no fault of the video
+    except Exception as error:
+        return f"{name} cannot be read: {type(error).__name__}: {error}"
 
 
 def _crashed(name: str) -> Seen:
     return f"the decoder crashed on {name}"
 
 
-def _named_by(table: Path, rows: Sequence[Row]) -> str:
+def _named_by(table: Path, rows: Sequence[SegmentRow]) -> str:
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"{table} names it in row {rows[0].line}{more}"
 
@@ -72,23 +88,32 @@ def _oddities(seen: VideoReport) -> Iterator[tuple[Severity, str]]:
         yield WARNING, f"players turn it by {seen.rotation_degrees} degrees, training does not: {cure}"
 
 
-def _against_table(subset: str, table: Path, rows: Sequence[Row], seen: VideoReport) -> Iterator[DataFinding]:
-    """Where a video and the table's rows of it disagree."""
-    first, tolerance_sec = rows[0], _FRAMES_OFF / seen.fps
-    if abs(first.duration_sec - seen.duration_sec) > tolerance_sec:
-        severity = ERROR if first.duration_sec > seen.duration_sec else WARNING
-        text = (
-            f"video-duration of {first.filename} is {first.duration_sec:.3f}, the file lasts {seen.duration_sec:.3f} s"
+def _against_table(subset: str, table: Path, row: SegmentRow, seen: VideoReport) -> Iterator[DataFinding]:
+    """Where a video and the table's first row of it disagree; training goes by the file, and by the rows' times."""
+    odd = []
+    if abs(row.duration_sec - seen.duration_sec) > _FRAMES_OFF / seen.fps:
+        odd.append(
+            f"video-duration of {row.filename} is {row.duration_sec:.3f}, the file lasts {seen.duration_sec:.3f} s"
         )
-        yield DataFinding(severity, subset, str(table), first.line, text)
-    if first.fps is not None and abs(first.fps / seen.fps - 1) > _RATE_OFF:
-        text = f"fps of {first.filename} is {first.fps:g}, the file has {seen.fps:g}, which is used"
-        yield DataFinding(WARNING, subset, str(table), first.line, text)
-    if first.num_frames is not None and abs(first.num_frames - seen.num_frames) > 1:
-        text = f"video-frames of {first.filename} is {first.num_frames:g}, the file has {seen.num_frames}"
-        yield DataFinding(WARNING, subset, str(table), first.line, text)
+    if abs(row.fps / seen.fps - 1) > _RATE_OFF:
+        odd.append(f"fps of {row.filename} is {row.fps:g}, the file has {seen.fps:g}, which is used")
+    if abs(row.num_frames - seen.num_frames) > 1:
+        odd.append(f"video-frames of {row.filename} is {row.num_frames:g}, the file has {seen.num_frames}")
+    yield from (DataFinding(WARNING, subset, str(table), row.line, text) for text in odd)
+
+
+def _past_the_end(
+    subset: str, table: Path, rows: Sequence[SegmentRow], seen: VideoReport, config: RunConfig
+) -> Iterator[DataFinding]:
+    """Segments that go on after their video has ended: clips that start too late are drawn again, where that helps."""
+    tolerance_sec = _FRAMES_OFF / seen.fps
     for row in rows:
         start_sec, end_sec = row.clamped_sec()
-        if end_sec > start_sec and end_sec > seen.duration_sec + tolerance_sec:
-            text = f"the segment ends at {end_sec:.3f} s, {row.filename} already at {seen.duration_sec:.3f} s"
-            yield DataFinding(ERROR, subset, str(table), row.line, text)
+        if end_sec <= seen.duration_sec + tolerance_sec:
+            continue
+        text = f"the segment ends at {end_sec:.3f} s, {row.filename} already at {seen.duration_sec:.3f} s"
+        lost = start_sec + config.clips.duration_sec > seen.duration_sec + tolerance_sec
+        if lost:
+            text += ": no clip of it can be read"
+        severity = ERROR if lost or config.data.bad_clips == "fail" else WARNING
+        yield DataFinding(severity, subset, str(table), row.line, text)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tsp.config.run import RunConfig, SubsetConfig
+from tsp.data.ground_truth import read_ground_truth
+from tsp.data.tables import load_label_map
 from tsp.errors import DataError
 from tsp.run.status import Finding
 from tsp.store.base import Store
@@ -28,11 +28,11 @@ def check_store(config: RunConfig) -> None:
 
 
 def check_data(config: RunConfig) -> None:
-    """Refuse a data set in ``s3://`` that lacks a table, label map, GVF, or more videos than a run puts up with.
+    """Refuse a data set in ``s3://`` whose tables no run can read, or that lacks more videos than a run puts up with.
 
     A claim cannot be seen from here.
 
-    Raises: DataError naming what is missing.
+    Raises: DataError naming what is missing or the row.
     """
     if not config.data.root.startswith("s3://"):
         return
@@ -43,11 +43,18 @@ def check_data(config: RunConfig) -> None:
     missing = sorted(name for name in files if not data.exists(name))
     if missing:
         raise DataError(f"{config.data.root} lacks {', '.join(missing)}: check --data, see 'tspctl data check'")
+    root = config.data.root
+    label_maps = {
+        head.label_column: load_label_map(f"{root}/{head.labels}", data.read(head.labels))
+        for head in config.model.heads
+    }
     for subset in (config.data.train, config.data.valid):
-        _check_videos(config, subset, data)
+        truth = read_ground_truth(f"{root}/{subset.csv}", label_maps, data.read(subset.csv))
+        _check_videos(config, subset, data, [row.filename for row in truth.kept(config.clips)])
 
 
-def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store) -> None:
+def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store, wanted: Sequence[str]) -> None:
+    """wanted, the video of each segment."""
     folder = subset.videos.strip("/").removeprefix(".").strip("/")
     prefix = f"{folder}/" if folder else ""
     there = {entry.key.removeprefix(prefix) for entry in data.list(prefix)}
@@ -57,7 +64,6 @@ def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store) -> None:
     if config.data.training_copy:
         # Copies have names of their own, which the pods know.
         return
-    wanted = _filenames(data.read(subset.csv), f"{config.data.root}/{subset.csv}")
     missing = sorted(set(wanted) - there)
     if not missing:
         return
@@ -69,15 +75,6 @@ def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store) -> None:
     if config.data.bad_clips == "fail" or share > config.data.max_bad_share:
         raise DataError(message)
     logger.warning("%s; with --bad-clips %s their clips are passed over", message, config.data.bad_clips)
-
-
-def _filenames(table: bytes, where: str) -> list[str]:
-    """The video of each row. Raises: DataError if the table has no such column, or no row."""
-    rows = csv.DictReader(io.StringIO(table.decode("utf-8-sig", errors="replace")))
-    found = [str(row["filename"]) for row in rows if row.get("filename")]
-    if not found:
-        raise DataError(f"{where} names no video: it needs a column 'filename', see 'tspctl data check'")
-    return found
 
 
 def check_folders(config: RunConfig, pod: Mapping[str, Any]) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from cli.output import show_size
 from tsp.config.backbones import PARAMETERS
 from tsp.config.run import RunConfig
+from tsp.data.ground_truth import read_ground_truth
+from tsp.data.tables import load_label_map
 from tsp.errors import ConfigError, DataError, StoreError
 from tsp.store.base import free_bytes
 from tsp.store.open import open_store
@@ -62,7 +64,7 @@ def bytes_needed(config: RunConfig) -> int:
 
 
 def check_data(config: RunConfig) -> None:
-    """Refuse a local data folder that lacks tables, videos, label maps or GVF.
+    """Refuse a local data folder that lacks tables, videos, label maps or GVF, or whose tables no run can read.
 
     Raises: DataError; ConfigError for the GVF, which is another choice of options away.
     """
@@ -74,8 +76,10 @@ def check_data(config: RunConfig) -> None:
         raise DataError(f"the data folder {root} does not exist{hint or '; give another one with --data'}")
     for head in config.model.heads:
         _require_file(root / head.labels, f"label map of {head.label_column}")
+    label_maps = {head.label_column: load_label_map(root / head.labels) for head in config.model.heads}
     for subset_name, subset in (("training", config.data.train), ("validation", config.data.valid)):
         _require_file(root / subset.csv, f"{subset_name} table")
+        read_ground_truth(root / subset.csv, label_maps).kept(config.clips)
         if not (root / subset.videos).is_dir():
             raise DataError(f"the folder of the {subset_name} videos {root / subset.videos} does not exist")
         if config.model.gvf != "none" and subset.gvf is not None and not (root / subset.gvf).is_file():

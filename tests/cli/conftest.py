@@ -69,9 +69,11 @@ def data_root(tmp_path: Path) -> Path:
     root = tmp_path / "demo"
     for folder in ("train", "valid"):
         (root / folder).mkdir(parents=True)
-    for name in ("train_tsp_groundtruth.csv", "valid_tsp_groundtruth.csv", "action_label_mapping.json"):
-        (root / f"demo_{name}").write_text("[]")
-    (root / "demo_temporal_region_label_mapping.json").write_text("[]")
+    columns = "filename,t-start,t-end,video-duration,action-label,temporal-region-label"
+    for name in ("train_tsp_groundtruth.csv", "valid_tsp_groundtruth.csv"):
+        (root / f"demo_{name}").write_text(f"{columns}\na.mp4,0,3,9,Bouncing,Action\n")
+    (root / "demo_action_label_mapping.json").write_text('["Bouncing"]')
+    (root / "demo_temporal_region_label_mapping.json").write_text('["Action", "No action"]')
     (root / "tiny-max_gvf.h5").write_bytes(b"")
     return root
 

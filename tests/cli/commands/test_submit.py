@@ -128,6 +128,13 @@ def test_a_missing_table_is_a_data_error_and_a_missing_gvf_says_how_to_build_it(
     assert (refused.code, "demo_valid_tsp_groundtruth.csv" in refused.err) == (3, True)
 
 
+def test_a_table_that_no_run_can_read_is_refused_with_its_row(tspctl: Tspctl, data_root: Path, local: Path) -> None:
+    with (data_root / "demo_train_tsp_groundtruth.csv").open("a") as table:
+        table.write("\nb.mp4,0,3,9,Jumping,Action\n")
+    refused = tspctl(*DEMO, "tac")
+    assert (refused.code, "row 4: action-label 'Jumping' is not in the label map" in refused.err) == (3, True)
+
+
 def test_no_disk_left_is_a_store_error(tspctl: Tspctl, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "free_bytes", lambda store: 1 << 20)
     refused = tspctl(*DEMO, "tac", "--backbone", "r2plus1d_34")

@@ -179,7 +179,9 @@ def test_a_store_that_does_not_answer_is_refused(well, backend, real_helm, confi
         run_checks(backend.checks(backend.plan(replace(config, store=store), OPTIONS)))
 
 
-ROWS = b"filename,t-start\na.mp4,0\nb.mp4,0\n"
+COLUMNS = b"filename,t-start,t-end,video-duration,action-label,temporal-region-label\n"
+ROWS = COLUMNS + b"a.mp4,0,3,9,Run,Action\nb.mp4,0,3,9,,No action\n"
+LABEL_MAP = b'["Run", "Action", "No action"]'
 
 
 @pytest.fixture
@@ -188,8 +190,9 @@ def bucket(config, s3_server):
     store = s3_server.config("sets/thumos14")
     config = replace(config, store=store, data=replace(config.data, root=store.uri))
     data = open_store(store)
-    for name in (config.data.train.gvf, *(head.labels for head in config.model.heads)):
-        data.write(name, b"x")
+    data.write(config.data.train.gvf, b"x")
+    for head in config.model.heads:
+        data.write(head.labels, LABEL_MAP)
     for subset in (config.data.train, config.data.valid):
         data.write(subset.csv, ROWS)
         for name in ("a.mp4", "b.mp4"):
@@ -206,6 +209,21 @@ def test_every_table_that_is_missing_is_named(bucket):
     for name in (config.data.train.gvf, config.data.valid.csv):
         data.delete(name)
     with pytest.raises(DataError, match=rf"lacks {config.data.train.gvf}, {config.data.valid.csv}: check --data"):
+        check_data(config)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (b"a.mp4,0,x,9,Run,Action\n", "row 4: t-end is 'x', not a number"),
+        (b"a.mp4,0,4,9,Walk,Action\n", "row 4: action-label 'Walk' is not in the label map"),
+        (b"a.mp4,0,4\n", "row 4 has 3 fields, its header has 6"),
+    ],
+)
+def test_a_table_that_no_run_can_read_is_refused_with_its_row(bucket, rows, words):
+    config, data = bucket
+    data.write(config.data.valid.csv, ROWS + rows)
+    with pytest.raises(DataError, match=f"{config.data.root}/{config.data.valid.csv} {words}"):
         check_data(config)
 
 
@@ -241,7 +259,7 @@ def test_videos_at_the_root_are_found(bucket):
 def test_a_table_without_file_names_is_refused(bucket):
     config, data = bucket
     data.write(config.data.train.csv, b"video,t-start\na,0\n")
-    with pytest.raises(DataError, match=f"{config.data.train.csv} names no video: it needs a column 'filename'"):
+    with pytest.raises(DataError, match=f"{config.data.train.csv} lacks the column 'filename'"):
         check_data(config)
 
 

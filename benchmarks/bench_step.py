@@ -26,11 +26,11 @@ from tsp.config.jobs import DemoJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
 from tsp.data.loader import build_loader
+from tsp.model.device import choose_device
 from tsp.prepare.demo import draw_demo
 from tsp.store.base import sha256_of
 from tsp.train import checkpoint
 from tsp.train.batches import DeviceBatch, on_device
-from tsp.train.precision import choose_device
 from tsp.train.stop_signal import Stop
 
 PUBLISHED = ("r2plus1d_34", "r2plus1d_18", "r3d_18")

@@ -12,6 +12,7 @@ from torch.nn import functional
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import OptimConfig, ScheduleConfig
 from tsp.config.sizing import EffectiveSizes
+from tsp.model.device import card_of
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.train.batches import DeviceBatch
@@ -98,7 +99,8 @@ def make_model(backbone: str, way: Way, device: torch.device) -> tuple[TspModel,
     torch.manual_seed(0)
     model = TspModel(backbone, HEADS)
     config = resolve(load_dataset("demo"), "tsp", name="bench", store={"uri": "/tmp"}, root="/tmp").model
-    choose_numerics(device, config)
+    card = card_of(device)
+    choose_numerics(device, config, [card] if card else [])
     numerics = Numerics(device=device, precision=way.precision)
     numerics.prepare(model)
     if way.recompute:
@@ -120,7 +122,7 @@ def stepper_of(model: TspModel, batch: int, way: Way, numerics: Numerics, kind: 
     optimizer = build_optimizer(model, sizes, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
     network: nn.Module = torch.compile(model, dynamic=False) if way.compile else model  # type: ignore[assignment]
-    group = Group(RankEnv(), numerics.device, None)
+    group = Group(RankEnv(), numerics.device)
     return kind(network, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
 
 

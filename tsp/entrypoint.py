@@ -128,7 +128,13 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
     stop.install()
     launch = RankEnv.from_env(env)
     _set_threads(env)
-    train(config, launch, stop, log_into=_log_shipping(stack, early, launch.rank))
+
+    def end(code: int) -> None:
+        """End from another thread, when this one is stuck in a library: the log's last lines go out first."""
+        stack.close()
+        os._exit(code)
+
+    train(config, launch, stop, log_into=_log_shipping(stack, early, launch.rank), end=end)
     return 0
 
 

@@ -61,6 +61,18 @@ class PeerLostError(TspError):
     exit_code = 150
 
 
+class GpuLostError(TspError):
+    """A GPU failed or went away. Retried by the operator."""
+
+    exit_code = 152
+
+
+class StalledError(TspError):
+    """The run did not get on within a deadline; the message names what it waited for. Retried by the operator."""
+
+    exit_code = 153
+
+
 class StoreUnreachableError(StoreError):
     """The store did not answer within the retries. Retried by the operator inside a pod.
 
@@ -90,12 +102,18 @@ POD_EXIT_MEANINGS = {
     143: "terminated, state saved",
     150: "another rank was lost",
     151: "store unreachable",
+    152: "a GPU failed",
+    153: "stalled",
 }
 """Exit codes of ``tsp.entrypoint``: 1-127 are permanent, 128 and above are retried."""
 
 
 class UnreachableError(ClusterError):
     """The API server did not answer within the retries, or answered that it cannot now."""
+
+
+FIRST_RETRIED_CODE = 128
+"""Pods that end with this code or a higher one are started again."""
 
 
 def exit_code_of(error: TspError) -> int:

@@ -23,9 +23,9 @@ from tests.train.worlds import (
 from tsp.data.loader import build_loader
 from tsp.data.transforms import pixels_on_device
 from tsp.errors import ConfigError, PeerLostError, TerminatedError
+from tsp.model.device import choose_device
 from tsp.train.attempt import train
 from tsp.train.distributed import RankEnv, join, lost_peers, wait_for_port
-from tsp.train.precision import choose_device
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import build_model
 
@@ -96,6 +96,30 @@ def test_the_ways_in_which_torch_reports_a_lost_rank_are_known(message):
 def test_other_errors_pass_as_they_are():
     with pytest.raises(RuntimeError, match="shape mismatch"), lost_peers("making step 3"):
         raise RuntimeError("shape mismatch")
+
+
+def format_of_rank(launch, config):
+    """The number format that a rank trains with when rank 0 has a T4 and rank 1 an H100."""
+    from tsp.config.cards import Card
+    from tsp.train import attempt
+
+    cards = [
+        Card(name="Tesla T4", memory_mib=15360, compute=(7, 5)),
+        Card(name="NVIDIA H100", memory_mib=81559, compute=(9, 0)),
+    ]
+    attempt.card_of = lambda device: cards[launch.rank]
+    group = join(launch, CPU, Stop())
+    sizes, numerics = attempt.agree(config, group)
+    group.leave()
+    return numerics.precision, sizes.downscale
+
+
+def test_ranks_with_different_cards_share_one_number_format(tiny_data, tmp_path):
+    config = config_for(tiny_data, tmp_path, gpus=2)
+    assert on_ranks(2, format_of_rank, config) == [(("fp16", 2), None)] * 2
+    asked = config_for(tiny_data, tmp_path, gpus=2, model__precision="bf16")
+    for _, error in on_ranks(2, format_of_rank, asked):
+        assert error.startswith("ConfigError: --precision bf16: the Tesla T4")
 
 
 def two_ranks_by_hand(config):

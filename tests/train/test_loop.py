@@ -8,10 +8,18 @@ import torch
 
 from tests.train.original_system import build as build_original
 from tests.train.worlds import StopAt, config_for, final_weights, run_of, same_weights, train_here
-from tsp.errors import ConfigError, DataError, NonFiniteLossError, TerminatedError, exit_code_of
+from tsp.errors import (
+    FIRST_RETRIED_CODE,
+    ConfigError,
+    DataError,
+    NonFiniteLossError,
+    TerminatedError,
+    TspError,
+    exit_code_of,
+)
 from tsp.run.results import format_line
 from tsp.train import checkpoint
-from tsp.train.attempt import FIRST_RETRIED_CODE, GaveUpError
+from tsp.train.attempt import GaveUpError
 from tsp.train.saver import Saver
 from tsp.train.step import Stepper
 
@@ -299,3 +307,26 @@ def test_too_many_bad_clips_end_the_run_and_name_the_file(tiny_data, tmp_path):
     with pytest.raises(DataError, match=r"train_0\.mp4"):
         train_here(config)
     assert run_of(config).read_outcome().exit_code == 3
+
+
+@pytest.mark.parametrize("where", ["tsp.train.step.Stepper._forward", "tsp.train.validate.Validator._row"])
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("FIND was unable to find an engine to execute this computation", 6, "larger --downscale"),
+        ("CUDA error: uncorrectable ECC error encountered", 152, "another attempt"),
+    ],
+)
+def test_a_gpus_error_in_training_and_validation_ends_with_its_code(
+    tiny_data, tmp_path, monkeypatch, where, text, code, words
+):
+    def fail(*_, **__):
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(where, fail)
+    config = config_for(tiny_data, tmp_path)
+    with pytest.raises(TspError, match=words) as caught:
+        train_here(config)
+    assert exit_code_of(caught.value) == code
+    outcome = run_of(config).read_outcome()
+    assert (None if outcome is None else outcome.exit_code) == (6 if code == 6 else None)

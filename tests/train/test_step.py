@@ -7,11 +7,12 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from tsp.config.run import HeadConfig, ModelConfig, OptimConfig, ScheduleConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError
+from tsp.model.device import card_of, choose_device
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.train.batches import DeviceBatch
 from tsp.train.distributed import Group, RankEnv
-from tsp.train.precision import Numerics, choose_device, choose_numerics
+from tsp.train.precision import Numerics, choose_numerics
 from tsp.train.schedule import build_optimizer, build_scheduler
 from tsp.train.step import GPU_DELAY_STEPS, Stepper
 
@@ -40,7 +41,7 @@ def make_stepper(*, seed=0, recompute=False, precision="fp32", weights=(1.0, 1.0
 def stepper_of(model, numerics, weights=(1.0, 1.0)):
     optimizer = build_optimizer(model, SIZES, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(warmup_epochs=0), num_steps=1000)
-    group = Group(RankEnv(), numerics.device, None)
+    group = Group(RankEnv(), numerics.device)
     return Stepper(model, optimizer, scheduler, loss_weights=weights, numerics=numerics, group=group)
 
 
@@ -233,11 +234,11 @@ def test_bf16_learns_too():
 )
 def test_what_a_cpu_cannot_do_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        choose_numerics(CPU, model_config(**changes))
+        choose_numerics(CPU, model_config(**changes), [])
 
 
 def test_auto_is_fp32_on_the_cpu():
-    assert choose_numerics(CPU, model_config()).precision == "fp32"
+    assert choose_numerics(CPU, model_config(), []).precision == "fp32"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -298,11 +299,11 @@ def test_a_step_never_waits_for_the_gpu():
     device = choose_device(0)
     specs = [HeadSpec(label_column="action-label", num_classes=3), HeadSpec(label_column="region", num_classes=2)]
     model = TspModel("tiny", specs)
-    numerics = choose_numerics(device, model_config())
+    numerics = choose_numerics(device, model_config(), [card_of(device)])
     numerics.prepare(model)
     optimizer = build_optimizer(model, SIZES, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
-    group = Group(RankEnv(), device, None)
+    group = Group(RankEnv(), device)
     stepper = Stepper(model, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
     batch = make_batch()
     batch = DeviceBatch(batch.clips.cuda(), None, batch.targets.cuda(), batch.names, 0)

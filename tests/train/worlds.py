@@ -193,7 +193,7 @@ def train_rank(launch: RankEnv, config: RunConfig) -> None:
 def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> EpochResult:
     """Validation figures of a checkpoint, as one of several ranks computes them."""
     device = torch.device("cpu")
-    numerics = choose_numerics(device, config.model)
+    numerics = choose_numerics(device, config.model, [])
     group = join(launch, device, Stop())
     batch = config.batch_per_gpu
     loader = build_loader(config, "valid", batch=batch, rank=launch.rank, world_size=launch.world_size)

@@ -69,6 +69,8 @@ class Progress:
     best_accuracy_percent: float | None = None
     device: str = "cpu"
     bad_clips: int = 0
+    waiting_for: str | None = None
+    """What rank 0 has been waiting for longer than usual."""
     updated: str = field(default_factory=utc_now)
 
 

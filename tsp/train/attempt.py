@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 import torch
 
+from tsp.config.cards import Card, explain_precision
 from tsp.config.run import RunConfig, to_json
 from tsp.config.sizing import EffectiveSizes, downscale_for, effective_sizes
 from tsp.errors import (
+    FIRST_RETRIED_CODE,
     ConfigError,
     GpuMemoryError,
     PeerLostError,
@@ -19,17 +22,18 @@ from tsp.errors import (
     TspError,
     exit_code_of,
 )
+from tsp.model.device import card_of, choose_device
+from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
 from tsp.run.records import Outcome
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 from tsp.train.distributed import Group, RankEnv, join
 from tsp.train.loop import Training, TrainingContext
-from tsp.train.precision import Numerics, choose_device, choose_numerics, gpu_memory_of
+from tsp.train.precision import Numerics, choose_numerics
 from tsp.train.stop_signal import Stop
 
 logger = logging.getLogger(__name__)
 
-FIRST_RETRIED_CODE = 128
 BUG_CODE = 1
 DONE = 0
 """Stands for an attempt's number: there is nothing left to do."""
@@ -39,18 +43,18 @@ class GaveUpError(TspError):
     """The run was started more often than it may be."""
 
 
-class FailedElsewhereError(TspError):
-    """Another rank failed for good; its message and exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def train(config: RunConfig, rank_env: RankEnv, stop: Stop, *, log_into: Callable[[StoredRun, int], None]) -> None:
+def train(
+    config: RunConfig,
+    rank_env: RankEnv,
+    stop: Stop,
+    *,
+    log_into: Callable[[StoredRun, int], None],
+    end: Callable[[int], object] = os._exit,
+) -> None:
     """Make one attempt at a run, as one of its ranks.
 
-    Args: log_into, called with the run and the attempt's number once that is known.
+    Args: log_into, called with the run and the attempt's number once that is known; end, ends the process with an exit
+        code, when this thread is stuck in a library and cannot return.
     Raises: TspError; its outcome is written to the store if no other attempt can mend it.
     """
     run = StoredRun(open_store(config.store), config.name)
@@ -59,7 +63,7 @@ def train(config: RunConfig, rank_env: RankEnv, stop: Stop, *, log_into: Callabl
         if rank_env.rank == 0 and not _is_done(run):
             attempt = _count_attempt(run, config)
             log_into(run, attempt)
-        _train_with_peers(config, rank_env, stop, run, attempt, log_into)
+        _train_with_peers(config, rank_env, stop, run, attempt, log_into, end)
         if rank_env.rank == 0 and attempt != DONE:
             run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="trained to the end", attempt=attempt))
             run.clear_state()
@@ -107,17 +111,24 @@ def _train_with_peers(
     run: StoredRun,
     attempt: int,
     log_into: Callable[[StoredRun, int], None],
+    end: Callable[[int], object],
 ) -> None:
     device = choose_device(rank_env.local_rank)
-    numerics = choose_numerics(device, config.model)
-    group = join(rank_env, device, stop)
+    group = join(rank_env, device, stop, peer_sec=config.peer_timeout_sec, end=end)
+
+    def leave_word(error: TspError) -> None:
+        group.report_failure(str(error), exit_code_of(error))
+        if group.is_main and exit_code_of(error) < FIRST_RETRIED_CODE:
+            _write_failure(run, str(error), exit_code_of(error), attempt)
+
+    group.watchdog.last_words.append(leave_word)
     try:
         attempt = group.from_main(attempt)
         if attempt == DONE:
             return
         if not group.is_main:
             log_into(run, attempt)
-        sizes = agree_on_sizes(config, group)
+        sizes, numerics = agree(config, group)
         if group.is_main:
             run.ensure(config, sizes, versions=versions())
         Training(
@@ -125,48 +136,59 @@ def _train_with_peers(
                 config=config, run=run, sizes=sizes, numerics=numerics, group=group, stop=stop, attempt=attempt
             )
         )()
-    except torch.OutOfMemoryError as error:
-        failure = out_of_memory(error, numerics, config)
-        group.report_failure(str(failure), failure.exit_code)
-        raise failure from error
     except PeerLostError as error:
         raise _explain(error, group, stop) from error
     except TspError as error:
         group.report_failure(str(error), exit_code_of(error))
         raise
     except Exception as error:
-        group.report_failure(f"unexpected {type(error).__name__}: {error}", BUG_CODE)
-        raise
-    else:
-        group.leave()
+        failure = _explain_gpu(error, device, config)
+        if failure is None:
+            group.report_failure(f"unexpected {type(error).__name__}: {error}", BUG_CODE)
+            raise
+        group.report_failure(str(failure), failure.exit_code)
+        raise failure from error
+    finally:
+        group.unwatch()
+    group.leave()
 
 
 def _explain(lost: PeerLostError, group: Group, stop: Stop) -> TspError:
     """Why a rank was lost, if it said so, or if all of us were told to stop."""
     stop.check("a rank had ended already")
-    found = group.failure_elsewhere()
-    if found is None:
-        return lost
-    rank, exit_code, message = found
-    if exit_code < FIRST_RETRIED_CODE:
-        return FailedElsewhereError(f"rank {rank}: {message}", exit_code)
-    return PeerLostError(f"rank {rank} ended: {message}")
+    failure = group.failure_elsewhere()
+    return lost if failure is None else failure.error()
 
 
-def agree_on_sizes(config: RunConfig, group: Group) -> EffectiveSizes:
-    """Batch and learning rates that all ranks train with: the downscale factor follows the smallest GPU.
+def _explain_gpu(error: Exception, device: torch.device, config: RunConfig) -> TspError | None:
+    """What an error of a GPU means; None for any other."""
+    if is_out_of_memory(error):
+        return out_of_memory(error, device, config)
+    return lost_gpu(error, device) if is_lost_gpu(error) else None
 
-    Raises: ConfigError if ranks were started with different configurations, or only some have a GPU; GpuMemoryError.
+
+def agree(config: RunConfig, group: Group) -> tuple[EffectiveSizes, Numerics]:
+    """What all ranks train with: batch and learning rates by the smallest card, the number format by the weakest.
+
+    Raises: ConfigError if ranks were started with different configurations, if only some have a GPU, or for a format
+        that a card lacks; GpuMemoryError.
     """
     digest = hashlib.sha256(to_json(config).encode()).hexdigest()
-    found = group.gather((gpu_memory_of(group.device), digest))
-    memory_mib = [memory for memory, _ in found]
+    found = group.gather((card_of(group.device), digest))
     if len({other for _, other in found}) > 1:
         raise ConfigError("the ranks were started with different configurations: delete the run and submit it again")
-    on_cpu = [rank for rank, memory in enumerate(memory_mib) if memory is None]
+    on_cpu = [rank for rank, (card, _) in enumerate(found) if card is None]
     if 0 < len(on_cpu) < len(found):
         raise ConfigError(f"ranks {on_cpu} found no GPU, the others did: look at the driver and limits of their pods")
-    smallest_mib = None if on_cpu else min(memory_mib)
+    cards = [card for card, _ in found if card is not None]
+    numerics = choose_numerics(group.device, config.model, cards)
+    if group.is_main and cards:
+        logger.info("%s", explain_precision(config.model.precision, cards))
+    return _agree_on_sizes(config, group, cards), numerics
+
+
+def _agree_on_sizes(config: RunConfig, group: Group, cards: Sequence[Card]) -> EffectiveSizes:
+    smallest_mib = min((card.memory_mib for card in cards), default=None)
     wanted = 1 if smallest_mib is None else _downscale_or_none(smallest_mib)
     if config.downscale == "auto":
         downscale = downscale_for(smallest_mib) if smallest_mib is not None else 1
@@ -190,12 +212,14 @@ def _downscale_or_none(memory_mib: int) -> int | None:
         return None
 
 
-def out_of_memory(error: BaseException, numerics: Numerics, config: RunConfig) -> GpuMemoryError:
+def out_of_memory(error: BaseException, device: torch.device, config: RunConfig) -> GpuMemoryError:
     """What to do about a GPU that ran out of memory."""
+    card = card_of(device)
+    size = f"{card.memory_mib} MiB, " if card is not None else ""
     return GpuMemoryError(
-        f"the GPU ran out of memory ({gpu_memory_of(numerics.device)} MiB, {config.model.backbone}, "
-        f"{numerics.precision}): choose a larger --downscale, --precision bf16, or "
-        f"--set model.activation_checkpointing=true ({str(error).splitlines()[0][:200]})"
+        f"the GPU ran out of memory ({size}{config.model.backbone}, --precision {config.model.precision}): choose a "
+        f"larger --downscale, --precision bf16, or --set model.activation_checkpointing=true "
+        f"({str(error).splitlines()[0][:200]})"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from tsp.data.batch import ClipBatch
 from tsp.data.transforms import pixels_on_device
-from tsp.errors import PeerLostError, TspError
+from tsp.errors import ConfigError, StalledError, TspError
+from tsp.train.data_wait import DataWait
 from tsp.train.stop_signal import Stop
 
 
@@ -32,16 +34,20 @@ class DeviceBatch:
         return len(self.names)
 
 
-def on_device(batches: Iterable[ClipBatch], device: torch.device, *, stop: Stop) -> Generator[DeviceBatch]:
+def on_device(
+    batches: Iterable[ClipBatch], device: torch.device, *, stop: Stop, wait: DataWait | None = None
+) -> Generator[DeviceBatch]:
     """The loader's batches on the device.
 
+    Args: wait, notes how long the loader is waited for.
     On a GPU a batch is copied and blended on a stream of its own while the step before it is still computing.
-    Raises: TspError of the data; TerminatedError or PeerLostError if a data worker was killed.
+    Raises: TspError of the data; TerminatedError, StalledError or ConfigError if a data worker was killed.
     """
+    wait = wait or DataWait()
     side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     iterator = iter(batches)
     while True:
-        with _killed_workers(stop):
+        with _killed_workers(stop), wait():
             batch = next(iterator, None)
         if batch is None:
             return
@@ -68,18 +74,34 @@ def _hand_over(batch: DeviceBatch, side: torch.cuda.Stream, user: torch.cuda.Str
             tensor.record_stream(user)  # its memory must not be reused while that stream still reads it
 
 
+_KILLED = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal: ([^.]*)|exited unexpectedly)"
+)
+_NO_SHARED_MEMORY = re.compile(
+    r"Bus error|unable to (?:allocate|write|resize|mmap).*shared memory|No space left on device|unable to open shared",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
 @contextmanager
 def _killed_workers(stop: Stop) -> Iterator[None]:
-    """Say what it means that a data worker died: the whole process group was signalled, or memory ran out."""
+    """Say what it means that a data worker died; what one raised passes as it is, since trying again gives the same."""
     try:
         yield
     except TspError:
         raise
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, OSError) as error:
+        text = str(error)
+        if _NO_SHARED_MEMORY.search(text):
+            raise ConfigError(
+                f"/dev/shm is too small for the data workers' batches ({text.splitlines()[0][:200]}): "  # noqa: S108
+                f"give the pod more (chart value shm.sizeLimit), or set fewer data.workers"
+            ) from error
+        killed = _KILLED.search(text)
+        if killed is None:
             raise
         stop.check("reading clips")
-        raise PeerLostError(
-            f"a data worker was killed ({str(error).splitlines()[0]}): probably out of memory; give the pod more, or "
-            f"set fewer data.workers"
+        raise StalledError(
+            f"a data worker was killed ({killed[1] or text.splitlines()[0]}): probably out of memory; give the pod "
+            f"more, or set fewer data.workers"
         ) from error

@@ -9,14 +9,14 @@ with one rank there is no process group and nothing to wait for.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,18 +24,28 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch._C._distributed_c10d import PrefixStore, TCPStore, _broadcast_coalesced
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
 from tsp.errors import ConfigError, PeerLostError
+from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory
+from tsp.train.peers import Failure, PeerMonitor, alive_key
 from tsp.train.stop_signal import Stop
+from tsp.train.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
 RENDEZVOUS_SEC = 900.0
 """How long ranks wait for each other at the start: pods are scheduled and images pulled one by one."""
-PEER_SEC = 1800.0
-"""How long a rank waits for another in the middle of work before it counts as lost."""
-_FAILURE_KEY = "tsp/failure"
+PEER_SEC = 300.0
+"""How long a rank waits for another in the middle of a step, unless the configuration says otherwise."""
+AGREE_SEC = 1800.0
+"""How long a rank waits for another between steps: one downloads, another's clips decode slowly. A rank that gives no
+sign of life is noticed long before."""
+POLL_SEC = 0.02
+BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+"""Device -> what sums its tensors. Control always goes over the CPU's."""
+_BUCKET_BYTES = 250 << 20
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -77,11 +87,21 @@ class RankEnv:
 class Group:
     """What a rank can do with the others; build it with ``join``."""
 
-    def __init__(self, rank_env: RankEnv, device: torch.device, store: TCPStore | None) -> None:
+    def __init__(
+        self,
+        rank_env: RankEnv,
+        device: torch.device,
+        *,
+        watchdog: Watchdog | None = None,
+        peer_sec: float = PEER_SEC,
+    ) -> None:
         self.rank = rank_env.rank
         self.world_size = rank_env.world_size
         self.device = device
-        self._store = store
+        self.peer_sec = peer_sec
+        self.watchdog = watchdog or Watchdog(Stop())
+        self.control: dist.ProcessGroup | None = None
+        """Sums nothing but figures of the host, and is patient."""
 
     @property
     def is_main(self) -> bool:
@@ -93,8 +113,7 @@ class Group:
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
-        with lost_peers("agreeing"):
-            dist.all_gather_object(values, value)
+        self._together("the other ranks to agree", lambda: dist.all_gather_object(values, value, group=self.control))
         return values
 
     def from_main(self, value: Any) -> Any:
@@ -102,32 +121,77 @@ class Group:
         if self.world_size == 1:
             return value
         box = [value if self.is_main else None]
-        with lost_peers("waiting for rank 0"):
-            dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        cpu, control = torch.device("cpu"), self.control
+        self._together("word from rank 0", lambda: dist.broadcast_object_list(box, src=0, group=control, device=cpu))
         return box[0]
 
     def add_up(self, table: Tensor) -> Tensor:
         """The sum of every rank's table, on the CPU."""
         table = table.cpu()
         if self.world_size > 1:
-            with lost_peers("adding up the validation"):
-                dist.all_reduce(table)
+            self._together("the other ranks' validation", lambda: dist.all_reduce(table, group=self.control))
         return table
 
+    def _together(self, what: str, call: Callable[[], object]) -> None:
+        """Make a collective of control, on a thread of its own, so that this one hears signals and verdicts."""
+        done, failures = threading.Event(), []
+
+        def run() -> None:
+            try:
+                if self.device.type == "cuda":
+                    torch.cuda.set_device(self.device)  # a thread begins with the first GPU
+                call()
+            except BaseException as failure:
+                failures.append(failure)
+            done.set()
+
+        thread = threading.Thread(target=run, name="collective", daemon=True)
+        with self.waiting(what, AGREE_SEC, stop_after_sec=1.0), lost_peers(f"waiting for {what}"):
+            thread.start()
+            while not done.wait(POLL_SEC):
+                self.watchdog.check()
+            thread.join()
+            if failures:
+                raise failures[0]
+
+    def waiting(self, what: str, limit_sec: float, *, stop_after_sec: float = 30.0) -> AbstractContextManager[None]:
+        """While this rank may have to wait for the others; see Watchdog.waiting."""
+        return self.watchdog.waiting(
+            what, limit_sec, setting="peer_timeout_sec" if limit_sec == self.peer_sec else "",
+            needs_peers=self.world_size > 1, stop_after_sec=stop_after_sec,
+        )  # fmt: skip
+
     def start_maximum(self, flags: Tensor) -> dist.Work | None:
-        """Begin to replace flags by the largest of all ranks, element by element; wait for the answer to use them."""
+        """Begin to replace flags by the largest of all ranks, element by element; ``finish`` it to use them."""
         return dist.all_reduce(flags, op=dist.ReduceOp.MAX, async_op=True) if self.world_size > 1 else None
 
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give every rank rank 0's batch-norm statistics, as each training step does."""
-        if self.world_size > 1:
-            with lost_peers("sharing batch-norm statistics"):
-                for buffer in model.buffers():
-                    dist.broadcast(buffer, src=0)
+    def finish(self, work: dist.Work | None) -> None:
+        """Wait for a collective that was begun; on a GPU the device waits, this thread does not.
 
-    def wrap(self, model: nn.Module) -> nn.Module:
+        Raises: PeerLostError and what else the watchdog says.
+        """
+        if work is None:
+            return
+        future = work.get_future()
+        while self.device.type == "cpu" and not future.done():
+            self.watchdog.check()
+            time.sleep(POLL_SEC / 100)
+        work.wait()
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every rank rank 0's batch-norm statistics: in training each rank keeps its own."""
+        buffers = list(model.buffers())
+        if self.world_size > 1 and buffers:
+            group = dist.distributed_c10d._get_default_group()
+            self._together(
+                "batch-norm statistics of rank 0",
+                lambda: _broadcast_coalesced(group, buffers, _BUCKET_BYTES, 0),
+            )
+
+    def wrap(self, model: nn.Module, *, gradients: str = "fp32") -> nn.Module:
         """The model with gradients averaged over the ranks, overlapped with the backward pass.
 
+        Args: gradients, ``fp32`` or ``bf16``: the format in which they travel.
         Rank 0's weights are given to all. On the CPU buckets stay as they are first laid out: torch would lay them out
         anew after the first step, and with three or more ranks sums would then be added in another order after a
         restart.
@@ -137,50 +201,59 @@ class Group:
         on_gpu = self.device.type == "cuda"
         # Heads of 1x1 convolutions have strides that mean nothing; torch copies them and says so at length.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        with lost_peers("sharing the weights"):
-            return nn.parallel.DistributedDataParallel(
+        with self.waiting("weights of rank 0", AGREE_SEC), lost_peers("sharing the weights"):
+            wrapped = nn.parallel.DistributedDataParallel(
                 model,
                 device_ids=[self.device.index] if on_gpu else None,
                 gradient_as_bucket_view=True,
                 find_unused_parameters=not on_gpu,
+                # Nothing in a training step reads them; share_buffers does what is needed, when it is.
+                broadcast_buffers=False,
             )
+        if gradients == "bf16":
+            wrapped.register_comm_hook(None, bf16_compress_hook)
+        return wrapped
 
     def report_failure(self, message: str, exit_code: int) -> None:
         """Tell the other ranks why this one ends, so that they do not just find it gone. Never raises."""
-        if self._store is not None:
-            try:
-                self._store.set(_FAILURE_KEY, json.dumps([self.rank, exit_code, message]))
-            except (RuntimeError, dist.DistError) as failure:
-                logger.debug("cannot tell the other ranks: %s", failure)
+        if self.watchdog.peers is not None:
+            self.watchdog.peers.report(message, exit_code)
 
-    def failure_elsewhere(self, wait_sec: float = 2.0) -> tuple[int, int, str] | None:
-        """Rank, exit code and message of the rank that ended first, if it said so."""
-        end = time.monotonic() + wait_sec
-        while self._store is not None:
-            try:
-                if self._store.check([_FAILURE_KEY]):
-                    rank, exit_code, message = json.loads(self._store.get(_FAILURE_KEY))
-                    return None if rank == self.rank else (rank, exit_code, message)
-            except (RuntimeError, dist.DistError):
-                return None
-            if time.monotonic() > end:
-                return None
-            time.sleep(0.1)
-        return None
+    def failure_elsewhere(self, wait_sec: float = 2.0) -> Failure | None:
+        """Why another rank ended first, if it said so."""
+        return None if self.watchdog.peers is None else self.watchdog.peers.failure_within(wait_sec)
+
+    def unwatch(self) -> None:
+        """Look no longer after this rank and the others."""
+        self.watchdog.close()
+        if self.watchdog.peers is not None:
+            self.watchdog.peers.close()
 
     def leave(self) -> None:
         """End the process group."""
+        self.unwatch()
         if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
 
-def join(rank_env: RankEnv, device: torch.device, stop: Stop, *, rendezvous_sec: float = RENDEZVOUS_SEC) -> Group:
-    """Find the other ranks.
+def join(
+    rank_env: RankEnv,
+    device: torch.device,
+    stop: Stop,
+    *,
+    rendezvous_sec: float = RENDEZVOUS_SEC,
+    peer_sec: float = PEER_SEC,
+    end: Callable[[int], object] = os._exit,
+) -> Group:
+    """Find the other ranks, and begin to watch over them and this one.
 
+    Args: peer_sec, how long a rank waits for another in a step; end, ends the process when nothing else can.
     Raises: PeerLostError if they do not come in time; TerminatedError.
     """
     if rank_env.world_size == 1:
-        return Group(rank_env, device, None)
+        watchdog = Watchdog(stop, end=end)
+        watchdog.start()
+        return Group(rank_env, device, watchdog=watchdog, peer_sec=peer_sec)
     if rank_env.master_addr in _LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the host's own name may lead nowhere
     if rank_env.rank > 0:
@@ -189,16 +262,27 @@ def join(rank_env: RankEnv, device: torch.device, stop: Stop, *, rendezvous_sec:
     with lost_peers(f"meeting at {where}"):
         store = _open_store(rank_env, stop, rendezvous_sec)
         _wait_for_all(store, rank_env, stop, rendezvous_sec)
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            store=PrefixStore("tsp", store),
-            rank=rank_env.rank,
-            world_size=rank_env.world_size,
-            timeout=timedelta(seconds=PEER_SEC),
-        )
-        dist.barrier() if device.type != "cuda" else dist.barrier(device_ids=[device.index])
+        peers = PeerMonitor(store, rank_env.rank, rank_env.world_size)
+        group = Group(rank_env, device, watchdog=Watchdog(stop, peers, end=end), peer_sec=peer_sec)
+        peers.start()
+        group.watchdog.start()
+        on_gpu = device.type == "cuda"
+        # A little longer than our own deadline, which knows what to say.
+        timeout = timedelta(seconds=AGREE_SEC if on_gpu else peer_sec + 5.0)
+        with group.waiting("the process group", min(AGREE_SEC, rendezvous_sec)):
+            dist.init_process_group(
+                ",".join(f"{kind}:{BACKENDS[kind]}" for kind in (("cpu", "cuda") if on_gpu else ("cpu",))),
+                store=PrefixStore("tsp", store),
+                rank=rank_env.rank,
+                world_size=rank_env.world_size,
+                timeout=timeout,
+                device_id=device if on_gpu else None,
+            )
+            control = dist.new_group(backend="gloo", timeout=timedelta(seconds=AGREE_SEC))
+            group.control = control if isinstance(control, dist.ProcessGroup) else None
+            dist.barrier() if not on_gpu else dist.barrier(device_ids=[device.index])
     logger.info("rank %d of %d met the others at %s", rank_env.rank, rank_env.world_size, where)
-    return Group(rank_env, device, store)
+    return group
 
 
 def wait_for_port(host: str, port: int, stop: Stop, *, timeout_sec: float, pause_sec: float = 0.25) -> None:
@@ -243,7 +327,7 @@ def _open_store(rank_env: RankEnv, stop: Stop, timeout_sec: float) -> TCPStore:
 
 def _wait_for_all(store: TCPStore, rank_env: RankEnv, stop: Stop, timeout_sec: float) -> None:
     """Wait until every rank has said that it is there, so that the one that is missing can be named."""
-    keys = {rank: f"tsp/here/{rank}" for rank in range(rank_env.world_size)}
+    keys = {rank: alive_key(rank) for rank in range(rank_env.world_size)}
     store.set(keys[rank_env.rank], "1")
     end = time.monotonic() + timeout_sec
     missing = list(keys)
@@ -274,7 +358,7 @@ _LOST_MARKS = ("gloo", "nccl", "connection closed", "connection reset", "connect
 
 def is_lost_peer(error: BaseException) -> bool:
     """Whether an error of torch means that another rank went away."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error) or is_lost_gpu(error):
         return False
     text = str(error).lower()
     return isinstance(error, dist.DistError) or any(mark in text for mark in _LOST_MARKS)

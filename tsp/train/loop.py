@@ -22,11 +22,12 @@ from tsp.run.results import EpochResult, best, format_line
 from tsp.run.stored_run import StoredRun
 from tsp.run.uploader import Uploader
 from tsp.train.batches import on_device
+from tsp.train.data_wait import DataWait
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics
 from tsp.train.progress import Plan, Reporter
 from tsp.train.resume import Position, find_start, state_extras
-from tsp.train.saver import Saver
+from tsp.train.saver import DRAIN_SEC, Saver
 from tsp.train.schedule import group_rates
 from tsp.train.step import StepReport
 from tsp.train.stop_signal import Stop
@@ -86,6 +87,7 @@ class Training:
                 attempt=self.attempt,
                 device=str(self.numerics.device),
             )
+            self._listen_to_watchdog()
             self.reporter.enter("starting", epoch=0)
             state = self._begin(train)
             position = state.position
@@ -94,6 +96,13 @@ class Training:
                     position = self._train_epoch(state, position)
                 position = self._validate_epoch(state, position)
             self.reporter.enter("done", epoch=self.config.schedule.epochs - 1)
+
+    def _listen_to_watchdog(self) -> None:
+        """Show in progress.json what is waited for, and let uploads finish if this thread can no longer see to it."""
+        self.group.watchdog.on_notice = self.reporter.waiting_for
+        saver = self.saver
+        if saver is not None:
+            self.group.watchdog.last_words.append(lambda error: saver.drain(DRAIN_SEC))
 
     def _uploader(self, stack: ExitStack) -> Uploader:
         uploader = Uploader(self.run, keep_epochs=self.config.keep_epochs)
@@ -153,7 +162,8 @@ class Training:
         self.reporter.enter("training", epoch=position.epoch, step=position.step, steps=loader.num_steps)
         started = saved = time.monotonic()
         before, step = position, position.step
-        with closing(on_device(loader, self.numerics.device, stop=self.stop)) as batches:
+        wait = DataWait(self.group.watchdog, limit_sec=self.config.stall_timeout_sec)
+        with closing(on_device(loader, self.numerics.device, stop=self.stop, wait=wait)) as batches:
             try:
                 for batch in batches:
                     reports = state.stepper(step, batch, stop=self.stop.requested)
@@ -229,7 +239,8 @@ class Training:
             self.stop.check(f"validating epoch {epoch}")
             self.reporter.advance(done)
 
-        with closing(on_device(loader, self.numerics.device, stop=self.stop)) as batches:
+        wait = DataWait(self.group.watchdog, limit_sec=self.config.stall_timeout_sec)
+        with closing(on_device(loader, self.numerics.device, stop=self.stop, wait=wait)) as batches:
             result = self.validator(model, batches, epoch=epoch, num_batches=num_batches, after_batch=after_batch)
         self.reporter.leave()
         if self.group.is_main:

@@ -1,15 +1,20 @@
-"""Devices and number formats: what the hardware offers and what was asked for."""
+"""How a model is computed: device and number format, one for all ranks."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from tsp.config.cards import Card, precision_for
 from tsp.config.run import ModelConfig
 from tsp.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,41 +44,20 @@ class Numerics:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
 
-def choose_device(local_rank: int) -> torch.device:
-    """This rank's GPU, or the CPU where there is none.
+def choose_numerics(device: torch.device, config: ModelConfig, cards: Sequence[Card]) -> Numerics:
+    """The number format of a run and torch's settings for it: fp32 means fp32 (no TF32), cuDNN tries its algorithms.
 
-    Raises: ConfigError if there are GPUs but not this one.
+    Args: cards, of all ranks, since they must share the format; empty on CPUs.
+    Raises: ConfigError for what a device cannot do.
     """
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    count = torch.cuda.device_count()
-    if local_rank >= count:
-        raise ConfigError(f"LOCAL_RANK is {local_rank}, but this machine has {count} GPUs: ask for fewer --gpus")
-    device = torch.device("cuda", local_rank)
-    torch.cuda.set_device(device)
-    return device
-
-
-def gpu_memory_of(device: torch.device) -> int | None:
-    """MiB of the GPU's memory, None on the CPU."""
-    return torch.cuda.get_device_properties(device).total_memory >> 20 if device.type == "cuda" else None
-
-
-def choose_numerics(device: torch.device, config: ModelConfig) -> Numerics:
-    """The number format: ``auto`` is bf16 on GPUs that have it, fp16 on others, fp32 on the CPU.
-
-    Also sets torch up: fp32 means fp32 (no TF32), and cuDNN tries its algorithms out.
-    Raises: ConfigError for what the device cannot do.
-    """
-    precision: str = config.precision
-    if precision == "auto":
-        precision = "fp32"
-        if device.type == "cuda":
-            precision = "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-    if device.type == "cpu" and precision == "fp16":
-        raise ConfigError("--precision fp16 needs a GPU: use fp32 or bf16 on the CPU")
     if device.type == "cpu" and config.sync_batch_norm:
         raise ConfigError("sync_batch_norm needs GPUs: set model.sync_batch_norm=false on the CPU")
+    precision = precision_for(config.precision, cards)
+    if device.type == "cpu" and precision == "bf16":
+        logger.warning(
+            "bf16 on a CPU is for trying out: oneDNN gave gradients that were not finite in 11 of 120 steps on CPUs "
+            "with avx512_bf16; such a step ends the run"
+        )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     return Numerics(device=device, precision=precision)

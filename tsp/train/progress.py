@@ -58,11 +58,17 @@ class Reporter:
         self._shown_sec = 0.0
         self._best: EpochResult | None = None
         self._rates: Mapping[str, float] = {}
+        self._waiting_for: str | None = None
         self.bad_clips = 0
 
     def best_is(self, result: EpochResult | None) -> None:
         """The best epoch so far, if any."""
         self._best = result
+
+    def waiting_for(self, what: str | None) -> None:
+        """Show what the run waits for, or that it no longer does. From any thread."""
+        self._waiting_for = what
+        self._publish()
 
     def enter(self, phase: str, *, epoch: int, step: int = 0, steps: int = 0) -> None:
         """Begin a phase: ``starting``, ``training``, ``validating``, ``saving`` or ``done``."""
@@ -140,6 +146,7 @@ class Reporter:
                 best_accuracy_percent=None if self._best is None else self._best.avg_accuracy_percent,
                 device=self.device,
                 bad_clips=self.bad_clips,
+                waiting_for=self._waiting_for,
             )
         )
 

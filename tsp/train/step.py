@@ -7,8 +7,10 @@ later on a GPU. A step whose loss or gradient is not finite changes no weight, o
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from tsp.model.losses import head_loss, total_loss
 from tsp.train.batches import DeviceBatch
-from tsp.train.distributed import Group, lost_peers
+from tsp.train.distributed import AGREE_SEC, Group, lost_peers
 from tsp.train.precision import Numerics
 from tsp.train.schedule import WarmupMultiStepLR
 
@@ -25,6 +27,15 @@ GPU_DELAY_STEPS = 2
 
 SMALLEST_LOSS_SCALE = 2.0**-10
 """fp16's loss scale is halved at each gradient that overflows; below this it is not the scale that is wrong."""
+
+
+FIRST_STEPS = 3
+"""Steps in which libraries try out algorithms and code may be compiled: they may take minutes."""
+USUAL_STEPS = 3
+"""How many times the longest step so far may pass on top of the deadline."""
+STOP_AFTER_SEC = 30.0
+"""What a step may still take when the process was told to end."""
+POLL_SEC = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,7 @@ class Stepper:
         self.scaler = numerics.scaler()
         self._parameters = [item for part in optimizer.param_groups for item in part["params"] if item.requires_grad]
         self._delay = GPU_DELAY_STEPS if numerics.device.type == "cuda" else 0
+        self._num_made, self._longest_sec = 0, 0.0
         self._waiting: deque[tuple[int, Tensor, torch.cuda.Event | None, tuple[str, ...]]] = deque()
 
     def __call__(self, step: int, batch: DeviceBatch, *, stop: bool) -> list[StepReport]:
@@ -74,27 +86,37 @@ class Stepper:
         Returns: the reports that have become readable, oldest first; on the CPU that of this step.
         Raises: PeerLostError.
         """
-        with lost_peers(f"making step {step}"):
+        started = time.monotonic()
+        with self._watched(f"step {step}"), lost_peers(f"making step {step}"):
             loss, is_bad = self._forward(batch)
             flags = torch.stack([is_bad, torch.full_like(is_bad, float(stop))])
             agreement = self.group.start_maximum(flags)
             self._backward(loss, is_bad)
-            if agreement is not None:
-                agreement.wait()
+            self.group.finish(agreement)
             bad_anywhere = self._update(flags[0])
-        self.scheduler.step()
-        self._send_report(step, torch.stack([loss.detach(), is_bad, bad_anywhere, flags[1]]), batch.names)
-        return self._read_reports(keep=self._delay)
+            self.scheduler.step()
+            self._send_report(step, torch.stack([loss.detach(), is_bad, bad_anywhere, flags[1]]), batch.names)
+            reports = self._read_reports(keep=self._delay)
+        self._num_made += 1
+        if self._num_made > FIRST_STEPS:
+            self._longest_sec = max(self._longest_sec, time.monotonic() - started)
+        return reports
+
+    def _watched(self, what: str) -> AbstractContextManager[None]:
+        """While a step is made: whatever hangs in it, on the host, the device or another rank, has a deadline."""
+        usual_sec = USUAL_STEPS * self._longest_sec
+        limit_sec = self.group.peer_sec + usual_sec if self._num_made > FIRST_STEPS else AGREE_SEC
+        return self.group.waiting(what, limit_sec, stop_after_sec=STOP_AFTER_SEC + usual_sec)
 
     def flush(self) -> list[StepReport]:
         """The reports that are still on their way; waits for the device."""
-        return self._read_reports(keep=0)
+        with self._watched("the last steps"):
+            return self._read_reports(keep=0)
 
     def is_going_wrong(self) -> bool:
         """Whether a report that is still on its way tells of a loss that is not finite; waits for the device."""
         for _, _, event, _ in self._waiting:
-            if event is not None:
-                event.synchronize()
+            self._await(event)
         return any(report[2].item() for _, report, _, _ in self._waiting)
 
     def _forward(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
@@ -137,12 +159,17 @@ class Stepper:
             event.record()
         self._waiting.append((step, report, event, names))
 
+    def _await(self, event: torch.cuda.Event | None) -> None:
+        """Wait for the device, hearing what the watchdog says; torch's own wait spins a core and hears nothing."""
+        while event is not None and not event.query():  # type: ignore[no-untyped-call]
+            self.group.watchdog.check()
+            time.sleep(POLL_SEC)
+
     def _read_reports(self, *, keep: int) -> list[StepReport]:
         reports = []
         while len(self._waiting) > keep:
             step, report, event, names = self._waiting.popleft()
-            if event is not None:
-                event.synchronize()
+            self._await(event)
             loss, bad_here, bad_anywhere, stop_anywhere = report.tolist()
             reports.append(
                 StepReport(step, loss, bool(bad_here), bool(bad_anywhere), bool(stop_anywhere), names),

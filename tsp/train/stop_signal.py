@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 from types import FrameType
 
 from tsp.errors import TerminatedError
 
 logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
@@ -16,6 +19,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
+        self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
     @property
     def requested(self) -> bool:
@@ -24,8 +28,25 @@ class Stop:
 
     def install(self) -> None:
         """Hear SIGTERM and SIGINT from now on; further ones change nothing."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, self._hear)
+        # Python runs a handler only between two steps of the main thread. The interpreter's own part, which runs at
+        # once, writes the number here, so that another thread learns of it while the main one is stuck in a library.
+        self._wakeup = socket.socketpair()
+        for end in self._wakeup:
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
+
+    def heard_anywhere(self) -> bool:
+        """Whether a signal arrived, though the main thread may not have been able to note it. From any thread."""
+        if self._wakeup is not None:
+            try:
+                for number in self._wakeup[0].recv(4096):
+                    if number in _SIGNALS:
+                        self.signal_name = self.signal_name or signal.Signals(number).name
+            except BlockingIOError:
+                pass
+        return self.signal_name is not None
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -39,4 +60,8 @@ class Stop:
         Raises: TerminatedError.
         """
         if self.signal_name is not None:
-            raise TerminatedError(f"{self.signal_name} while {doing}: ended; the next attempt goes on from there")
+            raise self.terminated(doing)
+
+    def terminated(self, doing: str) -> TerminatedError:
+        """The error that says what was broken off."""
+        return TerminatedError(f"{self.signal_name} while {doing}: ended; the next attempt goes on from there")

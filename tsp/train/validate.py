@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tsp.model.losses import head_loss, num_correct, num_labelled, total_loss
 from tsp.run.results import EpochResult, HeadResult
 from tsp.train.batches import DeviceBatch
-from tsp.train.distributed import Group
+from tsp.train.distributed import AGREE_SEC, Group
 from tsp.train.precision import Numerics
 
 _COLUMNS_PER_HEAD = 4
@@ -52,7 +52,8 @@ class Validator:
         was_training = model.training
         model.eval()
         try:
-            with torch.inference_mode():
+            # Waits for batches lie within this one, and begin it anew.
+            with torch.inference_mode(), self.group.waiting("a validation step", AGREE_SEC):
                 for number, batch in enumerate(batches):
                     table[self.group.rank + number * self.group.world_size] = self._row(model, batch)
                     after_batch(number + 1)

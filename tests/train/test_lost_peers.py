@@ -1,0 +1,189 @@
+"""A rank that stops, hangs or fails ends the others with the right exit code, whatever their libraries are stuck in."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from tests.train.stuck_group import LATE, NEVER, use
+from tests.train.worlds import config_for, free_port, run_of
+from tsp import entrypoint
+from tsp.config.run import to_json
+from tsp.errors import DataError
+
+PEER_SEC = 3.0
+
+
+def impatient():
+    """Deadlines of tests."""
+    from tsp.train import peers, step, watchdog
+
+    watchdog.LOOK_EVERY_SEC, watchdog.GRACE_SEC, watchdog.SILENT_PEER_SEC = 0.05, 1.0, 2.0
+    watchdog.NOTICE_SEC = 0.5
+    peers.EVERY_SEC = 0.2
+    step.FIRST_STEPS = 1
+
+
+def rank_main(folder, config, rank, port, trouble):
+    """One rank as a pod runs it; ``trouble`` happens to it."""
+    impatient()
+    sys.stderr = open(folder / f"rank-{rank}.log", "w", buffering=1)  # noqa: SIM115
+    path = folder / f"config-{rank}.json"
+    path.write_text(to_json(config))
+    if trouble is not None:
+        trouble(rank)
+    env = {"TSP_CONFIG": str(path), "TSP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": "2"}
+    code = entrypoint.main([], {**env, "MASTER_PORT": str(port)})
+    entrypoint._end(code)
+
+
+def in_step(number, act):
+    """Do something at a step, before its sums."""
+    from tsp.train.step import Stepper
+
+    real = Stepper._backward
+
+    def backward(self, loss, is_bad):
+        if self._num_made == number:
+            act()
+        real(self, loss, is_bad)
+
+    Stepper._backward = backward
+
+
+def stop_rank_1(rank):
+    if rank == 1:
+        in_step(2, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def stop_rank_0(rank):
+    if rank == 0:
+        in_step(2, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def sleep_in_rank_1(rank):
+    if rank == 1:
+        in_step(2, lambda: time.sleep(600))
+
+
+def stop_rank_1_unnoticed(rank):
+    from tsp.train import step, watchdog
+
+    watchdog.SILENT_PEER_SEC, step.STOP_AFTER_SEC = 60.0, 1.0
+    stop_rank_1(rank)
+
+
+def never_ends(rank):
+    use(NEVER, after=12)
+
+
+def ends_late(rank):
+    use(LATE, after=12)
+
+
+def fail_rank_1_while_stuck(rank):
+    use(NEVER, after=12)
+    if rank == 1:
+
+        def fail():
+            raise DataError("train_0.mp4 is not to be read")
+
+        in_step(2, fail)
+
+
+class Ranks:
+    """Two ranks, each in a process of its own."""
+
+    def __init__(self, folder, config, trouble):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.train.worlds"])
+        port = free_port()
+        self.folder = folder
+        self.processes = [
+            context.Process(target=rank_main, args=(folder, config, rank, port, trouble)) for rank in range(2)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def exit_code(self, rank, within_sec=60):
+        self.processes[rank].join(within_sec)
+        return self.processes[rank].exitcode
+
+    def log(self, rank):
+        path = self.folder / f"rank-{rank}.log"
+        return path.read_text() if path.exists() else ""
+
+    def wait_for(self, rank, text, within_sec=60):
+        end = time.monotonic() + within_sec
+        while text not in self.log(rank):
+            assert time.monotonic() < end, self.log(rank)
+            time.sleep(0.05)
+
+    def kill(self):
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+@pytest.fixture
+def ranks(tmp_path, tiny_data):
+    started = []
+
+    def start(trouble, **changes):
+        changes = {"gpus": 2, "batch_per_gpu": 2, "peer_timeout_sec": PEER_SEC, **changes}
+        config = config_for(tiny_data, tmp_path / "store", **changes)
+        started.append(Ranks(tmp_path, config, trouble))
+        started[0].config = config
+        return started[0]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "survivor", "words"),
+    [
+        (stop_rank_1, 0, "no sign of life of rank 1"),
+        (stop_rank_0, 1, "no sign of life of rank 0"),
+        (sleep_in_rank_1, 0, "waited"),
+        (never_ends, 0, "waited"),
+        (ends_late, 0, "another rank was lost"),
+    ],
+)
+def test_a_peer_that_no_longer_answers_ends_a_rank_with_150_and_its_last_lines_are_in_the_store(
+    ranks, trouble, survivor, words
+):
+    both = ranks(trouble)
+    assert both.exit_code(survivor) == 150, both.log(survivor)
+    assert words in both.log(survivor)
+    run = run_of(both.config)
+    assert run.store.read(run.log_key(1, survivor)).decode().rstrip().splitlines()[-1] in both.log(survivor)
+    assert words in run.store.read(run.log_key(1, survivor)).decode()
+    assert run.read_outcome() is None, "it is tried again"
+
+
+def test_sigterm_is_heard_while_a_library_waits_for_a_peer_and_status_says_what_for(ranks):
+    both = ranks(stop_rank_1_unnoticed, peer_timeout_sec=60.0)
+    both.wait_for(0, "has been waiting for step 2")
+    run = run_of(both.config)
+    end = time.monotonic() + 10
+    while run.read_progress().waiting_for != "step 2" and time.monotonic() < end:
+        time.sleep(0.05)
+    assert run.read_progress().waiting_for == "step 2"
+    os.kill(both.processes[0].pid, signal.SIGTERM)
+    assert both.exit_code(0, within_sec=20) == 143, both.log(0)
+    assert "SIGTERM while waiting for step 2" in both.log(0)
+
+
+def test_why_another_rank_failed_is_heard_while_a_library_waits_for_it(ranks):
+    started = time.monotonic()
+    both = ranks(fail_rank_1_while_stuck)
+    assert both.exit_code(0) == both.exit_code(1) == 3, both.log(0)
+    assert "rank 1: train_0.mp4 is not to be read" in both.log(0)
+    outcome = run_of(both.config).read_outcome()
+    assert (outcome.exit_code, outcome.reason) == (3, "rank 1: train_0.mp4 is not to be read")
+    assert time.monotonic() - started < 60

@@ -1,0 +1,143 @@
+"""Signs of life: what each rank says of itself in the key-value store, read on a thread of its own.
+
+A collective that waits for a rank that is gone waits as long as its backend does. So every rank counts up a key of its
+own every few seconds, and the first one to fail leaves word why. The thread that asks may itself hang, if rank 0, which
+holds the store, is stopped: then what it last heard grows old, and that is the sign.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
+
+from tsp.errors import FIRST_RETRIED_CODE, PeerLostError, TspError
+
+logger = logging.getLogger(__name__)
+
+EVERY_SEC = 3.0
+EAGER_SEC = 0.1
+ASK_SEC = 20.0
+"""How long the store may take to answer."""
+TELL_SEC = 5.0
+_FAILURE_KEY = "tsp/failure"
+
+
+class FailedElsewhereError(TspError):
+    """Another rank failed for good; its message and exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why another rank ended."""
+
+    rank: int
+    exit_code: int
+    message: str
+
+    def error(self) -> TspError:
+        """What this rank ends with: the same for good, or to be tried again."""
+        if self.exit_code < FIRST_RETRIED_CODE:
+            return FailedElsewhereError(f"rank {self.rank}: {self.message}", self.exit_code)
+        return PeerLostError(f"rank {self.rank} ended: {self.message}")
+
+
+class PeerMonitor:
+    """Tells other ranks that this one is alive, and asks whether they are."""
+
+    def __init__(self, store: TCPStore, rank: int, world_size: int) -> None:
+        self.rank, self.world_size = rank, world_size
+        self.failure: Failure | None = None
+        """The first that any other rank reported."""
+        self._store = store.clone()
+        self._store.set_timeout(timedelta(seconds=ASK_SEC))
+        now = time.monotonic()
+        self._last_sign = {other: (b"", now) for other in range(world_size) if other != rank}
+        self._answered = now
+        self._asked = threading.Condition()
+        self._eager = self._closed = False
+        self._thread = threading.Thread(target=self._run, name="peers", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        with self._asked:
+            self._closed = True
+            self._asked.notify_all()
+
+    def silent(self, for_sec: float) -> list[int]:
+        """Ranks that gave no sign of life for so long; rank 0 if its store does not answer."""
+        now = time.monotonic()
+        if now - self._answered > for_sec:
+            return [0] if self.rank != 0 else []
+        # What is not asked is not known: signs are as old as the last answer.
+        return [rank for rank, (_, seen) in self._last_sign.items() if self._answered - seen > for_sec]
+
+    def report(self, message: str, exit_code: int) -> None:
+        """Tell the others why this rank ends, unless another one has: the first cause counts. Never raises or hangs."""
+        value = json.dumps([self.rank, exit_code, message])
+
+        def tell() -> None:
+            try:
+                self._store.compare_set(_FAILURE_KEY, "", value)
+            except (RuntimeError, dist.DistError) as failure:
+                logger.debug("cannot tell the other ranks: %s", failure)
+
+        thread = threading.Thread(target=tell, name="last-word", daemon=True)
+        thread.start()
+        thread.join(TELL_SEC)
+
+    def failure_within(self, wait_sec: float) -> Failure | None:
+        """Why another rank ended, if it says so by then."""
+        end = time.monotonic() + wait_sec
+        with self._asked:
+            self._eager = True
+            self._asked.notify_all()
+            while self.failure is None and not self._closed and (left := end - time.monotonic()) > 0:
+                self._asked.wait(left)
+            self._eager = False
+        return self.failure
+
+    def _run(self) -> None:
+        count = 0
+        while not self._closed:
+            count += 1
+            try:
+                self._ask(count)
+            except (RuntimeError, dist.DistError) as failure:
+                logger.debug("the ranks' store does not answer: %s", failure)
+            with self._asked:
+                self._asked.notify_all()
+                if not self._closed:
+                    self._asked.wait(EAGER_SEC if self._eager else EVERY_SEC)
+
+    def _ask(self, count: int) -> None:
+        self._store.set(alive_key(self.rank), str(count))
+        if self.failure is None and self._store.check([_FAILURE_KEY]):
+            rank, exit_code, message = json.loads(self._store.get(_FAILURE_KEY))
+            if rank != self.rank:
+                self.failure = Failure(rank, exit_code, message)
+        others = list(self._last_sign)
+        signs = self._store.multi_get([alive_key(other) for other in others])
+        self._answered = time.monotonic()
+        for other, sign in zip(others, signs, strict=True):
+            if sign != self._last_sign[other][0]:
+                self._last_sign[other] = sign, self._answered
+
+
+def alive_key(rank: int) -> str:
+    """The key that a rank counts up while it lives; it is there from the meeting on."""
+    return f"tsp/here/{rank}"

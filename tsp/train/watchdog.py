@@ -1,0 +1,164 @@
+"""Notices that the training thread does not get on, says what it waits for, and ends the process if it stays so.
+
+The problem: a thread inside a library (a collective, a launch on a GPU whose queue is full, a read from a dead file
+server) hears neither signals nor exceptions, and torch's own timeouts abort the process or take half an hour. The idea:
+before it may have to wait, the training thread says for what and how long; a thread beside it looks at that, at signals
+that have arrived, and at what other ranks say of themselves, and reaches a verdict: the error to end with. A wait that
+polls raises the verdict and unwinds as ever. If the training thread is still stuck after a grace, the watchdog itself
+writes the last lines, lets the uploads finish and ends the process with the error's exit code. Invariants: there is a
+verdict only during a wait; the first one stays; a wait that ends in time costs two assignments.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tsp.errors import PeerLostError, StalledError, TspError, exit_code_of
+from tsp.train.peers import PeerMonitor
+from tsp.train.stop_signal import Stop
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_SEC = 0.5
+NOTICE_SEC = 30.0
+"""A wait that takes longer is shown in ``status``."""
+GRACE_SEC = 15.0
+"""What the training thread has to unwind by itself once there is a verdict."""
+LAST_WORDS_SEC = 150.0
+"""What uploads and logs have before the process is ended whatever they do."""
+SILENT_PEER_SEC = 60.0
+"""A rank that gave no sign of life for so long is lost, if another one waits for it."""
+
+
+@dataclass(eq=False, slots=True)
+class _Wait:
+    what: str
+    limit_sec: float
+    setting: str
+    """Of the limit, for the message."""
+    needs_peers: bool
+    stop_after_sec: float
+    """How long the wait may go on when a signal has arrived."""
+    since: float = field(default_factory=time.monotonic)
+
+
+class Watchdog:
+    """Watches one training thread; ``start`` begins, ``close`` ends it."""
+
+    def __init__(
+        self, stop: Stop, peers: PeerMonitor | None = None, *, end: Callable[[int], object] = os._exit
+    ) -> None:
+        self.stop, self.peers = stop, peers
+        self.end = end
+        """Ends the process with an exit code."""
+        self.on_notice: Callable[[str | None], None] = lambda waiting_for: None
+        """Told what is waited for once that takes long, and None when it is over."""
+        self.last_words: list[Callable[[TspError], object]] = []
+        """What is done, in turn, before the process is ended."""
+        self.verdict: TspError | None = None
+        self.grace_sec = GRACE_SEC
+        self._wait: _Wait | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._closed.set()
+
+    @contextmanager
+    def waiting(
+        self, what: str, limit_sec: float, *, setting: str = "", needs_peers: bool = False, stop_after_sec: float = 30.0
+    ) -> Iterator[None]:
+        """While the training thread may have to wait; waits may lie within each other, the inner one counts.
+
+        Args: what, "a batch of clips", for messages; limit_sec, after which it is stalled; setting, the name of that
+            limit; needs_peers, whether other ranks can end it; stop_after_sec, how long it may still take when the
+            process was told to end.
+        Raises: the verdict.
+        """
+        before, self._wait = self._wait, _Wait(what, limit_sec, setting, needs_peers, stop_after_sec)
+        try:
+            yield
+        finally:
+            self._wait = before
+            if before is not None:
+                before.since = time.monotonic()
+        self.check()
+
+    def check(self) -> None:
+        """Raise the verdict, if there is one: for waits that poll."""
+        if self.verdict is not None:
+            raise self.verdict
+
+    def _watch(self) -> None:
+        noticed: _Wait | None = None
+        condemned: tuple[_Wait, float] | None = None
+        while not self._closed.wait(LOOK_EVERY_SEC):
+            wait, now = self._wait, time.monotonic()
+            noticed = self._notice(wait, now, noticed)
+            if wait is None:
+                condemned = None
+                continue
+            if condemned is None or condemned[0] is not wait:
+                verdict = self._judge(wait, now - wait.since)
+                if verdict is None:
+                    continue
+                self.verdict = self.verdict or verdict
+                condemned = wait, now
+            elif now - condemned[1] > self.grace_sec and self._wait is wait:
+                self._end()
+                return
+
+    def _notice(self, wait: _Wait | None, now: float, noticed: _Wait | None) -> _Wait | None:
+        """Say what is waited for, once; returns the wait that is shown."""
+        if noticed is not None and wait is not noticed:
+            self.on_notice(None)
+            noticed = None
+        if wait is not None and noticed is None and now - wait.since > NOTICE_SEC:
+            logger.warning("has been waiting for %s for %.0f s", wait.what, now - wait.since)
+            self.on_notice(wait.what)
+            noticed = wait
+        return noticed
+
+    def _judge(self, wait: _Wait, elapsed_sec: float) -> TspError | None:
+        """The error that a wait must end with, if it must."""
+        if self.stop.heard_anywhere() and elapsed_sec > wait.stop_after_sec:
+            return self.stop.terminated(f"waiting for {wait.what}")
+        if wait.needs_peers and self.peers is not None:
+            failure = self.peers.failure
+            if failure is not None:
+                return failure.error()
+            silent = self.peers.silent(SILENT_PEER_SEC) if elapsed_sec > SILENT_PEER_SEC / 4 else []
+            if silent:
+                names = ", ".join(map(str, silent))
+                return PeerLostError(f"no sign of life of rank {names} for {SILENT_PEER_SEC:.0f} s, in {wait.what}")
+        if elapsed_sec <= wait.limit_sec:
+            return None
+        kind = PeerLostError if wait.needs_peers else StalledError
+        setting = f" ({wait.setting})" if wait.setting else ""
+        return kind(f"waited {wait.limit_sec:.0f} s{setting} for {wait.what}, in vain")
+
+    def _end(self) -> None:
+        """Do what the training thread no longer can, and end the process."""
+        assert self.verdict is not None
+        code = exit_code_of(self.verdict)
+        timer = threading.Timer(LAST_WORDS_SEC, self.end, (code,))
+        timer.daemon = True
+        timer.start()
+        logger.error("%s", self.verdict)
+        for act in self.last_words:
+            try:
+                act(self.verdict)
+            except Exception as failure:
+                logger.error("before the end: %s", failure)
+        self.end(code)

@@ -308,3 +308,36 @@ def test_sigterm_saves_the_state_and_ends_with_143(tiny_data, tmp_path):  # noqa
     assert "Traceback" not in "".join(lines)
     assert entrypoint.main([], env_for(tmp_path, config)) == 0
     assert same_weights(final_weights(run_of(config), 1), final_weights(run_of(straight), 1))
+
+
+def hears_sigterm(pid):
+    """Whether a process has a handler for SIGTERM, by the kernel's account."""
+    with open(f"/proc/{pid}/status") as status:
+        (mask,) = [line.split()[1] for line in status if line.startswith("SigCgt")]
+    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("arguments", [["tsp.entrypoint"], ["tsp.entrypoint", "extract"], ["tsp.store.check", "{}"]])
+def test_every_kind_of_pod_hears_sigterm_before_anything_heavy_is_imported(tiny_data, tmp_path, arguments):  # noqa: F811
+    environment = {**os.environ, **env_for(tmp_path, config_for(tiny_data, tmp_path / "store"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        while not hears_sigterm(process.pid):
+            assert process.poll() is None, "it ended before it heard signals"
+        with open(f"/proc/{process.pid}/maps") as maps:
+            loaded = maps.read()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 143
+    finally:
+        process.kill()
+        process.communicate()
+    assert "libtorch" not in loaded
+    assert "_ssl" not in loaded
+
+
+def test_the_code_of_a_program_that_is_told_to_end_is_the_errors():
+    from tsp import errors, signals
+
+    assert errors.TerminatedError.exit_code == signals.TERMINATED

@@ -9,6 +9,11 @@ attempt is worth it: 0 done, 1-127 permanent, 128 and above retried (see tsp.err
 
 from __future__ import annotations
 
+from tsp.signals import end_on_sigterm
+
+if __name__ == "__main__":
+    end_on_sigterm()  # the imports below take long enough for a pod to be deleted meanwhile
+
 import argparse
 import atexit
 import dataclasses
@@ -16,22 +21,19 @@ import importlib
 import json
 import logging
 import logging.handlers
-import multiprocessing
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tsp.config.jobs import COMPUTING_JOBS, JOBS
 from tsp.config.pod_request import config_from_pod
 from tsp.config.run import RunConfig
-from tsp.errors import ConfigError, TerminatedError, TspError
+from tsp.errors import ConfigError, TspError, exit_code_of
 
 if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
@@ -40,6 +42,18 @@ logger = logging.getLogger("tsp.entrypoint")
 
 DEFAULT_CONFIG = "/etc/tsp/config.json"
 BUG_EXIT_CODE = 1
+TORCH_ENVIRONMENT = {
+    # Warnings of its C++ parts go straight to the console, past every filter.
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    # The older of torch's NCCL backends: the newer one blocks the stream for each bucket of gradients, and aborts the
+    # process when a peer is lost. Read when torch.distributed is imported.
+    "TORCH_DIST_USE_NCCL2": "0",
+    # Nor may this one abort: our own watchdog ends a rank with the right exit code.
+    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0",
+    "TORCH_NCCL_ENABLE_MONITORING": "0",
+    "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
+}
+"""Settings of torch that a pod's environment may override."""
 LINGER_SEC = 30.0
 """How long threads and libraries may take to end once the work has."""
 
@@ -68,15 +82,10 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
             return _train(env, early, stack) if options.kind is None else _do_job(options.kind, env)
         except TspError as error:
             logger.error("%s", error, exc_info=verbose)
-            return _exit_code(error)
+            return exit_code_of(error)
         except Exception:
             logger.exception("this is a bug: please report it with these lines")
             return BUG_EXIT_CODE
-
-
-def _exit_code(error: TspError) -> int:
-    code: int = getattr(error, "pod_exit_code", error.exit_code)
-    return code
 
 
 def _set_up_logging(env: Mapping[str, str], kind: str | None, verbose: bool) -> logging.handlers.MemoryHandler:
@@ -117,8 +126,8 @@ def read_config(env: Mapping[str, str]) -> RunConfig:
 
 def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack: ExitStack) -> int:
     config = read_config(env)
-    # torch writes warnings of its C++ parts straight to the console, past every filter.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    for name, value in TORCH_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     # Heavy: only what trains waits for it, and a bad configuration is refused at once.
     from tsp.train.attempt import train
     from tsp.train.distributed import RankEnv
@@ -174,7 +183,7 @@ def _set_threads(env: Mapping[str, str]) -> None:
 def _do_job(kind: str, env: Mapping[str, str]) -> int:
     """Do a job from standard input; returns the exit code that its answer asks for."""
     job = _with_shard(kind, _read_job(kind), env)
-    _end_at_once_on_sigterm()
+    end_on_sigterm()
     if kind in COMPUTING_JOBS:
         _set_threads(env)
     module, _, name = JOB_MODULES[kind].partition(":")
@@ -185,22 +194,6 @@ def _do_job(kind: str, env: Mapping[str, str]) -> int:
     exit_code = int(answer.pop("exit_code", 0))
     print(json.dumps(answer), flush=True)
     return exit_code
-
-
-def _end_at_once_on_sigterm() -> None:
-    """A job has nothing to save: what it wrote is whole, file by file, and the next attempt does the rest.
-
-    Without this the first process of a container would not hear the signal at all.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        # No logging and no unwinding here: the signal may have come in the middle of anything.
-        os.write(2, b"SIGTERM: ended; the next attempt goes on with what is left\n")
-        for process in multiprocessing.active_children():
-            process.kill()
-        os._exit(TerminatedError.exit_code)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def _read_job(kind: str) -> dict[str, Any]:

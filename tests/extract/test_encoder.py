@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tsp.errors import ConfigError, DataError, GpuMemoryError
+from tsp.errors import ConfigError, DataError, GpuLostError, GpuMemoryError
 from tsp.extract.encoder import MIN_COSINE, SAFE_COSINE, Encoder, load_backbone, recognise
 from tsp.model.backbone import build_backbone
 from tsp.model.heads import HeadSpec, TspModel
@@ -98,23 +98,30 @@ def test_features_that_overflow_are_far_from_fp32(clips: torch.Tensor) -> None:
 class Small(nn.Module):
     """Holds two clips at a time."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, error: Exception) -> None:
         super().__init__()
-        self.limit = limit
+        self.limit, self.error = limit, error
         self.batches: list[int] = []
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         if len(clips) > self.limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         self.batches.append(len(clips))
         return clips.mean(dim=(2, 3, 4))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("FIND was unable to find an engine to execute this computation"),
+    ],
+)
 def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
-    clips: torch.Tensor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clips: torch.Tensor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     monkeypatch.setattr("tsp.extract.encoder._fold", lambda network: network)
-    network = Small(2)
+    network = Small(2, error)
     encoder = Encoder(network, CPU)
     both = torch.cat([clips, clips[:1]])
     with caplog.at_level(logging.WARNING):
@@ -125,7 +132,17 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
     encoder(both)
     assert network.batches == [2, 2, 1] * 2
     with pytest.raises(GpuMemoryError, match="not even one clip"):
-        Encoder(Small(0), CPU)(clips)
+        Encoder(Small(0, error), CPU)(clips)
+
+
+def test_a_lost_gpu_is_worth_another_attempt_and_other_errors_pass(
+    clips: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsp.extract.encoder._fold", lambda network: network)
+    with pytest.raises(GpuLostError):
+        Encoder(Small(0, RuntimeError("CUDA error: uncorrectable ECC error encountered")), CPU)(clips)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        Encoder(Small(0, RuntimeError("shape mismatch")), CPU)(clips)
 
 
 def test_nan_features_are_a_data_error_that_names_the_videos(tmp_path: Path) -> None:

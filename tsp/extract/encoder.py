@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from tsp.config.run import Precision
 from tsp.errors import ConfigError, GpuMemoryError
 from tsp.model.backbone import BACKBONES, build_backbone
+from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
 from tsp.model.weights import encoder_weights, load_pretrained, read_file
 
 logger = logging.getLogger(__name__)
@@ -121,13 +122,17 @@ class Encoder:
         """Features float32 [B, 512] on the device, of clips [B, 3, T, H, W] in ``dtype``.
 
         A batch that the device's memory does not hold is halved.
-        Raises: GpuMemoryError if not even one clip fits.
+        Raises: GpuMemoryError if not even one clip fits; GpuLostError.
         """
         num_clips = len(clips_BCTHW)
         if self.max_batch is None or num_clips <= self.max_batch:
             try:
                 features: Tensor = self._network(clips_BCTHW.contiguous(memory_format=self._layout)).float()
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if is_lost_gpu(error):
+                    raise lost_gpu(error, self.device) from error
+                if not is_out_of_memory(error):
+                    raise
                 if num_clips == 1:
                     raise GpuMemoryError(f"not even one clip fits on {self.device}: free its memory") from error
                 self.max_batch = num_clips // 2

@@ -24,6 +24,7 @@ from tsp.extract.shards import deal, shard_of
 from tsp.extract.slide_plan import SlidePlan
 from tsp.extract.stream import Collector, FeatureStream
 from tsp.extract.video_parts import PartState, VideoParts
+from tsp.model.device import choose_device
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
 
@@ -217,9 +218,7 @@ class Extraction:
 
 def device_of(shard: int | None) -> torch.device:
     """Where a shard computes: shards of one machine take its GPUs in turn."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", (shard or 0) % torch.cuda.device_count())
-    return torch.device("cpu")
+    return choose_device((shard or 0) % max(torch.cuda.device_count(), 1))
 
 
 def default_workers(device: torch.device) -> int:

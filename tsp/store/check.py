@@ -5,6 +5,11 @@ SETTINGS is JSON of StoreConfig. The object it writes is deleted again; exit cod
 
 from __future__ import annotations
 
+from tsp.signals import end_on_sigterm
+
+if __name__ == "__main__":
+    end_on_sigterm()
+
 import json
 import secrets
 import sys

@@ -43,6 +43,11 @@ spec:
         {{- toYaml .command | nindent 8 }}
       env:
         {{- include "tsp.pod.env" $ | nindent 8 }}
+        {{- if and .gpu $values.gpuResource }}
+        # Then the CPU is no substitute: a pod that finds no usable GPU ends and says why.
+        - name: TSP_NEEDS_GPU
+          value: "1"
+        {{- end }}
       {{- with $values.extraEnvFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}

@@ -75,6 +75,8 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
         ("Recipe", recipe),
         ("Epoch", step),
         ("Speed", None if report.clips_per_sec is None else f"{report.clips_per_sec:.1f} clips/s on {report.device}"),
+        ("Data wait", None if report.data_wait_share is None else f"{report.data_wait_share:.0%} of the time"),
+        ("Waiting for", report.waiting_for),
         ("Time left", None if report.eta_sec is None else show_duration(report.eta_sec)),
         ("Best so far", best),
         ("Effective batch", batch),

@@ -49,6 +49,8 @@ class RunReport:
     backbone_lr: float | None = None
     head_lr: float | None = None
     bad_clips: int | None = None
+    waiting_for: str | None = None
+    data_wait_share: float | None = None
     exit_code: int | None = None
     exit_meaning: str | None = None
     created: datetime | None = None

@@ -71,6 +71,8 @@ class Progress:
     bad_clips: int = 0
     waiting_for: str | None = None
     """What rank 0 has been waiting for longer than usual."""
+    data_wait_share: float | None = None
+    """Share of the last seconds of training in which rank 0 waited for clips, 0 to 1."""
     updated: str = field(default_factory=utc_now)
 
 

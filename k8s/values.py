@@ -9,7 +9,7 @@ from typing import Any
 
 from k8s.nodes import NodePlan
 from tsp.config.codec import set_dotted, to_dict
-from tsp.config.jobs import WRITES_TO_DATA, Job
+from tsp.config.job import Job, written_paths
 from tsp.config.run import RunConfig, StoreConfig, from_json, to_json
 
 Values = dict[str, Any]
@@ -52,19 +52,25 @@ def run_values(config: RunConfig, plan: NodePlan | None, *, image: str | None, q
     return values
 
 
-def job_values(kind: str, job: Job, *, shards: int, gpu: bool, image: str | None, queue: str | None) -> Values:
+def job_values(job: Job, *, shards: int, image: str | None, queue: str | None) -> Values:
     """Chart values of an auxiliary job; the shards share one request and know their number from their index."""
     request = to_dict(job)
     if shards > 1:
         request |= {"shards": shards, "shard": None}
     values: Values = {
-        "job": {"kind": kind, "request": json.dumps(request, indent=2) + "\n", "shards": shards, "gpu": gpu},
+        "job": {
+            "kind": job.kind,
+            "request": json.dumps(request, indent=2) + "\n",
+            "shards": shards,
+            "gpu": job.needs_gpu,
+        },
         **_image_and_queue(image, queue),
     }
     store = request.get("store") or (request.get("config") or {}).get("store")
     if store:
         values["store"] = {"uri": store["uri"]}
-    if kind in WRITES_TO_DATA or "://" not in str(request.get("out") or "://"):
+    if written_paths(job):
+        # The results may lie beside the data, whose claim is mounted read-only otherwise.
         values["data"] = {"readOnly": False}
     return values
 

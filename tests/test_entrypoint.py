@@ -1,5 +1,6 @@
 """The program that runs in a pod: configuration in, exit code out, nothing but an answer on standard output."""
 
+import importlib
 import io
 import json
 import logging
@@ -8,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+import typing
 
 import pytest
 
 from tests.train.conftest import tiny_data  # noqa: F401
 from tests.train.worlds import config_for, final_weights, run_of, same_weights
 from tsp import entrypoint
-from tsp.config.jobs import JOBS
+from tsp.config.codec import to_dict
+from tsp.config.job import Answer
+from tsp.config.jobs import JOBS, ProbeJob
 from tsp.config.run import to_json
 from tsp.errors import POD_EXIT_MEANINGS, DataError, StoreUnreachableError
 
@@ -124,8 +128,11 @@ def test_a_bug_shows_its_traceback_and_ends_for_good(monkeypatch, tmp_path, tiny
     assert run_of(config).read_outcome().exit_code == 1
 
 
-def test_every_kind_of_job_has_a_module():
-    assert set(entrypoint.JOB_MODULES) == set(JOBS)
+@pytest.mark.parametrize("kind", JOBS)
+def test_every_kind_of_job_has_its_function(kind):
+    module, _, name = JOBS[kind].function.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    assert typing.get_type_hints(function) == {"job": JOBS[kind], "return": Answer}
 
 
 @pytest.fixture
@@ -135,12 +142,12 @@ def job_module(monkeypatch):
 
     module = types.ModuleType("fake_job")
     sys.modules["fake_job"] = module
-    monkeypatch.setitem(entrypoint.JOB_MODULES, "extract", "fake_job:run")
-    monkeypatch.setitem(entrypoint.JOB_MODULES, "probe", "fake_job:run")
+    for kind in ("extract", "probe"):
+        monkeypatch.setattr(JOBS[kind], "function", "fake_job:run")
 
     def run(job):
         print("narration of a library")
-        return {"asked": dict(job), "exit_code": 3} if job.get("wrong") else {"asked": dict(job)}
+        return Answer(facts={"asked": to_dict(job)}, exit_code=3 if job.workers == 7 else 0)
 
     module.run = run
     yield module
@@ -155,13 +162,13 @@ def do_job(monkeypatch, kind, job, env=None):
 def test_a_jobs_answer_is_all_that_reaches_standard_output(monkeypatch, job_module, capfd):
     assert do_job(monkeypatch, "probe", {"videos": "here"}) == 0
     output, errors = capfd.readouterr()
-    assert json.loads(output) == {"asked": {"videos": "here"}}
+    assert json.loads(output) == {"rows": [], "asked": to_dict(ProbeJob(videos="here"))}
     assert "narration of a library" in errors
 
 
 def test_a_job_can_answer_and_end_with_an_exit_code(monkeypatch, job_module, capfd):
-    assert do_job(monkeypatch, "probe", {"wrong": True}) == 3
-    assert json.loads(capfd.readouterr().out) == {"asked": {"wrong": True}}
+    assert do_job(monkeypatch, "probe", {"videos": "here", "workers": 7}) == 3
+    assert json.loads(capfd.readouterr().out)["asked"]["workers"] == 7
 
 
 def test_a_jobs_error_becomes_its_exit_code(monkeypatch, job_module, capfd):
@@ -169,39 +176,32 @@ def test_a_jobs_error_becomes_its_exit_code(monkeypatch, job_module, capfd):
         raise DataError("v_1.mp4 is broken")
 
     job_module.run = fail
-    assert do_job(monkeypatch, "probe", {}) == 3
+    assert do_job(monkeypatch, "probe", PROBE) == 3
     output, errors = capfd.readouterr()
     assert output == ""
     assert "v_1.mp4 is broken" in errors
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{"])
+@pytest.mark.parametrize("text", ["", "[1]", "{", "{}", '{"videos": "here", "shard": 1}'])
 def test_a_job_that_is_no_json_mapping_is_refused(monkeypatch, job_module, capfd, text):
     assert do_job(monkeypatch, "probe", text) == 2
 
 
 INDEXED = {"JOB_COMPLETION_INDEX": "2", "TSP_NUM_SHARDS": "4"}
+PROBE = {"videos": "here"}
+EXTRACT = {"checkpoint": "c.pth", "videos": "v", "metadata": "m.csv", "out": "o.h5"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "job", "env", "expected"),
-    [
-        ("extract", {}, INDEXED, {"shards": 4, "shard": 2}),
-        ("extract", {"merge_only": True}, INDEXED, {"merge_only": True}),
-        ("extract", {}, {"JOB_COMPLETION_INDEX": "0", "TSP_NUM_SHARDS": "1"}, {}),
-        ("extract", {}, {}, {}),
-        ("probe", {}, INDEXED, {}),
-    ],
-)
-def test_an_indexed_job_gets_its_shard(monkeypatch, job_module, capfd, kind, job, env, expected):
-    assert do_job(monkeypatch, kind, job, env) == 0
-    assert json.loads(capfd.readouterr().out) == {"asked": expected}
+def test_a_job_in_an_indexed_pod_gets_its_shard(monkeypatch, job_module, capfd):
+    assert do_job(monkeypatch, "extract", EXTRACT, INDEXED) == 0
+    asked = json.loads(capfd.readouterr().out)["asked"]
+    assert (asked["shards"], asked["shard"]) == (4, 2)
 
 
 def test_a_job_that_is_alone_narrates_for_a_terminal(monkeypatch, job_module, capfd):
     module_run = job_module.run
     job_module.run = lambda job: logging.getLogger("tsp.fake").info("half done") or module_run(job)
-    assert do_job(monkeypatch, "probe", {}) == 0
+    assert do_job(monkeypatch, "probe", PROBE) == 0
     assert "INFO half done" in capfd.readouterr().err.splitlines()
 
 
@@ -210,14 +210,14 @@ def test_the_log_of_an_indexed_job_says_which_shard_wrote_it(monkeypatch, job_mo
     assert " rank 2 ERROR " in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("kind", "threads"), [("extract", 1), ("probe", 3)])
-def test_a_job_that_computes_takes_as_many_threads_as_it_is_given(monkeypatch, job_module, capfd, kind, threads):
+@pytest.mark.parametrize(("kind", "job", "threads"), [("extract", EXTRACT, 1), ("probe", PROBE, 3)])
+def test_a_job_that_computes_takes_as_many_threads_as_it_is_given(monkeypatch, job_module, capfd, kind, job, threads):
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        assert do_job(monkeypatch, kind, {}, {"TSP_NUM_THREADS": "1"}) == 0
+        assert do_job(monkeypatch, kind, job, {"TSP_NUM_THREADS": "1"}) == 0
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -234,12 +234,13 @@ def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started
         "def run(job):\n"
         "    context = multiprocessing.get_context('forkserver')\n"
         "    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:\n"
-        "        pool.submit(work, job['folder']).result()\n"
+        "        pool.submit(work, job.videos).result()\n"
     )
     program = (
         "import sys\n"
         "from tsp import entrypoint\n"
-        "entrypoint.JOB_MODULES['probe'] = 'slow_job:run'\n"
+        "from tsp.config.jobs import ProbeJob\n"
+        "ProbeJob.function = 'slow_job:run'\n"
         "if __name__ == '__main__':\n"
         "    entrypoint._end(entrypoint.main(['probe']))\n"
     )
@@ -248,7 +249,7 @@ def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started
         [sys.executable, str(tmp_path / "program.py")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    process.stdin.write(json.dumps({"folder": str(tmp_path)}))
+    process.stdin.write(json.dumps({"videos": str(tmp_path)}))
     process.stdin.close()
     deadline = time.monotonic() + 60
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
@@ -275,7 +276,7 @@ def test_every_exit_code_of_a_pod_is_documented():
     from tsp import errors
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.TspError)]
-    codes = {getattr(kind, "pod_exit_code", kind.exit_code) for kind in kinds}
+    codes = {errors.exit_code_of(kind("")) for kind in kinds}
     assert codes - {4, 102} <= set(POD_EXIT_MEANINGS)
 
 

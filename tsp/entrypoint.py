@@ -1,4 +1,4 @@
-"""What runs in a pod: one rank of a training run, or one of the tools beside it.
+"""What runs in a pod: one rank of a training run, or an auxiliary job.
 
     python -m tsp.entrypoint                 trains; the configuration is the JSON file that TSP_CONFIG names
     python -m tsp.entrypoint KIND < JOB.json  does a job; its answer is one JSON object on standard output
@@ -16,7 +16,6 @@ if __name__ == "__main__":
 
 import argparse
 import atexit
-import dataclasses
 import importlib
 import json
 import logging
@@ -28,9 +27,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tsp.config.jobs import COMPUTING_JOBS, JOBS
+from tsp.config.job import INDEX_VARIABLE, Answer, Job, own_share
+from tsp.config.jobs import JOBS, job_from_dict
 from tsp.config.pod_request import config_from_pod
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, TspError, exit_code_of
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tsp.entrypoint")
 
 DEFAULT_CONFIG = "/etc/tsp/config.json"
-BUG_EXIT_CODE = 1
 TORCH_ENVIRONMENT = {
     # Warnings of its C++ parts go straight to the console, past every filter.
     "TORCH_CPP_LOG_LEVEL": "ERROR",
@@ -57,22 +56,11 @@ TORCH_ENVIRONMENT = {
 LINGER_SEC = 30.0
 """How long threads and libraries may take to end once the work has."""
 
-JOB_MODULES = {
-    "standardize": "tsp.prepare.standardize:run",
-    "probe": "tsp.prepare.probe:run",
-    "annotate": "tsp.prepare.annotate:run",
-    "check": "tsp.prepare.check:run",
-    "demo": "tsp.prepare.demo:run",
-    "extract": "tsp.extract.features:run",
-    "gvf": "tsp.extract.gvf:run",
-}
-"""Kind of a job -> the function that does it: a dict in, a dict out. Imported only when asked for."""
-
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
     """Do what the command line says; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tsp.entrypoint", description=__doc__.splitlines()[0])
-    parser.add_argument("kind", nargs="?", choices=sorted(JOB_MODULES), help="a job; without one: train")
+    parser.add_argument("kind", nargs="?", choices=sorted(JOBS), help="a job; without one: train")
     parser.add_argument("-v", "--verbose", action="store_true", help="more narration, and tracebacks")
     options = parser.parse_args(argv)
     verbose = options.verbose or bool(env.get("TSP_VERBOSE"))
@@ -83,14 +71,14 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
         except TspError as error:
             logger.error("%s", error, exc_info=verbose)
             return exit_code_of(error)
-        except Exception:
+        except Exception as error:
             logger.exception("this is a bug: please report it with these lines")
-            return BUG_EXIT_CODE
+            return exit_code_of(error)
 
 
 def _set_up_logging(env: Mapping[str, str], kind: str | None, verbose: bool) -> logging.handlers.MemoryHandler:
     """Log to standard error; returns the handler that keeps the first lines for the log in the store."""
-    rank = env.get("RANK") or env.get("JOB_COMPLETION_INDEX")
+    rank = env.get("RANK") or env.get(INDEX_VARIABLE)
     # a job that is alone runs in somebody's terminal
     origin = "" if kind and rank is None else f"%(asctime)s.%(msecs)03dZ rank {rank or 0} "
     formatter = logging.Formatter(f"{origin}%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -182,37 +170,25 @@ def _set_threads(env: Mapping[str, str]) -> None:
 
 def _do_job(kind: str, env: Mapping[str, str]) -> int:
     """Do a job from standard input; returns the exit code that its answer asks for."""
-    job = _with_shard(kind, _read_job(kind), env)
+    job = own_share(_read_job(kind), env)
     end_on_sigterm()
-    if kind in COMPUTING_JOBS:
+    if job.needs_gpu:
         _set_threads(env)
-    module, _, name = JOB_MODULES[kind].partition(":")
-    run: Callable[[dict[str, Any]], dict[str, Any]] = getattr(importlib.import_module(module), name)
+    module, _, name = job.function.partition(":")
+    run: Callable[[Job], Answer] = getattr(importlib.import_module(module), name)
     # Nothing but the answer may reach standard output.
     with redirect_stdout(sys.stderr):
         answer = run(job)
-    exit_code = int(answer.pop("exit_code", 0))
-    print(json.dumps(answer), flush=True)
-    return exit_code
+    print(json.dumps(answer.to_dict()), flush=True)
+    return answer.exit_code
 
 
-def _read_job(kind: str) -> dict[str, Any]:
+def _read_job(kind: str) -> Job:
     try:
-        job = json.load(sys.stdin)
+        raw = json.load(sys.stdin)
     except ValueError as error:
         raise ConfigError(f"the {kind} job on standard input is not JSON: {error}") from error
-    if not isinstance(job, dict):
-        raise ConfigError(f"the {kind} job on standard input must be a mapping, got {type(job).__name__}")
-    return job
-
-
-def _with_shard(kind: str, job: dict[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
-    """The job with its share of the work, where an Indexed Job says which it is."""
-    index, shards = env.get("JOB_COMPLETION_INDEX"), env.get("TSP_NUM_SHARDS")
-    can_be_split = any(item.name == "shard" for item in dataclasses.fields(JOBS[kind]))
-    if not index or not shards or int(shards) < 2 or not can_be_split or job.get("merge_only"):
-        return job
-    return {**job, "shards": int(shards), "shard": int(index)}
+    return job_from_dict(kind, raw)
 
 
 def _end(code: int) -> None:

@@ -9,6 +9,8 @@ class TspError(Exception):
     """Something a user can act on; anything else that escapes is a bug of ours."""
 
     exit_code = 1
+    pod_exit_code: int | None = None
+    """What a pod ends with, where that differs."""
 
 
 class ConfigError(TspError):
@@ -116,6 +118,8 @@ FIRST_RETRIED_CODE = 128
 """Pods that end with this code or a higher one are started again."""
 
 
-def exit_code_of(error: TspError) -> int:
-    """The code a pod ends with: 1-127 permanent, 128 and above worth another attempt."""
-    return error.pod_exit_code if isinstance(error, StoreUnreachableError) else error.exit_code
+def exit_code_of(error: BaseException) -> int:
+    """The code a pod ends with: 1-127 permanent, 128 and above worth another attempt; 1 for a bug of ours."""
+    if not isinstance(error, TspError):
+        return TspError.exit_code
+    return error.exit_code if error.pod_exit_code is None else error.pod_exit_code

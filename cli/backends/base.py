@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tsp.run.status import Finding, RunState
 
 if TYPE_CHECKING:
-    from tsp.config.jobs import Job
+    from tsp.config.job import Job
     from tsp.config.run import RunConfig, StoreConfig
     from tsp.config.sizing import EffectiveSizes
 
@@ -236,7 +236,7 @@ class Backend(Protocol):
         """Run a command beside a rank of a running run, terminal passed through. Returns: its exit code."""
         ...
 
-    def run_job(self, name: str, kind: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
+    def run_job(self, name: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
         """Do an auxiliary job. Returns: how it ended, or None if it now runs in the background as ``name``."""
         ...
 

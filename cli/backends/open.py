@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cli.backends.base import Backend
 from cli.options.settings import Settings
-from tsp.config.jobs import LOCAL_UNLESS_TOLD
+from tsp.config.jobs import JOBS
 
 
 def open_backend(settings: Settings, name: str | None = None) -> Backend:
@@ -28,4 +28,4 @@ def open_job_backend(settings: Settings, kind: str, *, on_cluster: bool) -> Back
     """Where an auxiliary job runs: with ``on_cluster`` in a pod, else where its kind runs by default."""
     if on_cluster:
         return open_backend(settings, "kubernetes")
-    return open_backend(settings, "local" if kind in LOCAL_UNLESS_TOLD else settings.backend)
+    return open_backend(settings, "local" if JOBS[kind].runs_in_place else settings.backend)

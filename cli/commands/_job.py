@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,32 +33,33 @@ def run_job(
     fields: dict[str, Any],
     given: dict[str, Any],
     *,
-    paths: Sequence[str] = (),
     gpus: int = 1,
 ) -> None:
     """Send a job and show its answer; ends the program with the job's exit code unless that is 0.
 
-    Args: fields and given, together the job's fields and the options of ``job_options``; paths, fields that may hold
-        paths of this machine, or addresses in S3; gpus, processes that share the work.
+    Args: fields and given, together the job's fields and the options of ``job_options``; gpus, processes that share
+        the work.
     Raises: ConfigError for a bad field.
     """
     from datetime import datetime
 
     from cli.backends.base import BackendOptions
-    from tsp.config.jobs import job_from_dict
+    from tsp.config.job import path_fields
+    from tsp.config.jobs import JOBS, job_from_dict
 
     output, name, on_cluster = given.pop("output"), given.pop("name"), given.pop("on_cluster")
     options = BackendOptions(
         image=given.pop("image") or session.settings.image, queue=given.pop("queue") or session.settings.queue
     )
     values = {key: value for key, value in {**fields, **given}.items() if value is not None}
+    paths = list(path_fields(JOBS[kind]))
     addresses = [str(values[key]) for key in paths if str(values.get(key)).startswith("s3://")]
     if addresses and "store" not in values:
         values["store"] = s3_config(session, addresses[0])
     backend = session.job_backend(kind, on_cluster=on_cluster)
     job = job_from_dict(kind, backend.with_job_paths(values, paths))
     name = name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
-    end = backend.run_job(name, kind, job, options, gpus=gpus)
+    end = backend.run_job(name, job, options, gpus=gpus)
     if end is None:
         click.echo(f"submitted {name}: follow it with 'tspctl logs -f {name}'", err=True)
         click.echo(name)

@@ -67,7 +67,7 @@ def standardize(session: Session, num_shards: int, **given: Any) -> None:
 
     On this machine --workers shares them among processes instead of --shards.
     """
-    run_job(session, "standardize", {}, given, paths=("source", "dest"), gpus=num_shards)
+    run_job(session, "standardize", {}, given, gpus=num_shards)
 
 
 @data.command()
@@ -78,7 +78,7 @@ def standardize(session: Session, num_shards: int, **given: Any) -> None:
 @with_session
 def probe(session: Session, **given: Any) -> None:
     """Durations, frame rates and true frame counts of the videos in a folder."""
-    run_job(session, "probe", {}, given, paths=("videos", "out"))
+    run_job(session, "probe", {}, given)
 
 
 @data.command()
@@ -111,8 +111,7 @@ def annotate(session: Session, **given: Any) -> None:
 
     ANNOTATIONS is the folder of THUMOS14's texts, or a JSON file of ActivityNet's v1-3 shape.
     """
-    paths = ("annotations", "metadata", "out", "labels", "labels_out")
-    run_job(session, "annotate", {}, given, paths=paths)
+    run_job(session, "annotate", {}, given)
 
 
 @data.command()
@@ -135,7 +134,7 @@ def check(session: Session, decode: bool, plot: str | None, **given: Any) -> Non
     backend = session.job_backend("check", on_cluster=rest["on_cluster"])
     config = backend.with_paths(build_config(session.settings, "check", given), given["dataset"])
     fields = {"config": to_dict(config), "decode": decode, "plot": plot, "workers": given["workers"]}
-    run_job(session, "check", fields, rest, paths=("plot",))
+    run_job(session, "check", fields, rest)
 
 
 @data.command()
@@ -161,5 +160,5 @@ def check(session: Session, decode: bool, plot: str | None, **given: Any) -> Non
 @with_session
 def demo(session: Session, dest: str, **given: Any) -> None:
     """Draw the demo data set into DEST: small learnable videos, tables, label maps, GVF."""
-    run_job(session, "demo", {"dest": dest}, given, paths=("dest",))
+    run_job(session, "demo", {"dest": dest}, given)
     click.echo(f"try: tspctl submit --backend local --dataset demo --method tsp --data {Path(dest)} --follow", err=True)

@@ -10,11 +10,10 @@ import click
 
 from cli.commands._job import job_options, run_job
 from cli.runs.session import Session, with_session
+from tsp.config.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from tsp.config.run import StoreConfig
-
-_PATHS = ("checkpoint", "videos", "metadata", "out", "cache_dir")
 
 
 def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -29,7 +28,7 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="A video shorter than one clip: repeat its last frame, or leave it out."),
         click.option("--broken-videos", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
                      help="Videos that cannot be decoded: fail once all others are done, or leave them out."),
-        click.option("--backbone", type=click.Choice(["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]),
+        click.option("--backbone", type=click.Choice(list(BACKBONES)),
                      help="Default: read off the checkpoint."),
         click.option("--rate", "rate_fps", type=float, default=15.0, show_default=True,
                      help="Frames per second of a clip."),
@@ -86,7 +85,7 @@ def _run(session: Session, kind: str, given: dict[str, Any]) -> None:
     if given["out"] is None:
         given["out"] = f"{source.out_stem}-{file_name(given)}"
     fields = {"store": asdict(source.store)} if source.store is not None else {}
-    run_job(session, kind, fields, given, paths=_PATHS, gpus=num_shards)
+    run_job(session, kind, fields, given, gpus=num_shards)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from tsp.config.backbones import BACKBONES
+
 
 @dataclass(frozen=True, slots=True)
 class RecipeOption:
@@ -30,7 +32,7 @@ RECIPE_OPTIONS = (
     RecipeOption(
         "--backbone",
         "model.backbone",
-        click.Choice(["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]),
+        click.Choice(list(BACKBONES)),
         "Encoder; tiny is for trying things out.",
     ),
     RecipeOption(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from tsp.config.backbones import _SHORT_BACKBONES
+from tsp.config.backbones import BACKBONES
 from tsp.config.recipes import GVF_OF_METHOD, HEADS_OF_METHOD
 from tsp.config.run import MAX_RUN_NAME_CHARS, REGION_COLUMN, RunConfig
 
@@ -47,6 +47,6 @@ def default_stem(config: RunConfig, now: datetime) -> str:
     name = "-".join([config.method, dataset, backbone, *words, stamp])
     if len(name) <= MAX_RUN_NAME_CHARS - _REPEAT_CHARS:
         return name
-    rest = "-".join([_SHORT_BACKBONES[backbone], *words, stamp])
+    rest = "-".join([BACKBONES[config.model.backbone].short_name, *words, stamp])
     room = MAX_RUN_NAME_CHARS - _REPEAT_CHARS - len(f"{config.method}--{rest}")
     return f"{config.method}-{dataset[:room].rstrip('-')}-{rest}"

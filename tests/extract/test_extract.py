@@ -14,10 +14,10 @@ import torch
 
 from tests import reference
 from tests.extract.conftest import SmallSet, write_metadata
+from tests.jobs import do_job
 from tsp.data.transforms import blend
 from tsp.errors import ConfigError, DataError
-from tsp.extract import features as features_job
-from tsp.extract import gvf, stream, video_parts
+from tsp.extract import stream, video_parts
 from tsp.extract.encoder import Encoder
 from tsp.model.heads import TspModel
 
@@ -49,7 +49,7 @@ def breaks_at(monkeypatch: pytest.MonkeyPatch, num_videos: int) -> None:
 
 
 def test_every_clip_has_the_feature_that_reading_it_alone_gives(small_set: SmallSet, tiny_model: TspModel) -> None:
-    answer = features_job.run(small_set.job(stride_frames=1))
+    answer = do_job("extract", small_set.job(stride_frames=1))
     features = read_h5(answer["out"])
     assert {name: array.shape for name, array in features.items()} == {
         "long": (50, 512), "middle": (23, 512), "other": (17, 512), "short": (1, 512),
@@ -70,7 +70,7 @@ def test_batches_are_filled_across_the_borders_of_videos(small_set: SmallSet, mo
         return encode(self, clips)
 
     monkeypatch.setattr(Encoder, "__call__", counting)
-    features_job.run(small_set.job(batch=4))
+    do_job("extract", small_set.job(batch=4))
     # 4, 2, 2 and 1 clips of four videos: no batch but the last is left unfilled.
     assert sorted(sizes, reverse=True) == [4, 4, 1]
     assert sizes[-1] == 1
@@ -86,38 +86,38 @@ def test_a_frame_that_many_clips_share_is_resized_and_normalised_once(
         return blend(pixels, *weights)
 
     monkeypatch.setattr(stream, "blend", counting)
-    answer = features_job.run(small_set.job(stride_frames=1))
+    answer = do_job("extract", small_set.job(stride_frames=1))
     # Every second frame of each 30 fps file: 65, 38, 32 and 10; its 91 clips have 16 frames each.
     assert (sum(num_frames), 16 * answer["clips"]) == (65 + 38 + 32 + 10, 16 * 91)
 
 
 def test_the_file_is_gzipped_and_the_answer_counts_what_it_holds(small_set: SmallSet) -> None:
-    answer = features_job.run(small_set.job())
+    answer = do_job("extract", small_set.job())
     with h5py.File(answer["out"]) as file:
         assert {file[name].compression for name in file} == {"gzip"}
     assert (answer["videos"], answer["clips"], answer["broken"], answer["missing"]) == (4, 4 + 2 + 2 + 1, 0, 0)
     assert answer["rows"] == [{"video": "short", "state": "padded", "message": "last frame repeated"}]
-    assert "exit_code" not in answer
+    assert answer["exit_code"] == 0
 
 
 def test_a_video_shorter_than_a_clip_ends_with_its_last_frame_repeated(
     small_set: SmallSet, tiny_model: TspModel
 ) -> None:
-    features = read_h5(features_job.run(small_set.job())["out"])
+    features = read_h5(do_job("extract", small_set.job())["out"])
     # Frames 0, 2, ..., 18 are wanted and there; then 18, the last of them, again and again.
     expected = reference_features(tiny_model, small_set.root / "videos" / "short.mp4", [0], 19)
     np.testing.assert_allclose(features["short"], expected, atol=2e-6)
 
 
 def test_a_video_shorter_than_a_clip_can_be_left_out(small_set: SmallSet) -> None:
-    answer = features_job.run(small_set.job(short_videos="skip"))
+    answer = do_job("extract", small_set.job(short_videos="skip"))
     assert set(read_h5(answer["out"])) == {"long", "middle", "other"}
     assert (answer["skipped"], answer["rows"][0]["state"]) == (1, "skipped")
 
 
 def test_a_file_a_little_shorter_than_its_table_says_is_padded_and_named(small_set: SmallSet) -> None:
     write_metadata(small_set.root / "metadata.csv", {**small_set.num_frames, "middle.mp4": 90})
-    answer = features_job.run(small_set.job(stride_frames=1))
+    answer = do_job("extract", small_set.job(stride_frames=1))
     assert {row["video"] for row in answer["rows"] if row["state"] == "padded"} == {"middle", "short"}
     features = read_h5(answer["out"])["middle"]
     assert features.shape == (30, 512)
@@ -129,7 +129,7 @@ def test_broken_videos_are_named_after_all_others_are_done_and_nothing_is_merged
     write_metadata(small_set.root / "metadata.csv", frames)
     cut = (small_set.root / "videos" / "middle.mp4").read_bytes()[:700]
     (small_set.root / "videos" / "cut.mp4").write_bytes(cut)
-    answer = features_job.run(small_set.job())
+    answer = do_job("extract", small_set.job())
     assert answer["exit_code"] == 3
     assert (answer["videos"], answer["broken"]) == (2, 3)
     assert {row["video"]: row["state"] for row in answer["rows"]} == dict.fromkeys(("cut", "long", "gone"), "broken")
@@ -146,27 +146,27 @@ def test_broken_videos_can_be_left_out_or_replaced_without_doing_the_others_agai
     whole = broken.resolve()
     broken.unlink()
     broken.write_bytes(b"no video at all")
-    assert features_job.run(small_set.job())["exit_code"] == 3
-    answer = features_job.run(small_set.job(broken_videos="skip", out=str(small_set.root / "left_out.h5")))
+    assert do_job("extract", small_set.job())["exit_code"] == 3
+    answer = do_job("extract", small_set.job(broken_videos="skip", out=str(small_set.root / "left_out.h5")))
     assert set(read_h5(answer["out"])) == {"middle", "other", "short"}
     broken.unlink()
     broken.symlink_to(whole)
     breaks_at(monkeypatch, 1)
-    answer = features_job.run(small_set.job())
+    answer = do_job("extract", small_set.job())
     assert (answer["videos"], answer["clips_extracted"]) == (4, 4)
 
 
 def test_an_interrupted_extraction_goes_on_with_the_videos_that_are_left(
     small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uninterrupted = read_h5(features_job.run(small_set.job(out=str(small_set.root / "at_once.h5")))["out"])
+    uninterrupted = read_h5(do_job("extract", small_set.job(out=str(small_set.root / "at_once.h5")))["out"])
     with monkeypatch.context() as patch:
         breaks_at(patch, 2)
         with pytest.raises(KeyboardInterrupt):
-            features_job.run(small_set.job())
+            do_job("extract", small_set.job())
     out = Path(small_set.job()["out"])
     assert not out.exists()
-    answer = features_job.run(small_set.job())
+    answer = do_job("extract", small_set.job())
     assert answer["videos"] == 4
     assert answer["clips_extracted"] < answer["clips"]
     resumed = read_h5(out)
@@ -176,9 +176,9 @@ def test_an_interrupted_extraction_goes_on_with_the_videos_that_are_left(
 
 
 def test_a_finished_extraction_is_not_done_again(small_set: SmallSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = features_job.run(small_set.job())
+    first = do_job("extract", small_set.job())
     breaks_at(monkeypatch, 0)
-    again = features_job.run(small_set.job())
+    again = do_job("extract", small_set.job())
     assert {key: again[key] for key in ("out", "videos", "clips", "rows")} == {
         key: first[key] for key in ("out", "videos", "clips", "rows")
     }
@@ -192,44 +192,44 @@ def test_features_of_another_kind_are_not_mixed_in(
         with monkeypatch.context() as patch:
             breaks_at(patch, 1)
             with pytest.raises(KeyboardInterrupt):
-                features_job.run(small_set.job())
+                do_job("extract", small_set.job())
     else:
-        features_job.run(small_set.job())
+        do_job("extract", small_set.job())
     with pytest.raises(ConfigError, match=r"stride_frames = 16, not 1.*--out"):
-        features_job.run(small_set.job(stride_frames=1))
+        do_job("extract", small_set.job(stride_frames=1))
 
 
 def test_a_file_of_somebody_else_is_never_replaced(small_set: SmallSet) -> None:
     out = small_set.root / "mine.h5"
     out.write_bytes(b"precious")
     with pytest.raises(ConfigError, match="choose another --out"):
-        features_job.run(small_set.job(out=str(out)))
+        do_job("extract", small_set.job(out=str(out)))
     assert out.read_bytes() == b"precious"
 
 
 def test_parts_that_do_not_fit_a_corrected_table_are_left_out_or_done_again(small_set: SmallSet) -> None:
-    features_job.run(small_set.job(shards=2, shard=0))
+    do_job("extract", small_set.job(shards=2, shard=0))
     corrected = {name: frames for name, frames in small_set.num_frames.items() if name != "short.mp4"}
     write_metadata(small_set.root / "metadata.csv", {**corrected, "long.mp4": 100})
-    answer = features_job.run(small_set.job())
+    answer = do_job("extract", small_set.job())
     shapes = {name: array.shape for name, array in read_h5(answer["out"]).items()}
     assert shapes == {"long": (3, 512), "middle": (2, 512), "other": (2, 512)}
 
 
 def test_a_damaged_part_is_named(small_set: SmallSet) -> None:
     jobs = [small_set.job(shards=2, shard=shard) for shard in range(2)]
-    features_job.run(jobs[0])
+    do_job("extract", jobs[0])
     done = next((small_set.root / "out" / "features.h5.parts" / "done").iterdir())
     done.write_bytes(b"x" * done.stat().st_size)
     with pytest.raises(DataError, match=rf"{done.name} is damaged"):
-        features_job.run(jobs[1])
+        do_job("extract", jobs[1])
 
 
 def test_the_pooled_features_are_those_of_the_feature_file(small_set: SmallSet) -> None:
-    features = read_h5(features_job.run(small_set.job(stride_frames=2))["out"])
+    features = read_h5(do_job("extract", small_set.job(stride_frames=2))["out"])
     for pool, pooled in (("max", np.max), ("avg", np.mean)):
         job: dict[str, Any] = small_set.job(stride_frames=2, pool=pool, out=str(small_set.root / f"{pool}.h5"))
-        vectors = read_h5(gvf.run(job)["out"])
+        vectors = read_h5(do_job("gvf", job)["out"])
         assert vectors.keys() == features.keys()
         for name, vector in vectors.items():
             assert (vector.shape, vector.dtype) == ((512,), np.float32)
@@ -237,15 +237,15 @@ def test_the_pooled_features_are_those_of_the_feature_file(small_set: SmallSet) 
 
 
 def test_pooling_stores_one_vector_of_a_video_and_never_its_features(small_set: SmallSet) -> None:
-    gvf.run(small_set.job(stride_frames=1, shards=2, shard=0))
+    do_job("gvf", small_set.job(stride_frames=1, shards=2, shard=0))
     kept = [path for path in (small_set.root / "out").rglob("*") if path.is_file() and path.suffix != ".json"]
     assert {path.stat().st_size for path in kept} == {video_parts.NPY_HEADER_BYTES + 4 * 512}
 
 
 def test_maximum_and_average_are_not_mixed_up_in_one_file(small_set: SmallSet) -> None:
-    gvf.run(small_set.job(pool="max"))
+    do_job("gvf", small_set.job(pool="max"))
     with pytest.raises(ConfigError, match="max over time"):
-        gvf.run(small_set.job(pool="avg"))
+        do_job("gvf", small_set.job(pool="avg"))
 
 
 def test_clip_starts_are_those_of_the_published_system(shared_dir: Path, small_set: SmallSet) -> None:
@@ -267,7 +267,7 @@ def test_a_real_file_of_another_rate_and_container_gives_its_own_clips(
     shared_dir: Path, small_set: SmallSet, tiny_model: TspModel
 ) -> None:
     write_metadata(small_set.root / "metadata.csv", {"ucf_test.avi": 120}, fps=25.0)
-    answer = features_job.run(small_set.job(videos=str(shared_dir / "videos"), stride_frames=8))
+    answer = do_job("extract", small_set.job(videos=str(shared_dir / "videos"), stride_frames=8))
     features = read_h5(answer["out"])["ucf_test"]
     path = shared_dir / "videos" / "ucf_test.avi"
     times, frames = reference.decode_all(path)

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from tests.extract.conftest import SmallSet
+from tests.jobs import do_job
 from tests.s3_servers import S3Server
 from tsp.errors import ConfigError
-from tsp.extract import features as features_job
 from tsp.extract.video_parts import NPY_HEADER_BYTES, VideoParts
 from tsp.run.results import EpochResult, HeadResult, format_line
 from tsp.store.open import open_store
@@ -33,7 +33,7 @@ def test_the_address_of_a_run_stands_for_its_best_epoch(small_set: SmallSet) -> 
         (run / f"epoch_{epoch}.pth").write_bytes(b"not this one")
     (run / "results.txt").write_text("\n".join(lines) + "\n")
     (run / "epoch_1.pth").write_bytes((small_set.root / "epoch_0.pth").read_bytes())
-    answer = features_job.run(small_set.job(checkpoint=str(run)))
+    answer = do_job("extract", small_set.job(checkpoint=str(run)))
     assert (answer["videos"], answer["backbone"]) == (4, "tiny")
 
 
@@ -48,7 +48,7 @@ def test_the_address_of_a_run_stands_for_its_best_epoch(small_set: SmallSet) -> 
 )
 def test_what_is_not_there_is_named(changes: dict[str, str], message: str, small_set: SmallSet) -> None:
     with pytest.raises(ConfigError, match=message):
-        features_job.run(small_set.job(**changes))
+        do_job("extract", small_set.job(**changes))
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def web(small_set: SmallSet) -> Iterator[str]:
 def test_a_checkpoint_is_read_from_the_web_once(small_set: SmallSet, web: str) -> None:
     cache = small_set.root / "cache"
     given = {"checkpoint": f"{web}/epoch_0.pth", "cache_dir": str(cache)}
-    answer = features_job.run(small_set.job(**given))
+    answer = do_job("extract", small_set.job(**given))
     assert (answer["videos"], answer["backbone"]) == (4, "tiny")
-    here = features_job.run(small_set.job(out=str(small_set.root / "here.h5")))
+    here = do_job("extract", small_set.job(out=str(small_set.root / "here.h5")))
     with h5py.File(answer["out"]) as ours, h5py.File(here["out"]) as theirs:
         assert all((ours[name][()] == theirs[name][()]).all() for name in theirs)
     assert len(list(cache.glob("*-epoch_0.pth"))) == 1
@@ -91,7 +91,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(small_set: SmallSet) -> Non
     path = small_set.root / "evil.pth"
     torch.save({"model": {}, "args": _RunsCode(small_set.root / "it ran")}, path)
     with pytest.raises(ConfigError, match="could run code"):
-        features_job.run(small_set.job(checkpoint=str(path)))
+        do_job("extract", small_set.job(checkpoint=str(path)))
     assert not (small_set.root / "it ran").exists()
 
 
@@ -106,7 +106,7 @@ class _RunsCode:
 
 
 def test_a_parts_size_tells_its_shape(small_set: SmallSet) -> None:
-    features_job.run(small_set.job(shards=2, shard=0))
+    do_job("extract", small_set.job(shards=2, shard=0))
     part = small_set.root / "out" / "features.h5.parts" / "done" / "long.npy"
     assert part.stat().st_size == NPY_HEADER_BYTES + 4 * 512 * 4
 
@@ -123,12 +123,12 @@ def test_everything_can_lie_in_a_bucket(small_set: SmallSet, s3_server: S3Server
         checkpoint=f"{uri}/epoch_0.pth", videos=f"{uri}/videos/", metadata=f"{uri}/metadata.csv",
         out=f"{uri}/out/features.h5", cache_dir=str(small_set.root / "cache"), store=asdict(config),
     )  # fmt: skip
-    answer = features_job.run({**job, "shards": 2, "shard": 0})
+    answer = do_job("extract", {**job, "shards": 2, "shard": 0})
     assert answer["missing"] > 0
-    answer = features_job.run({**job, "shards": 2, "shard": 1})
+    answer = do_job("extract", {**job, "shards": 2, "shard": 1})
     assert (answer["videos"], answer["out"]) == (4, f"{uri}/out/features.h5")
     assert sorted(entry.key for entry in store.list("out/")) == ["out/features.h5", "out/features.h5.json"]
     store.download("out/features.h5", small_set.root / "from_s3.h5")
-    local = features_job.run(small_set.job())["out"]
+    local = do_job("extract", small_set.job())["out"]
     with h5py.File(small_set.root / "from_s3.h5") as ours, h5py.File(local) as theirs:
         assert {name: ours[name].shape for name in ours} == {name: theirs[name].shape for name in theirs}

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.extract.conftest import SmallSet, write_metadata
-from tsp.config.jobs import ExtractJob
+from tests.jobs import do_job
 from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
-from tsp.errors import ConfigError, DataError
-from tsp.extract import features as features_job
-from tsp.extract.shards import INDEX_VARIABLE, deal, shard_of
+from tsp.errors import DataError
+from tsp.extract.shards import deal
 from tsp.extract.video_parts import VideoParts
 
 
@@ -58,37 +57,10 @@ def test_real_tables_are_dealt_evenly(shared_dir: Path) -> None:
     assert max(loads) / min(loads) < 1.01
 
 
-def job(**changes: object) -> ExtractJob:
-    return ExtractJob(checkpoint="c.pth", videos="v", metadata="m.csv", out="o.h5", **changes)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("given_job", "index", "expected"),
-    [
-        (job(shards=4), "2", 2),
-        (job(shards=4, shard=1), "2", 1),
-        (job(shards=4), None, None),
-        (job(), "0", None),
-        (job(shards=4, merge_only=True), "2", None),
-    ],
-)
-def test_a_pod_of_an_indexed_job_takes_the_shard_of_its_index(
-    given_job: ExtractJob, index: str | None, expected: int | None
-) -> None:
-    assert shard_of(given_job, {INDEX_VARIABLE: index} if index is not None else {}) == expected
-
-
-@pytest.mark.parametrize("index", ["4", "-1", "two"])
-def test_an_index_that_the_job_has_no_shard_for_is_refused(index: str) -> None:
-    with pytest.raises(ConfigError, match="4 shards"):
-        shard_of(job(shards=4), {INDEX_VARIABLE: index})
-
-
-def test_the_last_shard_to_end_merges_the_work_of_all(small_set: SmallSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_shard_to_end_merges_the_work_of_all(small_set: SmallSet) -> None:
     answers = []
-    for index in (1, 0, 2):
-        monkeypatch.setenv(INDEX_VARIABLE, str(index))
-        answers.append(features_job.run(small_set.job(shards=3)))
+    for shard in (1, 0, 2):
+        answers.append(do_job("extract", small_set.job(shards=3, shard=shard)))
     assert [answer.get("out") is not None for answer in answers] == [False, False, True]
     assert [answer["missing"] > 0 for answer in answers] == [True, True, False]
     with h5py.File(answers[-1]["out"]) as file:
@@ -97,40 +69,40 @@ def test_the_last_shard_to_end_merges_the_work_of_all(small_set: SmallSet, monke
 
 def test_a_merge_after_the_last_shard_finds_it_done(small_set: SmallSet) -> None:
     for shard in range(2):
-        features_job.run(small_set.job(shards=2, shard=shard))
-    answer = features_job.run(small_set.job(shards=2, merge_only=True))
+        do_job("extract", small_set.job(shards=2, shard=shard))
+    answer = do_job("extract", small_set.job(shards=2, merge_only=True))
     assert (answer["videos"], answer["missing"], answer["out"]) == (4, 0, small_set.job()["out"])
 
 
 def test_a_merge_names_what_is_missing(small_set: SmallSet) -> None:
-    features_job.run(small_set.job(shards=2, shard=1))
+    do_job("extract", small_set.job(shards=2, shard=1))
     with pytest.raises(DataError, match=r"2 of 4 videos have no features yet \(long, short\)"):
-        features_job.run(small_set.job(shards=2, merge_only=True))
+        do_job("extract", small_set.job(shards=2, merge_only=True))
 
 
 def test_a_shard_with_a_broken_video_lets_the_others_end_and_the_last_one_says_it(small_set: SmallSet) -> None:
     write_metadata(small_set.root / "metadata.csv", {"gone.mp4": 900, **small_set.num_frames})
-    first, second = (features_job.run(small_set.job(shards=2, shard=shard)) for shard in range(2))
-    assert "exit_code" not in first
+    first, second = (do_job("extract", small_set.job(shards=2, shard=shard)) for shard in range(2))
+    assert first["exit_code"] == 0
     assert (second["exit_code"], second["broken"], second["missing"]) == (3, 1, 0)
-    merged = features_job.run(small_set.job(shards=2, merge_only=True, broken_videos="skip"))
+    merged = do_job("extract", small_set.job(shards=2, merge_only=True, broken_videos="skip"))
     assert (merged["videos"], merged["broken"]) == (4, 1)
 
 
 def test_another_shard_that_merges_is_left_to_it_but_a_restarted_one_goes_on(small_set: SmallSet) -> None:
-    features_job.run(small_set.job(shards=2, shard=0))
+    do_job("extract", small_set.job(shards=2, shard=0))
     lock = small_set.root / "out" / "features.h5.parts" / "merging.json"
     lock.write_text('{"shard": 0}')
-    answer = features_job.run(small_set.job(shards=2, shard=1))
+    answer = do_job("extract", small_set.job(shards=2, shard=1))
     assert (answer["missing"], answer.get("out")) == (0, None)
-    assert features_job.run(small_set.job(shards=2, shard=0))["out"] == small_set.job()["out"]
+    assert do_job("extract", small_set.job(shards=2, shard=0))["out"] == small_set.job()["out"]
 
 
 @pytest.mark.parametrize("moment", ["states", "claim_merge"])
 def test_a_shard_that_another_one_overtakes_with_the_merge_ends_well(
     moment: str, small_set: SmallSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features_job.run(small_set.job(shards=2, shard=0))
+    do_job("extract", small_set.job(shards=2, shard=0))
     real, calls = getattr(VideoParts, moment), []
 
     def overtaken(self: VideoParts, *given: object) -> object:
@@ -138,21 +110,21 @@ def test_a_shard_that_another_one_overtakes_with_the_merge_ends_well(
         last_look = len(calls) == (2 if moment == "states" else 1)
         if last_look:
             monkeypatch.setattr(VideoParts, moment, real)
-            assert features_job.run(small_set.job(shards=2, merge_only=True))["videos"] == 4
+            assert do_job("extract", small_set.job(shards=2, merge_only=True))["videos"] == 4
         # Where the server knows no conditional writes, two shards can both believe that they merge.
         return True if moment == "claim_merge" else real(self, *given)
 
     monkeypatch.setattr(VideoParts, moment, overtaken)
-    answer = features_job.run(small_set.job(shards=2, shard=1))
+    answer = do_job("extract", small_set.job(shards=2, shard=1))
     assert (answer["videos"], answer["missing"], answer["out"]) == (4, 0, small_set.job()["out"])
 
 
 def test_parts_that_a_killed_merge_left_behind_go_with_the_next_look(small_set: SmallSet) -> None:
-    features_job.run(small_set.job())
+    do_job("extract", small_set.job())
     left = small_set.root / "out" / "features.h5.parts" / "done" / "long.npy"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"left")
-    assert features_job.run(small_set.job())["videos"] == 4
+    assert do_job("extract", small_set.job())["videos"] == 4
     assert not left.parent.parent.exists()
 
 

@@ -8,7 +8,7 @@ from k8s.client import ClusterAddress
 from k8s.helm import Chart, Helm, is_new_enough, program, shipped_chart
 from k8s.nodes import NodePlan
 from k8s.values import config_for_pods, image_values, job_values, run_values, with_dotted
-from tsp.config.jobs import ExtractJob, ProbeJob
+from tsp.config.jobs import ExtractJob, GvfJob, ProbeJob, StandardizeJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import StoreConfig, from_json
 from tsp.errors import ClusterError, ConfigError
@@ -67,19 +67,30 @@ def test_an_image_is_taken_apart_at_the_right_colon(reference, repository, tag, 
 
 def test_a_job_carries_its_request_and_shares_it_among_shards():
     job = ExtractJob(checkpoint="c", videos="v", metadata="m", out="s3://b/o", store=StoreConfig(uri="s3://b/r"))
-    values = job_values("extract", job, shards=4, gpu=True, image=None, queue=None)
+    values = job_values(job, shards=4, image=None, queue=None)
     request = json.loads(values["job"]["request"])
     assert (request["shards"], request["shard"], values["job"]["shards"], values["job"]["gpu"]) == (4, None, 4, True)
     assert values["store"] == {"uri": "s3://b/r"}
     assert "data" not in values
 
 
-def test_a_job_that_writes_beside_the_data_mounts_it_writable():
-    values = job_values("probe", ProbeJob(videos="/data/v"), shards=1, gpu=False, image=None, queue=None)
-    assert values["data"] == {"readOnly": False}
-    job = ExtractJob(checkpoint="c", videos="v", metadata="m", out="/data/o.h5")
-    assert job_values("gvf", job, shards=1, gpu=True, image=None, queue=None)["data"] == {"readOnly": False}
-    assert "shards" not in json.loads(values["job"]["request"])
+EXTRACTION = {"checkpoint": "c", "videos": "v", "metadata": "m"}
+
+
+@pytest.mark.parametrize(
+    ("job", "writable"),
+    [
+        (ProbeJob(videos="/data/v", out="/data/m.csv"), True),
+        (ProbeJob(videos="/data/v"), False),
+        (StandardizeJob(source="/data/raw", dest="/data/v"), True),
+        (StandardizeJob(source="/data/raw", dest="s3://b/v"), False),
+        (GvfJob(**EXTRACTION, out="/data/o.h5"), True),
+        (GvfJob(**EXTRACTION, out="s3://b/o.h5", cache_dir="/cache"), False),
+    ],
+)
+def test_a_job_that_writes_beside_the_data_mounts_it_writable(job, writable):
+    values = job_values(job, shards=1, image=None, queue=None)
+    assert values.get("data") == ({"readOnly": False} if writable else None)
 
 
 def test_dotted_values_of_the_settings_win_and_leave_the_others_alone():

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.jobs import do_job
 from tsp.data.tables import VideoFacts, load_label_map, read_metadata
 from tsp.errors import DataError
-from tsp.prepare.annotate import annotate, background, run
+from tsp.prepare.annotate import annotate, background
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
-from tsp.prepare.probe import run as probe_all
 
 CLIP_SEC = 16 / 15
 TABLES = {
@@ -116,13 +116,14 @@ def test_thumos14_texts_give_the_published_actions_in_the_published_order(shared
 def test_the_job_writes_table_and_label_maps_from_thumos14_texts(shared_dir, tmp_path):
     path = shared_dir / "data/thumos14/thumos14_valid_tsp_groundtruth.csv"
     write_thumos14(tmp_path / "texts", published_actions(path))
-    answer = run(
+    answer = do_job(
+        "annotate",
         {
             "annotations": str(tmp_path / "texts"),
             "metadata": str(shared_dir / "data/thumos14/thumos14_valid_metadata.csv"),
             "out": str(tmp_path / "out.csv"),
             "labels_out": str(tmp_path),
-        }
+        },
     )
     labels = load_label_map(shared_dir / "data/thumos14/thumos14_action_label_mapping.json")
     assert load_label_map(tmp_path / "action_label_mapping.json") == labels
@@ -215,14 +216,15 @@ def test_annotations_of_none_of_the_files_are_refused(tmp_path):
 
 
 def annotate_demo(demo_folder, tmp_path, **given):
-    return run(
+    return do_job(
+        "annotate",
         {
             "annotations": str(demo_folder / "demo_annotations.json"),
             "metadata": str(tmp_path / "videos.csv"),
             "out": str(tmp_path / "out.csv"),
             "min_background_sec": 1.1,
             **given,
-        }
+        },
     )
 
 
@@ -230,7 +232,7 @@ def annotate_demo(demo_folder, tmp_path, **given):
 def test_the_demos_tables_come_out_again_of_its_annotations_and_one_table_of_all_videos(
     demo_folder, tmp_path, folder, subset
 ):
-    probe_all({"videos": str(demo_folder), "out": str(tmp_path / "videos.csv"), "workers": 1})
+    do_job("probe", {"videos": str(demo_folder), "out": str(tmp_path / "videos.csv"), "workers": 1})
     annotate_demo(demo_folder, tmp_path, folder=folder, subset=subset, labels_out=str(tmp_path / "demo"))
     ours, theirs = rows_of(tmp_path / "out.csv"), rows_of(demo_folder / f"demo_{folder}_tsp_groundtruth.csv")
     assert sorted(map(comparable, ours)) == sorted(map(comparable, theirs))
@@ -240,6 +242,6 @@ def test_the_demos_tables_come_out_again_of_its_annotations_and_one_table_of_all
 
 
 def test_a_folder_that_the_table_does_not_have_is_named(demo_folder, tmp_path):
-    probe_all({"videos": str(demo_folder), "out": str(tmp_path / "videos.csv"), "workers": 1})
+    do_job("probe", {"videos": str(demo_folder), "out": str(tmp_path / "videos.csv"), "workers": 1})
     with pytest.raises(DataError, match=r"no file in the folder 'test' \(its first one is 'train/train_000\.mp4'\)"):
         annotate_demo(demo_folder, tmp_path, folder="test")

@@ -9,13 +9,14 @@ import av
 import numpy as np
 import pytest
 
+from tests.jobs import do_job
 from tsp.config.codec import to_dict
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig, SubsetConfig
 from tsp.data.tables import load_label_map, read_metadata, read_table
 from tsp.data.video.inspect import VideoReport
 from tsp.errors import ConfigError
-from tsp.prepare.check import check_data, run
+from tsp.prepare.check import check_data
 from tsp.prepare.check_table import check_table
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, in_order
 from tsp.store.open import open_store
@@ -284,7 +285,7 @@ def test_errors_come_first():
 def test_the_histogram_is_a_picture(demo_folder, tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra 'plot'")
     plot = tmp_path / "histogram.png"
-    run({"config": to_dict(demo_config(demo_folder)), "plot": str(plot), "workers": 1})
+    do_job("check", {"config": to_dict(demo_config(demo_folder)), "plot": str(plot), "workers": 1})
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 

@@ -9,12 +9,13 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.jobs import do_job
 from tsp.config.jobs import DemoJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN
 from tsp.data.segments import load_segments
 from tsp.data.video.inspect import inspect_video
-from tsp.prepare.demo import draw_demo, run
+from tsp.prepare.demo import draw_demo
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, Segment, draw_frames, draw_timeline
 
 
@@ -113,7 +114,7 @@ def test_gvf_comes_from_pixels_and_differs_between_videos(demo_folder):
 
 
 def test_the_job_answers_with_plain_rows(tmp_path):
-    answer = run({"dest": str(tmp_path), "num_train_videos": 1, "num_valid_videos": 1})
+    answer = do_job("demo", {"dest": str(tmp_path), "num_train_videos": 1, "num_valid_videos": 1})
     assert [(row["subset"], row["videos"], row["segments"]) for row in answer["rows"]] == [
         ("train", 1, 4),
         ("valid", 1, 4),

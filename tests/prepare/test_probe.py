@@ -4,10 +4,11 @@ import csv
 
 import pytest
 
+from tests.jobs import do_job
 from tsp.data.tables import read_metadata
 from tsp.data.video.inspect import inspect_video
 from tsp.errors import DataError
-from tsp.prepare.probe import find_videos, probe_videos, run
+from tsp.prepare.probe import find_videos, probe_videos
 
 
 def probed_in(folder):
@@ -41,7 +42,7 @@ def test_the_job_writes_the_table_and_names_broken_files(make_video, tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / ".hidden.mp4").touch()
     (tmp_path / "notes.txt").touch()
-    answer = run({"videos": str(tmp_path), "out": str(tmp_path / "out.csv"), "workers": 2})
+    answer = do_job("probe", {"videos": str(tmp_path), "out": str(tmp_path / "out.csv"), "workers": 2})
     with (tmp_path / "out.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [
             ["filename", "video-duration", "fps", "video-frames"],

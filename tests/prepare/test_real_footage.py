@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.jobs import do_job
 from tsp.config.codec import to_dict
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
@@ -17,7 +18,7 @@ from tsp.data.features import GvfFile
 from tsp.data.segments import load_segments
 from tsp.data.video import VideoError, read_clip
 from tsp.errors import DataError
-from tsp.prepare.check import check_data, run
+from tsp.prepare.check import check_data
 from tsp.prepare.findings import ERROR, DataFinding
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/real"
@@ -72,7 +73,7 @@ def heads_of(example: Path) -> list[tuple[str, Path]]:
 @pytest.mark.parametrize(("method", "given"), [("tac", {}), ("tsp", {"gvf": "none"})])
 def test_the_example_has_no_error_and_every_class_in_both_subsets(shared_dir, method, given):
     config = config_of(EXAMPLE / "dataset.yaml", shared_dir / "videos", method, **given)
-    answer = run({"config": to_dict(config), "decode": method == "tac", "workers": 1})
+    answer = do_job("check", {"config": to_dict(config), "decode": method == "tac", "workers": 1})
     assert (answer["errors"], answer["exit_code"]) == (0, 0)
     assert {row["message"] for row in answer["rows"]} == {"trained on and validated on: the accuracy will be too good"}
     for labels in answer["classes"].values():
@@ -187,7 +188,9 @@ def test_a_missing_gvf_file_is_one_error_a_subset(example, errors_of):
 
 def test_an_error_makes_the_job_end_with_exit_code_3(example, shared_dir):
     spoil(example / "train_groundtruth.csv", 3, t_end="-1")
-    answer = run({"config": to_dict(config_of(example / "dataset.yaml", shared_dir / "videos")), "workers": 1})
+    answer = do_job(
+        "check", {"config": to_dict(config_of(example / "dataset.yaml", shared_dir / "videos")), "workers": 1}
+    )
     assert answer["exit_code"] == 3
     assert answer["rows"][0]["severity"] == "error"
     assert answer["rows"][0]["message"].startswith("the segment ends at -1.0 s, before it starts")

@@ -7,11 +7,12 @@ import av
 import numpy as np
 import pytest
 
+from tests.jobs import do_job
 from tests.prepare.conftest import grey_frames
 from tsp.config.jobs import StandardizeJob
 from tsp.data.video.inspect import inspect_video
 from tsp.errors import ConfigError, DataError
-from tsp.prepare.standardize import run, standardize
+from tsp.prepare.standardize import standardize
 
 
 def write(
@@ -136,7 +137,7 @@ def test_a_rotation_flag_is_applied(tmp_path, degrees_clockwise, bright):
 def test_broken_inputs_are_reported_and_leave_no_file(shared_dir, tmp_path, make_video):
     make_video("in/good.mp4", 15)
     (tmp_path / "in/bad.mp4").write_bytes((shared_dir / "videos/corrupted.mp4").read_bytes())
-    answer = run({"source": str(tmp_path / "in"), "dest": str(tmp_path / "out"), "workers": 2})
+    answer = do_job("standardize", {"source": str(tmp_path / "in"), "dest": str(tmp_path / "out"), "workers": 2})
     assert [(row["video"], row["status"]) for row in answer["rows"]] == [("bad.mp4", "broken"), ("good.mp4", "written")]
     assert "in/bad.mp4 cannot be standardised" in answer["rows"][0]["why"]
     assert answer["exit_code"] == 3
@@ -192,7 +193,9 @@ def test_a_copy_in_another_format_than_asked_for_is_replaced_and_said_to_be(tmp_
     source, dest = make_video("in/a.mp4", 15).parent, tmp_path / "out"
 
     def do(copy_format):
-        answer = run({"source": str(source), "dest": str(dest), "workers": 1, "training_copy": copy_format})
+        answer = do_job(
+            "standardize", {"source": str(source), "dest": str(dest), "workers": 1, "training_copy": copy_format}
+        )
         assert (answer["exit_code"], answer["training_copy"]) == (0, copy_format)
         return answer["rows"][0]["status"], answer["rows"][0]["training_copy"]
 
@@ -226,6 +229,6 @@ def test_a_file_done_again_leaves_no_copy_of_the_old_one(tmp_path, make_video, m
 @pytest.mark.parametrize("value", [True, False, "png"])
 def test_a_training_copy_of_no_known_format_is_refused(value):
     with pytest.raises(ConfigError, match=r"standardize\.training_copy must be one of mjpeg, raw, got"):
-        run({"source": "in", "dest": "out", "training_copy": value})
+        do_job("standardize", {"source": "in", "dest": "out", "training_copy": value})
     with pytest.raises(ConfigError, match="--training-copy must be one of mjpeg, raw, got"):
         StandardizeJob(source="in", dest="out", training_copy=value)

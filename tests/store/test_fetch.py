@@ -15,7 +15,6 @@ import pytest
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import S3Server, free_port
 from tests.stores import QUICK, s3_store
-from tsp.config.backbones import PUBLISHED_WEIGHTS, published_weights
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
@@ -175,15 +174,6 @@ def test_of_several_processes_one_downloads_and_all_get_the_file(web: Web, tmp_p
         rank.join()
     assert [rank.exitcode for rank in ranks] == [0, 0, 0, 0]
     assert web.asked == [None]
-
-
-def test_published_weights_end_with_their_digest_and_the_tiny_backbone_has_none() -> None:
-    assert set(PUBLISHED_WEIGHTS) == {"r2plus1d_34", "r2plus1d_18", "r3d_18"}
-    for weights in PUBLISHED_WEIGHTS.values():
-        assert weights.url.endswith(f"-{weights.sha256_prefix}.pth")
-        assert len(weights.sha256_prefix) == 8
-    with pytest.raises(ConfigError, match="--pretrained none"):
-        published_weights("tiny")
 
 
 @pytest.mark.parametrize(

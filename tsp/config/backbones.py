@@ -1,22 +1,22 @@
-"""Published initial weights of the encoders, by address and digest."""
+"""The encoders: one row each, with all that is known of it without building it.
+
+To add one: its name in ``Backbone`` and a row here, its builder in ``tsp.model.backbone``, and its name in
+the chart's schema (``backbone``).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
-from tsp.config.run import Backbone
 from tsp.errors import ConfigError
 
-_SHORT_BACKBONES = {"r2plus1d-34": "r34", "r2plus1d-18": "r18", "r3d-18": "r3d", "tiny": "tiny"}
+Backbone = Literal["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]
+BACKBONE_NAMES: tuple[Backbone, ...] = get_args(Backbone)
+DEFAULT_BACKBONE: Backbone = "r2plus1d_34"
 
-
-PARAMETERS: dict[Backbone, int] = {
-    "r2plus1d_34": 63_500_000,
-    "r2plus1d_18": 31_300_000,
-    "r3d_18": 33_200_000,
-    "tiny": 100_000,
-}
-"""Rounded; a checkpoint holds each one and its momentum as 4 bytes."""
+_BYTES_PER_PARAMETER = 8
+"""A checkpoint holds each one and its momentum as 4 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +26,68 @@ class PublishedWeights:
     url: str
     sha256_prefix: str
     """First eight digits of the file's SHA-256; by PyTorch's custom the end of its name."""
-    trained_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepMemory:
+    """GPU memory of a bf16 training step on clips of the recipe, computed: see ``benchmarks/memory.md``."""
+
+    per_clip_mib: int
+    """What a clip adds at the peak."""
+    fixed_mib: int
+    """Whatever the batch: weights, gradients, momentum, workspaces."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneRow:
+    """What is known of an encoder."""
+
+    parameters: int
+    """Without a classifier."""
+    short_name: str
+    """Stands for it in run names that would get too long."""
+    published: PublishedWeights | None
+    """What ``--pretrained default`` stands for; None: there is nothing to start from."""
+    step_memory: StepMemory | None
+    """None where it never matters."""
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """About what one checkpoint with its optimizer state takes."""
+        return self.parameters * _BYTES_PER_PARAMETER
 
 
 _IG65M = "https://github.com/moabitcoin/ig65m-pytorch/releases/download/v1.0.0"
 _TORCHVISION = "https://download.pytorch.org/models"
 
-PUBLISHED_WEIGHTS = {
-    # The clips-of-8 variant is the one that the published TSP code starts from.
-    "r2plus1d_34": PublishedWeights(
-        f"{_IG65M}/r2plus1d_34_clip8_ft_kinetics_from_ig65m-0aa0550b.pth", "0aa0550b", "IG-65M, then Kinetics-400"
+BACKBONES: dict[Backbone, BackboneRow] = {
+    "r2plus1d_34": BackboneRow(
+        parameters=63_491_975,
+        short_name="r34",
+        # IG-65M, then Kinetics-400. The clips-of-8 variant is the one that the published TSP code starts from.
+        published=PublishedWeights(f"{_IG65M}/r2plus1d_34_clip8_ft_kinetics_from_ig65m-0aa0550b.pth", "0aa0550b"),
+        step_memory=StepMemory(per_clip_mib=366, fixed_mib=1188),
     ),
-    "r2plus1d_18": PublishedWeights(f"{_TORCHVISION}/r2plus1d_18-91a641e6.pth", "91a641e6", "Kinetics-400"),
-    "r3d_18": PublishedWeights(f"{_TORCHVISION}/r3d_18-b3b3357e.pth", "b3b3357e", "Kinetics-400"),
+    "r2plus1d_18": BackboneRow(
+        parameters=31_300_125,
+        short_name="r18",
+        published=PublishedWeights(f"{_TORCHVISION}/r2plus1d_18-91a641e6.pth", "91a641e6"),
+        step_memory=StepMemory(per_clip_mib=225, fixed_mib=853),
+    ),
+    "r3d_18": BackboneRow(
+        parameters=33_166_272,
+        short_name="r3d",
+        published=PublishedWeights(f"{_TORCHVISION}/r3d_18-b3b3357e.pth", "b3b3357e"),
+        step_memory=StepMemory(per_clip_mib=76, fixed_mib=890),
+    ),
+    "tiny": BackboneRow(
+        parameters=366_576,
+        short_name="tiny",
+        published=None,
+        step_memory=None,
+    ),
 }
-"""Backbone -> what ``--pretrained default`` stands for."""
+"""Name -> row, for every name of ``Backbone``."""
 
 
 def published_weights(backbone: str) -> PublishedWeights:
@@ -48,9 +95,10 @@ def published_weights(backbone: str) -> PublishedWeights:
 
     Raises: ConfigError if it has none, as the tiny one of the demo.
     """
-    if backbone not in PUBLISHED_WEIGHTS:
+    row = BACKBONES.get(cast("Backbone", backbone))
+    if row is None or row.published is None:
         raise ConfigError(
             f"there are no published weights for the backbone {backbone}: use --pretrained none, or a file or "
             f"s3:// address of your own"
         )
-    return PUBLISHED_WEIGHTS[backbone]
+    return row.published

@@ -1,54 +1,21 @@
-"""What the tools beside training are asked to do: one frozen object per job.
+"""What the auxiliary jobs are asked to do: one frozen object a kind.
 
 ``tspctl`` builds it from options and sends it as JSON to ``python -m tsp.entrypoint <kind>`` on standard input; the
 program narrates on stderr and answers with one JSON object on stdout. Relative paths are resolved before they are sent.
-A job can be split into shards: ``shard`` None does all the work and the merge, a number only that share of the videos.
-
-An answer's ``rows`` (a list of flat objects) are shown as a table, its other values as lines below. A job that found
-what it looked for to be wrong (``check``, broken inputs) still answers, and then ends with exit code 3.
+To add a kind: a class here, its function, a row in the chart's schema (``job.kind``), a command.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+from tsp.config.backbones import Backbone
 from tsp.config.codec import from_dict
-from tsp.config.run import Backbone, Precision, RunConfig, StoreConfig
+from tsp.config.job import Job, SharedJob, reads, scratch, text, writes
+from tsp.config.run import Precision, RunConfig, StoreConfig
 from tsp.errors import ConfigError
-
-COMPUTING_JOBS = frozenset({"extract", "gvf"})
-"""Those that keep torch busy; it takes as many threads as the chart says."""
-
-
-WRITES_TO_DATA = frozenset({"standardize", "probe", "annotate", "demo"})
-"""Jobs that write beside the data, so that its claim must not be mounted read-only; others do where told to."""
-
-
-_JOB_PATHS = {
-    "source": "SOURCE",
-    "dest": "DEST",
-    "checkpoint": "CHECKPOINT",
-    "videos": "--data",
-    "metadata": "--metadata",
-    "out": "--out",
-    "cache_dir": "--cache-dir",
-    "annotations": "ANNOTATIONS",
-    "labels": "--labels",
-    "labels_out": "--labels-out",
-    "plot": "--plot",
-}
-"""Field of a job -> how the command line calls it."""
-
-
-LOCAL_UNLESS_TOLD = ("probe", "annotate", "check", "demo")
-"""Jobs that read and write files of this machine, whatever the backend."""
-
-
-ON_GPU = frozenset({"extract", "gvf"})
-"""Jobs beside training that want a GPU for each shard."""
-
 
 AnnotationFormat = Literal["auto", "thumos14", "activitynet"]
 ShortVideoPolicy = Literal["pad", "skip"]
@@ -66,19 +33,16 @@ def _check_workers(workers: int | None) -> None:
     _require(workers is None or workers >= 0, f"--workers must be at least 0, got {workers}")
 
 
-def _check_shards(shards: int, shard: int | None, merge_only: bool) -> None:
-    _require(shards >= 1, f"--shards must be at least 1, got {shards}")
-    _require(shard is None or 0 <= shard < shards, f"shard must lie in [0, {shards}), got {shard}")
-    _require(not (merge_only and shard is not None), "a job either works on one shard or merges, not both")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StandardizeJob:
+class StandardizeJob(SharedJob):
     """Turn any videos into constant-rate MP4 files, and optionally into the small training copy."""
 
-    source: str
+    kind: ClassVar[str] = "standardize"
+    function: ClassVar[str] = "tsp.prepare.standardize:run"
+
+    source: str = reads("SOURCE")
     """Folder or ``s3://`` prefix that is searched for videos, or one video."""
-    dest: str
+    dest: str = writes("DEST")
     """Folder or ``s3://`` prefix of the standardised files; each keeps its name, with the ending .mp4."""
     fps: float = 30.0
     crf: int = 23
@@ -91,13 +55,12 @@ class StandardizeJob:
     workers: int | None = None
     """Videos worked on at a time; None: one per core."""
     overwrite: bool = False
-    """Do finished files again; otherwise they are left alone, so that an interrupted job goes on."""
+    """Overwrite existing outputs; otherwise they are left alone, so that an interrupted job goes on."""
     store: StoreConfig | None = None
     """How to speak to the S3 server that ``s3://`` addresses above mean."""
-    shards: int = 1
-    shard: int | None = None
 
     def __post_init__(self) -> None:
+        SharedJob.__post_init__(self)
         _require(self.fps > 0, f"--fps must be above 0, got {self.fps}")
         _require(0 <= self.crf <= 51, f"--crf must lie in [0, 51], got {self.crf}")
         _require(
@@ -109,16 +72,19 @@ class StandardizeJob:
             f"--training-copy must be one of {', '.join(get_args(CopyFormat))}, got {self.training_copy!r}",
         )
         _check_workers(self.workers)
-        _check_shards(self.shards, self.shard, False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeJob:
+class ProbeJob(Job):
     """Write the metadata CSV (filename, video-duration, fps, video-frames) of a folder of videos."""
 
-    videos: str
+    kind: ClassVar[str] = "probe"
+    function: ClassVar[str] = "tsp.prepare.probe:run"
+    runs_in_place: ClassVar[bool] = True
+
+    videos: str = reads("VIDEOS")
     """Folder or ``s3://`` prefix of the videos."""
-    out: str | None = None
+    out: str | None = writes("--out", None)
     """CSV to write, a path or URI; None: the rows come back in the answer alone."""
     workers: int | None = None
     """Videos read at a time; None: one per core."""
@@ -130,27 +96,31 @@ class ProbeJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AnnotateJob:
+class AnnotateJob(Job):
     """Write the ground-truth CSV, background segments included, from other people's annotations."""
 
-    annotations: str
+    kind: ClassVar[str] = "annotate"
+    function: ClassVar[str] = "tsp.prepare.annotate:run"
+    runs_in_place: ClassVar[bool] = True
+
+    annotations: str = reads("ANNOTATIONS")
     """THUMOS14: the folder of its annotation texts. ActivityNet: a JSON file of the v1-3 shape. This and all other
     files here: a path or URI."""
-    metadata: str
+    metadata: str = reads("--metadata")
     """Metadata CSV of the videos, as ``probe`` writes it."""
-    out: str
+    out: str = writes("--out")
     """Ground-truth CSV to write."""
     format: AnnotationFormat = "auto"
     """``auto``: a folder is thumos14, a .json file activitynet."""
-    subset: str | None = None
+    subset: str | None = text(None)
     """Only this subset of the JSON (training, validation, ...)."""
-    labels: str | None = None
+    labels: str | None = reads("--labels", None)
     """JSON list of the action classes; None: the annotations' own, sorted."""
-    folder: str | None = None
+    folder: str | None = text(None)
     """Only the files of the metadata in this folder of it, named relative to it; None: all."""
-    labels_out: str | None = None
+    labels_out: str | None = writes("--labels-out", None)
     """Folder to write both label maps into, or what their paths begin with."""
-    filename_prefix: str | None = None
+    filename_prefix: str | None = text(None)
     """What a file's name has before the video's name (``v_`` for ActivityNet); None: found out."""
     min_background_sec: float | None = None
     """Shorter gaps between actions give no background segment; None: as in the published tables, 16/15 s for THUMOS14
@@ -167,14 +137,18 @@ class AnnotateJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CheckJob:
+class CheckJob(Job):
     """Find everything that would make a run fail or train wrongly."""
+
+    kind: ClassVar[str] = "check"
+    function: ClassVar[str] = "tsp.prepare.check:run"
+    runs_in_place: ClassVar[bool] = True
 
     config: RunConfig
     """The run as it would be submitted."""
     decode: bool = False
     """Decode every video to its end, not only its ends."""
-    plot: str | None = None
+    plot: str | None = writes("--plot", None)
     """PNG of the class histogram."""
     workers: int | None = None
 
@@ -183,10 +157,14 @@ class CheckJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DemoJob:
+class DemoJob(Job):
     """Draw the demo data set: small learnable videos, tables, label maps and GVF."""
 
-    dest: str
+    kind: ClassVar[str] = "demo"
+    function: ClassVar[str] = "tsp.prepare.demo:run"
+    runs_in_place: ClassVar[bool] = True
+
+    dest: str = writes("DEST")
     num_train_videos: int = 24
     num_valid_videos: int = 12
     seed: int = 0
@@ -199,16 +177,20 @@ class DemoJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExtractJob:
+class ExtractJob(SharedJob):
     """Features of every video of a metadata CSV, merged into one H5."""
 
-    checkpoint: str
+    kind: ClassVar[str] = "extract"
+    function: ClassVar[str] = "tsp.extract.features:run"
+    needs_gpu: ClassVar[bool] = True
+
+    checkpoint: str = reads("CHECKPOINT")
     """File, ``s3://`` or ``https://``; ours or the original's."""
-    videos: str
+    videos: str = reads("--data")
     """Folder or ``s3://`` URI of the videos."""
-    metadata: str
+    metadata: str = reads("--metadata")
     """Metadata CSV, a path or URI."""
-    out: str
+    out: str = writes("--out")
     """H5 to write, a path or URI; per-video files lie beside it until the merge, so that a stopped job goes on."""
     stride_frames: int = 16
     """Frames (at ``rate_fps``) between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."""
@@ -225,46 +207,42 @@ class ExtractJob:
     precision: Precision = "auto"
     workers: int | None = None
     """Decoding processes; None: from the cores."""
-    cache_dir: str | None = None
+    cache_dir: str | None = scratch("--cache-dir", None)
     """Folder of the bounded cache for videos read from ``s3://``, and of downloaded checkpoints."""
     cache_mib: int = 20480
     """Most MiB of videos the cache may hold."""
     store: StoreConfig | None = None
     """How to speak to the S3 server that ``s3://`` addresses above mean."""
-    shards: int = 1
-    shard: int | None = None
     merge_only: bool = False
     """Only merge what the shards wrote."""
 
     def __post_init__(self) -> None:
+        SharedJob.__post_init__(self)
         _require(self.stride_frames >= 1, f"--stride must be at least 1 frame, got {self.stride_frames}")
         _require(self.length_frames >= 1, f"--clip-frames must be at least 1, got {self.length_frames}")
         _require(self.rate_fps > 0, f"--rate must be above 0, got {self.rate_fps}")
         _require(self.cache_mib >= 1, f"--cache-mib must be at least 1, got {self.cache_mib}")
         _require(self.batch is None or self.batch >= 1, f"--batch must be at least 1, got {self.batch}")
         _check_workers(self.workers)
-        _check_shards(self.shards, self.shard, self.merge_only)
+        _require(
+            not (self.merge_only and self.shard is not None), "a job either works on one shard or merges, not both"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GvfJob(ExtractJob):
     """Global video features: the pool over time of a video's clip features, straight into one H5."""
 
+    kind: ClassVar[str] = "gvf"
+    function: ClassVar[str] = "tsp.extract.gvf:run"
+
     pool: Pool = "max"
 
 
-Job = StandardizeJob | ProbeJob | AnnotateJob | CheckJob | DemoJob | ExtractJob | GvfJob
-
 JOBS: dict[str, type[Job]] = {
-    "standardize": StandardizeJob,
-    "probe": ProbeJob,
-    "annotate": AnnotateJob,
-    "check": CheckJob,
-    "demo": DemoJob,
-    "extract": ExtractJob,
-    "gvf": GvfJob,
+    job.kind: job for job in (StandardizeJob, ProbeJob, AnnotateJob, CheckJob, DemoJob, ExtractJob, GvfJob)
 }
-"""Kind on the command line of ``tsp.entrypoint`` -> what it reads."""
+"""Kind -> its class; what is not here does not exist for the entrypoint, the command line or the chart."""
 
 
 def job_from_dict(kind: str, raw: dict[str, Any]) -> Job:
@@ -275,9 +253,3 @@ def job_from_dict(kind: str, raw: dict[str, Any]) -> Job:
     if kind not in JOBS:
         raise ConfigError(f"unknown job {kind!r}; known: {', '.join(JOBS)}")
     return from_dict(JOBS[kind], raw, where=kind)
-
-
-def written_folders(job: Job) -> list[str]:
-    """Folders of the pods that a job writes to; addresses in S3 are none."""
-    found = [getattr(job, key, None) for key in ("out", "dest", "labels_out")]
-    return [path for path in found if path and "://" not in path]

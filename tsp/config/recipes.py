@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from tsp.config.backbones import DEFAULT_BACKBONE
 from tsp.config.codec import from_dict, set_dotted
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, Method, RunConfig
 from tsp.errors import ConfigError
@@ -182,7 +183,7 @@ def resolve(
     values = {**dataset.recipes.get("all", {}), **dataset.recipes.get(method, {}), **(overrides or {})}
     for key, value in values.items():
         set_dotted(tree, key, value)
-    backbone = tree["model"].get("backbone", "r2plus1d_34")
+    backbone = tree["model"].get("backbone", DEFAULT_BACKBONE)
     for subset_name, subset in (("train", dataset.train), ("valid", dataset.valid)):
         subset_tree = {"csv": subset.csv, "videos": subset.videos}
         template = subset.gvf or dataset.gvf

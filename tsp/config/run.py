@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
 from tsp.config.codec import from_dict, to_dict
 from tsp.errors import ConfigError
 
@@ -20,7 +21,6 @@ LOCAL_PATHS = ("data.root", "data.cache_dir", "model.pretrained", "resume")
 
 
 Method = Literal["tsp", "tac"]
-Backbone = Literal["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]
 GvfPool = Literal["max", "avg", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BadClipPolicy = Literal["fail", "resample", "skip"]
@@ -146,7 +146,7 @@ class HeadConfig:
 class ModelConfig:
     """Encoder, heads and how they are computed."""
 
-    backbone: Backbone = "r2plus1d_34"
+    backbone: Backbone = DEFAULT_BACKBONE
     heads: tuple[HeadConfig, ...]
     gvf: GvfPool = "none"
     """Which global video feature the temporal-region head sees beside the clip feature."""

@@ -1,4 +1,4 @@
-"""The way of an extraction: table, shards, parts, merge. ``slide`` and ``gvf`` say what is kept of a video."""
+"""An extraction from table to merged H5: shards, parts, merge. ``features`` and ``gvf`` say what is kept of a video."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tsp.config.job import Answer
 from tsp.config.jobs import ExtractJob
 from tsp.data.features import write_arrays
 from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
@@ -20,7 +21,7 @@ from tsp.extract.encoder import Encoder, load_backbone
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
 from tsp.extract.pool import decode_videos
 from tsp.extract.progress import Progress
-from tsp.extract.shards import deal, shard_of
+from tsp.extract.shards import deal
 from tsp.extract.slide_plan import SlidePlan
 from tsp.extract.stream import Collector, FeatureStream
 from tsp.extract.video_parts import PartState, VideoParts
@@ -33,8 +34,8 @@ logger = logging.getLogger(__name__)
 BATCH_ON_GPU = 64
 BATCH_ON_CPU = 8
 NAMES_SHOWN = 5
-HELD = ("rows", "videos", "clips", "broken", "padded", "skipped", "missing")
-"""Values of an answer that a finished H5's report keeps."""
+HELD = ("videos", "clips", "broken", "padded", "skipped", "missing")
+"""Facts of an answer that a finished H5's report keeps, beside its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Extraction:
         self._keep = keep
         self._plan = SlidePlan.of(job)
         self._cache = cache_of(job)
-        self._shard = shard_of(job, os.environ)
+        self._shard = job.shard
         self._videos = read_metadata(fetch_object(job.metadata, self._cache, settings=job.store))
         refuse_shared_names(job.metadata, (video.filename for video in self._videos))
         clips = {video.name: len(self._plan.starts_sec(video)) for video in self._videos}
@@ -70,10 +71,10 @@ class Extraction:
         self._parts = VideoParts.beside(job.out, job.store)
         self._facts: dict[str, Any] = {}
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Answer:
         """Do what is left of this shard (or of all), and merge if nothing is left of the others.
 
-        Returns: the answer; its exit_code is 3 if videos could not be decoded and the job does not leave them out.
+        Returns: the answer; its exit code is 3 if videos could not be decoded and the job does not leave them out.
         """
         report = self._merged_already() if self._job.merge_only else self._extract_rest()
         if report is not None:
@@ -87,29 +88,30 @@ class Extraction:
                 raise
             return self._finished(report)
 
-    def _settle(self) -> dict[str, Any]:
+    def _settle(self) -> Answer:
         """What follows when this shard has done its share."""
         states = self._parts.states(self._shapes)
         answer = self._answer(states)
-        if answer["missing"]:
+        if answer.facts["missing"]:
             report = self._merged_already()
             return self._unfinished(states, answer) if report is None else self._finished(report)
-        if answer["broken"] and self._job.broken_videos == "fail":
+        if answer.facts["broken"] and self._job.broken_videos == "fail":
             logger.error(
                 "%d videos could not be decoded, so nothing was merged: replace them and run the same again (what is "
                 "done is kept), or leave them out with --broken-videos skip",
-                answer["broken"],
+                answer.facts["broken"],
             )
-            return {**answer, "exit_code": DataError.exit_code}
+            return replace(answer, exit_code=DataError.exit_code)
         if self._shard is not None and not self._parts.claim_merge(self._shard):
             logger.info("all videos are done; another shard merges them")
             return answer
         return self._merge(states, answer)
 
-    def _finished(self, report: dict[str, Any]) -> dict[str, Any]:
+    def _finished(self, report: dict[str, Any]) -> Answer:
         """The answer of an H5 that is complete."""
         logger.info("%s is finished already", self._parts.address)
-        return {**report["holds"], "out": self._parts.address}
+        held = dict(report["holds"])
+        return Answer(rows=held.pop("rows"), facts={**held, "out": self._parts.address})
 
     # Extracting
 
@@ -171,7 +173,7 @@ class Extraction:
         """The report of the H5 if there is nothing left to merge: the last shard to end does that by itself."""
         return None if self._parts.are_there() else self._parts.report()
 
-    def _answer(self, states: dict[str, PartState]) -> dict[str, Any]:
+    def _answer(self, states: dict[str, PartState]) -> Answer:
         broken = [name for name, state in states.items() if state == "broken"]
         padded = [name for name, state in states.items() if state == "padded"]
         rows = [
@@ -180,8 +182,7 @@ class Extraction:
             *({"video": name, "state": "skipped", "message": "shorter than one clip"} for name in self._skipped),
         ]
         good = [name for name, state in states.items() if state != "broken"]
-        return {
-            "rows": rows,
+        facts = {
             "videos": len(good),
             "clips": sum(self._num_clips[name] for name in good),
             "broken": len(broken),
@@ -190,8 +191,9 @@ class Extraction:
             "missing": len(self._shapes.keys() - states.keys()),
             **self._facts,
         }
+        return Answer(rows=rows, facts=facts)
 
-    def _unfinished(self, states: dict[str, PartState], answer: dict[str, Any]) -> dict[str, Any]:
+    def _unfinished(self, states: dict[str, PartState], answer: Answer) -> Answer:
         missing = [name for name in self._shapes if name not in states]
         shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")
         if self._shard is not None:
@@ -202,18 +204,18 @@ class Extraction:
             f"features yet ({shown}): run the shards that are not finished again"
         )
 
-    def _merge(self, states: dict[str, PartState], answer: dict[str, Any]) -> dict[str, Any]:
+    def _merge(self, states: dict[str, PartState], answer: Answer) -> Answer:
         names = [name for name in self._shapes if states[name] != "broken"]
         if not names:
             raise DataError(f"there is nothing to merge: none of the {len(self._videos)} videos gave a feature")
-        holds = {key: answer[key] for key in HELD}
+        holds = {"rows": answer.rows, **{key: answer.facts[key] for key in HELD}}
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache) as folder:
             h5 = Path(folder) / "merged.h5"
             write_arrays(h5, self._parts.arrays(names, states))
             self._parts.finish(h5, sha256_of(h5), {"holds": holds})
         logger.info("%d videos merged into %s", len(names), self._parts.address)
-        return {**answer, "out": self._parts.address}
+        return replace(answer, facts={**answer.facts, "out": self._parts.address})
 
 
 def device_of(shard: int | None) -> torch.device:

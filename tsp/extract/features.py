@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tsp.config.jobs import ExtractJob, job_from_dict
+from tsp.config.job import Answer
+from tsp.config.jobs import ExtractJob
 from tsp.data.features import GVF_DIMS
 from tsp.extract.extraction import Extraction, Keep
 
@@ -27,13 +26,11 @@ class StackedFeatures:
         return np.concatenate(self._blocks)
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Do an extraction given as plain data.
+def run(job: ExtractJob) -> Answer:
+    """Do an extraction.
 
-    Returns: counts, and a row for every video that is broken, padded or left out; exit_code 3 if broken ones are not
+    Returns: counts, and a row for every video that is broken, padded or left out; exit code 3 if broken ones are not
         to be left out.
     Raises: ConfigError, DataError, StoreError, GpuMemoryError.
     """
-    parsed = job_from_dict("extract", job)
-    assert isinstance(parsed, ExtractJob)
-    return Extraction(parsed, Keep("features", StackedFeatures, lambda num_clips: (num_clips, GVF_DIMS))).run()
+    return Extraction(job, Keep("features", StackedFeatures, lambda num_clips: (num_clips, GVF_DIMS))).run()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from tsp.config.jobs import GvfJob, Pool, job_from_dict
+from tsp.config.job import Answer
+from tsp.config.jobs import GvfJob, Pool
 from tsp.data.features import GVF_DIMS
 from tsp.extract.extraction import Extraction, Keep
 
@@ -33,13 +33,10 @@ class PooledFeatures:
         return self._max if self._pool == "max" else (self._sum / self._num_clips).astype(np.float32)
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a GVF job given as plain data.
+def run(job: GvfJob) -> Answer:
+    """Do a GVF job.
 
-    Returns: as ``slide.run``.
-    Raises: ConfigError, DataError, StoreError, GpuMemoryError.
+    Returns, raises: as ``features.run``.
     """
-    parsed = job_from_dict("gvf", job)
-    assert isinstance(parsed, GvfJob)
-    keep = Keep(f"{parsed.pool} over time", partial(PooledFeatures, parsed.pool), lambda _: (GVF_DIMS,))
-    return Extraction(parsed, keep).run()
+    keep = Keep(f"{job.pool} over time", partial(PooledFeatures, job.pool), lambda _: (GVF_DIMS,))
+    return Extraction(job, keep).run()

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from tsp.config.jobs import ExtractJob
 from tsp.data.tables import VideoFacts
-from tsp.errors import ConfigError
-
-INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
-"""Set in the pods of an Indexed Job: which of them this is, from 0."""
 
 
 def deal(videos: Sequence[VideoFacts], num_shards: int) -> list[list[VideoFacts]]:
@@ -26,16 +21,3 @@ def deal(videos: Sequence[VideoFacts], num_shards: int) -> list[list[VideoFacts]
         shards[shard].append(video)
         heapq.heappush(loads, (load_sec + video.duration_sec, shard))
     return shards
-
-
-def shard_of(job: ExtractJob, environment: Mapping[str, str]) -> int | None:
-    """The shard to work on; None for all of them: the job's own, else the pod's index in an Indexed Job.
-
-    Raises: ConfigError if the pod's index is not one of the job's shards.
-    """
-    index = environment.get(INDEX_VARIABLE)
-    if job.shard is not None or job.merge_only or index is None or job.shards == 1:
-        return job.shard
-    if not index.isdigit() or int(index) >= job.shards:
-        raise ConfigError(f"{INDEX_VARIABLE} is {index!r}, but the job has {job.shards} shards")
-    return int(index)

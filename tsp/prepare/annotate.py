@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tsp.config.jobs import AnnotateJob, job_from_dict
+from tsp.config.job import Answer
+from tsp.config.jobs import AnnotateJob
 from tsp.config.run import ClipConfig
 from tsp.data.tables import (
     GROUND_TRUTH_COLUMNS,
@@ -49,55 +50,54 @@ class Annotated:
     """Annotated videos that the metadata does not have."""
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Do an annotate job given as plain data; the answer counts rows, per class in ``rows``."""
-    parsed = job_from_dict("annotate", job)
-    assert isinstance(parsed, AnnotateJob)
-    kind = parsed.format
+def run(job: AnnotateJob) -> Answer:
+    """Do an annotate job; the answer counts rows, per class in ``rows``."""
+    kind = job.format
     if kind == "auto":
-        kind = "thumos14" if _is_folder(parsed.annotations) else "activitynet"
-    actions = _read_actions(parsed, kind)
-    min_background_sec = parsed.min_background_sec
+        kind = "thumos14" if _is_folder(job.annotations) else "activitynet"
+    actions = _read_actions(job, kind)
+    min_background_sec = job.min_background_sec
     if min_background_sec is None:
         min_background_sec = PUBLISHED_MIN_BACKGROUND_CLIPS[kind] * ClipConfig().duration_sec
-    with reading(parsed.metadata, parsed.store) as path:
+    with reading(job.metadata, job.store) as path:
         videos = read_metadata(path)
     result = annotate(
         actions,
-        _within(videos, parsed.folder, parsed.metadata),
-        labels=_read_labels(parsed),
-        filename_prefix=parsed.filename_prefix,
+        _within(videos, job.folder, job.metadata),
+        labels=_read_labels(job),
+        filename_prefix=job.filename_prefix,
         min_background_sec=min_background_sec,
     )
-    with writing(parsed.out, parsed.store) as path:
+    with writing(job.out, job.store) as path:
         write_table(path, GROUND_TRUTH_COLUMNS, result.rows)
     label_files = []
-    if parsed.labels_out is not None:
-        begin = parsed.labels_out
+    if job.labels_out is not None:
+        begin = job.labels_out
         if not begin.startswith("s3://") and local_path(begin).is_dir():
             begin += "/"
         begin = begin.rstrip("/") + ("/" if begin.endswith("/") else "_")
         label_files = [f"{begin}{name}_label_mapping.json" for name in ("action", "temporal_region")]
         for address, names in zip(label_files, (result.labels, REGIONS), strict=True):
-            with writing(address, parsed.store) as path:
+            with writing(address, job.store) as path:
                 write_labels(path, names)
-    _tell_left_out(result, parsed.metadata)
+    _tell_left_out(result, job.metadata)
     segments_of = {name: [row for row in result.rows if row["action-label"] == name] for name in (*result.labels, "")}
-    return {
-        "rows": [
-            {
-                "label": name or REGIONS[1],
-                "segments": len(rows),
-                "seconds": round(sum(row["t-end"] - row["t-start"] for row in rows), 1),
-            }
-            for name, rows in segments_of.items()
-        ],
-        "out": parsed.out,
+    rows = [
+        {
+            "label": name or REGIONS[1],
+            "segments": len(rows),
+            "seconds": round(sum(row["t-end"] - row["t-start"] for row in rows), 1),
+        }
+        for name, rows in segments_of.items()
+    ]
+    facts = {
+        "out": job.out,
         "label_maps": label_files,
         "segments": len(result.rows),
         "files_without_action": len(result.unannotated),
         "annotated_videos_without_file": len(result.without_file),
     }
+    return Answer(rows=rows, facts=facts)
 
 
 def _within(videos: list[VideoFacts], folder: str | None, table: str) -> list[VideoFacts]:

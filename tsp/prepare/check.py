@@ -6,9 +6,9 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from tsp.config.jobs import CheckJob, job_from_dict
+from tsp.config.job import Answer
+from tsp.config.jobs import CheckJob
 from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.dataset_files import DatasetFiles
 from tsp.data.features import GvfFile
@@ -38,22 +38,19 @@ class Report:
         return Counter() if table is None else table.kept_per_class[column]
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a check job given as plain data; ``rows`` are the findings, and an error among them gives exit code 3."""
-    parsed = job_from_dict("check", job)
-    assert isinstance(parsed, CheckJob)
-    report = check_data(parsed.config, decode_all=parsed.decode, workers=parsed.workers)
-    if parsed.plot is not None:
+def run(job: CheckJob) -> Answer:
+    """Do a check job; ``rows`` are the findings, and an error among them gives exit code 3."""
+    report = check_data(job.config, decode_all=job.decode, workers=job.workers)
+    if job.plot is not None:
         draw_histogram(
-            Path(parsed.plot), report.classes, {name: table.kept_per_class for name, table in report.tables.items()}
+            Path(job.plot), report.classes, {name: table.kept_per_class for name, table in report.tables.items()}
         )
     num_errors, num_warnings = count(report.findings, ERROR), count(report.findings, WARNING)
     logger.info("%d errors, %d warnings", num_errors, num_warnings)
-    return {
-        "rows": [finding.as_row() for finding in in_order(report.findings)],
+    facts = {
         "errors": num_errors,
         "warnings": num_warnings,
-        **{f"{name}_segments": _told(table, parsed.config) for name, table in report.tables.items()},
+        **{f"{name}_segments": _told(table, job.config) for name, table in report.tables.items()},
         "classes": {
             column: {
                 label: {subset: report.kept(column, subset)[label] for subset in report.tables} for label in labels
@@ -66,12 +63,13 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
                 "kept": table.num_kept,
                 "too_short": table.num_too_short,
                 "clamped": table.num_clamped,
-                "clips_per_epoch": table.num_kept * parsed.config.clips.per_segment,
+                "clips_per_epoch": table.num_kept * job.config.clips.per_segment,
             }
             for name, table in report.tables.items()
         },
-        "exit_code": DataError.exit_code if num_errors else 0,
     }
+    rows = [finding.as_row() for finding in in_order(report.findings)]
+    return Answer(rows=rows, facts=facts, exit_code=DataError.exit_code if num_errors else 0)
 
 
 def _told(table: TableCheck, config: RunConfig) -> str:

@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from tsp.config.jobs import DemoJob, job_from_dict
+from tsp.config.job import Answer
+from tsp.config.jobs import DemoJob
 from tsp.data.features import write_arrays
 from tsp.data.tables import (
     GROUND_TRUTH_COLUMNS,
@@ -49,11 +49,9 @@ class DemoVideo:
     """By pool."""
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a demo job given as plain data; the answer lists the subsets."""
-    parsed = job_from_dict("demo", job)
-    assert isinstance(parsed, DemoJob)
-    subsets = draw_demo(Path(parsed.dest), parsed)
+def run(job: DemoJob) -> Answer:
+    """Do a demo job; the answer lists the subsets."""
+    subsets = draw_demo(Path(job.dest), job)
     rows = [
         {
             "subset": name,
@@ -63,7 +61,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         }
         for name, videos in subsets.items()
     ]
-    return {"rows": rows, "data": str(Path(parsed.dest).resolve())}
+    return Answer(rows=rows, facts={"data": str(Path(job.dest).resolve())})
 
 
 def draw_demo(folder: Path, job: DemoJob, *, workers: int | None = None) -> dict[str, list[DemoVideo]]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from tsp.config.jobs import ProbeJob, job_from_dict
+from tsp.config.job import Answer
+from tsp.config.jobs import ProbeJob
 from tsp.config.run import StoreConfig
 from tsp.data.tables import METADATA_COLUMNS, VideoFacts, write_table
 from tsp.data.video import VideoError
@@ -47,14 +47,12 @@ class Probed:
         return VideoFacts(self.filename, self.report.duration_sec, self.report.fps, self.report.num_frames)
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a probe job given as plain data; ``rows`` are the metadata rows, ``broken`` the videos left out of them."""
-    parsed = job_from_dict("probe", job)
-    assert isinstance(parsed, ProbeJob)
-    probed = probe_videos(*find_videos(parsed.videos, parsed.store), workers=parsed.workers)
+def run(job: ProbeJob) -> Answer:
+    """Do a probe job; ``rows`` are the metadata rows, ``broken`` the videos left out of them."""
+    probed = probe_videos(*find_videos(job.videos, job.store), workers=job.workers)
     rows = [video.facts.row() for video in probed if video.facts is not None]
-    if parsed.out is not None:
-        with writing(parsed.out, parsed.store) as path:
+    if job.out is not None:
+        with writing(job.out, job.store) as path:
             write_table(path, METADATA_COLUMNS, rows)
     broken = [{"filename": video.filename, "why": video.trouble} for video in probed if video.trouble]
     for item in broken:
@@ -66,13 +64,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
             len(varying),
             varying[0],
         )
-    return {
-        "rows": rows,
-        "videos": len(rows),
-        "out": parsed.out,
-        "broken": broken,
-        "exit_code": DataError.exit_code if broken else 0,
-    }
+    return Answer(
+        rows=rows,
+        facts={"videos": len(rows), "out": job.out, "broken": broken},
+        exit_code=DataError.exit_code if broken else 0,
+    )
 
 
 def probe_videos(source: Store, names: Iterable[str], *, workers: int | None = None) -> list[Probed]:

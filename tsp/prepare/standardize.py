@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from tsp.config.jobs import CopyFormat, StandardizeJob, job_from_dict
+from tsp.config.job import Answer
+from tsp.config.jobs import CopyFormat, StandardizeJob
 from tsp.data.clips import exact_rate
 from tsp.data.video import VideoError
 from tsp.data.video.transcode import transcode
@@ -44,20 +45,16 @@ class Standardized:
     """None where there is none to write."""
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a standardize job given as plain data; ``rows`` list the videos, ``broken`` counts those not written."""
-    parsed = job_from_dict("standardize", job)
-    assert isinstance(parsed, StandardizeJob)
-    results = standardize(parsed)
+def run(job: StandardizeJob) -> Answer:
+    """Do a standardize job; ``rows`` list the videos, ``broken`` counts those not written."""
+    results = standardize(job)
     broken = sum(item.status == "broken" for item in results)
-    return {
-        "rows": [_row(item, with_copy=parsed.training_copy is not None) for item in results],
-        "dest": parsed.dest,
-        **({"training_copy": parsed.training_copy} if parsed.training_copy else {}),
-        "videos": len(results),
-        "broken": broken,
-        "exit_code": DataError.exit_code if broken else 0,
-    }
+    copy = {"training_copy": job.training_copy} if job.training_copy else {}
+    return Answer(
+        rows=[_row(item, with_copy=job.training_copy is not None) for item in results],
+        facts={"dest": job.dest, **copy, "videos": len(results), "broken": broken},
+        exit_code=DataError.exit_code if broken else 0,
+    )
 
 
 def _row(item: Standardized, *, with_copy: bool) -> dict[str, Any]:

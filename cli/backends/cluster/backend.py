@@ -24,7 +24,7 @@ from k8s.runs import RunLogs, Runs, RunView
 from k8s.shell import run_in_pod
 from k8s.status import pod_status, state_of, true_conditions
 from k8s.values import with_attempts
-from tsp.config.jobs import Job
+from tsp.config.job import Job
 from tsp.config.run import RunConfig, StoreConfig, check_run_name
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
 from tsp.run.records import Outcome
@@ -104,10 +104,10 @@ class ClusterBackend:
         assert isinstance(plan, ClusterPlan)
         self._helm.install(plan.config.name, plan.chart, plan.values)
 
-    def run_job(self, name: str, kind: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
+    def run_job(self, name: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
         """As an Indexed Job in the background; ``gpus`` pods share the work."""
         check_run_name(name)
-        chart, values = self._planner.plan_job(name, kind, job, options, shards=max(1, gpus))
+        chart, values = self._planner.plan_job(name, job, options, shards=max(1, gpus))
         self._helm.install(name, chart, values)
         return None
 

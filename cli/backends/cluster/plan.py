@@ -18,7 +18,7 @@ from k8s.helm import Chart, Helm, shipped_chart
 from k8s.nodes import NodePlan, nodes_for, plan_nodes
 from k8s.references import check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
-from tsp.config.jobs import ON_GPU, Job, written_folders
+from tsp.config.job import Job, written_paths
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.errors import ClusterError
@@ -76,20 +76,18 @@ class Planner:
             nodes=nodes,
         )
 
-    def plan_job(
-        self, name: str, kind: str, job: Job, options: BackendOptions, *, shards: int
-    ) -> tuple[Chart, dict[str, Any]]:
+    def plan_job(self, name: str, job: Job, options: BackendOptions, *, shards: int) -> tuple[Chart, dict[str, Any]]:
         """Chart and values of an auxiliary job, once what its pods refer to is known to exist."""
         refuse_relative_job_paths(job)
         chart = self._chart(options)
         job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
-        own = job_values(kind, job, shards=shards, gpu=kind in ON_GPU, image=options.image, queue=options.queue)
+        own = job_values(job, shards=shards, image=options.image, queue=options.queue)
         values = with_dotted(own, self._settings.chart_values)
         objects = parse_manifest(self._helm.render(name, chart, values))
         checks.refuse(checks.check_server(self._cluster))
         checks.refuse(item for item in checks.check_permissions(self._cluster) if item.level == "error")
         self._check_references(objects, values)
-        for path in written_folders(job):
+        for path in written_paths(job):
             checks.refuse(writable_folder("output", path, pod_spec(objects)))
         checks.refuse(checks.check_objects(self._cluster, objects))
         return chart, values

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tsp.config.jobs import _JOB_PATHS
+from tsp.config.job import given_paths
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tsp.config.jobs import Job
+    from tsp.config.job import Job
     from tsp.config.recipes import Dataset
     from tsp.config.run import RunConfig
 
@@ -51,8 +51,8 @@ def refuse_relative_paths(config: RunConfig) -> None:
 
 def refuse_relative_job_paths(job: Job) -> None:
     """The same for an auxiliary job."""
-    for field, option in _JOB_PATHS.items():
-        _refuse_relative(option, getattr(job, field, None))
+    for field, path in given_paths(job):
+        _refuse_relative(field.option, path)
     config = getattr(job, "config", None)
     if config is not None:
         refuse_relative_paths(config)

@@ -26,7 +26,8 @@ from cli.backends.local.status import local_status
 from cli.backends.local.supervisor import publish_outcome
 from cli.backends.log_lines import FolderLogs, read_lines
 from cli.options.store import absolute_unless_uri
-from tsp.config.jobs import ExtractJob, Job
+from tsp.config.job import Job
+from tsp.config.jobs import ExtractJob
 from tsp.config.run import RunConfig, StoreConfig, from_json, to_json
 from tsp.config.sizing import downscale_for, effective_sizes
 from tsp.errors import ConfigError, NoSuchRunError, TspError
@@ -179,13 +180,13 @@ class LocalBackend:
         environment = rank_environment(launch, rank, config=local.config_path, port=0)
         return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
 
-    def run_job(self, name: str, kind: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
+    def run_job(self, name: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
         """In the foreground, one process per card."""
         check_modules()
         cards = gpus_here()
         if isinstance(job, ExtractJob):
             check_gpus(gpus, len(cards))
-        return run_job_here(ENTRYPOINT, kind, job, gpus=gpus, devices=[card.device for card in cards])
+        return run_job_here(ENTRYPOINT, job, gpus=gpus, devices=[card.device for card in cards])
 
     def diagnose(self) -> Iterator[Finding]:
         """Packages, cards and the folder of local runs."""

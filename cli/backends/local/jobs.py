@@ -11,33 +11,34 @@ from typing import Any
 
 from cli.backends.base import JobEnd
 from tsp.config.codec import to_dict
-from tsp.config.jobs import ExtractJob, Job
+from tsp.config.job import INDEX_VARIABLE, Job
+from tsp.config.jobs import ExtractJob
 from tsp.errors import TspError
 
 
-def run_job_here(command: Sequence[str], kind: str, job: Job, *, gpus: int, devices: Sequence[str]) -> JobEnd:
+def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequence[str]) -> JobEnd:
     """Do a job: in one process, or with one shard per card and a merge at the end.
 
-    Args: command, the program that takes the kind; devices, CUDA devices of this machine.
+    Args: command, the program that takes the job's kind; devices, CUDA devices of this machine.
     Returns: exit code and answer; what the processes narrate goes straight to our stderr.
     """
     if not isinstance(job, ExtractJob) or gpus == 1:
-        return _finish(_start(command, kind, job, devices[0] if devices else None))
+        return _finish(_start(command, job, devices[0] if devices else None))
     shards = [replace(job, shards=gpus, shard=shard) for shard in range(gpus)]
-    started = [_start(command, kind, shard, devices[i] if devices else None) for i, shard in enumerate(shards)]
+    started = [_start(command, shard, devices[i] if devices else None) for i, shard in enumerate(shards)]
     ends = [_finish(process) for process in started]
     failed = [end for end in ends if end.exit_code]
     if failed:
         return failed[0]
-    return _finish(_start(command, kind, replace(job, shards=gpus, shard=None, merge_only=True), None))
+    return _finish(_start(command, replace(job, shards=gpus, shard=None, merge_only=True), None))
 
 
-def _start(command: Sequence[str], kind: str, job: Job, device: str | None) -> subprocess.Popen[str]:
+def _start(command: Sequence[str], job: Job, device: str | None) -> subprocess.Popen[str]:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device if device is not None else ""}
     if isinstance(job, ExtractJob) and job.shard is not None:
-        environment["JOB_COMPLETION_INDEX"] = str(job.shard)  # its lines say whose they are
+        environment[INDEX_VARIABLE] = str(job.shard)  # its lines say whose they are
     process = subprocess.Popen(
-        [*command, kind], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, job.kind], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     try:

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from cli.output import show_size
-from tsp.config.backbones import PARAMETERS
+from tsp.config.backbones import BACKBONES
 from tsp.config.run import RunConfig
 from tsp.data.ground_truth import read_ground_truth
 from tsp.data.tables import load_label_map
@@ -15,7 +15,6 @@ from tsp.store.base import free_bytes
 from tsp.store.open import open_store
 
 MODULES = ("torch", "torchvision", "av", "h5py", "numpy")
-_BYTES_PER_PARAMETER = 8
 
 
 def check_modules() -> None:
@@ -60,7 +59,7 @@ def bytes_needed(config: RunConfig) -> int:
     """About what the run writes: its epochs, and two mid-epoch states."""
     epochs = config.schedule.epochs
     kept = min(epochs, config.keep_epochs + 1) if config.keep_epochs else epochs
-    return (kept + 2) * PARAMETERS[config.model.backbone] * _BYTES_PER_PARAMETER
+    return (kept + 2) * BACKBONES[config.model.backbone].checkpoint_bytes
 
 
 def check_data(config: RunConfig) -> None:

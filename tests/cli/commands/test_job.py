@@ -180,8 +180,8 @@ class Sent:
     def __init__(self) -> None:
         self.jobs: list[tuple[str, Any]] = []
 
-    def run_job(self, name: str, kind: str, job: Any, options: Any, *, gpus: int) -> None:
-        self.jobs.append((kind, job))
+    def run_job(self, name: str, job: Any, options: Any, *, gpus: int) -> None:
+        self.jobs.append((job.kind, job))
 
 
 @pytest.mark.parametrize(

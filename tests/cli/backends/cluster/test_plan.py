@@ -280,8 +280,7 @@ def send(cluster, real_helm, monkeypatch):
         installed = []
         backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values))
         monkeypatch.setattr(backend._helm, "install", lambda name, chart, values: installed.append((name, values)))
-        kind = "extract" if isinstance(job, ExtractJob) else "standardize"
-        assert backend.run_job(name, kind, job, OPTIONS, gpus=gpus) is None
+        assert backend.run_job(name, job, OPTIONS, gpus=gpus) is None
         return installed
 
     return run

@@ -104,7 +104,6 @@ CHECKED = resolve(load_dataset("demo"), "tac", name="c", store={"uri": "s3://b"}
 )
 def test_jobs_are_refused_likewise(cluster, api, fake_helm, job, option):
     backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
-    kind = type(job).__name__.removesuffix("Job").lower()
     with pytest.raises(ConfigError, match=rf"{option} is relative to a folder of this machine"):
-        backend.run_job("j", kind, job, BackendOptions(), gpus=1)
+        backend.run_job("j", job, BackendOptions(), gpus=1)
     assert fake_helm.calls == []

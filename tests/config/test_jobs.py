@@ -1,0 +1,146 @@
+"""One row a kind of job: everybody who must know of it agrees, and no path of it goes unseen."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tsp.config import jobs
+from tsp.config.codec import to_dict
+from tsp.config.job import Answer, Job, SharedJob, given_paths, own_share, path_fields, reads, written_paths
+from tsp.config.jobs import JOBS, AnnotateJob, ExtractJob, ProbeJob, StandardizeJob, job_from_dict
+from tsp.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+EXTRACTION = {"checkpoint": "c.pth", "videos": "v", "metadata": "m.csv", "out": "o.h5"}
+
+
+def test_every_class_with_a_kind_is_in_the_table():
+    classes = [item for item in vars(jobs).values() if isinstance(item, type) and issubclass(item, Job)]
+    assert {job for job in classes if "kind" in vars(job)} - {Job} == set(JOBS.values())
+    assert all(job.kind == kind for kind, job in JOBS.items())
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_every_field_of_text_says_whether_it_is_a_path(kind):
+    assert path_fields(JOBS[kind])
+
+
+def test_a_kind_with_a_field_of_text_that_says_nothing_is_refused():
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class CopyJob(Job):
+        kind: ClassVar[str] = "copy"
+        source: str = reads("SOURCE")
+        target: str | None = None
+
+    with pytest.raises(TypeError, match=r"CopyJob\.target must be declared by reads, writes, scratch or text"):
+        path_fields(CopyJob)
+
+
+def test_the_chart_takes_every_kind_and_no_other():
+    schema = json.loads((ROOT / "charts" / "tsp" / "values.schema.json").read_text())
+    assert set(schema["properties"]["job"]["properties"]["kind"]["enum"]) == {"train", *JOBS}
+
+
+def test_what_a_kind_says_of_itself():
+    table = {kind: (job.needs_gpu, job.runs_in_place, issubclass(job, SharedJob)) for kind, job in JOBS.items()}
+    assert table == {
+        "standardize": (False, False, True),
+        "probe": (False, True, False),
+        "annotate": (False, True, False),
+        "check": (False, True, False),
+        "demo": (False, True, False),
+        "extract": (True, False, True),
+        "gvf": (True, False, True),
+    }
+
+
+def test_paths_are_found_by_what_is_done_with_them():
+    job = AnnotateJob(annotations="s3://b/a.json", metadata="m.csv", out="t.csv", labels_out="s3://b/maps", subset="x")
+    assert [(field.option, field.access, path) for field, path in given_paths(job)] == [
+        ("ANNOTATIONS", "read", "s3://b/a.json"),
+        ("--metadata", "read", "m.csv"),
+        ("--out", "write", "t.csv"),
+        ("--labels-out", "write", "s3://b/maps"),
+    ]
+    assert written_paths(job) == ["t.csv"]
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_a_path_is_named_as_the_command_line_names_it(kind):
+    import click
+
+    from cli import main
+
+    command: click.Command = main.tspctl
+    for word in [kind] if kind in ("extract", "gvf") else ["data", kind]:
+        command = command.get_command(click.Context(command), word)  # type: ignore[union-attr, assignment]
+    options = {parameter.name: parameter for parameter in command.params}
+    for name, field in path_fields(JOBS[kind]).items():
+        parameter = options[name]
+        shown = parameter.opts[0] if isinstance(parameter, click.Option) else name.upper()
+        assert field.option == shown
+
+
+def test_a_job_survives_json_unchanged():
+    job = ExtractJob(**EXTRACTION, shards=3, shard=1)
+    assert job_from_dict("extract", json.loads(json.dumps(to_dict(job)))) == job
+    with pytest.raises(ConfigError, match="unknown job 'train'"):
+        job_from_dict("train", {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shards": 0}, "--shards must be at least 1"),
+        ({"shards": 2, "shard": 2}, r"shard must lie in \[0, 2\)"),
+        ({"shards": 2, "shard": 1, "merge_only": True}, "either works on one shard or merges"),
+    ],
+)
+def test_a_share_that_does_not_exist_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        ExtractJob(**EXTRACTION, **changes)
+
+
+def env(index=None, shards=None):
+    given = {"JOB_COMPLETION_INDEX": index, "TSP_NUM_SHARDS": shards}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("job", "environment", "expected"),
+    [
+        (ExtractJob(**EXTRACTION, shards=4), env("2", "4"), (4, 2)),
+        (ExtractJob(**EXTRACTION), env("2", "4"), (4, 2)),
+        (ExtractJob(**EXTRACTION, shards=4), env("2"), (4, 2)),
+        (ExtractJob(**EXTRACTION, shards=4, shard=1), env("2", "4"), (4, 1)),
+        (ExtractJob(**EXTRACTION, shards=4, merge_only=True), env("2", "4"), (4, None)),
+        (ExtractJob(**EXTRACTION, shards=4), {}, (4, None)),
+        (ExtractJob(**EXTRACTION), env("0", "1"), (1, None)),
+        (ExtractJob(**EXTRACTION), env("0"), (1, None)),
+        (StandardizeJob(source="a", dest="b"), env("1", "2"), (2, 1)),
+    ],
+)
+def test_a_process_takes_its_own_share(job, environment, expected):
+    share = own_share(job, environment)
+    assert (share.shards, share.shard) == expected
+    assert dataclasses.replace(share, shards=1, shard=None) == dataclasses.replace(job, shards=1, shard=None)
+
+
+def test_a_job_that_cannot_be_split_is_done_whole():
+    job = ProbeJob(videos="v")
+    assert own_share(job, env("1", "2")) is job
+
+
+@pytest.mark.parametrize("bad", [env("4", "4"), env("-1", "4"), env("two", "4"), env("1", "many"), env("0", "0")])
+def test_a_shard_that_the_job_does_not_have_is_refused(bad):
+    with pytest.raises(ConfigError, match=r"JOB_COMPLETION_INDEX|TSP_NUM_SHARDS"):
+        own_share(ExtractJob(**EXTRACTION), bad)
+
+
+def test_an_answer_is_rows_and_then_facts():
+    answer = Answer(rows=[{"video": "a"}], facts={"videos": 1}, exit_code=3)
+    assert answer.to_dict() == {"rows": [{"video": "a"}], "videos": 1}

@@ -1,0 +1,147 @@
+"""The contract of an auxiliary job: what every kind declares, which of its fields are paths, and what it answers.
+
+A kind is one class in ``tsp.config.jobs``. All that others must know of it stands there: the entrypoint finds the
+function by ``function``, the chart's values ask ``needs_gpu``, the command line ``runs_in_place``, and whoever
+resolves, refuses or mounts paths reads the annotations that ``reads``, ``writes``, ``scratch`` and ``text`` leave on
+the fields. A field of text without one of the four is refused by ``path_fields``, so no path goes unseen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import Any, ClassVar, Literal
+
+from tsp.errors import ConfigError
+
+Access = Literal["read", "write", "scratch"]
+
+_KEY = "path"
+_TEXTS = (str, str | None)
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+"""Set in the pods of an Indexed Job: which of them this is, from 0."""
+SHARDS_VARIABLE = "TSP_NUM_SHARDS"
+"""Set by the chart beside it: how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathField:
+    """A field of a job that holds a path or URI."""
+
+    option: str
+    """How the command line calls it."""
+    access: Access
+    """``scratch``: a cache, which need not outlive the job."""
+
+
+def reads(option: str, default: Any = MISSING) -> Any:
+    """A field whose file or folder the job reads."""
+    return field(default=default, metadata={_KEY: PathField(option, "read")})
+
+
+def writes(option: str, default: Any = MISSING) -> Any:
+    """A field whose file or folder the job makes."""
+    return field(default=default, metadata={_KEY: PathField(option, "write")})
+
+
+def scratch(option: str, default: Any = MISSING) -> Any:
+    """A field whose folder the job uses while it runs."""
+    return field(default=default, metadata={_KEY: PathField(option, "scratch")})
+
+
+def text(default: Any = MISSING) -> Any:
+    """A field of text that is no path."""
+    return field(default=default, metadata={_KEY: None})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What every kind of job says of itself."""
+
+    kind: ClassVar[str]
+    """Its name: on the entrypoint's command line, in the chart's ``job.kind``."""
+    function: ClassVar[str]
+    """``module:name`` of the function that does it, from the typed job to an ``Answer``; imported when needed."""
+    needs_gpu: ClassVar[bool] = False
+    """It runs an encoder: a GPU for each shard, and as many torch threads as the chart says."""
+    runs_in_place: ClassVar[bool] = False
+    """It works on files of this machine unless told otherwise, whatever the backend."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SharedJob(Job):
+    """A job whose videos several processes can share."""
+
+    shards: int = 1
+    shard: int | None = None
+    """None: all of the work, or its merge; a number: only that share of the videos."""
+
+    def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise ConfigError(f"--shards must be at least 1, got {self.shards}")
+        if self.shard is not None and not 0 <= self.shard < self.shards:
+            raise ConfigError(f"shard must lie in [0, {self.shards}), got {self.shard}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a job found or made."""
+
+    rows: Sequence[Mapping[str, Any]] = ()
+    """Shown as a table."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Shown as lines below it."""
+    exit_code: int = 0
+    """What the process ends with: a job that found what it looked at to be wrong still answers, and ends with 3."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the entrypoint prints it, and the command line reads it."""
+        return {"rows": list(self.rows), **self.facts}
+
+
+def path_fields(job: type[Job]) -> dict[str, PathField]:
+    """The fields of a kind that hold paths.
+
+    Raises: TypeError for a field of text that says neither that it is a path nor that it is none.
+    """
+    hints = typing.get_type_hints(job)
+    found = {}
+    for item in dataclasses.fields(job):
+        if hints[item.name] not in _TEXTS:
+            continue
+        if _KEY not in item.metadata:
+            raise TypeError(f"{job.__name__}.{item.name} must be declared by reads, writes, scratch or text")
+        if item.metadata[_KEY] is not None:
+            found[item.name] = item.metadata[_KEY]
+    return found
+
+
+def given_paths(job: Job) -> list[tuple[PathField, str]]:
+    """The paths and URIs that a job was given, each with what its field says of it."""
+    values = [(item, getattr(job, name)) for name, item in path_fields(type(job)).items()]
+    return [(item, value) for item, value in values if value]
+
+
+def written_paths(job: Job) -> list[str]:
+    """Paths of this machine, or of the pods, that a job leaves its results at; addresses in S3 are none."""
+    return [path for item, path in given_paths(job) if item.access == "write" and "://" not in path]
+
+
+def own_share(job: Job, environment: Mapping[str, str]) -> Job:
+    """The job with the share of this process: its own, else the pod's where an Indexed Job says which that is.
+
+    Raises: ConfigError if what the environment says is no shard of the job.
+    """
+    index = environment.get(INDEX_VARIABLE)
+    is_settled = not isinstance(job, SharedJob) or job.shard is not None or getattr(job, "merge_only", False)
+    if index is None or is_settled:
+        return job
+    assert isinstance(job, SharedJob)
+    shards = environment.get(SHARDS_VARIABLE) or str(job.shards)
+    if not shards.isdigit() or int(shards) < 1:
+        raise ConfigError(f"the variable {SHARDS_VARIABLE} must be a whole number above 0, got {shards!r}")
+    if not index.isdigit() or int(index) >= int(shards):
+        raise ConfigError(f"the variable {INDEX_VARIABLE} is {index!r}, but the job has {shards} shards")
+    return dataclasses.replace(job, shards=int(shards), shard=int(index)) if int(shards) > 1 else job

@@ -263,7 +263,7 @@ def test_a_table_without_file_names_is_refused(bucket):
         check_data(config)
 
 
-# Jobs beside training
+# Auxiliary jobs
 
 
 @pytest.fixture

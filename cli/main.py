@@ -89,8 +89,8 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        click.echo("\n".join(["interrupted", *getattr(error, "__notes__", ())]), err=True)
         code = INTERRUPTED_EXIT_CODE
     except TspError as error:
         _show(error, f"error: {error}")
@@ -106,7 +106,7 @@ def _show(error: Exception, message: str) -> None:
         import traceback
 
         traceback.print_exception(error)
-    click.echo(message, err=True)
+    click.echo("\n".join([message, *getattr(error, "__notes__", ())]), err=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import re
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from cli.backends.base import LogLine, LogQuery
 
 CHUNK_BYTES = 1 << 20
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) ")
+_ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)")
+_RANK_FILE = re.compile(r"rank-(\d+)\.log")
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -42,12 +45,11 @@ class FolderLogs:
 
     def attempts(self) -> list[int]:
         """Attempts that have a folder."""
-        return sorted(int(path.name.removeprefix("attempt-")) for path in self.folder.glob("attempt-*"))
+        return _numbers(self.folder, _ATTEMPT_FOLDER)
 
     def ranks(self, attempt: int) -> list[int]:
         """Ranks that have a file."""
-        files = (self.folder / f"attempt-{attempt}").glob("rank-*.log")
-        return sorted(int(path.stem.removeprefix("rank-")) for path in files)
+        return _numbers(self.folder / f"attempt-{attempt}", _RANK_FILE)
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
         """At most ``CHUNK_BYTES`` of a file."""
@@ -58,6 +60,15 @@ class FolderLogs:
         except FileNotFoundError:
             # Deleted while being followed.
             return b""
+
+
+def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
+    """Numbers in the names of a folder's items, rising; other names are not ours."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(match[1]) for name in names if (match := pattern.fullmatch(name)))
 
 
 def split_time(text: str) -> tuple[datetime | None, str]:

@@ -132,7 +132,7 @@ def check(session: Session, decode: bool, plot: str | None, **given: Any) -> Non
     job_keys = ("output", "name", "image", "queue", "on_cluster", "gpus_per_job")
     rest = {key: given.pop(key) for key in job_keys if key in given}
     backend = session.job_backend("check", on_cluster=rest["on_cluster"])
-    config = backend.with_paths(build_config(session.settings, "check", given), given["dataset"])
+    config = backend.with_paths(build_config(session.settings, "check", given, needs_store=False), given["dataset"])
     fields = {"config": to_dict(config), "decode": decode, "plot": plot, "workers": given["workers"]}
     run_job(session, "check", fields, rest)
 

@@ -25,7 +25,8 @@ def delete(run: str, yes: bool, keep_store: bool, session: Session) -> None:
     state, _ = final_state(found)
     if state in ("pending", "running", "restarting"):
         raise ConfigError(f"run {run} is {state}: stop it first with 'tspctl cancel {run}'")
-    keep_store = keep_store or found.is_job
+    # What the backend knows, but not where it stores, may be another run of that name in the store that is set.
+    keep_store = keep_store or found.is_job or (found.status is not None and found.status.store is None)
     what = f"all of {found.run.store.uri}/{found.name}"
     if keep_store:
         what = f"what the {backend.name} backend remembers of it"

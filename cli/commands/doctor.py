@@ -50,12 +50,11 @@ def examine(session: Session) -> Iterator[Finding]:
 
 def _examine_settings() -> Iterator[Finding]:
     import os
-    from pathlib import Path
 
-    from cli.options.settings import user_file
+    from cli.options.settings import settings_files
     from tsp.run.status import Finding
 
-    used = [str(path) for path in (user_file(os.environ), Path("tspctl.toml").absolute()) if path.exists()]
+    used = [str(path) for path in settings_files(os.environ) if path.exists()]
     yield Finding("settings", "ok", ", ".join(used) or "no file; built-in defaults and TSPCTL_* variables")
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import Any
 
+from cli.options.assignment import describe_value, parse_assignment, refuse_key
 from cli.options.recipe import RECIPE_OPTIONS
 from cli.options.settings import Settings
 from tsp.config.run import RunConfig
 
+logger = logging.getLogger(__name__)
 
-def build_config(settings: Settings, name: str | None, given: dict[str, Any]) -> RunConfig:
+
+def build_config(settings: Settings, name: str | None, given: dict[str, Any], *, needs_store: bool = True) -> RunConfig:
     """The whole configuration.
 
-    Args: name, None for one that is replaced later; given, the values of ``dataset_options`` and ``recipe_options``.
+    Args: name, None for one that is replaced later; given, the values of ``dataset_options`` and ``recipe_options``;
+        needs_store, False where nothing will be stored: then any store does if none is set.
     Raises: ConfigError naming option or key.
     """
-    from cli.options.store import store_config
-    from tsp.config.recipes import load_dataset, parse_assignment, resolve
+    from cli.options.store import NOWHERE, store_config
+    from tsp.config.recipes import load_dataset, resolve
 
     wanted = {
         "model.pretrained": settings.pretrained,
@@ -25,15 +30,21 @@ def build_config(settings: Settings, name: str | None, given: dict[str, Any]) ->
         "gpus": settings.gpus if given["gpus"] is None else given["gpus"],
     }
     options = {option.key: given[option.parameter] for option in RECIPE_OPTIONS if given[option.parameter] is not None}
+    for key in settings.set:
+        refuse_key(key, where=f"setting set: {key}")
     overrides = {**settings.set, **{key: value for key, value in wanted.items() if value is not None}, **options}
-    overrides.update(parse_assignment(text) for text in given["assignments"])
+    for text in given["assignments"]:
+        key, value = parse_assignment(text)
+        logger.info("--set %s: %s", key, describe_value(value))
+        overrides[key] = value
+    has_store = settings.store is not None or settings.backend == "local"
     dataset = load_dataset(given["dataset"])
     root = given["data_root"] or settings.datasets.get(dataset.name) or _data_of(settings, dataset.name)
     return resolve(
         dataset,
         given["method"],
         name="unnamed" if name is None else name,
-        store=asdict(store_config(settings)),
+        store=asdict(store_config(settings, None if needs_store or has_store else NOWHERE)),
         root=root,
         heads=given["heads"],
         gvf=given["gvf"],

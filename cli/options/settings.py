@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cli.options.user_folders import current_folder, user_folder
+from tsp.config.codec import convert
 from tsp.errors import ConfigError
 
 PREFIX = "TSPCTL_"
+_SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+"""Kubernetes gives a pod such variables for every service of its namespace, whatever the service is called."""
 NO_SETTINGS = frozenset({"TSPCTL_CACHE"})
 """Variables of that prefix that others read: the folder in which the checkout's scripts keep what they build."""
 
@@ -68,27 +73,34 @@ def load_settings(environment: Mapping[str, str] | None = None, folder: Path | N
     """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
-    for path in (user_file(environment), (folder or Path.cwd()) / "tspctl.toml"):
+    for path in settings_files(environment, folder):
         values.update(_read_file(path))
     values.update(_read_environment(environment))
     return Settings(**values)
 
 
-def user_file(environment: Mapping[str, str]) -> Path:
-    """``$XDG_CONFIG_HOME/tspctl/config.toml``, by default under ``~/.config``."""
-    base = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".config"
-    return Path(base) / "tspctl" / "config.toml"
+def settings_files(environment: Mapping[str, str], folder: Path | None = None) -> list[Path]:
+    """Files that settings are read from if they exist, the user's first; none where there is no such folder."""
+    paths = []
+    # Without a home, or in a folder that was deleted, there is no such file.
+    with suppress(ConfigError):
+        paths.append(user_folder("CONFIG", environment) / "config.toml")
+    with suppress(ConfigError):
+        paths.append((current_folder() if folder is None else folder) / "tspctl.toml")
+    return paths
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            raw = tomllib.load(file)
-    except FileNotFoundError:
+        # Editors on Windows put a byte order mark in front.
+        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     return {key.replace("-", "_"): _checked(key, value, where=str(path)) for key, value in raw.items()}
 
@@ -100,9 +112,11 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         key = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or variable in NO_SETTINGS or text == "":
             continue
+        if key not in hints and _SERVICE_LINK.fullmatch(variable):
+            continue
         value: Any = text
         if hints.get(key) in (int, int | None):
-            value = int(text) if text.lstrip("-").isdigit() else text
+            value = int(text) if re.fullmatch(r"-?[0-9]+", text) else text
         elif hints.get(key) is bool:
             value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
         values[key] = _checked(key, value, where=f"environment variable {variable}")
@@ -112,22 +126,27 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 def _checked(key: str, value: Any, *, where: str) -> Any:
     """The value, if the key exists and the type fits."""
     hints = typing.get_type_hints(Settings)
-    hint = hints.get(key.replace("-", "_"))
-    if hint is None:
-        known = ", ".join(item.name for item in dataclasses.fields(Settings))
-        raise ConfigError(f"{where}: unknown setting {key!r}; known: {known}")
-    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
-    if choices and value not in choices:
-        raise ConfigError(f"{where}: {key} must be one of {', '.join(choices)}, got {value!r}")
-    kind = str if choices else next(kind for kind in (bool, int, dict, str) if kind in _kinds_of(hint))
-    if type(value) is not kind:
-        raise ConfigError(f"{where}: {key} must be of type {kind.__name__}, got {value!r}")
-    return value
+    name = key.replace("-", "_")
+    if name not in hints:
+        raise ConfigError(f"{where}: unknown setting {key!r}; known: {', '.join(hints)}")
+    if name in ("set", "chart_values") and isinstance(value, dict):
+        for dotted in value:
+            _refuse_split_label(dotted, where=f"{where}: {key}")
+    return convert(hints[name], value, f"{where}: {key}")
 
 
-def _kinds_of(hint: Any) -> tuple[Any, ...]:
-    """The plain types a hint allows: ``int | None`` allows int, ``dict[str, str]`` dict."""
-    origin = typing.get_origin(hint)
-    if origin is dict:
-        return (dict,)
-    return typing.get_args(hint) if origin is not None else (hint,)
+def _refuse_split_label(key: str, *, where: str) -> None:
+    """Refuse a dotted key that cuts a name of Kubernetes (``nvidia.com/gpu.product``) at its dots.
+
+    Raises: ConfigError with both ways to write it.
+    """
+    names = re.split(r"(?<!\\)\.", key)
+    slashed = next((index for index, name in enumerate(names) if "/" in name), None)
+    if slashed is None or (slashed <= 1 and slashed == len(names) - 1):
+        return
+    parent, label = names[0], ".".join(names[1:])
+    escaped = label.replace(".", "\\.")
+    raise ConfigError(
+        f"{where}: {key!r} would be cut at each of its dots: write '{parent}.{escaped}' (in single quotes), "
+        f'or a table [chart_values.{parent}] with "{label}" = ...'
+    )

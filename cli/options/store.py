@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
 
 from cli.options.settings import Settings
+from cli.options.user_folders import current_folder, user_folder
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError
+
+NOWHERE = "/nonexistent"
+"""A folder that systems promise not to have: the store of what has none."""
+_CUT_SCHEME = re.compile(r"(s3|https?|file|gs|hf|az):/?(?!/)", re.IGNORECASE)
 
 
 def default_store() -> Path:
     """Where local runs store their results unless told otherwise."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tspctl" / "store"
+    return user_folder("DATA") / "store"
 
 
 def store_config(settings: Settings, uri: str | None = None) -> StoreConfig:
@@ -53,5 +58,16 @@ def refuse_credentials(what: str, address: str | None) -> None:
 
 
 def absolute_unless_uri(path: str) -> str:
-    """A path made absolute (``~`` is the home folder); a URI as it is."""
-    return path if "://" in path else str(Path(path).expanduser().absolute())
+    """A path made absolute (``~`` is the home folder); a URI as it is.
+
+    Raises: ConfigError if that takes a home or current folder, and there is none.
+    """
+    if "://" in path:
+        return path
+    if cut := _CUT_SCHEME.match(path):
+        raise ConfigError(f"{path} is neither a URI nor a folder: did you mean {cut[1]}://{path[cut.end() :]}?")
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no such user or home folder: give the whole path") from error
+    return str(expanded if expanded.is_absolute() else current_folder() / expanded)

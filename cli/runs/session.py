@@ -109,15 +109,22 @@ class Session:
         return self.backend, None
 
     def _store_of(self, backend: Backend, status: RunStatus | None) -> StoreConfig:
-        from cli.options.store import default_store
+        from cli.options.store import NOWHERE
         from tsp.config.run import StoreConfig
+        from tsp.errors import ConfigError
 
         if status is not None and status.kind != "train":
             # A job has nothing in a store; whatever is asked of one finds nothing.
-            return StoreConfig(uri=str(default_store()))
-        if status is None or status.store is None:
+            return StoreConfig(uri=NOWHERE)
+        if status is None:
             return self.store_config()
-        return backend.store_from_here(status.store)
+        if status.store is not None:
+            return backend.store_from_here(status.store)
+        try:
+            return self.store_config()
+        except ConfigError:
+            # The backend knows the run all the same.
+            return StoreConfig(uri=NOWHERE)
 
     def _run_in_folder(self, text: str) -> StoredRun:
         from cli.options.store import absolute_unless_uri

@@ -1,6 +1,8 @@
 """``tspctl`` in this process, with folders of its own, and ranks that only pretend to train."""
 
+import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -14,6 +16,7 @@ import pytest
 from cli.backends.local import backend as local_backend
 from cli.backends.local.processes import send
 from cli.backends.local.run_folder import known_runs
+from tsp.errors import ConfigError
 
 FAKE_RANK = Path(__file__).with_name("fake_rank.py")
 
@@ -35,8 +38,6 @@ Tspctl = Callable[..., Ended]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home and current folder; no settings but these."""
-    import os
-
     for variable in [name for name in os.environ if name.startswith(("TSPCTL_", "AWS_", "XDG_"))]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -97,8 +98,10 @@ def local(home: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setattr(local_backend, "ENTRYPOINT", (sys.executable, "-P", str(FAKE_RANK)))
     yield home / "store"
     for run in known_runs():
-        supervised = run.supervised()
-        if supervised is not None:
+        supervised = None
+        with contextlib.suppress(ConfigError):
+            supervised = run.supervised()
+        if supervised is not None and supervised.pid != os.getpid():
             send(supervised.process, signal.SIGKILL)
             for rank in supervised.ranks:
                 send(rank.process, signal.SIGKILL)

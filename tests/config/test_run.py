@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tsp.config.recipes import load_dataset, parse_assignment, resolve, shipped_datasets
+from tsp.config.recipes import load_dataset, resolve, shipped_datasets
 from tsp.config.run import ClipConfig, OptimConfig, RunConfig, from_json, to_json
 from tsp.errors import ConfigError
 
@@ -109,24 +109,5 @@ def _keys(tree: object) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("optim.head_lr=4e-3", ("optim.head_lr", "4e-3")),
-        ("optim.head_lr=0.004", ("optim.head_lr", 0.004)),
-        ("schedule.milestones=[1, 2]", ("schedule.milestones", [1, 2])),
-        ("model.sync_batch_norm=true", ("model.sync_batch_norm", True)),
-    ],
-)
-def test_an_assignment_is_read_as_yaml(text, expected):
-    assert parse_assignment(text) == expected
-
-
-@pytest.mark.parametrize("text", ["optim.head_lr", "=3", "a=[1"])
-def test_a_broken_assignment_is_refused(text):
-    with pytest.raises(ConfigError, match="--set"):
-        parse_assignment(text)
-
-
 def test_yaml_numbers_without_a_point_are_still_numbers():
-    assert make(overrides=dict([parse_assignment("optim.head_lr=4e-3")])).optim.head_lr == 0.004
+    assert make(overrides={"optim.head_lr": "4e-3"}).optim.head_lr == 0.004

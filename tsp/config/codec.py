@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from dataclasses import fields, is_dataclass
@@ -32,7 +33,7 @@ def from_dict(cls: type[T], raw: Any, *, where: str = "config") -> T:
     unknown = sorted(set(raw) - set(known))
     if unknown:
         raise ConfigError(f"{where} has an unknown key {unknown[0]!r}; known: {', '.join(known)}")
-    values = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in raw.items()}
+    values = {key: convert(hints[key], value, f"{where}.{key}") for key, value in raw.items()}
     missing = [
         name
         for name, item in known.items()
@@ -43,20 +44,30 @@ def from_dict(cls: type[T], raw: Any, *, where: str = "config") -> T:
     return cls(**values)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Value as the type ``hint`` asks for; JSON and YAML scalars only, no silent truncation."""
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """Value as the type ``hint`` asks for; JSON and YAML scalars only, no silent truncation.
+
+    Args: where, what errors call it.
+    Raises: ConfigError.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         inner = next(argument for argument in arguments if argument is not type(None))
-        return _convert(inner, value, where)
+        return convert(inner, value, where)
     if origin is Literal:
         return _convert_literal(arguments, value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} must be a list, got {value!r}")
-        return tuple(_convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+        return tuple(convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} must be a mapping (a table in TOML), got {value!r}")
+        return {str(key): convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is Any:
+        return value
     if is_dataclass(hint):
         return from_dict(typing.cast("type[Any]", hint), value, where=where)
     return _convert_scalar(hint, value, where)
@@ -87,13 +98,20 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     raise ConfigError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")
 
 
+def split_dotted(key: str) -> list[str]:
+    """The names in ``a.b\\.c``: ``a`` and ``b.c``."""
+    return [name.replace("\\.", ".") for name in re.split(r"(?<!\\)\.", key)]
+
+
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set ``tree["a"]["b"]`` for the key ``a.b``; a number steps into a list.
+
+    A dot within a name is written ``\\.``, as Helm has it.
 
     Raises: ConfigError if the way ends early.
     """
     here: Any = tree
-    *way, last = key.split(".")
+    *way, last = split_dotted(key)
     for step in way:
         here = here.setdefault(step, {}) if isinstance(here, dict) else _list_item(here, step, key)
     if isinstance(here, dict):

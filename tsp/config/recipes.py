@@ -197,17 +197,3 @@ def _head(dataset: Dataset, column: str) -> dict[str, Any]:
     if column not in dataset.labels:
         raise ConfigError(f"the data set {dataset.name} names no label map for {column}: add it under labels")
     return {"label_column": column, "labels": dataset.labels[column]}
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Key and value of ``--set optim.head_lr=4e-3``; the value is read as YAML.
-
-    Raises: ConfigError if there is no "=".
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set takes KEY=VALUE, for instance optim.head_lr=4e-3; got {text!r}")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {value!r} is not a YAML value") from error

@@ -15,9 +15,10 @@ RunState = Literal[
     "failed",
     "cancelled",
     "crashed",  # it ended without a word: nothing will restart it by itself
+    "damaged",  # what is recorded of it cannot be read
     "unknown",  # the store has it, but this backend does not know of it
 ]
-ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "crashed"})
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "crashed", "damaged"})
 """States that no waiting changes."""
 
 PEER_LOST, TERMINATED = 150, 143

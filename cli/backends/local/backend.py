@@ -21,14 +21,25 @@ from cli.backends.local.paths import with_absolute_paths
 from cli.backends.local.preflight import MODULES, check_data, check_gpus, check_modules, check_store
 from cli.backends.local.processes import POLL_SEC, is_alive, send, stop, wait_gone
 from cli.backends.local.rank_group import rank_environment
-from cli.backends.local.run_folder import Launch, LocalRun, StopRequest, StopState, known_runs, local_run, state_home
+from cli.backends.local.run_folder import (
+    DamagedRunError,
+    Launch,
+    LocalRun,
+    RankProcess,
+    StopRequest,
+    StopState,
+    known_run,
+    known_runs,
+    local_run,
+    state_home,
+)
 from cli.backends.local.status import local_status
 from cli.backends.local.supervisor import publish_outcome
 from cli.backends.log_lines import FolderLogs, read_lines
 from cli.options.store import absolute_unless_uri
 from tsp.config.job import Job
 from tsp.config.jobs import ExtractJob
-from tsp.config.run import RunConfig, StoreConfig, from_json, to_json
+from tsp.config.run import RunConfig, StoreConfig, to_json
 from tsp.config.sizing import downscale_for, effective_sizes
 from tsp.errors import ConfigError, NoSuchRunError, TspError
 from tsp.run.records import Outcome
@@ -43,6 +54,7 @@ ENTRYPOINT = (sys.executable, "-P", "-m", "tsp.entrypoint")
 _START_TIMEOUT_SEC = 20.0
 _GRACE_SEC = 120.0
 """Time to save state and drain uploads, unless a command says otherwise."""
+_LAST_MOMENT_SEC = 5.0
 _AFTER_GRACE_SEC = 30.0
 """The supervisor needs this long, beyond the grace of the ranks, to write down the end."""
 
@@ -59,7 +71,7 @@ class LocalBackend:
 
     def holds(self, name: str) -> bool:
         """Whether a run of that name was started here."""
-        return local_run(name).exists()
+        return known_run(name) is not None
 
     def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
         """As it was recorded: the ranks run here."""
@@ -108,14 +120,18 @@ class LocalBackend:
         return to_json(plan.config)
 
     def submit(self, plan: Plan) -> None:
-        """Create the run in the store and start its supervisor."""
+        """Create the run in the store and start its supervisor.
+
+        Interrupted at any moment it leaves nothing, or a run that ``list_runs`` shows and ``delete`` removes: what this
+        machine knows is written first.
+        """
         local = local_run(plan.config.name)
         local.reserve()
         try:
-            StoredRun(open_store(plan.config.store), plan.config.name).create(plan.config, plan.effective)
             local.write_launch(_launch(plan.config), to_json(plan.config))
-        except BaseException:
-            local.remove()
+            StoredRun(open_store(plan.config.store), plan.config.name).create(plan.config, plan.effective)
+        except BaseException as error:
+            _forget_after(local, error)
             raise
         _start_supervisor(local)
 
@@ -125,18 +141,18 @@ class LocalBackend:
 
     def status(self, name: str) -> RunStatus | None:
         """From the run's folder and the table of processes."""
-        local = local_run(name)
-        return local_status(local) if local.launch() else None
+        local = known_run(name)
+        return None if local is None else local_status(local)
 
     def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
         """What the ranks wrote to their consoles on this machine."""
-        local = local_run(name)
-        if not local.exists():
+        local = known_run(name)
+        if local is None:
             return None
 
         def ended() -> bool:
             # A run that was deleted meanwhile writes nothing more.
-            return not local.launch() or local_status(local).state in ENDED | {"suspended"}
+            return not local.exists() or local_status(local).state in ENDED | {"suspended"}
 
         return read_lines(FolderLogs(local.console), query, ended=ended if query.follow else None)
 
@@ -152,27 +168,39 @@ class LocalBackend:
         """Start a supervisor again; the ranks find the newest state in the store."""
         local = local_run(name)
         if config is None:
-            if not local.config_path.exists():
-                raise NoSuchRunError(f"neither the store of run {name} nor this machine knows what it was made with")
-            config = from_json(local.config_path.read_text())
+            config = local.config()
+            if config is None:
+                raise NoSuchRunError(
+                    f"neither the store of run {name} nor this machine knows what it was made with: "
+                    f"remove it with 'tspctl delete {name}' and submit it again"
+                )
+        again = StoredRun(open_store(config.store), name).with_more_attempts(config)
         if not local.exists():
             # Started on another machine, or forgotten here.
             local.reserve()
-        again = StoredRun(open_store(config.store), name).with_more_attempts(config)
+        elif not _ends_soon(local):
+            raise ConfigError(f"run {name} still has a supervisor: stop it first with 'tspctl cancel {name}'")
+        local.note_submitter(_ranks_left(local))
         local.write_launch(_launch(config), to_json(again))
         local.forget_end()
         _start_supervisor(local)
 
     def delete(self, name: str) -> None:
         """Forget the run's folder and console output."""
-        local = local_run(name)
-        if local.launch() and local_status(local).state in ("pending", "running", "restarting"):
+        local = known_run(name)
+        if local is None:
+            return
+        if local_status(local).state in ("pending", "running", "restarting"):
             raise ConfigError(f"run {name} still runs: stop it first with 'tspctl cancel {name}'")
+        if not _ends_soon(local):
+            raise ConfigError(f"run {name} still has a supervisor, which holds {local.folder}/lock: end it first")
         local.remove()
 
     def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
         """Run a command with the environment of a rank."""
-        local, launch = local_run(name), local_run(name).launch()
+        local = local_run(name)
+        _readable_status(local)
+        launch = local.launch()
         if launch is None:
             raise NoSuchRunError(f"no run {name!r} was started on this machine")
         if not 0 <= rank < launch.gpus:
@@ -214,10 +242,11 @@ class LocalBackend:
 
     def _stop(self, name: str, request: StopRequest) -> None:
         local = local_run(name)
+        _wait_for_supervisor(local)
         launch, supervised = local.launch(), local.supervised()
         if launch is None:
-            raise NoSuchRunError(f"no run {name!r} was started on this machine")
-        state = local_status(local).state
+            raise NoSuchRunError(f"no run {name!r} was started on this machine: see 'tspctl list'")
+        state = _readable_status(local).state
         if state in ("succeeded", "failed", "cancelled", request.state):
             raise ConfigError(f"run {name} has ended already ({state})")
         local.ask_to_stop(request)
@@ -230,6 +259,54 @@ class LocalBackend:
             stop([rank.process for rank in supervised.ranks], request.grace_sec)
         attempt = supervised.attempt if supervised else 0
         _write_end(local, launch, request.state, attempt)
+
+
+def _forget_after(local: LocalRun, error: BaseException) -> None:
+    """Take a submit back that failed; what stays is named beside the error that made it fail."""
+    try:
+        local.remove()
+    except TspError as second:
+        error.add_note(f"and then: {second}; remove the run with 'tspctl delete {local.name}'")
+
+
+def _readable_status(local: LocalRun) -> RunStatus:
+    """The status of a run of which everything can be read.
+
+    Raises: ConfigError saying what cannot, and what to do.
+    """
+    status = local_status(local)
+    if status.state == "damaged":
+        raise ConfigError(str(status.reason))
+    return status
+
+
+def _ends_soon(local: LocalRun) -> bool:
+    """Whether nobody looks after a run any more; a supervisor that has written the end needs a moment to go."""
+    deadline = time.monotonic() + _LAST_MOMENT_SEC
+    while local.is_supervised():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SEC)
+    return True
+
+
+def _wait_for_supervisor(local: LocalRun) -> None:
+    """Let a submit that is under way end: the process it runs in must not be told to stop."""
+    deadline = time.monotonic() + _START_TIMEOUT_SEC
+    while time.monotonic() < deadline:
+        supervised = local.supervised()
+        if supervised is None or supervised.phase != "submitting" or not is_alive(supervised.process):
+            return
+        time.sleep(POLL_SEC)
+
+
+def _ranks_left(local: LocalRun) -> tuple[RankProcess, ...]:
+    """Ranks of the last attempt, which may outlive a supervisor that was killed."""
+    try:
+        supervised = local.supervised()
+    except DamagedRunError:
+        return ()
+    return supervised.ranks if supervised else ()
 
 
 def _grace(grace_sec: float | None) -> float:

@@ -3,43 +3,75 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import UTC, datetime
 
 from cli.backends.base import RankStatus, RunStatus
 from cli.backends.local.processes import is_alive
-from cli.backends.local.run_folder import LocalRun
+from cli.backends.local.run_folder import DamagedRunError, LocalRun, Supervised
+from tsp.config.run import StoreConfig
+from tsp.run.records import Outcome
 from tsp.run.status import RunState
 
 
 def local_status(local: LocalRun) -> RunStatus:
-    """Outcome first, then who lives; a dead supervisor without an outcome is a crash."""
+    """Outcome first, then who lives. What cannot be read is shown as damaged, never raised: lists hold many runs."""
+    try:
+        return _read_status(local)
+    except DamagedRunError as error:
+        return RunStatus(name=local.name, state="damaged", reason=str(error), store=_known_store(local))
+
+
+def _known_store(local: LocalRun) -> StoreConfig | None:
+    try:
+        launch = local.launch()
+    except DamagedRunError:
+        return None
+    return launch.store if launch else None
+
+
+def _read_status(local: LocalRun) -> RunStatus:
     launch, supervised = local.launch(), local.supervised()
-    alive = supervised is not None and is_alive(supervised.process)
+    is_supervised = supervised is not None and is_alive(supervised.process)
     # Read after looking at the process: it writes its outcome before it ends.
     outcome = local.outcome()
-    assert launch is not None
+    if launch is None:
+        return _status_of_unfinished_submit(local, is_supervised)
     status = RunStatus(
         name=local.name,
         state="pending",
         gpus=launch.gpus,
-        created=datetime.fromisoformat(launch.created),
+        created=_moment(launch.created),
         store=launch.store,
         attempt=supervised.attempt if supervised else None,
     )
     if outcome is not None:
-        return dataclasses.replace(
-            status,
-            state=outcome.state,
-            reason=None if outcome.state == "succeeded" else outcome.reason,
-            exit_code=outcome.exit_code,
-            attempt=outcome.attempt,
-            ended=datetime.fromisoformat(outcome.ended),
-        )
-    if supervised is not None and not alive:
-        reason = f"its supervisor (process {supervised.pid}) is gone; go on with 'tspctl resume {local.name}'"
+        return _with_outcome(status, outcome)
+    if supervised is None or not is_supervised:
+        who = f"its supervisor (process {supervised.pid})" if supervised else "its supervisor"
+        reason = f"{who} is gone; go on with 'tspctl resume {local.name}'"
         return dataclasses.replace(status, state="crashed", reason=reason)
-    if supervised is None or supervised.phase == "starting":
-        return status
+    return status if supervised.phase in ("submitting", "starting") else _with_ranks(status, supervised)
+
+
+def _status_of_unfinished_submit(local: LocalRun, is_being_submitted: bool) -> RunStatus:
+    if is_being_submitted:
+        return RunStatus(name=local.name, state="pending", reason="it is being submitted")
+    reason = f"its submit was interrupted before anything ran; remove it with 'tspctl delete {local.name}'"
+    return RunStatus(name=local.name, state="crashed", reason=reason)
+
+
+def _with_outcome(status: RunStatus, outcome: Outcome) -> RunStatus:
+    return dataclasses.replace(
+        status,
+        state=outcome.state,
+        reason=None if outcome.state == "succeeded" else outcome.reason,
+        exit_code=outcome.exit_code,
+        attempt=outcome.attempt,
+        ended=_moment(outcome.ended),
+    )
+
+
+def _with_ranks(status: RunStatus, supervised: Supervised) -> RunStatus:
     ranks = tuple(
         RankStatus(
             rank=rank.rank,
@@ -52,3 +84,11 @@ def local_status(local: LocalRun) -> RunStatus:
     )
     state: RunState = "restarting" if supervised.phase == "restarting" else "running"
     return dataclasses.replace(status, state=state, reason=supervised.reason, ranks=ranks)
+
+
+def _moment(text: str) -> datetime | None:
+    """An ISO time with a zone; None for what is none, which must not hide the run."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

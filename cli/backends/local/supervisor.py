@@ -6,7 +6,6 @@ store and into the run's folder. SIGTERM ends the ranks, state saved. It outlive
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -21,9 +20,11 @@ from typing import Literal
 from cli.backends.local.processes import POLL_SEC, identify, stop
 from cli.backends.local.rank_group import RankGroup, Verdict, judge
 from cli.backends.local.run_folder import Launch, LocalRun, Supervised
+from cli.backends.log_lines import FolderLogs
 from tsp.errors import POD_EXIT_MEANINGS, TspError
 from tsp.run.records import Outcome
 from tsp.run.status import RankEnd
+from tsp.store.locks import Lock, lock_file
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Attempt after attempt, until the run has ended."""
-        first = 1 + max((int(path.name.rpartition("-")[2]) for path in self.local.console.glob("attempt-*")), default=0)
+        first = 1 + max(FolderLogs(self.local.console).attempts(), default=0)
         for attempt in range(first, first + self.launch.max_attempts):
             verdict = self._attempt(attempt)
             if verdict.kind == "succeeded":
@@ -145,12 +146,11 @@ def main() -> None:
     if launch is None or process is None:
         sys.exit(f"{local.folder} holds no run")
     with (local.folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        # Where the file system refuses locks, resume and delete look at the process that supervisor.json names.
+        if lock_file(lock.fileno(), wait=False) is Lock.TAKEN:
             sys.exit("another supervisor looks after this run")
-        leftovers = local.supervised()
-        me = Supervised(pid=process.pid, started=process.started, ranks=leftovers.ranks if leftovers else ())
+        before = local.supervised()
+        me = Supervised(pid=process.pid, started=process.started, ranks=before.ranks if before else ())
         supervisor = Supervisor(local, launch, me)
         signal.signal(signal.SIGTERM, supervisor.heard)
         signal.signal(signal.SIGINT, supervisor.heard)

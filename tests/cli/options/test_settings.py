@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from cli.options.settings import Settings, load_settings
+from cli.options.store import store_config
+from k8s.values import with_dotted
 from tsp.errors import ConfigError
 
 
@@ -33,7 +35,7 @@ def test_xdg_config_home_is_honoured(tmp_path: Path) -> None:
         ("gpus = 'eight'", ["tspctl.toml", "gpus", "int"]),
         ("gpus = true", ["tspctl.toml", "gpus", "int"]),
         ("backend = 'slurm'", ["tspctl.toml", "backend", "kubernetes, local"]),
-        ("set = 3", ["tspctl.toml", "set", "dict"]),
+        ("set = 3", ["tspctl.toml", "set", "a mapping"]),
         ("gpus = ", ["tspctl.toml", "TOML"]),
     ],
 )
@@ -64,3 +66,59 @@ def test_the_scripts_cache_folder_is_no_setting_and_no_mistake(tmp_path: Path) -
     write(tmp_path / "tspctl.toml", 'cache = "/big/disk"')
     with pytest.raises(ConfigError, match="unknown setting 'cache'"):
         load_settings({"HOME": str(tmp_path)}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "TSPCTL_DEMO_MASTER_0_SERVICE_HOST",
+        "TSPCTL_DEMO_MASTER_0_SERVICE_PORT",
+        "TSPCTL_DEMO_MASTER_0_SERVICE_PORT_PYTORCHJOB_PORT",
+        "TSPCTL_DEMO_MASTER_0_PORT",
+        "TSPCTL_DEMO_MASTER_0_PORT_23456_TCP",
+        "TSPCTL_DEMO_MASTER_0_PORT_23456_TCP_PROTO",
+        "TSPCTL_DEMO_MASTER_0_PORT_23456_UDP_ADDR",
+    ],
+)
+def test_what_kubernetes_says_of_a_service_is_no_setting(tmp_path: Path, variable: str) -> None:
+    """A pod in a namespace with a service called tspctl-demo-master-0 has these."""
+    assert load_settings({"HOME": str(tmp_path), variable: "tcp://10.0.0.1:23456"}, tmp_path) == Settings()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    (tmp_path / "tspctl.toml").write_bytes(b'\xef\xbb\xbfqueue = "a"\n')
+    assert load_settings({"HOME": str(tmp_path)}, tmp_path).queue == "a"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_in_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "tspctl.toml").write_bytes('queue = "é"\n'.encode(encoding))
+    with pytest.raises(ConfigError, match=r"tspctl\.toml is not UTF-8"):
+        load_settings({"HOME": str(tmp_path)}, tmp_path)
+
+
+def test_a_label_that_would_be_cut_at_its_dots_is_refused_with_both_spellings(tmp_path: Path) -> None:
+    write(tmp_path / "tspctl.toml", '[chart_values]\n"nodeSelector.nvidia.com/gpu.product" = "A100"')
+    with pytest.raises(ConfigError) as error:
+        load_settings({"HOME": str(tmp_path)}, tmp_path)
+    message = str(error.value)
+    for spelling in (r"'nodeSelector.nvidia\.com/gpu\.product'", "[chart_values.nodeSelector]"):
+        assert spelling in message
+    for text in (
+        "[chart_values]\n'nodeSelector.nvidia\\.com/gpu\\.product' = \"A100\"",
+        '[chart_values.nodeSelector]\n"nvidia.com/gpu.product" = "A100"',
+    ):
+        write(tmp_path / "tspctl.toml", text)
+        settings = load_settings({"HOME": str(tmp_path)}, tmp_path)
+        merged = with_dotted({"nodeSelector": {"zone": "a"}}, settings.chart_values)
+        assert merged["nodeSelector"]["nvidia.com/gpu.product"] == "A100"
+
+
+@pytest.mark.parametrize("uri", ["s3:/b/p", "s3:b/p", "S3:/b"])
+def test_an_address_whose_slashes_were_lost_is_no_folder(uri: str) -> None:
+    with pytest.raises(ConfigError, match="did you mean"):
+        store_config(Settings(store=uri))
+
+
+def test_a_folder_may_have_a_colon(tmp_path: Path) -> None:
+    assert store_config(Settings(store=str(tmp_path / "a:b"))).uri == str(tmp_path / "a:b")

@@ -1,0 +1,75 @@
+"""``--set KEY=VALUE``: one value of the configuration, read as JSON and TOML read values.
+
+YAML, which the values look like, reads 010 as eight, 1:30 as ninety and ``no`` as false. Here a text is a number only
+where JSON or TOML calls it one; everything else stays text, which the configuration's own types refuse.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import Any
+
+from tsp.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_WORDS = {"true": True, "false": False, "null": None}
+_INTEGER = re.compile(r"[+-]?(0|[1-9](_?[0-9])*)")
+_FLOAT = re.compile(r"[+-]?(0|[1-9](_?[0-9])*)(\.[0-9](_?[0-9])*)?([eE][+-]?[0-9]+)?")
+
+OPTIONS_OF_KEYS = {"name": "--name", "method": "--method", "data.name": "--dataset", "store.uri": "--store"}
+"""Keys that --set would change too late: names, paths and checks follow from their options."""
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Key and value of ``--set optim.head_lr=4e-3``.
+
+    Raises: ConfigError if there is no value, or the key has an option of its own.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set takes KEY=VALUE, for instance optim.head_lr=4e-3; got {text!r}")
+    if not value.strip():
+        raise ConfigError(f"--set {key}= has no value: write {key}=null for none, {key}='\"\"' for an empty text")
+    refuse_key(key, where=f"--set {key}")
+    return key, parse_value(value, where=f"--set {key}")
+
+
+def refuse_key(key: str, *, where: str) -> None:
+    """Refuse a key that has an option of its own.
+
+    Raises: ConfigError naming the option.
+    """
+    if key in OPTIONS_OF_KEYS:
+        raise ConfigError(f"{where}: this is what {OPTIONS_OF_KEYS[key]} is for")
+
+
+def parse_value(text: str, *, where: str = "value") -> Any:
+    """A number, true, false, null, a quoted text, a list or mapping of JSON; anything else is the text itself.
+
+    Raises: ConfigError for a list, mapping or quoted text that is not JSON.
+    """
+    text = text.strip()
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if text[:1] in ("[", "{", '"'):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{where}: {text!r} is not JSON: {error}") from error
+    return text
+
+
+def describe_value(value: Any) -> str:
+    """What a value was taken for: ``8 (a whole number)``."""
+    kinds = {bool: "a truth value", int: "a whole number", float: "a number", str: "a text"}
+    kind = kinds.get(type(value))
+    shown = json.dumps(value, ensure_ascii=False)
+    return f"{shown} ({kind})" if kind else shown

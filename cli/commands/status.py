@@ -74,6 +74,7 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
         ("Exit code", code),
         ("Recipe", recipe),
         ("Epoch", step),
+        ("Waiting for", report.waiting_for),
         ("Speed", None if report.clips_per_sec is None else f"{report.clips_per_sec:.1f} clips/s on {report.device}"),
         ("Data wait", None if report.data_wait_share is None else f"{report.data_wait_share:.0%} of the time"),
         ("Waiting for", report.waiting_for),

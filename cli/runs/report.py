@@ -50,6 +50,7 @@ class RunReport:
     head_lr: float | None = None
     bad_clips: int | None = None
     waiting_for: str | None = None
+    """What rank 0 has been waiting for longer than usual."""
     data_wait_share: float | None = None
     exit_code: int | None = None
     exit_meaning: str | None = None
@@ -130,6 +131,8 @@ def _progress_facts(progress: Progress | None) -> dict[str, Any]:
         return {}
     facts = asdict(progress)
     facts["gpus"] = facts.pop("world_size")
+    # What a newer version of a rank writes down besides is not shown here.
+    facts = {key: value for key, value in facts.items() if key in RunReport.__dataclass_fields__}
     facts["updated"] = datetime.fromisoformat(progress.updated)
     return facts
 
@@ -174,7 +177,7 @@ def end_facts(status: RunStatus | None, outcome: Outcome | None, progress: Progr
         facts = {"state": "unknown", "reason": "only its store is known here, which holds no outcome"}
     if facts["state"] not in ("running", "restarting"):
         # Figures of a moment that has passed.
-        facts.update(eta_sec=None, clips_per_sec=None)
+        facts.update(eta_sec=None, clips_per_sec=None, waiting_for=None)
     code = facts.get("exit_code")
     facts["exit_meaning"] = None if code is None else POD_EXIT_MEANINGS.get(code)
     return facts

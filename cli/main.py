@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import sys
 from typing import NoReturn
@@ -12,6 +13,7 @@ import click
 from tsp.errors import TspError
 
 INTERRUPTED_EXIT_CODE = 130
+LOGGERS = ("cli", "k8s", "tsp")
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("cli.commands.submit:submit", "Start a training run."),
@@ -40,7 +42,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are called, not when help is shown."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of a run's way."""
+        """Names in the order in which a run needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -50,6 +52,7 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        _add_verbosity(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -58,18 +61,53 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, name="tspctl", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-v", "--verbose", is_flag=True, help="Say more, tracebacks included.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+def _set_level(context: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        for name in LOGGERS:
+            logging.getLogger(name).setLevel(logging.DEBUG if option.name == "verbose" else logging.WARNING)
+
+
+def _verbosity() -> list[click.Parameter]:
+    """-v and -q, which work before the command and after it."""
+    return [
+        click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set_level,
+                     help="Say more, tracebacks included."),
+        click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_level,
+                     help="Say nothing but warnings and errors."),
+    ]  # fmt: skip
+
+
+def _add_verbosity(command: click.Command) -> None:
+    """Give a command and its subcommands -v and -q; not one that hands unknown options on to another program."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _add_verbosity(child)
+    elif not command.ignore_unknown_options and all(item.name != "verbose" for item in command.params):
+        command.params += _verbosity()
+
+
+@click.command(
+    cls=LazyGroup, name="tspctl", context_settings={"help_option_names": ["-h", "--help"]}, params=_verbosity()
+)
 @click.version_option(package_name="tspctl")
-def tspctl(verbose: bool, quiet: bool) -> None:
+def tspctl() -> None:
     """Pretrain video clip encoders with TSP and TAC, on Kubernetes or on this machine."""
-    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+
+
+def _start_logging() -> None:
+    """Narrate on stderr as it is now."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Narration())
-    for name in ("cli", "k8s", "tsp"):
-        logging.getLogger(name).setLevel(level)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).handlers = [handler]
+
+
+def _accept_any_text() -> None:
+    """A terminal or file of another encoding shows what it lacks as an escape; it never ends the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Narration(logging.Formatter):
@@ -82,6 +120,8 @@ class _Narration(logging.Formatter):
 
 def main() -> NoReturn:
     """Run ``tspctl`` and exit; an error is one message on stderr, a traceback only with -v."""
+    _accept_any_text()
+    _start_logging()
     try:
         code = tspctl.main(standalone_mode=False)
     except click.exceptions.Exit as error:

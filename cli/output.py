@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +20,10 @@ Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
 FORMATS = ("table", "json", "yaml")
-LINE_EVERY_PERCENT = 10
-"""Off a terminal a download says a line at each of these steps."""
+LEAST_WRAPPED_CHARS = 24
+"""A column is wrapped to no less than this."""
+_GAP_CHARS, _EDGES_CHARS = 3, 2
+"""What a table draws between two columns, and at its edges."""
 
 
 def format_option(*formats: str) -> Callable[[Any], Any]:
@@ -39,29 +41,51 @@ def format_option(*formats: str) -> Callable[[Any], Any]:
 
 def print_value(value: Any, output: str) -> None:
     """A result as JSON or YAML. NaN becomes null: JSON knows no NaN."""
+    # An escape is valid JSON and YAML in any encoding; what a stream writes for what it lacks is not.
+    is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     if output == "yaml":
         import yaml
 
-        click.echo(yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=is_unicode), nl=False)
     else:
-        click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=not is_unicode))
 
 
-def print_rows(rows: Sequence[Row], output: str, *, columns: Sequence[str], name_key: str = "name") -> None:
-    """Rows as a table of these columns (keys; shown in capitals), whole as JSON or YAML, or their names alone."""
+def print_rows(
+    rows: Sequence[Row], output: str, *, columns: Sequence[str], name_key: str = "name", first_to_go: Sequence[str] = ()
+) -> None:
+    """Rows as a table of these columns (keys; shown in capitals), whole as JSON or YAML, or their names alone.
+
+    Args: first_to_go, columns that a narrow terminal does without, the least wanted first.
+    """
     if output == "name":
         for row in rows:
             click.echo(row[name_key])
     elif output == "table":
         print_table(
-            [column.replace("_", " ").upper() for column in columns], [[r.get(c) for c in columns] for r in rows]
+            [column.replace("_", " ").upper() for column in columns],
+            [[r.get(c) for c in columns] for r in rows],
+            first_to_go=[columns.index(column) for column in first_to_go],
         )
     else:
         print_value(list(rows), output)
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]], *, highlight: int | None = None) -> None:
-    """A table: drawn on a terminal, plain columns elsewhere. Args: highlight, index of the row that stands out."""
+def print_table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    highlight: int | None = None,
+    first_to_go: Sequence[int] = (),
+) -> None:
+    """A table: drawn on a terminal, plain columns elsewhere.
+
+    The first column names what a row is about; commands need it whole, so it is never cut or wrapped. On a narrow
+    terminal others are wrapped, and those for which no room is left are left out and named on stderr.
+
+    Args: highlight, index of the row that stands out; first_to_go, indices of columns in the order in which they are
+        left out, by default from the right.
+    """
     cells = [[show(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(titles)]
@@ -69,14 +93,34 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[Any]], *, highlig
             click.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         return
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*titles, box=box.SIMPLE_HEAD, pad_edge=False)
+    widths = [max([cell_len(title), *(cell_len(row[i]) for row in cells)]) for i, title in enumerate(titles)]
+    # A terminal narrower than a name wraps the name by itself.
+    console = Console(width=max(Console().width, widths[0] + _EDGES_CHARS))
+    shown = fitting_columns(widths, console.width, first_to_go or range(len(titles) - 1, 0, -1))
+    columns = [Column(Text(titles[i]), no_wrap=i == 0, overflow="ignore" if i == 0 else "fold") for i in shown]
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for index, row in enumerate(cells):
-        table.add_row(*(Text(cell) for cell in row), style="bold green" if index == highlight else None)
-    Console().print(table)
+        table.add_row(*(Text(row[i]) for i in shown), style="bold green" if index == highlight else None)
+    console.print(table)
+    left_out = [title for i, title in enumerate(titles) if i not in shown]
+    if left_out:
+        logger.info("no room for %s: widen the terminal, or use -o json", ", ".join(left_out))
+
+
+def fitting_columns(widths: Sequence[int], room: int, first_to_go: Iterable[int]) -> list[int]:
+    """Indices of the columns that fit into a terminal of ``room`` characters, the first one always."""
+    least = [widths[0], *(min(width, LEAST_WRAPPED_CHARS) for width in widths[1:])]
+    shown = list(range(len(widths)))
+    for index in first_to_go:
+        if sum(least[i] for i in shown) + _GAP_CHARS * (len(shown) - 1) + _EDGES_CHARS <= room:
+            break
+        shown.remove(index)
+    return shown
 
 
 def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
@@ -122,31 +166,25 @@ def show_size(size_bytes: float) -> str:
 
 @contextmanager
 def transfer_progress(what: str) -> Iterator[Progress]:
-    """A progress bar on stderr while bytes move; off a terminal a line every ten percent."""
+    """A progress bar on stderr while bytes move; off a terminal one line at the end."""
     if not sys.stderr.isatty():
-        yield _progress_lines(what)
+        moved = 0
+
+        def remember(done: int, total: int) -> None:
+            nonlocal moved
+            moved = done
+
+        yield remember
+        logger.info("%s: %s", what, show_size(moved))
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with RichProgress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _progress_lines(what: str) -> Progress:
-    said = -1
-
-    def report(done: int, total: int) -> None:
-        nonlocal said
-        step = 100 * done // max(total, 1) // LINE_EVERY_PERCENT
-        if step > said and total:
-            said = step
-            logger.info("%s: %d%% of %s", what, step * LINE_EVERY_PERCENT, show_size(total))
-
-    return report
 
 
 def _plain(value: Any) -> Any:

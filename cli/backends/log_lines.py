@@ -15,6 +15,8 @@ from typing import Protocol
 from cli.backends.base import LogLine, LogQuery
 
 CHUNK_BYTES = 1 << 20
+MAX_LINE_BYTES = 1 << 20
+"""A longer line is shown in parts."""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) ")
 _ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)")
 _RANK_FILE = re.compile(r"rank-(\d+)\.log")
@@ -78,12 +80,13 @@ def split_time(text: str) -> tuple[datetime | None, str]:
         return None, text
     try:
         return datetime.fromisoformat(match[1].replace(",", ".")).astimezone(UTC), text[match.end() :]
-    except ValueError:
+    except (ValueError, OverflowError):
+        # No date, or one so near to the calendar's end that no other zone has it.
         return None, text
 
 
 def as_shown(rank: int, text: str) -> tuple[datetime | None, str]:
-    """When a line of a rank says it was written, and the line as every place shows it: without that time and its rank.
+    """When a line of a rank says it was written, and the line as backends show it, without time and rank.
 
     A progress bar rewrites its line: what it showed last counts.
     """
@@ -104,8 +107,13 @@ class _Cursor:
         """New whole lines; with ``flush`` also the last one without an end."""
         while chunk := self.source.read(self.attempt, self.rank, self.offset_bytes):
             self.offset_bytes += len(chunk)
-            *whole, self.rest = (self.rest + chunk).split(b"\n")
+            *whole, rest = (self.rest + chunk).split(b"\n")
             yield from map(self._line, whole)
+            # Of a line that is rewritten for ever only what it shows now is kept; one that never ends is cut.
+            self.rest = rest[rest.rstrip(b"\r").rfind(b"\r") + 1 :]
+            if len(self.rest) > MAX_LINE_BYTES:
+                yield self._line(self.rest)
+                self.rest = b""
         if flush and self.rest:
             last, self.rest = self.rest, b""
             yield self._line(last)
@@ -160,7 +168,7 @@ def _wanted(attempts: list[int], query: LogQuery) -> list[int]:
 def _tail(lines: Iterator[LogLine], num_lines: int) -> Iterator[LogLine]:
     """The last lines of each rank, in their order."""
     last: dict[int, deque[tuple[int, LogLine]]] = {}
-    for place, line in enumerate(lines):
-        last.setdefault(line.rank, deque(maxlen=num_lines)).append((place, line))
+    for position, line in enumerate(lines):
+        last.setdefault(line.rank, deque(maxlen=num_lines)).append((position, line))
     kept = sorted((item for items in last.values() for item in items), key=lambda item: item[0])
     yield from (line for _, line in kept)

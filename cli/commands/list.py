@@ -7,6 +7,8 @@ import click
 from cli.output import FORMATS, format_option, print_rows
 from cli.runs.session import Session, with_session
 
+FIRST_TO_GO = ("kind", "created", "gpus", "best", "progress", "reason", "state")
+"""Columns that a narrow terminal does without, the least wanted first."""
 LIST_COLUMNS = ("name", "state", "progress", "best", "gpus", "kind", "created", "reason")
 
 
@@ -25,4 +27,4 @@ def list_command(everything: bool, output: str, session: Session) -> None:
     if output == "table" and not rows:
         click.echo("no runs", err=True)
         return
-    print_rows(rows, output, columns=LIST_COLUMNS)
+    print_rows(rows, output, columns=LIST_COLUMNS, first_to_go=FIRST_TO_GO)

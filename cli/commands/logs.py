@@ -66,8 +66,12 @@ def parse_since(text: str) -> datetime:
 
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     if text[:-1].isdigit() and text[-1] in seconds:
-        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * seconds[text[-1]])
+        try:
+            return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * seconds[text[-1]])
+        except OverflowError:
+            # Longer ago than the calendar reaches: everything is newer.
+            return datetime.min.replace(tzinfo=UTC)
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{text!r} is neither an age like 5m nor an ISO time", param_hint="--since") from error

@@ -29,14 +29,16 @@ def progress_line(run: StoredRun, *, to_stderr: bool) -> Iterator[Callable[[str]
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=to_stderr, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
+    words = [TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[speed]}")]
+    columns = (words[0], BarColumn(), words[1], TimeRemainingColumn())
     ended = threading.Event()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None, speed="")
         watcher = threading.Thread(target=_watch, args=(run, bar, task, ended), daemon=True)
         watcher.start()
         try:
-            yield lambda text: console.print(text, markup=False, soft_wrap=True)
+            # A log is not ours: [brackets] are no markup in it, and a.py:100: is no emoji.
+            yield lambda text: console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
         finally:
             ended.set()
             watcher.join(timeout=REFRESH_SEC)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import COMMANDS
 from cli.runs import reports
 from tests.cli.conftest import Tspctl
 from tsp.errors import ClusterError
@@ -69,3 +70,21 @@ def test_quiet_says_only_warnings(tspctl: Tspctl, local: Path, data_root: Path) 
     arguments = ("submit", "--dataset", "demo", "--method", "tac", "--dry-run")
     assert "downscale factor" in tspctl(*arguments).err
     assert tspctl("-q", *arguments).err == ""
+    assert tspctl(*arguments, "-q").err == ""
+
+
+@pytest.mark.parametrize("arguments", [("-v", "list"), ("list", "-v"), ("list", "--verbose")])
+def test_verbosity_may_come_before_or_after_the_command(
+    tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, local: object, arguments: tuple[str, ...]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(reports, "collect", fail)
+    assert "Traceback" in tspctl(*arguments).err
+    assert "Traceback" not in tspctl("list").err
+
+
+def test_what_follows_exec_belongs_to_its_command(tspctl: Tspctl, local: object) -> None:
+    command = COMMANDS["exec"][0]
+    assert "no run 'nobody'" in tspctl("exec", "nobody", "python", "-v", "-q").err, command

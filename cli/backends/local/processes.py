@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -41,6 +42,13 @@ def send(process: ProcessId, number: signal.Signals, *, to_group: bool = False) 
             (os.killpg if to_group else os.kill)(process.pid, number)
         except ProcessLookupError:
             return
+
+
+def kill_group(leader_pid: int) -> None:
+    """Kill what is left of the process group of a child of ours that has not been waited for yet."""
+    # macOS answers EPERM where only zombies are left.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader_pid, signal.SIGKILL)
 
 
 def wait_gone(processes: list[ProcessId], timeout_sec: float) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from cli.backends.local.processes import POLL_SEC, ProcessId, identify, send, stop
+from cli.backends.local.processes import POLL_SEC, ProcessId, identify, kill_group, stop
 from cli.backends.local.run_folder import Launch, RankProcess
 from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, is_permanent, root_cause
 
@@ -115,18 +115,29 @@ class RankGroup:
         return ends if stopping() else by_themselves
 
     def _newly_ended(self, known: set[int]) -> list[RankEnd]:
-        codes = [(rank, process.poll()) for rank, process in enumerate(self.processes) if rank not in known]
+        codes = [(rank, _ended(process)) for rank, process in enumerate(self.processes) if rank not in known]
         ends = [RankEnd(rank, code if code >= 0 else 128 - code) for rank, code in codes if code is not None]
         # Of ranks that ended within one look, one that was killed (137) has pulled down the others.
         return sorted(ends, key=lambda end: end.code != 128 + signal.SIGKILL)
 
     def _end_all(self) -> None:
-        left = [r.process for r, process in zip(self.ranks, self.processes, strict=True) if process.poll() is None]
+        left = [r.process for r, process in zip(self.ranks, self.processes, strict=True) if _ended(process) is None]
         stop(left, self.grace_sec)
-        for rank, process in zip(self.ranks, self.processes, strict=True):
-            process.wait()
-            # Data workers that outlived their rank.
-            send(rank.process, signal.SIGKILL, to_group=True)
+        while any(_ended(process) is None for process in self.processes):
+            time.sleep(POLL_SEC)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """How a rank ended, None while it runs; what its group left (data workers, their fork server) ends with it.
+
+    A rank that was killed could not end its workers, and they look for another parent than the one they lost.
+    """
+    if process.returncode is None and hasattr(os, "waitid"):
+        # Not reaped yet, so that nobody else can be given its number before its group is gone.
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        kill_group(process.pid)
+    return process.poll()
 
 
 def _patience_sec(end: RankEnd) -> float:

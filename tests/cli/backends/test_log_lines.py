@@ -1,13 +1,15 @@
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.backends.base import LogLine, LogQuery
-from cli.backends.log_lines import FolderLogs, read_lines, split_time
+from cli.backends.log_lines import CHUNK_BYTES, FolderLogs, read_lines, split_time
 
 
 class MemoryLogs:
@@ -120,3 +122,46 @@ def test_times_are_read_in_the_usual_spellings() -> None:
         assert split_time(text) == (moment, "x")
     for text in ("no time", "2026-13-45T99:99:99Z x", "2026-01-02T03:04:05"):
         assert split_time(text) == (None, text)
+
+
+class EndlessLogs:
+    """One rank that rewrites its line, or never ends it; bytes are made when they are read."""
+
+    def __init__(self, unit: bytes, num_chunks: int) -> None:
+        self.chunk = unit * (CHUNK_BYTES // len(unit))
+        self.num_chunks = num_chunks
+
+    def attempts(self) -> list[int]:
+        return [1]
+
+    def ranks(self, attempt: int) -> list[int]:
+        return [0]
+
+    def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
+        return self.chunk if offset_bytes < self.num_chunks * len(self.chunk) else b""
+
+
+@pytest.mark.parametrize("unit", [b"step 12345\r", b"step 12345\r\r", b"x" * 11])
+def test_a_line_without_end_takes_constant_memory(unit: bytes) -> None:
+    tracemalloc.start()
+    try:
+        lines = sum(1 for _ in read_lines(EndlessLogs(unit, 200), LogQuery()))
+        peak_mib = tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+    assert peak_mib < 12  # of 200 MiB that were read
+    assert lines >= 1
+
+
+def test_what_a_rewritten_line_showed_last_is_its_text() -> None:
+    logs = MemoryLogs({(1, 0): b"2026-01-01T00:00:01Z 1%\r2026-01-01T00:00:02Z 100%\r\nnext\n"}, 7)
+    found = list(read_lines(logs, LogQuery()))
+    assert [line.text for line in found] == ["100%", "next"]
+    assert found[0].time == datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00+14:00 x", "9999-12-31T23:59:59-12:00 x", "2026-02-30 10:00:00 x"]
+)
+def test_a_date_at_the_calendars_end_or_beyond_is_text(text: str) -> None:
+    assert split_time(text) == (None, text)

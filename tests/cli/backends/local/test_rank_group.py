@@ -78,6 +78,21 @@ def test_a_rank_and_its_children_are_killed_when_they_do_not_hear(tmp_path: Path
     wait_until(lambda: identify(child) is None, "the child of the rank is gone")
 
 
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(3)", "os._exit(0)"])
+def test_however_a_rank_ends_its_workers_end_with_it(tmp_path: Path, end: str) -> None:
+    program = (
+        "import os, signal, subprocess, sys, time\n"
+        "worker = [sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(300)']\n"
+        "print(*(subprocess.Popen(worker).pid for _ in range(2)), flush=True)\n"
+        f"{end}\n"
+    )
+    group = RankGroup(launch(program, gpus=1), config=tmp_path, console=tmp_path)
+    group.watch(lambda: False)
+    workers = [int(pid) for pid in (tmp_path / "rank-0.log").read_text().split()]
+    assert len(workers) == 2
+    wait_until(lambda: all(identify(pid) is None for pid in workers), "the workers are gone", timeout_sec=5)
+
+
 def test_a_pid_that_was_given_to_another_process_is_not_alive_and_gets_no_signal() -> None:
     me = identify(os.getpid())
     assert me is not None

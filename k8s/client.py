@@ -28,6 +28,8 @@ _RETRY_AFTER_SEC = (0.3, 1.0, 3.0)
 _REFUSED_FOR_SEC = 60.0
 """A server that refuses what it allowed before may take that long: just started, it may not know its Roles yet."""
 _SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+_JSON = "application/json, */*"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json"
 _VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 
 
@@ -119,8 +121,8 @@ class Cluster:
         """One object. Raises: NotFoundError, ForbiddenError, UnreachableError, ClusterError."""
         return _parsed(self._request("GET", path, query))
 
-    def items(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """Every object of a kind, page by page.
+    def items(self, path: str, *, metadata_only: bool = False, **query: Any) -> Iterator[dict[str, Any]]:
+        """Every object of a kind, page by page; with ``metadata_only`` without spec, status and data.
 
         A list that changes for minutes while it is read expires; it is then read again from the start, and what was
         given already is left out.
@@ -129,7 +131,8 @@ class Cluster:
         token: str | None = None
         while True:
             try:
-                page = self.get(path, limit=PAGE_ITEMS, **({"continue": token} if token else {}), **query)
+                asked = {"limit": PAGE_ITEMS, **({"continue": token} if token else {}), **query}
+                page = _parsed(self._request("GET", path, asked, accept=_METADATA_LIST if metadata_only else _JSON))
             except ClusterError as error:
                 if token is None or "HTTP 410" not in str(error):
                     raise
@@ -150,6 +153,10 @@ class Cluster:
         path = self.namespaced(item["apiVersion"], plural)
         query = {"dryRun": "All", "fieldValidation": "Strict"}
         return _parsed(self._request("POST", path, query, item))
+
+    def create(self, path: str, item: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object. Raises: ClusterError (HTTP 409) if there is one of that name."""
+        return _parsed(self._request("POST", path, {}, item))
 
     def patch(self, path: str, body: Mapping[str, Any], **query: Any) -> dict[str, Any]:
         """Merge ``body`` into an object."""
@@ -230,17 +237,20 @@ class Cluster:
         body: Any = None,
         *,
         content_type: str = "application/json",
+        accept: str = _JSON,
     ) -> bytes:
-        """Send, and send again what can be repeated while the server is away."""
-        delays = iter(_RETRY_AFTER_SEC if method == "GET" else ())
+        """Send, and send again what can be repeated while the server, or a webhook of it, is away."""
+        changes_twice = method == "POST" and "dryRun" not in query and "accessreviews" not in path
+        delays = iter(() if changes_twice else _RETRY_AFTER_SEC)
         while True:
             try:
-                response = self._send(method, path, query, body, content_type=content_type)
+                response = self._send(method, path, query, body, content_type=content_type, accept=accept)
                 return bytes(response.data)
-            except UnreachableError:
+            except UnreachableError as error:
                 delay_sec = next(delays, None)
                 if delay_sec is None:
                     raise
+                logger.log(logging.DEBUG if method == "GET" else logging.WARNING, "%s; trying again", error)
                 time.sleep(delay_sec)
 
     def _send(
@@ -251,13 +261,14 @@ class Cluster:
         body: Any = None,
         *,
         content_type: str = "application/json",
+        accept: str = _JSON,
         timeout_sec: tuple[float, float] = _TIMEOUT_SEC,
         stream: bool = False,
     ) -> Any:
         import urllib3
 
         settings = self._api.configuration
-        headers = {"Accept": "application/json, */*", "Content-Type": content_type, "User-Agent": "tspctl"}
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "tspctl"}
         # Asked for each request: tokens of credential plugins run out and are renewed there.
         for item in settings.auth_settings().values():
             if item["in"] == "header" and item["value"]:

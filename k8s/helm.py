@@ -55,21 +55,13 @@ class Helm:
         """The manifest that ``install`` would send, as text. Needs no cluster."""
         return self._with_values("template", name, chart, values, "--skip-tests")
 
-    def install(self, name: str, chart: Chart, values: Mapping[str, Any]) -> None:
-        """Install a release; nothing of it is left if that fails.
+    def install(self, name: str, chart: Chart, values: Mapping[str, Any], *, labels: Mapping[str, str]) -> None:
+        """Install a release. Something of it may be left if that fails: ``Releases.install`` cleans up.
 
-        Raises: ConfigError if there is one of that name.
+        Args: labels, of Helm's own record of the release.
         """
-        try:
-            self._with_values("install", name, chart, values, "--output", "json")
-        except ClusterError as error:
-            if "cannot re-use a name" in str(error) or "in use" in str(error):
-                raise ConfigError(
-                    f"there is a release {name} in namespace {self._namespace} already: choose another --name, "
-                    f"or remove it with 'tspctl delete {name}'"
-                ) from error
-            self.uninstall(name)
-            raise
+        labelled = ("--labels", ",".join(f"{key}={value}" for key, value in labels.items()))
+        self._with_values("install", name, chart, values, "--output", "json", *labelled)
 
     def uninstall(self, name: str) -> bool:
         """Remove a release with all its objects, without waiting for their end. Returns: whether there was one."""
@@ -100,21 +92,12 @@ class Helm:
 
     def _run(self, verb: str, *arguments: str, text: str | None = None, on_cluster: bool = True) -> str:
         command = [program(), verb, *arguments, *(self._address() if on_cluster else [])]
-        try:
-            done = subprocess.run(
-                command,
-                env=_environment(),
-                input=text,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_TIMEOUT_SEC + 30,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"helm {verb} did not answer within {error.timeout:g} s") from error
-        if done.returncode:
-            raise ClusterError(f"helm {verb} failed: {_said(done.stderr)}")
-        return done.stdout
+        code, out, err = _finish(command, text, timeout_sec=_TIMEOUT_SEC + 30)
+        if code is None:
+            raise ClusterError(f"helm {verb} did not answer within {_TIMEOUT_SEC + 30:g} s")
+        if code:
+            raise ClusterError(f"helm {verb} failed: {_said(err)}")
+        return out
 
     def _address(self) -> Sequence[str]:
         flags = ["--namespace", self._namespace]
@@ -123,6 +106,38 @@ class Helm:
         if self._where.kubeconfig:
             flags += ["--kubeconfig", str(Path(self._where.kubeconfig).expanduser())]
         return flags
+
+
+def _finish(command: Sequence[str], text: str | None, *, timeout_sec: float) -> tuple[int | None, str, str]:
+    """Run a program to its end. Returns: exit code (None: it took too long and was killed), stdout and stderr.
+
+    A Ctrl-C of the terminal does not reach it, and is raised when it has ended: half of an installation is harder to
+    clean up than the whole. A second one kills it.
+    """
+    process = subprocess.Popen(
+        command,
+        env=_environment(),
+        stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        try:
+            out, err = process.communicate(text, timeout=timeout_sec)
+        except KeyboardInterrupt:
+            process.communicate(timeout=timeout_sec)
+            raise
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return None, "", ""
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process.returncode, out, err
 
 
 def is_new_enough(version: str) -> bool:

@@ -45,6 +45,18 @@ def rank_of(pod: Mapping[str, Any]) -> int:
     return index + 1 if labels.get(_REPLICA_TYPE) == "worker" else index
 
 
+def is_of_run(item: Mapping[str, Any], name: str) -> bool:
+    """Whether an object belongs to that run: by its labels, whatever it is called."""
+    labels = item["metadata"].get("labels") or {}
+    key, _, value = PART_OF.partition("=")
+    return labels.get(key) == value and labels.get(RUN_LABEL) == name
+
+
+def is_hook(item: Mapping[str, Any]) -> bool:
+    """Whether it is what ``helm test`` made, and no run."""
+    return "helm.sh/hook" in (item["metadata"].get("annotations") or {})
+
+
 def kind_of(job: Mapping[str, Any]) -> str:
     """``train``, ``extract``, ...: what a PyTorchJob or Job does."""
     return str(job["metadata"].get("labels", {}).get(KIND_LABEL, "train"))

@@ -17,6 +17,8 @@ from k8s.names import (
     PYTORCHJOBS,
     QUEUE_LABEL,
     STOPPED_ANNOTATION,
+    is_hook,
+    is_of_run,
     owner_of,
     pod_selector,
     rank_of,
@@ -60,7 +62,7 @@ class Runs:
                 found = self.cluster.get(self.cluster.namespaced(*kind, name))
             except NotFoundError:
                 continue
-            if found["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "tspctl":
+            if is_of_run(found, name) and not is_hook(found):
                 return found
         return None
 
@@ -146,7 +148,7 @@ class Runs:
         """Jobs of one kind that are runs; the Job of a ``helm test`` is none."""
         try:
             for job in self.cluster.items(self.cluster.namespaced(*kind), labelSelector=PART_OF):
-                if "helm.sh/hook" not in (job["metadata"].get("annotations") or {}):
+                if not is_hook(job):
                     yield job
         except NotFoundError:
             logger.debug("the cluster has no %s", kind[1])

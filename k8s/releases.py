@@ -1,0 +1,221 @@
+"""Helm's releases as the cluster has them: whose they are, what is left of them, installing and removing one.
+
+One release is one run, so the name of a release is a promise that two users can make at the same moment, and an
+installation can end halfway: refused, interrupted, killed. What may be removed is decided by what the cluster holds,
+never by a name: Helm's record of a release is a Secret, which ``install`` labels with a nonce of its own. A failed
+installation is cleaned up only while that Secret is the release's only revision and has this nonce; whoever lost the
+race for a name then leaves the winner's run alone. Objects belong to a run by their labels.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import logging
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from k8s.client import Cluster, ForbiddenError, NotFoundError
+from k8s.helm import Chart, Helm
+from k8s.names import JOBS, PART_OF, PYTORCHJOBS, RUN_LABEL, is_of_run
+from tsp.errors import ClusterError, ConfigError
+
+logger = logging.getLogger(__name__)
+
+CHART_NAME = "tsp"
+INSTALL_LABEL = "tspctl/install"
+"""Label of Helm's record: the nonce of the process that installed the release."""
+_PART_OF_KEY, _, _PART_OF_VALUE = PART_OF.partition("=")
+_READERS = 8
+_MADE_BY_CHART = (PYTORCHJOBS, JOBS, ("v1", "configmaps"), ("v1", "serviceaccounts"))
+_PLURALS = {"ConfigMap": "configmaps", "ServiceAccount": "serviceaccounts", "PyTorchJob": "pytorchjobs", "Job": "jobs"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Release:
+    """The newest revision of a release, from the labels of Helm's Secret."""
+
+    name: str
+    revision: int
+    status: str
+    """``deployed``, ``failed``, ``pending-install``, ``uninstalling``, ..."""
+    secret: str
+    nonce: str | None
+    created: datetime | None
+    labels: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+
+class Releases:
+    """The releases of one namespace."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._secrets = cluster.namespaced("v1", "secrets")
+
+    def find(self, name: str) -> Release | None:
+        """The release of that name, whoever's it is; None where there is none."""
+        return next(iter(self._newest(f"owner=helm,name={name}")), None)
+
+    def find_own(self, name: str) -> Release | None:
+        """The same, if it is a release of our chart."""
+        found = self.find(name)
+        return found if found is not None and self._is_own(found) else None
+
+    def without_job(self, names: Iterable[str]) -> Iterator[Release]:
+        """Releases of our chart besides those names: their installation failed or was cut short, or the job is gone."""
+        known = set(names)
+        try:
+            rest = [release for release in self._newest("owner=helm") if release.name not in known]
+        except ForbiddenError as error:
+            logger.debug("%s", error)
+            return
+        with ThreadPoolExecutor(_READERS) as readers:
+            own = list(readers.map(self._is_own, rest))
+        yield from (release for release, is_own in zip(rest, own, strict=True) if is_own)
+
+    def _newest(self, selector: str) -> list[Release]:
+        """Only metadata is asked for: a record holds the whole chart."""
+        newest: dict[str, Release] = {}
+        for item in self._cluster.items(self._secrets, metadata_only=True, labelSelector=selector):
+            release = _release(item["metadata"])
+            if release is not None and release.revision >= newest.get(release.name, release).revision:
+                newest[release.name] = release
+        return list(newest.values())
+
+    def _is_own(self, release: Release) -> bool:
+        if release.labels.get(_PART_OF_KEY) == _PART_OF_VALUE:
+            return True
+        chart = (self.content(release).get("chart") or {}).get("metadata") or {}
+        return chart.get("name") == CHART_NAME
+
+    def content(self, release: Release) -> dict[str, Any]:
+        """What Helm wrote down: ``config`` (the values given), ``manifest``, ``chart``; empty if that cannot be read."""
+        try:
+            secret = self._cluster.get(f"{self._secrets}/{release.secret}")
+            packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
+            found = json.loads(gzip.decompress(packed))
+        except (NotFoundError, KeyError, ValueError, OSError, EOFError) as error:
+            logger.debug("release %s: %s", release.name, error)
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def install(self, helm: Helm, name: str, chart: Chart, values: Mapping[str, Any]) -> None:
+        """Install a release; nothing of it is left if that fails or is interrupted.
+
+        Raises: ConfigError if somebody has a release of that name; ClusterError with both errors if the clean-up failed.
+        """
+        nonce = secrets.token_hex(8)
+        try:
+            helm.install(name, chart, values, labels={_PART_OF_KEY: _PART_OF_VALUE, INSTALL_LABEL: nonce})
+        except (ClusterError, KeyboardInterrupt) as error:
+            self._clean_up(helm, name, nonce, error)
+            raise
+
+    def _clean_up(self, helm: Helm, name: str, nonce: str, error: BaseException) -> None:
+        """Remove what this process has installed, and nothing else."""
+        cause = str(error) or "interrupted"
+        try:
+            found = self.find(name)
+            if found is not None and (found.nonce != nonce or found.revision != 1):
+                raise ConfigError(
+                    f"there is a release {name} in namespace {self._cluster.namespace} already: choose another --name, "
+                    f"or remove it with 'tspctl delete {name}'"
+                ) from error
+            if found is not None:
+                helm.uninstall(name)
+        except ClusterError as second:
+            raise ClusterError(
+                f"{cause}; what was installed by then could not be removed ({second}): "
+                f"see 'tspctl list', and remove it with 'tspctl delete {name}'"
+            ) from error
+
+    def remove(self, helm: Helm, name: str) -> bool:
+        """Uninstall a release of our chart, then delete what is left with the run's labels. Returns: whether there was any.
+
+        Jobs and pods take their time to go.
+        """
+        there = self.find_own(name) is not None
+        if there:
+            helm.uninstall(name)
+        for kind in _MADE_BY_CHART:
+            for item in self._labelled(kind, name):
+                there = True
+                logger.debug("deleting %s %s", kind[1], item["metadata"]["name"])
+                path = self._cluster.namespaced(*kind, item["metadata"]["name"])
+                self._cluster.delete(path, propagationPolicy="Background")
+        return there
+
+    def _labelled(self, kind: tuple[str, str], name: str) -> list[dict[str, Any]]:
+        try:
+            found = self._cluster.items(self._cluster.namespaced(*kind), labelSelector=f"{PART_OF},{RUN_LABEL}={name}")
+            return [item for item in found if is_of_run(item, name) and not _is_going(item)]
+        except NotFoundError:
+            return []
+        except ForbiddenError as error:
+            logger.debug("%s", error)
+            return []
+
+    def restore(self, release: Release, *, but: Iterable[str]) -> list[str]:
+        """Create again what the release's manifest has and the cluster lost. Returns: kind and name of each.
+
+        Args: but, kinds that are left out.
+        """
+        restored = []
+        for item in yaml.safe_load_all(str(self.content(release).get("manifest") or "")):
+            if not item or item["kind"] in but or item["kind"] not in _PLURALS:
+                continue
+            path = self._cluster.namespaced(item["apiVersion"], _PLURALS[item["kind"]])
+            try:
+                self._cluster.get(f"{path}/{item['metadata']['name']}")
+            except NotFoundError:
+                self._cluster.create(path, _as_helm_has_it(item, release.name, self._cluster.namespace))
+                restored.append(f"{item['kind']} {item['metadata']['name']}")
+        return restored
+
+
+def _release(metadata: Mapping[str, Any]) -> Release | None:
+    """From the labels that Helm puts on its Secrets; None for a Secret that only looks like one."""
+    labels = metadata.get("labels") or {}
+    name, version = labels.get("name"), str(labels.get("version", ""))
+    if not name or not version.isdigit() or metadata["name"] != f"sh.helm.release.v1.{name}.v{version}":
+        return None
+    created = metadata.get("creationTimestamp")
+    return Release(
+        name=name,
+        revision=int(version),
+        status=str(labels.get("status", "unknown")),
+        secret=metadata["name"],
+        nonce=labels.get(INSTALL_LABEL),
+        created=datetime.fromisoformat(created) if created else None,
+        labels=labels,
+    )
+
+
+def _is_going(item: Mapping[str, Any]) -> bool:
+    return bool(item["metadata"].get("deletionTimestamp"))
+
+
+def _as_helm_has_it(item: dict[str, Any], name: str, namespace: str) -> dict[str, Any]:
+    """With the annotations by which Helm knows its own."""
+    owner = {"meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": namespace}
+    metadata = item["metadata"]
+    return {**item, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **owner}}}
+
+
+def why_without_job(release: Release) -> str:
+    """One line on a release that has no job."""
+    advice = f"remove it with 'tspctl delete {release.name}'"
+    if release.status == "pending-install":
+        return f"its installation is under way or was cut short: if no submit is at work on it, {advice}"
+    if release.status == "failed":
+        return f"its installation failed: {advice}, and submit again"
+    if release.status == "uninstalling":
+        return f"its removal was cut short: {advice} to finish it"
+    return f"its job is gone, deleted by hand: go on with 'tspctl resume {release.name}', or {advice}"

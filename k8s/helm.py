@@ -73,11 +73,6 @@ class Helm:
             raise
         return True
 
-    def values(self, name: str) -> dict[str, Any]:
-        """The values a release was installed with."""
-        found = json.loads(self._run("get", "values", name, "--output", "json"))
-        return found if isinstance(found, dict) else {}
-
     def version(self) -> str:
         """``v3.x.y``."""
         return self._run("version", "--short", on_cluster=False).strip()

@@ -62,6 +62,20 @@ def kind_of(job: Mapping[str, Any]) -> str:
     return str(job["metadata"].get("labels", {}).get(KIND_LABEL, "train"))
 
 
+def pod_template_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Template of a job's pods; a PyTorchJob's master and workers have the same."""
+    spec = job["spec"]
+    replicas = spec.get("pytorchReplicaSpecs") or {}
+    found: Mapping[str, Any] = (replicas.get("Master") or spec).get("template") or {}
+    return found
+
+
+def configmaps_of(job: Mapping[str, Any]) -> list[str]:
+    """ConfigMaps that a job's pods mount."""
+    volumes = (pod_template_of(job).get("spec") or {}).get("volumes") or []
+    return [str(item["configMap"]["name"]) for item in volumes if "configMap" in item]
+
+
 def ranks_of(job: Mapping[str, Any]) -> int:
     """Pods a PyTorchJob or Job wants."""
     spec = job["spec"]

@@ -96,7 +96,7 @@ class Releases:
         return chart.get("name") == CHART_NAME
 
     def content(self, release: Release) -> dict[str, Any]:
-        """What Helm wrote down: ``config`` (the values given), ``manifest``, ``chart``; empty if that cannot be read."""
+        """What Helm recorded: ``config`` (the values given), ``manifest``, ``chart``; empty if that cannot be read."""
         try:
             secret = self._cluster.get(f"{self._secrets}/{release.secret}")
             packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
@@ -109,7 +109,7 @@ class Releases:
     def install(self, helm: Helm, name: str, chart: Chart, values: Mapping[str, Any]) -> None:
         """Install a release; nothing of it is left if that fails or is interrupted.
 
-        Raises: ConfigError if somebody has a release of that name; ClusterError with both errors if the clean-up failed.
+        Raises: ConfigError if there is a release of that name; ClusterError with both errors if the clean-up failed.
         """
         nonce = secrets.token_hex(8)
         try:
@@ -137,9 +137,9 @@ class Releases:
             ) from error
 
     def remove(self, helm: Helm, name: str) -> bool:
-        """Uninstall a release of our chart, then delete what is left with the run's labels. Returns: whether there was any.
+        """Uninstall a release of our chart, then delete what else has the run's labels; pods take their time to go.
 
-        Jobs and pods take their time to go.
+        Returns: whether there was anything.
         """
         there = self.find_own(name) is not None
         if there:

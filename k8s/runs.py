@@ -17,6 +17,7 @@ from k8s.names import (
     PYTORCHJOBS,
     QUEUE_LABEL,
     STOPPED_ANNOTATION,
+    configmaps_of,
     is_hook,
     is_of_run,
     owner_of,
@@ -193,6 +194,15 @@ class Runs:
         product, memory = (labels.get(key) for key in _GPU_LABELS)
         unit = " MiB" if memory and memory.isdigit() else ""
         return ", ".join(text for text in (product, memory and memory + unit) if text) or None
+
+    def lacks_config(self, job: Mapping[str, Any]) -> bool:
+        """Whether a ConfigMap that the job's pods mount is gone: they would wait for it for ever."""
+        for name in configmaps_of(job):
+            try:
+                self.cluster.get(self.cluster.namespaced("v1", "configmaps", name))
+            except NotFoundError:
+                return True
+        return False
 
     def set_suspended(self, name: str, suspended: bool, *, stopped: str | None) -> None:
         """Have the operator take the pods away, or bring them back.

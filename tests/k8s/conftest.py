@@ -97,6 +97,7 @@ def config(tmp_path):
 @pytest.fixture
 def backend(cluster, monkeypatch):
     monkeypatch.setattr("k8s.runs._POLL_SEC", 0.01)
+    monkeypatch.setattr("cli.backends.cluster.lifecycle._GONE_TIMEOUT_SEC", 5.0)
     return ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
 
 

@@ -11,13 +11,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Answer = tuple[int, Any]
+SECRETS = "/api/v1/namespaces/video/secrets"
 
 
 class FakeApi:
     """``objects`` maps a path to an object, a list of items, or a function of method, query and body."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, Any] = {}
+        self.objects: dict[str, Any] = {SECRETS: []}
         self.logs: dict[str, FakeLog] = {}
         self.requests: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
         self.failures: list[int | None] = []
@@ -30,7 +31,7 @@ class FakeApi:
             def do_GET(self) -> None:
                 api.handle(self)
 
-            do_PATCH = do_DELETE = do_POST = do_GET  # noqa: N815
+            do_PATCH = do_PUT = do_DELETE = do_POST = do_GET  # noqa: N815
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Keep quiet."""

@@ -10,7 +10,12 @@ def job(*conditions: str, suspend: bool = False, gpus: int = 2, name: str = "my-
     replicas: dict[str, Any] = {"Master": {"replicas": 1}}
     if gpus > 1:
         replicas["Worker"] = {"replicas": gpus - 1}
-    labels = {"app.kubernetes.io/part-of": "tspctl", "app.kubernetes.io/component": "train", **more.pop("labels", {})}
+    labels = {
+        "app.kubernetes.io/part-of": "tspctl",
+        "app.kubernetes.io/component": "train",
+        "app.kubernetes.io/instance": name,
+        **more.pop("labels", {}),
+    }
     return {
         "metadata": {
             "name": name,
@@ -25,7 +30,11 @@ def job(*conditions: str, suspend: bool = False, gpus: int = 2, name: str = "my-
 
 def indexed_job(*conditions: str, suspend: bool = False, shards: int = 2, name: str = "my-job", **more: Any) -> Any:
     """An Indexed Job of the chart."""
-    labels = {"app.kubernetes.io/part-of": "tspctl", "app.kubernetes.io/component": "extract"}
+    labels = {
+        "app.kubernetes.io/part-of": "tspctl",
+        "app.kubernetes.io/component": "extract",
+        "app.kubernetes.io/instance": name,
+    }
     return {
         "metadata": {
             "name": name,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.k8s.fake_api import FakeApi
+from tests.k8s.fake_api import SECRETS, FakeApi
 
 JOBS = "/apis/kubeflow.org/v1/namespaces/video/pytorchjobs"
 INDEXED_JOBS = "/apis/batch/v1/namespaces/video/jobs"
@@ -27,6 +30,21 @@ def serve_run(api: FakeApi, found: dict[str, Any], pods: Sequence[dict[str, Any]
         item["spec"]["containers"] = [{"name": "pytorch"}]
         api.objects[f"{PODS}/{item['metadata']['name']}"] = item
     api.objects[EVENTS] = []
+
+
+def serve_release(api: FakeApi, name: str, *, labels: dict[str, str] | None = None, **content: Any) -> None:
+    """Have Helm's record of a release, as it writes one; ``content`` is what it packs into the Secret."""
+    content = {"chart": {"metadata": {"name": "tsp"}}, **content}
+    packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(content).encode()))).decode()
+    known = {"name": name, "owner": "helm", "status": "deployed", "version": "1", **(labels or {})}
+    metadata = {
+        "name": f"sh.helm.release.v1.{name}.v{known['version']}",
+        "labels": known,
+        "creationTimestamp": "2030-01-01T00:00:00Z",
+    }
+    secret = {"metadata": metadata, "type": "helm.sh/release.v1", "data": {"release": packed}}
+    api.objects[SECRETS].append(secret)
+    api.objects[f"{SECRETS}/{metadata['name']}"] = secret
 
 
 def suspending(api: FakeApi, found: dict[str, Any], *, pods_go: bool = True) -> list[Any]:

@@ -6,12 +6,13 @@ import base64
 import gzip
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.k8s.fake_api import Answer, FakeApi
+from tests.k8s.fake_api import SECRETS, Answer, FakeApi
 
 KINDS = {
     "v1": {
@@ -27,6 +28,8 @@ KINDS = {
 ROLE = Path(__file__).resolve().parents[2] / "k8s" / "role.yaml"
 _RELEASE = re.compile(rb"H4sI[A-Za-z0-9+/=]+")
 """A release as Helm puts it into a Secret, which it sends as protobuf."""
+_GIVEN_LABEL = re.compile(rb"\x0a.((?:tspctl|app\.kubernetes\.io)/[a-z-]+)\x12.([a-z0-9-]+)", re.DOTALL)
+"""A label that was given with --labels, in protobuf: a map's entry of two strings."""
 _PATH = re.compile(r"/(?:api|apis/([^/]+))/[^/]+(?:/namespaces/([^/]+))?/([^/]+)(?:/([^/]+))?(?:/([^/]+))?$")
 
 
@@ -35,6 +38,9 @@ class StoringApi(FakeApi):
 
     def __init__(self) -> None:
         super().__init__()
+        # Listed from what was created.
+        del self.objects[SECRETS]
+        self.lock = threading.Lock()
         self.role: dict[str, Any] | None = None
         self.refused: list[str] = []
         self.objects |= {
@@ -65,7 +71,10 @@ class StoringApi(FakeApi):
             found = body if isinstance(body, dict) else _secret_in(body, path)
             path = f"{path}/{found['metadata']['name']}" if method == "POST" else path
             if "dryRun" not in query:
-                self.objects[path] = found
+                with self.lock:
+                    if method == "POST" and path in self.objects:
+                        return 409, _exists(path)
+                    self.objects[path] = found
             return 201, found
         if method == "DELETE":
             self.objects.pop(path, None)
@@ -114,6 +123,14 @@ class StoringApi(FakeApi):
         text = base64.b64decode(secret["data"]["release"])
         found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(text)))
         return found
+
+
+def _exists(path: str) -> dict[str, Any]:
+    """As the API server refuses a second object of a name."""
+    resource, name = path.split("/")[-2:]
+    message = f'{resource} "{name}" already exists'
+    reason = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "code": 409}
+    return {**reason, "message": message, "details": {"name": name, "kind": resource}}
 
 
 def documented_role() -> dict[str, Any]:
@@ -170,7 +187,8 @@ def _secret_in(body: bytes, path: str) -> dict[str, Any]:
     assert found is not None, f"a body for {path} that is neither JSON nor a release"
     assert text is not None, f"a body for {path} that is neither JSON nor a release"
     labels = {"name": found[1].decode(), "owner": "helm", "version": found[2].decode()}
-    labels["status"] = "deployed" if b"deployed" in body else "pending-install"
+    given = {key.decode(): value.decode() for key, value in _GIVEN_LABEL.findall(body)}
+    labels |= {**given, "status": "deployed" if b"deployed" in body else "pending-install"}
     return {
         "kind": "Secret",
         "apiVersion": "v1",

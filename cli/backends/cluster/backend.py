@@ -6,42 +6,34 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cli.backends.base import BackendOptions, Check, JobEnd, LogLine, LogQuery, Plan, RunStatus
+from cli.backends.cluster.lifecycle import Lifecycle
 from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner, parse_manifest
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
-from cli.backends.cluster.status import WaitReasonLogger, log_line, recorded_store, run_status
+from cli.backends.cluster.status import WaitReasonLogger, log_line, release_status, run_status
 from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.client import Cluster, ClusterAddress, ForbiddenError
-from k8s.helm import OLDEST, Chart, Helm, is_new_enough, shipped_chart
-from k8s.names import JOBS, kind_of, ranks_of
+from k8s.helm import OLDEST, Helm, is_new_enough
+from k8s.names import kind_of, ranks_of
 from k8s.nodes import nodes_for, plan_nodes
 from k8s.pod_log import Wanted
+from k8s.releases import Releases
 from k8s.run_logs import follow_logs, read_logs
 from k8s.runs import RunLogs, Runs, RunView
 from k8s.shell import run_in_pod
-from k8s.status import pod_status, state_of, true_conditions
-from k8s.values import with_attempts
+from k8s.status import pod_status, state_of
 from tsp.config.job import Job
 from tsp.config.run import RunConfig, StoreConfig, check_run_name
-from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
-from tsp.run.records import Outcome
+from tsp.errors import ClusterError, ConfigError, NoSuchRunError
 from tsp.run.status import ENDED, Finding
-from tsp.run.stored_run import StoredRun
-from tsp.store.open import open_store
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-_TERMINATED = 143
-_AFTER_GRACE_SEC = 15.0
-"""A kubelet needs this long, beyond the grace of a pod, to report that it is gone."""
-_GONE_TIMEOUT_SEC = 330.0
-"""Longer than the chart's own grace period, which pods that still run have."""
 
 
 class ClusterBackend:
@@ -62,6 +54,14 @@ class ClusterBackend:
         return Helm(replace(self._cluster.where, context=self._cluster.context), self._cluster.namespace)
 
     @cached_property
+    def _releases(self) -> Releases:
+        return Releases(self._cluster)
+
+    @cached_property
+    def _lifecycle(self) -> Lifecycle:
+        return Lifecycle(self._settings, self._runs, self._releases, lambda: self._helm)
+
+    @cached_property
     def _planner(self) -> Planner:
         return Planner(self._settings, self._cluster, self._helm)
 
@@ -79,14 +79,10 @@ class ClusterBackend:
     def checks(self, plan: Plan) -> Sequence[Check]:
         """A second run of a name, and whatever cluster, store or data would make fail."""
         assert isinstance(plan, ClusterPlan)
-        return (
-            Check("name", lambda: self._refuse_second(plan.config.name)),
-            Check("cluster, data and store", lambda: self._planner.check(plan)),
-        )
+        return (Check("name", lambda: self._refuse_second(plan.config.name)), *self._planner.checks(plan))
 
     def _refuse_second(self, name: str) -> None:
-        # A release of that name without a job is refused by Helm itself, before it creates anything.
-        if self._runs.find(name) is not None:
+        if self._runs.find(name) is not None or self._releases.find(name) is not None:
             raise ConfigError(
                 f"namespace {self._cluster.namespace} has a run {name!r} already: choose another --name, "
                 f"or remove it with 'tspctl delete {name}'"
@@ -102,13 +98,14 @@ class ClusterBackend:
     def submit(self, plan: Plan) -> None:
         """Install the release."""
         assert isinstance(plan, ClusterPlan)
-        self._helm.install(plan.config.name, plan.chart, plan.values)
+        self._releases.install(self._helm, plan.config.name, plan.chart, plan.values)
 
     def run_job(self, name: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
         """As an Indexed Job in the background; ``gpus`` pods share the work."""
         check_run_name(name)
+        self._refuse_second(name)
         chart, values = self._planner.plan_job(name, job, options, shards=max(1, gpus))
-        self._helm.install(name, chart, values)
+        self._releases.install(self._helm, name, chart, values)
         return None
 
     # Looking
@@ -118,8 +115,8 @@ class ClusterBackend:
         return self._runs.names()
 
     def holds(self, name: str) -> bool:
-        """Whether the namespace has a job of that name."""
-        return self._runs.find(name) is not None
+        """Whether the namespace has a job or a release of that name."""
+        return self._runs.find(name) is not None or self._releases.find(name) is not None
 
     def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
         """Spoken to as the settings say: pods may reach the server at another address."""
@@ -130,13 +127,20 @@ class ClusterBackend:
         return values
 
     def list_runs(self) -> Iterator[RunStatus]:
-        """Every run of the namespace, newest first."""
-        return map(run_status, self._runs.views())
+        """Every run of the namespace, newest first; installations without a job behind them."""
+        known = []
+        for view in self._runs.views():
+            known.append(str(view.job["metadata"]["name"]))
+            yield run_status(view)
+        yield from map(release_status, self._releases.without_job(known))
 
     def status(self, name: str) -> RunStatus | None:
-        """One run with its pods."""
+        """One run with its pods, or what is left of one."""
         view = self._runs.view(name)
-        return None if view is None else run_status(view, pods_of=self._runs)
+        if view is not None:
+            return run_status(view, pods_of=self._runs)
+        release = self._releases.find_own(name)
+        return None if release is None else release_status(release)
 
     def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
         """What the pods of the newest attempt have written; earlier attempts are in the store alone."""
@@ -164,86 +168,19 @@ class ClusterBackend:
 
     def cancel(self, name: str, *, grace_sec: float | None) -> None:
         """Take the pods away with time to save, and write the outcome down."""
-        self._stop(name, "cancelled", grace_sec)
+        self._lifecycle.stop(name, "cancelled", grace_sec)
 
     def suspend(self, name: str, *, grace_sec: float | None) -> None:
         """As cancel; ``resume`` brings the pods back."""
-        self._stop(name, "suspended", grace_sec)
-
-    def _stop(self, name: str, stopped: Literal["cancelled", "suspended"], grace_sec: float | None) -> None:
-        view = self._view(name)
-        if view.state in ENDED or view.state == stopped:
-            raise ConfigError(f"run {name} has ended already ({view.state})")
-        if grace_sec is None:
-            own = [int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in view.pods]
-            grace_sec = max(own, default=0) + _AFTER_GRACE_SEC
-        self._runs.set_suspended(name, True, stopped=stopped)
-        if not self._runs.wait_without_pods(name, timeout_sec=grace_sec):
-            logger.warning("pods of %s are still there after %g s: deleting them", name, grace_sec)
-            self._runs.kill_pods(name)
-        if kind_of(view.job) == "train":
-            self._write_outcome(view, stopped)
-
-    def _write_outcome(self, view: RunView, stopped: Literal["cancelled", "suspended"]) -> None:
-        """Into the store, where it outlives the release; the job itself says it too."""
-        recorded = recorded_store(view.job)
-        if recorded is None or "://" not in recorded.uri:
-            return
-        run = self._stored(view.job["metadata"]["name"], recorded.uri)
-        try:
-            attempt = run.last_attempt()
-            reason = f"asked for with 'tspctl {'cancel' if stopped == 'cancelled' else 'suspend'}'"
-            run.write_outcome(Outcome(state=stopped, exit_code=_TERMINATED, reason=reason, attempt=attempt))
-        except StoreError as error:
-            logger.warning("%s has stopped, but its outcome could not be written to the store: %s", run.name, error)
-
-    def _stored(self, name: str, uri: str) -> StoredRun:
-        """The run in its store, spoken to as this machine does."""
-        return StoredRun(open_store(store_config(self._settings, uri)), name)
+        self._lifecycle.stop(name, "suspended", grace_sec)
 
     def resume(self, name: str, config: RunConfig | None) -> None:
         """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone."""
-        view = self._runs.view(name)
-        if view is None:
-            if config is None:
-                raise NoSuchRunError(f"no run {name!r} in namespace {self._cluster.namespace}, nor in its store")
-            options = BackendOptions(image=self._settings.image, queue=self._settings.queue)
-            self.submit(self.plan(self._with_attempts(config), options))
-            return
-        if view.state not in ("suspended", "cancelled", "failed"):
-            raise ConfigError(f"run {name} is {view.state}: there is nothing to resume")
-        if "Failed" not in true_conditions(view.job.get("status") or {}):
-            self._runs.set_suspended(name, False, stopped=None)
-            return
-        values = self._helm.values(name)
-        if config is not None:
-            values = with_attempts(values, self._with_attempts(config).max_attempts)
-        self._helm.uninstall(name)
-        self._wait_gone(name)
-        self._helm.install(name, Chart(reference=self._settings.chart or shipped_chart()), values)
-
-    def _with_attempts(self, config: RunConfig) -> RunConfig:
-        return self._stored(config.name, config.store.uri).with_more_attempts(config)
-
-    def _wait_gone(self, name: str) -> None:
-        """Until nothing of an uninstalled release is left that a new one of its name would meet.
-
-        Raises: ClusterError if something stays.
-        """
-        # Not ``helm uninstall --wait``: it does not wait for pods, and Helm 4 wants more rights for it.
-        if not self._runs.wait_gone(name, timeout_sec=_GONE_TIMEOUT_SEC):
-            raise ClusterError(f"pods of {name} are still there after {_GONE_TIMEOUT_SEC:g} s: see 'kubectl get pods'")
+        self._lifecycle.resume(name, config, lambda more, options: self.submit(self.plan(more, options)))
 
     def delete(self, name: str) -> None:
-        """Uninstall the release of a run that has ended."""
-        view = self._runs.view(name)
-        if view is not None and view.state in ("pending", "running", "restarting"):
-            raise ConfigError(f"run {name} is {view.state}: stop it first with 'tspctl cancel {name}'")
-        if not self._helm.uninstall(name) and view is not None:
-            kind = "pytorchjob" if kind_of(view.job) == "train" else "job"
-            raise ClusterError(f"{name} belongs to no Helm release: remove it with 'kubectl delete {kind} {name}'")
-        self._wait_gone(name)
-        self._cluster.delete(self._cluster.namespaced(*JOBS, f"{name}-test"), propagationPolicy="Background")
+        """Remove the release of a run that has ended, and whatever else carries its labels."""
+        self._lifecycle.delete(name)
 
     def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
         """In the container of that rank."""

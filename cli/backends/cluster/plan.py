@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from cli.backends.base import BackendOptions, Plan
+from cli.backends.base import BackendOptions, Check, Plan
 from cli.backends.cluster.pod_paths import refuse_relative_job_paths
 from cli.backends.cluster.storage import check_data, check_folders, check_store, writable_folder
 from k8s import preflight as checks
@@ -22,6 +22,7 @@ from tsp.config.job import Job, written_paths
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.errors import ClusterError
+from tsp.run.status import Finding
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
@@ -85,31 +86,37 @@ class Planner:
         values = with_dotted(own, self._settings.chart_values)
         objects = parse_manifest(self._helm.render(name, chart, values))
         checks.refuse(checks.check_server(self._cluster))
-        checks.refuse(item for item in checks.check_permissions(self._cluster) if item.level == "error")
+        checks.refuse(_errors(checks.check_permissions(self._cluster)))
         self._check_references(objects, values)
         for path in written_paths(job):
             checks.refuse(writable_folder("output", path, pod_spec(objects)))
         checks.refuse(checks.check_objects(self._cluster, objects))
         return chart, values
 
-    def check(self, plan: ClusterPlan) -> None:
-        """Ask cluster, namespace, rights, operator, nodes, store and data before anything is created.
+    def checks(self, plan: ClusterPlan) -> tuple[Check, ...]:
+        """What is asked of cluster, namespace, store and data, the cheap and the fundamental first."""
+        config, cluster, objects = plan.config, self._cluster, parse_manifest(plan.manifest)
+        pod = pod_spec(objects)
+        checked_nodes = self._settings.check_nodes and not plan.values.get("queue")
 
-        Raises: ClusterError, StoreError or DataError with what to do.
-        """
-        config = plan.config
-        checks.refuse(checks.check_server(self._cluster))
-        checks.refuse(checks.check_operator(self._cluster))
-        checks.refuse(item for item in checks.check_permissions(self._cluster) if item.level == "error")
-        objects = parse_manifest(plan.manifest)
-        self._check_references(objects, plan.values)
-        checks.refuse(checks.check_security_standard(self._cluster, workers=config.gpus > 1))
-        if self._settings.check_nodes and not plan.values.get("queue"):
-            check_room(plan.nodes, config.gpus)
-        checks.refuse(checks.check_objects(self._cluster, objects))
-        checks.refuse(check_folders(config, pod_spec(objects)))
-        check_store(config)
-        check_data(config)
+        def refusing(find: Callable[[], Iterable[Finding]]) -> Callable[[], None]:
+            return lambda: checks.refuse(find())
+
+        return (
+            Check("API server and namespace", refusing(lambda: checks.check_server(cluster))),
+            Check("training operator", refusing(lambda: checks.check_operator(cluster))),
+            Check("permissions", refusing(lambda: _errors(checks.check_permissions(cluster)))),
+            Check("Secrets, claims and queue", lambda: self._check_references(objects, plan.values)),
+            Check(
+                "security standard",
+                refusing(lambda: checks.check_security_standard(cluster, workers=config.gpus > 1)),
+            ),
+            Check("room", lambda: check_room(plan.nodes, config.gpus) if checked_nodes else None),
+            Check("admission", refusing(lambda: checks.check_objects(cluster, objects))),
+            Check("folders", refusing(lambda: check_folders(config, pod))),
+            Check("store", lambda: check_store(config)),
+            Check("data", lambda: check_data(config)),
+        )
 
     def _check_references(self, objects: Sequence[dict[str, Any]], values: dict[str, Any]) -> None:
         own = [item["metadata"]["name"] for item in objects]
@@ -144,6 +151,11 @@ class Planner:
             logger.warning("%s", error)
             return NodePlan(downscale=chosen, explanation=("the nodes are not known: the pods decide",))
         return plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale)
+
+
+def _errors(findings: Iterable[Finding]) -> Iterable[Finding]:
+    """Warnings about rights are ``doctor``'s: a run does without."""
+    return (item for item in findings if item.level == "error")
 
 
 def check_room(nodes: NodePlan, gpus: int) -> None:

@@ -11,12 +11,14 @@ from cli.backends.base import LogLine, RankStatus, RunStatus
 from cli.backends.log_lines import as_shown
 from k8s.names import STORE_ANNOTATION, kind_of, ranks_of
 from k8s.pod_log import Line
+from k8s.releases import Release, why_without_job
 from k8s.runs import Runs, RunView
 from k8s.status import created_at, culprit, ended_at, pod_status
 from k8s.why import why_pod
 from tsp.config.codec import from_dict
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, UnreachableError
+from tsp.run.status import RunState
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,12 @@ def run_status(view: RunView, *, pods_of: Runs | None = None) -> RunStatus:
         ranks=tuple(_rank_status(pod, pods_of) for pod in view.pods) if pods_of is not None else (),
         store=recorded_store(job),
     )
+
+
+def release_status(release: Release) -> RunStatus:
+    """An installation that has no job: it was refused, cut short, or lost its job since."""
+    state: RunState = "failed" if release.status == "failed" else "crashed"
+    return RunStatus(name=release.name, state=state, reason=why_without_job(release), created=release.created)
 
 
 def _rank_status(pod: dict[str, Any], runs: Runs) -> RankStatus:

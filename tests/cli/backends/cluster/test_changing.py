@@ -7,7 +7,7 @@ import pytest
 
 from k8s.values import with_attempts
 from tests.k8s.objects import indexed_job, job, pod, shard
-from tests.k8s.serving import PODS, goes_after, serve_run, suspending
+from tests.k8s.serving import INDEXED_JOBS, PODS, goes_after, path_of, serve_release, serve_run, suspending
 from tsp.config.run import StoreConfig, from_json, to_json
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError
 from tsp.run.stored_run import StoredRun
@@ -94,12 +94,12 @@ def test_a_failed_run_is_resumed_by_a_new_release_with_the_same_values_and_as_ma
     """After the run was given up for its attempts, the same bound would end it at once."""
     goes_after(api, job("Failed"), looks=3)
     fake_helm.has_release()
-    fake_helm.answer(get={"out": '{"gpus": 2, "set": {"seed": 1}}'})
+    serve_release(api, "my-run", config={"gpus": 2, "set": {"seed": 1}})
     run = StoredRun(open_store(config.store), "my-run")
     for _ in range(config.max_attempts):
         run.start_attempt()
     backend.resume("my-run", config)
-    assert [call["arguments"][0] for call in fake_helm.calls] == ["get", "uninstall", "install"]
+    assert [call["arguments"][0] for call in fake_helm.calls] == ["uninstall", "install"]
     assert json.loads(fake_helm.calls[-1]["text"]) == {"gpus": 2, "set": {"seed": 1, "max_attempts": 40}}
 
 
@@ -111,18 +111,19 @@ def test_a_whole_configuration_gets_its_attempts_and_nothing_else(config):
 
 def test_a_run_whose_job_is_gone_is_resumed_by_a_new_release(api, backend, real_helm, config, monkeypatch):
     installed = []
-    monkeypatch.setattr(backend._helm, "install", lambda name, chart, values: installed.append((name, values)))
+    monkeypatch.setattr(backend._helm, "install", lambda name, chart, values, labels: installed.append((name, values)))
     StoredRun(open_store(config.store), "my-run").start_attempt()
+    api.objects[PODS] = []
     backend.resume("my-run", config)
     ((name, values),) = installed
     assert (name, from_json(values["config"]).max_attempts) == ("my-run", 21)
 
 
 def test_a_new_release_waits_for_the_pods_of_the_old_one(api, backend, fake_helm, config, monkeypatch):
-    monkeypatch.setattr("cli.backends.cluster.backend._GONE_TIMEOUT_SEC", 0.05)
+    monkeypatch.setattr("cli.backends.cluster.lifecycle._GONE_TIMEOUT_SEC", 0.05)
     goes_after(api, job("Failed"), looks=1, pods=[pod(0)])
     fake_helm.has_release()
-    fake_helm.answer(get={"out": "{}"})
+    serve_release(api, "my-run", config={"gpus": 2})
     with pytest.raises(ClusterError, match="pods of my-run are still there after"):
         backend.resume("my-run", config)
     assert fake_helm.calls[-1]["arguments"][0] == "uninstall"
@@ -141,25 +142,30 @@ def test_a_running_run_cannot_be_resumed_or_deleted(api, backend, config):
         backend.delete("my-run")
 
 
-def test_deleting_uninstalls_the_release_and_what_a_test_left(api, backend, fake_helm):
+def test_deleting_uninstalls_the_release_and_deletes_what_a_test_left(api, backend, fake_helm):
     goes_after(api, job("Succeeded"), looks=3)
     fake_helm.has_release()
+    serve_release(api, "my-run")
+    left = indexed_job(name="my-run-test-1a2b", annotations={"helm.sh/hook": "test"})
+    left["metadata"]["labels"]["app.kubernetes.io/instance"] = "my-run"
+    api.objects[INDEXED_JOBS] = [left, indexed_job(name="my-run-test")]
+    api.objects[f"{INDEXED_JOBS}/my-run-test-1a2b"] = left
     backend.delete("my-run")
     assert fake_helm.calls[-1]["arguments"][:2] == ["uninstall", "my-run"]
-    assert api.requests[-1][:2] == ("DELETE", "/apis/batch/v1/namespaces/video/jobs/my-run-test")
+    deleted = [path for method, path, *_ in api.requests if method == "DELETE"]
+    assert deleted == [f"{INDEXED_JOBS}/my-run-test-1a2b"], "another run, called so, was deleted too"
 
 
-@pytest.mark.parametrize("found", [job(), indexed_job(name="my-run")], ids=["run", "job"])
-def test_what_helm_did_not_install_is_left_to_kubectl(api, backend, fake_helm, found):
-    serve_run(api, {**found, "status": {"conditions": [{"type": "Failed", "status": "True"}]}})
-    kind = "pytorchjob" if "runPolicy" in found["spec"] else "job"
-    with pytest.raises(
-        ClusterError, match=f"belongs to no Helm release: remove it with 'kubectl delete {kind} my-run'"
-    ):
-        backend.delete("my-run")
+@pytest.mark.parametrize("found", [job("Failed"), indexed_job("Failed", name="my-run")], ids=["run", "job"])
+def test_what_helm_has_no_record_of_is_removed_by_its_labels(api, backend, fake_helm, found):
+    goes_after(api, found, looks=2)
+    api.objects[path_of(found).rpartition("/")[0]] = [found]
+    backend.delete("my-run")
+    assert fake_helm.calls == []
+    assert [path for method, path, *_ in api.requests if method == "DELETE"] == [path_of(found)]
 
 
-# Jobs beside training
+# Auxiliary jobs
 
 
 def test_a_job_is_suspended_and_resumed_by_its_controller(api, backend):
@@ -176,6 +182,6 @@ def test_a_job_is_suspended_and_resumed_by_its_controller(api, backend):
 def test_a_failed_job_is_resumed_by_a_new_release_with_the_same_values(api, backend, fake_helm):
     goes_after(api, indexed_job("Failed"), looks=3)
     fake_helm.has_release()
-    fake_helm.answer(get={"out": '{"job": {"kind": "extract"}}'})
+    serve_release(api, "my-job", config={"job": {"kind": "extract"}})
     backend.resume("my-job", None)
     assert json.loads(fake_helm.calls[-1]["text"]) == {"job": {"kind": "extract"}}

@@ -12,7 +12,17 @@ from click.shell_completion import ShellComplete
 from cli.main import tspctl as tspctl_command
 from tests.k8s.fake_api import FakeLog
 from tests.k8s.objects import indexed_job, job, pod, shard, terminated, unschedulable
-from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, goes_after, path_of, serve_run, suspending
+from tests.k8s.serving import (
+    EVENTS,
+    INDEXED_JOBS,
+    JOBS,
+    PODS,
+    goes_after,
+    path_of,
+    serve_release,
+    serve_run,
+    suspending,
+)
 
 
 @pytest.fixture
@@ -78,6 +88,7 @@ def test_a_job_is_cancelled_resumed_and_deleted(tspctl, api, fake_helm):
     assert [patch["spec"] for patch in patches] == [{"suspend": True}, {"suspend": False}]
     goes_after(api, indexed_job("Complete"), looks=4)
     fake_helm.has_release()
+    serve_release(api, "my-job")
     deleted = tspctl("delete", "my-job", "--yes")
     assert (deleted.code, deleted.err) == (0, "deleted my-job\n")
     assert fake_helm.calls[-1]["arguments"][:2] == ["uninstall", "my-job"]

@@ -102,13 +102,15 @@ def test_helm_renders_once_where_the_nodes_decide_nothing(tspctl, api, called):
     assert len(called) <= 2
 
 
-def test_a_release_without_a_job_is_refused_by_helm_and_left_alone(tspctl, api, called):
+def test_a_name_whose_release_has_no_job_is_refused_and_left_alone(tspctl, api, called):
     assert tspctl(*SUBMIT).code == 0
     before = dict(api.objects)
     del api.objects[f"{JOBS}/r1"]
     refused = tspctl(*SUBMIT)
     assert refused.code == 2
-    assert "there is a release r1 in namespace video already: choose another --name" in refused.err
+    assert (
+        "namespace video has a run 'r1' already: choose another --name, or remove it with 'tspctl delete" in refused.err
+    )
     assert api.objects == {path: found for path, found in before.items() if path != f"{JOBS}/r1"}
     assert "uninstall" not in called
 

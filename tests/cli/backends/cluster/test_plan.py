@@ -279,7 +279,9 @@ def send(cluster, real_helm, monkeypatch):
     def run(name, job, *, gpus=1, **values):
         installed = []
         backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values))
-        monkeypatch.setattr(backend._helm, "install", lambda name, chart, values: installed.append((name, values)))
+        monkeypatch.setattr(
+            backend._helm, "install", lambda name, chart, values, labels: installed.append((name, values))
+        )
         assert backend.run_job(name, job, OPTIONS, gpus=gpus) is None
         return installed
 

@@ -1,0 +1,150 @@
+"""Stopping, resuming and removing runs of a cluster, whichever of their objects are still there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from cli.backends.base import BackendOptions
+from cli.backends.cluster.status import recorded_store
+from cli.options.store import store_config
+from k8s.helm import Chart, Helm, shipped_chart
+from k8s.names import kind_of
+from k8s.releases import Release, Releases
+from k8s.runs import Runs, RunView
+from k8s.status import true_conditions
+from k8s.values import with_attempts
+from tsp.config.run import RunConfig
+from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
+from tsp.run.records import Outcome
+from tsp.run.status import ENDED, TERMINATED
+from tsp.run.stored_run import StoredRun
+from tsp.store.open import open_store
+
+if TYPE_CHECKING:
+    from cli.options.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Stopped = Literal["cancelled", "suspended"]
+
+_AFTER_GRACE_SEC = 15.0
+"""A kubelet needs this long, beyond the grace of a pod, to report that it is gone."""
+_GONE_TIMEOUT_SEC = 330.0
+"""Longer than the chart's own grace period, which pods that still run have."""
+_JOB_KINDS = ("PyTorchJob", "Job")
+
+
+class Lifecycle:
+    """What is done to runs once they are installed."""
+
+    def __init__(self, settings: Settings, runs: Runs, releases: Releases, helm: Callable[[], Helm]) -> None:
+        self._settings, self._runs, self._releases, self._helm = settings, runs, releases, helm
+
+    def stop(self, name: str, stopped: Stopped, grace_sec: float | None) -> None:
+        """Take the pods away with time to save, and write the outcome down."""
+        view = self._runs.view(name)
+        if view is None:
+            raise self._no_run(name)
+        if view.state in ENDED or view.state == stopped:
+            raise ConfigError(f"run {name} has ended already ({view.state})")
+        if grace_sec is None:
+            own = [int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in view.pods]
+            grace_sec = max(own, default=0) + _AFTER_GRACE_SEC
+        self._runs.set_suspended(name, True, stopped=stopped)
+        if view.pods:
+            logger.info("%s: its pods may take up to %g s to save and end", name, grace_sec)
+        if not self._runs.wait_without_pods(name, timeout_sec=grace_sec):
+            logger.warning("pods of %s are still there after %g s: deleting them", name, grace_sec)
+            self._runs.kill_pods(name)
+        if kind_of(view.job) == "train":
+            self._write_outcome(view, stopped)
+
+    def _no_run(self, name: str) -> ConfigError | NoSuchRunError:
+        """What to say of a run without a job."""
+        if self._releases.find_own(name) is not None:
+            return ConfigError(f"run {name} has no job that could be stopped: remove it with 'tspctl delete {name}'")
+        return NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace}: see 'tspctl list'")
+
+    def _write_outcome(self, view: RunView, stopped: Stopped) -> None:
+        """Into the store, where it outlives the release; the job itself says it too."""
+        recorded = recorded_store(view.job)
+        if recorded is None or "://" not in recorded.uri:
+            return
+        run = self.stored(view.job["metadata"]["name"], recorded.uri)
+        try:
+            attempt = run.last_attempt()
+            reason = f"asked for with 'tspctl {'cancel' if stopped == 'cancelled' else 'suspend'}'"
+            run.write_outcome(Outcome(state=stopped, exit_code=TERMINATED, reason=reason, attempt=attempt))
+        except StoreError as error:
+            logger.warning("%s has stopped, but its outcome could not be written to the store: %s", run.name, error)
+
+    def stored(self, name: str, uri: str) -> StoredRun:
+        """The run in its store, spoken to as this machine does."""
+        return StoredRun(open_store(store_config(self._settings, uri)), name)
+
+    def resume(self, name: str, config: RunConfig | None, submit: Callable[[RunConfig, BackendOptions], None]) -> None:
+        """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone.
+
+        Objects that were deleted meanwhile are created again, from Helm's record of the release, else from ``config``.
+        """
+        view, release = self._runs.view(name), self._releases.find_own(name)
+        if view is None and release is None and config is None:
+            raise NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace}, nor in its store")
+        if view is not None and view.state not in ("suspended", "cancelled", "failed"):
+            raise ConfigError(f"run {name} is {view.state}: there is nothing to resume")
+        if view is not None and "Failed" not in true_conditions(view.job.get("status") or {}):
+            if release is not None:
+                for restored in self._releases.restore(release, but=_JOB_KINDS):
+                    logger.warning("%s was gone and has been created again", restored)
+            if release is not None or not self._runs.lacks_config(view.job):
+                self._runs.set_suspended(name, False, stopped=None)
+                return
+            logger.warning("%s has lost its ConfigMap and Helm's record: it is installed anew", name)
+        self._install_anew(name, config, release, submit)
+
+    def _install_anew(
+        self,
+        name: str,
+        config: RunConfig | None,
+        release: Release | None,
+        submit: Callable[[RunConfig, BackendOptions], None],
+    ) -> None:
+        values = self._values(release)
+        if config is None and not values:
+            raise ClusterError(
+                f"{name} cannot be resumed: neither Helm's record of it nor a run.json in its store is there; "
+                f"remove it with 'tspctl delete {name}' and submit again"
+            )
+        more = None if config is None else self.stored(name, config.store.uri).with_more_attempts(config)
+        self._releases.remove(self._helm(), name)
+        self.wait_gone(name)
+        if values:
+            if more is not None:
+                values = with_attempts(values, more.max_attempts)
+            chart = Chart(reference=self._settings.chart or shipped_chart())
+            self._releases.install(self._helm(), name, chart, values)
+        elif more is not None:
+            submit(more, BackendOptions(image=self._settings.image, queue=self._settings.queue))
+
+    def _values(self, release: Release | None) -> dict[str, Any]:
+        found = None if release is None else self._releases.content(release).get("config")
+        return found if isinstance(found, dict) else {}
+
+    def delete(self, name: str) -> None:
+        """Remove the release of a run that has ended, and whatever else carries the run's labels."""
+        view = self._runs.view(name)
+        if view is not None and view.state in ("pending", "running", "restarting"):
+            raise ConfigError(f"run {name} is {view.state}: stop it first with 'tspctl cancel {name}'")
+        self._releases.remove(self._helm(), name)
+        self.wait_gone(name)
+
+    def wait_gone(self, name: str) -> None:
+        """Until nothing of an uninstalled release is left that a new one of its name would meet.
+
+        Raises: ClusterError if something stays.
+        """
+        # Not ``helm uninstall --wait``: it does not wait for pods, and Helm 4 wants more rights for it.
+        if not self._runs.wait_gone(name, timeout_sec=_GONE_TIMEOUT_SEC):
+            raise ClusterError(f"pods of {name} are still there after {_GONE_TIMEOUT_SEC:g} s: see 'kubectl get pods'")

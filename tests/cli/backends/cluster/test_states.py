@@ -1,0 +1,222 @@
+"""Every state that a run of a cluster can be in x every command: what comes of it, and that the advice given works."""
+
+import json
+import re
+
+import pytest
+
+from tests.k8s.fake_api import SECRETS
+from tests.k8s.objects import condition, pod
+from tests.k8s.serving import JOBS, PODS
+from tests.k8s.storing_api import StoringApi
+from tests.k8s.test_releases import CONFIGMAPS, stub_helm  # noqa: F401
+from tsp.config.run import to_json
+
+NAME = "my-run"
+RECORD = f"{SECRETS}/sh.helm.release.v1.{NAME}.v1"
+JOB = f"{JOBS}/{NAME}"
+CONFIGMAP = f"{CONFIGMAPS}/{NAME}-config"
+
+
+@pytest.fixture
+def api(monkeypatch):
+    server = StoringApi()
+    server.objects |= {"/api/v1/namespaces/video/events": [], "/api/v1/nodes": [], PODS: []}
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tspctl(tspctl, cluster, stub_helm, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.setattr("k8s.runs._POLL_SEC", 0.01)
+    monkeypatch.setattr("cli.runs.outcome.POLL_SEC", 0.01)
+    monkeypatch.setattr("cli.backends.cluster.lifecycle._GONE_TIMEOUT_SEC", 2.0)
+    options = ("--kubeconfig", cluster.where.kubeconfig, "--store", f"file://{tmp_path}/store")
+    return lambda *arguments: tspctl(*arguments, *options)
+
+
+@pytest.fixture
+def installed(api, tspctl, cluster, config, tmp_path):
+    """A run as the chart installs it, with an operator that takes its pods away; returns its job."""
+    from k8s.helm import Chart, Helm
+    from k8s.releases import Releases
+
+    Releases(cluster).install(Helm(cluster.where, "video"), NAME, Chart(reference="c"), {"config": to_json(config)})
+    job = api.objects[JOB]
+    store = {"uri": f"file://{tmp_path}/store"}
+    job["metadata"]["annotations"] = {"tspctl/store": json.dumps(store)}
+    volumes = [{"name": "config", "configMap": {"name": f"{NAME}-config"}}]
+    job["spec"]["pytorchReplicaSpecs"]["Master"]["template"] = {"spec": {"volumes": volumes}}
+    serve_changes(api, job)
+    return job
+
+
+def serve_changes(api, job):
+    """Patches are merged, as the API server does; suspending takes the pods away, as the operator does."""
+    is_there = [True]
+
+    def answer(method, query, body):
+        if method == "PATCH" and "kind" in body:
+            is_there[0] = True
+        if not is_there[0]:
+            return (201, body) if method == "PATCH" else (404, {"message": "not found"})
+        if method == "PATCH":
+            job["spec"]["runPolicy"].update(body.get("spec", {}).get("runPolicy", {}))
+            annotations = {**job["metadata"]["annotations"], **body["metadata"]["annotations"]}
+            job["metadata"]["annotations"] = {key: value for key, value in annotations.items() if value is not None}
+            if job["spec"]["runPolicy"]["suspend"]:
+                api.objects[PODS] = []
+        if method == "DELETE":
+            is_there[0] = False
+            del api.objects[JOB]
+            api.objects[PODS] = []
+        return 200, job
+
+    api.objects[JOB] = answer
+    api.objects[JOBS] = lambda method, query, body: (
+        _create(api, body)
+        if method == "POST"
+        else (200, {"metadata": {}, "items": [job] if is_there[0] and JOB in api.objects else []})
+    )
+
+
+def _create(api, body):
+    api.objects[JOB] = body
+    return 201, body
+
+
+def at_work(api, job):
+    job["status"] = {"conditions": [condition("Created"), condition("Running")]}
+    running = pod(0)
+    running["spec"]["containers"] = [{"name": "pytorch"}]
+    running["metadata"]["labels"]["app.kubernetes.io/instance"] = NAME
+    api.objects[PODS] = [running]
+
+
+def ended(kind):
+    def arrange(api, job):
+        job["status"] = {"conditions": [condition(kind)]}
+
+    return arrange
+
+
+def stopped(how):
+    def arrange(api, job):
+        job["spec"]["runPolicy"]["suspend"] = True
+        job["metadata"]["annotations"]["tspctl/stopped"] = how
+
+    return arrange
+
+
+def without_job(status):
+    def arrange(api, job):
+        del api.objects[JOB]
+        api.objects[JOBS] = []
+        api.objects[RECORD]["metadata"]["labels"]["status"] = status
+
+    return arrange
+
+
+def lost(*paths, then=None):
+    def arrange(api, job):
+        for path in paths:
+            del api.objects[path]
+        if then is not None:
+            then(api, job)
+
+    return arrange
+
+
+STATES = {
+    "running": at_work,
+    "pending": ended("Created"),
+    "succeeded": ended("Succeeded"),
+    "failed": ended("Failed"),
+    "suspended": stopped("suspended"),
+    "cancelled": stopped("cancelled"),
+    "half installed": without_job("pending-install"),
+    "installation failed": without_job("failed"),
+    "job deleted by hand": without_job("deployed"),
+    "removal cut short": without_job("uninstalling"),
+    "ConfigMap lost, suspended": lost(CONFIGMAP, then=stopped("suspended")),
+    "record lost, succeeded": lost(RECORD, then=ended("Succeeded")),
+    "record lost, suspended": lost(RECORD, then=stopped("suspended")),
+    "record and ConfigMap lost, cancelled": lost(RECORD, CONFIGMAP, then=stopped("cancelled")),
+}
+SHOWN = {
+    "half installed": "crashed", "installation failed": "failed", "job deleted by hand": "crashed",
+    "removal cut short": "crashed", "ConfigMap lost, suspended": "suspended", "record lost, succeeded": "succeeded",
+    "record lost, suspended": "suspended", "record and ConfigMap lost, cancelled": "cancelled",
+}  # fmt: skip
+GONE, LIVES = "gone", "lives"
+TABLE = {
+    # state: (cancel, suspend, resume, delete): exit code, and what is left
+    "running": ((0, LIVES), (0, LIVES), (2, LIVES), (2, LIVES)),
+    "pending": ((0, LIVES), (0, LIVES), (2, LIVES), (2, LIVES)),
+    "succeeded": ((2, LIVES), (2, LIVES), (2, LIVES), (0, GONE)),
+    "failed": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "suspended": ((0, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "cancelled": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "half installed": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "installation failed": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "job deleted by hand": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "removal cut short": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "ConfigMap lost, suspended": ((0, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "record lost, succeeded": ((2, LIVES), (2, LIVES), (2, LIVES), (0, GONE)),
+    "record lost, suspended": ((0, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "record and ConfigMap lost, cancelled": ((2, LIVES), (2, LIVES), (4, LIVES), (0, GONE)),
+}
+COMMANDS = {
+    "cancel": ("cancel", NAME),
+    "suspend": ("suspend", NAME),
+    "resume": ("resume", NAME),
+    "delete": ("delete", NAME, "--yes", "--keep-store"),
+}
+CASES = [(state, command, *end) for state, ends in TABLE.items() for command, end in zip(COMMANDS, ends, strict=True)]
+
+
+def what_is_left(api):
+    return sorted(path for path in (JOB, CONFIGMAP, RECORD) if path in api.objects)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_is_listed_and_explained(api, tspctl, installed, state):
+    STATES[state](api, installed)
+    listed = tspctl("list", "-o", "json")
+    assert listed.code == 0, listed.err
+    assert [(row["name"], row["state"]) for row in listed.json] == [(NAME, SHOWN.get(state, state))]
+    shown = tspctl("status", NAME, "-o", "json")
+    assert shown.code == 0, shown.err
+    assert shown.json["state"] == SHOWN.get(state, state)
+    if state not in ("running", "pending") and "succeeded" not in state and "cancelled" not in state:
+        assert shown.json["reason"], "nothing explains it"
+
+
+@pytest.mark.parametrize(("state", "command", "code", "left"), CASES, ids=[f"{case[1]} {case[0]}" for case in CASES])
+def test_what_a_command_does_in_a_state(api, tspctl, installed, state, command, code, left):
+    STATES[state](api, installed)
+    done = tspctl(*COMMANDS[command])
+    assert done.code == code, done.err
+    assert "unexpected" not in done.err
+    assert bool(what_is_left(api)) == (left is LIVES), what_is_left(api)
+    if command == "resume" and code == 0:
+        assert {JOB, CONFIGMAP} <= set(what_is_left(api)), "something that the pods need is missing"
+
+
+def advised(text):
+    """Commands of ours in a message, as one would type them."""
+    return [found.split() for found in re.findall(r"'tspctl ([a-z-]+(?: [a-z0-9-]+)?)'", text)]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_command_that_a_message_names_works_in_that_state(api, tspctl, installed, state):
+    """Of reasons and refusals alike. What it names is run in the state that it was named in."""
+    STATES[state](api, installed)
+    texts = [tspctl("status", NAME, "-o", "json").json["reason"] or ""]
+    texts += [tspctl(*COMMANDS[name]).err for name, end in zip(COMMANDS, TABLE[state], strict=True) if end[0] == 2]
+    commands = {tuple(command) for text in texts for command in advised(text)}
+    assert commands or state in ("running", "succeeded", "cancelled", "failed", "pending") or "lost" in state
+    for command in sorted(commands, key=lambda item: item[0] == "delete"):
+        more = ("--yes", "--keep-store") if command[0] == "delete" else ()
+        done = tspctl(*command, *more)
+        assert done.code == 0, (command, done.err)

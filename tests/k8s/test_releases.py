@@ -1,0 +1,249 @@
+"""Whose a release is: raced, refused, interrupted and half removed."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from k8s.client import Cluster, ClusterAddress
+from k8s.helm import Chart, Helm, shipped_chart
+from k8s.names import PYTORCHJOBS
+from k8s.releases import INSTALL_LABEL, Releases
+from tests.k8s.fake_api import SECRETS
+from tests.k8s.serving import JOBS, serve_release
+from tests.k8s.storing_api import StoringApi
+from tsp.errors import ClusterError, ConfigError
+
+STUB = Path(__file__).with_name("helm_stub.py")
+CONFIGMAPS = "/api/v1/namespaces/video/configmaps"
+VALUES = {"dataset": "demo", "method": "tac", "store": {"uri": "s3://b/r"}}
+
+
+@pytest.fixture
+def api():
+    server = StoringApi()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def stub_helm(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("stub")
+    program = folder / "helm"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STUB}" "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    return program
+
+
+@pytest.fixture
+def caller(cluster):
+    return Helm(cluster.where, "video")
+
+
+@pytest.fixture
+def releases(cluster):
+    return Releases(cluster)
+
+
+def install(releases, helm, name="r1", **values):
+    releases.install(helm, name, Chart(reference=shipped_chart()), {**VALUES, **values})
+
+
+def names_in(api):
+    """Everything that was created and is there."""
+    return sorted(path for path in api.objects if "/namespaces/video/" in path)
+
+
+def racer(kubeconfig, path, number, rounds, start, results):
+    """One of several processes that install the same names at once."""
+    os.environ["PATH"] = path
+    where = ClusterAddress(kubeconfig=kubeconfig, namespace="video")
+    releases, helm = Releases(Cluster(where)), Helm(where, "video")
+    for index in range(rounds):
+        start.wait()
+        try:
+            install(releases, helm, f"run-{index}", set={"seed": number})
+            results.put((index, number, "won", ""))
+        except Exception as error:
+            results.put((index, number, type(error).__name__, str(error)))
+
+
+def race(kubeconfig, *, processes, rounds):
+    """Returns: round -> [(racer, outcome, message)]."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kubernetes.client", "kubernetes.config", "kubernetes.stream", __name__])
+    start, results = context.Barrier(processes), context.Queue()
+    racers = [
+        context.Process(
+            target=racer, args=(kubeconfig, os.environ["PATH"], number, rounds, start, results), daemon=True
+        )
+        for number in range(processes)
+    ]
+    for one in racers:
+        one.start()
+    found = {}
+    for _ in range(processes * rounds):
+        index, number, outcome, message = results.get(timeout=120)
+        found.setdefault(index, []).append((number, outcome, message))
+    for one in racers:
+        one.join()
+    return found
+
+
+def check_race(api, found, config_of):
+    for index, outcomes in found.items():
+        winners = [number for number, outcome, _ in outcomes if outcome == "won"]
+        losers = [(outcome, message) for _, outcome, message in outcomes if outcome != "won"]
+        assert len(winners) == 1, (index, outcomes)
+        assert {outcome for outcome, _ in losers} == {"ConfigError"}, losers
+        assert all(f"there is a release run-{index} in namespace video already" in message for _, message in losers)
+        assert f"{JOBS}/run-{index}" in api.objects, "the winner's run was removed"
+        assert config_of(api.objects[f"{CONFIGMAPS}/run-{index}-config"]) == winners[0], (
+            "not the winner's configuration"
+        )
+        assert api.objects[f"{SECRETS}/sh.helm.release.v1.run-{index}.v1"]["metadata"]["labels"]["status"] == "deployed"
+
+
+@pytest.mark.timeout(300)
+def test_of_eight_that_install_one_name_at_once_one_wins_and_its_run_lives(api, cluster, stub_helm):
+    found = race(cluster.where.kubeconfig, processes=8, rounds=50)
+    check_race(api, found, lambda item: json.loads(item["data"]["config.json"])["set"]["seed"])
+
+
+@pytest.mark.timeout(300)
+def test_a_real_helm_races_as_the_stub_does(api, cluster, real_helm):
+    found = race(cluster.where.kubeconfig, processes=4, rounds=2)
+    check_race(api, found, lambda item: json.loads(item["data"]["config.json"])["request"]["set"]["seed"])
+
+
+def test_a_release_carries_the_nonce_of_the_process_that_installed_it(api, releases, caller, real_helm):
+    install(releases, caller)
+    found = releases.find("r1")
+    assert (found.revision, found.status, len(found.nonce)) == (1, "deployed", 16)
+    assert releases.find_own("r1") == found
+    assert releases.content(found)["config"] == VALUES
+
+
+def test_the_same_name_twice_is_refused_and_the_first_release_left_alone(api, releases, caller, stub_helm):
+    install(releases, caller)
+    before = dict(api.objects)
+    with pytest.raises(ConfigError, match="a release r1 in namespace video already: choose another --name, or remove"):
+        install(releases, caller, gpus=3)
+    assert api.objects == before
+
+
+def test_a_failed_installation_leaves_nothing_behind(api, releases, caller, stub_helm, monkeypatch):
+    monkeypatch.setenv("HELM_STUB", "refused-after-configmap")
+    with pytest.raises(ClusterError, match=r"helm install failed: admission said no$"):
+        install(releases, caller)
+    assert names_in(api) == []
+
+
+def test_a_failed_installation_whose_clean_up_fails_tells_both(api, releases, caller, stub_helm, monkeypatch):
+    monkeypatch.setenv("HELM_STUB", "refused-after-configmap")
+    monkeypatch.setenv("HELM_STUB_UNINSTALL", "fails")
+    with pytest.raises(ClusterError, match=r"admission said no; .*the server is on fire.*'tspctl delete r1'"):
+        install(releases, caller)
+    assert [found.status for found in releases.without_job([])] == ["failed"]
+    monkeypatch.delenv("HELM_STUB_UNINSTALL")
+    assert releases.remove(caller, "r1") is True
+    assert names_in(api) == []
+
+
+def test_a_helm_that_was_killed_halfway_is_cleaned_up(api, releases, caller, stub_helm, monkeypatch):
+    monkeypatch.setenv("HELM_STUB", "killed-after-record")
+    with pytest.raises(ClusterError, match="helm install failed"):
+        install(releases, caller)
+    assert names_in(api) == []
+
+
+def test_ctrl_c_during_the_installation_leaves_nothing_behind(api, releases, caller, stub_helm, monkeypatch):
+    monkeypatch.setenv("HELM_STUB", "slow")
+
+    def interrupt():
+        while f"{SECRETS}/sh.helm.release.v1.r1.v1" not in api.objects:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        install(releases, caller)
+    assert names_in(api) == []
+
+
+def test_a_release_that_was_upgraded_since_is_not_cleaned_up(api, releases, caller, stub_helm, monkeypatch):
+    """Somebody else has taken it on: what it is now is theirs."""
+    monkeypatch.setenv("HELM_STUB", "refused-after-configmap")
+    install_it = caller.install
+
+    def upgraded_meanwhile(*arguments, labels):
+        try:
+            install_it(*arguments, labels=labels)
+        finally:
+            first = api.objects[f"{SECRETS}/sh.helm.release.v1.r1.v1"]
+            second = json.loads(json.dumps(first))
+            second["metadata"] |= {"name": "sh.helm.release.v1.r1.v2"}
+            second["metadata"]["labels"] |= {"version": "2"}
+            api.objects[f"{SECRETS}/sh.helm.release.v1.r1.v2"] = second
+
+    monkeypatch.setattr(caller, "install", upgraded_meanwhile)
+    with pytest.raises(ConfigError, match="there is a release r1"):
+        install(releases, caller)
+    assert f"{CONFIGMAPS}/r1-config" in api.objects
+
+
+def test_another_charts_release_is_never_removed_or_listed(api, releases, caller, stub_helm):
+    api.objects[SECRETS] = []
+    serve_release(api, "grafana", chart={"metadata": {"name": "grafana"}})
+    assert list(releases.without_job([])) == []
+    assert releases.find_own("grafana") is None
+    assert releases.remove(caller, "grafana") is False
+    assert releases.find("grafana") is not None
+
+
+def test_what_is_left_is_removed_by_its_labels_and_never_by_a_name_that_looks_like_it(api, releases, caller, stub_helm):
+    """``tsp-test`` is the name of another run, not of what ``helm test tsp`` leaves."""
+    install(releases, caller, "tsp")
+    install(releases, caller, "tsp-test")
+    labels = {"app.kubernetes.io/part-of": "tspctl", "app.kubernetes.io/instance": "tsp"}
+    test_job = {"metadata": {"name": "tsp-test-0a1b", "labels": labels, "annotations": {"helm.sh/hook": "test"}}}
+    api.objects["/apis/batch/v1/namespaces/video/jobs/tsp-test-0a1b"] = test_job
+    foreign = {"metadata": {"name": "tsp-config-2", "labels": {"app.kubernetes.io/instance": "tsp"}}}
+    api.objects[f"{CONFIGMAPS}/tsp-config-2"] = foreign
+    # The record is lost: Helm knows nothing of the release any more.
+    del api.objects[f"{SECRETS}/sh.helm.release.v1.tsp.v1"]
+    assert releases.remove(caller, "tsp") is True
+    assert names_in(api) == [
+        f"{CONFIGMAPS}/tsp-config-2",
+        f"{CONFIGMAPS}/tsp-test-config",
+        f"{SECRETS}/sh.helm.release.v1.tsp-test.v1",
+        f"{JOBS}/tsp-test",
+    ]
+
+
+def test_what_the_cluster_lost_is_created_again_as_the_release_has_it(api, releases, caller, real_helm, cluster):
+    install(releases, caller)
+    before = api.objects.pop(f"{CONFIGMAPS}/r1-config")
+    restored = releases.restore(releases.find("r1"), but=("PyTorchJob", "Job"))
+    assert restored == ["ConfigMap r1-config"]
+    again = api.objects[f"{CONFIGMAPS}/r1-config"]
+    assert again["data"] == before["data"]
+    assert again["metadata"]["annotations"]["meta.helm.sh/release-name"] == "r1"
+    assert releases.restore(releases.find("r1"), but=("PyTorchJob", "Job")) == []
+    assert cluster.get(cluster.namespaced(*PYTORCHJOBS, "r1"))["metadata"]["name"] == "r1"
+
+
+def test_a_record_that_is_damaged_is_shown_as_a_release_without_content(api, releases):
+    api.objects[SECRETS] = []
+    serve_release(api, "r1", labels={"app.kubernetes.io/part-of": "tspctl", INSTALL_LABEL: "a"})
+    api.objects[f"{SECRETS}/sh.helm.release.v1.r1.v1"]["data"]["release"] = "bm9uc2Vuc2U="
+    (found,) = releases.without_job([])
+    assert (found.name, found.nonce, releases.content(found)) == ("r1", "a", {})

@@ -68,17 +68,7 @@ def make_epoch(tmp_path: Path) -> Callable[..., tuple[Path, EpochRecord]]:
     def make(epoch: int, accuracy: float = 50.0, content: bytes = b"") -> tuple[Path, EpochRecord]:
         path = tmp_path / f"made-{uuid.uuid4().hex[:6]}.pth"
         path.write_bytes(content or f"weights of epoch {epoch}".encode())
-        result = EpochResult(epoch, (HeadResult("action-label", accuracy, 1.25),), 1.25, accuracy)
-        record = EpochRecord(
-            epoch=epoch,
-            size_bytes=path.stat().st_size,
-            sha256=sha256_of(path),
-            results_line=format_line(result),
-            result=result,
-            clips_per_sec=12.5,
-            duration_sec=60.0,
-        )
-        return path, record
+        return path, epoch_record(epoch, path, accuracy)
 
     return make
 
@@ -94,6 +84,20 @@ def make_state(tmp_path: Path) -> Callable[..., tuple[Path, StateMeta]]:
         return path, StateMeta(epoch=epoch, step=step, attempt=attempt, sha256=sha256_of(path), size_bytes=size_bytes)
 
     return make
+
+
+def epoch_record(epoch: int, path: Path, accuracy: float = 50.0) -> EpochRecord:
+    """The record of a checkpoint."""
+    result = EpochResult(epoch, (HeadResult("action-label", accuracy, 1.25),), 1.25, accuracy)
+    return EpochRecord(
+        epoch=epoch,
+        size_bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        results_line=format_line(result),
+        result=result,
+        clips_per_sec=12.5,
+        duration_sec=60.0,
+    )
 
 
 def with_seed(config: RunConfig, seed: int) -> RunConfig:

@@ -10,9 +10,9 @@ import pytest
 from tsp.config.run import StoreConfig
 from tsp.errors import StoreError
 from tsp.store import local as local_store_module
-from tsp.store import transfer
 from tsp.store.base import KeyExistsError, Store, sha256_of
 from tsp.store.open import open_store
+from tsp.store.part import Part
 
 
 @pytest.fixture
@@ -60,9 +60,12 @@ def test_a_write_that_fails_says_what_to_do_and_leaves_the_old_object(
 
 def test_a_full_disk_during_a_download_says_so(local: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local.write("epoch_0.pth", b"x" * 100)
-    full = tmp_path / "full"
-    full.symlink_to("/dev/full")
-    monkeypatch.setattr(transfer, "_open_part", lambda path: open(full, "r+b"))  # noqa: SIM115
+
+    def write(self: Part, data: bytes) -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(data)
+
+    monkeypatch.setattr(Part, "write", write)
     with pytest.raises(StoreError, match=r"no space left for .*best\.pth"):
         local.download("epoch_0.pth", tmp_path / "best.pth")
     assert not (tmp_path / "best.pth").exists()

@@ -6,7 +6,6 @@ new one. Nothing heavy is imported before a bucket is really used.
 
 from __future__ import annotations
 
-import functools
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -38,7 +37,9 @@ class Entry:
     key: str
     size_bytes: int
     modified: datetime
-    """With time zone."""
+    """With time zone, by the store's clock."""
+    version: str = ""
+    """Differs when the content does: an ETag, where the store has one."""
 
 
 class Store(ABC):
@@ -110,8 +111,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def _source(self, key: str) -> Source:
-        """The object as something to download."""
+    def _source(self, key: str, entry: Entry | None = None) -> Source:
+        """The object as something to download; an entry that is known saves asking for it."""
 
     def read_head(self, key: str, size_bytes: int) -> bytes:
         """The object's first bytes, as many as it has; the rest is not fetched.
@@ -142,13 +143,24 @@ class Store(ABC):
             self.delete(entry.key)
 
     def download(
-        self, key: str, path: Path, *, sha256: str | None = None, progress: ProgressCallback | None = None
+        self,
+        key: str,
+        path: Path,
+        *,
+        sha256: str | None = None,
+        progress: ProgressCallback | None = None,
+        entry: Entry | None = None,
     ) -> None:
-        """Bring an object into a file: resumed if it broke off before, verified, renamed into place when complete.
+        """Bring an object into a file: resumed if it broke off before, verified, renamed when complete.
 
+        Args: sha256, the expected digest or its first digits; entry, of the object as ``list`` gave it.
         Raises: MissingKeyError; StoreError if it is damaged or the file cannot be written; StoreUnreachableError.
         """
-        find = functools.partial(self._source, key)
+        known = [entry]
+
+        def find() -> Source:
+            return self._source(key, known.pop() if known else None)
+
         download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry)
 
     @contextmanager

@@ -133,8 +133,8 @@ class LocalStore(Store):
         self.write(key, b"tspctl")
         self.delete(key)
 
-    def _source(self, key: str) -> Source:
-        entry = self.stat(key)
+    def _source(self, key: str, entry: Entry | None = None) -> Source:
+        entry = entry or self.stat(key)
 
         def chunks(offset_bytes: int) -> Iterator[bytes]:
             with self._reading(key) as path, open(path, "rb") as file:

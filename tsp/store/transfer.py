@@ -12,21 +12,24 @@ was wrong, too.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import time
-import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BufferedRandom
 from pathlib import Path
 
 from tsp.errors import StoreError, StoreUnreachableError
-from tsp.store.atomic import PART_SUFFIX, explain_os_error, publish
+from tsp.store.atomic import explain_os_error
+from tsp.store.part import Part
 from tsp.store.retry import RetryPolicy
 
 BLOCK_BYTES = 1 << 20
+RANGE_BYTES = 8 << 20
+PARALLEL_RANGES = 4
+PARALLEL_FROM_BYTES = 2 * RANGE_BYTES
+"""Objects above this size are read as several ranges at once."""
 CHANGES = 3
 """Times that an object may be replaced while it is being read."""
 
@@ -54,6 +57,9 @@ class Source:
     """Differs when the content does, as far as the source can tell; an ETag or a time."""
     chunks: Callable[[int], Iterator[bytes]]
     """The bytes from an offset on. Raises InterruptedTransferError, ChangedSourceError or StoreError."""
+    range: Callable[[int, int], bytes] | None = None
+    """That many bytes from an offset on, tried again as needed; None where the source gives no ranges.
+    Raises ChangedSourceError or StoreError."""
 
 
 def sha256_of(path: Path | str) -> str:
@@ -81,7 +87,7 @@ def download(
     progress: ProgressCallback | None = None,
     retry: RetryPolicy | None = None,
 ) -> str:
-    """Bring a source into ``path``; a part that is already there is gone on with.
+    """Bring a source into ``path``; a part that an earlier, ended process left is gone on with.
 
     The bytes gather in a hidden ``.part`` file beside ``path``, which takes the name only when complete and verified.
     It stays when the download fails, so that the next call resumes it.
@@ -92,37 +98,26 @@ def download(
         ChangedSourceError when the caller should look at the source again.
     """
     version = hashlib.sha256(f"{source.address}\n{source.size_bytes}\n{source.version}".encode()).hexdigest()[:12]
-    part_path = path.with_name(f".{path.name}.{version}{PART_SUFFIX}")
+    digest, wrong = "", False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _open_part(part_path) as part:
-            _fill(part, source, progress, retry or RetryPolicy())
-            digest = _digest(part)
-            if sha256 is not None and not matches(digest, sha256):
-                # Bytes that were there before may be of another version; or the network damaged some.
-                part.truncate(0)
-                _fill(part, source, progress, retry or RetryPolicy())
-                digest = _digest(part)
-            if sha256 is not None and not matches(digest, sha256):
-                os.unlink(part.name)
-                raise StoreError(
-                    f"{source.address} is damaged: its SHA-256 is {digest}, expected {sha256}"
-                    f"{'...' if len(sha256) < 64 else ''}; delete or replace it there"
-                )
-            part.flush()
-            publish(part.name, path)
+        # What an earlier process left may be of another version, and the network may damage what is new: only a
+        # second download, from its first byte on and into a file that nobody else can have touched, proves anything.
+        for may_resume in (True, False):
+            with Part.open(path, version, may_resume=may_resume) as part:
+                digest = _fill(part, source, progress, retry or RetryPolicy())
+                wrong = sha256 is not None and not matches(digest, sha256)
+                if not wrong and part.publish():
+                    return digest
+                part.discard()
     except OSError as error:
         raise explain_os_error(error, path) from error
-    _remove_stale_parts(path)
-    return digest
-
-
-def _remove_stale_parts(path: Path) -> None:
-    """Delete what is left of downloads of other versions, unless another process is at it."""
-    for stale in path.parent.glob(f".{path.name}.*{PART_SUFFIX}"):
-        with contextlib.suppress(OSError), open(stale, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            stale.unlink(missing_ok=True)
+    if not wrong:
+        raise StoreError(f"cannot write {path}: another program changes or removes its hidden .part files beside it")
+    raise StoreError(
+        f"{source.address} is damaged: its SHA-256 is {digest}, expected {sha256}"
+        f"{'...' if len(sha256 or '') < 64 else ''}; delete or replace it there"
+    )
 
 
 def download_latest(
@@ -145,33 +140,47 @@ def download_latest(
     raise StoreError(f"{source.address} is replaced faster than it can be read; try again later")
 
 
-def _open_part(path: Path) -> BufferedRandom:
-    """The part file, locked; one of our own if another process is filling it."""
-    file = open(path, "a+b")  # noqa: SIM115
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The other process may have renamed the file between our open and our lock.
-        if os.stat(path).st_ino == os.fstat(file.fileno()).st_ino:
-            return file
-    except OSError:
-        pass
-    file.close()
-    file = open(path.with_name(f"{path.name.removesuffix(PART_SUFFIX)}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}"), "a+b")  # noqa: SIM115
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return file
-
-
-def _fill(part: BufferedRandom, source: Source, progress: ProgressCallback | None, retry: RetryPolicy) -> None:
-    """Append what is missing."""
-    done = part.seek(0, os.SEEK_END)
-    if source.size_bytes is not None and done > source.size_bytes:
-        part.truncate(0)
-        done = 0
-    for chunk in persistent_chunks(source, done, retry=retry):
+def _fill(part: Part, source: Source, progress: ProgressCallback | None, retry: RetryPolicy) -> str:
+    """Append what is missing. Returns: the SHA-256 of the whole, taken while the bytes pass."""
+    digest, total = hashlib.sha256(), source.size_bytes
+    if total is not None and part.size_bytes > total:
+        part.restart()
+    for block in part.blocks():
+        digest.update(block)
+    done = part.size_bytes
+    if source.range is not None and total is not None and total - done > PARALLEL_FROM_BYTES:
+        chunks = _parallel_chunks(source.range, done, total)
+    else:
+        chunks = persistent_chunks(source, done, retry=retry)
+    for chunk in chunks:
         part.write(chunk)
+        digest.update(chunk)
         done += len(chunk)
         if progress is not None:
-            progress(done, source.size_bytes or 0)
+            progress(done, total or 0)
+    return digest.hexdigest()
+
+
+def _parallel_chunks(read: Callable[[int, int], bytes], offset_bytes: int, size_bytes: int) -> Iterator[bytes]:
+    """The bytes from an offset on, several ranges on their way at once, given out in order."""
+    starts = iter(range(offset_bytes, size_bytes, RANGE_BYTES))
+    pool = ThreadPoolExecutor(PARALLEL_RANGES, thread_name_prefix="download")
+    waiting: deque[Future[bytes]] = deque()
+
+    def ask() -> None:
+        start = next(starts, None)
+        if start is not None:
+            waiting.append(pool.submit(read, start, min(RANGE_BYTES, size_bytes - start)))
+
+    try:
+        for _ in range(PARALLEL_RANGES + 1):
+            ask()
+        while waiting:
+            data = waiting.popleft().result()
+            ask()
+            yield data
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def persistent_chunks(source: Source, offset_bytes: int, *, retry: RetryPolicy) -> Iterator[bytes]:
@@ -208,11 +217,3 @@ def _pause(delays: Iterator[float], address: str, cause: Exception | None) -> No
             f"{address} kept breaking off; run the same command again to resume, or check the network"
         ) from cause
     time.sleep(delay_sec)
-
-
-def _digest(part: BufferedRandom) -> str:
-    part.flush()
-    part.seek(0)
-    with contextlib.suppress(OSError):
-        os.posix_fadvise(part.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    return hashlib.file_digest(part, "sha256").hexdigest()

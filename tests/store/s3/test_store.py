@@ -17,7 +17,7 @@ from tsp.store.open import open_store
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.errors import explain_refusal
 from tsp.store.s3.store import S3Store
-from tsp.store.s3.upload import Digests
+from tsp.store.s3.upload import Sent
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -109,7 +109,7 @@ def test_the_digest_is_kept_with_the_object_for_other_tools(s3_server: S3Server,
 def test_where_the_etag_says_nothing_the_object_is_read_back(
     behind: Store, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Digests, "etags", lambda self: set())
+    monkeypatch.setattr(Sent, "is_etag", lambda self, etag: False)
     path = tmp_path / "file"
     path.write_bytes(b"weights" * 1000)
     behind.upload("epoch_0.pth", path, sha256=sha256_of(path))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SEC = 10
 READ_TIMEOUT_SEC = 60
+POOL_CONNECTIONS = 32
 _CODE_OF_STATUS = {"412": "PreconditionFailed", "416": "InvalidRange"}
 
 R = TypeVar("R")
@@ -127,6 +128,14 @@ class Bucket:
         except (BotoCoreError, OSError) as error:
             raise InterruptedTransferError from error
 
+    def whole(self, data: bytes, size_bytes: int) -> bytes:
+        """A body that has the size it must have; ``call`` asks again for one that broke off."""
+        from botocore.exceptions import IncompleteReadError
+
+        if len(data) != size_bytes:
+            raise IncompleteReadError(actual_bytes=len(data), expected_bytes=size_bytes)
+        return data
+
     def refusal(self, code: str, status: int, *, address: str, doing: str) -> StoreError:
         """The error for an answer that is not worth repeating."""
         return explain_refusal(code, status, address=address, bucket=self.name, server=self.server, doing=doing)
@@ -196,6 +205,7 @@ def _make_client(config: StoreConfig) -> S3Client:
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
         tcp_keepalive=True,
+        max_pool_connections=POOL_CONNECTIONS,
     )
     try:
         session = botocore.session.Session()

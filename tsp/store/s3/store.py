@@ -14,7 +14,7 @@ from tsp.errors import ConfigError, MissingKeyError, StoreError
 from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.client import AnsweredError, Bucket
-from tsp.store.s3.upload import Digests, content_md5, md5_of, put_file, read_digests
+from tsp.store.s3.upload import Sent, content_md5, md5_of, put_file
 from tsp.store.transfer import BLOCK_BYTES, ChangedSourceError, Source, persistent_chunks
 
 UPLOAD_TRIES = 3
@@ -71,12 +71,16 @@ class S3Store(Store):
                 raise KeyExistsError(f"{self.address(key)} exists already") from None
 
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
-        digests = read_digests(path, self.part_bytes)
-        if digests.sha256 != sha256:
-            raise StoreError(f"{path} has SHA-256 {digests.sha256}, but {sha256} was announced: it changed meanwhile")
         for _ in range(UPLOAD_TRIES):
-            put_file(self.bucket, self._full(key), path, digests, address=self.address(key))
-            if self._holds(key, digests):
+            sent = put_file(
+                self.bucket,
+                self._full(key),
+                path,
+                sha256=sha256,
+                part_bytes=self.part_bytes,
+                address=self.address(key),
+            )
+            if self._holds(key, sent):
                 return
         raise StoreError(
             f"{self.address(key)} does not hold what was sent, after {UPLOAD_TRIES} tries: {self.bucket.server} or "
@@ -89,7 +93,7 @@ class S3Store(Store):
             for item in page.get("Contents", ()):
                 # Some tools store empty objects that stand for folders.
                 if not item["Key"].endswith("/"):
-                    yield Entry(item["Key"][skip:], item["Size"], item["LastModified"])
+                    yield Entry(item["Key"][skip:], item["Size"], item["LastModified"], item.get("ETag", ""))
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
@@ -99,7 +103,7 @@ class S3Store(Store):
 
     def stat(self, key: str) -> Entry:
         head = self._head(key)
-        return Entry(key, head["ContentLength"], head["LastModified"])
+        return Entry(key, head["ContentLength"], head["LastModified"], head.get("ETag", ""))
 
     def delete(self, key: str) -> None:
         with contextlib.suppress(MissingKeyError):
@@ -116,9 +120,15 @@ class S3Store(Store):
             raise StoreError(f"{self.address(key)} does not hold what was written: {self.bucket.server} damages data")
         self.delete(key)
 
-    def _source(self, key: str) -> Source:
-        head = self._head(key)
-        etag = head.get("ETag", "")
+    def _source(self, key: str, entry: Entry | None = None) -> Source:
+        entry = entry or self.stat(key)
+
+        def check(answer: Any) -> Any:
+            # Compared here, for not every server honours If-Match.
+            if entry.version and answer.get("ETag", entry.version) != entry.version:
+                answer["Body"].close()
+                raise ChangedSourceError
+            return answer["Body"]
 
         def chunks(offset_bytes: int) -> Iterator[bytes]:
             try:
@@ -130,18 +140,32 @@ class S3Store(Store):
                 )
             except AnsweredError as error:
                 raise ChangedSourceError from error
-            # Compared here, for not every server honours If-Match.
-            if answer.get("ETag", etag) != etag:
-                answer["Body"].close()
-                raise ChangedSourceError
-            with contextlib.closing(answer["Body"]) as body, self.bucket.breaking_off():
+            with contextlib.closing(check(answer)) as body, self.bucket.breaking_off():
                 yield from body.iter_chunks(BLOCK_BYTES)
 
-        return Source(address=self.address(key), size_bytes=head["ContentLength"], version=etag, chunks=chunks)
+        def read_range(offset_bytes: int, size_bytes: int) -> bytes:
+            def get() -> bytes:
+                with contextlib.closing(check(self._get(key, offset_bytes, size_bytes))) as body:
+                    data: bytes = body.read(size_bytes)
+                return self.bucket.whole(data, size_bytes)
 
-    def _get(self, key: str, offset_bytes: int) -> Any:
-        """The answer to a GET whose body starts at an offset, even where the server ignores ranges."""
-        wanted = {"Range": f"bytes={offset_bytes}-"} if offset_bytes else {}
+            try:
+                return self.bucket.call(get, address=self.address(key), doing="read", expect=("InvalidRange",))
+            except AnsweredError as error:
+                raise ChangedSourceError from error
+
+        return Source(
+            address=self.address(key),
+            size_bytes=entry.size_bytes,
+            version=entry.version or str(entry.modified),
+            chunks=chunks,
+            range=read_range,
+        )
+
+    def _get(self, key: str, offset_bytes: int, size_bytes: int | None = None) -> Any:
+        """An answer whose body starts at an offset, even where the server ignores ranges."""
+        end = "" if size_bytes is None else offset_bytes + size_bytes - 1
+        wanted = {"Range": f"bytes={offset_bytes}-{end}"} if offset_bytes or size_bytes else {}
         answer: Any = self.bucket.client.get_object(
             Bucket=self.bucket.name,
             Key=self._full(key),
@@ -181,22 +205,22 @@ class S3Store(Store):
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _holds(self, key: str, digests: Digests) -> bool:
+    def _holds(self, key: str, sent: Sent) -> bool:
         """Whether the store now has exactly these bytes.
 
-        Size and ETag say so where the ETag is made of MD5s. Where it is not (encryption with KMS keys, some servers)
-        the object is read back and its SHA-256 compared.
+        Size and ETag say so where the ETag is made of MD5s, of the parts or of the whole. Where it is not (encryption
+        with KMS keys, some servers) the object is read back and its SHA-256 compared.
         """
         try:
             head = self._head(key)
         except MissingKeyError:
             return False
-        if head["ContentLength"] != digests.size_bytes:
+        if head["ContentLength"] != sent.size_bytes:
             return False
-        if head.get("ETag", "").strip('"').lower() in digests.etags():
+        if sent.is_etag(head.get("ETag", "")):
             return True
         try:
-            return self._read_back(key) == digests.sha256
+            return self._read_back(key) == sent.sha256
         except ChangedSourceError:
             return False
 

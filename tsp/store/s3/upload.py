@@ -1,11 +1,19 @@
-"""Upload a file to S3 and make sure that it arrived: digests of the parts, lost answers, the look afterwards."""
+"""Upload a file to S3 and make sure that it arrived.
+
+The problem: answers get lost, parts get damaged, a file may change while it is sent, and a store that says "done" need
+not hold what was sent. So each part is read once; the same bytes go into the SHA-256 of the whole and, with their MD5,
+to the server, which checks them on arrival. Parts travel side by side, the digest is ready when the last one is read,
+and only a file with the announced digest is completed. What the store then holds is looked at (``S3Store._holds``).
+"""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,101 +31,101 @@ PARALLEL_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Digests:
-    """Of a file that is to be uploaded, from one reading of it."""
+class Sent:
+    """What was sent."""
 
+    path: Path
     size_bytes: int
-    part_bytes: int
     sha256: str
-    md5: bytes
-    part_md5s: tuple[bytes, ...]
+    etag: str
+    """MD5 of the bytes, or of the MD5s of the parts and their number."""
+    num_parts: int
 
-    def etags(self) -> set[str]:
-        """ETags by which a server says that it holds these bytes: of the whole, or of the parts."""
-        parts = md5_of(b"".join(self.part_md5s)).hex()
-        return {self.md5.hex(), f"{parts}-{len(self.part_md5s)}"}
+    def is_etag(self, etag: str) -> bool:
+        """Whether a server says by this ETag that it holds these bytes. False proves nothing."""
+        etag = etag.strip('"').lower()
+        if etag == self.etag:
+            return True
+        # Some servers give the MD5 of the whole, also to what came in parts.
+        return self.num_parts > 1 and len(etag) == 32 and etag == _md5_of_file(self.path, self.sha256)
 
 
-def read_digests(path: Path, part_bytes: int) -> Digests:
-    """SHA-256 and MD5 of a file and MD5 of each of its parts.
+def put_file(bucket: Bucket, key: str, path: Path, *, sha256: str, part_bytes: int, address: str) -> Sent:
+    """Send a file in one request, or in parts where it is larger than one.
 
-    Raises: StoreError if it cannot be read.
+    Args: key, in the bucket; sha256, what the file must have; address, URI for messages.
+    Raises: StoreError if it cannot be read or has another digest; nothing is stored then.
     """
-    sha256, whole = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    part_md5s: list[bytes] = []
     try:
         size_bytes = path.stat().st_size
         part_bytes = max(part_bytes, -(-size_bytes // MAX_PARTS))
-        with open(path, "rb") as file:
-            while True:
-                part, left = hashlib.md5(usedforsecurity=False), part_bytes
-                while left and (block := file.read(min(BLOCK_BYTES, left))):
-                    left -= len(block)
-                    for digest in (sha256, whole, part):
-                        digest.update(block)
-                if left == part_bytes and part_md5s:
-                    break
-                part_md5s.append(part.digest())
-                if left:
-                    break
+        if size_bytes > part_bytes:
+            return _put_parts(bucket, key, path, sha256, part_bytes, address)
+        data = path.read_bytes()
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
-    return Digests(size_bytes, part_bytes, sha256.hexdigest(), whole.digest(), tuple(part_md5s))
+    _check_digest(path, hashlib.sha256(data).hexdigest(), sha256)
+    md5 = md5_of(data)
+
+    def put() -> None:
+        bucket.client.put_object(
+            Bucket=bucket.name, Key=key, Body=data, ContentMD5=content_md5(md5), Metadata={"sha256": sha256}
+        )
+
+    bucket.call(put, address=address, doing="write")
+    return Sent(path, len(data), sha256, md5.hex(), 1)
 
 
-def put_file(bucket: Bucket, key: str, path: Path, digests: Digests, *, address: str) -> None:
-    """Send a file in one request, or in parts where it has several. Every request carries its MD5.
-
-    Args: key, in the bucket; address, URI for messages.
-    """
-    if len(digests.part_md5s) > 1:
-        _put_parts(bucket, key, path, digests, address)
-        return
-    with open(path, "rb") as file:
-
-        def put() -> None:
-            file.seek(0)
-            bucket.client.put_object(
-                Bucket=bucket.name,
-                Key=key,
-                Body=file,
-                ContentMD5=content_md5(digests.md5),
-                Metadata={"sha256": digests.sha256},
-            )
-
-        bucket.call(put, address=address, doing="write")
+def _md5_of_file(path: Path, sha256: str) -> str | None:
+    """MD5 of a file, as the ETag of servers that put parts together; None if the file is no longer what it was."""
+    md5, check = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            md5.update(block)
+            check.update(block)
+    return md5.hexdigest() if check.hexdigest() == sha256 else None
 
 
-def _put_parts(bucket: Bucket, key: str, path: Path, digests: Digests, address: str) -> None:
+def _put_parts(bucket: Bucket, key: str, path: Path, sha256: str, part_bytes: int, address: str) -> Sent:
     client = bucket.client
     upload_id = bucket.call(
-        lambda: client.create_multipart_upload(Bucket=bucket.name, Key=key, Metadata={"sha256": digests.sha256}),
+        lambda: client.create_multipart_upload(Bucket=bucket.name, Key=key, Metadata={"sha256": sha256}),
         address=address,
         doing="write",
     )["UploadId"]
 
-    def put(index: int) -> CompletedPartTypeDef:
-        with open(path, "rb") as file:
-            file.seek(index * digests.part_bytes)
-            body = file.read(digests.part_bytes)
+    def put(number: int, body: bytes) -> tuple[bytes, CompletedPartTypeDef]:
+        md5 = md5_of(body)
         answer = bucket.call(
             lambda: client.upload_part(
                 Bucket=bucket.name,
                 Key=key,
                 UploadId=upload_id,
-                PartNumber=index + 1,
+                PartNumber=number,
                 Body=body,
-                ContentMD5=content_md5(digests.part_md5s[index]),
+                ContentMD5=content_md5(md5),
             ),
             address=address,
             doing="write",
             expect=("NoSuchUpload",),
         )
-        return {"PartNumber": index + 1, "ETag": answer["ETag"]}
+        return md5, {"PartNumber": number, "ETag": answer["ETag"]}
 
     pool = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="upload")
+    digest, size_bytes, md5s = hashlib.sha256(), 0, b""
+    parts: list[CompletedPartTypeDef] = []
+    waiting: deque[Future[tuple[bytes, CompletedPartTypeDef]]] = deque()
     try:
-        parts = list(pool.map(put, range(len(digests.part_md5s))))
+        for number, body in enumerate(_parts_of(path, part_bytes), start=1):
+            waiting.append(pool.submit(put, number, body))
+            digest.update(body)
+            size_bytes += len(body)
+            if len(waiting) > PARALLEL_PARTS:
+                md5, part = waiting.popleft().result()
+                md5s, parts = md5s + md5, [*parts, part]
+        for md5, part in (future.result() for future in waiting):
+            md5s, parts = md5s + md5, [*parts, part]
+        _check_digest(path, digest.hexdigest(), sha256)
         bucket.call(
             lambda: client.complete_multipart_upload(
                 Bucket=bucket.name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
@@ -127,9 +135,9 @@ def _put_parts(bucket: Bucket, key: str, path: Path, digests: Digests, address: 
             expect=("NoSuchUpload",),
         )
     except AnsweredError:
-        # Our request to complete it arrived although its answer was lost, or the server forgot the upload. Which
-        # of the two it was, the look afterwards tells.
-        return
+        # Our request to complete it arrived although its answer was lost, or the server forgot the upload. The look
+        # afterwards decides which.
+        pass
     except BaseException:
         pool.shutdown(cancel_futures=True)
         with contextlib.suppress(Exception):
@@ -137,6 +145,18 @@ def _put_parts(bucket: Bucket, key: str, path: Path, digests: Digests, address: 
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+    return Sent(path, size_bytes, sha256, f"{md5_of(md5s).hex()}-{len(parts)}", len(parts))
+
+
+def _parts_of(path: Path, part_bytes: int) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while body := file.read(part_bytes):
+            yield body
+
+
+def _check_digest(path: Path, found: str, announced: str) -> None:
+    if found != announced:
+        raise StoreError(f"{path} has SHA-256 {found}, but {announced} was announced: it changed meanwhile")
 
 
 def content_md5(md5: bytes) -> str:

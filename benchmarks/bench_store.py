@@ -1,0 +1,152 @@
+"""What the store costs beside boto3 and rclone: wall seconds, one server, one run, in turn.
+
+python -m benchmarks.bench_store [--large-mib 500] [--small 2000] [--rounds 3] [--server rclone|moto]
+
+Ours includes what the others leave out: the SHA-256 of every file, its comparison with the record, and the look at the
+store after an upload. Rounds alternate; the table gives each one's fastest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+from click.testing import CliRunner
+
+from cli.main import main as tspctl
+from tests.s3_servers import S3Server, start_server
+from tests.stores import epoch_record
+from tsp.run.stored_run import StoredRun
+from tsp.store.base import sha256_of
+from tsp.store.open import open_store
+
+RUN = "bench"
+SMALL_BYTES = 20_000
+Ways = dict[str, Callable[[], object]]
+
+
+def main() -> None:
+    """Measure and print one table."""
+    parser = argparse.ArgumentParser(description="What the store costs beside boto3 and rclone.")
+    parser.add_argument("--large-mib", type=int, default=500)
+    parser.add_argument("--small", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--server", choices=("rclone", "moto"), default="rclone")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-store-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        (folder / "server").mkdir()
+        server = stack.enter_context(start_server(arguments.server, folder / "server"))
+        os.environ.update(server.env())
+        bench = Bench(server, folder, arguments.large_mib, arguments.small)
+        print(
+            f"| what ({arguments.server} as server) | ours | boto3 | rclone | ours / best other |\n|---|---|---|---|---|"
+        )
+        for what, ways in bench.cases().items():
+            took = _fastest(ways, arguments.rounds, bench.clean)
+            others = min(seconds for name, seconds in took.items() if name != "ours")
+            cells = " | ".join(f"{took[name]:.2f} s" if name in took else "-" for name in ("ours", "boto3", "rclone"))
+            print(f"| {what} | {cells} | {took['ours'] / others:.2f} |", flush=True)
+
+
+def _fastest(ways: Ways, rounds: int, clean: Callable[[], None]) -> dict[str, float]:
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            clean()
+            begin = time.perf_counter()
+            way()
+            took[name].append(time.perf_counter() - begin)
+    return {name: min(seconds) for name, seconds in took.items()}
+
+
+class Bench:
+    """A run of one large checkpoint and many small files, on this machine and on the server."""
+
+    def __init__(self, server: S3Server, folder: Path, large_mib: int, num_small: int) -> None:
+        self.server, self.folder, self.here = server, folder, folder / "here"
+        self.store = open_store(server.config("team"))
+        self.client = boto3.client("s3", endpoint_url=server.endpoint_url, region_name="us-east-1")
+        self.large = folder / "large.pth"
+        self.small = folder / "small"
+        self.names = [f"features/{number % 20:02d}/{number:05d}.bin" for number in range(num_small)]
+        self._make(large_mib)
+        self.title = f"{large_mib} MiB"
+
+    def cases(self) -> dict[str, Ways]:
+        """The things that are compared."""
+        num = len(self.names)
+        return {
+            f"upload of {self.title}": {
+                "ours": lambda: self.store.upload("up/ours", self.large, sha256=self.digest),
+                "boto3": lambda: self.client.upload_file(str(self.large), self.server.bucket, "team/up/boto3"),
+                "rclone": lambda: self._rclone("copyto", str(self.large), "s3:runs/team/up/rclone"),
+            },
+            f"fetch-best of {self.title}": {
+                "ours": lambda: self._tspctl("fetch-best", RUN, "-d", str(self.here)),
+                "boto3": lambda: self.client.download_file(self.server.bucket, self._key("epoch_1.pth"), self._file()),
+                "rclone": lambda: self._rclone("copyto", f"s3:runs/{self._key('epoch_1.pth')}", self._file()),
+            },
+            f"fetch --features of {num} files": {
+                "ours": lambda: self._tspctl("fetch", RUN, "--features", "-d", str(self.here)),
+                "rclone": lambda: self._rclone("copy", f"s3:runs/{self._key('features')}", str(self.here)),
+            },
+        }
+
+    def clean(self) -> None:
+        """Nothing on this machine or up there that a way could find done already."""
+        shutil.rmtree(self.here, ignore_errors=True)
+        self.here.mkdir()
+        self.store.delete_all("up/")
+        os.sync()
+
+    def _make(self, large_mib: int) -> None:
+        draw = random.Random(0)
+        with open(self.large, "wb") as file:
+            for _ in range(large_mib):
+                file.write(draw.randbytes(1 << 20))
+        self.digest = sha256_of(self.large)
+        StoredRun(self.store, RUN).publish_epoch(self.large, epoch_record(1, self.large))
+        for name in self.names:
+            path = self.small / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(draw.randbytes(SMALL_BYTES))
+        self._rclone("copy", str(self.small), f"s3:runs/{self._key('')}")
+
+    def _key(self, name: str) -> str:
+        return f"team/{RUN}/{name}".rstrip("/")
+
+    def _file(self) -> str:
+        return str(self.here / "file")
+
+    def _tspctl(self, *words: str) -> None:
+        options = ["--store", self.store.uri, "--backend", "local"]
+        done = CliRunner().invoke(tspctl, [*words, *options], env={"TSPCTL_ENDPOINT_URL": self.server.endpoint_url})
+        assert done.exit_code == 0, done.output
+
+    def _rclone(self, *words: str) -> None:
+        variables = {
+            "RCLONE_CONFIG_S3_TYPE": "s3",
+            "RCLONE_CONFIG_S3_PROVIDER": "Rclone" if self.server.name == "rclone" else "Other",
+            "RCLONE_CONFIG_S3_ENDPOINT": self.server.endpoint_url,
+            "RCLONE_CONFIG_S3_ACCESS_KEY_ID": self.server.access_key,
+            "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": self.server.secret_key,
+        }
+        program = str(Path(sys.executable).with_name("rclone"))
+        subprocess.run(
+            [program, *words, "--config", os.devnull], env={**os.environ, **variables}, check=True, capture_output=True
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Whose unfinished file is it, and is that process gone? Told by the file's name, since locks cannot be relied upon."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import time
+import uuid
+from pathlib import Path
+
+from tsp.store.locks import Lock, lock_file
+
+ABANDONED_AFTER_SEC = 900.0
+"""What another machine has not touched for so long, by the clock of the file system, nobody is writing."""
+_OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
+_mine: set[str] = set()
+
+
+def new_owner() -> str:
+    """A name part for a file of this process alone: machine, process, and a draw."""
+    owner = f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    _mine.add(owner)
+    return owner
+
+
+def forget_owner(owner: str) -> None:
+    """Nothing of that name is being written any more."""
+    _mine.discard(owner)
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody writes this file any more. In doubt somebody does.
+
+    A lock that is refused to us proves a writer; one that is granted proves nothing on file systems that grant all.
+    """
+    with contextlib.suppress(OSError):
+        with open(path, "rb") as file:
+            if lock_file(file, wait=False) is Lock.TAKEN:
+                return False
+        match = _OWNER.search(path.name) or _OWNER.search(path.parent.name)
+        if match is not None and match[1] == _machine():
+            return match[0] not in _mine if int(match[2]) == os.getpid() else not _is_running(int(match[2]))
+        return _now_there(path.parent) - path.stat().st_mtime > ABANDONED_AFTER_SEC
+    return False
+
+
+def _machine() -> str:
+    # A pod's host name is its own, also where several share a node and its process numbers repeat.
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _now_there(folder: Path) -> float:
+    """The time by the clock that stamps the files of a folder, which may be another machine's."""
+    probe = folder / f".tspctl-clock-{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:
+        return time.time()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()

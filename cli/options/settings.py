@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from cli.options.user_folders import current_folder, user_folder
 from tsp.config.codec import convert
+from tsp.config.address import check_addresses
 from tsp.errors import ConfigError
 
 PREFIX = "TSPCTL_"
@@ -63,6 +64,9 @@ class Settings:
     """Chart to install: a folder, an archive or an OCI reference; default: the one that ships."""
     chart_values: dict[str, Any] = field(default_factory=dict)
     """Chart values by dotted key for every submit. Only in files."""
+
+    def __post_init__(self) -> None:
+        check_addresses(self)
 
 
 def load_settings(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:

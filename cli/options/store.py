@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cli.options.settings import Settings
 from cli.options.user_folders import current_folder, user_folder
+from tsp.config.address import check_address
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError
 
@@ -28,12 +29,7 @@ def store_config(settings: Settings, uri: str | None = None) -> StoreConfig:
     uri = uri or settings.store or (str(default_store()) if settings.backend == "local" else None)
     if uri is None:
         raise ConfigError("which store? give --store URI, or set 'store' in tspctl.toml or TSPCTL_STORE")
-    for what, address in (
-        ("store", uri),
-        ("endpoint_url", settings.endpoint_url),
-        ("endpoint_url_in_cluster", settings.endpoint_url_in_cluster),
-    ):
-        refuse_credentials(what, address)
+    check_address("endpoint_url_in_cluster", settings.endpoint_url_in_cluster)
     return StoreConfig(
         uri=absolute_unless_uri(uri),
         endpoint_url=settings.endpoint_url,
@@ -42,19 +38,6 @@ def store_config(settings: Settings, uri: str | None = None) -> StoreConfig:
         ca_bundle=settings.ca_bundle and absolute_unless_uri(settings.ca_bundle),
         checksums=settings.checksums,
     )
-
-
-def refuse_credentials(what: str, address: str | None) -> None:
-    """Refuse a user and password in an address: it is written into run.json, ConfigMaps and logs.
-
-    Raises: ConfigError, which does not repeat them.
-    """
-    scheme, _, rest = (address or "").partition("://")
-    if rest and "@" in rest.partition("/")[0]:
-        raise ConfigError(
-            f"{what} ({scheme}://...) holds a user or password: give credentials by AWS_ACCESS_KEY_ID and "
-            f"AWS_SECRET_ACCESS_KEY here, and by a Secret to pods (store.existingSecret)"
-        )
 
 
 def absolute_unless_uri(path: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from tsp.config.backbones import Backbone
+from tsp.config.address import check_addresses
 from tsp.config.codec import from_dict
 from tsp.config.job import Job, SharedJob, reads, scratch, text, writes
 from tsp.config.run import Precision, RunConfig, StoreConfig
@@ -61,6 +62,7 @@ class StandardizeJob(SharedJob):
 
     def __post_init__(self) -> None:
         SharedJob.__post_init__(self)
+        check_addresses(self)
         _require(self.fps > 0, f"--fps must be above 0, got {self.fps}")
         _require(0 <= self.crf <= 51, f"--crf must lie in [0, 51], got {self.crf}")
         _require(
@@ -92,6 +94,7 @@ class ProbeJob(Job):
     """How to speak to the S3 server that ``s3://`` addresses above mean."""
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         _check_workers(self.workers)
 
 
@@ -129,6 +132,7 @@ class AnnotateJob(Job):
     """How to speak to the S3 server that ``s3://`` addresses above mean."""
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         _require(
             self.min_background_sec is None
             or (math.isfinite(self.min_background_sec) and self.min_background_sec >= 0),
@@ -153,6 +157,7 @@ class CheckJob(Job):
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         _check_workers(self.workers)
 
 
@@ -170,6 +175,7 @@ class DemoJob(Job):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         _require(
             self.num_train_videos >= 1 and self.num_valid_videos >= 1,
             "the demo needs at least one training and one validation video",
@@ -218,6 +224,7 @@ class ExtractJob(SharedJob):
 
     def __post_init__(self) -> None:
         SharedJob.__post_init__(self)
+        check_addresses(self)
         _require(self.stride_frames >= 1, f"--stride must be at least 1 frame, got {self.stride_frames}")
         _require(self.length_frames >= 1, f"--clip-frames must be at least 1, got {self.length_frames}")
         _require(self.rate_fps > 0, f"--rate must be above 0, got {self.rate_fps}")

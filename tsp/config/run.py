@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
+from tsp.config.address import check_addresses
 from tsp.config.codec import from_dict, to_dict
 from tsp.errors import ConfigError
 
@@ -92,6 +93,9 @@ class SubsetConfig:
     gvf: str | None = None
     """H5 of global video features, relative to ``data.root``; needed only with ``model.gvf``."""
 
+    def __post_init__(self) -> None:
+        check_addresses(self)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
@@ -119,6 +123,7 @@ class DataConfig:
     """Most MiB the local cache may hold."""
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         _require(bool(self.root), "data.root is empty: give the data set's folder or s3:// URI with --data")
         _require(self.workers >= 0, f"data.workers must be at least 0, got {self.workers}")
         _require(0 <= self.max_bad_share <= 1, f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}")
@@ -136,6 +141,7 @@ class HeadConfig:
     loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         _require(
             math.isfinite(self.loss_weight) and self.loss_weight >= 0,
             f"loss weight of {self.label_column} must be finite and at least 0, got {self.loss_weight}",
@@ -163,6 +169,7 @@ class ModelConfig:
     """Recompute block activations in the backward pass: less memory, about a third more compute."""
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         columns = [head.label_column for head in self.heads]
         _require(1 <= len(columns) <= 2, f"a model has one or two heads, got {len(columns)}")
         _require(len(set(columns)) == len(columns), f"two heads learn the same column {columns[0]!r}")
@@ -226,6 +233,7 @@ class StoreConfig:
     """Request checksums of the S3 client; ``auto`` sends them only where the server demands them."""
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         _require(bool(self.uri), "store.uri is empty: give --store or set store in tspctl.toml")
 
 
@@ -264,6 +272,7 @@ class RunConfig:
     """First epoch to train after ``resume``; default: the one after the checkpoint's."""
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         check_run_name(self.name)
         _require(self.gpus >= 1, f"--gpus must be at least 1, got {self.gpus}")
         _require(self.batch_per_gpu >= 1, f"batch_per_gpu must be at least 1, got {self.batch_per_gpu}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tsp.config.address import check_address, shown
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.store.atomic import explain_os_error
@@ -17,7 +18,7 @@ from tsp.store.locks import lock_file
 from tsp.store.open import open_store, path_of_file_uri, with_uri
 from tsp.store.retry import RetryPolicy
 from tsp.store.transfer import ProgressCallback, download_latest, matches, sha256_of
-from tsp.store.web import http_source, shown
+from tsp.store.web import http_source
 
 NO_NETWORK_HINT = (
     "without network, download it elsewhere and give it with --pretrained FILE or --pretrained s3://bucket/key "
@@ -44,6 +45,7 @@ def fetch_object(
     Raises: ConfigError for another kind of URI or a missing file, StoreError (refused, damaged, no space),
         StoreUnreachableError that says how to provide the object without network.
     """
+    check_address("the address", uri, may_be_signed=True)
     scheme, separator, _ = uri.partition("://")
     if not separator or scheme == "file":
         path = path_of_file_uri(uri) if separator else Path(uri).expanduser()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
-from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
+from tsp.config.address import check_address, shown
+from tsp.errors import MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store.retry import RetryPolicy
 from tsp.store.transfer import BLOCK_BYTES, ChangedSourceError, InterruptedTransferError, Source
 
@@ -23,8 +23,7 @@ def http_source(url: str, retry: RetryPolicy) -> Source:
     Raises: ConfigError if the address holds a password, MissingKeyError, StoreError (refused, unknown certificate),
         StoreUnreachableError.
     """
-    if urlsplit(url).username is not None:
-        raise ConfigError(f"{shown(url)}: addresses with user and password cannot be used")
+    check_address("the address", url, may_be_signed=True)
     first = _open_persistently(url, retry)
     length, etag = first.headers["Content-Length"], first.headers["ETag"] or ""
     unused = [first]
@@ -37,12 +36,6 @@ def http_source(url: str, retry: RetryPolicy) -> Source:
             yield from _body(answer, offset_bytes)
 
     return Source(address=shown(url), size_bytes=int(length) if length else None, version=etag, chunks=chunks)
-
-
-def shown(url: str) -> str:
-    """An address without user, password and query, which may be secrets."""
-    split = urlsplit(url)
-    return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
 
 
 def _body(answer: HTTPResponse, offset_bytes: int) -> Iterator[bytes]:

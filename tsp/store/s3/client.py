@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
+from tsp.config.address import check_address
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.store.retry import RetryPolicy
@@ -178,12 +179,12 @@ class Bucket:
 
 def _check_settings(config: StoreConfig) -> None:
     """Refuse settings that boto3 would stumble over, or that hold a secret."""
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        check_address(variable, os.environ.get(variable))
     if config.endpoint_url is not None:
         split = urlsplit(config.endpoint_url)
         if split.scheme not in ("http", "https") or not split.hostname:
             raise ConfigError("store.endpoint_url must start with http:// or https:// and name a host")
-        if split.username or split.password:
-            raise ConfigError(f"store.endpoint_url must hold no user or password; {CREDENTIALS_HINT}")
     if config.ca_bundle is not None and not Path(config.ca_bundle).expanduser().is_file():
         raise ConfigError(f"store.ca_bundle: there is no file {config.ca_bundle}")
 

@@ -1,0 +1,121 @@
+"""No address that anybody gives carries a secret into what is shown or stored."""
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.options.settings import Settings, load_settings
+from tsp.config.address import check_address, shown
+from tsp.config.jobs import JOBS
+from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
+from tsp.errors import ConfigError
+
+SECRET = "hunter2hunter2"
+WITH_PASSWORD = [
+    f"https://me:{SECRET}@host/weights.pth",
+    f"https://{SECRET}@host/weights.pth",
+    f"HTTPS://me:{SECRET}@host:8443/x",
+    f" https://me:{SECRET}@host/x",
+    f"https://me:hunter2/{SECRET}@host/x",
+    f"https:/me:{SECRET}@host/x",
+    f"https:\\\\me:{SECRET}@host/x",
+    f"//me:{SECRET}@host/x",
+    f"https://me%3A{SECRET}%40host/x",
+    f"s3://AKIAKEY:{SECRET}@bucket/key",
+    f"http://me:{SECRET}@[::1]:9000/x",
+    f"ftp://me:{SECRET}@host/x",
+    f"me:{SECRET}@host/x",
+]
+SIGNED = [
+    f"https://host/x?X-Amz-Credential=a&X-Amz-Signature={SECRET}",
+    f"https://host/x?AWSAccessKeyId=a&Expires=1&Signature={SECRET}",
+    f"https://host/x?sv=2021&sig={SECRET}",
+    f"https://host/x?token={SECRET}",
+    f"https://host/x?download=1&access_token={SECRET}",
+    f"https://host/x?q={SECRET * 4}",
+    f"https://host/x#token={SECRET}?token={SECRET}",
+]
+PLAIN = [
+    "/data/me:you/x@2.pth", "videos@2", "a.pth", "~/x", "s3://bucket/a@b/c:d", "https://host:8443/x?download=1",
+    "file:///data/a@b:c.pth", "https://host/@scope/x", "http://[::1]:9000", "none", "default",
+    "ghcr.io/a/b:tag@sha256:0", "{dataset}", "C:/x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", WITH_PASSWORD + SIGNED)
+def test_an_address_with_a_secret_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(ConfigError, match="--pretrained") as caught:
+        check_address("--pretrained", address)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", PLAIN)
+def test_an_address_without_one_passes(address: str) -> None:
+    check_address("--pretrained", address)
+
+
+@pytest.mark.parametrize("address", SIGNED)
+def test_what_is_shown_of_a_signed_address_has_no_query(address: str) -> None:
+    check_address("an address that is used at once", address, may_be_signed=True)
+    assert SECRET not in shown(address)
+
+
+@given(st.text(alphabet="abc:/@?#[]%\\ .", max_size=30))
+def test_the_gate_answers_any_text(text: str) -> None:
+    for address in (text, f"https://{text}", f"s3://{text}"):
+        shown(address)
+        try:
+            check_address("it", address)
+        except ConfigError:
+            continue
+        authority = address.partition("://")[2].partition("/")[0].partition("?")[0].partition("#")[0]
+        assert "://" not in address or "@" not in authority or address.startswith("file")
+
+
+def _classes() -> list[type[Any]]:
+    return [SubsetConfig, DataConfig, HeadConfig, ModelConfig, StoreConfig, RunConfig, *JOBS.values(), Settings]
+
+
+def _made(cls: type[Any]) -> dict[str, Any]:
+    """Valid values for the fields that have no default."""
+    hints, values = typing.get_type_hints(cls), {}
+    for item in dataclasses.fields(cls):
+        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            hint = hints[item.name]
+            values[item.name] = "x" if hint is str else _of(hint)
+    return values
+
+
+def _of(hint: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return hint(**_made(hint))  # type: ignore[operator]
+    if typing.get_origin(hint) is tuple:
+        return (_of(typing.get_args(hint)[0]),)
+    return typing.get_args(hint)[0]
+
+
+@pytest.mark.parametrize("cls", _classes(), ids=lambda cls: cls.__name__)
+def test_every_text_of_every_configuration_object_passes_through_the_gate(cls: type[Any]) -> None:
+    made = _made(cls)
+    hints = typing.get_type_hints(cls)
+    texts = [item.name for item in dataclasses.fields(cls) if hints[item.name] in (str, str | None)]
+    assert texts or cls.__name__ == "CheckJob"
+    for name in texts:
+        with pytest.raises(ConfigError) as caught:
+            cls(**{**made, name: f"https://me:{SECRET}@host/x"})
+        assert SECRET not in str(caught.value), name
+
+
+def test_a_secret_in_a_setting_that_holds_many_is_refused() -> None:
+    for key in ("set", "chart_values", "datasets"):
+        with pytest.raises(ConfigError) as caught:
+            Settings(**{key: {"a": f"http://me:{SECRET}@proxy:3128"}})
+        assert key in str(caught.value)
+        assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigError):
+        load_settings({"TSPCTL_PRETRAINED": WITH_PASSWORD[0], "HOME": "/nowhere"}, Path("/nowhere"))

@@ -1,0 +1,98 @@
+"""The one gate for addresses: no path, URI or URL that anybody gives may carry a secret.
+
+An address is written into run.json, ConfigMaps, releases, logs and status, where everybody may read it. So every object
+of the configuration, the settings and the stores pass their texts through here when they are built. What is shown is
+shown without the parts of an address that could be secret, whatever the gate let through.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from tsp.errors import ConfigError
+
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):[/\\]+|\s*[/\\]{2}")
+_BARE_PASSWORD = re.compile(r"[^/\\@:\s]+:[^/\\@]+@[^/\\@]")
+_SECRET_NAME = re.compile(
+    r"signature|^sig$|token|secret|passw|credential|api[-_]?key|access[-_]?key|^(auth|key|code|policy|jwt|sas)$", re.I
+)
+_OPAQUE = re.compile(r"[A-Za-z0-9+/_=%-]{32,}")
+_HINT = {
+    "s3": (
+        "give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile here, and by a Secret to pods "
+        "(store.existingSecret)"
+    ),
+    "": "download the file first and give its path, or put it into the store and give s3://bucket/key",
+}
+
+
+def check_address(what: str, address: str | None, *, may_be_signed: bool = False) -> None:
+    """Refuse an address that holds a user, a password or a signed query.
+
+    Args: what, the option or key for the message; may_be_signed, for an address that is used at once and never stored.
+    Raises: ConfigError, which repeats nothing of the secret.
+    """
+    if not address:
+        return
+    match = _SCHEME.match(address)
+    scheme = (match[1] or "").lower() if match else ""
+    hint = _HINT["s3" if scheme == "s3" or "endpoint" in what or "store" in what else ""]
+    if _has_password(address, match):
+        raise ConfigError(f"{what} ({scheme or '...'}://...) holds a user or password: {hint}")
+    if match and scheme != "file" and not may_be_signed and _has_secret_query(address):
+        raise ConfigError(f"{what} ({shown(address)}) holds a signature or token in its query: {hint}")
+
+
+def check_addresses(config: Any) -> None:
+    """Pass every text of a configuration object through the gate; nested objects have done so themselves.
+
+    Raises: ConfigError naming the key.
+    """
+    for item in dataclasses.fields(config):
+        for key, text in _texts(item.name, getattr(config, item.name)):
+            check_address(key, text)
+
+
+def shown(address: str) -> str:
+    """An address without user, password, query and fragment, which may be secrets."""
+    try:
+        split = urlsplit(address)
+    except ValueError:
+        return "an address that cannot be read"
+    return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
+
+
+def _texts(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _texts(f"{key}.{name}", item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(key, item)
+
+
+def _has_password(address: str, match: re.Match[str] | None) -> bool:
+    if match is None:
+        # user:password@host without a scheme; such a path exists nowhere
+        return _BARE_PASSWORD.match(address) is not None
+    rest = address[match.end() :]
+    authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
+    if "@" in authority or "%40" in authority:
+        return True
+    host, colon, port = authority.rpartition(":")
+    # A slash within the password hides the "@" behind what looks like a host and a port that is none.
+    return bool(colon) and not host.startswith("[") and not port.isdigit() and port != "" and "@" in rest
+
+
+def _has_secret_query(address: str) -> bool:
+    query = address.partition("?")[2]
+    return any(
+        _SECRET_NAME.search(name) or _OPAQUE.fullmatch(value)
+        for name, value in parse_qsl(query.replace("#", "&"), keep_blank_values=True)
+    )

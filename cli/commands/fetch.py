@@ -6,12 +6,13 @@ import importlib.util
 import logging
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.output import print_value, transfer_progress
+from cli.output import Progress, print_value, transfer_progress
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
 
 logger = logging.getLogger(__name__)
+
+PARALLEL_FILES = 8
 
 # Runs in a process of its own: this side never loads torch. Only plain values and a Namespace are unpickled.
 _KEEP_WEIGHTS = """
@@ -127,26 +130,71 @@ def fetch_epoch(run: StoredRun, epoch: int, path: Path) -> None:
 
 
 def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
-    """Download every object of a run under ``part`` into ``folder/<run>/``. Returns: the files.
+    """Download every object of a run under ``part`` into ``folder/<run>/``, several at once. Returns: the files.
 
-    Raises: DataError if there is none.
+    Raises: DataError if there is none; the first failure, after all others are fetched.
     """
-    from tsp.errors import DataError
+    from concurrent.futures import ThreadPoolExecutor
 
-    prefix = f"{run.name}/{part}"
-    entries = list(run.store.list(prefix))
+    from tsp.errors import DataError, MissingKeyError, StoreError
+    from tsp.store.base import Entry, file_name_of
+
+    entries = list(run.store.list(f"{run.name}/{part}"))
     if not entries:
         raise DataError(f"run {run.name} has stored nothing under {part or 'its folder'}")
-    records = run.epochs()
-    digests = {f"{run.name}/epoch_{epoch}.pth": record.sha256 for epoch, record in records.items()}
-    paths = []
-    for entry in entries:
-        path = folder / entry.key
-        _make_folder(path.parent)
-        with transfer_progress(entry.key) as progress:
-            run.store.download(entry.key, path, sha256=digests.get(entry.key), progress=progress)
-        paths.append(path)
-    return paths
+    digests = {f"{run.name}/epoch_{epoch}.pth": record.sha256 for epoch, record in run.epochs().items()}
+    paths = {entry.key: folder / file_name_of(entry.key) for entry in entries}
+    for parent in {path.parent for path in paths.values()}:
+        _make_folder(parent)
+    failures: list[StoreError] = []
+
+    def fetch_one(entry: Entry) -> None:
+        try:
+            run.store.download(
+                entry.key,
+                paths[entry.key],
+                sha256=digests.get(entry.key),
+                progress=total.of(entry.key),
+                entry=entry,
+                sync=False,
+            )
+        except MissingKeyError:
+            # A run that is at work replaces its states and thins out its epochs.
+            logger.warning("%s was deleted meanwhile", run.store.address(entry.key))
+            del paths[entry.key]
+        except StoreError as error:
+            failures.append(error)
+
+    what = f"{len(entries)} files" if len(entries) > 1 else entries[0].key
+    with transfer_progress(what) as progress, ThreadPoolExecutor(PARALLEL_FILES, "fetch") as pool:
+        total = TotalProgress(progress, sum(entry.size_bytes for entry in entries))
+        list(pool.map(fetch_one, entries))
+    if failures:
+        for failure in failures[1:]:
+            logger.error("%s", failure)
+        raise failures[0]
+    return list(paths.values())
+
+
+class TotalProgress:
+    """Adds up what several transfers report."""
+
+    def __init__(self, report: Progress, total_bytes: int) -> None:
+        self._report, self._total_bytes = report, total_bytes
+        self._done_bytes: dict[str, int] = {}
+        self._sum_bytes = 0
+        self._lock = threading.Lock()
+
+    def of(self, key: str) -> Progress:
+        """What one of the transfers calls."""
+
+        def report(done_bytes: int, _: int) -> None:
+            with self._lock:
+                self._sum_bytes += done_bytes - self._done_bytes.get(key, 0)
+                self._done_bytes[key] = done_bytes
+                self._report(self._sum_bytes, self._total_bytes)
+
+        return report
 
 
 def keep_weights(path: Path) -> None:
@@ -177,6 +225,6 @@ def _make_folder(folder: Path) -> None:
 def _print_paths(paths: list[Path], output: str, **facts: object) -> None:
     if output == "path":
         for path in paths:
-            click.echo(path)
+            click.echo(click.format_filename(path))
     else:
         print_value({"paths": [str(path.absolute()) for path in paths], **facts}, output)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cli.options.user_folders import current_folder, user_folder
-from tsp.config.codec import convert
 from tsp.config.address import check_addresses
+from tsp.config.codec import convert
 from tsp.errors import ConfigError
 
 PREFIX = "TSPCTL_"

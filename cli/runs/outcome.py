@@ -31,7 +31,7 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
         return status.state, status.reason
     if not found.run.exists():
         raise NoSuchRunError(f"run {found.name} was removed")
-    facts = end_facts(None, found.run.read_outcome(), found.run.read_progress())
+    facts = end_facts(None, found.run.read_outcome(), found.run.progress_age_sec())
     return facts["state"], facts["reason"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.backends.base import RankStatus, RunStatus
@@ -97,7 +97,8 @@ def report_on(run: StoredRun, status: RunStatus | None, backend: str | None) -> 
     progress, outcome = run.read_progress(), run.read_outcome()
     facts = {**_about_facts(run), **_progress_facts(progress), **_best_facts(run.results())}
     of_original = "method" not in facts and progress is None
-    facts.update(end_facts(status, outcome, progress))
+    age_sec = run.progress_age_sec() if status is None and outcome is None else None
+    facts.update(end_facts(status, outcome, age_sec))
     if of_original and facts["state"] == "unknown":
         facts["reason"] = "a run of the original scripts, which write down no outcome"
     return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
@@ -146,9 +147,10 @@ def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
     return {"best_epoch": winner.epoch, "best_accuracy_percent": winner.avg_accuracy_percent}
 
 
-def end_facts(status: RunStatus | None, outcome: Outcome | None, progress: Progress | None) -> dict[str, Any]:
+def end_facts(status: RunStatus | None, outcome: Outcome | None, progress_age_sec: float | None) -> dict[str, Any]:
     """State, reason and all that goes with them: the backend knows best, then the outcome, then the progress.
 
+    Args: progress_age_sec, by the store's clock.
     Returns: values by field of ``RunReport``.
     """
     facts: dict[str, Any] = {}
@@ -171,7 +173,7 @@ def end_facts(status: RunStatus | None, outcome: Outcome | None, progress: Progr
             "attempt": outcome.attempt,
             "ended": datetime.fromisoformat(outcome.ended),
         }
-    elif progress is not None and datetime.now(UTC) - datetime.fromisoformat(progress.updated) < STALE_AFTER:
+    elif progress_age_sec is not None and progress_age_sec < STALE_AFTER.total_seconds():
         facts = {"state": "running", "reason": "seen in the store alone"}
     else:
         facts = {"state": "unknown", "reason": "only its store is known here, which holds no outcome"}

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from tsp.config.backbones import Backbone
 from tsp.config.address import check_addresses
+from tsp.config.backbones import Backbone
 from tsp.config.codec import from_dict
 from tsp.config.job import Job, SharedJob, reads, scratch, text, writes
 from tsp.config.run import Precision, RunConfig, StoreConfig

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
 from tsp.config.address import check_addresses
+from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
 from tsp.config.codec import from_dict, to_dict
 from tsp.errors import ConfigError
 

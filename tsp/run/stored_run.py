@@ -133,6 +133,21 @@ class StoredRun(EpochFiles, StateFiles):
         """The newest progress, None before there is any."""
         return self.load(Progress, "progress.json")
 
+    def progress_age_sec(self) -> float | None:
+        """Seconds since progress was written, by the store's own clock; None if it never was."""
+        try:
+            written = self.store.stat(self.key("progress.json")).modified
+        except MissingKeyError:
+            return None
+        return max(0.0, (self.store.now() - written).total_seconds())
+
+    def written_ago_sec(self) -> float | None:
+        """Seconds since the run wrote anything, by the store's own clock; None if it never did."""
+        entries = list(self.store.list(f"{self.key()}/" if self.name else ""))
+        if not entries:
+            return None
+        return max(0.0, (self.store.now() - max(entry.modified for entry in entries)).total_seconds())
+
     def write_outcome(self, outcome: Outcome) -> None:
         """Replace outcome.json."""
         self.store.write(self.key("outcome.json"), dump_record(outcome))

@@ -24,9 +24,10 @@ PART_SUFFIX = ".part"
 
 
 @contextmanager
-def new_file(path: Path, *, only_if_absent: bool = False) -> Iterator[Path]:
+def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> Iterator[Path]:
     """A hidden name beside ``path`` to write to; it becomes ``path`` when the block ends well, else it is removed.
 
+    Args: sync, bring it to the disk first; False for what can be had again after a power cut.
     Raises: FileExistsError with ``only_if_absent`` if the name is taken; StoreError if the disk is full or refuses.
     """
     temp = path.with_name(f".{path.name[-100:]}.{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
@@ -40,12 +41,14 @@ def new_file(path: Path, *, only_if_absent: bool = False) -> Iterator[Path]:
                 raise explain_os_error(error, path) from error
             raise
         with _explained(path, let_through=only_if_absent):
-            _sync(temp)
+            if sync:
+                _sync(temp)
             if only_if_absent:
                 _link_new(temp, path)
             else:
                 os.replace(temp, path)
-            _sync_folder(path.parent)
+            if sync:
+                _sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temp.unlink(missing_ok=True)
@@ -58,13 +61,6 @@ def write_atomically(path: Path, data: bytes | str, *, only_if_absent: bool = Fa
     """
     with new_file(path, only_if_absent=only_if_absent) as temp, _explained(path):
         temp.write_bytes(data.encode() if isinstance(data, str) else data)
-
-
-def publish(temp: Path | str, path: Path) -> None:
-    """Bring a finished file to the disk and give it its name. Raises: OSError."""
-    _sync(temp)
-    os.replace(temp, path)
-    _sync_folder(path.parent)
 
 
 def is_unfinished(name: str) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from tsp.store.transfer import ProgressCallback, Source, download_latest, persis
 
 __all__ = ["Entry", "KeyExistsError", "ProgressCallback", "Store", "join_key", "sha256_of"]
 
+PARALLEL_DELETES = 8
 DEFAULT_PART_BYTES = 16 << 20
 """Objects above this size travel to S3 in parts of it."""
 
@@ -135,12 +137,29 @@ class Store(ABC):
         return True
 
     def delete_all(self, prefix: str) -> None:
-        """Remove every object whose key starts with ``prefix``, one by one.
+        """Remove every object whose key starts with ``prefix``, by its full key, whatever the key looks like.
 
         S3's DeleteObjects is not used: it needs a checksum header that some servers refuse.
+        Raises: the first failure, after all others are removed.
         """
-        for entry in list(self.list(prefix)):
-            self.delete(entry.key)
+        self._delete_keys(entry.key for entry in self.list(prefix))
+
+    def _delete_keys(self, keys: Iterable[str]) -> None:
+        def delete(key: str) -> StoreError | None:
+            try:
+                self.delete(key)
+            except StoreError as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor(PARALLEL_DELETES, thread_name_prefix="delete") as pool:
+            failures = [error for error in pool.map(delete, list(keys)) if error is not None]
+        if failures:
+            raise failures[0]
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """The time by the clock that stamps the store's objects."""
 
     def download(
         self,
@@ -150,10 +169,12 @@ class Store(ABC):
         sha256: str | None = None,
         progress: ProgressCallback | None = None,
         entry: Entry | None = None,
+        sync: bool = True,
     ) -> None:
         """Bring an object into a file: resumed if it broke off before, verified, renamed when complete.
 
-        Args: sha256, the expected digest or its first digits; entry, of the object as ``list`` gave it.
+        Args: sha256, the expected digest or its first digits; entry, of the object as ``list`` gave it;
+            sync, bring small files to the disk at once, too.
         Raises: MissingKeyError; StoreError if it is damaged or the file cannot be written; StoreUnreachableError.
         """
         known = [entry]
@@ -161,7 +182,7 @@ class Store(ABC):
         def find() -> Source:
             return self._source(key, known.pop() if known else None)
 
-        download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry)
+        download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry, sync=sync)
 
     @contextmanager
     def reading(self, key: str, *, head_bytes: int | None = None) -> Iterator[Path]:
@@ -200,6 +221,13 @@ def check_key(key: str) -> None:
     parts = key.split("/")
     if not key or any(part in ("", ".", "..") for part in parts) or "\0" in key:
         raise StoreError(f"{key!r} is no key of a store: it needs names separated by single slashes")
+
+
+def file_name_of(key: str) -> str:
+    """A relative path for a key as some other program may have made it: no part is empty, leaves the folder or has
+    characters that file systems refuse. Keys of ours stay as they are."""
+    parts = [part.replace("\0", "%00") or "%2F" for part in key.split("/")]
+    return "/".join(part.replace(".", "%2E") if part in (".", "..") else part for part in parts)
 
 
 def check_prefix(prefix: str) -> None:

@@ -128,6 +128,18 @@ class LocalStore(Store):
         except OSError as error:
             raise explain_os_error(error, base) from error
 
+    def now(self) -> datetime:
+        key = f".tspctl-clock-{uuid.uuid4().hex[:8]}"
+        try:
+            self.write(key, b"")
+            return self.stat(key).modified
+        except StoreError:
+            # Where nothing may be written nobody can see the folder's own clock.
+            return datetime.now(UTC)
+        finally:
+            with contextlib.suppress(StoreError):
+                self.delete(key)
+
     def check_writable(self) -> None:
         key = f".tspctl-write-check-{uuid.uuid4().hex[:8]}"
         self.write(key, b"tspctl")

@@ -8,6 +8,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard, TypeVar
 from urllib.parse import urlsplit
@@ -108,6 +110,25 @@ class Bucket:
                 lambda: self._head_bucket(), address=address, doing="read", expect=("403", "AccessDenied", "Forbidden")
             )
         self.seen = True
+
+    def now(self) -> datetime:
+        """The time by the server's clock, from the Date of an answer; this machine's if the server sends none."""
+        from botocore.exceptions import ClientError
+
+        def ask() -> dict[str, str]:
+            try:
+                return self.client.head_bucket(Bucket=self.name)["ResponseMetadata"]["HTTPHeaders"]
+            except ClientError as error:
+                # Any answer has a date, a refusal too.
+                if _code_and_status(error)[1] < 500:
+                    return error.response["ResponseMetadata"]["HTTPHeaders"]
+                raise
+
+        headers = self.call(ask, address=f"s3://{self.name}", doing="read")
+        try:
+            return parsedate_to_datetime(headers["date"])
+        except (KeyError, TypeError, ValueError):
+            return datetime.now(UTC)
 
     def _head_bucket(self) -> None:
         from botocore.exceptions import ClientError

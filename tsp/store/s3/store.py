@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class S3Store(Store):
             return b""
 
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
+        check_key(key)
         if only_if_absent and self.exists(key):
             raise KeyExistsError(f"{self.address(key)} exists already")
         condition = {"IfNoneMatch": "*"} if only_if_absent else {}
@@ -71,6 +73,7 @@ class S3Store(Store):
                 raise KeyExistsError(f"{self.address(key)} exists already") from None
 
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
+        check_key(key)
         for _ in range(UPLOAD_TRIES):
             sent = put_file(
                 self.bucket,
@@ -89,11 +92,10 @@ class S3Store(Store):
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         skip = len(self.prefix) + 1 if self.prefix else 0
-        for page in self._pages(prefix):
-            for item in page.get("Contents", ()):
-                # Some tools store empty objects that stand for folders.
-                if not item["Key"].endswith("/"):
-                    yield Entry(item["Key"][skip:], item["Size"], item["LastModified"], item.get("ETag", ""))
+        for item in self._items(prefix):
+            # Some tools store empty objects that stand for folders.
+            if not item["Key"].endswith("/"):
+                yield Entry(item["Key"][skip:], item["Size"], item["LastModified"], item.get("ETag", ""))
 
     def list_folders(self, prefix: str = "") -> Iterator[str]:
         folder = f"{prefix.rstrip('/')}/" if prefix else ""
@@ -112,6 +114,13 @@ class S3Store(Store):
                 address=self.address(key),
                 doing="delete",
             )
+
+    def delete_all(self, prefix: str) -> None:
+        skip = len(self.prefix) + 1 if self.prefix else 0
+        self._delete_keys(item["Key"][skip:] for item in self._items(prefix))
+
+    def now(self) -> datetime:
+        return self.bucket.now()
 
     def check_writable(self) -> None:
         key, data = f".tspctl-write-check-{uuid.uuid4().hex[:8]}", b"tspctl"
@@ -189,8 +198,17 @@ class S3Store(Store):
             raise
 
     def _full(self, key: str) -> str:
-        check_key(key)
+        """The key in the bucket. Other programs' keys may hold "//" or end with a slash, which is theirs to choose."""
+        if not key or any(part in (".", "..") for part in key.split("/")):
+            raise StoreError(
+                f"the key {key!r} in {self.uri} has a part '.' or '..', which clients and servers on the way change: "
+                f"remove it with the tool that made it"
+            )
         return f"{self.prefix}/{key}" if self.prefix else key
+
+    def _items(self, prefix: str) -> Iterator[Any]:
+        for page in self._pages(prefix):
+            yield from page.get("Contents", ())
 
     def _pages(self, prefix: str, **extra: str) -> Iterator[Any]:
         check_prefix(prefix)

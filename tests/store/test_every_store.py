@@ -113,7 +113,7 @@ def test_a_damaged_object_is_never_given_the_name(store: Store, tmp_path: Path) 
 
 
 def test_keys_and_prefixes_cannot_leave_the_store(store: Store) -> None:
-    for key in ("", "/etc/passwd", "../outside", "run/../../outside", "a//b", "a/."):
+    for key in ("", "/etc/passwd", "../outside", "run/../../outside", "a/."):
         with pytest.raises(StoreError, match="is no key"):
             store.read(key)
         with pytest.raises(StoreError, match="is no key"):

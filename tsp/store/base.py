@@ -6,6 +6,7 @@ new one. Nothing heavy is imported before a bucket is really used.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -17,13 +18,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from tsp.errors import MissingKeyError, StoreError
+from tsp.store.atomic import new_file
 from tsp.store.retry import RetryPolicy
 from tsp.store.scratch import scratch
-from tsp.store.transfer import ProgressCallback, Source, download_latest, persistent_chunks, sha256_of
+from tsp.store.transfer import ProgressCallback, Source, download_latest, matches, persistent_chunks, sha256_of
 
 __all__ = ["Entry", "KeyExistsError", "ProgressCallback", "Store", "join_key", "sha256_of"]
 
 PARALLEL_DELETES = 8
+SMALL_BYTES = 1 << 20
+"""Up to this size a listed object is read at once, which leaves nothing to resume."""
 DEFAULT_PART_BYTES = 16 << 20
 """Objects above this size travel to S3 in parts of it."""
 
@@ -173,16 +177,24 @@ class Store(ABC):
     ) -> None:
         """Bring an object into a file: resumed if it broke off before, verified, renamed when complete.
 
-        Args: sha256, the expected digest or its first digits; entry, of the object as ``list`` gave it;
-            sync, bring small files to the disk at once, too.
+        Args: sha256, the expected digest or its first digits; entry, of the object as ``list`` gave it,
+            which saves asking for it; sync, bring a small one to the disk at once.
         Raises: MissingKeyError; StoreError if it is damaged or the file cannot be written; StoreUnreachableError.
         """
+        if entry is not None and entry.size_bytes <= SMALL_BYTES:
+            data = self.read(key)
+            if sha256 is None or matches(hashlib.sha256(data).hexdigest(), sha256):
+                with new_file(path, sync=sync) as temp:
+                    temp.write_bytes(data)
+                if progress is not None:
+                    progress(len(data), len(data))
+                return
         known = [entry]
 
         def find() -> Source:
             return self._source(key, known.pop() if known else None)
 
-        download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry, sync=sync)
+        download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry)
 
     @contextmanager
     def reading(self, key: str, *, head_bytes: int | None = None) -> Iterator[Path]:

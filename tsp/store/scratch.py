@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tsp.store.atomic import explain_os_error
-from tsp.store.locks import Lock, lock_file
+from tsp.store.locks import lock_file
+from tsp.store.owner import forget_owner, is_abandoned, new_owner
 
 LOCK = ".lock"
 
@@ -32,7 +33,7 @@ def cache_folder(kind: str) -> Path:
 def scratch() -> Iterator[Path]:
     """A folder for one file in transit, removed afterwards.
 
-    It is locked while in use, so that the next caller can tell which folders killed processes left and remove those.
+    Its name says whose it is, so that the next caller removes what killed processes left and nothing else.
     """
     base = cache_folder("scratch")
     with contextlib.ExitStack() as stack:
@@ -40,9 +41,13 @@ def scratch() -> Iterator[Path]:
             base.mkdir(parents=True, exist_ok=True)
             # Nobody may sweep between the making of a folder and its lock.
             with open(base / LOCK, "wb") as all_of_them:
-                if lock_file(all_of_them) is Lock.HELD:
-                    _sweep(base)
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=base)))
+                lock_file(all_of_them)
+                _sweep(base)
+                owner = new_owner()
+                stack.callback(forget_owner, owner)
+                folder = base / owner
+                folder.mkdir()
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 lock_file(stack.enter_context(open(folder / LOCK, "wb")))
         except OSError as error:
             raise explain_os_error(error, base) from error
@@ -51,6 +56,5 @@ def scratch() -> Iterator[Path]:
 
 def _sweep(base: Path) -> None:
     for left in base.glob(f"*/{LOCK}"):
-        with contextlib.suppress(OSError), open(left, "rb") as lock:
-            if lock_file(lock, wait=False) is Lock.HELD:
-                shutil.rmtree(left.parent)
+        if is_abandoned(left):
+            shutil.rmtree(left.parent, ignore_errors=True)

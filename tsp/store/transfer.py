@@ -21,13 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsp.errors import StoreError, StoreUnreachableError
-from tsp.store.atomic import explain_os_error, new_file
+from tsp.store.atomic import explain_os_error
 from tsp.store.part import Part
 from tsp.store.retry import RetryPolicy
 
 BLOCK_BYTES = 1 << 20
-SMALL_BYTES = 1 << 20
-"""Up to this size an object is read at once, which leaves nothing to resume."""
 RANGE_BYTES = 8 << 20
 PARALLEL_RANGES = 4
 PARALLEL_FROM_BYTES = 2 * RANGE_BYTES
@@ -88,29 +86,19 @@ def download(
     sha256: str | None = None,
     progress: ProgressCallback | None = None,
     retry: RetryPolicy | None = None,
-    sync: bool = True,
 ) -> str:
     """Bring a source into ``path``; a part that an earlier, ended process left is gone on with.
 
     The bytes gather in a hidden ``.part`` file beside ``path``, which takes the name only when complete and verified.
     It stays when the download fails, so that the next call resumes it.
 
-    Args: sha256, the expected digest or its first digits; sync, bring small files to the disk at once, too.
+    Args: sha256, the expected digest or its first digits.
     Returns: the SHA-256.
     Raises: StoreError (damaged, no space, not writable), StoreUnreachableError when the retries are used up,
         ChangedSourceError when the caller should look at the source again.
     """
     version = hashlib.sha256(f"{source.address}\n{source.size_bytes}\n{source.version}".encode()).hexdigest()[:12]
     digest, wrong = "", False
-    if source.range is not None and source.size_bytes is not None and source.size_bytes <= SMALL_BYTES:
-        data = source.range(0, source.size_bytes) if source.size_bytes else b""
-        digest = hashlib.sha256(data).hexdigest()
-        if sha256 is None or matches(digest, sha256):
-            with new_file(path, sync=sync) as temp:
-                temp.write_bytes(data)
-            if progress is not None:
-                progress(len(data), len(data))
-            return digest
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # What an earlier process left may be of another version, and the network may damage what is new: only a
@@ -139,7 +127,6 @@ def download_latest(
     sha256: str | None = None,
     progress: ProgressCallback | None = None,
     retry: RetryPolicy | None = None,
-    sync: bool = True,
 ) -> None:
     """``download`` what ``find`` finds, looked at again if it is replaced meanwhile.
 
@@ -148,7 +135,7 @@ def download_latest(
     for _ in range(CHANGES):
         source = find()
         with contextlib.suppress(ChangedSourceError):
-            download(source, path, sha256=sha256, progress=progress, retry=retry, sync=sync)
+            download(source, path, sha256=sha256, progress=progress, retry=retry)
             return
     raise StoreError(f"{source.address} is replaced faster than it can be read; try again later")
 

@@ -199,10 +199,10 @@ class S3Store(Store):
 
     def _full(self, key: str) -> str:
         """The key in the bucket. Other programs' keys may hold "//" or end with a slash, which is theirs to choose."""
-        if not key or any(part in (".", "..") for part in key.split("/")):
+        if not key or key.startswith("/") or any(part in (".", "..") for part in key.split("/")):
             raise StoreError(
-                f"the key {key!r} in {self.uri} has a part '.' or '..', which clients and servers on the way change: "
-                f"remove it with the tool that made it"
+                f"{key!r} in {self.uri} is no key of a store: clients and servers change slashes at the beginning and "
+                f"parts '.' and '..' on their way; use the tool that made it"
             )
         return f"{self.prefix}/{key}" if self.prefix else key
 

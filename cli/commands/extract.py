@@ -38,7 +38,7 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Frames between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."),
         click.option("--shards", "--gpus", "num_shards", type=click.IntRange(1), default=1, show_default=True,
                      help="Processes that share the videos, one GPU each."),
-        click.option("--out", metavar="H5",
+        click.option("--out", metavar="H5|DIR",
                      help="File or URI to write; default: features/ of RUN, for a checkpoint the current folder."),
         click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote."),
         click.option("--data", "videos", required=True, metavar="URI", help="Folder or s3:// URI of the videos."),
@@ -51,12 +51,26 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @_extraction_options
+@click.option(
+    "--format",
+    type=click.Choice(["h5", "npy"]),
+    default="h5",
+    show_default=True,
+    help="One H5 file, or a folder with a .npy file for each video.",
+)
+@click.option(
+    "--prefix",
+    default="",
+    metavar="TEXT",
+    help="What the names get before the video's, unless they have it: v_ as for ActivityNet.",
+)
 @job_options
 @with_session
 def extract(session: Session, **given: Any) -> None:
-    """Features of every video, in one H5 file.
+    """Features of every video, in one H5 file or a .npy file each.
 
-    The file is keyed by video name; the videos are those of the metadata table.
+    The file is keyed by video name; the videos are those of the metadata table. A folder of .npy files gets
+    missing_files.txt and features.json, which says how they were made; beside an H5 file the same is in FILE.json.
     RUN|CHECKPOINT is a run (its best epoch is taken), a .pth file, or an s3:// or https:// address. An interrupted
     extraction goes on where it stopped.
     """
@@ -125,6 +139,6 @@ def find_source(session: Session, text: str, epoch: int | None) -> Source:
 
 
 def file_name(given: dict[str, Any]) -> str:
-    """Name of the H5 file, which tells what is in it."""
+    """Name of the H5 file or folder, which tells what is in it."""
     pool = f"gvf_{given['pool']}-" if "pool" in given else ""
-    return f"{pool}stride_{given['stride_frames']}.h5"
+    return f"{pool}stride_{given['stride_frames']}{'' if given.get('format') == 'npy' else '.h5'}"

@@ -55,6 +55,7 @@ def test_what_a_kind_says_of_itself():
         "demo": (False, True, False),
         "extract": (True, False, True),
         "gvf": (True, False, True),
+        "features": (False, True, False),
     }
 
 
@@ -76,7 +77,8 @@ def test_a_path_is_named_as_the_command_line_names_it(kind):
     from cli import main
 
     command: click.Command = main.tspctl
-    for word in [kind] if kind in ("extract", "gvf") else ["data", kind]:
+    words = {"extract": ["extract"], "gvf": ["gvf"], "features": ["features", "convert"]}
+    for word in words.get(kind, ["data", kind]):
         command = command.get_command(click.Context(command), word)  # type: ignore[union-attr, assignment]
     options = {parameter.name: parameter for parameter in command.params}
     for name, field in path_fields(JOBS[kind]).items():

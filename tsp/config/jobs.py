@@ -23,6 +23,7 @@ ShortVideoPolicy = Literal["pad", "skip"]
 BrokenVideoPolicy = Literal["fail", "skip"]
 Pool = Literal["max", "avg"]
 CopyFormat = Literal["mjpeg", "raw"]
+FeatureFormat = Literal["h5", "npy"]
 
 
 def _require(condition: bool, message: str) -> None:
@@ -32,6 +33,10 @@ def _require(condition: bool, message: str) -> None:
 
 def _check_workers(workers: int | None) -> None:
     _require(workers is None or workers >= 0, f"--workers must be at least 0, got {workers}")
+
+
+def _check_prefix(prefix: str) -> None:
+    _require("/" not in prefix, f"--prefix is the beginning of a file's name, got {prefix!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,11 +188,9 @@ class DemoJob(Job):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExtractJob(SharedJob):
-    """Features of every video of a metadata CSV, merged into one H5."""
+class EncodingJob(SharedJob):
+    """What an encoder makes of every video of a metadata CSV: the part that features and GVF have in common."""
 
-    kind: ClassVar[str] = "extract"
-    function: ClassVar[str] = "tsp.extract.features:run"
     needs_gpu: ClassVar[bool] = True
 
     checkpoint: str = reads("CHECKPOINT")
@@ -197,7 +200,8 @@ class ExtractJob(SharedJob):
     metadata: str = reads("--metadata")
     """Metadata CSV, a path or URI."""
     out: str = writes("--out")
-    """H5 to write, a path or URI; per-video files lie beside it until the merge, so that a stopped job goes on."""
+    """H5 or folder to write, a path or URI; per-video files lie beside it until the merge, so that a stopped job goes
+    on."""
     stride_frames: int = 16
     """Frames (at ``rate_fps``) between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."""
     length_frames: int = 16
@@ -237,7 +241,23 @@ class ExtractJob(SharedJob):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GvfJob(ExtractJob):
+class ExtractJob(EncodingJob):
+    """Features of every clip of every video, in one H5 or in a file a video."""
+
+    kind: ClassVar[str] = "extract"
+    function: ClassVar[str] = "tsp.extract.features:run"
+
+    format: FeatureFormat = "h5"
+    prefix: str = text("")
+    """What the files' names get before the video's, unless it is there already."""
+
+    def __post_init__(self) -> None:
+        EncodingJob.__post_init__(self)
+        _check_prefix(self.prefix)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GvfJob(EncodingJob):
     """Global video features: the pool over time of a video's clip features, straight into one H5."""
 
     kind: ClassVar[str] = "gvf"
@@ -246,8 +266,39 @@ class GvfJob(ExtractJob):
     pool: Pool = "max"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeaturesJob(Job):
+    """Look at features, or write them in another form."""
+
+    kind: ClassVar[str] = "features"
+    function: ClassVar[str] = "tsp.extract.convert:run"
+    runs_in_place: ClassVar[bool] = True
+
+    source: str = reads("SOURCE")
+    """H5 file, or folder of ``.npy`` files; a path or URI."""
+    dest: str | None = writes("DEST", None)
+    """H5 file or folder to write; None: only say what the source holds."""
+    format: FeatureFormat | None = None
+    """None: H5 where ``dest`` ends like one, else npy."""
+    prefix: str = text("")
+    """What the files' names get before the video's, unless it is there already."""
+    resize: int | None = None
+    """Interpolate every video linearly over time to that many features."""
+    store: StoreConfig | None = None
+    """How to speak to the S3 server that ``s3://`` addresses above mean."""
+
+    def __post_init__(self) -> None:
+        _require(self.resize is None or self.resize >= 1, f"--resize must be at least 1, got {self.resize}")
+        _check_prefix(self.prefix)
+
+    @property
+    def dest_format(self) -> FeatureFormat:
+        """The form of what is written."""
+        return self.format or ("h5" if str(self.dest).endswith((".h5", ".hdf5")) else "npy")
+
+
 JOBS: dict[str, type[Job]] = {
-    job.kind: job for job in (StandardizeJob, ProbeJob, AnnotateJob, CheckJob, DemoJob, ExtractJob, GvfJob)
+    job.kind: job for job in (StandardizeJob, ProbeJob, AnnotateJob, CheckJob, DemoJob, ExtractJob, GvfJob, FeaturesJob)
 }
 """Kind -> its class; what is not here does not exist for the entrypoint, the command line or the chart."""
 

@@ -58,6 +58,60 @@ class GvfFile:
             )
 
 
+class FeatureFile:
+    """An H5 file that maps a video's name to its features [T, dimension]; a context manager."""
+
+    def __init__(self, path: str | Path, *, where: str) -> None:
+        """Open it.
+
+        Args: where, how messages call it.
+        Raises: DataError if it cannot be read as H5.
+        """
+        self._where = where
+        try:
+            self._file = h5py.File(path, "r")
+        except OSError as error:
+            raise DataError(f"{where} cannot be read as H5: {error}") from error
+
+    def __enter__(self) -> FeatureFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the videos, sorted."""
+        return sorted(self._file)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Without reading the values.
+
+        Raises: DataError if the entry is a group, or a link that leads nowhere.
+        """
+        return tuple(self._entry(name).shape)
+
+    def read(self, name: str) -> np.ndarray:
+        """The values, float32.
+
+        Raises: DataError.
+        """
+        entry = self._entry(name)
+        try:
+            return np.asarray(entry, np.float32)
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{self._where}: the features of {name!r} cannot be read: {error}") from error
+
+    def _entry(self, name: str) -> h5py.Dataset:
+        try:
+            entry = self._file[name]
+        except (KeyError, OSError) as error:
+            raise DataError(f"{self._where}: {name!r} is a link that leads nowhere") from error
+        if not isinstance(entry, h5py.Dataset):
+            raise DataError(f"{self._where}: {name!r} is a group, not the features of a video")
+        return entry
+
+
 def write_arrays(path: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     """One float32 data set per video name, gzip, as TSP publishes them. The arrays are taken one after the other.
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from tsp.config.job import Answer
-from tsp.config.jobs import ExtractJob
-from tsp.data.features import write_arrays
+from tsp.config.jobs import EncodingJob, FeatureFormat
+from tsp.data.features import GVF_DIMS, write_arrays
 from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
 from tsp.errors import DataError, MissingKeyError
-from tsp.extract.encoder import Encoder, load_backbone
+from tsp.extract.encoder import Encoder, load_backbone, recognise
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
 from tsp.extract.pool import decode_videos
 from tsp.extract.progress import Progress
@@ -26,6 +26,7 @@ from tsp.extract.slide_plan import SlidePlan
 from tsp.extract.stream import Collector, FeatureStream
 from tsp.extract.video_parts import PartState, VideoParts
 from tsp.model.device import choose_device
+from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
 
@@ -40,19 +41,21 @@ HELD = ("videos", "clips", "broken", "padded", "skipped", "missing")
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What is kept of a video's clip features."""
+    """What is kept of a video's clip features, and in which form."""
 
     name: str
     """Part of the work's identity."""
     collect: Callable[[], Collector]
     shape: Callable[[int], tuple[int, ...]]
     """Shape of what is kept, from the number of clips."""
+    form: FeatureFormat = "h5"
+    prefix: str = ""
 
 
 class Extraction:
     """One job's share of the work."""
 
-    def __init__(self, job: ExtractJob, keep: Keep) -> None:
+    def __init__(self, job: EncodingJob, keep: Keep) -> None:
         """Read the table.
 
         Raises: ConfigError, DataError (table), StoreError.
@@ -68,7 +71,8 @@ class Extraction:
         self._num_clips = {name: number for name, number in clips.items() if number}
         self._skipped = [name for name, number in clips.items() if not number]
         self._shapes = {name: keep.shape(number) for name, number in self._num_clips.items()}
-        self._parts = VideoParts.beside(job.out, job.store)
+        refuse_shared_stems(self._shapes, keep.prefix)
+        self._parts = VideoParts.beside(job.out, job.store, keep.form)
         self._facts: dict[str, Any] = {}
 
     def run(self) -> Answer:
@@ -165,6 +169,7 @@ class Extraction:
             "stride_frames": plan.stride_frames,
             "length_frames": plan.length_frames,
             "rate_fps": plan.rate_fps,
+            **({"prefix": self._keep.prefix} if self._keep.prefix else {}),
         }
 
     # Merging
@@ -209,13 +214,49 @@ class Extraction:
         if not names:
             raise DataError(f"there is nothing to merge: none of the {len(self._videos)} videos gave a feature")
         holds = {"rows": answer.rows, **{key: answer.facts[key] for key in HELD}}
+        description = self._description(names)
+        report = {**description.to_dict(), "holds": holds}
+        if self._keep.form == "npy":
+            stems = {name: file_stem(name, self._keep.prefix) for name in names}
+            self._parts.finish_files(stems, states, missing_files(description.missing, self._keep.prefix), report)
+        else:
+            self._merge_h5(names, states, report)
+        logger.info("%d videos merged into %s", len(names), self._parts.address)
+        return replace(answer, facts={**answer.facts, "out": self._parts.address})
+
+    def _merge_h5(self, names: list[str], states: dict[str, PartState], report: dict[str, Any]) -> None:
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache) as folder:
             h5 = Path(folder) / "merged.h5"
-            write_arrays(h5, self._parts.arrays(names, states))
-            self._parts.finish(h5, sha256_of(h5), {"holds": holds})
-        logger.info("%d videos merged into %s", len(names), self._parts.address)
-        return replace(answer, facts={**answer.facts, "out": self._parts.address})
+            arrays = self._parts.arrays(names, states)
+            write_arrays(h5, ((file_stem(name, self._keep.prefix), array) for name, array in arrays))
+            self._parts.finish(h5, sha256_of(h5), report)
+
+    def _description(self, names: list[str]) -> FeatureSet:
+        """What reading code must know of the features of these videos."""
+        # Whoever merges without having extracted has not seen the checkpoint yet.
+        encoder = self._facts.get("backbone") or self._job.backbone
+        kept = set(names)
+        return FeatureSet(
+            rate_fps=self._plan.rate_fps,
+            stride_frames=self._plan.stride_frames,
+            clip_frames=self._plan.length_frames,
+            dimension=GVF_DIMS,
+            encoder=encoder or recognise(fetch_checkpoint(self._job, self._cache)),
+            checkpoint_sha256=self._parts.about()["checkpoint_sha256"],
+            prefix=self._keep.prefix,
+            missing=tuple(video.name for video in self._videos if video.name not in kept),
+            videos={
+                video.name: VideoFeatures(
+                    features=self._num_clips[video.name],
+                    frames=video.num_frames,
+                    fps=video.fps,
+                    duration_sec=video.duration_sec,
+                )
+                for video in self._videos
+                if video.name in kept
+            },
+        )
 
 
 def device_of(shard: int | None) -> torch.device:

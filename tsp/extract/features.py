@@ -1,4 +1,4 @@
-"""``extract``: the features of every clip of every video, merged into one H5."""
+"""``extract``: the features of every clip of every video, in one H5 or in a file a video."""
 
 from __future__ import annotations
 
@@ -33,4 +33,5 @@ def run(job: ExtractJob) -> Answer:
         to be left out.
     Raises: ConfigError, DataError, StoreError, GpuMemoryError.
     """
-    return Extraction(job, Keep("features", StackedFeatures, lambda num_clips: (num_clips, GVF_DIMS))).run()
+    keep = Keep("features", StackedFeatures, lambda num_clips: (num_clips, GVF_DIMS), job.format, job.prefix)
+    return Extraction(job, keep).run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tsp.config.jobs import ExtractJob
+from tsp.config.jobs import EncodingJob
 from tsp.data.cache import MIB, VideoCache
 from tsp.data.dataset_files import Videos
 from tsp.errors import ConfigError
@@ -16,12 +16,12 @@ from tsp.store.open import open_store, path_of_file_uri, with_uri
 from tsp.store.scratch import cache_folder
 
 
-def cache_of(job: ExtractJob) -> Path:
+def cache_of(job: EncodingJob) -> Path:
     """Where downloads are kept for the next time: the folder of the job, else the cache of the user."""
     return Path(job.cache_dir) if job.cache_dir else cache_folder("extract")
 
 
-def fetch_checkpoint(job: ExtractJob, cache: Path) -> Path:
+def fetch_checkpoint(job: EncodingJob, cache: Path) -> Path:
     """The checkpoint as a local file; the address of a run stands for its best epoch.
 
     Raises: ConfigError (no such file, no epoch), StoreError.
@@ -29,7 +29,7 @@ def fetch_checkpoint(job: ExtractJob, cache: Path) -> Path:
     return fetch_object(_checkpoint_address(job), cache, settings=job.store)
 
 
-def _checkpoint_address(job: ExtractJob) -> str:
+def _checkpoint_address(job: EncodingJob) -> str:
     address = job.checkpoint.rstrip("/")
     if is_checkpoint(address):
         return address
@@ -39,7 +39,7 @@ def _checkpoint_address(job: ExtractJob) -> str:
     return StoredRun(open_store(with_uri(job.store, root)), name).checkpoint_address()
 
 
-def open_videos(job: ExtractJob, cache: Path) -> Videos:
+def open_videos(job: EncodingJob, cache: Path) -> Videos:
     """Where the videos are read from: a folder, or S3 through the machine's bounded cache.
 
     Raises: ConfigError if there is no such folder.

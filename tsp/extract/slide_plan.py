@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tsp.config.jobs import ExtractJob
+from tsp.config.jobs import EncodingJob
 from tsp.data.clips import extraction_starts_sec
 from tsp.data.tables import VideoFacts
 
@@ -21,7 +21,7 @@ class SlidePlan:
     """Whether a video shorter than one clip becomes one clip that ends with its last frame repeated."""
 
     @classmethod
-    def of(cls, job: ExtractJob) -> SlidePlan:
+    def of(cls, job: EncodingJob) -> SlidePlan:
         """The plan of a job."""
         return cls(job.stride_frames, job.length_frames, job.rate_fps, job.short_videos == "pad")
 

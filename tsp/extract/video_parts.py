@@ -1,4 +1,4 @@
-"""What an extraction leaves behind while it runs: one small object per video beside the H5 it will be merged into.
+"""What an extraction leaves behind while it runs: one small object per video beside the output it will be part of.
 
     <out>.parts/about.json            what is extracted: checkpoint, stride, ...
                /done/<video>.npy      float32
@@ -7,6 +7,9 @@
                /merging.json          which shard merges
     <out>                             the H5, whole or not there
     <out>.json                        what it holds; the parts are gone then
+
+With one file a video the output is a folder: the parts become its files, ``features.json`` says what they are and comes
+last, ``missing_files.txt`` names the videos that have none.
 
 A part's folder says how it went, so that one listing tells what is left to do.
 """
@@ -23,9 +26,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tsp.config.jobs import FeatureFormat
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.extract.stream import VideoResult
+from tsp.run.feature_set import DESCRIPTION, MISSING_FILES
 from tsp.store.base import KeyExistsError, Store
 from tsp.store.open import open_store, with_uri
 
@@ -34,31 +39,36 @@ ENDINGS: dict[PartState, str] = {"done": ".npy", "padded": ".npy", "broken": ".t
 
 NPY_HEADER_BYTES = 128
 READS_AT_A_TIME = 32
+FILES_AT_A_TIME = 8
+"""Each is held whole: an hour at stride 1 is 106 MiB."""
 
 
 class VideoParts:
     """The parts of one output, in the store it lies in."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, form: FeatureFormat = "h5") -> None:
         self.store = store
         self.name = name
-        """Key of the H5."""
+        """Key of the H5, or of the folder."""
+        self._form = form
         self._prefix = f"{name}.parts/"
+        self._report_key = f"{name}.json" if form == "h5" else f"{name}/{DESCRIPTION}"
 
     @classmethod
-    def beside(cls, out: str, settings: StoreConfig | None) -> VideoParts:
-        """The parts of an H5 given by path or URI.
+    def beside(cls, out: str, settings: StoreConfig | None, form: FeatureFormat = "h5") -> VideoParts:
+        """The parts of an output given by path or URI.
 
-        Raises: ConfigError if it names no file.
+        Raises: ConfigError if it names no file or folder.
         """
-        folder, slash, name = out.rpartition("/")
+        folder, slash, name = (out if form == "h5" else out.rstrip("/")).rpartition("/")
         if not name or folder.endswith(":/") or folder in ("s3:", "file:"):
-            raise ConfigError(f"--out {out} names no file: give for instance {out.rstrip('/')}/features.h5")
-        return cls(open_store(with_uri(settings, folder or slash or ".")), name)
+            like = "features.h5" if form == "h5" else "features"
+            raise ConfigError(f"--out {out} names no file: give for instance {out.rstrip('/')}/{like}")
+        return cls(open_store(with_uri(settings, folder or slash or ".")), name, form)
 
     @property
     def address(self) -> str:
-        """Of the H5."""
+        """Of the output."""
         return self.store.address(self.name)
 
     # What is extracted
@@ -79,24 +89,30 @@ class VideoParts:
         return self.store.exists(self._prefix + "about.json")
 
     def report(self) -> dict[str, Any] | None:
-        """What a finished H5 holds; None while there is none."""
+        """What a finished output holds; None while there is none."""
         try:
-            report: dict[str, Any] = json.loads(self.store.read(f"{self.name}.json"))
+            report: dict[str, Any] = json.loads(self.store.read(self._report_key))
         except MissingKeyError:
             return None
-        return report if self.store.exists(self.name) else None
+        return report if self._is_there() else None
+
+    def _is_there(self) -> bool:
+        if self._form == "h5":
+            return self.store.exists(self.name)
+        return next(self.store.list(f"{self.name}/"), None) is not None
 
     def finished(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The report of an H5 that was made of the same; None if there is none.
+        """The report of an output that was made of the same; None if there is none.
 
-        Raises: ConfigError if an H5 of something else is in the way.
+        Raises: ConfigError if something else is in the way.
         """
         report = self.report()
         if report is not None:
             _check_same(report["about"], identity, self.address)
             # Whoever merged may have been killed while it cleaned up.
             self.store.delete_all(self._prefix)
-        elif self.store.exists(self.name):
+        elif self._is_there() and not (self._form == "npy" and self.are_there()):
+            # A folder is filled file by file; where its parts are there too, a merge broke off.
             raise ConfigError(f"{self.address} is there already, and not from here: choose another --out, or move it")
         return report
 
@@ -159,11 +175,35 @@ class VideoParts:
             return bool(json.loads(self.store.read(key))["shard"] == shard)
         return True
 
+    def about(self) -> dict[str, Any]:
+        """What is extracted, as it was noted at the beginning."""
+        about: dict[str, Any] = json.loads(self.store.read(self._prefix + "about.json"))
+        return about
+
     def finish(self, h5: Path, sha256: str, report: Mapping[str, Any]) -> None:
         """Publish the H5, then its report, then remove the parts."""
-        about = json.loads(self.store.read(self._prefix + "about.json"))
         self.store.upload(self.name, h5, sha256=sha256)
-        self.store.write(f"{self.name}.json", _json({"about": about, "sha256": sha256, **report}))
+        self._close({"sha256": sha256, **report})
+
+    def finish_files(
+        self, stems: Mapping[str, str], states: Mapping[str, PartState], missing: bytes, report: Mapping[str, Any]
+    ) -> None:
+        """Publish a file a video, then the list of those that have none, then the report; then remove the parts.
+
+        Args: stems, the name of each video's file without its ending; missing, the list's content.
+        """
+
+        def publish(video: str) -> None:
+            self.store.write(f"{self.name}/{stems[video]}.npy", self.store.read(self._key(states[video], video)))
+
+        with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
+            for _ in pool.map(publish, stems):
+                pass
+        self.store.write(f"{self.name}/{MISSING_FILES}", missing)
+        self._close(report)
+
+    def _close(self, report: Mapping[str, Any]) -> None:
+        self.store.write(self._report_key, _json({"about": self.about(), **report}))
         self.store.delete_all(self._prefix)
 
 

@@ -38,7 +38,7 @@ from cli.backends.local.supervisor import publish_outcome
 from cli.backends.log_lines import FolderLogs, read_lines
 from cli.options.store import absolute_unless_uri
 from tsp.config.job import Job
-from tsp.config.jobs import ExtractJob
+from tsp.config.jobs import EncodingJob
 from tsp.config.run import RunConfig, StoreConfig, to_json
 from tsp.config.sizing import downscale_for, effective_sizes
 from tsp.errors import ConfigError, NoSuchRunError, TspError
@@ -212,7 +212,7 @@ class LocalBackend:
         """In the foreground, one process per card."""
         check_modules()
         cards = gpus_here()
-        if isinstance(job, ExtractJob):
+        if isinstance(job, EncodingJob):
             check_gpus(gpus, len(cards))
         return run_job_here(ENTRYPOINT, job, gpus=gpus, devices=[card.device for card in cards])
 

@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("gvf", *EXTRACT[1:], "--pool", "avg", "--stride", "1"),
         {"pool": "avg", "stride_frames": 1, "out": "f.h5", "metadata": "m.csv"},
     ),
+    "features": (
+        ("features", "convert", "in.h5", "out", "--prefix", "v_", "--resize", "100"),
+        {"source": "in.h5", "dest": "out", "prefix": "v_", "resize": 100, "format": None},
+    ),
 }
 PATHS = ("source", "dest", "videos", "out", "annotations", "metadata", "checkpoint")
 
@@ -133,6 +137,7 @@ def test_features_of_a_run_go_to_its_folder_and_those_of_a_file_here_unless_told
     rest = ("--data", "videos", "--metadata", "m.csv", "-o", "json")
     for arguments, out in {
         ("extract", "a", "--stride", "1"): local / "a" / "features" / "epoch_4-stride_1.h5",
+        ("extract", "a", "--format", "npy"): local / "a" / "features" / "epoch_4-stride_16",
         ("gvf", "a", "--pool", "avg"): local / "a" / "features" / "epoch_4-gvf_avg-stride_16.h5",
         ("extract", "weights/model.pth"): home / "model-stride_16.h5",
         ("gvf", "https://example.org/tac.pth.tar"): home / "tac-gvf_max-stride_16.h5",
@@ -149,6 +154,8 @@ def test_features_of_a_run_go_to_its_folder_and_those_of_a_file_here_unless_told
         ("data", "annotate", "a.json", "--metadata", "m.csv", "--out", "s3://raw/t.csv"),
         ("extract", "s3://raw/model.pth", *EXTRACT[2:]),
         ("gvf", "model.pth", "--data", "s3://raw/videos", "--metadata", "m.csv", "--out", "f.h5"),
+        ("features", "convert", "s3://raw/features.h5", "here"),
+        ("features", "info", "s3://raw/features.h5"),
     ],
 )
 def test_a_job_that_touches_s3_is_told_how_to_speak_to_the_server(

@@ -1,0 +1,105 @@
+"""What a set of features says of itself: ``features.json`` in a folder of ``.npy`` files, ``<file>.json`` beside an H5.
+
+Code that reads features must know how a feature's number becomes a time: feature ``i`` sees the frames from
+``i * stride_frames`` on, ``clip_frames`` of them, at ``rate_fps``; its middle is ``offset_frames`` later. What is not
+known of a set that others published is None.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tsp.errors import DataError
+
+DESCRIPTION = "features.json"
+MISSING_FILES = "missing_files.txt"
+"""Ids of videos that have no features, one a line: OpenTAD's block list."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoFeatures:
+    """One video of a set."""
+
+    features: int
+    """Rows: T of [T, dimension]."""
+    frames: int | None = None
+    """Of the file."""
+    fps: float | None = None
+    """Of the file."""
+    duration_sec: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureSet:
+    """How the features of a set were made, and of which videos."""
+
+    rate_fps: float | None = None
+    """Rate at which clips were sampled, whatever the files' own."""
+    stride_frames: int | None = None
+    """Frames (at ``rate_fps``) between the starts of two clips."""
+    clip_frames: int | None = None
+    dimension: int | None = None
+    encoder: str | None = None
+    checkpoint_sha256: str | None = None
+    prefix: str = ""
+    """What the names of the files (or H5 keys) have before the video's."""
+    resized_to: int | None = None
+    """Every video was resized to that many features, linearly over time."""
+    videos: dict[str, VideoFeatures] = field(default_factory=dict)
+    """By the video's name, as the metadata table has it."""
+    missing: tuple[str, ...] = ()
+    """Videos of the table that have no features: too short, or broken."""
+
+    @property
+    def offset_frames(self) -> int | None:
+        """Frames (at ``rate_fps``) from a clip's start to its middle."""
+        return None if self.clip_frames is None else self.clip_frames // 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is stored."""
+        plain = dataclasses.asdict(self)
+        videos = plain.pop("videos")
+        return {**plain, "offset_frames": self.offset_frames, "videos": videos}
+
+    @classmethod
+    def from_dict(cls, raw: Any, *, where: str) -> FeatureSet:
+        """Read it; what else the file holds is left alone.
+
+        Raises: DataError if it describes no features.
+        """
+        known = {item.name for item in dataclasses.fields(cls)}
+        try:
+            values = {key: value for key, value in raw.items() if key in known}
+            kept = {item.name for item in dataclasses.fields(VideoFeatures)}
+            videos = {
+                name: VideoFeatures(**{key: value for key, value in facts.items() if key in kept})
+                for name, facts in raw["videos"].items()
+            }
+            return cls(**{**values, "videos": videos, "missing": tuple(raw.get("missing") or ())})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise DataError(f"{where} does not describe features as 'tspctl extract' writes it") from error
+
+
+def file_stem(video: str, prefix: str) -> str:
+    """Name of a video's file without its ending: the prefix comes before it unless it is there already."""
+    return video if video.startswith(prefix) else prefix + video
+
+
+def missing_files(missing: Iterable[str], prefix: str) -> bytes:
+    """Content of ``missing_files.txt``: ids as annotations have them, without the prefix of files."""
+    return "".join(f"{video.removeprefix(prefix)}\n" for video in missing).encode()
+
+
+def refuse_shared_stems(videos: Iterable[str], prefix: str) -> None:
+    """Refuse two videos whose features would be one file.
+
+    Raises: DataError naming both.
+    """
+    seen: dict[str, str] = {}
+    for video in videos:
+        other = seen.setdefault(file_stem(video, prefix), video)
+        if other != video:
+            raise DataError(f"with --prefix {prefix} the videos {other} and {video} would share a file: rename one")

@@ -67,14 +67,16 @@ def test_handles_and_memory_stay_flat_over_an_epoch_of_ten_thousand_videos(
     )
     loader = build_loader(config, "train", batch=20)
     assert len(loader) == NUM_VIDEOS // 20
-    own_mib_at = {}
+    own_mib_at, before = {}, num_handles(os.getpid())
     for step, batch in enumerate(itertools.islice(loader, num_steps), start=1):
         assert (batch.items >= 0).all()
         # Workers end with the last batches.
         if step % 25 == 0 and step < num_steps - 10:
             processes = [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
             assert len(processes) == 3
-            assert max(map(num_handles, processes)) <= most_open + HANDLES_BESIDE_VIDEOS
+            # Other tests of this process may hold some.
+            ours, *theirs = map(num_handles, processes)
+            assert max(ours - before, *theirs) <= most_open + HANDLES_BESIDE_VIDEOS
             own_mib_at[step] = np.array([own_mib(process) for process in processes])
     assert step == num_steps
     assert (own_mib_at[num_steps - 25] - own_mib_at[num_steps // 2] < MOST_GROWTH_MIB).all(), own_mib_at

@@ -117,6 +117,8 @@ class DataConfig:
     """Decode all clips of a segment in one pass and mix them through a shuffle buffer: faster, another order."""
     training_copy: bool = False
     """Read the training copy that ``tspctl data standardize --training-copy`` writes beside the videos."""
+    batch_deadline_sec: float = 300.0
+    """Seconds that a rank waits for its next batch before it gives the attempt up."""
     cache_dir: str | None = None
     """Folder of the bounded local cache for videos read from ``s3://``; default: below the user's cache folder."""
     cache_mib: int = 20480
@@ -127,6 +129,7 @@ class DataConfig:
         _require(bool(self.root), "data.root is empty: give the data set's folder or s3:// URI with --data")
         _require(self.workers >= 0, f"data.workers must be at least 0, got {self.workers}")
         _require(0 <= self.max_bad_share <= 1, f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}")
+        _require(self.batch_deadline_sec > 0, f"data.batch_deadline_sec must be above 0, got {self.batch_deadline_sec}")
         _require(self.cache_mib >= 1, f"data.cache_mib must be at least 1, got {self.cache_mib}")
 
 

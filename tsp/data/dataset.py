@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from tsp.data.randomness import Draw, draw_training, draw_validation, start_of
 from tsp.data.segments import UNLABELLED, Segment
 from tsp.data.shared_memory import SharedSegments, empty_batch
 from tsp.data.transforms import PixelPlan, SourceIndex, gather, plan_pixels, plan_resized
-from tsp.data.video import ClipReader, VideoError
+from tsp.data.video import ClipReader, VideoError, WantedFrame
 from tsp.data.video.training_copy import stored_width
+from tsp.data.workers import NO_ITEM, WorkerFailure, WorkerNotes
 from tsp.errors import DataError, TspError
 
 MAX_OPEN_VIDEOS = 8
@@ -27,14 +29,7 @@ MAX_OPEN_COPIES = 128
 """Training copies a worker keeps open: opening one costs nearly as much as a clip, holding it hardly anything."""
 
 
-class FailedBatch:
-    """An error on its way from a worker to the training process, its message as it was."""
-
-    def __init__(self, error: TspError) -> None:
-        self.error = error
-
-
-class ClipDataset(Dataset[ClipBatch | FailedBatch]):
+class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
     """Reads whole batches: ``dataset[items]`` are the clips of those numbers, as one ClipBatch."""
 
     def __init__(
@@ -49,6 +44,7 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
         training: bool,
         bad_clips: BadClipPolicy = "resample",
         resized: bool = False,
+        notes: WorkerNotes,
     ) -> None:
         """gvf, float32 [F, 512] by file, in shared memory; resized, whether the files are training copies."""
         self._segments = segments
@@ -60,24 +56,26 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
         self._training = training
         self._bad_clips = bad_clips
         self._resized = resized
+        self._notes = notes
         self._reader: ClipReader | None = None
 
     def __len__(self) -> int:
         return len(self._segments) * self._clips.per_segment
 
-    def __getitem__(self, items: np.ndarray) -> ClipBatch | FailedBatch:
+    def __getitem__(self, items: np.ndarray) -> ClipBatch | WorkerFailure:
         """The clips of these numbers.
 
-        An error that ends the run is returned, not raised: torch would bury its message in a worker's traceback.
+        An error is returned, not raised: torch would bury its message in a worker's traceback.
         """
         try:
             return self._read_batch([int(item) for item in items])
-        except TspError as error:
-            return FailedBatch(error)
+        except Exception as error:
+            return WorkerFailure(error)
 
     def _read_batch(self, items: list[int]) -> ClipBatch:
         pixels, out = self.new_pixels(len(items))
         clips = [self.read_clip(item, out[row]) for row, item in enumerate(items)]
+        self._notes.begin(NO_ITEM)
         return self.assemble(pixels, clips)
 
     def new_pixels(self, num_clips: int) -> tuple[Tensor, np.ndarray]:
@@ -115,6 +113,7 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
 
     def read_clip(self, item: int, out: np.ndarray) -> ReadClip:
         """One clip into out, uint32 [T, S, S], under the policy for clips that cannot be decoded."""
+        self._notes.begin(item)
         clip = ReadClip(item, item % len(self._segments))
         segment, draw = self._segments[clip.segment_index], self.draw(item)
         where = f"{self._segments.path} row {segment.row}"
@@ -122,7 +121,7 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
             start_sec = self._start_sec(segment, draw, attempt)
             clip.name = f"{segment.filename} at {start_sec:.3f} s ({where})"
             try:
-                (clip.plan,) = self._gather(segment, [(start_sec, draw, out)])
+                (clip.plan,) = self._gather(clip.segment_index, [(start_sec, draw, out)])
                 break
             except VideoError as error:
                 message = f"{error} ({where})"
@@ -133,12 +132,13 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
 
     def read_group(self, items: list[int], out: np.ndarray) -> list[ReadClip]:
         """Clips of one segment into out, uint32 [B, T, S, S], decoded in one pass; the same bits as one by one."""
+        self._notes.begin(items[0])
         index = items[0] % len(self._segments)
         segment = self._segments[index]
         draws = [self.draw(item) for item in items]
         starts_sec = [self._start_sec(segment, draw, 0) for draw in draws]
         try:
-            plans = self._gather(segment, list(zip(starts_sec, draws, out, strict=True)))
+            plans = self._gather(index, list(zip(starts_sec, draws, out, strict=True)))
         except VideoError:
             # One of them is bad: find out which, and let the policy deal with it.
             return [self.read_clip(item, out[row]) for row, item in enumerate(items)]
@@ -147,6 +147,21 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
             ReadClip(item, index, f"{segment.filename} at {start_sec:.3f} s ({where})", plan)
             for item, start_sec, plan in zip(items, starts_sec, plans, strict=True)
         ]
+
+    def describe(self, item: int) -> str:
+        """File and table row of an item, for messages."""
+        segment = self._segments[item % len(self._segments)]
+        return f"{segment.filename} ({self._segments.path} row {segment.row})"
+
+    def file_of(self, item: int) -> int:
+        """Number of an item's file."""
+        return int(self._segments.file_index[item % len(self._segments)])
+
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of one clip's pixels."""
+        side = self._clips.crop_px * (1 if self._resized else 2)
+        return self._clips.length_frames * side * side * 4
 
     def draw(self, item: int) -> Draw:
         """What chance decides about a clip: item i is clip number i // segments of segment i % segments."""
@@ -157,20 +172,17 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
     def _start_sec(self, segment: Segment, draw: Draw, attempt: int) -> float:
         return start_of(draw, attempt, segment.start_sec, segment.end_sec, self._clips)
 
-    def _gather(self, segment: Segment, clips: list[tuple[float, Draw, np.ndarray]]) -> list[PixelPlan]:
-        """Gather clips of one file, each (start_sec, draw, out), and say how their pixels are to be blended."""
-        if self._reader is None:
-            self._reader = ClipReader(
-                length_frames=self._clips.length_frames,
-                rate_fps=self._clips.rate_fps,
-                max_open=MAX_OPEN_COPIES if self._resized else MAX_OPEN_VIDEOS,
-            )
+    def _gather(self, index: int, clips: list[tuple[float, Draw, np.ndarray]]) -> list[PixelPlan]:
+        """Gather clips of one segment, each (start_sec, draw, out), and say how their pixels are to be blended."""
+        segment = self._segments[index]
+        if self._notes.crashed[self._segments.file_index[index]]:
+            raise VideoError(f"a decoder crashed on {segment.filename}: standardise it, or leave it out of the table")
         with self._videos.reading(segment.filename) as path:
             plans: list[PixelPlan] = []
             indices: list[SourceIndex] = []
             size: tuple[int, ...] = ()
             starts_sec = [start_sec for start_sec, _, _ in clips]
-            for frame in self._reader.frames(path, starts_sec, file_fps=segment.file_fps):
+            for frame in self._frames(path, starts_sec, segment.file_fps):
                 if not plans:
                     size = (*frame.pixels.shape, frame.width)
                     plans = [self._plan(path, frame.pixels.shape[0], frame.width, draw) for _, draw, _ in clips]
@@ -179,6 +191,22 @@ class ClipDataset(Dataset[ClipBatch | FailedBatch]):
                     raise VideoError(f"{path} changes its frame size: standardise it first")
                 gather(frame.pixels, indices[frame.clip], clips[frame.clip][2][frame.k])
             return plans
+
+    def _frames(self, path: Path, starts_sec: list[float], file_fps: float | None) -> Iterator[WantedFrame]:
+        """The clips' frames; whatever a library makes of a damaged file becomes a VideoError here."""
+        if self._reader is None:
+            self._reader = ClipReader(
+                length_frames=self._clips.length_frames,
+                rate_fps=self._clips.rate_fps,
+                max_open=MAX_OPEN_COPIES if self._resized else MAX_OPEN_VIDEOS,
+            )
+        try:
+            yield from self._reader.frames(path, starts_sec, file_fps=file_fps)
+        except (TspError, MemoryError):
+            raise
+        except Exception as error:
+            self._reader.close()
+            raise VideoError(f"{path} cannot be decoded: {type(error).__name__}: {error}") from error
 
     def _source_index(self, plan: PixelPlan, stride: int) -> SourceIndex:
         return plan.crop_index() if self._resized else plan.source_index(stride)

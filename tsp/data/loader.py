@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import multiprocessing
-import multiprocessing.context
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.batch import ClipBatch
 from tsp.data.cache import MIB
-from tsp.data.dataset import ClipDataset, FailedBatch
+from tsp.data.dataset import ClipDataset
 from tsp.data.dataset_files import DatasetFiles, Videos
 from tsp.data.epoch_order import Step, as_steps, mixed_steps, steps_from, training_batches, validation_batches
 from tsp.data.features import GvfFile
-from tsp.data.one_pass import GroupDataset, GroupOfClips, mix, one_ahead
+from tsp.data.one_pass import GroupDataset, mix, one_ahead
 from tsp.data.prefetch import Prefetcher
 from tsp.data.segments import load_segments
-from tsp.data.shared_memory import SharedSegments, to_shared
+from tsp.data.shared_memory import SharedSegments, check_shared_memory, to_shared
 from tsp.data.tables import load_label_map, refuse_shared_names, video_name
+from tsp.data.workers import WorkerFailure, WorkerNotes, WorkerReader
 from tsp.errors import DataError
 
 T = TypeVar("T")
@@ -45,6 +42,8 @@ class SubsetData:
     """float32 [F, 512] by file."""
     num_classes: tuple[int, ...]
     videos: Videos
+    crashed: Tensor
+    """bool [F]: files on which a decoder crashed, of which no more clips are read."""
 
 
 class ClipLoader:
@@ -52,7 +51,7 @@ class ClipLoader:
 
     def __init__(
         self, dataset: ClipDataset, data: SubsetData, steps: list[Step], *, config: RunConfig, start_step: int,
-        pin_memory: bool,
+        pin_memory: bool, notes: WorkerNotes,
     ) -> None:  # fmt: skip
         self.dataset = dataset
         self.num_items = len(dataset)
@@ -71,6 +70,10 @@ class ClipLoader:
         self._cache_mib = config.data.cache_mib
         self._reported: set[str] = set()
         self._workers = min(config.data.workers, len(self._steps))
+        self._deadline_sec = config.data.batch_deadline_sec
+        self._notes = notes
+        self.on_waiting: Callable[[float, str], None] | None = None
+        """Called every few seconds of a wait for a batch, with its length in seconds and what is waited for."""
         self._pin_memory = pin_memory
 
     def __len__(self) -> int:
@@ -87,30 +90,28 @@ class ClipLoader:
 
     def _plain_batches(self) -> Iterator[ClipBatch]:
         batches = [np.array(step.items) for step in self._steps]
-        yield from (_checked(batch) for batch in self._read(self.dataset, batches, pin_memory=self._pin_memory))
+        return self._read(self.dataset, batches, pin_memory=self._pin_memory)
 
     def _mixed_batches(self) -> Iterator[ClipBatch]:
-        return one_ahead(mix(self.dataset, self._steps, self._read_groups(), pin_memory=self._pin_memory))
-
-    def _read_groups(self) -> Iterator[GroupOfClips]:
         groups = [group for step in self._steps for group in step.groups]
-        yield from (_checked(group) for group in self._read(GroupDataset(self.dataset), groups, pin_memory=False))
+        read = self._read(GroupDataset(self.dataset), groups, pin_memory=False)
+        return one_ahead(mix(self.dataset, self._steps, read, pin_memory=self._pin_memory))
 
-    def _read(self, dataset: Dataset[T], keys: Sequence[object], *, pin_memory: bool) -> Iterator[T]:
-        with warnings.catch_warnings():
-            # More workers than cores is the user's choice; torch would say so in every epoch.
-            warnings.filterwarnings("ignore", message="This DataLoader will create")
-            loader: DataLoader[T] = DataLoader(
-                dataset,
-                sampler=keys,  # each key is one batch
-                batch_size=None,
-                num_workers=self._workers,
-                pin_memory=pin_memory,
-                multiprocessing_context=_context() if self._workers else None,
-                worker_init_fn=_init_worker,
-            )
-            results = iter(loader)
-        yield from results
+    def _read(self, dataset: Dataset[T | WorkerFailure], keys: Sequence[Sized], *, pin_memory: bool) -> Iterator[T]:
+        check_shared_memory(self.dataset.clip_bytes * max(map(len, keys), default=0), self._workers)
+        reader = WorkerReader(
+            self._notes,
+            self._workers,
+            deadline_sec=self._deadline_sec,
+            describe=self.dataset.describe,
+            set_aside=self._set_aside,
+            on_waiting=self.on_waiting,
+        )
+        return reader.read(dataset, keys, pin_memory=pin_memory)
+
+    def _set_aside(self, item: int) -> None:
+        """Read nothing more of the file on which a decoder crashed."""
+        self._notes.crashed[self.dataset.file_of(item)] = True
 
     def _prefetcher(self) -> AbstractContextManager[Prefetcher | None]:
         videos, segments = self._data.videos, self._data.segments
@@ -155,6 +156,7 @@ def build_loader(
     seed = config.seed if seed is None else seed
     training = subset == "train"
     data = data or load_subset(config, subset)
+    notes = WorkerNotes.new(config.data.workers, data.crashed)
     dataset = ClipDataset(
         segments=data.segments,
         gvf=data.gvf,
@@ -165,6 +167,7 @@ def build_loader(
         training=training,
         bad_clips=config.data.bad_clips,
         resized=config.data.training_copy,
+        notes=notes,
     )
     deal = {"rank": rank, "world_size": world_size}
     if training and config.data.one_pass:
@@ -173,7 +176,7 @@ def build_loader(
         steps = as_steps(training_batches(len(dataset), batch, seed=seed, epoch=epoch, **deal))
     else:
         steps = as_steps(validation_batches(len(dataset), batch, **deal))
-    return ClipLoader(dataset, data, steps, config=config, start_step=start_step, pin_memory=pin_memory)
+    return ClipLoader(dataset, data, steps, config=config, start_step=start_step, pin_memory=pin_memory, notes=notes)
 
 
 def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
@@ -199,23 +202,5 @@ def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
         gvf=gvf,
         num_classes=tuple(len(load_label_map(labels)) for _, labels in heads),
         videos=files.videos(part.videos),
+        crashed=to_shared(np.zeros(len(segments.filenames), np.bool_)),
     )
-
-
-def _checked(result: T | FailedBatch) -> T:
-    if isinstance(result, FailedBatch):
-        raise result.error
-    return result
-
-
-def _init_worker(_: int) -> None:
-    """What was imported stays; collections then look only at what reading makes."""
-    gc.collect()
-    gc.freeze()
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """Workers are forked from a small server process that has the imports done: quick, and safe beside CUDA threads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tsp.data.dataset"])
-    return context

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tsp.data.batch import ClipBatch
-from tsp.data.dataset import ClipDataset, FailedBatch, ReadClip
+from tsp.data.dataset import ClipDataset, ReadClip
 from tsp.data.epoch_order import Step
-from tsp.errors import TspError
+from tsp.data.workers import WorkerFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,18 @@ class GroupOfClips:
     clips: list[ReadClip]
 
 
-class GroupDataset(Dataset[GroupOfClips | FailedBatch]):
+class GroupDataset(Dataset[GroupOfClips | WorkerFailure]):
     """Reads the clips of a segment in one pass: ``groups[items]``."""
 
     def __init__(self, clips: ClipDataset) -> None:
         self._clips = clips
 
-    def __getitem__(self, items: tuple[int, ...]) -> GroupOfClips | FailedBatch:
-        pixels, out = self._clips.new_pixels(len(items))
+    def __getitem__(self, items: tuple[int, ...]) -> GroupOfClips | WorkerFailure:
         try:
+            pixels, out = self._clips.new_pixels(len(items))
             return GroupOfClips(pixels, self._clips.read_group(list(items), out))
-        except TspError as error:
-            return FailedBatch(error)
+        except Exception as error:
+            return WorkerFailure(error)
 
 
 def mix(

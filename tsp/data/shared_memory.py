@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +13,12 @@ from torch import Tensor
 
 from tsp.data.segments import Segment, SegmentCounts, SegmentTable
 from tsp.data.tables import video_name
+from tsp.errors import ConfigError, StalledError, TspError
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+BATCHES_PER_WORKER = 2
+"""Finished batches that a data worker keeps until they are taken."""
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,9 +84,54 @@ def to_shared(array: np.ndarray) -> Tensor:
 
 
 def empty_batch(*shape: int) -> Tensor:
-    """An uninitialised uint8 tensor; in a data worker it lies in shared memory, so that sending it copies nothing."""
-    if torch.utils.data.get_worker_info() is None:
+    """An uninitialised uint8 tensor; in a data worker it lies in shared memory, so that sending it copies nothing.
+
+    Raises: ConfigError or StalledError if shared memory has no room for it.
+    """
+    worker = torch.utils.data.get_worker_info()
+    if worker is None:
         return torch.empty(shape, dtype=torch.uint8)
-    # What torch's own collation does.
-    storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
+    num_bytes = math.prod(shape)
+    try:
+        # What torch's own collation does.
+        storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(num_bytes)  # type: ignore[no-untyped-call]
+        if SHARED_MEMORY.is_dir() and hasattr(os, "posix_fallocate"):
+            # Otherwise a page that finds no room ends the process at its first use, with SIGBUS and without a word.
+            os.posix_fallocate(storage._share_fd_cpu_()[0], 0, num_bytes)
+    except (OSError, RuntimeError) as error:
+        raise explain_full_shared_memory("a batch found no room", worker.num_workers, num_bytes) from error
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+
+
+def check_shared_memory(batch_bytes: int, num_workers: int) -> None:
+    """Refuse a machine whose shared memory cannot hold a batch of each worker.
+
+    Raises: ConfigError.
+    """
+    if num_workers and SHARED_MEMORY.is_dir() and _size_and_free_bytes()[0] < batch_bytes * num_workers:
+        raise explain_full_shared_memory("shared memory is too small", num_workers, batch_bytes)
+
+
+def explain_full_shared_memory(what: str, num_workers: int, batch_bytes: int = 0) -> TspError:
+    """The error for shared memory that is full: permanent where it is too small, else worth another attempt."""
+    needed_bytes = BATCHES_PER_WORKER * num_workers * batch_bytes
+    size_bytes, free_bytes = _size_and_free_bytes()
+    text = f"{what}: {SHARED_MEMORY} has {size_bytes / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} of them free"
+    if batch_bytes:
+        text += (
+            f"; {num_workers} data workers keep up to {BATCHES_PER_WORKER * num_workers} batches of "
+            f"{batch_bytes / _MIB:.0f} MiB there, {needed_bytes / _MIB:.0f} MiB in all"
+        )
+    if size_bytes >= needed_bytes > 0:
+        return StalledError(f"{text}: see what else fills it")
+    return ConfigError(
+        f"{text}: make it larger (shm.sizeLimit of the chart, docker run --shm-size), or set fewer data.workers"
+    )
+
+
+def _size_and_free_bytes() -> tuple[int, int]:
+    try:
+        status = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return 0, 0
+    return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -16,6 +15,7 @@ from multiprocessing.process import BaseProcess
 
 import numpy as np
 
+from tsp.data.child_processes import end_with_parent, forkserver
 from tsp.data.dataset_files import Videos
 from tsp.data.tables import VideoFacts
 from tsp.errors import DataError, TspError
@@ -25,8 +25,7 @@ from tsp.extract.slide_plan import SlidePlan
 logger = logging.getLogger(__name__)
 
 # Children of a small server process: a fork of this one, which has threads and a GPU, may hang.
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tsp.extract.pool"])
+_context = forkserver("tsp.extract.pool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +115,7 @@ class _Worker:
 
 def _work(connection: Connection, place: Videos, plan: SlidePlan) -> None:
     """A decoding process: videos come in, events go out, until the other end is closed."""
+    end_with_parent()
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
             try:

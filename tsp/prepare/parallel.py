@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from tsp.data.child_processes import end_with_parent, forkserver
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +82,8 @@ def _in_processes(
 def _pool(function: Callable[[Item], Result], items: dict[int, Item], workers: int) -> Iterator[tuple[int, Result]]:
     # Not fork: a forked child of a process that has threads (a decoder's, torch's) may hang. Not spawn: every child
     # would import everything again, where the server that they are forked from here does it once.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", _module_of(function)])
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    context = forkserver("__main__", _module_of(function))
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         futures = {pool.submit(function, item): index for index, item in items.items()}
         try:
             for future in as_completed(futures):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from tsp.data.batch import ClipBatch
 from tsp.data.transforms import pixels_on_device
-from tsp.errors import ConfigError, StalledError, TspError
+from tsp.errors import StalledError
 from tsp.train.data_wait import DataWait
 from tsp.train.stop_signal import Stop
 
@@ -41,14 +40,18 @@ def on_device(
 
     Args: wait, notes how long the loader is waited for.
     On a GPU a batch is copied and blended on a stream of its own while the step before it is still computing.
-    Raises: TspError of the data; TerminatedError, StalledError or ConfigError if a data worker was killed.
+    Raises: TspError of the data; TerminatedError if a data worker was ended because all are to stop.
     """
     wait = wait or DataWait()
     side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     iterator = iter(batches)
     while True:
-        with _killed_workers(stop), wait():
-            batch = next(iterator, None)
+        try:
+            with wait():
+                batch = next(iterator, None)
+        except StalledError:
+            stop.check("reading clips")  # the whole process group was told to stop, the data workers too
+            raise
         if batch is None:
             return
         with _on(side):
@@ -72,36 +75,3 @@ def _hand_over(batch: DeviceBatch, side: torch.cuda.Stream, user: torch.cuda.Str
     for tensor in (batch.clips, batch.gvf, batch.targets):
         if tensor is not None:
             tensor.record_stream(user)  # its memory must not be reused while that stream still reads it
-
-
-_KILLED = re.compile(
-    r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal: ([^.]*)|exited unexpectedly)"
-)
-_NO_SHARED_MEMORY = re.compile(
-    r"Bus error|unable to (?:allocate|write|resize|mmap).*shared memory|No space left on device|unable to open shared",
-    re.IGNORECASE | re.DOTALL,
-)
-
-
-@contextmanager
-def _killed_workers(stop: Stop) -> Iterator[None]:
-    """Say what it means that a data worker died; what one raised passes as it is, since trying again gives the same."""
-    try:
-        yield
-    except TspError:
-        raise
-    except (RuntimeError, OSError) as error:
-        text = str(error)
-        if _NO_SHARED_MEMORY.search(text):
-            raise ConfigError(
-                f"/dev/shm is too small for the data workers' batches ({text.splitlines()[0][:200]}): "  # noqa: S108
-                f"give the pod more (chart value shm.sizeLimit), or set fewer data.workers"
-            ) from error
-        killed = _KILLED.search(text)
-        if killed is None:
-            raise
-        stop.check("reading clips")
-        raise StalledError(
-            f"a data worker was killed ({killed[1] or text.splitlines()[0]}): probably out of memory; give the pod "
-            f"more, or set fewer data.workers"
-        ) from error

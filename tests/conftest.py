@@ -2,12 +2,55 @@
 
 import contextlib
 import logging
+import os
+import sys
+import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import pytest
 
 from tests.s3_servers import NAMES, S3Server, start_server
+
+MARK = "TSPCTL_TEST_SESSION"
+"""Variable that every process of a test session inherits."""
+LEFT_AFTER_SEC = 20.0
+
+
+def pytest_configure() -> None:
+    """Mark this session's processes, so that those it leaves behind can be told from other people's."""
+    os.environ.setdefault(MARK, f"{os.getpid()}-{time.time_ns()}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A session that leaves processes behind fails and names them; looked at once, where pytest was started."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not Path("/proc").is_dir():
+        return
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+    end = time.monotonic() + LEFT_AFTER_SEC
+    while (left := _processes_of_session()) and time.monotonic() < end:
+        time.sleep(0.2)
+    if left:
+        print("\nthese tests left processes behind:", *left, sep="\n  ", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _processes_of_session() -> list[str]:
+    mark, found = f"{MARK}={os.environ[MARK]}".encode(), []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+            is_ours = mark in (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has ended, or is somebody else's
+        if is_ours and state != "Z" and int(process.name) != os.getpid():
+            found.append(f"{process.name} {command[:200]}")
+    return found
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

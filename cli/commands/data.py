@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cli.commands._job import job_options, run_job
+from cli.commands.download import download
 from cli.options.recipe import dataset_options, recipe_options
 from cli.runs.session import Session, with_session
 
@@ -162,3 +163,6 @@ def demo(session: Session, dest: str, **given: Any) -> None:
     """Draw the demo data set into DEST: small learnable videos, tables, label maps, GVF."""
     run_job(session, "demo", {"dest": dest}, given)
     click.echo(f"try: tspctl submit --backend local --dataset demo --method tsp --data {Path(dest)} --follow", err=True)
+
+
+data.add_command(download)

@@ -15,7 +15,7 @@ from tests.s3_servers import NAMES, S3Server, start_server
 
 MARK = "TSPCTL_TEST_SESSION"
 """Variable that every process of a test session inherits."""
-LEFT_AFTER_SEC = 20.0
+LEFT_AFTER_SEC = 120.0
 
 
 def pytest_configure() -> None:
@@ -50,6 +50,32 @@ def _processes_of_session() -> list[str]:
         if is_ours and state != "Z" and int(process.name) != os.getpid():
             found.append(f"{process.name} {command[:200]}")
     return found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, dealt to the workers in turn: one that begins last would leave the other workers idle.
+
+    pytest-xdist's worksteal gives each worker one run of consecutive tests, and steals from the ends of these.
+    """
+    num_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    slow = sorted((item for item in items if item.get_closest_marker("slow")), key=_seconds, reverse=True)
+    if num_workers == 1 or not slow:
+        return
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    shares = [slow[number::num_workers] for number in range(num_workers)]
+    ordered: list[pytest.Item] = []
+    for number, share in enumerate(shares):
+        # As the scheduler cuts: what is left, divided by the workers that have got nothing yet.
+        size = (len(items) - len(ordered)) // (num_workers - number)
+        ordered += share + quick[: size - len(share)]
+        del quick[: size - len(share)]
+    items[:] = ordered
+
+
+def _seconds(item: pytest.Item) -> float:
+    """The duration that the mark gives, by which slow tests are ordered."""
+    (mark,) = list(item.iter_markers("slow"))[:1]
+    return float(mark.kwargs.get("seconds", 15))
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -21,8 +21,8 @@ from tsp.data.loader import build_loader
 from tsp.data.video.training_copy import training_copy_name, write_training_copy
 
 NUM_VIDEOS = 10_000
-MOST_GROWTH_MIB = 16
-"""Of any process in the second half of an epoch."""
+MOST_GROWTH_MIB_PER_1000_VIDEOS = 1.2
+"""Of any process, once it is warm; a reader that gave no memory back grew by two and more."""
 HANDLES_BESIDE_VIDEOS = 60
 """Pipes, shared memory of batches under way, libraries."""
 
@@ -55,9 +55,10 @@ def own_mib(process):
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
+@pytest.mark.slow(seconds=30)
 @pytest.mark.parametrize(
     ("training_copy", "most_open", "num_steps"),
-    [(False, MAX_OPEN_VIDEOS, NUM_VIDEOS // 20), (True, 2 * MAX_OPEN_COPIES, 150)],
+    [(False, MAX_OPEN_VIDEOS, NUM_VIDEOS // 20), (True, 2 * MAX_OPEN_COPIES, 300)],
 )
 def test_handles_and_memory_stay_flat_over_an_epoch_of_ten_thousand_videos(
     many_videos, make_config, training_copy, most_open, num_steps
@@ -79,7 +80,9 @@ def test_handles_and_memory_stay_flat_over_an_epoch_of_ten_thousand_videos(
             assert max(ours - before, *theirs) <= most_open + HANDLES_BESIDE_VIDEOS
             own_mib_at[step] = np.array([own_mib(process) for process in processes])
     assert step == num_steps
-    assert (own_mib_at[num_steps - 25] - own_mib_at[num_steps // 2] < MOST_GROWTH_MIB).all(), own_mib_at
+    warm = [step for step in own_mib_at if step >= num_steps // 3]
+    slopes = np.polyfit([step * 20 / 1000 for step in warm], np.stack([own_mib_at[step] for step in warm]), 1)[0]
+    assert (slopes < MOST_GROWTH_MIB_PER_1000_VIDEOS).all(), own_mib_at
 
 
 def test_workers_get_tables_and_features_by_handle_and_see_the_same_memory(many_videos, make_config):

@@ -41,7 +41,7 @@ def test_batch_norms_are_folded_into_convolutions_without_changing_features(clip
         torch.testing.assert_close(encoder(clips), network(clips), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=10)
 @pytest.mark.parametrize("backbone", ["r2plus1d_34", "r2plus1d_18", "r3d_18"])
 def test_folding_fits_the_published_networks(backbone: str) -> None:
     network = build_backbone(backbone).eval()

@@ -29,7 +29,7 @@ from tsp.train.attempt import train
 from tsp.train.distributed import RankEnv
 from tsp.train.stop_signal import Stop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow(seconds=110), pytest.mark.timeout(3600)]
 
 EPOCHS = 4
 KILLS = {"local": 13, "s3": 13}
@@ -113,7 +113,7 @@ def attempt(config, killer=None):
     context = multiprocessing.get_context("forkserver")
     process = context.Process(target=attempt_process, args=(config, credentials, killer))
     process.start()
-    process.join(60)
+    process.join(600)
     assert process.exitcode is not None, "an attempt hangs"
     return process.exitcode
 

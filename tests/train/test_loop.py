@@ -81,6 +81,7 @@ def test_tables_that_go_while_a_run_is_at_work_do_not_touch_it(uninterrupted, ti
     assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
 
 
+@pytest.mark.slow(seconds=25)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_data_workers_change_no_weight(uninterrupted, tiny_data, tmp_path, workers):
     run = train_here(config_for(tiny_data, tmp_path, data__workers=workers, schedule__epochs=EPOCHS))

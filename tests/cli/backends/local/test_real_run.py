@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 SMALL = ("clips.crop_px=32", "clips.resize_height_px=36", "clips.resize_width_px=48", "clips.per_segment=1")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=20)
 def test_a_real_run_fails_with_its_reason_is_repaired_resumed_and_fetched(
     tspctl: Tspctl, local: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,16 @@ demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the
 test: lint types imports helm ## lint, types, import contracts, and every test that needs no cluster
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
 
+.PHONY: quick
+quick: lint types ## lint, types, and the quick tests of the packages touched since main
+	@tests=$$($(BIN)/python scripts/touched_tests.py); \
+	if [ -z "$$tests" ]; then echo "no package touched since main"; \
+	else echo "pytest $$tests"; $(PYTEST) -q -x -n $(WORKERS) --dist worksteal -m "not e2e and not slow" $$tests; fi
+
+.PHONY: reference
+reference: $(READY) ## write docs/reference anew from the code
+	$(BIN)/python -m scripts.reference
+
 .PHONY: lint
 lint: $(READY) ## ruff, shellcheck, hadolint
 	$(BIN)/ruff check .

@@ -107,7 +107,7 @@ def local(home: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
                 send(rank.process, signal.SIGKILL)
 
 
-def wait_until(true: Callable[[], bool], what: str, timeout_sec: float = 20.0) -> None:
+def wait_until(true: Callable[[], bool], what: str, timeout_sec: float = 600.0) -> None:
     """Fail unless it comes true."""
     deadline = time.monotonic() + timeout_sec
     while not true():

@@ -1,7 +1,7 @@
 import ast
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -35,11 +35,12 @@ def test_help_loads_no_command() -> None:
 def test_help_is_quick() -> None:
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = os.times()
         subprocess.run([sys.executable, "-m", "cli.main", "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - start)
-    # 0.1 s on an idle machine; the rest is for one that is busy with other tests.
-    assert min(seconds) < 1.0
+        end = os.times()
+        seconds.append(end.children_user + end.children_system - start.children_user - start.children_system)
+    # Computing time, which other processes hardly change: 0.1 s alone on its core, three times that beside a neighbour.
+    assert min(seconds) < 0.4
 
 
 @pytest.mark.parametrize("name", COMMANDS)

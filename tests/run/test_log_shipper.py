@@ -19,7 +19,7 @@ from tsp.store.open import open_store
 KEY = "first-run/logs/attempt-1/rank-0.log"
 
 
-def wait_for(condition: Callable[[], bool], timeout_sec: float = 15) -> None:
+def wait_for(condition: Callable[[], bool], timeout_sec: float = 600) -> None:
     end = time.monotonic() + timeout_sec
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)

@@ -161,7 +161,7 @@ def _rank_main(function: Any, launch: RankEnv, arguments: tuple[Any, ...], answe
         answers.put((launch.rank, None, f"{type(error).__name__}: {error}"))
 
 
-def on_ranks(world_size: int, function: Any, *arguments: Any, timeout_sec: float = 100.0) -> list[tuple[Any, Any]]:
+def on_ranks(world_size: int, function: Any, *arguments: Any, timeout_sec: float = 900.0) -> list[tuple[Any, Any]]:
     """(answer, error text) of ``function(launch, *arguments)`` by each rank, in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.train.worlds"])

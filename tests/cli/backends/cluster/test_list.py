@@ -149,12 +149,12 @@ def test_a_store_that_does_not_answer_does_not_hold_up_the_list():
 
     def read(item):
         if item == 2:
-            stays.wait(30)
+            stays.wait(600)
         return f"report {item}"
 
     start = time.monotonic()
     assert sorted(read_within(0.5, read, [0, 1, 2, 3])) == [(0, "report 0"), (1, "report 1"), (3, "report 3")]
-    assert 0.4 < time.monotonic() - start < 10
+    assert 0.4 < time.monotonic() - start < 300
     stays.set()
 
 

@@ -198,7 +198,7 @@ def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, 
         wait_until(lambda: local_run("a").supervised() is not None, "started")
         wait_for_log("a", "rank: rank 0 of 1")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert out == "a\n"
     assert "the run goes on" in err

@@ -71,7 +71,7 @@ def test_a_rank_and_its_children_are_killed_when_they_do_not_hear(tmp_path: Path
     )
     group = RankGroup(launch(program, gpus=1, grace_sec=0.2), config=tmp_path, console=tmp_path)
     log = tmp_path / "rank-0.log"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 600
     ends = group.watch(lambda: "\n" in log.read_text() or time.monotonic() > deadline)
     child = int(log.read_text())
     assert ends == [RankEnd(0, 137)]
@@ -107,7 +107,7 @@ def test_a_zombie_is_not_alive() -> None:
     pid = os.fork()
     if pid == 0:
         os._exit(0)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 600
     while identify(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert identify(pid) is None

@@ -1,0 +1,63 @@
+"""Print the tests that `make quick` runs: those of the packages touched since main, uncommitted changes included."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parents[1]
+ALSO = {
+    "tsp/entrypoint.py": "tests/test_entrypoint.py",
+    "tsp/errors.py": "tests/test_entrypoint.py",
+    "charts": "tests/chart",
+    "image": "tests/k8s/test_image.py",
+    "cli/commands": "tests/cli",
+}
+"""Sources whose tests are not in the folder of the same name."""
+DOCUMENTS = ("*.md", "docs/**", "Makefile", "scripts/*", "examples/**")
+
+
+def changed_files() -> list[str]:
+    """Files that differ from the commit at which this branch left main, and files git does not know yet."""
+    main = next((name for name in ("main", "origin/main") if _git("rev-parse", "-q", "--verify", name)), "HEAD")
+    base = _git("merge-base", main, "HEAD").strip()
+    return _git("diff", "--name-only", base).split() + _git("ls-files", "--others", "--exclude-standard").split()
+
+
+def tests_of(path: str) -> str | None:
+    """The test file or folder that holds what is said of a file; None where nothing is."""
+    source = PurePosixPath(path)
+    if any(source.match(pattern) for pattern in DOCUMENTS) or path.startswith("docs/"):
+        return "tests/test_docs.py"
+    for prefix, tests in ALSO.items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            return tests
+    top = source.parts[0]
+    if top == "tests":
+        return _test_itself(source)
+    if top not in {"cli", "k8s", "tsp"}:
+        return None
+    folder = PurePosixPath("tests", *(source.parts[1:-1] if top == "tsp" else source.parts[:-1]))
+    while not (ROOT / folder).is_dir():
+        folder = folder.parent
+    return str(folder) if folder != PurePosixPath("tests") else "tests/test_entrypoint.py"
+
+
+def _test_itself(path: PurePosixPath) -> str | None:
+    if path.parts[1] == "e2e" or path.suffix != ".py" or (len(path.parts) == 2 and not path.name.startswith("test_")):
+        return None  # shared helpers: everything depends on them, which is make test's business
+    return str(path if path.name.startswith("test_") else path.parent)
+
+
+def outermost(paths: set[str]) -> list[str]:
+    """The paths that exist, without those inside another of them."""
+    existing = {path for path in paths if (ROOT / path).exists()}
+    return sorted(path for path in existing if not existing & {str(parent) for parent in PurePosixPath(path).parents})
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout
+
+
+if __name__ == "__main__":
+    print(*outermost({tests for path in changed_files() if (tests := tests_of(path))}))

@@ -131,6 +131,14 @@ def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
         click.echo(f"{name.ljust(width)}   {value}")
 
 
+def parse_time(text: Any) -> datetime | None:
+    """An ISO time, in UTC; None for anything else, which must not hide what it was written beside."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def show(value: Any) -> str:
     """A cell: ``-`` for nothing, numbers without noise, times as ages."""
     if value is None:

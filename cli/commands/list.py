@@ -21,9 +21,14 @@ def list_command(everything: bool, output: str, session: Session) -> None:
 
     Progress and best epoch are read from the store; on a cluster for the runs at work and the newest others.
     """
-    from cli.runs.reports import collect
+    from cli.runs import reports
 
-    rows = [report.as_row() for report in collect(session, everything=everything)]
+    if output == "name":
+        for name in reports.names(session, everything=everything):
+            click.echo(name)
+        return
+    found = reports.collect(session, everything=everything, briefly=output == "table")
+    rows = [report.as_row() for report in found]
     if output == "table" and not rows:
         click.echo("no runs", err=True)
         return

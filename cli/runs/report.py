@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.backends.base import RankStatus, RunStatus
+from cli.output import parse_time
 from tsp.errors import POD_EXIT_MEANINGS, DataError, NoSuchRunError
 from tsp.run.records import Outcome, Progress
 from tsp.run.results import EpochResult, best
@@ -104,6 +105,21 @@ def report_on(run: StoredRun, status: RunStatus | None, backend: str | None) -> 
     return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
 
 
+def report_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunReport:
+    """What a line of ``list`` shows, by one read from the store where that is enough.
+
+    Raises: StoreError as ``report_on``.
+    """
+    progress = run.read_progress()
+    facts = _progress_facts(progress)
+    if progress is None or progress.best_epoch is None:
+        facts.update(_best_facts(run.results()))
+    facts.update(end_facts(status, None, None))
+    if status.gpus is not None:
+        facts["gpus"] = status.gpus
+    return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
+
+
 def _about_facts(run: StoredRun) -> dict[str, Any]:
     """From run.json, which a run of the original scripts (or one that only just starts) has not.
 
@@ -113,18 +129,23 @@ def _about_facts(run: StoredRun) -> dict[str, Any]:
         about = run.about()
     except NoSuchRunError:
         return {}
-    config = about["config"]
+    config = _mapping(about["config"])
     facts: dict[str, Any] = {
         "method": config.get("method"),
-        "dataset": config.get("data", {}).get("name"),
-        "backbone": config.get("model", {}).get("backbone", "r2plus1d_34"),
+        "dataset": _mapping(config.get("data")).get("name"),
+        "backbone": _mapping(config.get("model")).get("backbone", "r2plus1d_34"),
         "gpus": config.get("gpus"),
-        "epochs": config.get("schedule", {}).get("epochs"),
-        "created": datetime.fromisoformat(about["created"]) if about.get("created") else None,
+        "epochs": _mapping(config.get("schedule")).get("epochs"),
+        "created": parse_time(about.get("created")),
     }
-    sizes = about.get("effective") or {}
+    sizes = _mapping(about.get("effective"))
     keys = ("downscale", "batch_per_gpu", "global_batch", "backbone_lr", "head_lr")
     return facts | {key: sizes[key] for key in keys if key in sizes}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A part of a JSON file that another program or version may have written; nothing if it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _progress_facts(progress: Progress | None) -> dict[str, Any]:
@@ -134,7 +155,7 @@ def _progress_facts(progress: Progress | None) -> dict[str, Any]:
     facts["gpus"] = facts.pop("world_size")
     # What a newer version of a rank writes down besides is not shown here.
     facts = {key: value for key, value in facts.items() if key in RunReport.__dataclass_fields__}
-    facts["updated"] = datetime.fromisoformat(progress.updated)
+    facts["updated"] = parse_time(progress.updated)
     return facts
 
 
@@ -171,7 +192,7 @@ def end_facts(status: RunStatus | None, outcome: Outcome | None, progress_age_se
             "reason": None if outcome.state == "succeeded" else outcome.reason,
             "exit_code": outcome.exit_code,
             "attempt": outcome.attempt,
-            "ended": datetime.fromisoformat(outcome.ended),
+            "ended": parse_time(outcome.ended),
         }
     elif progress_age_sec is not None and progress_age_sec < STALE_AFTER.total_seconds():
         facts = {"state": "running", "reason": "seen in the store alone"}

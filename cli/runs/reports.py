@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cli.backends.base import RunStatus
-from cli.runs.report import RunReport, report_from_backend, report_on
-from tsp.errors import StoreError
+from cli.runs.report import RunReport, report_briefly, report_from_backend, report_on
+from tsp.errors import StoreUnreachableError, TspError
 from tsp.run.status import ENDED
 from tsp.run.stored_run import StoredRun, list_runs
 
@@ -30,10 +30,11 @@ _READERS = 16
 """Runs whose store is read at a time."""
 
 
-def collect(session: Session, *, everything: bool) -> list[RunReport]:
+def collect(session: Session, *, everything: bool, briefly: bool = False) -> list[RunReport]:
     """Reports of all runs: those of the backend, then those only the store knows.
 
-    Args: everything, list what only the store knows although the backend leaves that out by default.
+    Args: everything, list what only the store knows although the backend leaves that out by default; briefly, only what
+        a table shows, which takes far fewer reads.
     """
     started = time.monotonic()
     backend = session.backend
@@ -45,17 +46,19 @@ def collect(session: Session, *, everything: bool) -> list[RunReport]:
         assert status.store is not None
         try:
             run = session.stored_run(backend.store_from_here(status.store), status.name)
-            return report_on(run, status, backend.name)
-        except StoreError as error:
+            return (report_briefly if briefly else report_on)(run, status, backend.name)
+        except TspError as error:
             return replace(reports[index], reason=reports[index].reason or str(error))
 
     wanted, timeout_sec = [i for i, status in enumerate(statuses) if status.store], None
     if backend.list_sec is not None:
         wanted, timeout_sec = worth_reading(statuses, backend.list_sec - (time.monotonic() - started))
-    for config in {store for index in wanted if (store := statuses[index].store)}:
-        session.open_store(backend.store_from_here(config))
+    configs = {store for index in wanted if (store := statuses[index].store)}
+    stores = [session.open_store(backend.store_from_here(config)) for config in configs]
+    # Files of this machine are read faster than threads take turns.
+    num_readers = 1 if all(store.is_local for store in stores) else _READERS
     num_read = 0
-    for index, report in read_within(timeout_sec, read, wanted):
+    for index, report in read_within(timeout_sec, read, wanted, num_readers=num_readers):
         reports[index] = report
         num_read += 1
     if num_read < len(wanted):
@@ -67,6 +70,16 @@ def collect(session: Session, *, everything: bool) -> list[RunReport]:
     if everything or backend.list_sec is None:
         reports += _stored_alone(session, {status.name for status in statuses})
     return reports
+
+
+def names(session: Session, *, everything: bool) -> list[str]:
+    """Names of what ``collect`` reports on, in its order; nothing is read from the runs."""
+    backend = session.backend
+    found = [status.name for status in backend.list_runs()]
+    if everything or backend.list_sec is None:
+        known = set(found)
+        found += [name for name in list_runs(session.store) if name not in known]
+    return found
 
 
 def worth_reading(statuses: Sequence[RunStatus], left_sec: float) -> tuple[list[int], float]:
@@ -88,15 +101,21 @@ def _stored_alone(session: Session, known: set[str]) -> list[RunReport]:
     def read(name: str) -> RunReport:
         try:
             return report_on(StoredRun(store, name), None, None)
-        except StoreError as error:
+        except StoreUnreachableError as error:
             return RunReport(name=name, state="unknown", reason=str(error), store=store.uri)
+        except TspError as error:
+            return RunReport(name=name, state="damaged", reason=str(error), store=store.uri)
 
     with ThreadPoolExecutor(_READERS) as readers:
         return list(readers.map(read, [name for name in list_runs(store) if name not in known]))
 
 
 def read_within(
-    timeout_sec: float | None, read: Callable[[int], RunReport], items: Sequence[int]
+    timeout_sec: float | None,
+    read: Callable[[int], RunReport],
+    items: Sequence[int],
+    *,
+    num_readers: int = _READERS,
 ) -> Iterator[tuple[int, RunReport]]:
     """What was read of each item, the first items first, until the time is up.
 
@@ -118,7 +137,7 @@ def read_within(
             except BaseException as error:
                 done.put(error)
 
-    for _ in range(min(_READERS, len(items))):
+    for _ in range(min(num_readers, len(items))):
         threading.Thread(target=work, daemon=True).start()
     for _ in items:
         try:

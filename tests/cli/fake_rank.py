@@ -1,7 +1,7 @@
 """Stands for ``tsp.entrypoint`` where its training does not matter: same environment, same files, same exit codes.
 
 FAKE_RANK (JSON): epochs, step_sec, exit {rank: code} (on every attempt), exit_once {rank: code} (on the first only),
-kill_once rank, deaf (SIGTERM is not heard), answer (of a job), job_exit.
+kill_once rank, best (progress names it), deaf (SIGTERM is not heard), answer (of a job), job_exit.
 """
 
 import json
@@ -57,6 +57,7 @@ def train() -> None:
                         phase="training", epoch=epoch, epochs=PLAN["epochs"], step=step, steps=5, clips_per_sec=12.5,
                         eta_sec=75.0, attempt=attempt, world_size=world_size, downscale=2, batch_per_gpu=16,
                         global_batch=16 * world_size, backbone_lr=1e-4, head_lr=2e-3,
+                        best_epoch=1 if PLAN.get("best") else None, best_accuracy_percent=75.0,
                     )
                 )  # fmt: skip
             time.sleep(PLAN["step_sec"])

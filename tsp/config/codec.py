@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import types
@@ -28,8 +29,7 @@ def from_dict(cls: type[T], raw: Any, *, where: str = "config") -> T:
     """
     if not isinstance(raw, dict):
         raise ConfigError(f"{where} must be a mapping, got {raw!r}")
-    hints = typing.get_type_hints(cls)
-    known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
+    hints, known = _described(cls)  # type: ignore[arg-type]
     unknown = sorted(set(raw) - set(known))
     if unknown:
         raise ConfigError(f"{where} has an unknown key {unknown[0]!r}; known: {', '.join(known)}")
@@ -42,6 +42,12 @@ def from_dict(cls: type[T], raw: Any, *, where: str = "config") -> T:
     if missing:
         raise ConfigError(f"{where} lacks the key {missing[0]!r}")
     return cls(**values)
+
+
+@functools.cache
+def _described(cls: type) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
+    """Type hints and fields of a dataclass by name; finding the hints costs far more than using them."""
+    return typing.get_type_hints(cls), {item.name: item for item in fields(cls)}
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:

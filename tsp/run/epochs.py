@@ -70,8 +70,13 @@ class EpochFiles(RunFolder):
             except MissingKeyError:
                 return None  # replaced or deleted since we looked
 
-        with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            found = [record for record in pool.map(read, wanted) if record is not None]
+        if self.store.is_local:
+            # Starting threads would take longer than reading.
+            records = [read(key) for key in wanted]
+        else:
+            with ThreadPoolExecutor(PARALLEL_READS) as pool:
+                records = list(pool.map(read, wanted))
+        found = [record for record in records if record is not None]
         return {record.epoch: record for record in sorted(found, key=lambda record: record.epoch)}
 
     def checkpoints(self) -> dict[int, Entry]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
 
 from cli.backends.base import RankStatus, RunStatus
 from cli.backends.local.processes import is_alive
 from cli.backends.local.run_folder import DamagedRunError, LocalRun, Supervised
+from cli.output import parse_time
 from tsp.config.run import StoreConfig
 from tsp.run.records import Outcome
 from tsp.run.status import RunState
@@ -30,17 +30,20 @@ def _known_store(local: LocalRun) -> StoreConfig | None:
 
 
 def _read_status(local: LocalRun) -> RunStatus:
-    launch, supervised = local.launch(), local.supervised()
-    is_supervised = supervised is not None and is_alive(supervised.process)
-    # Read after looking at the process: it writes its outcome before it ends.
-    outcome = local.outcome()
+    launch, outcome, supervised = local.launch(), local.outcome(), None
+    is_supervised = False
+    if outcome is None:
+        supervised = local.supervised()
+        is_supervised = supervised is not None and is_alive(supervised.process)
+        # Read after looking at the process: it writes its outcome before it ends.
+        outcome = local.outcome()
     if launch is None:
         return _status_of_unfinished_submit(local, is_supervised)
     status = RunStatus(
         name=local.name,
         state="pending",
         gpus=launch.gpus,
-        created=_moment(launch.created),
+        created=parse_time(launch.created),
         store=launch.store,
         attempt=supervised.attempt if supervised else None,
     )
@@ -67,7 +70,7 @@ def _with_outcome(status: RunStatus, outcome: Outcome) -> RunStatus:
         reason=None if outcome.state == "succeeded" else outcome.reason,
         exit_code=outcome.exit_code,
         attempt=outcome.attempt,
-        ended=_moment(outcome.ended),
+        ended=parse_time(outcome.ended),
     )
 
 
@@ -84,11 +87,3 @@ def _with_ranks(status: RunStatus, supervised: Supervised) -> RunStatus:
     )
     state: RunState = "restarting" if supervised.phase == "restarting" else "running"
     return dataclasses.replace(status, state=state, reason=supervised.reason, ranks=ranks)
-
-
-def _moment(text: str) -> datetime | None:
-    """An ISO time with a zone; None for what is none, which must not hide the run."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

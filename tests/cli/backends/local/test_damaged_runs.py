@@ -25,7 +25,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "nested without end": lambda run: (run / "launch.json").write_text("[" * 100_000),
     "an empty outcome.json": lambda run: (run / "outcome.json").write_text(""),
     "a folder for a file": lambda run: ((run / "outcome.json").unlink(), (run / "outcome.json").mkdir()),
-    "an empty supervisor.json": lambda run: (run / "supervisor.json").write_text(""),
+    "an empty supervisor.json": lambda run: ((run / "outcome.json").unlink(), (run / "supervisor.json").write_text("")),
 }
 
 

@@ -8,7 +8,7 @@ A backend raises TspError subclasses with messages that say what to do, writes n
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -157,6 +157,14 @@ class Backend(Protocol):
 
     def holds(self, name: str) -> bool:
         """Whether the name is taken here."""
+        ...
+
+    def refuse_ignored(self, given: Mapping[str, Any]) -> None:
+        """Refuse options that were given and would do nothing here.
+
+        Args: given, option as on the command line -> value; None or empty where it was not given.
+        Raises: ConfigError naming the option.
+        """
         ...
 
     def store_from_here(self, recorded: StoreConfig) -> StoreConfig:

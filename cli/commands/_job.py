@@ -48,6 +48,8 @@ def run_job(
     from tsp.config.jobs import JOBS, job_from_dict
 
     output, name, on_cluster = given.pop("output"), given.pop("name"), given.pop("on_cluster")
+    backend = session.job_backend(kind, on_cluster=on_cluster)
+    backend.refuse_ignored({"--name": name, "--image": given["image"], "--queue": given["queue"]})
     options = BackendOptions(
         image=given.pop("image") or session.settings.image, queue=given.pop("queue") or session.settings.queue
     )
@@ -56,7 +58,6 @@ def run_job(
     addresses = [str(values[key]) for key in paths if str(values.get(key)).startswith("s3://")]
     if addresses and "store" not in values:
         values["store"] = s3_config(session, addresses[0])
-    backend = session.job_backend(kind, on_cluster=on_cluster)
     job = job_from_dict(kind, backend.with_job_paths(values, paths))
     name = name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     end = backend.run_job(name, job, options, gpus=gpus)

@@ -48,6 +48,17 @@ def submit(
     from cli.backends.base import BackendOptions
     from cli.options.run_config import build_config
 
+    if dry_run is not None and follow:
+        raise click.UsageError("--follow goes with a run, and --dry-run starts none")
+    session.backend.refuse_ignored(
+        {
+            "--image": given["image"],
+            "--queue": given["queue"],
+            "--chart-value": given["chart_values"],
+            "--chart-values": given["chart_value_files"],
+            "--dry-run=server": dry_run == "server",
+        }
+    )
     options = BackendOptions(
         image=given.pop("image") or session.settings.image,
         queue=given.pop("queue") or session.settings.queue,

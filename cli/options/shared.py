@@ -20,18 +20,37 @@ _SHARED = (
 SHARED_KEYS = ("backend", "store", "endpoint_url", "namespace", "context", "kubeconfig")
 
 
+CLUSTER_KEYS = ("namespace", "context", "kubeconfig")
+
+
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the shared options, and one ``settings`` that files, environment and they make up."""
+    """Give a command the shared options, and one ``settings`` that files, environment and they make up.
+
+    It also gets ``given``, the keys of the shared options that are on the command line.
+    """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         from cli.options.settings import load_settings
 
-        given = {key: kwargs.pop(key) for key in SHARED_KEYS}
-        settings = load_settings()
-        settings = dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
-        return command(*args, settings=settings, **kwargs)
+        options = {key: value for key in SHARED_KEYS if (value := kwargs.pop(key)) is not None}
+        settings = dataclasses.replace(load_settings(), **options)
+        if settings.backend == "local" and not kwargs.get("on_cluster"):
+            _refuse_cluster_options(options)
+        return command(*args, settings=settings, given=frozenset(options), **kwargs)
 
     for option in reversed(_SHARED):
         wrapper = option(wrapper)
     return wrapper
+
+
+def _refuse_cluster_options(options: dict[str, Any]) -> None:
+    """Refuse options that would be ignored where runs live on this machine.
+
+    Raises: ConfigError.
+    """
+    from tsp.errors import ConfigError
+
+    for key in CLUSTER_KEYS:
+        if key in options:
+            raise ConfigError(f"--{key} is for clusters, and runs live on this machine here: add --backend kubernetes")

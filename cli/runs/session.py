@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.options.shared import with_settings
+from cli.options.shared import CLUSTER_KEYS, with_settings
 
 if TYPE_CHECKING:
     from cli.backends.base import Backend, RunStatus
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 class Session:
     """Settings, and what they lead to. Threads may share it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, given: frozenset[str] = frozenset()) -> None:
+        """Args: given, keys of the settings that were options of the command line."""
         self.settings = settings
+        self._given = given
         self._stores: dict[StoreConfig, Store] = {}
 
     @property
@@ -34,8 +36,11 @@ class Session:
     @cached_property
     def backends(self) -> tuple[Backend, ...]:
         """Every backend that may know a run, in the order in which they are asked; the settings' own is the last."""
-        from cli.backends.open import open_backends
+        from cli.backends.open import open_backend, open_backends
 
+        if self._given.intersection(("backend", *CLUSTER_KEYS)):
+            # Whoever says where a run lives means no run of that name elsewhere.
+            return (open_backend(self.settings),)
         return open_backends(self.settings)
 
     def job_backend(self, kind: str, *, on_cluster: bool) -> Backend:
@@ -119,12 +124,28 @@ class Session:
         if status is None:
             return self.store_config()
         if status.store is not None:
+            self._refuse_other_store(status.name, status.store)
             return backend.store_from_here(status.store)
         try:
             return self.store_config()
         except ConfigError:
             # The backend knows the run all the same.
             return StoreConfig(uri=NOWHERE)
+
+    def _refuse_other_store(self, name: str, recorded: StoreConfig) -> None:
+        """Refuse a --store that would be ignored, since the run was submitted with another.
+
+        Raises: ConfigError.
+        """
+        from tsp.errors import ConfigError
+
+        if "store" not in self._given or self.store_config().uri.rstrip("/") == recorded.uri.rstrip("/"):
+            return
+        given = self.store_config().uri
+        raise ConfigError(
+            f"run {name} stores in {recorded.uri}, not in --store {given}: leave --store out, "
+            f"or name the folder of another run ({given}/{name})"
+        )
 
     def _run_in_folder(self, text: str) -> StoredRun:
         from cli.options.store import absolute_unless_uri
@@ -144,7 +165,7 @@ def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that every command shares, and the ``session`` that they lead to."""
 
     @functools.wraps(command)
-    def wrapper(*args: Any, settings: Settings, **kwargs: Any) -> Any:
-        return command(*args, session=Session(settings), **kwargs)
+    def wrapper(*args: Any, settings: Settings, given: frozenset[str], **kwargs: Any) -> Any:
+        return command(*args, session=Session(settings, given), **kwargs)
 
     return with_settings(wrapper)

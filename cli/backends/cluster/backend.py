@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -117,6 +117,9 @@ class ClusterBackend:
     def holds(self, name: str) -> bool:
         """Whether the namespace has a job or a release of that name."""
         return self._runs.find(name) is not None or self._releases.find(name) is not None
+
+    def refuse_ignored(self, given: Mapping[str, Any]) -> None:
+        """Nothing: all that can be given means something to a cluster."""
 
     def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
         """Spoken to as the settings say: pods may reach the server at another address."""

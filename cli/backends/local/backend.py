@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,6 +72,12 @@ class LocalBackend:
     def holds(self, name: str) -> bool:
         """Whether a run of that name was started here."""
         return known_run(name) is not None
+
+    def refuse_ignored(self, given: Mapping[str, Any]) -> None:
+        """All that is about pods and charts."""
+        for option, value in given.items():
+            if value:
+                raise ConfigError(f"{option} does nothing on this machine: leave it out, or send it to a cluster")
 
     def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
         """As it was recorded: the ranks run here."""
@@ -214,6 +220,8 @@ class LocalBackend:
         cards = gpus_here()
         if isinstance(job, EncodingJob):
             check_gpus(gpus, len(cards))
+        elif gpus > 1:
+            raise ConfigError(f"--shards {gpus} is for pods: on this machine --workers shares the videos")
         return run_job_here(ENTRYPOINT, job, gpus=gpus, devices=[card.device for card in cards])
 
     def diagnose(self) -> Iterator[Finding]:

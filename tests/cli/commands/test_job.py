@@ -181,6 +181,8 @@ class Sent:
     def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
         return config
 
+    def refuse_ignored(self, given: dict[str, Any]) -> None: ...
+
     def with_job_paths(self, values: dict[str, Any], keys: Any) -> dict[str, Any]:
         return values
 

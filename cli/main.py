@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extract": ("cli.commands.extract:extract", "Features of every video, in one H5 file or a .npy file each."),
     "gvf": ("cli.commands.extract:gvf", "Global video features, which TSP's region head needs."),
     "features": ("cli.commands.features:features", "Convert features, or say what they are."),
+    "models": ("cli.commands.models:models", "List released checkpoints, or download one."),
     "data": ("cli.commands.data:data", "Make and check data sets."),
     "doctor": ("cli.commands.doctor:doctor", "Check that this machine, the store and the cluster are ready."),
     "completion": ("cli.commands.doctor:completion", "Print the completion script of a shell."),

@@ -71,8 +71,8 @@ def extract(session: Session, **given: Any) -> None:
 
     The file is keyed by video name; the videos are those of the metadata table. A folder of .npy files gets
     missing_files.txt and features.json, which says how they were made; beside an H5 file the same is in FILE.json.
-    RUN|CHECKPOINT is a run (its best epoch is taken), a .pth file, or an s3:// or https:// address. An interrupted
-    extraction goes on where it stopped.
+    RUN|CHECKPOINT is a run (its best epoch is taken), a .pth file, an s3:// or https:// address, or a name that
+    'tspctl models' lists. An interrupted extraction goes on where it stopped.
     """
     _run(session, "extract", given)
 
@@ -115,13 +115,14 @@ class Source:
 
 
 def find_source(session: Session, text: str, epoch: int | None) -> Source:
-    """The checkpoint of a file or address, or of a run: its best epoch, or the one asked for.
+    """The checkpoint of a file, address or released name, or of a run: its best epoch, or the one asked for.
 
     Raises: ConfigError, NoSuchRunError, DataError (no epoch yet).
     """
     from dataclasses import replace
     from pathlib import PurePosixPath
 
+    from tsp.config.released import released
     from tsp.errors import ConfigError
     from tsp.run.epochs import is_checkpoint
 
@@ -129,6 +130,11 @@ def find_source(session: Session, text: str, epoch: int | None) -> Source:
         if epoch is not None:
             raise ConfigError(f"--epoch goes with a run, and {text} is a checkpoint")
         return Source(text, PurePosixPath(text).name.partition(".")[0])
+    if "_" in text and "/" not in text:  # no run's name has an underscore
+        checkpoint = released(text)
+        if epoch is not None:
+            raise ConfigError(f"--epoch goes with a run, and {text} is a released checkpoint")
+        return Source(checkpoint.address(session.settings.models_url), text)
     run = session.find(text).run
     chosen = run.best().epoch if epoch is None else epoch
     return Source(

@@ -36,7 +36,11 @@ RECIPE_OPTIONS = (
         "Encoder; tiny is for trying things out.",
     ),
     RecipeOption(
-        "--pretrained", "model.pretrained", str, "Initial weights: default, none, a file, s3://, https://.", "URI"
+        "--pretrained",
+        "model.pretrained",
+        str,
+        "Initial weights: default, none, a file, s3://, https://, a released name.",
+        "URI",
     ),
     RecipeOption("--pretrained-sha256", "model.pretrained_sha256", str, "Digest of those weights.", "HEX"),
     RecipeOption(

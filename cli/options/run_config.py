@@ -9,7 +9,11 @@ from typing import Any
 from cli.options.assignment import describe_value, parse_assignment, refuse_key
 from cli.options.recipe import RECIPE_OPTIONS
 from cli.options.settings import Settings
+from tsp.config.released import RELEASED
 from tsp.config.run import RunConfig
+
+CHECKPOINT_KEYS = ("model.pretrained", "resume")
+"""Keys under which the name of a released checkpoint stands for its address."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +41,9 @@ def build_config(settings: Settings, name: str | None, given: dict[str, Any], *,
         key, value = parse_assignment(text)
         logger.info("--set %s: %s", key, describe_value(value))
         overrides[key] = value
+    for key in CHECKPOINT_KEYS:
+        if str(overrides.get(key)) in RELEASED:
+            overrides[key] = RELEASED[overrides[key]].address(settings.models_url)
     has_store = settings.store is not None or settings.backend == "local"
     dataset = load_dataset(given["dataset"])
     root = given["data_root"] or settings.datasets.get(dataset.name) or _data_of(settings, dataset.name)

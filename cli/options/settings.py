@@ -46,6 +46,8 @@ class Settings:
     """Data set's name -> its folder or URI; wins over ``data``. Only in files."""
     pretrained: str | None = None
     """Initial weights for every submit that does not say otherwise: ``none``, a file, ``s3://``, ``https://``."""
+    models_url: str | None = None
+    """Mirror of the released checkpoints: a folder, ``s3://`` or ``https://``; 'tspctl models pull --to' fills one."""
     gpus: int = 1
     workers: int | None = None
     """Data worker processes per rank."""

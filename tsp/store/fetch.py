@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tsp.config.address import check_address, shown
+from tsp.config.released import RELEASED_FILES
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.store.atomic import explain_os_error
@@ -17,12 +18,14 @@ from tsp.store.base import Store
 from tsp.store.locks import lock_file
 from tsp.store.open import open_store, path_of_file_uri, with_uri
 from tsp.store.retry import RetryPolicy
+from tsp.store.scratch import cache_folder
 from tsp.store.transfer import ProgressCallback, download_latest, matches, sha256_of
 from tsp.store.web import http_source
 
 NO_NETWORK_HINT = (
     "without network, download it elsewhere and give it with --pretrained FILE or --pretrained s3://bucket/key "
-    "(--resume likewise), or start from random weights with --pretrained none"
+    "(--resume likewise), start from random weights with --pretrained none, or bring released checkpoints to a "
+    "mirror with 'tspctl models pull NAME --to URI' and set models_url to it"
 )
 
 
@@ -38,7 +41,8 @@ def fetch_object(
     """The local file that holds an object.
 
     A file is used where it lies. Anything else is downloaded into ``cache_dir`` under a file lock, so that of several
-    processes one downloads and the others wait; resumed if it broke off, verified, renamed when complete.
+    processes one downloads and the others wait; resumed if it broke off, verified, renamed when complete. A released
+    checkpoint is known by its file's name, wherever it comes from: checked against its digest, kept once a machine.
 
     Args: uri, a path, file://, s3://, https:// or http://; settings, how to speak to the S3 server (its URI is not
         used); sha256, the expected digest or its first digits; retry, for tests.
@@ -46,6 +50,9 @@ def fetch_object(
         StoreUnreachableError that says how to provide the object without network.
     """
     check_address("the address", uri, may_be_signed=True)
+    published = RELEASED_FILES.get(Path(urlsplit(uri).path).name)
+    if published is not None:
+        sha256 = sha256 or published.sha256_prefix
     scheme, separator, _ = uri.partition("://")
     if not separator or scheme == "file":
         path = path_of_file_uri(uri) if separator else Path(uri).expanduser()
@@ -73,6 +80,8 @@ def _fetch_once(
     # Where the digest is unknown, an object in S3 that was replaced must not be taken from the cache.
     version = _s3_version(uri, settings, retry) if uri.startswith("s3://") and sha256 is None else ""
     path = cache_dir / f"{hashlib.sha256(f'{uri}{version}'.encode()).hexdigest()[:16]}-{name}"
+    if name in RELEASED_FILES:
+        path = cached_release(name)
     with _locked(path):
         if path.is_file():
             try:
@@ -88,6 +97,11 @@ def _fetch_once(
             find = functools.partial(http_source, uri, retry)
             download_latest(find, path, sha256=sha256, progress=progress, retry=retry)
     return path
+
+
+def cached_release(file: str) -> Path:
+    """Where this machine keeps a released checkpoint, there or not."""
+    return cache_folder("models") / file
 
 
 @contextlib.contextmanager

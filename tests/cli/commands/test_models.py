@@ -49,8 +49,8 @@ def test_names_are_listed_with_what_they_are(tspctl: Tspctl, home: Path) -> None
 def test_a_checkpoint_is_downloaded_once_verified_and_copied_to_a_mirror(
     tspctl: Tspctl,
     home: Path,
-    web: Web,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    web: Web,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The server has its one file under another name.
     monkeypatch.setattr(fetch, "http_source", lambda url, retry: source(url.replace(FILE, "weights.pth"), retry))

@@ -287,6 +287,20 @@ def test_another_world_size_goes_on_with_the_same_share_of_the_epoch_done(tiny_d
     assert list(run.results()) == [0]
 
 
+@pytest.mark.parametrize("changes", [{"model__gradients": "bf16"}, {"model__conv2d": "all"}])
+def test_options_that_round_otherwise_train_to_nearly_the_same_weights(tiny_data, tmp_path, changes):
+    plain = config_for(tiny_data, tmp_path / "plain", gpus=2, schedule__epochs=1)
+    assert on_ranks(2, train_rank, plain) == [(None, None)] * 2
+    other = config_for(tiny_data, tmp_path / "other", gpus=2, schedule__epochs=1, **changes)
+    assert on_ranks(2, train_rank, other) == [(None, None)] * 2
+    weights, expected = final_weights(run_of(other), 0), final_weights(run_of(plain), 0)
+    assert list(weights) == list(expected)
+    for name, value in expected.items():
+        assert torch.allclose(weights[name].float(), value.float(), rtol=0.05, atol=5e-3), name
+    if "model__gradients" in changes:
+        assert not same_weights(weights, expected), "nothing was rounded"
+
+
 def overlap_rank(launch, config):
     """What happens in a backward pass, in order: gradients that are there, buckets that are sent."""
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook

@@ -23,6 +23,7 @@ LOCAL_PATHS = ("data.root", "data.cache_dir", "model.pretrained", "resume")
 
 Method = Literal["tsp", "tac"]
 GvfPool = Literal["max", "avg", "none"]
+Conv2d = Literal["off", "spatial", "all"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BadClipPolicy = Literal["fail", "resample", "skip"]
 ChecksumMode = Literal["auto", "when_required", "when_supported"]
@@ -168,6 +169,10 @@ class ModelConfig:
     """``auto``: bf16 on GPUs that have it, else fp16 on GPUs, fp32 on CPU."""
     compile: bool = False
     """``torch.compile`` the model."""
+    conv2d: Conv2d = "off"
+    """Compute R(2+1)D's factorised convolutions as 2-D ones on views of the same memory: those in space, or all."""
+    gradients: Literal["fp32", "bf16"] = "fp32"
+    """Format in which gradients travel between ranks; bf16 halves the traffic and rounds them."""
     activation_checkpointing: bool = False
     """Recompute block activations in the backward pass: less memory, about a third more compute."""
 

@@ -8,6 +8,7 @@ weights follow in float32, and the device blends: the same numbers as resizing t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -141,8 +142,16 @@ def blend(pixels: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor
     return normalise(torch.lerp(upper, lower, down))
 
 
+@lru_cache(maxsize=16)
+def constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scale and shift of normalisation, float32 [3], made once a device: a copy from the host would wait each time."""
+    with torch.inference_mode(False):
+        scale = torch.tensor([1 / (255 * std) for std in STD], device=device)
+        shift = torch.tensor([-mean / std for mean, std in zip(MEAN, STD, strict=True)], device=device)
+    return scale, shift
+
+
 def normalise(image: Tensor) -> Tensor:
     """float [B, T, H, W, 3] in levels 0-255 to normalised [B, 3, T, H, W]."""
-    scale = torch.tensor([1 / (255 * std) for std in STD], device=image.device)
-    shift = torch.tensor([-mean / std for mean, std in zip(MEAN, STD, strict=True)], device=image.device)
+    scale, shift = constants(image.device)
     return torch.addcmul(shift, image, scale).permute(0, 4, 1, 2, 3)

@@ -19,6 +19,7 @@ from tsp.config.backbones import published_weights
 from tsp.config.run import REGION_COLUMN, ModelConfig, RunConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
+from tsp.model.conv_views import convolve_on_views
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.model.weights import load_pretrained
@@ -105,6 +106,7 @@ def build_training_state(
     """
     _check_compile(config.model)
     numerics.prepare(model)
+    convolve_on_views(model.features, config.model.conv2d)
     if config.model.sync_batch_norm and group.world_size > 1:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     if config.model.activation_checkpointing:
@@ -118,8 +120,9 @@ def build_training_state(
         set_schedule(scheduler, fresh, start, position, sizes, num_steps)
     elif position.epoch:
         scheduler.move_to(position.epoch * num_steps)
+    wrapped = group.wrap(model, gradients=config.model.gradients)
     stepper = Stepper(
-        _compiled(group.wrap(model)) if config.model.compile else group.wrap(model),
+        _compiled(wrapped) if config.model.compile else wrapped,
         optimizer,
         scheduler,
         loss_weights=[head.loss_weight for head in config.model.heads],

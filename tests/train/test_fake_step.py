@@ -41,7 +41,7 @@ MOST_CALLS = {
     "r2plus1d_18": {"fp32": 1909, "bf16": 2276, "fp16": 2389},
     "r2plus1d_34": {"fp32": 3493, "bf16": 4100, "fp16": 4309},
 }
-"""Operations of a step, none of whose numbers may rise; without values torch takes some apart that a GPU does at once."""
+"""Operations of a step, none of which may rise; without values torch takes some apart that a GPU does at once."""
 
 
 class Calls(TorchDispatchMode):

@@ -7,11 +7,12 @@ renders it, so that what users change in the chart's values counts here too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from k8s.quantity import parse_quantity
-from tsp.config.run import DOWNSCALES
+from tsp.config.cards import Card, explain_precision, precision_for
+from tsp.config.run import DOWNSCALES, Precision
 from tsp.config.sizing import DOWNSCALE_MIN_MIB, downscale_for, gpu_memory_mib
 from tsp.errors import ConfigError
 
@@ -34,6 +35,10 @@ class GpuNode:
     """Its memory label, as written."""
     memory_mib: int | None
     """Of the label, units repaired; None where there is none, or none that is a size."""
+    cpus: float = 0.0
+    """Allocatable cores for each of its GPUs; 0 where it does not say."""
+    card: Card | None = None
+    """What its labels say of the card; None where they say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +49,10 @@ class NodePlan:
     """None: the pods decide on the cards they find."""
     memory_values: tuple[str, ...] = ()
     """Values of the memory label that ranks may land on; empty: any node."""
+    compute_majors: tuple[str, ...] = ()
+    """Major compute capabilities that ranks may land on, where a number format asks for some; empty: any."""
+    nodes: tuple[GpuNode, ...] = ()
+    """Those that ranks may land on, where they are known."""
     gpus: int | None = None
     """Allocatable GPUs on the nodes that ranks may land on; None: the nodes cannot be seen, or no GPU is asked for."""
     ranks: int = 0
@@ -69,9 +78,45 @@ def nodes_for(nodes: Iterable[Object], pod: Object, *, gpu_resource: str, memory
                 ranks=min(gpus, _room(node, pod)),
                 label=label,
                 memory_mib=_memory_mib(label),
+                cpus=(parse_quantity((node.get("status") or {}).get("allocatable", {}).get("cpu", "")) or 0.0) / gpus,
+                card=_card(node["metadata"].get("labels") or {}, _memory_mib(label)),
             )
         )
     return sorted(found, key=lambda item: item.name)
+
+
+def _card(labels: Mapping[str, str], memory_mib: int | None) -> Card | None:
+    """The card that NVIDIA's feature discovery describes."""
+    name = labels.get("nvidia.com/gpu.product")
+    major, minor = (labels.get(f"nvidia.com/gpu.compute.{part}", "") for part in ("major", "minor"))
+    if name is None and not major.isdecimal():
+        return None
+    compute = (int(major), int(minor) if minor.isdecimal() else 0) if major.isdecimal() else None
+    return Card(name=name or "GPU", memory_mib=memory_mib or 0, compute=compute)
+
+
+def nodes_with(precision: Precision, nodes: Sequence[GpuNode]) -> list[GpuNode]:
+    """The nodes whose cards compute in a number format that was asked for; those without labels are left in.
+
+    Raises: ConfigError naming a card if there is none.
+    """
+    able, reason = [], None
+    for node in nodes:
+        try:
+            precision_for(precision, [node.card] if node.card else [Card(name=node.name, memory_mib=0)])
+        except ConfigError as error:
+            reason = error
+        else:
+            able.append(node)
+    if not able and reason is not None:
+        raise reason
+    return able
+
+
+def explain_cards(precision: Precision, nodes: Sequence[GpuNode]) -> tuple[str, ...]:
+    """The number format that ranks on any of these nodes will share, in one line; none where no label tells."""
+    cards = [node.card for node in nodes if node.card is not None and node.card.compute is not None]
+    return (explain_precision(precision, cards),) if cards else ()
 
 
 def _room(node: Object, pod: Object) -> int:
@@ -153,7 +198,22 @@ def _requirement_holds(requirement: Object, labels: Mapping[str, str]) -> bool:
         return False
 
 
-def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
+def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str, precision: Precision = "auto") -> NodePlan:
+    """The factor, the nodes that keep to it and to the number format, and what they mean for the run.
+
+    Args and errors: as plan_sizes; precision, as asked for.
+    """
+    able = nodes_with(precision, nodes)
+    plan = plan_sizes(able, gpus=gpus, downscale=downscale)
+    lines = explain_cards(precision, plan.nodes)
+    majors: tuple[str, ...] = ()
+    if len(able) < len(nodes):
+        lines = (*lines, f"ranks keep off {_shown([node for node in nodes if node not in able])}, for {precision}")
+        majors = tuple(sorted({str(node.card.compute[0]) for node in able if node.card and node.card.compute}))
+    return replace(plan, compute_majors=majors, explanation=(*plan.explanation, *lines))
+
+
+def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
     """The factor and the nodes that keep to it.
 
     Args: nodes, those that ranks can land on; gpus, ranks; downscale, ``auto`` or a factor.
@@ -170,7 +230,9 @@ def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePl
     if unknown and sum(node.gpus for node in fitting) < gpus:
         line = f"GPU memory of {_shown(unknown)} is unknown (no usable label): the pods decide"
         gpus_there, ranks = sum(node.gpus for node in nodes), sum(node.ranks for node in nodes)
-        return NodePlan(downscale=_chosen(downscale), gpus=gpus_there, ranks=ranks, explanation=(line,))
+        return NodePlan(
+            downscale=_chosen(downscale), gpus=gpus_there, ranks=ranks, nodes=tuple(nodes), explanation=(line,)
+        )
     if not fitting:
         advice = (
             "use other nodes, or set --downscale yourself" if downscale == "auto" else "choose a larger --downscale"
@@ -191,6 +253,7 @@ def _narrowed(nodes: Sequence[GpuNode], fitting: Sequence[GpuNode], *, gpus: int
     return NodePlan(
         downscale=factor,
         memory_values=tuple(sorted({str(node.label) for node in fitting})),
+        nodes=tuple(fitting),
         gpus=sum(node.gpus for node in fitting),
         ranks=sum(node.ranks for node in fitting),
         explanation=tuple(lines),

@@ -49,6 +49,8 @@ def run_values(config: RunConfig, plan: NodePlan | None, *, image: str | None, q
     }
     if plan is not None and (plan.memory_values or plan.explanation):
         values["plan"] = {"memoryValues": list(plan.memory_values), "note": "; ".join(plan.explanation)}
+        if plan.compute_majors:
+            values["plan"]["computeMajors"] = list(plan.compute_majors)
     return values
 
 

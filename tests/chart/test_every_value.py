@@ -113,6 +113,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any], Any]] = 
         "gpu/mib", {"plan.memoryValues": ["16384"]}, node_requirement, requirement("gpu/mib", "16384"),
     ),
     "plan.memoryValues": (["8192"], {}, node_requirement, requirement("nvidia.com/gpu.memory", "8192")),
+    "plan.computeMajors": (["8", "9"], {}, node_requirement, requirement("nvidia.com/gpu.compute.major", "8", "9")),
     "plan.note": ("as planned", {}, at("downscale"), "auto"),  # in NOTES.txt alone, as below
     "job.kind": ("gvf", {"job.request": "{}"}, lambda rendered: rendered.container["command"][-1], "gvf"),
     "job.request": ('{"a": 1}', {"job.kind": "extract"}, lambda rendered: rendered.config.strip(), '{"a": 1}'),

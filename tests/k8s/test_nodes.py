@@ -174,3 +174,43 @@ def test_a_long_list_of_nodes_is_cut():
 def test_gpus_that_are_all_too_small_are_refused(downscale, message):
     with pytest.raises(ConfigError, match=message):
         plan_nodes([gpu_node("toy", 4096)], gpus=1, downscale=downscale)
+
+
+def card_node(name, product, major, minor, memory):
+    labels = {
+        "nvidia.com/gpu.product": product,
+        "nvidia.com/gpu.compute.major": major,
+        "nvidia.com/gpu.compute.minor": minor,
+    }
+    return node(name, labels=labels, memory=memory)
+
+
+T4_NODE = card_node("t4", "Tesla-T4", "7", "5", "15360")
+A100_NODE = card_node("a100", "NVIDIA-A100-SXM4-80GB", "8", "0", "81920")
+
+
+def planned(nodes, **options):
+    found = nodes_for(nodes, {}, gpu_resource="nvidia.com/gpu", memory_label="nvidia.com/gpu.memory")
+    return plan_nodes(found, **{"gpus": 2, "downscale": "auto", **options})
+
+
+def test_the_plan_says_which_number_format_the_cards_share():
+    assert planned([A100_NODE, T4_NODE]).explanation[-1] == (
+        "number format fp16: the weakest card is the Tesla-T4 (compute capability 7.5)"
+    )
+    only = planned([A100_NODE])
+    assert (only.explanation[-1].split(":")[0], only.compute_majors) == ("number format bf16", ())
+
+
+def test_a_number_format_that_is_asked_for_keeps_ranks_off_the_cards_that_lack_it():
+    plan = planned([A100_NODE, T4_NODE], precision="bf16")
+    assert (plan.compute_majors, plan.memory_values, plan.downscale) == (("8",), ("81920",), 1)
+    assert plan.explanation[-1] == "ranks keep off t4 (4 x 15360 MiB), for bf16"
+    with pytest.raises(ConfigError, match="bf16: the Tesla-T4"):
+        planned([T4_NODE], precision="bf16")
+
+
+def test_nodes_without_labels_of_their_cards_are_left_in_and_nothing_is_said():
+    plan = planned([node("bare", memory="15360")], precision="bf16")
+    assert (plan.compute_majors, plan.memory_values) == ((), ("15360",))
+    assert not any("number format" in line for line in plan.explanation)

@@ -268,8 +268,6 @@ class RunConfig:
     """Seconds between mid-epoch saves."""
     peer_timeout_sec: float = 300.0
     """Seconds that a rank may wait for another one, or for a step, before the attempt is ended and retried."""
-    stall_timeout_sec: float = 900.0
-    """Seconds that a rank may wait for a batch of clips before the attempt is ended and retried."""
     max_attempts: int = 20
     """Starts of the run, restarts included, before it is given up."""
     keep_epochs: int = 0
@@ -286,8 +284,7 @@ class RunConfig:
         _require(self.batch_per_gpu >= 1, f"batch_per_gpu must be at least 1, got {self.batch_per_gpu}")
         _require(0 <= self.seed < 2**63, f"seed must lie in [0, 2^63), got {self.seed}")
         _require(self.state_every_sec > 0, f"state_every_sec must be above 0, got {self.state_every_sec}")
-        for name in ("peer_timeout_sec", "stall_timeout_sec"):
-            _require(getattr(self, name) > 0, f"{name} must be above 0, got {getattr(self, name)}")
+        _require(self.peer_timeout_sec > 0, f"peer_timeout_sec must be above 0, got {self.peer_timeout_sec}")
         _require(self.max_attempts >= 1, f"max_attempts must be at least 1, got {self.max_attempts}")
         _require(self.keep_epochs >= 0, f"keep_epochs must be at least 0, got {self.keep_epochs}")
         _require(

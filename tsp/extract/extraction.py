@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from tsp.config.cpus import usable_cpus
 from tsp.config.job import Answer
 from tsp.config.jobs import EncodingJob, FeatureFormat
 from tsp.data.features import GVF_DIMS, write_arrays
@@ -266,4 +266,4 @@ def device_of(shard: int | None) -> torch.device:
 
 def default_workers(device: torch.device) -> int:
     """Decoding processes: one per core beside a GPU; an encoder that needs the cores itself is fed by one."""
-    return len(os.sched_getaffinity(0)) if device.type == "cuda" else 1
+    return usable_cpus() if device.type == "cuda" else 1

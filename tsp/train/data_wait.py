@@ -29,9 +29,8 @@ class DataWait:
             if self._watchdog is None:
                 yield
             else:
-                with self._watchdog.waiting(
-                    "a batch of clips", self._limit_sec, setting="stall_timeout_sec", stop_after_sec=STOP_AFTER_SEC
-                ):
+                limit_sec, setting = self._limit_sec, "data.batch_deadline_sec"
+                with self._watchdog.waiting("clips", limit_sec, setting=setting, stop_after_sec=STOP_AFTER_SEC):
                     yield
         finally:
             self.total_sec += time.monotonic() - started

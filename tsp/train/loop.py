@@ -12,8 +12,10 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
+from tsp.config.cpus import usable_cpus
 from tsp.config.run import RunConfig
 from tsp.config.sizing import EffectiveSizes
+from tsp.config.throughput import BUSY_SHARE, cure
 from tsp.data.loader import ClipLoader, Subset, SubsetData, build_loader, load_subset
 from tsp.errors import NonFiniteLossError, TerminatedError, TspError
 from tsp.model.heads import TspModel
@@ -37,6 +39,10 @@ from tsp.train.validate import Validator
 
 logger = logging.getLogger(__name__)
 
+LOADER_FIRST_SEC = 60.0
+LEAST_JUDGED_SEC = 20.0
+"""Less training than this says nothing of the data path: its workers have just been started."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingContext:
@@ -59,6 +65,7 @@ class Training:
         self.numerics, self.group, self.stop = context.numerics, context.group, context.stop
         self.attempt = context.attempt
         self.results: dict[int, EpochResult] = {}
+        self._warned_of_data_wait = False
         self.validator = Validator(
             label_columns=[head.label_column for head in self.config.model.heads],
             loss_weights=[head.loss_weight for head in self.config.model.heads],
@@ -103,6 +110,10 @@ class Training:
         saver = self.saver
         if saver is not None:
             self.group.watchdog.last_words.append(lambda error: saver.drain(DRAIN_SEC))
+
+    def _data_wait(self) -> DataWait:
+        """The loader has a deadline of its own, which knows more to say; the watchdog's comes after it."""
+        return DataWait(self.group.watchdog, limit_sec=self.config.data.batch_deadline_sec + LOADER_FIRST_SEC)
 
     def _uploader(self, stack: ExitStack) -> Uploader:
         uploader = Uploader(self.run, keep_epochs=self.config.keep_epochs)
@@ -159,10 +170,10 @@ class Training:
 
     def _train_epoch(self, state: TrainingState, position: Position) -> Position:
         loader = self._loader("train", epoch=position.epoch, start_step=position.step)
-        self.reporter.enter("training", epoch=position.epoch, step=position.step, steps=loader.num_steps)
+        wait = self._data_wait()
+        self.reporter.enter("training", epoch=position.epoch, step=position.step, steps=loader.num_steps, wait=wait)
         started = saved = time.monotonic()
         before, step = position, position.step
-        wait = DataWait(self.group.watchdog, limit_sec=self.config.stall_timeout_sec)
         with closing(on_device(loader, self.numerics.device, stop=self.stop, wait=wait)) as batches:
             try:
                 for batch in batches:
@@ -184,7 +195,22 @@ class Training:
                 raise
         self._judge(state, position, state.stepper.flush())
         self.reporter.leave()
+        if self.group.is_main:
+            took_sec = time.monotonic() - started
+            num_clips = (step - before.step) * self.sizes.global_batch
+            logger.info(
+                "trained epoch %d: %.1f clips/s, waited for clips %.0f %% of %.0f s",
+                position.epoch, num_clips / took_sec, 100 * wait.total_sec / took_sec, took_sec,
+            )  # fmt: skip
+            self._warn_of_data_wait(wait.total_sec / took_sec, took_sec)
         return position
+
+    def _warn_of_data_wait(self, share: float, took_sec: float) -> None:
+        """Say once what makes the data path faster, if it holds training up."""
+        if share > BUSY_SHARE and took_sec > LEAST_JUDGED_SEC and not self._warned_of_data_wait:
+            self._warned_of_data_wait = True
+            cpus = usable_cpus()
+            logger.warning("data wait is %.0f %% of training: %s", 100 * share, cure(self.config.data, cpus=cpus))
 
     def _judge(self, state: TrainingState, position: Position, reports: list[StepReport]) -> None:
         """Act on what steps turned out to be; every rank does so at the same step.
@@ -239,7 +265,7 @@ class Training:
             self.stop.check(f"validating epoch {epoch}")
             self.reporter.advance(done)
 
-        wait = DataWait(self.group.watchdog, limit_sec=self.config.stall_timeout_sec)
+        wait = self._data_wait()
         with closing(on_device(loader, self.numerics.device, stop=self.stop, wait=wait)) as batches:
             result = self.validator(model, batches, epoch=epoch, num_batches=num_batches, after_batch=after_batch)
         self.reporter.leave()

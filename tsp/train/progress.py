@@ -13,6 +13,7 @@ from tsp.config.sizing import EffectiveSizes
 from tsp.run.records import Progress
 from tsp.run.results import EpochResult
 from tsp.run.uploader import Uploader
+from tsp.train.data_wait import DataWait
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ class Reporter:
         self._best: EpochResult | None = None
         self._rates: Mapping[str, float] = {}
         self._waiting_for: str | None = None
+        self._wait: DataWait | None = None
+        self._mark_wait_sec = 0.0
+        self._wait_share: float | None = None
         self.bad_clips = 0
 
     def best_is(self, result: EpochResult | None) -> None:
@@ -70,11 +74,14 @@ class Reporter:
         self._waiting_for = what
         self._publish()
 
-    def enter(self, phase: str, *, epoch: int, step: int = 0, steps: int = 0) -> None:
+    def enter(self, phase: str, *, epoch: int, step: int = 0, steps: int = 0, wait: DataWait | None = None) -> None:
         """Begin a phase: ``starting``, ``training``, ``validating``, ``saving`` or ``done``."""
         self._clear_bar()
         self._phase, self._epoch, self._step, self._steps = phase, epoch, step, steps
         self._mark_step, self._mark_sec = step, time.monotonic()
+        self._wait, self._mark_wait_sec = wait, 0.0
+        if wait is None:
+            self._wait_share = None
         self._publish()
 
     def advance(self, step: int, *, rates: Mapping[str, float] | None = None, loss: float | None = None) -> None:
@@ -101,6 +108,9 @@ class Reporter:
         steps = self._step - self._mark_step
         if steps > 0:
             self._step_sec[self._phase] = (now - self._mark_sec) / steps
+        if self._wait is not None and now > self._mark_sec:
+            self._wait_share = (self._wait.total_sec - self._mark_wait_sec) / (now - self._mark_sec)
+            self._mark_wait_sec = self._wait.total_sec
         self._mark_step, self._mark_sec = self._step, now
 
     @property
@@ -147,6 +157,7 @@ class Reporter:
                 device=self.device,
                 bad_clips=self.bad_clips,
                 waiting_for=self._waiting_for,
+                data_wait_share=None if self._wait_share is None else round(self._wait_share, 3),
             )
         )
 
@@ -155,6 +166,7 @@ class Reporter:
         parts = [f"{self._phase} epoch {self._epoch}: step {self._step} of {self._steps}"]
         parts += [f"loss {loss:.4f}"] if loss is not None else []
         parts += [f"{self.clips_per_sec:.1f} clips/s"] if self.clips_per_sec else []
+        parts += [f"data wait {self._wait_share:.0%}"] if self._wait_share is not None else []
         parts += [f"{_clock(eta)} left"] if eta is not None else []
         return ", ".join(parts)
 

@@ -35,13 +35,20 @@ The terms of a node affinity are alternatives, so the plan's requirement joins e
 {{- define "tsp.pod.affinity" -}}
 {{- $affinity := deepCopy .root.Values.affinity -}}
 {{- $values := (include "tsp.gpu.plan" .root | fromJson).memoryValues -}}
-{{- if and .gpu $values -}}
-{{- $requirement := dict "key" .root.Values.plan.memoryLabel "operator" "In" "values" $values -}}
+{{- $majors := .root.Values.plan.computeMajors -}}
+{{- if and .gpu (or $values $majors) -}}
+{{- $requirements := list -}}
+{{- if $values -}}
+{{- $requirements = append $requirements (dict "key" .root.Values.plan.memoryLabel "operator" "In" "values" $values) -}}
+{{- end -}}
+{{- if $majors -}}
+{{- $requirements = append $requirements (dict "key" "nvidia.com/gpu.compute.major" "operator" "In" "values" $majors) -}}
+{{- end -}}
 {{- $node := get $affinity "nodeAffinity" | default dict -}}
 {{- $required := get $node "requiredDuringSchedulingIgnoredDuringExecution" | default dict -}}
 {{- $terms := list -}}
 {{- range get $required "nodeSelectorTerms" | default (list dict) -}}
-{{- $expressions := append (get . "matchExpressions" | default list) $requirement -}}
+{{- $expressions := concat (get . "matchExpressions" | default list) $requirements -}}
 {{- $terms = append $terms (merge (dict "matchExpressions" $expressions) .) -}}
 {{- end -}}
 {{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms) -}}

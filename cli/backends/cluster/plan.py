@@ -21,6 +21,7 @@ from k8s.values import config_for_pods, job_values, run_values, store_for_pods, 
 from tsp.config.job import Job, written_paths
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
+from tsp.config.throughput import DEFAULT_HEIGHT_PX, HEIGHT_PX, forecast
 from tsp.errors import ClusterError
 from tsp.run.status import Finding
 
@@ -150,7 +151,26 @@ class Planner:
             # Planning creates nothing, so it also serves a dry run without a cluster.
             logger.warning("%s", error)
             return NodePlan(downscale=chosen, explanation=("the nodes are not known: the pods decide",))
-        return plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale)
+        plan = plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale, precision=config.model.precision)
+        return replace(plan, explanation=(*plan.explanation, *_forecast(config, plan)))
+
+
+def _forecast(config: RunConfig, plan: NodePlan) -> tuple[str, ...]:
+    """What the data path gives and a step takes on the slowest card that is known, if the former is too little."""
+    found = [
+        forecast(
+            config.data,
+            config.model.backbone,
+            gpu_name=node.card.name,
+            cpus=node.cpus or config.data.workers,
+            height_px=HEIGHT_PX.get(config.data.name, DEFAULT_HEIGHT_PX),
+        )
+        for node in plan.nodes
+        if node.card is not None
+    ]
+    known = [item for item in found if item is not None]
+    slowest = min(known, key=lambda item: item.step, default=None)
+    return (slowest.text,) if slowest is not None and slowest.is_short else ()
 
 
 def _errors(findings: Iterable[Finding]) -> Iterable[Finding]:

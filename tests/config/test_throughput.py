@@ -1,0 +1,86 @@
+"""What the data path gives and a step takes, before a run is started; and how many CPUs there really are."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from tsp.config.cpus import usable_cpus
+from tsp.config.run import DataConfig, SubsetConfig
+from tsp.config.throughput import cure, data_clips_per_sec, forecast, step_clips_per_sec
+
+SUBSET = SubsetConfig(csv="a.csv", videos="a")
+DATA = DataConfig(name="activitynet", root="/data", train=SUBSET, valid=SUBSET, workers=6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "height_px", "expected"),
+    [
+        ({}, 720, 6000 / 175),
+        ({}, 180, 6000 / 20.7),
+        ({"one_pass": True}, 720, 6000 / 116),
+        ({"training_copy": True}, 720, 6000 / 1.9),
+        ({"workers": 12}, 720, 8000 / 175),
+        ({"workers": 0}, 720, 1000 / 175),
+    ],
+)
+def test_a_ranks_workers_decode_as_measured_on_the_cpus_that_there_are(changes, height_px, expected):
+    assert data_clips_per_sec(replace(DATA, **changes), cpus=8, height_px=height_px) == pytest.approx(expected)
+
+
+def test_a_step_takes_what_its_card_computes():
+    h200 = step_clips_per_sec("r2plus1d_34", "NVIDIA-H200")
+    assert h200 == pytest.approx(333, abs=5)
+    assert step_clips_per_sec("r2plus1d_34", "NVIDIA A100-SXM4-80GB") == pytest.approx(h200 * 312 / 989)
+    assert step_clips_per_sec("r2plus1d_34", "NVIDIA L40S") == pytest.approx(h200 * 181 / 989)
+    assert step_clips_per_sec("r2plus1d_34", "a card of tomorrow") is None
+
+
+def test_the_forecast_says_what_is_short_and_what_cures_it():
+    short = forecast(DATA, "r2plus1d_34", gpu_name="NVIDIA-H100-80GB-HBM3", cpus=8)
+    assert short.is_short
+    assert short.text.startswith("720p H.264 feeds about 34 clips/s a rank with 6 workers; r2plus1d_34 on")
+    assert "write training copies" in short.text
+    enough = forecast(replace(DATA, training_copy=True), "r2plus1d_34", gpu_name="NVIDIA-H100-80GB-HBM3", cpus=8)
+    assert (enough.is_short, ": " in enough.text) == (False, False)
+    assert forecast(DATA, "r2plus1d_34", gpu_name="unknown", cpus=8) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "cpus", "words", "not_said"),
+    [
+        ({}, 8, ["training copies", "--one-pass", "--workers 8, now 6"], ["more CPUs"]),
+        ({"training_copy": True}, 6, ["--one-pass", "more CPUs"], ["training copies", "--workers"]),
+        ({"training_copy": True, "one_pass": True}, 12, ["--workers 12"], ["--one-pass", "copies"]),
+    ],
+)
+def test_the_cure_fits_the_data_at_hand(changes, cpus, words, not_said):
+    text = cure(replace(DATA, **changes), cpus=cpus)
+    assert all(word in text for word in words)
+    assert not any(word in text for word in not_said)
+
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("max 100000", CORES),
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("100000000 100000", CORES),
+        ("nonsense", CORES),
+    ],
+)
+def test_cpus_are_those_of_the_quota(tmp_path, text, expected):
+    (tmp_path / "cpu.max").write_text(text + "\n")
+    assert usable_cpus(tmp_path / "cpu.max", tmp_path) == expected
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("-1", CORES), ("100000", 1)])
+def test_cpus_are_those_of_an_older_kernels_quota(tmp_path, quota, expected):
+    (tmp_path / "cpu.cfs_quota_us").write_text(quota)
+    (tmp_path / "cpu.cfs_period_us").write_text("100000")
+    assert usable_cpus(tmp_path / "none", tmp_path) == expected
+    assert usable_cpus(tmp_path / "none", tmp_path / "none") == CORES

@@ -1,0 +1,48 @@
+"""How much of its time a run waits for clips: measured, shown, and told once with its cure."""
+
+import logging
+import time
+
+import pytest
+
+from tests.train.worlds import config_for, train_here
+from tsp.data.dataset import ClipDataset
+from tsp.run.uploader import Uploader
+from tsp.train import loop, progress
+from tsp.train.data_wait import DataWait
+
+
+def test_waiting_is_added_up():
+    wait = DataWait()
+    for _ in range(2):
+        with wait():
+            time.sleep(0.02)
+    time.sleep(0.05)
+    assert 0.04 <= wait.total_sec < 0.09
+
+
+@pytest.mark.parametrize(("busy_share", "warned"), [(0.3, True), (1.0, False)])
+def test_a_slow_data_path_is_shown_and_told_once_with_its_cure(
+    tiny_data, tmp_path, monkeypatch, caplog, busy_share, warned
+):
+    monkeypatch.setattr(loop, "LEAST_JUDGED_SEC", 0.0)
+    monkeypatch.setattr(loop, "BUSY_SHARE", busy_share)
+    monkeypatch.setattr(progress, "EVERY_SEC", 0.0)
+    real, published = ClipDataset._read_batch, []
+
+    def slow(self, items):
+        time.sleep(0.2)
+        return real(self, items)
+
+    monkeypatch.setattr(ClipDataset, "_read_batch", slow)
+    monkeypatch.setattr(Uploader, "submit_progress", lambda self, found: published.append(found))
+    with caplog.at_level(logging.INFO):
+        train_here(config_for(tiny_data, tmp_path, schedule__epochs=2))
+    shares = [found.data_wait_share for found in published if found.phase == "training" and found.step]
+    assert shares
+    assert all(share > 0.3 for share in shares)
+    assert all(found.data_wait_share is None for found in published if found.phase != "training")
+    lines = [record.message for record in caplog.records if "data wait is" in record.message]
+    assert len(lines) == warned
+    assert all("write training copies" in line for line in lines)
+    assert sum("waited for clips" in record.message for record in caplog.records) == 2

@@ -1,0 +1,97 @@
+"""What the data path gives and what a training step takes, in clips per second: one table of figures. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tsp.config.backbones import Backbone
+from tsp.config.run import DataConfig
+
+MS_PER_CLIP = {
+    # what is read, one pass a segment -> CPU milliseconds of a 16-frame clip from 320x180 and from 1280x720
+    ("h264", False): (20.7, 175.0),
+    ("h264", True): (7.9, 116.0),
+    ("copy", False): (2.0, 1.9),
+    ("copy", True): (1.5, 1.8),
+}
+"""Source: tsp/data/README.md, Measured; ``copy`` is the mjpeg training copy."""
+HEIGHT_PX = {"thumos14": 180, "demo": 180}
+"""Data set -> height of its videos. Source: TSP."""
+DEFAULT_HEIGHT_PX = 720
+BUSY_SHARE = 0.1
+"""A loop that waits for data longer than this share of its time is short of data."""
+
+GFLOP_PER_CLIP: dict[Backbone, float] = {"r2plus1d_34": 446.0, "r2plus1d_18": 238.0, "r3d_18": 241.0, "tiny": 1.0}
+"""Forward and backward, stem frozen, 16x112x112. Source: benchmarks/README.md, counted."""
+HALF_TFLOPS = (
+    ("H200", 989.0), ("H100", 989.0), ("GH200", 989.0), ("B200", 2250.0), ("B100", 1750.0), ("A100", 312.0),
+    ("A800", 312.0), ("A30", 165.0), ("A40", 150.0), ("A10", 125.0), ("L40", 181.0), ("L4", 121.0), ("V100", 125.0),
+    ("T4", 65.0), ("RTX-4090", 165.0), ("RTX-3090", 71.0),
+)  # fmt: skip
+"""Part of a product's name -> dense bf16 or fp16 peak. Source: NVIDIA's data sheets."""
+SHARE_OF_PEAK = 0.15
+"""Of the peak that a step reaches: 320 clips/s of r2plus1d_34 on an H200. Computed, not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Clips per second and rank."""
+
+    data: float
+    step: float
+    text: str
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the data path gives less than a step takes."""
+        return self.data < (1 - BUSY_SHARE) * self.step
+
+
+def data_clips_per_sec(data: DataConfig, *, cpus: float, height_px: int) -> float:
+    """Clips per second that a rank's data workers decode."""
+    small, large = MS_PER_CLIP["copy" if data.training_copy else "h264", data.one_pass]
+    # Between the two measured sizes, and beyond them, decoding costs as much as there are pixels.
+    share = (height_px**2 - 180**2) / (720**2 - 180**2)
+    milliseconds = max(0.5 * small, small + share * (large - small))
+    return 1000 * min(max(data.workers, 1), cpus) / milliseconds
+
+
+def step_clips_per_sec(backbone: Backbone, gpu_name: str) -> float | None:
+    """Clips per second that a GPU trains on in half precision; None for a card that is not in the table."""
+    name = gpu_name.upper().replace(" ", "-")
+    for part, tflops in HALF_TFLOPS:
+        if part in name:
+            return 1000 * tflops * SHARE_OF_PEAK / GFLOP_PER_CLIP[backbone]
+    return None
+
+
+def forecast(
+    data: DataConfig, backbone: Backbone, *, gpu_name: str, cpus: float, height_px: int = 720
+) -> Forecast | None:
+    """What will hold the run up, before it is started; None for a card that is not in the table."""
+    needed = step_clips_per_sec(backbone, gpu_name)
+    if needed is None:
+        return None
+    given = data_clips_per_sec(data, cpus=cpus, height_px=height_px)
+    what = "the training copy" if data.training_copy else f"{height_px}p H.264"
+    text = (
+        f"{what} feeds about {given:.0f} clips/s a rank with {data.workers} workers; {backbone} on {gpu_name} takes "
+        f"about {needed:.0f} (computed)"
+    )
+    if given < (1 - BUSY_SHARE) * needed:
+        text += f": {cure(data, cpus=cpus)}"
+    return Forecast(given, needed, text)
+
+
+def cure(data: DataConfig, *, cpus: float) -> str:
+    """What makes the data path faster, the most effective first."""
+    ways = []
+    if not data.training_copy:
+        ways.append("write training copies (tspctl data standardize --training-copy) and read them (--training-copy)")
+    if not data.one_pass:
+        ways.append("decode a segment's clips in one pass (--one-pass)")
+    if data.workers < cpus:
+        ways.append(f"use more data workers (--workers {int(cpus)}, now {data.workers})")
+    else:
+        ways.append(f"give each rank more CPUs (now {cpus:g}) and as many data.workers")
+    return ", or ".join(ways)

@@ -54,7 +54,7 @@ class EpochFiles(RunFolder):
 
     def rebuild_results(self) -> None:
         """Write results.txt anew from all ``epoch_N.json``."""
-        lines = [f"{record.results_line}\n" for record in self.epochs().values()]
+        lines = [f"{record.results_line}\n" for record in self.certain_epochs().values()]
         self.store.write(self.key("results.txt"), "".join(lines).encode())
 
     def epochs(self) -> dict[int, EpochRecord]:
@@ -78,6 +78,21 @@ class EpochFiles(RunFolder):
                 records = list(pool.map(read, wanted))
         found = [record for record in records if record is not None]
         return {record.epoch: record for record in sorted(found, key=lambda record: record.epoch)}
+
+    def certain_epochs(self) -> dict[int, EpochRecord]:
+        """As ``epochs``, also where lists of the store lag behind: what a list may hide is asked for by its key.
+
+        For whoever decides or writes by the answer. Costs a request for each gap, and one for the epoch after the last.
+        """
+        found = self.epochs()
+        epoch = 0
+        while epoch <= max(found, default=-1) + 1:
+            if epoch not in found:
+                record = self.load(EpochRecord, f"epoch_{epoch}.json")
+                if record is not None:
+                    found[epoch] = record
+            epoch += 1
+        return dict(sorted(found.items()))
 
     def checkpoints(self) -> dict[int, Entry]:
         """Epoch -> its ``epoch_N.pth``, with or without a record. One without was not validated to the end."""

@@ -65,6 +65,8 @@ def train(
             log_into(run, attempt)
         _train_with_peers(config, rank_env, stop, run, attempt, log_into, end)
         if rank_env.rank == 0 and attempt != DONE:
+            # An attempt that was killed between the last record and this file has left it behind.
+            run.rebuild_results()
             run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="trained to the end", attempt=attempt))
             run.clear_state()
     except TspError as error:

@@ -69,7 +69,7 @@ def find_start(run: StoredRun, config: RunConfig, folder: Path) -> Start:
     Args: folder, for downloads.
     Raises: ConfigError, StoreError.
     """
-    done = max(run.epochs(), default=-1)
+    done = max(run.certain_epochs(), default=-1)
     own = _from_state(run, done, folder) or _from_epoch(run, done, folder)
     if own is not None:
         return own

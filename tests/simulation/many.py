@@ -1,0 +1,37 @@
+"""Many schedules at once: ``python -m tests.simulation.many --schedules 100000 [--first SEED] [--workers N]``.
+
+Prints the seeds that fail and what did not hold; ``--first SEED --schedules 1`` plays one again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+
+from tests.simulation.schedule import play
+
+
+def main() -> int:
+    """Returns: 1 if a schedule failed."""
+    parser = argparse.ArgumentParser(description="Play many schedules of the simulation.")
+    parser.add_argument("--schedules", type=int, default=100_000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    seeds = range(arguments.first, arguments.first + arguments.schedules)
+    began, num_failed = time.monotonic(), 0
+    with multiprocessing.get_context("spawn").Pool(arguments.workers, maxtasksperchild=2000) as pool:
+        for seed, failure in zip(seeds, pool.imap(play, seeds, chunksize=20), strict=True):
+            if failure is not None:
+                num_failed += 1
+                print(f"seed {seed}: {failure}", flush=True)
+    took_sec = time.monotonic() - began
+    print(f"{len(seeds)} schedules in {took_sec:.0f} s, {num_failed} failed")
+    return 1 if num_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,430 @@
+"""One schedule: a run that is trained by processes that die, on a server that fails, while others look on.
+
+The real code of store, transfers, uploader, log shipping, records, attempts and resume positions; only a step costs
+nothing, the network is simulated, and threads pass a baton. What must hold is checked after each change of the store
+(``Checks``), by a reader that looks on (``_read``), and at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tests.simulation.scheduler import Clock, InlinePool, Process, Threads, World
+from tests.simulation.server import Client, Faults, Server
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import RunConfig
+from tsp.errors import DataError, MissingKeyError, StoreUnreachableError, TerminatedError, TspError, exit_code_of
+from tsp.run.log_shipper import LogShipper
+from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta, load_record
+from tsp.run.results import EpochResult, HeadResult, format_line
+from tsp.run.stored_run import StoredRun
+from tsp.run.uploader import Uploader
+from tsp.store.base import sha256_of
+from tsp.store.open import open_store
+from tsp.store.retry import RetryPolicy
+from tsp.train import attempt as attempts
+from tsp.train.distributed import RankEnv
+from tsp.train.resume import Position, find_start, unvalidated_epochs
+from tsp.train.stop_signal import Stop
+
+EPOCHS, STEPS = 3, 3
+ACCURACY = (50.0, 70.0, 60.0)
+MAX_STARTS = 7
+MAX_ATTEMPTS = 20
+RUN = "my-run"
+RETRY = RetryPolicy(attempts=4)
+
+
+class ViolationError(AssertionError):
+    """An invariant does not hold."""
+
+
+def require(condition: object, message: str) -> None:
+    """Raises: ViolationError."""
+    if not condition:
+        raise ViolationError(message)
+
+
+def trained(value: str, epoch: int, step: int) -> str:
+    """What a step makes of the weights."""
+    return hashlib.sha256(f"{value} {epoch} {step}".encode()).hexdigest()[:16]
+
+
+@functools.cache
+def weights_after(epoch: int, steps: int = STEPS) -> str:
+    """The weights of an undisturbed run."""
+    value = "initial"
+    for each in range(epoch + 1):
+        for step in range(steps if each == epoch else STEPS):
+            value = trained(value, each, step)
+    return value
+
+
+def epoch_bytes(epoch: int, value: str) -> bytes:
+    """A checkpoint."""
+    return json.dumps({"epoch": epoch, "value": value, "padding": "x" * 150}).encode()
+
+
+@functools.cache
+def base_config() -> RunConfig:
+    """Of every schedule's run."""
+    made = resolve(load_dataset("demo"), "tac", name=RUN, store={"uri": "s3://bucket/team"}, root="/data")
+    return dataclasses.replace(made, max_attempts=MAX_ATTEMPTS)
+
+
+class Schedule:
+    """Everything that follows from a seed."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.world, self.folder = World(seed), folder
+        draw = self.world.random
+        worst = draw.choice((0.0, 0.02, 0.1))
+        self.server = Server(
+            self.world,
+            Faults(
+                refused=draw.random() * worst,
+                lost_answer=draw.random() * worst,
+                throttled=draw.random() * worst,
+                stale_list=draw.choice((0.0, 0.0, 0.3)),
+                forgets_uploads=draw.random() * worst / 2,
+                truncated=draw.random() * worst,
+            ),
+            skew_sec=draw.choice((0.0, -86_400.0, 7_200.0)),
+        )
+        self.kill_chance = draw.choice((0.0, 0.002, 0.01))
+        self.two_writers = draw.random() < 0.2
+        self.config = dataclasses.replace(base_config(), keep_epochs=draw.choice((0, 0, 1)))
+        self.trainers: list[Process] = []
+        self.shippers: dict[Process, list[LogShipper]] = {}
+        self.checks = Checks(self.server, keeps_all=self.config.keep_epochs == 0, two_writers=self.two_writers)
+        self.server.after_change = self.checks
+        self.world.before_turn = self._disturb
+
+    def play(self) -> None:
+        """Raises: ViolationError, HangError."""
+        with simulated(self):
+            self.world.start(Process("operator"), self._operate)
+            self.world.start(Process("reader"), self._look_on)
+            self.world.run()
+            if self.checks.violation is not None:
+                raise self.checks.violation
+            self.server.faults, self.server.is_down = Faults(), False
+            self.world.before_turn = lambda: None
+            process = Process("at the end")
+            self.world.start(process, self._check_the_end)
+            self.world.run()
+            if process.error is not None:
+                raise process.error
+
+    def open_run(self) -> StoredRun:
+        """As each process does for itself."""
+        return StoredRun(open_store(self.config.store, retry=RETRY, part_bytes=64), RUN)
+
+    def _disturb(self) -> None:
+        if self.checks.violation is not None:
+            raise self.checks.violation
+        draw = self.world.random
+        may_disturb = len(self.trainers) < MAX_STARTS
+        for process in self.trainers:
+            if may_disturb and not process.dead and process.exit_code is None and draw.random() < self.kill_chance:
+                process.dead, process.exit_code = True, 137
+        if draw.random() < 0.002:
+            self.server.is_down = may_disturb and not self.server.is_down and self.kill_chance > 0
+
+    def _operate(self) -> None:
+        """The operator: restarts what ended retryably, sometimes before the old process is gone."""
+        for number in range(MAX_STARTS + 2):
+            process = Process(f"attempt-{number + 1}")
+            self.trainers.append(process)
+            self.world.start(process, functools.partial(self._train, process))
+            patience = self.world.random.randrange(20, 400)
+            stop_at = self.world.random.randrange(400) if self.world.random.random() < 0.3 else -1
+            turns = 0
+            while process.exit_code is None:
+                self.world.pause(self.world.now + 0.2)
+                turns += 1
+                if turns == stop_at and number < MAX_STARTS:
+                    process.terminate = True
+                if self.two_writers and turns > patience and number < MAX_STARTS - 1:
+                    break  # taken for lost; it goes on
+            if process.exit_code is not None and process.exit_code < 128:
+                break
+        for process in self.trainers:
+            while process.exit_code is None:
+                self.world.pause(self.world.now + 1.0)
+
+    def _train(self, process: Process) -> None:
+        """One pod of rank 0."""
+        stop = Stop()
+        shippers: list[LogShipper] = []
+
+        def log_into(run: StoredRun, attempt: int) -> None:
+            shippers.append(LogShipper(run.store, run.log_key(attempt, 0)))
+
+        self.shippers[process] = shippers
+        code = 1
+        try:
+            self.open_run().ensure(self.config, None)
+            attempts.train(self.config, RankEnv(), stop, log_into=log_into)
+            code = 0
+        except TspError as error:
+            code = exit_code_of(error)
+        finally:
+            if not process.dead:
+                for shipper in shippers:
+                    shipper.close()
+                process.exit_code = code
+
+    def train_with_peers(self, _: RunConfig, __: RankEnv, ___: Stop, run: StoredRun, attempt: int, *____: Any) -> None:
+        """What stands for the ranks, their loader and their model."""
+        if attempt == attempts.DONE:
+            return
+        assert self.world.current is not None
+        process = self.world.current.process
+        shippers = self.shippers[process]
+        draw = self.world.random
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        files = iter(range(1000))
+
+        def write(content: dict[str, Any]) -> tuple[Path, str]:
+            path = folder / f"{next(files)}.pth"
+            path.write_bytes(json.dumps({**content, "padding": "x" * 150}).encode())
+            return path, sha256_of(path)
+
+        def save_state(value: str, position: Position) -> None:
+            path, digest = write({"value": value, "progress": dataclasses.asdict(position)})
+            size = path.stat().st_size
+            meta = StateMeta(epoch=position.epoch, step=position.step, attempt=attempt, sha256=digest, size_bytes=size)
+            uploader.submit_state(path, meta)
+
+        def stop_here(value: str, position: Position) -> None:
+            if process.terminate:
+                save_state(value, position)
+                uploader.drain(120.0)
+                raise TerminatedError("SIGTERM")
+
+        with contextlib.closing(Uploader(run, keep_epochs=self.config.keep_epochs, give_up_after_sec=30.0)) as uploader:
+            for epoch in unvalidated_epochs(run):
+                path = folder / f"epoch_{epoch}.pth"
+                run.store.download(run.key(f"epoch_{epoch}.pth"), path)
+                run.publish_record(record_of(epoch, path))
+            start = find_start(run, self.config, folder)
+            position, value = start.position, start.content["value"] if start.content else "initial"
+            while position.epoch < EPOCHS:
+                if not position.is_trained:
+                    for step in range(position.step, STEPS):
+                        self.world.pause(self.world.now + 0.5)
+                        value = trained(value, position.epoch, step)
+                        position = Position(epoch=position.epoch, step=step + 1, num_steps=STEPS)
+                        shippers[0].write(f"epoch {position.epoch} step {step}\n")
+                        uploader.submit_progress(progress_of(position, attempt))
+                        stop_here(value, position)
+                        if draw.random() < 0.4:
+                            save_state(value, position)
+                self.world.pause(self.world.now + 0.5)
+                stop_here(value, position)
+                path, _ = write({"epoch": position.epoch, "value": value})
+                uploader.submit_epoch(path, record_of(position.epoch, path))
+                position = Position(epoch=position.epoch + 1)
+            uploader.drain()
+
+    def _look_on(self) -> None:
+        """Somebody with ``status``, ``results`` and ``fetch-best``, until the run has ended."""
+        run = self.open_run()
+        for number in range(6):
+            self.world.pause(self.world.now + self.world.random.expovariate(0.2))
+            with contextlib.suppress(StoreUnreachableError):
+                self._read(run, self.folder / f"read-{number}.pth")
+
+    def _read(self, run: StoredRun, path: Path) -> None:
+        run.read_progress()
+        run.read_outcome()
+        state = run.latest_state()
+        require(state is None or state.size_bytes > 0, "a state of no size")
+        with contextlib.suppress(DataError, MissingKeyError):
+            winner = run.best()
+            record = run.download_epoch(winner.epoch, path)
+            require(record is not None, "an epoch without a record counted")
+            content = json.loads(path.read_bytes())
+            require(content["value"] == weights_after(winner.epoch), f"epoch {winner.epoch} was read wrongly")
+
+    def _check_the_end(self) -> None:
+        run = self.open_run()
+        outcome, records = run.read_outcome(), run.epochs()
+        codes = [process.exit_code for process in self.trainers]
+        if outcome is None:
+            last = codes[-1]
+            require(last is not None and last >= 128, f"ended with {codes}, and nothing says why")
+        elif outcome.state == "succeeded":
+            require(list(records) == list(range(EPOCHS)), f"done, but the epochs are {list(records)}")
+        else:
+            require(outcome.reason, "failed, and nothing says why")
+        if codes[-1] == 0:
+            require(outcome is not None and outcome.state == "succeeded", f"exit code 0, but the outcome is {outcome}")
+            results = self.server.objects[f"team/{RUN}/results.txt"].data.decode()
+            expected = "".join(f"{records[epoch].results_line}\n" for epoch in sorted(records))
+            require(results == expected, f"results.txt has {results!r}, the records say {expected!r}")
+        self._read(run, self.folder / "end.pth")
+
+
+class Checks:
+    """What must hold after each change of the store."""
+
+    def __init__(self, server: Server, *, keeps_all: bool, two_writers: bool) -> None:
+        self.server, self.keeps_all, self.two_writers = server, keeps_all, two_writers
+        self.published: set[int] = set()
+        self.states: dict[str, str] = {}
+        self.violation: ViolationError | None = None
+
+    def __call__(self, key: str) -> None:
+        """Called with the key that changed."""
+        name = key.removeprefix(f"team/{RUN}/")
+        try:
+            self._check_epochs()
+            if name.startswith("state/"):
+                self._check_states()
+            if name in self.server.objects and name.endswith(".json"):
+                json.loads(self.server.objects[name].data)
+        except ViolationError as error:
+            # Raised in the thread that is being simulated, it would only be one more failure of that.
+            self.violation = self.violation or error
+
+    def _data(self, name: str) -> bytes | None:
+        found = self.server.objects.get(f"team/{RUN}/{name}")
+        return None if found is None else found.data
+
+    def _check_epochs(self) -> None:
+        for epoch in range(EPOCHS):
+            raw, data = self._data(f"epoch_{epoch}.json"), self._data(f"epoch_{epoch}.pth")
+            if data is not None:
+                content = json.loads(data)
+                require(content["value"] == weights_after(epoch), f"epoch {epoch} holds other weights")
+            if raw is None:
+                require(epoch not in self.published, f"the record of epoch {epoch}, once published, is gone")
+                continue
+            record = load_record(EpochRecord, raw, where="record")
+            self.published.add(epoch)
+            require(data is not None or not self.keeps_all, f"epoch {epoch} is published, its checkpoint is gone")
+            best = max(self.published, key=lambda each: ACCURACY[each])
+            require(data is not None or epoch not in (best, max(self.published)), f"epoch {epoch} was thinned out")
+            if data is not None:
+                require(hashlib.sha256(data).hexdigest() == record.sha256, f"epoch {epoch} is not its record's")
+
+    def _check_states(self) -> None:
+        raw = self._data("state/latest.json")
+        if raw is None or self.two_writers:
+            return
+        meta = load_record(StateMeta, raw, where="pointer")
+        data = self._data(meta.key)
+        require(data is not None, f"the newest state {meta.key} is gone")
+        content = json.loads(data or b"")
+        position = Position(**content["progress"])
+        require(content["value"] == weights_after(position.epoch, position.step), f"{meta.key} holds other weights")
+
+
+def record_of(epoch: int, path: Path) -> EpochRecord:
+    """The record of a checkpoint."""
+    result = EpochResult(epoch, (HeadResult("action-label", ACCURACY[epoch], 1.0),), 1.0, ACCURACY[epoch])
+    return EpochRecord(
+        epoch=epoch,
+        size_bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        results_line=format_line(result),
+        result=result,
+        clips_per_sec=1.0,
+        duration_sec=1.0,
+    )
+
+
+def progress_of(position: Position, attempt: int) -> Progress:
+    """Where it stands."""
+    return Progress(
+        phase="training", epoch=position.epoch, epochs=EPOCHS, step=position.step, steps=STEPS, clips_per_sec=1.0,
+        eta_sec=None, attempt=attempt, world_size=1, downscale=1, batch_per_gpu=1, global_batch=1, backbone_lr=0.1,
+        head_lr=0.1,
+    )  # fmt: skip
+
+
+def outcome_of(server: Server) -> Outcome | None:
+    """What the store says of the end."""
+    found = server.objects.get(f"team/{RUN}/outcome.json")
+    return None if found is None else load_record(Outcome, found.data, where="outcome")
+
+
+@contextlib.contextmanager
+def simulated(schedule: Schedule) -> Iterator[None]:
+    """The modules under test with the simulated threads, clock, randomness and network."""
+    world, server = schedule.world, schedule.server
+    threads, clock = Threads(world), Clock(world)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    with contextlib.ExitStack() as stack:
+
+        def patch(name: str, value: object) -> None:
+            stack.enter_context(mock.patch(name, value))
+
+        for module in ("tsp.run.uploader", "tsp.run.log_shipper"):
+            patch(f"{module}.threading", threads)
+        for module in ("tsp.run.uploader", "tsp.store.s3.client", "tsp.store.transfer"):
+            patch(f"{module}.time", clock)
+        for module in (
+            "tsp.store.transfer",
+            "tsp.store.s3.upload",
+            "tsp.store.base",
+            "tsp.run.epochs",
+            "tsp.run.stored_run",
+        ):
+            patch(f"{module}.ThreadPoolExecutor", InlinePool)
+        patch("tsp.store.retry.random", world.random)
+        patch("tsp.store.s3.client._make_client", lambda config: Client(server))
+        patch("tsp.store.transfer.RANGE_BYTES", 64)
+        patch("tsp.store.transfer.PARALLEL_FROM_BYTES", 128)
+        patch("tsp.train.checkpoint.read", lambda path: json.loads(path.read_bytes()))
+        patch("tsp.train.attempt.open_store", lambda config: open_store(config, retry=RETRY, part_bytes=64))
+        patch("tsp.train.attempt._train_with_peers", schedule.train_with_peers)
+        patch("os.fsync", lambda descriptor: None)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def play(seed: int) -> str | None:
+    """Play one schedule. Returns: what did not hold, None if all did."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="tspctl-simulation-", dir=base, ignore_cleanup_errors=True) as folder:
+        schedule = Schedule(seed, Path(folder))
+        try:
+            schedule.play()
+        except AssertionError as error:
+            return f"{type(error).__name__}: {error}"
+        except Exception as error:
+            return f"unexpected {type(error).__name__}: {error}"
+        finally:
+            _end_all(schedule.world)
+    return None
+
+
+def _end_all(world: World) -> None:
+    """Let the threads of a schedule that broke off end."""
+    world.before_turn = lambda: None
+    for task in world.tasks:
+        task.process.dead = True
+    while world.tasks:
+        task = world.tasks.pop()
+        world.current = task
+        task.baton.release()
+        task.thread.join(timeout=5)
+    assert threading.active_count() < 100

@@ -66,12 +66,17 @@ chart: $(READY) helm ## the chart's tests
 e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one brought up here
 	$(PYTEST) tests/e2e -m e2e
 
+.PHONY: simulate
+simulate: $(READY) ## 100,000 schedules of runs that die on a store that fails
+	$(BIN)/python -m tests.simulation.many --schedules 100000 --workers $(WORKERS)
+
 .PHONY: bench
 bench: $(READY) ## decode, step and accuracy benchmarks, each beside its baseline
 	$(BIN)/python -m benchmarks.bench_decode
 	$(BIN)/python -m benchmarks.bench_extract
 	$(BIN)/python -m benchmarks.bench_step
 	$(BIN)/python -m benchmarks.bench_quality
+	$(BIN)/python -m benchmarks.bench_store
 
 .PHONY: lock
 lock: $(READY) ## resolve the lock files anew

@@ -12,7 +12,8 @@ from tests.stores import with_seed
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.errors import ConfigError, DataError, MissingKeyError, NoSuchRunError, StoreError
-from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta
+from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta, dump_record
+from tsp.run.results import parse_results
 from tsp.run.stored_run import StoredRun, list_runs
 from tsp.store.base import Store, sha256_of
 from tsp.store.open import open_store
@@ -313,3 +314,24 @@ def test_a_damaged_run_json_is_named(local_run: StoredRun) -> None:
     local_run.store.write(local_run.key("run.json"), b"{}")
     with pytest.raises(StoreError, match=r"run\.json is damaged"):
         local_run.config()
+
+
+def test_results_txt_has_an_epoch_that_a_lagging_list_does_not_show(
+    local_run: StoredRun, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_run.publish_epoch(*make_epoch(0))
+    before = list(local_run.store.list())
+    monkeypatch.setattr(local_run.store, "list", lambda prefix="": iter(before))
+    for epoch in (1, 2):
+        local_run.publish_epoch(*make_epoch(epoch))
+    text = local_run.store.read(local_run.key("results.txt")).decode()
+    assert list(parse_results(text)) == list(local_run.certain_epochs()) == [0, 1, 2]
+
+
+def test_results_txt_that_a_killed_attempt_left_behind_is_mended(local_run: StoredRun, make_epoch: MakeEpoch) -> None:
+    local_run.publish_epoch(*make_epoch(0))
+    path, record = make_epoch(1)
+    local_run.publish_checkpoint(1, path, sha256=record.sha256)
+    local_run.store.write(local_run.key("epoch_1.json"), dump_record(record))
+    local_run.rebuild_results()
+    assert list(parse_results(local_run.store.read(local_run.key("results.txt")).decode())) == [0, 1]

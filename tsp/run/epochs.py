@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tsp.errors import DataError, MissingKeyError
 from tsp.run import results
 from tsp.run.folder import RunFolder
-from tsp.run.records import EpochRecord, dump_record, load_record
+from tsp.run.records import EpochRecord, dump_record
 from tsp.run.results import EpochResult
 from tsp.store.base import Entry, ProgressCallback
 
@@ -41,8 +41,8 @@ class EpochFiles(RunFolder):
 
     def publish_checkpoint(self, epoch: int, path: Path, *, sha256: str) -> None:
         """Upload and verify ``epoch_N.pth``; it counts as an epoch only when its record follows."""
-        old = self.load(EpochRecord, f"epoch_{epoch}.json")
-        if old is not None and old.sha256 != sha256:
+        old = self.load_whole(EpochRecord, f"epoch_{epoch}.json")
+        if old is None or old.sha256 != sha256:
             # A record must never stand beside another checkpoint than its own.
             self.store.delete(self.key(f"epoch_{epoch}.json"))
         self.store.upload(self.key(f"epoch_{epoch}.pth"), path, sha256=sha256)
@@ -62,33 +62,30 @@ class EpochFiles(RunFolder):
 
         Raises: StoreError if a record is damaged.
         """
-        wanted = [entry.key for _, kind, entry in self._files() if kind == "json"]
+        return self._read_records(self.load)
 
-        def read(key: str) -> EpochRecord | None:
-            try:
-                return load_record(EpochRecord, self.store.read(key), where=self.store.address(key))
-            except MissingKeyError:
-                return None  # replaced or deleted since we looked
-
+    def _read_records(self, load: Callable[[type[EpochRecord], str], EpochRecord | None]) -> dict[int, EpochRecord]:
+        epochs = sorted(epoch for epoch, kind, _ in self._files() if kind == "json")
+        names = [f"epoch_{epoch}.json" for epoch in epochs]
         if self.store.is_local:
             # Starting threads would take longer than reading.
-            records = [read(key) for key in wanted]
+            found = [load(EpochRecord, name) for name in names]
         else:
             with ThreadPoolExecutor(PARALLEL_READS) as pool:
-                records = list(pool.map(read, wanted))
-        found = [record for record in records if record is not None]
-        return {record.epoch: record for record in sorted(found, key=lambda record: record.epoch)}
+                found = list(pool.map(lambda name: load(EpochRecord, name), names))
+        # None: replaced or deleted since we looked
+        return {epoch: record for epoch, record in zip(epochs, found, strict=True) if record is not None}
 
     def certain_epochs(self) -> dict[int, EpochRecord]:
         """As ``epochs``, also where lists of the store lag behind: what a list may hide is asked for by its key.
 
         For whoever decides or writes by the answer. Costs a request for each gap, and one for the epoch after the last.
         """
-        found = self.epochs()
+        found = self._read_records(self.load_whole)
         epoch = 0
         while epoch <= max(found, default=-1) + 1:
             if epoch not in found:
-                record = self.load(EpochRecord, f"epoch_{epoch}.json")
+                record = self.load_whole(EpochRecord, f"epoch_{epoch}.json")
                 if record is not None:
                     found[epoch] = record
             epoch += 1
@@ -153,7 +150,7 @@ class EpochFiles(RunFolder):
             such as the one that is being resumed from.
         Returns: the epochs whose checkpoint was deleted. Those without a record never are.
         """
-        figures = {epoch: record.result for epoch, record in self.epochs().items()}
+        figures = {epoch: record.result for epoch, record in self._read_records(self.load_whole).items()}
         try:
             best_epoch = results.best(figures).epoch
         except DataError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any, TypeVar
 
-from tsp.errors import MissingKeyError
+from tsp.errors import MissingKeyError, StoreError, StoreUnreachableError
 from tsp.run.records import load_record
 from tsp.store.base import Store, join_key
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -40,6 +42,16 @@ class RunFolder:
         except MissingKeyError:
             return None
         return load_record(cls, data, where=self.address(name))
+
+    def load_whole(self, cls: type[T], name: str) -> T | None:
+        """As ``load``, but a damaged record counts as none: for a run at work, which writes it anew."""
+        try:
+            return self.load(cls, name)
+        except StoreUnreachableError:
+            raise
+        except StoreError as error:
+            logger.warning("passed over: %s", error)
+            return None
 
 
 def dump_plain(values: dict[str, Any]) -> bytes:

@@ -105,6 +105,15 @@ class StateMeta:
     """Fallback if the data named here is not there."""
 
 
+_TIMES = frozenset({"created", "updated", "ended", "started"})
+
+
+def check_time(text: Any) -> None:
+    """Raises: ValueError if it is no time with its zone, as ``utc_now`` writes it."""
+    if not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r:.60} is no time with a zone")
+
+
 def dump_record(record: Any) -> bytes:
     """A record as strict JSON; figures that are no numbers become the texts nan, inf and -inf."""
     return (json.dumps(_strict(dataclasses.asdict(record)), indent=2, allow_nan=False) + "\n").encode()
@@ -121,8 +130,10 @@ def load_record(cls: type[T], data: bytes, *, where: str) -> T:
         known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if not isinstance(raw, dict):
             raise ConfigError(f"a {cls.__name__} must be a mapping")
+        for key in _TIMES & raw.keys():
+            check_time(raw[key])
         return from_dict(cls, {key: value for key, value in raw.items() if key in known}, where=cls.__name__)
-    except (ValueError, ConfigError) as error:
+    except (ValueError, TypeError, RecursionError, ConfigError) as error:
         raise StoreError(f"{where} is damaged: {error}") from error
 
 

@@ -30,7 +30,7 @@ class StateFiles(RunFolder):
         Returns: meta with the key it got.
         Raises: StoreError.
         """
-        old = self.load(StateMeta, POINTER)
+        old = self.load_whole(StateMeta, POINTER)
         name = f"state/{meta.epoch:04d}-{meta.step:08d}-{meta.sha256[:12]}.pth"
         self.store.upload(self.key(name), path, sha256=meta.sha256)
         previous = old if old is None or old.key != name else old.previous
@@ -80,7 +80,7 @@ class StateFiles(RunFolder):
         self._delete_states(keep=set())
 
     def _candidates(self) -> list[StateMeta]:
-        newest = self.load(StateMeta, POINTER)
+        newest = self.load_whole(StateMeta, POINTER)
         if newest is None:
             return []
         return [newest] if newest.previous is None else [newest, newest.previous]

@@ -106,9 +106,13 @@ class StoredRun(EpochFiles, StateFiles):
             raise NoSuchRunError(f"the run at {self.address()} is {made}; see 'tspctl list'") from error
         try:
             about = json.loads(data)
-            about["config"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{self.address('run.json')} is damaged: {error}") from error
+            dict(about["config"])
+            if about.get("created") is not None:
+                records.check_time(about["created"])
+            if about.get("effective") is not None:
+                EffectiveSizes(**about["effective"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise StoreError(f"{self.address('run.json')} is damaged: {error!r:.200}") from error
         return dict(about)
 
     def config(self) -> RunConfig:
@@ -171,8 +175,10 @@ class StoredRun(EpochFiles, StateFiles):
             return int(json.loads(self.store.read(key))["attempt"])
         except MissingKeyError:
             return 0
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{self.store.address(key)} is damaged: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreError(
+                f"{self.store.address(key)} is damaged: {error!r:.200}; delete it to count anew"
+            ) from error
 
     def with_more_attempts(self, config: RunConfig) -> RunConfig:
         """The configuration a resumed run goes on with: as many attempts again as it was given at first.

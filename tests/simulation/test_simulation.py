@@ -1,0 +1,87 @@
+"""Runs that die at any moment, on a server that fails in every way: 2,000 schedules; ``make simulate`` plays 100,000.
+
+A failing seed is played again by ``python -m tests.simulation.many --schedules 1 --first SEED``.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.schedule import EPOCHS, RUN, Schedule, play, simulated
+from tests.simulation.scheduler import HangError, Process, World
+from tests.simulation.server import Client, Faults, Server
+
+SHARES = 20
+PER_SHARE = 100
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_no_schedule_breaks_an_invariant(share: int) -> None:
+    failures = {seed: play(seed) for seed in range(share * PER_SHARE, (share + 1) * PER_SHARE)}
+    assert {seed: failure for seed, failure in failures.items() if failure is not None} == {}
+
+
+def test_a_seed_plays_the_same_schedule_again(tmp_path: Path) -> None:
+    def trace(seed: int) -> tuple[int, float, list[int | None], list[str]]:
+        folder = tmp_path / f"{seed}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        schedule = Schedule(seed, folder)
+        schedule.play()
+        codes = [process.exit_code for process in schedule.trainers]
+        return schedule.server.num_requests, schedule.world.now, codes, sorted(schedule.server.objects)
+
+    traces = [trace(seed) for seed in (3, 4, 3)]
+    assert traces[0] == traces[2]
+    assert traces[0] != traces[1]
+
+
+def test_schedules_differ_in_what_happens(tmp_path: Path) -> None:
+    """Otherwise nothing would be simulated: some runs go through at once, some are killed, some get no further."""
+    ends = set()
+    for seed in range(60):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        schedule = Schedule(seed, folder)
+        schedule.play()
+        ends |= {process.exit_code for process in schedule.trainers}
+    assert {0, 137, 143, 151} <= ends
+
+
+def test_a_run_nobody_disturbs_publishes_each_epoch(tmp_path: Path) -> None:
+    schedule = Schedule(0, tmp_path)
+    schedule.server.faults, schedule.kill_chance, schedule.two_writers = Faults(), 0.0, False
+    schedule.checks.two_writers = False
+    with simulated(schedule):
+        process = Process("alone")
+        schedule.trainers.append(process)
+        schedule.world.start(process, lambda: schedule._train(process))
+        schedule.world.run()
+    names = {key.removeprefix(f"team/{RUN}/") for key in schedule.server.objects}
+    assert {f"epoch_{epoch}.{kind}" for epoch in range(EPOCHS) for kind in ("pth", "json")} <= names
+    assert not [name for name in names if name.startswith("state/") and name != "state/attempt.json"]
+    assert schedule.server.uploads == {}
+
+
+def test_a_hang_is_noticed() -> None:
+    world = World(0)
+    world.start(Process("waits"), lambda: world.pause(None, "for nothing"))
+    with pytest.raises(HangError, match="waits: for nothing"):
+        world.run()
+
+
+def test_a_killed_process_has_no_further_effect() -> None:
+    world = World(0)
+    server = Server(world, Faults())
+    process = Process("killed")
+
+    def work() -> None:
+        try:
+            Client(server).put_object(Key="a", Body=b"x")
+            process.dead = True
+            Client(server).put_object(Key="b", Body=b"x")
+        finally:
+            Client(server).put_object(Key="c", Body=b"x")
+
+    world.start(process, work)
+    world.run()
+    assert set(server.objects) == {"a"}

@@ -105,7 +105,7 @@ def test_thumos14_texts_give_the_published_actions_in_the_published_order(shared
     path = shared_dir / "data/thumos14/thumos14_valid_tsp_groundtruth.csv"
     actions = published_actions(path)
     write_thumos14(tmp_path / "texts", actions)
-    read = read_thumos14(tmp_path / "texts")
+    read = read_thumos14(tmp_path / "texts").actions
     # Where a video has several classes, the texts do not say which came first in the published table (18 of 412 videos
     # have them out of alphabetical order).
     assert [plain(action) for action in read] == sorted(map(plain, actions), key=lambda action: (action[0], action[3]))
@@ -148,7 +148,7 @@ def activitynet_json(path: Path) -> Path:
 
 
 def test_activitynet_json_becomes_actions_then_background_sorted_by_name(tmp_path):
-    actions = read_activitynet(activitynet_json(tmp_path / "a.json"), subset="training")
+    actions = read_activitynet(activitynet_json(tmp_path / "a.json"), subset="training").actions
     videos = [VideoFacts(f"v_{name}.mp4", 40.0, 30.0, 1200) for name in ("abc", "-xy", "untouched")]
     result = annotate(actions, videos, min_background_sec=5 * CLIP_SEC)
     found = [
@@ -204,13 +204,13 @@ def test_an_unknown_subset_names_those_there_are(tmp_path):
 
 
 def test_a_label_outside_a_given_map_is_named_with_its_entry(tmp_path):
-    actions = read_activitynet(activitynet_json(tmp_path / "a.json"), subset="training")
+    actions = read_activitynet(activitynet_json(tmp_path / "a.json"), subset="training").actions
     with pytest.raises(DataError, match="-xy, annotation 0: the label 'BMX' is not in the label map"):
         annotate(actions, [VideoFacts("v_-xy.mp4", 40.0, 30.0, 1200)], labels=["Archery"])
 
 
 def test_annotations_of_none_of_the_files_are_refused(tmp_path):
-    actions = read_activitynet(activitynet_json(tmp_path / "a.json"))
+    actions = read_activitynet(activitynet_json(tmp_path / "a.json")).actions
     with pytest.raises(DataError, match="none of the 4 annotated videos"):
         annotate(actions, [VideoFacts("clip_abc.mp4", 40.0, 30.0, 1200)])
 

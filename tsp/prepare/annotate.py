@@ -8,9 +8,8 @@ from five (ActivityNet, 16/3 s); times as annotated, not clamped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tsp.config.job import Answer
@@ -27,7 +26,8 @@ from tsp.data.tables import (
     write_table,
 )
 from tsp.errors import DataError
-from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
+from tsp.prepare.annotations import Action, Annotations, read_activitynet, read_thumos14, refuse_entries
+from tsp.prepare.match_files import match_files, other_durations, refuse_other_units
 from tsp.store.files import local_path, reading, reading_folder, writing
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ class Annotated:
     """Files of the metadata without any action: they get no background either."""
     without_file: list[str]
     """Annotated videos that the metadata does not have."""
+    other_duration: list[str]
+    """Files that last longer or shorter than their annotation says, in words."""
 
 
 def run(job: AnnotateJob) -> Answer:
@@ -55,18 +57,19 @@ def run(job: AnnotateJob) -> Answer:
     kind = job.format
     if kind == "auto":
         kind = "thumos14" if _is_folder(job.annotations) else "activitynet"
-    actions = _read_actions(job, kind)
+    annotations = _read_annotations(job, kind)
     min_background_sec = job.min_background_sec
     if min_background_sec is None:
         min_background_sec = PUBLISHED_MIN_BACKGROUND_CLIPS[kind] * ClipConfig().duration_sec
     with reading(job.metadata, job.store) as path:
         videos = read_metadata(path)
     result = annotate(
-        actions,
+        annotations.actions,
         _within(videos, job.folder, job.metadata),
         labels=_read_labels(job),
         filename_prefix=job.filename_prefix,
         min_background_sec=min_background_sec,
+        durations_sec=annotations.durations_sec,
     )
     with writing(job.out, job.store) as path:
         write_table(path, GROUND_TRUTH_COLUMNS, result.rows)
@@ -80,7 +83,7 @@ def run(job: AnnotateJob) -> Answer:
         for address, names in zip(label_files, (result.labels, REGIONS), strict=True):
             with writing(address, job.store) as path:
                 write_labels(path, names)
-    _tell_left_out(result, job.metadata)
+    told = _tell_left_out(annotations, result, job.metadata)
     segments_of = {name: [row for row in result.rows if row["action-label"] == name] for name in (*result.labels, "")}
     rows = [
         {
@@ -94,8 +97,10 @@ def run(job: AnnotateJob) -> Answer:
         "out": job.out,
         "label_maps": label_files,
         "segments": len(result.rows),
+        "actions_read": len(annotations.actions),
         "files_without_action": len(result.unannotated),
         "annotated_videos_without_file": len(result.without_file),
+        "skipped": told,
     }
     return Answer(rows=rows, facts=facts)
 
@@ -129,7 +134,7 @@ def _read_labels(job: AnnotateJob) -> Sequence[str] | None:
         return load_label_map(path)
 
 
-def _read_actions(job: AnnotateJob, kind: str) -> list[Action]:
+def _read_annotations(job: AnnotateJob, kind: str) -> Annotations:
     if kind == "activitynet":
         with reading(job.annotations, job.store) as path:
             return read_activitynet(path, subset=job.subset)
@@ -145,15 +150,16 @@ def annotate(
     filename_prefix: str | None = None,
     min_background_sec: float = 0.0,
     as_published: bool = False,
+    durations_sec: Mapping[str, float] | None = None,
 ) -> Annotated:
     """Rows of the ground-truth CSV: the actions in their order, then the background of their videos by name.
 
     Args: labels, the action classes (default: those that occur, sorted); filename_prefix, what a file's name has
         before the video's (default: found out); min_background_sec, the shortest gap that becomes background;
-        as_published, as ``background``.
+        as_published, as ``background``; durations_sec, how long videos are by their annotation.
     Raises: DataError for a label that is not among ``labels``, or if no annotated video has a file.
     """
-    by_name = _match_files({action.video for action in actions}, videos, filename_prefix)
+    by_name = match_files({action.video for action in actions}, videos, filename_prefix)
     known = [action for action in actions if action.video in by_name]
     if not known:
         raise DataError(
@@ -162,9 +168,15 @@ def annotate(
             f"{videos[0].filename if videos else 'none'!r}): give --filename-prefix, or another --subset"
         )
     names = tuple(labels or sorted({action.label for action in actions}))
-    for action in known:
-        if action.label not in names:
-            raise DataError(f"{action.where}: the label {action.label!r} is not in the label map")
+    known_names = frozenset(names)
+    refuse_entries(
+        [
+            f"{action.where}: the label {action.label!r} is not in the label map"
+            for action in known
+            if action.label not in known_names
+        ]
+    )
+    refuse_other_units(known, by_name)
     rows = [
         ground_truth_row(by_name[action.video], action.video, action.start_sec, action.end_sec, action.label)
         for action in known
@@ -187,6 +199,7 @@ def annotate(
         names,
         unannotated=[facts.filename for facts in videos if facts.filename not in used],
         without_file=sorted({action.video for action in actions} - set(by_name)),
+        other_duration=other_durations(durations_sec or {}, by_name),
     )
 
 
@@ -206,21 +219,27 @@ def background(
     return [(start, end) for start, end in gaps if end > start and end - start >= min_sec - _ROUNDING_SEC]
 
 
-def _match_files(names: set[str], videos: Sequence[VideoFacts], prefix: str | None) -> dict[str, VideoFacts]:
-    """The file of each annotated video that has one."""
-    by_stem = {Path(facts.filename).stem: facts for facts in videos}
-    if prefix is None:
-        # ActivityNet's files are called v_<name>.mp4; nearly everyone else's are called by the name.
-        prefix = max(("", "v_"), key=lambda candidate: sum(candidate + name in by_stem for name in names))
-    return {name: by_stem[prefix + name] for name in sorted(names) if prefix + name in by_stem}
-
-
-def _tell_left_out(result: Annotated, metadata: str) -> None:
-    for what, names in (
-        (f"files of {metadata} have no action annotated and give no segment", result.unannotated),
-        (f"annotated videos are not in {metadata} and are left out", result.without_file),
-    ):
+def _tell_left_out(annotations: Annotations, result: Annotated, metadata: str) -> dict[str, int]:
+    """Log what gave no segment, or an odd one; returns how often, by reason."""
+    left_out: dict[str, list[str]] = {}
+    for reason, where in annotations.skipped:
+        left_out.setdefault(f"{reason}: skipped", []).append(where)
+    by_name = {row["video-name"]: row["video-duration"] for row in result.rows}
+    left_out |= {
+        f"files of {metadata} without any action: they give no segment": result.unannotated,
+        f"annotated videos that are not in {metadata}: skipped": result.without_file,
+        "videos whose annotation gives another duration than the file has": result.other_duration,
+        "actions of 0 s: no clip fits in": [
+            action.where for action in annotations.actions if action.start_sec == action.end_sec
+        ],
+        "actions that begin after their video has ended: no clip of them exists": [
+            action.where
+            for action in annotations.actions
+            if action.video in by_name and action.start_sec >= by_name[action.video]
+        ],
+    }
+    for what, names in left_out.items():
         if names:
-            logger.warning(
-                "%d %s: %s%s", len(names), what, ", ".join(names[:_SHOWN]), ", ..." if len(names) > _SHOWN else ""
-            )
+            more = ", ..." if len(names) > _SHOWN else ""
+            logger.warning("%d %s (%s%s)", len(names), what, ", ".join(names[:_SHOWN]), more)
+    return {what.partition(":")[0]: len(names) for what, names in left_out.items() if names}

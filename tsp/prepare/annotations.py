@@ -1,19 +1,24 @@
-"""Reading other people's annotations of actions: THUMOS14's texts and JSON of ActivityNet's v1-3 shape."""
+"""Reading other people's annotations of actions: THUMOS14's texts and JSON of ActivityNet's v1-3 shape.
+
+What is not read here would later pass for background, so nothing is dropped without a word: an entry becomes an action,
+is skipped with its reason, or is an error that names file and entry. All errors of a source are reported together.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from tsp.data.tables import read_json, read_text
 from tsp.errors import DataError
 
-_THUMOS14_FILE = re.compile(r"(?P<label>.+?)(_(val|test|validation))?")
-THUMOS14_IGNORED = ("Ambiguous",)
-"""Stretches that no one could label; the published tables treat them as if they were not annotated."""
+_THUMOS14_FILE = re.compile(r"(?P<label>.+?)(_(val|test|validation))?", re.IGNORECASE)
+THUMOS14_IGNORED = ("ambiguous",)
+"""Classes, in lower case, of stretches that no one could label; the published tables treat them as not annotated."""
+_ERRORS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,78 +33,147 @@ class Action:
     """File and line or entry, for messages."""
 
 
-def read_thumos14(folder: Path) -> list[Action]:
+class Skipped(NamedTuple):
+    """Something that was left out on purpose."""
+
+    reason: str
+    where: str
+
+
+@dataclass(slots=True)
+class Annotations:
+    """What a source of annotations holds."""
+
+    actions: list[Action] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    durations_sec: dict[str, float] = field(default_factory=dict)
+    """How long a video is by its annotation, where that says so."""
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, video: str, start: Any, end: Any, label: Any, where: str) -> None:
+        """Take an entry, or note what is wrong with it."""
+        start_sec, end_sec = _seconds(start), _seconds(end)
+        if math.isnan(start_sec) or math.isnan(end_sec):
+            self.errors.append(f"{where}: {start!r} to {end!r} are not seconds")
+        elif end_sec < start_sec:
+            self.errors.append(f"{where}: the action ends at {end_sec:g} s, before it starts at {start_sec:g} s")
+        elif not isinstance(label, str) or not label:
+            self.errors.append(f"{where}: the label is {label!r}, not a class's name")
+        else:
+            self.actions.append(Action(video, start_sec, end_sec, label, where))
+
+    def checked(self) -> Annotations:
+        """Raises: DataError naming the entries that cannot be used."""
+        refuse_entries(self.errors)
+        return self
+
+
+def refuse_entries(errors: list[str]) -> None:
+    """Raises: DataError with the first few of the errors and how many more there are; nothing if there are none."""
+    if errors:
+        more = f" (and {len(errors) - _ERRORS_SHOWN} more)" if len(errors) > _ERRORS_SHOWN else ""
+        raise DataError("; ".join(errors[:_ERRORS_SHOWN]) + more + ": correct them, or take them out")
+
+
+def read_thumos14(folder: Path) -> Annotations:
     """Actions of the class files ``<Class>_val.txt`` or ``<Class>_test.txt``: lines ``video start end``.
 
     Returns: sorted by video, within it by class, within that in the file's order, as the published tables are.
-    Raises: DataError naming file and line.
+    Raises: DataError naming files and lines.
     """
-    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-    if not files:
-        raise DataError(f"{folder} holds no annotation texts (<Class>_val.txt): give the folder of THUMOS14's own")
-    actions = []
-    for path in files:
+    found = Annotations()
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    num_texts = 0
+    for path in paths:
+        reason = _why_no_class_file(path)
+        if reason:
+            found.skipped.append(Skipped(reason, path.name))
+            continue
+        num_texts += 1
+        try:
+            text = read_text(path, "annotation text")
+        except DataError as error:
+            found.errors.append(str(error))
+            continue
         match = _THUMOS14_FILE.fullmatch(path.stem)
         label = match["label"] if match else path.stem
-        if label in THUMOS14_IGNORED:
-            continue
-        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if text.strip():
-                actions.append(_thumos14_action(text, label, f"{path}, line {line}"))
-    return sorted(actions, key=lambda action: (action.video, action.label))
+        for line, entry in enumerate(text.splitlines(), start=1):
+            where, fields = f"{path}, line {line}", entry.split()
+            if not fields:
+                continue
+            if label.lower() in THUMOS14_IGNORED:
+                found.skipped.append(Skipped("stretches that no one could label", where))
+            elif len(fields) != 3:
+                found.errors.append(f"{where}: expected 'video start end', got {entry.strip()!r}")
+            else:
+                found.add(fields[0], fields[1], fields[2], label, where)
+    if not num_texts:
+        raise DataError(f"{folder} holds no annotation texts (<Class>_val.txt): give the folder of THUMOS14's own")
+    found.actions.sort(key=lambda action: (action.video, action.label))
+    return found.checked()
 
 
-def _thumos14_action(text: str, label: str, where: str) -> Action:
-    fields = text.split()
-    if len(fields) != 3:
-        raise DataError(f"{where}: expected 'video start end', got {text.strip()!r}")
-    return _action(fields[0], fields[1], fields[2], label, where)
+def _why_no_class_file(path: Path) -> str:
+    if path.name.startswith("."):
+        return "hidden files"
+    if path.is_dir():
+        return "folders within the folder"
+    return "" if path.suffix.lower() == ".txt" else "files other than .txt"
 
 
-def read_activitynet(path: Path, *, subset: str | None = None) -> list[Action]:
+def read_activitynet(path: Path, *, subset: str | None = None) -> Annotations:
     """Actions of a JSON ``{"database": {video: {"subset": ..., "annotations": [{"segment": [s, e], "label": ...}]}}}``.
 
     Args: subset, only videos of this one (``training``, ``validation``); None takes all.
     Returns: in the file's order.
-    Raises: DataError naming file and entry, or the subsets there are.
+    Raises: DataError naming file and entries, or the subsets there are.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the annotations {path}: {error}") from error
+    raw = read_json(path, "annotations", once=True)
     database = raw.get("database") if isinstance(raw, dict) else None
     if not isinstance(database, dict):
         raise DataError(f"{path} has no mapping 'database': it is not JSON of ActivityNet's v1-3 shape")
     subsets = sorted({str(entry.get("subset")) for entry in database.values() if isinstance(entry, dict)})
     if subset is not None and subset not in subsets:
         raise DataError(f"{path} has no subset {subset!r}; it has {', '.join(subsets)}")
-    actions: list[Action] = []
+    found = Annotations()
     for video, entry in database.items():
+        where = f"{path}, {video}"
         if not isinstance(entry, dict):
-            raise DataError(f"{path}, {video}: expected a mapping, got {entry!r}")
-        if subset is None or entry.get("subset") == subset:
-            actions += _activitynet_actions(path, video, entry.get("annotations", []))
-    return actions
+            found.errors.append(f"{where}: expected a mapping, got {str(entry)[:100]!r}")
+        elif subset is not None and entry.get("subset") != subset:
+            found.skipped.append(Skipped("videos of another subset", video))
+        else:
+            _add_entry(found, video, entry, where)
+    return found.checked()
 
 
-def _activitynet_actions(path: Path, video: str, annotations: Any) -> list[Action]:
-    actions = []
+def _add_entry(found: Annotations, video: str, entry: dict[str, Any], where: str) -> None:
+    duration_sec = _seconds(entry.get("duration"))
+    if duration_sec > 0:
+        found.durations_sec[video] = duration_sec
+    annotations = entry.get("annotations")
+    if not annotations and annotations in (None, []):
+        found.skipped.append(Skipped("videos without annotations", video))
+        return
+    if not isinstance(annotations, list):
+        found.errors.append(f"{where}: annotations must be a list, got {str(annotations)[:100]!r}")
+        return
     for number, annotation in enumerate(annotations):
-        where = f"{path}, {video}, annotation {number}"
-        try:
-            start, end = annotation["segment"]
-            label = annotation["label"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: expected a segment [start, end] and a label, got {annotation!r}") from error
-        actions.append(_action(video, start, end, label, where))
-    return actions
+        segment = annotation.get("segment") if isinstance(annotation, dict) else None
+        if not isinstance(segment, list) or len(segment) != 2:
+            shown = str(annotation)[:100]
+            found.errors.append(
+                f"{where}, annotation {number}: expected a segment [start, end] and a label, got {shown!r}"
+            )
+            continue
+        start, end = segment
+        found.add(video, start, end, annotation.get("label"), f"{where}, annotation {number}")
 
 
-def _action(video: str, start: Any, end: Any, label: str, where: str) -> Action:
+def _seconds(value: Any) -> float:
+    """A finite number; nan for anything else."""
     try:
-        start_sec, end_sec = float(start), float(end)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: {start!r} to {end!r} are not seconds") from error
-    if not (math.isfinite(start_sec) and math.isfinite(end_sec)):
-        raise DataError(f"{where}: {start!r} to {end!r} are not seconds")
-    return Action(video, start_sec, end_sec, label, where)
+        number = math.nan if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan

@@ -65,15 +65,16 @@ def reading(address: str, settings: StoreConfig | None) -> Iterator[Path]:
 
 @contextmanager
 def reading_folder(address: str, settings: StoreConfig | None, *, suffix: str) -> Iterator[Path]:
-    """A local folder with the files below an address that end in ``suffix``."""
+    """A local folder with the files below an address that end in ``suffix``, in any case."""
     if not address.startswith("s3://"):
         yield local_path(address)
         return
     source = open_folder(address, settings)
     with scratch() as folder:
-        for name in filter(lambda name: name.endswith(suffix), list_files(source)):
+        for name in filter(lambda name: name.lower().endswith(suffix), list_files(source)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with source.reading(name) as path:
-                shutil.copy(path, folder / Path(name).name)
+                shutil.copy(path, folder / name)
         yield folder
 
 

@@ -1,0 +1,102 @@
+"""Which file an annotated video is, and whether its times can be of that file."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from tsp.data.tables import VideoFacts
+from tsp.errors import DataError
+from tsp.prepare.annotations import Action, refuse_entries
+from tsp.prepare.probe import VIDEO_SUFFIXES
+
+_BEYOND_SHARE, _BEYOND_SEC = 0.2, 1.0
+"""An action that ends so much after its video is hardly annotated in seconds of that video."""
+_DURATION_SHARE, _DURATION_SEC = 0.02, 1.0
+_SHARES_UP_TO, _LONG_SEC = 1.0, 5.0
+
+
+def match_files(names: Collection[str], videos: Sequence[VideoFacts], prefix: str | None) -> dict[str, VideoFacts]:
+    """The file of each annotated video that has one: by its path, its name, or its name without extension.
+
+    Args: prefix, what a file's name has before the video's; None finds out.
+    Raises: DataError if a name means several files, or several names one file.
+    """
+    by_name: dict[str, list[VideoFacts]] = {}
+    for facts in videos:
+        path = PurePosixPath(_composed(facts.filename))
+        for spelling in {str(path), str(path.with_suffix("")), path.name, path.stem}:
+            by_name.setdefault(spelling, []).append(facts)
+    if prefix is None:
+        # ActivityNet's files are called v_<name>.mp4; nearly everyone else's are called by the name.
+        prefix = max(("", "v_"), key=lambda candidate: sum(bool(_files(name, candidate, by_name)) for name in names))
+    matched: dict[str, VideoFacts] = {}
+    name_of: dict[str, str] = {}
+    errors = []
+    for name in sorted(names):
+        files = _files(name, prefix, by_name)
+        if len(files) > 1:
+            several = " and ".join(facts.filename for facts in files[:2])
+            errors.append(f"the annotated video {name!r} may be {several}: annotate it by its path, or give --folder")
+        elif files:
+            other = name_of.setdefault(files[0].filename, name)
+            if other != name:
+                errors.append(f"the annotated videos {other!r} and {name!r} are both the file {files[0].filename}")
+            matched[name] = files[0]
+    refuse_entries(errors)
+    return matched
+
+
+def _files(name: str, prefix: str, by_name: Mapping[str, list[VideoFacts]]) -> list[VideoFacts]:
+    path = PurePosixPath(_composed(name))
+    spellings = [path]
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        spellings.append(path.with_suffix(""))
+    for spelling in spellings:
+        if spelling.name:
+            found = by_name.get(str(spelling.with_name(prefix + spelling.name)))
+            if found:
+                return found
+    return []
+
+
+def _composed(name: str) -> str:
+    """The name in one spelling: systems differ in how they write an accented letter."""
+    return unicodedata.normalize("NFC", name)
+
+
+def refuse_other_units(actions: Sequence[Action], by_name: Mapping[str, VideoFacts]) -> None:
+    """Raises: DataError if the times can hardly be seconds of these files."""
+    last: dict[str, Action] = {}
+    for action in actions:
+        if action.video not in last or action.end_sec > last[action.video].end_sec:
+            last[action.video] = action
+    beyond = [
+        action
+        for video, action in last.items()
+        if action.end_sec > by_name[video].duration_sec * (1 + _BEYOND_SHARE) + _BEYOND_SEC
+    ]
+    if 2 * len(beyond) > len(last):
+        raise DataError(
+            f"{beyond[0].where}: an action ends at {beyond[0].end_sec:g} s of a video that lasts "
+            f"{by_name[beyond[0].video].duration_sec:g} s, and so it is in {len(beyond)} of {len(last)} videos: are "
+            f"these frames or milliseconds? The times must be seconds"
+        )
+    if last and all(
+        action.end_sec <= _SHARES_UP_TO and by_name[video].duration_sec >= _LONG_SEC for video, action in last.items()
+    ):
+        raise DataError(
+            f"{actions[0].where}: no action of {len(last)} videos ends after {_SHARES_UP_TO:g} s: are these shares of "
+            f"the video? The times must be seconds"
+        )
+
+
+def other_durations(durations_sec: Mapping[str, float], by_name: Mapping[str, VideoFacts]) -> list[str]:
+    """Videos that were annotated with another duration than their file has, in words."""
+    return [
+        f"{facts.filename} (annotated {durations_sec[name]:g} s, the file lasts {facts.duration_sec:g} s)"
+        for name, facts in by_name.items()
+        if name in durations_sec
+        and abs(durations_sec[name] - facts.duration_sec) > max(_DURATION_SEC, _DURATION_SHARE * facts.duration_sec)
+    ]

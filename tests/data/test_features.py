@@ -1,5 +1,7 @@
 """Global video features out of H5 files."""
 
+import unicodedata
+
 import h5py
 import numpy as np
 import pytest
@@ -45,3 +47,57 @@ def test_a_file_that_is_no_h5_is_named(tmp_path):
 def test_the_published_features_cover_the_published_table(shared_dir):
     features = GvfFile(shared_dir / "data" / "thumos14" / "r2plus1d_34-max_gvf.h5").load(["video_test_0000004"])
     assert features.shape == (1, 512)
+
+
+def test_names_are_found_in_either_spelling_of_their_accents(tmp_path):
+    with h5py.File(tmp_path / "gvf.h5", "w") as file:
+        file[unicodedata.normalize("NFD", "é")] = np.ones(512, np.float32)
+    assert GvfFile(tmp_path / "gvf.h5").load([unicodedata.normalize("NFC", "é")]).sum() == 512
+
+
+def dangling(file):
+    file["v"] = h5py.SoftLink("/nowhere")
+
+
+def external(file):
+    file["v"] = h5py.ExternalLink("gone.h5", "/v")
+
+
+def circular(file):
+    file["v"] = h5py.SoftLink("/v")
+
+
+def words(file):
+    file["v"] = ["hello"] * 512
+
+
+def compound(file):
+    file["v"] = np.zeros(512, [("a", "f4"), ("b", "f4")])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (dangling, "'v' is a link to /nowhere that leads nowhere"),
+        (external, r"'v' is a link to /v in gone\.h5 that leads nowhere"),
+        (circular, "'v' is a link to /v that leads nowhere"),
+        (words, "the features of 'v' cannot be read"),
+        (compound, "the features of 'v' cannot be read"),
+        (lambda file: file.create_group("v"), "'v' is a group"),
+    ],
+)
+def test_an_entry_that_leads_nowhere_or_holds_no_numbers_is_named(tmp_path, make, message):
+    path = tmp_path / "gvf.h5"
+    with h5py.File(path, "w") as file:
+        make(file)
+    with pytest.raises(DataError, match=message) as caught:
+        GvfFile(path).load(["v"])
+    assert str(path) in str(caught.value)
+
+
+def test_an_external_link_that_people_sent_is_named(shared_dir):
+    path = shared_dir / "cases/video/h5-links/extlink_gone.h5"
+    with h5py.File(path) as file:
+        names = list(file)
+    with pytest.raises(DataError, match=r"extlink_gone\.h5: .* is a link to .* that leads nowhere"):
+        GvfFile(path).load(names)

@@ -5,6 +5,7 @@ import gc
 import logging
 import shutil
 import tracemalloc
+import unicodedata
 
 import numpy as np
 import pytest
@@ -163,6 +164,17 @@ def broken_dir(dataset_dir, tmp_path):
     (root / "videos" / "v1.mp4").write_bytes(b"no video")
     write_video(root / "videos" / "v2.mp4", Made(num_frames=33))
     return root
+
+
+def test_a_video_is_found_under_the_other_spelling_of_its_accents(dataset_dir, make_config, tmp_path):
+    root = tmp_path / "accents"
+    shutil.copytree(dataset_dir, root)
+    (root / "videos/v0.mp4").rename(root / "videos" / unicodedata.normalize("NFD", "é.mp4"))
+    table = (root / "table.csv").read_text().replace("v0.mp4", unicodedata.normalize("NFC", "é.mp4"))
+    (root / "table.csv").write_text(table)
+    assert build_loader(make_config(root), "valid", batch=60).num_segments == NUM_SEGMENTS
+    (batch,) = build_loader(make_config(root), "valid", batch=60)
+    assert batch.num_bad == 0
 
 
 def test_policy_fail_ends_with_file_row_and_reason(broken_dir, make_config):

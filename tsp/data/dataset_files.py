@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -51,8 +52,10 @@ class Videos:
                 path = stack.enter_context(self._source.reading(key))
             except MissingKeyError as error:
                 raise self._missing(key) from error
-            if self._training_copy and not path.exists():
-                raise self._missing(key)
+            if self.cache is None and not path.exists():
+                path = _spelled_otherwise(path)
+                if self._training_copy and not path.exists():
+                    raise self._missing(key)
             yield path
 
     def _missing(self, key: str) -> DataError:
@@ -60,6 +63,12 @@ class Videos:
         if self._training_copy:
             return DataError(f"there is no training copy {address}: {NO_COPY_HINT}")
         return VideoError(f"there is no video {address}")
+
+
+def _spelled_otherwise(path: Path) -> Path:
+    """The file under the other spelling of its name's accents, if it has one: systems differ in what they store."""
+    names = (path.with_name(unicodedata.normalize(form, path.name)) for form in ("NFC", "NFD"))
+    return next((name for name in names if name.exists()), path)
 
 
 class DatasetFiles:

@@ -1,8 +1,14 @@
-"""H5 files keyed by video name: features and global video features (GVF); the only importer of h5py."""
+"""H5 files keyed by video name: features and global video features (GVF); the only importer of h5py.
+
+``FeatureFile`` is the boundary: whatever h5py makes of a damaged file, a link that leads nowhere or values that are no
+numbers, becomes a DataError that names file and entry.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -24,38 +30,38 @@ class GvfFile:
     def load(self, videos: Sequence[str]) -> np.ndarray:
         """Features of the videos, float32 [V, dims], in their order; the file is closed afterwards.
 
-        Raises: DataError naming the first video that is missing and how many are, or one whose feature has another
-            shape or is not finite.
+        Raises: DataError naming the first video that is missing and how many are, or one whose feature cannot be read,
+            has another shape or is not finite.
         """
-        try:
-            with h5py.File(self.path, "r") as file:
-                self._refuse_missing(videos, set(file))
-                features = np.empty((len(videos), self._dims), np.float32)
-                for index, video in enumerate(videos):
-                    features[index] = self._vector(file[video], video)
-        except OSError as error:
-            raise DataError(f"cannot read the GVF file {self.path}: {error}") from error
+        with FeatureFile(self.path, where=f"the GVF file {self.path}") as file:
+            name_of = {_composed(name): name for name in file.names}
+            missing = [video for video in videos if _composed(video) not in name_of]
+            if missing:
+                raise DataError(
+                    f"the GVF file {self.path} has no feature for the video {missing[0]!r} ({len(missing)} of "
+                    f"{len(videos)} videos are missing): build it with 'tspctl gvf', or train with --gvf none"
+                )
+            features = np.empty((len(videos), self._dims), np.float32)
+            for index, video in enumerate(videos):
+                features[index] = self._vector(file, name_of[_composed(video)])
         return features
 
-    def _vector(self, entry: h5py.Dataset | h5py.Group, video: str) -> np.ndarray:
-        if not isinstance(entry, h5py.Dataset) or entry.size != self._dims:
-            shape = entry.shape if isinstance(entry, h5py.Dataset) else "a group"
+    def _vector(self, file: FeatureFile, video: str) -> np.ndarray:
+        shape = file.shape(video)
+        if np.prod(shape) != self._dims:
             raise DataError(
                 f"{self.path}: the feature of {video!r} has shape {shape}, expected ({self._dims},): one vector per "
                 f"video, pooled over time ('tspctl gvf' makes such files)"
             )
-        vector = np.asarray(entry, np.float32).reshape(self._dims)
+        vector = file.read(video).reshape(self._dims)
         if not np.isfinite(vector).all():
             raise DataError(f"{self.path}: the feature of {video!r} holds NaN or infinite values")
         return vector
 
-    def _refuse_missing(self, videos: Sequence[str], present: set[str]) -> None:
-        missing = [video for video in videos if video not in present]
-        if missing:
-            raise DataError(
-                f"the GVF file {self.path} has no feature for the video {missing[0]!r} ({len(missing)} of "
-                f"{len(videos)} videos are missing): build it with 'tspctl gvf', or train with --gvf none"
-            )
+
+def _composed(name: str) -> str:
+    """The name in one spelling: systems differ in how they write an accented letter."""
+    return unicodedata.normalize("NFC", name)
 
 
 class FeatureFile:
@@ -68,10 +74,8 @@ class FeatureFile:
         Raises: DataError if it cannot be read as H5.
         """
         self._where = where
-        try:
+        with _explained(f"{where} cannot be read as H5"):
             self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise DataError(f"{where} cannot be read as H5: {error}") from error
 
     def __enter__(self) -> FeatureFile:
         return self
@@ -81,15 +85,21 @@ class FeatureFile:
 
     @property
     def names(self) -> list[str]:
-        """Of the videos, sorted."""
-        return sorted(self._file)
+        """Of the videos, sorted.
+
+        Raises: DataError.
+        """
+        with _explained(f"{self._where} does not list its videos"):
+            return sorted(self._file)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Without reading the values.
 
         Raises: DataError if the entry is a group, or a link that leads nowhere.
         """
-        return tuple(self._entry(name).shape)
+        entry = self._entry(name)
+        with _explained(f"{self._where}: the features of {name!r} cannot be read"):
+            return tuple(entry.shape)
 
     def read(self, name: str) -> np.ndarray:
         """The values, float32.
@@ -97,19 +107,33 @@ class FeatureFile:
         Raises: DataError.
         """
         entry = self._entry(name)
-        try:
+        with _explained(f"{self._where}: the features of {name!r} cannot be read"):
             return np.asarray(entry, np.float32)
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{self._where}: the features of {name!r} cannot be read: {error}") from error
 
     def _entry(self, name: str) -> h5py.Dataset:
-        try:
+        with _explained(f"{self._where}: {name!r} is {self._link(name)}that leads nowhere; bring what it stands for"):
             entry = self._file[name]
-        except (KeyError, OSError) as error:
-            raise DataError(f"{self._where}: {name!r} is a link that leads nowhere") from error
         if not isinstance(entry, h5py.Dataset):
             raise DataError(f"{self._where}: {name!r} is a group, not the features of a video")
         return entry
+
+    def _link(self, name: str) -> str:
+        with _explained(f"{self._where}: the entry {name!r} is damaged"):
+            link = self._file.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            return f"a link to {link.path} in {link.filename} "
+        return f"a link to {link.path} " if isinstance(link, h5py.SoftLink) else "an entry "
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what h5py raises, which is nearly every kind of exception, into a DataError."""
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 def write_arrays(path: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:

@@ -19,20 +19,28 @@ STD = torch.tensor([0.22803, 0.22145, 0.216989])
 
 
 def decode_all(path: Path) -> tuple[list[float], np.ndarray]:
-    """Presentation times in seconds, rising, and uint8 [N, H, W, 3]."""
+    """When each frame is shown, in seconds from the container's start, and uint8 [N, H, W, 3] in the decoder's order.
+
+    A test holds it against the ffmpeg program. AVI stores no such times: there the first frame is shown at 0.
+    """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        frames = {frame.pts: frame.to_rgb().to_ndarray() for frame in container.decode(stream)}
-        times = [pts * stream.time_base.numerator / stream.time_base.denominator for pts in sorted(frames)]
-        return times, np.stack([frames[pts] for pts in sorted(frames)])
+        frames = list(container.decode(stream))
+        pts = sorted(frame.pts for frame in frames)
+        is_avi = container.format.name == "avi"
+        start = pts[0] if is_avi else round(Fraction(container.start_time, 1_000_000) / stream.time_base)
+        units = stream.time_base
+        times = [(time - start) * units.numerator / units.denominator for time in pts]
+        return times, np.stack([frame.to_rgb().to_ndarray() for frame in frames])
 
 
 def clip_indices(
     times_sec: list[float], start_sec: float, fps: Fraction, length: int = 16, rate: int = 15
 ) -> list[int]:
-    """Which frames a clip consists of."""
-    first = max([index for index, time in enumerate(times_sec) if time <= start_sec], default=0)
-    return [first + int(k * fps / rate) for k in range(length)]
+    """Which frames a clip consists of; a picture that begins late counts as its first frame again and again before."""
+    late = -round((times_sec[0] - start_sec) * fps)
+    first = max([index for index, time in enumerate(times_sec) if time <= start_sec], default=late)
+    return [max(0, first + int(k * fps / rate)) for k in range(length)]
 
 
 def read_clip(path: Path, start_sec: float, fps: Fraction) -> np.ndarray:

@@ -35,7 +35,7 @@ class ClipRows:
     def complete(self, firsts: Sequence[int]) -> np.ndarray:
         """Clips that have all their frames by now, int64 [clips, T].
 
-        Args: firsts, number of each clip's first frame, as far as known.
+        Args: firsts, number of each clip's first frame, as far as known; below 0 where the picture begins later.
         """
         begin = self.num_clips
         while self.num_clips < len(firsts) and firsts[self.num_clips] + self._offsets[-1] <= self._last:
@@ -51,7 +51,9 @@ class ClipRows:
         return rows
 
     def _rows(self, firsts: Sequence[int]) -> np.ndarray:
-        rows = [[self._positions[min(first + offset, self._last)] for offset in self._offsets] for first in firsts]
+        rows = [
+            [self._positions[max(0, min(first + offset, self._last))] for offset in self._offsets] for first in firsts
+        ]
         return np.array(rows, np.int64).reshape(-1, len(self._offsets))
 
     def _forget(self, before: int) -> None:

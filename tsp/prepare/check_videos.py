@@ -11,7 +11,7 @@ from tsp.data.dataset_files import Videos
 from tsp.data.ground_truth import SegmentRow
 from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError, TspError
-from tsp.prepare.findings import ERROR, WARNING, DataFinding, Severity
+from tsp.prepare.findings import ERROR, WARNING, DataFinding
 from tsp.prepare.parallel import for_each
 
 _FRAMES_OFF = 1.5
@@ -51,7 +51,7 @@ def check_videos(
             findings.append(DataFinding(severity, subset, name, line, f"{seen}; {named}"))
             continue
         findings += [DataFinding(severity, subset, name, line, f"{fault}; {named}") for fault in seen.faults]
-        findings += [DataFinding(odd, subset, name, None, text) for odd, text in _oddities(seen)]
+        findings += [DataFinding(WARNING, subset, name, None, remark) for remark in seen.remarks]
         findings += _against_table(subset, table, rows_of[name][0], seen)
         findings += _past_the_end(subset, table, kept, seen, config)
     return findings
@@ -77,15 +77,6 @@ def _crashed(name: str) -> Seen:
 def _named_by(table: Path, rows: Sequence[SegmentRow]) -> str:
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"{table} names it in row {rows[0].line}{more}"
-
-
-def _oddities(seen: VideoReport) -> Iterator[tuple[Severity, str]]:
-    """What training copes with, but not as one would expect."""
-    cure = "run 'tspctl data standardize'"
-    if not seen.constant_rate:
-        yield WARNING, f"its frame rate varies (mean {seen.fps:.3f} fps), so clips are not evenly spaced: {cure}"
-    if seen.rotation_degrees:
-        yield WARNING, f"players turn it by {seen.rotation_degrees} degrees, training does not: {cure}"
 
 
 def _against_table(subset: str, table: Path, row: SegmentRow, seen: VideoReport) -> Iterator[DataFinding]:

@@ -17,7 +17,7 @@ TIMES = st.lists(st.integers(-20, 4000), min_size=1, max_size=200, unique=True).
     times=TIMES, starts=st.lists(st.floats(0, 7), min_size=1, max_size=6), fps=st.sampled_from([7, 15, 24, 25, 30, 60])
 )
 def test_the_chosen_frames_are_those_of_the_rule_for_any_times(times, starts, fps):
-    chooser = FrameChooser(starts, frame_offsets(15, fps, 16), TIME_BASE)
+    chooser = FrameChooser(starts, frame_offsets(15, fps, 16), TIME_BASE, Fraction(fps))
     for pts in times:
         chooser.push(pts)
     chooser.finish()
@@ -33,7 +33,7 @@ def test_the_chosen_frames_are_those_of_the_rule_for_any_times(times, starts, fp
 
 @given(times=TIMES, starts=st.lists(st.floats(0, 7), min_size=1, max_size=4))
 def test_a_frame_once_said_to_be_unwanted_is_never_wanted_later(times, starts):
-    chooser = FrameChooser(starts, frame_offsets(15, 30, 16), TIME_BASE)
+    chooser = FrameChooser(starts, frame_offsets(15, 30, 16), TIME_BASE, Fraction(30))
     unwanted = set()
     for index, pts in enumerate(times):
         chooser.push(pts)
@@ -43,7 +43,7 @@ def test_a_frame_once_said_to_be_unwanted_is_never_wanted_later(times, starts):
 
 
 def test_times_that_do_not_rise_are_refused():
-    chooser = FrameChooser([0.0], (0, 1), TIME_BASE)
+    chooser = FrameChooser([0.0], (0, 1), TIME_BASE, Fraction(30))
     assert chooser.push(10)
     assert not chooser.push(10)
     assert not chooser.push(5)

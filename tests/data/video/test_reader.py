@@ -94,10 +94,15 @@ def test_containers_of_all_kinds_give_the_frames_of_the_plainest_reader(video, s
         assert np.array_equal(read_clip(path, start_sec), wanted)
 
 
-def test_frames_before_the_first_presentation_time_are_the_first_frame(video):
-    path = video(num_frames=60, first_pts=20)
-    assert number_of(read_clip(path, 0.0)[0]) == 0
+def test_a_picture_that_begins_after_the_sound_counts_as_its_first_frame_again_and_again_before(video):
+    path = video(num_frames=60, first_pts=20, audio=True)
+    assert [number_of(image) for image in read_clip(path, 0.0)] == [max(0, 2 * k - 20) for k in range(16)]
     assert number_of(read_clip(path, float(Fraction(25, 30)))[0]) == 5
+
+
+def test_time_0_is_where_a_player_shows_0_so_a_picture_alone_begins_there(video):
+    path = video(num_frames=60, first_pts=20)
+    assert number_of(read_clip(path, float(Fraction(5, 30)))[0]) == 5
 
 
 def test_a_rotation_mark_changes_nothing(video):

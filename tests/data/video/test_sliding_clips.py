@@ -98,7 +98,7 @@ def test_starts_out_of_order_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_chooser_remembers_does_not_grow_with_the_clips_behind_it() -> None:
-    chooser = SlideChooser(starts(3000, 30.0), range(0, 32, 2), Fraction(1, 30))
+    chooser = SlideChooser(starts(3000, 30.0), range(0, 32, 2), Fraction(1, 30), Fraction(30))
     most = 0
     for pts in range(3000):
         chooser.push(pts)

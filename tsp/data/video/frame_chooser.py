@@ -14,15 +14,17 @@ Want = tuple[int, int]
 class FrameChooser:
     """Finds the frames of clips while presentation times go by in rising order.
 
-    The first frame of a clip is the one on screen at its start: the last whose presentation time is not after it, or
-    the file's first frame where the clip starts before that. The others lie ``offsets`` frames further on. So it is
-    known whether a frame is wanted as soon as the next presentation time is.
+    The first frame of a clip is the one on screen at its start: the last whose presentation time is not after it. The
+    others lie ``offsets`` frames further on. So it is known whether a frame is wanted as soon as the next presentation
+    time is. Before a picture that begins late, its first frame counts as shown again and again at the file's rate.
     """
 
-    def __init__(self, starts_sec: Sequence[float], offsets: Sequence[int], time_base: Fraction) -> None:
+    def __init__(self, starts_sec: Sequence[float], offsets: Sequence[int], time_base: Fraction, fps: Fraction) -> None:
+        """Args: starts_sec, the clips', in any order; time_base, seconds per unit of time; fps, the file's rate."""
         order = sorted(range(len(starts_sec)), key=lambda clip: starts_sec[clip])
         self._queue = [(last_pts(starts_sec[clip], time_base), clip) for clip in order]
         self._offsets = offsets
+        self._frames_per_unit = fps * time_base
         self._next_clip = 0
         self._num_pushed = 0
         self._last_pushed: int | None = None
@@ -46,8 +48,9 @@ class FrameChooser:
         if self._last_pushed is not None and pts <= self._last_pushed:
             return False
         while self._next_clip < len(self._queue) and pts > self._queue[self._next_clip][0]:
-            # The frame before this one is on screen at the clip's start; at the very beginning it is this one.
-            self._anchor(max(self._num_pushed - 1, 0))
+            # The frame before this one is on screen at the clip's start; at the very beginning none is.
+            late = pts - self._queue[self._next_clip][0]
+            self._anchor(self._num_pushed - 1 if self._num_pushed else -round(late * self._frames_per_unit))
         self._previous, self._last_pushed = self._last_pushed, pts
         self._resolve(self._num_pushed, pts)
         self._num_pushed += 1
@@ -71,7 +74,7 @@ class FrameChooser:
         clip = self._queue[self._next_clip][1]
         self._next_clip += 1
         for k, offset in enumerate(self._offsets):
-            self._wants_at.setdefault(first + offset, []).append((clip, k))
+            self._wants_at.setdefault(max(first + offset, 0), []).append((clip, k))
         # What lies at or before the last push is known at once: an anchor is at most one frame back.
         for index, pts in ((self._num_pushed - 2, self._previous), (self._num_pushed - 1, self._last_pushed)):
             if pts is not None:

@@ -27,8 +27,9 @@ _RGB_BYTES = 3
 class FrameIndex:
     """The frames of one open file by their numbers, counted from 0 in the order of presentation."""
 
-    def __init__(self, path: str, stream: VideoStream) -> None:
-        """Opens the file a second time, to read its bytes."""
+    def __init__(self, path: str, stream: VideoStream, origin: int) -> None:
+        """Opens the file a second time, to read its bytes; ``origin`` is the listed time of what is time 0."""
+        self._origin = origin
         self._path = path
         self._entries = stream.index_entries
         self._codec = stream.codec_context
@@ -37,7 +38,7 @@ class FrameIndex:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     @classmethod
-    def of(cls, path: str, container: InputContainer, stream: VideoStream) -> FrameIndex | None:
+    def of(cls, path: str, container: InputContainer, stream: VideoStream, origin: int) -> FrameIndex | None:
         """The file's, or None where frames are not listed or need others."""
         if stream.codec_context.name not in INTRA_CODECS or _LISTING_FORMAT not in container.format.name.split(","):
             return None
@@ -45,7 +46,7 @@ class FrameIndex:
         # Fragments are not listed in front, an edit list hides frames or shows them twice, and a first frame that is
         # shown later than it is decoded would shift all times.
         is_full = 0 < stream.frames == len(entries) and entries[0].timestamp == stream.start_time
-        return cls(path, stream) if is_full else None
+        return cls(path, stream, origin) if is_full else None
 
     def close(self) -> None:
         """Give the file handle back."""
@@ -56,6 +57,7 @@ class FrameIndex:
 
         Returns: None where the file ends before, or has several frames of one time.
         """
+        start_pts += self._origin
         entries, found = self._entries, self._entries.search_timestamp(start_pts)
         first = max(found, 0)
         listed = entries[first : first + offsets[-1] + 1]

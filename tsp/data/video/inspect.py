@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av.error
+import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from tsp.data.video.errors import VideoError
+from tsp.data.video.choose_stream import video_streams
+from tsp.data.video.claims import missing_end
+from tsp.data.video.display_matrix import Turn, turn_of
+from tsp.data.video.errors import VideoError, reading, reason_of
 from tsp.data.video.open_video import VideoSource
+from tsp.data.video.timeline import is_even
 
 HEAD_FRAMES = 16
 """How many frames at the beginning are decoded where not all are."""
 TAIL_SEC = 1.0
 """How much of the end is decoded where not all is."""
-_RATE_TOLERANCE = 0.05
-"""Frame distances that differ by less than this share of one count as even: containers round times."""
+STILL_SEC = 10.0
+"""A frame that is shown for longer than this is worth a remark."""
+_CURE = "run 'tspctl data standardize'"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VideoReport:
-    """A video file as it is."""
+    """A video file as it is. Times: 0 is where a player shows 0."""
 
     codec: str
     width: int
@@ -33,120 +39,167 @@ class VideoReport:
     num_frames: int
     """Frames that are shown."""
     fps: float
-    """Mean frame rate."""
+    """Frame rate by the frames' times: that of nearly all of them, or their mean."""
     start_sec: float
-    """When the first frame is shown."""
+    """When the first frame is shown; later than 0 where the sound begins earlier."""
+    duration_sec: float
+    """When the last frame has been shown for one frame's time."""
+    off_rate_sec: float
+    """How far a frame lies from where the rate alone would put it, at most; small where the rate is constant."""
     constant_rate: bool
-    rotation_degrees: int
-    """How a player turns the picture; training does not."""
+    turn: Turn
+    """How a player turns and mirrors the picture; training does not."""
     has_audio: bool
-    faults: tuple[str, ...] = field(default=())
-    """What is wrong inside the file, in words."""
+    stream_index: int
+    """Which stream of the file is read."""
+    num_video_streams: int
+    """How many there are to choose from, attached pictures not counted."""
+    longest_still_sec: float
+    """How long the frame is shown that is shown for longest."""
+    changes_size: bool
+    """Whether a decoded frame had another size than the first."""
+    notes: tuple[str, ...]
+    """What had to be put right in the file's times, in words."""
+    faults: tuple[str, ...]
+    """What is wrong inside the file, in words: part of it cannot be read."""
 
     @property
-    def duration_sec(self) -> float:
-        """``num_frames / fps``, as the published tables have it."""
-        return self.num_frames / self.fps
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of a file that can be read, in words, with the cure."""
+        found = [f"{note}: {_CURE}" for note in self.notes]
+        if self.num_video_streams > 1:
+            found.append(f"it holds {self.num_video_streams} videos, of which stream {self.stream_index} is read")
+        if self.start_sec > 0.5 / self.fps:
+            found.append(f"its picture begins {self.start_sec:.3f} s after the sound: {_CURE}")
+        if not self.constant_rate:
+            found.append(
+                f"its frame rate varies (mean {self.fps:.3f} fps, up to {self.off_rate_sec:.3f} s off an even one), so "
+                f"clips are not evenly spaced: {_CURE}"
+            )
+        if self.longest_still_sec > STILL_SEC:
+            found.append(f"its picture stands still for {self.longest_still_sec:.1f} s: is there a gap?")
+        if self.turn != "upright":
+            found.append(f"players turn its picture ({self.turn}), training does not: {_CURE}")
+        if self.changes_size:
+            found.append(f"its picture changes its size: {_CURE}")
+        return tuple(found)
 
 
 def inspect_video(path: str | Path, *, decode_all: bool = False) -> VideoReport:
     """Read all packets and decode the beginning and the end, or everything.
 
-    Raises: VideoError if the file cannot be opened, has no video, or not one frame of it can be decoded.
+    Raises: VideoError if the file cannot be opened, has no video or no times, or not one frame of it can be decoded.
     """
-    source = VideoSource(path)
+    source = VideoSource(path, whole=True)
     try:
-        return _inspect(source, decode_all)
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, VideoError):
-            raise
-        raise VideoError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        with reading(path):
+            return _inspect(source, decode_all)
     finally:
         source.close()
 
 
 def _inspect(source: VideoSource, decode_all: bool) -> VideoReport:
-    faults: list[str] = []
-    times = _shown_times(source, faults)
-    if not times:
-        raise VideoError(f"{source.path} holds no video frames")
-    claimed = source.stream.frames
-    if claimed > len(times):
-        faults.append(f"its header claims {claimed} frames, {len(times)} are there: the file is cut short")
-    seconds_per_unit = float(source.time_base)
-    steps = [late - early for early, late in itertools.pairwise(times)]
-    fps = float(source.fps or 0)
-    constant = bool(steps) and max(steps) - min(steps) <= max(2, _RATE_TOLERANCE * min(steps))
-    if steps and (not constant or fps <= 0):
-        fps = len(steps) / ((times[-1] - times[0]) * seconds_per_unit)
-    if fps <= 0:
-        raise VideoError(f"{source.path} does not say its frame rate")
-    has_audio = bool(source.container.streams.audio)
-    codec, width, height = source.codec.name, source.codec.width, source.codec.height
-    first = _decode(source, times, decode_all, faults)
-    if first is None:
+    scan, fps = source.timeline.scan, source.fps
+    assert scan is not None
+    if not fps:
+        raise VideoError(f"{source.path} does not say its frame rate, and one frame alone has none")
+    lost = missing_end(source.path, source.container, source.stream, scan, fps)
+    faults = [fault for fault in (scan.fault, lost) if fault]
+    about: dict[str, Any] = {
+        "codec": source.codec.name,
+        "width": source.codec.width,
+        "height": source.codec.height,
+        "has_audio": bool(source.container.streams.audio),
+        "stream_index": source.stream.index,
+        "num_video_streams": len(video_streams(source.container)),
+    }
+    decoded = _Decoded()
+    for times in ([scan.shown],) if decode_all else ([scan.shown[:HEAD_FRAMES]], [_tail(scan.shown, source.time_base)]):
+        if not _decode(source, times[0], scan.shown, decoded, faults):
+            break
+    if decoded.first is None:
         raise VideoError(f"{source.path}: not one frame of it can be decoded")
+    shown = scan.shown[scan.shown >= decoded.first_pts]
+    seconds_per_unit = float(source.time_base)
+    steps = np.diff(shown)
     return VideoReport(
-        codec=codec,
-        width=width,
-        height=height,
-        num_frames=len(times),
-        fps=fps,
-        start_sec=times[0] * seconds_per_unit,
-        constant_rate=constant or len(times) == 1,
-        rotation_degrees=first.rotation % 360,
-        has_audio=has_audio,
+        **about,
+        num_frames=len(shown),
+        fps=float(fps),
+        start_sec=float(shown[0]) * seconds_per_unit,
+        duration_sec=_duration_sec(shown, source.time_base, fps),
+        off_rate_sec=_off_rate_sec(shown, source.time_base, fps),
+        constant_rate=bool(is_even(steps, source.time_base).all()) if len(steps) else True,
+        turn=turn_of(decoded.first),
+        longest_still_sec=float(steps.max(initial=0)) * seconds_per_unit,
+        changes_size=len(decoded.sizes) > 1,
+        notes=source.timeline.notes,
         faults=tuple(faults),
     )
 
 
-def _shown_times(source: VideoSource, faults: list[str]) -> list[int]:
-    """Presentation times of all frames, rising, in units of the stream; a packet is one frame."""
-    times: list[int] = []
-    num_untimed = 0
-    try:
-        for packet in source.all_packets():
-            if packet.size and not packet.is_discard:
-                shown = packet.pts if packet.pts is not None else packet.dts
-                num_untimed += shown is None
-                times += [] if shown is None else [shown]
-    except av.error.FFmpegError as error:
-        faults.append(f"reading it fails after {len(times)} frames: {error.strerror}")
-    if num_untimed:
-        faults.append(f"{num_untimed} of its frames carry no time: standardise it first")
-    return sorted(set(times))
+def _tail(shown: np.ndarray, time_base: Fraction) -> np.ndarray:
+    tail: np.ndarray = shown[shown >= shown[-1] - round(TAIL_SEC / time_base)]
+    return tail
 
 
-def _decode(source: VideoSource, times: list[int], decode_all: bool, faults: list[str]) -> VideoFrame | None:
-    """Decode everything, or the beginning and the end; note what fails. Returns the first frame."""
+def _duration_sec(shown: np.ndarray, time_base: Fraction, fps: Fraction) -> float:
+    """One frame's time after the last one; exactly frames / fps for a constant rate from 0, as the tables have it."""
+    even = float(len(shown) / fps)
+    steps = np.diff(shown)
+    last = Fraction(float(np.median(steps))) * time_base if len(steps) else 1 / fps
+    end = float(int(shown[-1]) * time_base + last)
+    return even if abs(even - end) * fps < 0.1 else end
+
+
+def _off_rate_sec(shown: np.ndarray, time_base: Fraction, fps: Fraction) -> float:
+    even = np.arange(len(shown)) / float(fps)
+    off = (shown - shown[0]) * float(time_base) - even
+    return float((off.max() - off.min()) / 2)
+
+
+class _Decoded:
+    """What decoding showed."""
+
+    def __init__(self) -> None:
+        self.first: VideoFrame | None = None
+        self.first_pts = 0
+        self.sizes: set[tuple[int, int]] = set()
+
+    def add(self, frame: VideoFrame) -> None:
+        """One more frame."""
+        if self.first is None and frame.pts is not None:
+            self.first, self.first_pts = frame, frame.pts
+        self.sizes.add((frame.width, frame.height))
+
+
+def _decode(source: VideoSource, times: np.ndarray, shown: np.ndarray, decoded: _Decoded, faults: list[str]) -> bool:
+    """Decode the frames of these times; note what fails. False if decoding cannot go on."""
     seconds_per_unit = float(source.time_base)
-    tail_from = max(times[0], times[-1] - round(TAIL_SEC / seconds_per_unit))
-    first: VideoFrame | None = None
-    for part in ("all",) if decode_all else ("head", "tail"):
-        packets = source.packets_before(tail_from) if part == "tail" else source.all_packets()
-        num_frames, num_damaged, last = 0, 0, None
-        try:
-            for frame in _frames(source, packets):
-                first = first or frame
-                num_frames += 1
+    begin, end = int(times[0]), int(times[-1])
+    packets = source.all_packets() if begin == shown[0] else source.packets_before(begin)
+    found: set[int] = set()
+    num_damaged, last = 0, int(shown[0])
+    try:
+        for frame in _frames(source, packets):
+            decoded.add(frame)
+            last = max(last, frame.pts or last)
+            if frame.pts is not None and begin <= frame.pts <= end:
+                found.add(frame.pts)
                 num_damaged += frame.is_corrupt
-                last = frame.pts if last is None else max(last, frame.pts or last)
-                if part == "head" and num_frames == HEAD_FRAMES:
-                    break
-        except av.error.FFmpegError as error:
-            at_sec = (times[0] if last is None else last) * seconds_per_unit
-            faults.append(
-                f"decoding fails after {at_sec:.2f} s of {times[-1] * seconds_per_unit:.2f}: {error.strerror}"
-            )
-            break
-        if num_damaged:
-            faults.append(f"{num_damaged} of the {num_frames} decoded frames are damaged")
-        if part != "head" and (last is None or last < times[-1]):
-            end = "nowhere" if last is None else f"at {last * seconds_per_unit:.2f} s"
-            faults.append(f"decoding ends {end}, the last frame is due at {times[-1] * seconds_per_unit:.2f} s")
-        if decode_all and num_frames < len(times):
-            faults.append(f"{len(times)} frames are announced, {num_frames} could be decoded")
-    return first
+            if len(found) == len(times):
+                break
+    except av.error.FFmpegError as error:
+        at_sec = last * seconds_per_unit
+        faults.append(f"decoding fails after {at_sec:.2f} s of {shown[-1] * seconds_per_unit:.2f}: {reason_of(error)}")
+        return False
+    if num_damaged:
+        faults.append(f"{num_damaged} of the {len(found)} decoded frames are damaged")
+    # Frames before the first that can be decoded are of a picture group whose beginning was cut away.
+    missing = [time for time in times if time not in found and time > decoded.first_pts]
+    if missing:
+        faults.append(f"{len(missing)} of its frames from {missing[0] * seconds_per_unit:.2f} s on cannot be decoded")
+    return True
 
 
 def _frames(source: VideoSource, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:

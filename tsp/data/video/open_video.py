@@ -6,21 +6,25 @@ import ctypes
 import gc
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import av.error
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from tsp.data.video.errors import VideoError
+from tsp.data.video.choose_stream import best_video_stream
+from tsp.data.video.errors import VideoError, reading, reason_of
 from tsp.data.video.frame_index import INTRA_CODECS, FrameIndex
+from tsp.data.video.packet_scan import HIDDEN, Scan
+from tsp.data.video.timeline import establish
 
 COLLECT_AFTER = 8
 """Files closed before their decoders are freed."""
@@ -33,51 +37,67 @@ _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class VideoSource:
-    """One open file: its video stream, decoded by one thread; no other stream is read."""
+    """One open file: the video stream that a player shows, decoded by one thread; no other stream is read.
 
-    def __init__(self, path: str | Path) -> None:
+    All times are those of the file's timeline: 0 is where a player shows 0.
+    """
+
+    def __init__(self, path: str | Path, *, whole: bool = False, untimed: bool = False) -> None:
+        """Open the file and establish its times.
+
+        Args: whole, read all packets for it, even where nothing is in doubt; untimed, give an elementary stream times.
+        Raises: VideoError if it cannot be opened, holds no video, or its times are not whole.
+        """
         self.path = str(path)
+        self.index: FrameIndex | None = None
         self._open()
+        try:
+            with reading(self.path):
+                self.timeline = establish(self.path, self.container, self.stream, whole=whole, untimed=untimed)
+                self.index = FrameIndex.of(self.path, self.container, self.stream, self.timeline.origin)
+        except VideoError:
+            self.close()
+            raise
 
     def _open(self) -> None:
         try:
             container = av.open(self.path, metadata_errors="ignore")
-        except (OSError, ValueError) as error:  # PyAV's errors are kinds of these
-            raise VideoError(f"cannot open the video {self.path}: {_reason(error)}") from error
-        if not container.streams.video:
+        except Exception as error:
+            raise VideoError(f"cannot open the video {self.path}: {reason_of(error)}") from error
+        stream = best_video_stream(container)
+        if stream is None:
             container.close()
-            raise VideoError(f"{self.path} holds no video stream")
+            raise VideoError(f"{self.path} holds no video stream that can be decoded")
         self.container: InputContainer = container
-        self.stream: VideoStream = container.streams.video[0]
-        for stream in container.streams:
-            if stream is not self.stream:
-                stream.discard = av.stream.Discard.all
-        self.codec: VideoCodecContext = self.stream.codec_context
+        self.stream: VideoStream = stream
+        for other in container.streams:
+            if other is not stream:
+                other.discard = av.stream.Discard.all
+        self.codec: VideoCodecContext = stream.codec_context
         # More threads gain nothing, and a frame-threaded decoder once hung.
         self.codec.thread_type = "NONE"
         self.codec.thread_count = 1
         self.is_intra = self.codec.name in INTRA_CODECS
-        self.index = FrameIndex.of(self.path, container, self.stream)
-        """Frames by number, where the file allows it."""
         self.reformatter, self.rgb_reformatter = VideoReformatter(), VideoReformatter()
 
     @property
     def time_base(self) -> Fraction:
         """Seconds per unit of a presentation time."""
-        if self.stream.time_base is None:
-            raise VideoError(f"{self.path} does not say in which unit its times are")
-        return self.stream.time_base
-
-    def key_frame_before(self, pts: int) -> int | None:
-        """Decoding time of the last key frame listed at or before pts; None where the file has no such list."""
-        entries = self.stream.index_entries
-        number = entries.search_timestamp(pts)
-        return entries[number].timestamp if number >= 0 and len(entries) > 1 else None
+        return self.timeline.time_base
 
     @property
     def fps(self) -> Fraction | None:
-        """Mean frame rate as the file gives it."""
-        return self.stream.average_rate or self.stream.guessed_rate
+        """Frame rate, from the frames' times."""
+        return self.timeline.fps
+
+    def key_frame_before(self, pts: int) -> int | None:
+        """Time of the last key frame listed at or before pts; None where there is no such list."""
+        scan = self.timeline.scan
+        if scan is not None:
+            return int(scan.pts[scan.key_before(pts)])
+        entries = self.stream.index_entries
+        number = entries.search_timestamp(pts + self.timeline.origin)
+        return entries[number].timestamp - self.timeline.origin if number >= 0 and len(entries) > 1 else None
 
     def close(self) -> None:
         """Give the file handles back."""
@@ -89,8 +109,31 @@ class VideoSource:
     def packets_before(self, target_pts: int) -> Iterator[Packet[Any]]:
         """Packets from the last key frame that is shown at or before target_pts, or from the file's beginning.
 
+        Each packet's ``pts`` is when its frame is shown (None: never), and no later packet has one below its ``dts``.
+        """
+        if self.timeline.scan is not None:
+            return self._scanned(self.timeline.scan, self.timeline.scan.key_before(target_pts))
+        return self._sought(target_pts)
+
+    def all_packets(self) -> Iterator[Packet[Any]]:
+        """The same from the very beginning."""
+        self._reopen()
+        if self.timeline.scan is not None:
+            return self._numbered(self.timeline.scan, self.container.demux(self.stream), 0, 0)
+        return self._shifted(self.container.demux(self.stream))
+
+    def _reopen(self) -> None:
+        self.container.close()
+        self._open()
+
+    # Files whose packets' own times are right
+
+    def _sought(self, target_pts: int) -> Iterator[Packet[Any]]:
+        """As ``packets_before``.
+
         Containers seek by decoding time, so a key frame they offer can be shown too late; then an earlier one is taken.
         """
+        target_pts += self.timeline.origin
         offset, step, seen = target_pts, 1, None
         for _ in range(MAX_SEEKS):
             try:
@@ -103,7 +146,7 @@ class VideoSource:
                 break
             shown = first.pts if first.pts is not None else first.dts
             if first.is_keyframe and shown is not None and shown <= target_pts:
-                return itertools.chain([first], packets)
+                return self._shifted(itertools.chain([first], packets))
             decoded = first.dts if first.dts is not None else shown
             if decoded is None:
                 break
@@ -112,11 +155,45 @@ class VideoSource:
             seen, offset = decoded, min(offset, decoded) - step
         return self.all_packets()
 
-    def all_packets(self) -> Iterator[Packet[Any]]:
-        """Packets from the very beginning."""
-        self.close()
-        self._open()
-        return self.container.demux(self.stream)
+    def _shifted(self, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
+        origin = self.timeline.origin
+        if not origin:
+            yield from packets
+            return
+        for packet in packets:
+            packet.pts = None if packet.pts is None else packet.pts - origin
+            packet.dts = None if packet.dts is None else packet.dts - origin
+            yield packet
+
+    # Files whose packets were all read before
+
+    def _scanned(self, scan: Scan, key: int) -> Iterator[Packet[Any]]:
+        offset, step = int(scan.seek_to[key]), round(1 / self.time_base)
+        while key and scan.is_seekable and offset + step > int(scan.seek_to[0]):
+            try:
+                self.container.seek(offset, stream=self.stream)
+            except av.error.FFmpegError:
+                break
+            packets = self.container.demux(self.stream)
+            first = next(packets, None)
+            number = np.flatnonzero(scan.position == (first.pos if first and first.size else None))
+            if first is not None and len(number) and number[0] <= key:
+                return self._numbered(scan, itertools.chain([first], packets), int(number[0]), key)
+            offset, step = offset - step, step * 2
+        self._reopen()
+        return self._numbered(scan, self.container.demux(self.stream), 0, key)
+
+    def _numbered(self, scan: Scan, packets: Iterable[Packet[Any]], number: int, first: int) -> Iterator[Packet[Any]]:
+        """The packets from number ``first`` on, with the scan's times; ``number`` is that of the first one given."""
+        for packet in packets:
+            if packet.size:
+                if number >= len(scan.pts) or scan.position[number] != (-1 if packet.pos is None else packet.pos):
+                    raise VideoError(f"{self.path} was changed while it was read")
+                shown, number = int(scan.pts[number]), number + 1
+                if number <= first:
+                    continue
+                packet.pts, packet.dts = None if shown == HIDDEN else shown, int(scan.due[number - 1])
+            yield packet
 
 
 class OpenSources:
@@ -161,7 +238,3 @@ class OpenSources:
         """Close all files."""
         for path in list(self._sources):
             self.drop(path)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

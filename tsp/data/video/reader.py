@@ -17,9 +17,11 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from tsp.data.clips import exact_rate, frame_offsets, last_pts
-from tsp.data.video.errors import VideoError
+from tsp.data.video.colour import full_range, to_rgb
+from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.frame_chooser import FrameChooser, Want
 from tsp.data.video.open_video import OpenSources, VideoSource
+from tsp.errors import TspError
 
 SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
 """Codecs whose decoders can leave out frames that nothing refers to, found by packet times."""
@@ -84,15 +86,11 @@ class ClipReader:
         Raises: VideoError if the file cannot be read or is shorter than the clips need.
         """
         try:
-            yield from self._frames(path, starts_sec, file_fps)
-        except VideoError:
+            with reading(path, f"cannot be decoded near {min(starts_sec):.3f} s"):
+                yield from self._frames(path, starts_sec, file_fps)
+        except TspError:
             self._sources.drop(path)
             raise
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            self._sources.drop(path)
-            raise VideoError(
-                f"{path} cannot be decoded near {min(starts_sec):.3f} s: {getattr(error, 'strerror', error)}"
-            ) from error
 
     def read(self, path: str | Path, start_sec: float, *, file_fps: float | None = None) -> np.ndarray:
         """One clip as uint8 RGB [T, H, W, 3].
@@ -107,12 +105,13 @@ class ClipReader:
 
     def _frames(self, path: str | Path, starts_sec: Sequence[float], file_fps: float | None) -> Iterator[WantedFrame]:
         source = self._sources.get(path)
-        offsets = frame_offsets(self._rate_fps, _frame_rate(source, file_fps), self._length_frames)
+        fps = _frame_rate(source, file_fps)
+        offsets = frame_offsets(self._rate_fps, fps, self._length_frames)
         if self._short_cuts and (wanted := _numbered(source, starts_sec, offsets)):
             yield from _by_number(source, wanted)
             return
         for clips in self._passes(source, starts_sec, offsets):
-            for frame in self._one_pass(source, [starts_sec[clip] for clip in clips], offsets):
+            for frame in self._one_pass(source, [starts_sec[clip] for clip in clips], offsets, fps):
                 yield frame._replace(clip=clips[frame.clip])
 
     def _passes(self, source: VideoSource, starts_sec: Sequence[float], offsets: tuple[int, ...]) -> list[list[int]]:
@@ -129,11 +128,11 @@ class ClipReader:
         return passes
 
     def _one_pass(
-        self, source: VideoSource, starts_sec: Sequence[float], offsets: tuple[int, ...]
+        self, source: VideoSource, starts_sec: Sequence[float], offsets: tuple[int, ...], fps: Fraction
     ) -> Iterator[WantedFrame]:
         num_frames, got = len(starts_sec) * len(offsets), set[Want]()
         for decode in self._ways(source):
-            chooser = FrameChooser(starts_sec, offsets, source.time_base)
+            chooser = FrameChooser(starts_sec, offsets, source.time_base, fps)
             try:
                 for frame in decode(source, chooser):
                     wants = [want for want in chooser.wanted[frame.pts or 0] if want not in got]
@@ -198,16 +197,16 @@ def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[Video
     for packet in source.packets_before(chooser.first_target):
         if packet.size == 0:
             break
-        if packet.pts is None or packet.dts is None:
+        if packet.dts is None or (packet.pts is None and source.timeline.scan is None):
             raise _UnsureError
         waiting.append(packet)
         # A packet outside the file's edit list is decoded but never shown.
-        if not packet.is_discard:
+        if packet.pts is not None and not packet.is_discard:
             heapq.heappush(unordered, packet.pts)
         # No later packet is shown before it is decoded, so what is due by now is complete.
         while unordered and unordered[0] <= packet.dts:
             _push_rising(chooser, heapq.heappop(unordered))
-        while waiting and chooser.is_decided(waiting[0].pts or 0):
+        while waiting and (waiting[0].pts is None or chooser.is_decided(waiting[0].pts)):
             yield from _decode_one(source, waiting.popleft(), chooser)
         if chooser.complete:
             break
@@ -252,7 +251,9 @@ def _choose_decoded(source: VideoSource, packets: Iterator[Packet[Any]], chooser
     undecided: deque[VideoFrame] = deque()
     for number, frame in enumerate(frame for packet in packets for frame in source.codec.decode(packet)):
         if frame.pts is None:
-            raise VideoError(f"{source.path} has frames without a time: standardise it first")
+            if source.timeline.scan is not None:
+                continue  # its packet was found to be hidden
+            raise VideoError(f"{source.path} has frames without a time: run 'tspctl data standardize' first")
         heapq.heappush(waiting, (frame.pts, number, frame))
         if len(waiting) > REORDER_FRAMES:
             yield from _choose(heapq.heappop(waiting)[2], undecided, chooser)
@@ -275,7 +276,7 @@ def _choose(frame: VideoFrame, undecided: deque[VideoFrame], chooser: FrameChoos
 
 
 def _frame_rate(source: VideoSource, file_fps: float | None) -> Fraction:
-    """The table's frame rate if the file's own does not belie it; the file's own otherwise."""
+    """The table's frame rate if the file's times do not belie it; the file's own otherwise."""
     own = source.fps
     given = exact_rate(file_fps) if file_fps is not None and file_fps > 0 else None
     if own and given and abs(given / own - 1) > MAX_RATE_ERROR:
@@ -292,8 +293,8 @@ def _pixels(source: VideoSource, frame: VideoFrame) -> np.ndarray:
     FFmpeg's direct way leaves the last columns black in widths of 16 n + 1 ... 16 n + 4, and was checked for two
     formats only; everything else goes by RGB24.
     """
-    if frame.width % 16 in (1, 2, 3, 4) or frame.format.name not in DIRECT_FORMATS:
-        frame = source.rgb_reformatter.reformat(frame, format="rgb24", threads=1)
+    if frame.width % 16 in (1, 2, 3, 4) or frame.format.name not in DIRECT_FORMATS or full_range(frame):
+        frame = to_rgb(source.rgb_reformatter, frame)
     plane = source.reformatter.reformat(frame, format="rgba", threads=1).planes[0]
     return np.frombuffer(memoryview(plane), np.uint32).reshape(plane.height, plane.line_size // 4)
 

@@ -11,7 +11,7 @@ import av.error
 import numpy as np
 
 from tsp.data.clips import exact_rate, frame_offsets
-from tsp.data.video.errors import VideoError
+from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.frame_chooser import FrameChooser
 from tsp.data.video.open_video import VideoSource
 from tsp.data.video.reader import (
@@ -41,8 +41,8 @@ class SlideChooser(FrameChooser):
     What it holds does not grow with the clips that a frame belongs to: an hour has a million of such pairs.
     """
 
-    def __init__(self, starts_sec: Sequence[float], offsets: Sequence[int], time_base: Fraction) -> None:
-        super().__init__(starts_sec, offsets, time_base)
+    def __init__(self, starts_sec: Sequence[float], offsets: Sequence[int], time_base: Fraction, fps: Fraction) -> None:
+        super().__init__(starts_sec, offsets, time_base, fps)
         self.firsts: list[int] = []
         """Number of each clip's first frame, in the order of the starts; grows as times go by."""
 
@@ -55,7 +55,8 @@ class SlideChooser(FrameChooser):
         self._next_clip += 1
         self.firsts.append(first)
         for offset in self._offsets:
-            self._wants_at.setdefault(first + offset, [(first + offset, 0)])
+            number = max(first + offset, 0)
+            self._wants_at.setdefault(number, [(number, 0)])
         # The clip begins at the last time pushed, so only that frame can be known already.
         if self._last_pushed is not None:
             self._resolve(self._num_pushed - 1, self._last_pushed)
@@ -85,7 +86,8 @@ class Slide:
         self._source = VideoSource(path)
         self._starts_sec = starts_sec
         self._short_cuts = short_cuts
-        fps = _frame_rate(self._source, file_fps)
+        self._fps = fps = _frame_rate(self._source, file_fps)
+        self._refuse_contradiction(file_fps)
         self._frame_sec = float(1 / fps)
         self.offsets = frame_offsets(exact_rate(rate_fps), fps, length_frames)
         """How many frames after its first one each frame of a clip lies."""
@@ -104,9 +106,9 @@ class Slide:
         Raises: VideoError if the file cannot be decoded.
         """
         source, last = self._source, -1
-        try:
+        with reading(source.path, "cannot be decoded"):
             for decode in self._ways():
-                chooser = SlideChooser(self._starts_sec, self.offsets, source.time_base)
+                chooser = SlideChooser(self._starts_sec, self.offsets, source.time_base, self._fps)
                 self.firsts = chooser.firsts
                 try:
                     for frame in decode(source, chooser):
@@ -124,12 +126,14 @@ class Slide:
             raise VideoError(
                 f"{source.path} has frames that cannot be decoded after frame {last}: standardise it first"
             )
-        except VideoError:
-            raise
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+
+    def _refuse_contradiction(self, file_fps: float | None) -> None:
+        if file_fps and self._fps != exact_rate(file_fps):
+            self._source.close()
             raise VideoError(
-                f"{source.path} cannot be decoded after frame {last}: {getattr(error, 'strerror', None) or error}"
-            ) from error
+                f"{self._source.path} has {float(self._fps):.3f} frames a second, the table says {file_fps:g}, so its "
+                f"times and counts are another file's: make the table with 'tspctl data probe'"
+            )
 
     def _ways(self) -> list[_Way]:
         skippable = self._short_cuts and self._source.codec.name in SKIPPABLE_CODECS

@@ -13,7 +13,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import av.error
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -22,7 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from tsp.config.jobs import CopyFormat
-from tsp.data.video.errors import VideoError
+from tsp.data.video.colour import to_rgb
+from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.open_video import VideoSource
 from tsp.store.atomic import new_file
 
@@ -67,7 +67,7 @@ def write_training_copy(
     """
     opened = VideoSource(source)
     num_frames = 0
-    try:
+    with contextlib.closing(opened), reading(source, "cannot be made a training copy"):
         # The index goes in front, so that opening the copy reads one place. The file's own unit of time, in which it
         # says when the first frame is shown, is that of the source.
         options = {"movflags": "+faststart", "movie_timescale": str(opened.time_base.denominator)}
@@ -77,16 +77,17 @@ def write_training_copy(
             av.open(str(partial), "w", format="mov", options=options) as container,
         ):
             stream = _add_stream(container, opened, height_px, width_px, copy_format)
-            for frame in opened.container.decode(opened.stream):
-                container.mux(stream.encode(_resized(opened, frame, stream, width_px)))
-                num_frames += 1
+            for packet in opened.all_packets():
+                for frame in opened.codec.decode(packet):
+                    small = _resized(opened, frame, stream, width_px)
+                    # The first frame is also what clips get that begin before it: a copy alone does not know that its
+                    # picture came late.
+                    small.pts = small.pts if num_frames else 0
+                    container.mux(stream.encode(small))
+                    num_frames += 1
             container.mux(stream.encode())
             if num_frames == 0:
                 raise VideoError(f"{source} has no frames")
-    except av.error.FFmpegError as error:
-        raise VideoError(f"cannot make a training copy of {source}: {error.strerror}") from error
-    finally:
-        opened.close()
     return num_frames
 
 
@@ -120,8 +121,8 @@ def _add_stream(
 
 def _resized(opened: VideoSource, frame: VideoFrame, stream: VideoStream, width_px: int) -> VideoFrame:
     if frame.pts is None:
-        raise VideoError(f"{opened.path} has frames without a time: standardise it first")
-    rgb = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].to(torch.float32)
+        raise VideoError(f"{opened.path} has frames without a time: run 'tspctl data standardize' first")
+    rgb = torch.from_numpy(to_rgb(opened.rgb_reformatter, frame).to_ndarray()).permute(2, 0, 1)[None].to(torch.float32)
     small = F.interpolate(rgb, size=(stream.height, width_px), mode="bilinear", align_corners=False)[0]
     image = np.zeros((stream.height, stream.width, 3), np.uint8)
     image[:, :width_px] = small.permute(1, 2, 0).round().to(torch.uint8).numpy()

@@ -1,0 +1,47 @@
+"""What a container claims to hold, against what was read: a file that was cut off often reads well to where it ends.
+
+Only claims are compared. MPEG-TS and MPEG-PS make none, so a cut there cannot be seen; FFmpeg's own guess of a duration
+is not one. What a container hides (a trim without encoding) or repeats (dropped frames of AVI) is no loss.
+"""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from tsp.data.video.packet_scan import Scan
+
+_CLAIM_DURATION = frozenset({"matroska", "webm", "flv", "asf", "mov"})
+_TOLERANCE_FRAMES = 3
+_TOLERANCE_SEC = 0.15
+"""A sound's last packet may end so much later than what it holds."""
+_US_PER_SEC = 1_000_000
+
+
+def missing_end(path: str, container: InputContainer, stream: VideoStream, scan: Scan, fps: Fraction) -> str:
+    """In words how a file is shorter than its container claims; empty if it is not."""
+    formats = set(container.format.name.split(","))
+    if "mov" in formats and 0 < len(stream.index_entries) <= stream.frames:
+        size_bytes = os.path.getsize(path)
+        num_there = sum(entry.pos + entry.size <= size_bytes for entry in stream.index_entries)
+        num_claimed = len(stream.index_entries)
+        num_there = min(num_there, len(scan.pts))
+        if num_there < num_claimed:
+            return f"its header claims {num_claimed} frames, {num_there} are there: the file is cut short"
+        return ""
+    claimed_sec = _claimed_sec(formats, container, stream)
+    end_sec = scan.end_sec - (container.start_time or 0) / _US_PER_SEC
+    if claimed_sec is None or claimed_sec - end_sec <= _TOLERANCE_SEC + _TOLERANCE_FRAMES / fps:
+        return ""
+    return f"its header claims {claimed_sec:.2f} s, {end_sec:.2f} s are there: the file is cut short"
+
+
+def _claimed_sec(formats: set[str], container: InputContainer, stream: VideoStream) -> float | None:
+    if "avi" in formats and stream.average_rate and stream.frames:
+        return float(stream.frames / stream.average_rate)
+    if formats & _CLAIM_DURATION and container.duration:
+        return container.duration / _US_PER_SEC
+    return None

@@ -1,0 +1,300 @@
+"""All packets of a file's video, read once without decoding, and the times at which their frames are shown.
+
+What may be wrong in a container, and what is done about it:
+
+- **The clock restarts or jumps** (joined transport streams). In formats whose clock may (MPEG-TS, MPEG-PS, Ogg) a
+  jump of more than 10 s, or one back, is closed: what follows comes one packet's duration after what was before. Sound
+  takes part, so that both stay in step. Source: ffmpeg's process_input. In other formats a jump forward is a still
+  picture and stays; a jump back is closed.
+- **Decoding times only** (AVI, ASF, Matroska with AVI's headers), or no time for some frames (MPEG-PS). FFmpeg guesses
+  the times of presentation there, and guesses wrong with B-frames. The decoder's order is right: each packet is decoded
+  under its own number as its time, so the numbers come out in the order in which the frames are shown.
+- **No times at all** (elementary streams): refused, unless asked to use the rate that the stream says.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.format import Flags
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from tsp.data.video.errors import VideoError, reason_of
+
+HIDDEN = int(np.iinfo(np.int64).min)
+"""In place of a time: the packet's frame is never shown."""
+MAX_JUMP_SEC = 10
+"""A clock that goes on further away than this has jumped, in formats whose clocks may."""
+MAX_STEP_BACK_SEC = Fraction(1, 10)
+_ORDERED_CODECS = frozenset(
+    ("mjpeg", "rawvideo", "ffv1", "huffyuv", "dvvideo", "vp8", "vp9", "flv1", "wmv1", "wmv2", "msmpeg4v2", "msmpeg4v3",
+     "theora", "png", "qtrle", "prores", "utvideo", "magicyuv", "cinepak", "msvideo1", "gif", "h263", "dnxhd")
+)  # fmt: skip
+"""Codecs whose frames are shown in the order they are stored."""
+_HIDING_CODECS = frozenset({"mpeg4", "msmpeg4v2", "msmpeg4v3", "h263", "vc1", "wmv3", "theora"})
+"""Codecs in which a packet may hold no frame, or an empty one, which repeats the one before."""
+_DECODING_TIMES_ONLY = frozenset({"avi", "asf"})
+_VP8_SHOWN = 1 << 4
+"""Bit of a VP8 packet's first byte."""
+_FALLBACK_RATE = Fraction(25)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Every packet of a video stream in the order of the file; times in its units, 0 is the container's start."""
+
+    pts: np.ndarray
+    """int64 [N], when the packet's frame is shown; HIDDEN if it is not."""
+    due: np.ndarray
+    """int64 [N], the smallest ``pts`` of this and all later packets."""
+    is_key: np.ndarray
+    """bool [N]"""
+    position: np.ndarray
+    """int64 [N], where the packet lies in the file; tells packets apart."""
+    seek_to: np.ndarray
+    """int64 [N], the container's own time of the packet, by which it can be sought."""
+    shown: np.ndarray
+    """int64, the times of all frames that are shown, rising."""
+    is_seekable: bool
+    """Whether the container's clock is continuous and packets' positions differ, so that one can be sought."""
+    notes: tuple[str, ...]
+    """What was found and put right, in words."""
+    end_sec: float
+    """When the last packet of any stream ends, by its container's clock, made continuous."""
+    fault: str
+    """Why reading ended before the file's end; empty if it did not."""
+
+    def key_before(self, pts: int) -> int:
+        """Number of the last key packet whose frame is shown at or before pts; 0 if there is none."""
+        found = np.flatnonzero(self.is_key & (self.pts <= pts) & (self.pts != HIDDEN))
+        return int(found[-1]) if len(found) else 0
+
+
+@dataclass(slots=True)
+class _Raw:
+    pts: int | None
+    dts: int | None
+    duration: int
+    position: int
+    is_key: bool
+    is_hidden: bool
+    seek_to: int | None
+
+
+def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed: bool = False) -> Scan:
+    """Read all packets of a stream.
+
+    Args: counted, decode where packets may hold no frame, so that what is listed as shown is; untimed, give an
+        elementary stream the times of its rate.
+    Raises: VideoError if the stream has no times, or none that can be made to rise; av.error.FFmpegError.
+    """
+    with av.open(path, metadata_errors="ignore") as container:
+        stream = container.streams[stream_index]
+        assert isinstance(stream, VideoStream)
+        assert stream.time_base is not None
+        time_base = stream.time_base
+        clock = _Clock(container)
+        packets: list[_Raw] = []
+        fault = ""
+        try:
+            packets += _packets(container, stream, clock)
+        except av.error.FFmpegError as error:
+            fault = f"reading it fails after {len(packets)} packets: {reason_of(error)}"
+        notes = list(clock.notes)
+        origin = round(Fraction(container.start_time or 0, 1_000_000) / time_base)
+        has_no_times = _has(container, Flags.no_timestamps)
+        rate = stream.guessed_rate or stream.average_rate or _FALLBACK_RATE
+        has_pts = not _guesses_times(container, stream)
+        may_hide = counted and stream.codec_context.name in _HIDING_CODECS
+    if has_no_times:
+        if not untimed:
+            raise VideoError(
+                f"{path} is an elementary stream, whose frames have no times: run 'tspctl data standardize' first, "
+                f"which gives them the stream's rate"
+            )
+        notes.append(f"an elementary stream without times: its frames are taken as {float(rate):g} a second")
+        _number(packets, round(1 / (rate * time_base)))
+        origin, has_pts = 0, False
+    if packets and (not has_pts or may_hide or any(packet.pts is None for packet in packets)):
+        _put_in_decoded_order(path, stream_index, packets, has_pts, notes)
+    return _table(packets, origin, clock, notes, fault)
+
+
+def _has(container: InputContainer, flag: Flags) -> bool:
+    flags, mask = container.format.flags, cast(int, flag.value)
+    return bool(flags & mask)
+
+
+def _guesses_times(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether FFmpeg makes up times of presentation, which the container does not store, of frames out of order."""
+    if stream.codec_context.name in _ORDERED_CODECS:
+        return False
+    formats = set(container.format.name.split(","))
+    is_avi_in_matroska = "matroska" in formats and stream.codec_context.codec_tag.strip("\0") != ""
+    return bool(formats & _DECODING_TIMES_ONLY) or is_avi_in_matroska
+
+
+class _Clock:
+    """The container's clock, made continuous."""
+
+    def __init__(self, container: InputContainer) -> None:
+        self.may_jump = _has(container, Flags.ts_discont)
+        self.notes: list[str] = []
+        self.end_sec = Fraction(0)
+        self._start_sec = Fraction(container.start_time or 0, 1_000_000)
+        self._offset_sec = Fraction(0)
+        self._next_sec: dict[int, Fraction] = {}
+        self._newest_sec: dict[int, Fraction] = {}
+
+    def offset(self, packet: Packet[Any]) -> int:
+        """What to add to a packet's times."""
+        time_base = packet.time_base
+        if not time_base:
+            return 0
+        if packet.dts is None:
+            return round(self._offset_sec / time_base)
+        number = packet.stream.index
+        now = packet.dts * time_base + self._offset_sec
+        due = self._next_sec.get(number)
+        if due is not None and self._has_jumped(now, due, self._newest_sec[number]):
+            at_sec = float(due - self._start_sec)
+            self.notes.append(f"its clock jumps by {float(now - due):+.3f} s at {at_sec:.3f} s, which is closed")
+            self._offset_sec -= now - due
+            now = due
+        self._next_sec[number] = now + (packet.duration or 0) * time_base
+        self._newest_sec[number] = max(now, self._newest_sec.get(number, now))
+        return round(self._offset_sec / time_base)
+
+    def note_end(self, packet: Packet[Any], offset: int) -> None:
+        """Remember when the last packet ends; attached pictures last for ever and do not count."""
+        shown = packet.pts if packet.pts is not None else packet.dts
+        if shown is not None and packet.time_base and packet.stream.type in ("video", "audio", "subtitle"):
+            self.end_sec = max(self.end_sec, (shown + offset + (packet.duration or 0)) * packet.time_base)
+
+    def _has_jumped(self, now: Fraction, due: Fraction, newest: Fraction) -> bool:
+        return now + MAX_STEP_BACK_SEC < newest or (self.may_jump and abs(now - due) > MAX_JUMP_SEC)
+
+
+def _packets(container: InputContainer, stream: VideoStream, clock: _Clock) -> Iterator[_Raw]:
+    sound = container.streams.best("audio")
+    is_vp8 = stream.codec_context.name == "vp8"
+    for packet in container.demux():
+        if not packet.size:
+            continue
+        is_video = packet.stream.index == stream.index
+        takes_part = is_video or (clock.may_jump and sound is not None and packet.stream.index == sound.index)
+        offset = clock.offset(packet) if takes_part else 0
+        clock.note_end(packet, offset)
+        if is_video:
+            pts, dts = packet.pts, packet.dts
+            yield _Raw(
+                pts=None if pts is None else pts + offset,
+                dts=None if dts is None else dts + offset,
+                duration=packet.duration or 0,
+                position=-1 if packet.pos is None else packet.pos,
+                is_key=packet.is_keyframe,
+                is_hidden=packet.is_discard or (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN),
+                seek_to=pts if pts is not None else dts,
+            )
+
+
+def _number(packets: list[_Raw], duration: int) -> None:
+    for number, packet in enumerate(packets):
+        packet.dts, packet.duration = number * duration, duration
+
+
+def _put_in_decoded_order(path: str, stream_index: int, packets: list[_Raw], has_pts: bool, notes: list[str]) -> None:
+    """Give the frames rising times, in the order in which the decoder puts them out.
+
+    Args: has_pts, whether presentation times that packets carry were stored, not guessed; the others are filled in.
+    """
+    order = [number for number in dict.fromkeys(decoded_order(path, stream_index)) if number < len(packets)]
+    order = [number for number in order if not packets[number].is_hidden]
+    times = _filled([packets[number].pts for number in order]) if has_pts else []
+    if not _rise(times):
+        times = _filled([packets[number].dts for number in sorted(order)])
+    if not _rise(times):
+        raise VideoError(f"{path} stores times that do not rise: run 'ffmpeg -i IN -c copy OUT.mkv', or encode it anew")
+    if order != sorted(order) and not has_pts:
+        notes.append("the container does not store when frames are shown, so they are in the decoder's order")
+    for packet in packets:
+        packet.is_hidden = True
+    for number, time in zip(order, times, strict=True):
+        packets[number].pts, packets[number].is_hidden = time, False
+
+
+def _filled(times: list[int | None]) -> list[int]:
+    """The times, those that are missing evenly between (or as far beyond) those that are there."""
+    known = [(number, time) for number, time in enumerate(times) if time is not None]
+    if len(known) == len(times):
+        return [time for _, time in known]
+    if len(known) < 2:
+        return []
+    numbers, values = zip(*known, strict=True)
+    step = (values[-1] - values[0]) / (numbers[-1] - numbers[0])
+    filled = np.interp(np.arange(len(times)), numbers, values)
+    filled[: numbers[0]] = values[0] - step * np.arange(numbers[0], 0, -1)
+    filled[numbers[-1] + 1 :] = values[-1] + step * np.arange(1, len(times) - numbers[-1])
+    return [round(time) for time in filled]
+
+
+def _rise(times: list[int]) -> bool:
+    return bool(times) and all(earlier < later for earlier, later in itertools.pairwise(times))
+
+
+def decoded_order(path: str, stream_index: int) -> list[int]:
+    """Numbers of the packets, counted in the order of the file, in the order in which their frames are shown."""
+    order: list[int] = []
+    with av.open(path, metadata_errors="ignore") as container:
+        stream = container.streams[stream_index]
+        assert isinstance(stream, VideoStream)
+        stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
+        number = 0
+        packets = iter(container.demux(stream))
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError):
+                break
+            if packet.size:
+                packet.pts = packet.dts = number
+                number += 1
+            try:
+                order += [frame.pts for frame in stream.codec_context.decode(packet) if frame.pts is not None]
+            except av.error.FFmpegError:
+                continue  # a damaged packet has no frame
+    return order
+
+
+def _table(packets: list[_Raw], origin: int, clock: _Clock, notes: list[str], fault: str) -> Scan:
+    pts = np.array([_shown(packet, origin) for packet in packets], np.int64)
+    latest = np.iinfo(np.int64).max
+    due = np.minimum.accumulate(np.where(pts == HIDDEN, latest, pts)[::-1])[::-1]
+    position = np.array([packet.position for packet in packets], np.int64)
+    seek_to = np.array([HIDDEN if packet.seek_to is None else packet.seek_to for packet in packets], np.int64)
+    is_key = np.array([packet.is_key for packet in packets], bool)
+    return Scan(
+        pts=pts,
+        due=due,
+        is_key=is_key,
+        position=position,
+        seek_to=seek_to,
+        shown=np.unique(pts[pts != HIDDEN]),
+        is_seekable=not clock.notes and len(np.unique(position)) == len(position),
+        notes=tuple(notes),
+        end_sec=float(clock.end_sec),
+        fault=fault,
+    )
+
+
+def _shown(packet: _Raw, origin: int) -> int:
+    return HIDDEN if packet.is_hidden or packet.pts is None else packet.pts - origin

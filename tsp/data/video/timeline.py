@@ -1,0 +1,166 @@
+"""When each frame of a file is shown: established once for each file, and taken from here by everything else.
+
+Time 0 is where a player shows 0: the container's start, the earliest of its streams. So a transport stream begins at 0
+whatever its clock said, and a picture that begins after the sound stays late. A frame is on screen from its time until
+the next frame's; the last one for a frame's time.
+
+Containers differ in what they store, so there are two kinds of files:
+
+- **MP4 and MOV with one index** store a time for every frame and list all of them in front. Their packets' times are
+  used as they go by (less the container's start), and nothing is read ahead. Edit lists are FFmpeg's work.
+- **All others** are read through once, packet by packet, without decoding (``packet_scan``). Clocks that restart or
+  jump are closed there, as the ``ffmpeg`` program does it. Where the container stores no presentation time for every
+  frame (AVI, WMV, Matroska that carries AVI's headers) the frames are decoded once, to learn the decoder's order, and
+  get the stored times in that order.
+
+In both cases whoever reads packets gets them with true times: ``pts`` is the frame's time, rising in the order the
+frames are shown, and ``dts`` a bound that no later packet's ``pts`` is below. See docs/time.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from tsp.data.video.errors import VideoError
+from tsp.data.video.packet_scan import Scan, scan_packets
+
+US_PER_SEC = 1_000_000
+CACHED_PACKETS = 4_000_000
+"""Packets of scanned files that a process remembers: 33 bytes each."""
+_RATE_TOLERANCE = 1e-4
+_ROUNDING_SEC = 0.002
+"""How far containers that count in milliseconds move two times against each other."""
+_JITTER = 0.05
+_MOSTLY = 0.95
+_MAX_DENOMINATOR = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The times of one file, in units of its video stream."""
+
+    origin: int
+    """The container's own time of what is time 0."""
+    time_base: Fraction
+    """Seconds per unit."""
+    fps: Fraction | None
+    """Mean frame rate, from the frames' times; None for a single frame that does not say how long it is shown."""
+    scan: Scan | None = None
+    """Every packet; None where packets' own times are right, as they are in an ordinary MP4."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What had to be done to make the times whole, in words."""
+        return self.scan.notes if self.scan else ()
+
+
+def establish(
+    path: str, container: InputContainer, stream: VideoStream, *, whole: bool = False, untimed: bool = False
+) -> Timeline:
+    """The timeline of an open file.
+
+    Args: whole, read all packets even where nothing is in doubt; untimed, give the frames of an elementary stream
+        times at the rate it says.
+    Raises: VideoError if the file has no times, or times that cannot be made to rise.
+    """
+    if stream.time_base is None:
+        raise VideoError(f"{path} does not say in which unit its times are")
+    origin = origin_of(container, stream)
+    if not whole and _lists_every_frame(container, stream):
+        first, last = stream.index_entries[0].timestamp, stream.index_entries[-1].timestamp
+        fps = frame_rate(first, last, len(stream.index_entries), stream.time_base, _claimed_rates(stream))
+        return Timeline(origin, stream.time_base, fps)
+    scan = _SCANS.get(path, stream.index, counted=whole, untimed=untimed)
+    shown = scan.shown
+    if not len(shown):
+        raise VideoError(f"{path} holds no video frames")
+    fps = rate_of_times(shown, stream.time_base, _claimed_rates(stream))
+    return Timeline(origin, stream.time_base, fps, scan)
+
+
+def origin_of(container: InputContainer, stream: VideoStream) -> int:
+    """The stream's time at the container's start, rounded as ffmpeg rounds it."""
+    assert stream.time_base is not None
+    return round(Fraction(container.start_time or 0, US_PER_SEC) / stream.time_base)
+
+
+def rate_of_times(shown: np.ndarray, time_base: Fraction, claimed: Iterable[Fraction | None]) -> Fraction | None:
+    """Frame rate of rising times: where nearly all frames last equally long, that of those, else the mean."""
+    steps = np.diff(shown)
+    if not len(steps):
+        return frame_rate(0, 0, 1, time_base, claimed)
+    even = steps[is_even(steps, time_base)]
+    if len(even) < _MOSTLY * len(steps):
+        even = steps
+    return frame_rate(0, int(even.sum()), len(even) + 1, time_base, claimed)
+
+
+def is_even(steps: np.ndarray, time_base: Fraction) -> np.ndarray:
+    """Which distances of frames are the usual one, up to the rounding of times; bool, as steps."""
+    usual = float(np.median(steps))
+    rounding = min(_ROUNDING_SEC / float(time_base), 2)
+    return np.abs(steps - usual) <= max(rounding, _JITTER * usual)
+
+
+def frame_rate(
+    first: int, last: int, num_frames: int, time_base: Fraction, claimed: Iterable[Fraction | None]
+) -> Fraction | None:
+    """Mean rate of frames that are shown from ``first`` to ``last``, in units of time_base.
+
+    A rate that the container claims is taken where it agrees up to the rounding of times: 30000/1001, not 29.9702.
+    """
+    rates = [rate for rate in claimed if rate and rate > 0]
+    if num_frames < 2 or last <= first:
+        return rates[0] if rates else None
+    mean = (num_frames - 1) / ((last - first) * time_base)
+    rounding = min(2.0, _ROUNDING_SEC / float(time_base)) / (last - first)
+    return next(
+        (rate for rate in rates if abs(float(rate / mean) - 1) <= max(_RATE_TOLERANCE, rounding)),
+        mean.limit_denominator(_MAX_DENOMINATOR),
+    )
+
+
+def _claimed_rates(stream: VideoStream) -> tuple[Fraction | None, ...]:
+    return stream.average_rate, stream.guessed_rate, stream.base_rate
+
+
+def _lists_every_frame(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether the header lists all frames with their times; a fragmented file's does not."""
+    return "mov" in container.format.name.split(",") and 0 < len(stream.index_entries) <= stream.frames
+
+
+class _ScanCache:
+    """The scans made last in this process: a data worker opens the same file many times."""
+
+    def __init__(self) -> None:
+        self._scans: OrderedDict[tuple[object, ...], Scan] = OrderedDict()
+        self._num_packets = 0
+        self._lock = threading.Lock()
+
+    def get(self, path: str, stream_index: int, *, counted: bool, untimed: bool) -> Scan:
+        """The file's scan, made if need be."""
+        about = os.stat(path)
+        key = (os.path.realpath(path), about.st_size, about.st_mtime_ns, about.st_ino, stream_index, counted, untimed)
+        with self._lock:
+            if key in self._scans:
+                self._scans.move_to_end(key)
+                return self._scans[key]
+        scan = scan_packets(path, stream_index, counted=counted, untimed=untimed)
+        with self._lock:
+            self._scans[key] = scan
+            self._num_packets += len(scan.pts)
+            while self._num_packets > CACHED_PACKETS and len(self._scans) > 1:
+                self._num_packets -= len(self._scans.popitem(last=False)[1].pts)
+        return scan
+
+
+_SCANS = _ScanCache()

@@ -128,7 +128,14 @@ def test_the_published_tables_have_no_error_where_the_videos_are_there(shared_di
 
     def stand_in(path, **_):
         video = facts[Path(path).name]
-        return VideoReport("h264", 320, 180, video.num_frames, video.fps, 0.0, True, 0, has_audio=True)
+        return VideoReport(
+            codec="h264",
+            width=320,
+            height=180,
+            num_frames=video.num_frames,
+            fps=video.fps,
+            duration_sec=video.num_frames / video.fps,
+        )
 
     monkeypatch.setattr("tsp.prepare.check_videos.inspect_video", stand_in)
     subsets = {

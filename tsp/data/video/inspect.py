@@ -40,27 +40,27 @@ class VideoReport:
     """Frames that are shown."""
     fps: float
     """Frame rate by the frames' times: that of nearly all of them, or their mean."""
-    start_sec: float
+    start_sec: float = 0.0
     """When the first frame is shown; later than 0 where the sound begins earlier."""
     duration_sec: float
     """When the last frame has been shown for one frame's time."""
-    off_rate_sec: float
+    off_rate_sec: float = 0.0
     """How far a frame lies from where the rate alone would put it, at most; small where the rate is constant."""
-    constant_rate: bool
-    turn: Turn
+    constant_rate: bool = True
+    turn: Turn = "upright"
     """How a player turns and mirrors the picture; training does not."""
-    has_audio: bool
-    stream_index: int
+    has_audio: bool = False
+    stream_index: int = 0
     """Which stream of the file is read."""
-    num_video_streams: int
+    num_video_streams: int = 1
     """How many there are to choose from, attached pictures not counted."""
-    longest_still_sec: float
+    longest_still_sec: float = 0.0
     """How long the frame is shown that is shown for longest."""
-    changes_size: bool
+    changes_size: bool = False
     """Whether a decoded frame had another size than the first."""
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     """What had to be put right in the file's times, in words."""
-    faults: tuple[str, ...]
+    faults: tuple[str, ...] = ()
     """What is wrong inside the file, in words: part of it cannot be read."""
 
     @property

@@ -26,7 +26,7 @@ demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the
 	@BIN=$(BIN) scripts/demo.sh $(DEMO)
 
 .PHONY: test
-test: lint types imports helm ## lint, types, import contracts, and every test that needs no cluster
+test: lint types imports helm ffmpeg ## lint, types, import contracts, and every test that needs no cluster
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
 
 .PHONY: quick
@@ -57,6 +57,10 @@ imports: $(READY) ## who may import whom
 .PHONY: helm
 helm:
 	-@scripts/helm.sh >/dev/null
+
+.PHONY: ffmpeg
+ffmpeg:
+	-@scripts/ffmpeg.sh >/dev/null
 
 .PHONY: chart
 chart: $(READY) helm ## the chart's tests

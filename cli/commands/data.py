@@ -50,6 +50,14 @@ def data() -> None:
 @click.option("--max-height", "max_height_px", type=click.IntRange(16), metavar="PX", help="Scale down what is higher.")
 @click.option("--keep-audio", is_flag=True, help="Keep the sound.")
 @click.option(
+    "--gop",
+    type=click.Choice(("short", "published")),
+    default="short",
+    show_default=True,
+    help="Key frames: short makes clips quick to read at random, published is x264's default.",
+)
+@click.option("--salvage", is_flag=True, help="Keep what can be decoded of damaged videos, and name the gaps.")
+@click.option(
     "--training-copy",
     type=click.Choice(COPY_FORMATS),
     is_flag=False,

@@ -8,7 +8,8 @@ from tests.jobs import do_job
 from tsp.data.tables import read_metadata
 from tsp.data.video.inspect import inspect_video
 from tsp.errors import DataError
-from tsp.prepare.probe import find_videos, probe_videos
+from tsp.prepare.find_videos import find_videos
+from tsp.prepare.probe import probe_videos
 
 
 def probed_in(folder):
@@ -64,5 +65,5 @@ def test_a_folder_without_videos_is_refused(tmp_path):
 
 def test_a_metadata_table_with_a_bad_number_names_its_line(tmp_path):
     (tmp_path / "m.csv").write_text("filename,video-duration,fps,video-frames\na.mp4,1.0,30,30\nb.mp4,x,30,30\n")
-    with pytest.raises(DataError, match=r"m\.csv, line 3: .*'x'"):
+    with pytest.raises(DataError, match=r"m\.csv,? (row|line) 3.*'x'"):
         read_metadata(tmp_path / "m.csv")

@@ -118,10 +118,10 @@ def rotated(tmp_path: Path, degrees: int) -> Path:
 @pytest.mark.parametrize(("degrees_clockwise", "bright"), [(90, "top"), (180, "right"), (270, "bottom")])
 def test_a_rotation_flag_is_applied(tmp_path, degrees_clockwise, bright):
     source = rotated(tmp_path, degrees_clockwise)
-    assert inspect_video(source).rotation_degrees == 360 - degrees_clockwise
+    assert inspect_video(source).turn == {90: "clockwise", 180: "half turn", 270: "counterclockwise"}[degrees_clockwise]
     standardize(job(source, tmp_path / "out"))
     target = tmp_path / "out" / source.name
-    assert inspect_video(target).rotation_degrees == 0
+    assert inspect_video(target).turn == "upright"
     with av.open(str(target)) as container:
         image = next(container.decode(video=0)).to_ndarray(format="rgb24").mean(axis=2)
     height, width = image.shape
@@ -232,3 +232,47 @@ def test_a_training_copy_of_no_known_format_is_refused(value):
         do_job("standardize", {"source": "in", "dest": "out", "training_copy": value})
     with pytest.raises(ConfigError, match="--training-copy must be one of mjpeg, raw, got"):
         StandardizeJob(source="in", dest="out", training_copy=value)
+
+
+def test_other_options_or_another_source_make_a_file_anew_and_an_interrupted_job_goes_on(tmp_path, make_video):
+    source, dest = make_video("in/a.mp4", 15).parent, tmp_path / "out"
+
+    def status(**given):
+        (result,) = standardize(job(source, dest, **given))
+        return result.status
+
+    assert [status(), status()] == ["written", "there already"]
+    assert [status(crf=30), status(crf=30)] == ["replaced", "there already"]
+    assert [status(crf=30, gop="published"), status(crf=30, gop="published")] == ["replaced", "there already"]
+    make_video("in/a.mp4", 20)
+    assert status(crf=30, gop="published") == "replaced"
+    assert inspect_video(dest / "a.mp4").num_frames == 20
+
+
+def test_a_file_that_something_else_made_is_left_alone_and_said_to_be(tmp_path, make_video):
+    source, theirs = make_video("in/a.mp4", 15).parent, make_video("out/a.mp4", 9)
+    before = theirs.read_bytes()
+    (result,) = standardize(job(source, tmp_path / "out"))
+    assert (result.status, theirs.read_bytes()) == ("there already", before)
+    assert "does not say what made it and was left alone: --overwrite" in result.why
+
+
+def test_all_names_that_clash_are_listed_at_once(tmp_path, make_video):
+    for name in ("a.mp4", "b.mp4"):
+        write(make_video(f"in/{name}", 15).with_suffix(".avi"), "mpeg4", EVEN_MS[:15])
+    with pytest.raises(DataError, match=r"a\.avi and .*a\.mp4 would .*b\.avi and .*b\.mp4 would both be written"):
+        standardize(job(tmp_path / "in", tmp_path / "out"))
+
+
+def test_half_a_file_is_broken_unless_it_is_to_be_salvaged_and_then_the_gap_is_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    whole = write(tmp_path / "in/a.mkv", "libx264", EVEN_MS, height=144, width=192)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    (result,) = standardize(job(whole, tmp_path / "out"))
+    assert result.status == "broken"
+    assert "the file is cut short; --salvage keeps what can be decoded" in result.why
+    assert not (tmp_path / "out/a.mp4").exists()
+    (result,) = standardize(job(whole, tmp_path / "out", salvage=True))
+    assert result.status == "written"
+    assert "a.mkv was salvaged: " in result.why
+    assert 0 < inspect_video(tmp_path / "out/a.mp4", decode_all=True).num_frames < 60

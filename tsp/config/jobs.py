@@ -22,6 +22,7 @@ AnnotationFormat = Literal["auto", "thumos14", "activitynet"]
 ShortVideoPolicy = Literal["pad", "skip"]
 BrokenVideoPolicy = Literal["fail", "skip"]
 Pool = Literal["max", "avg"]
+Gop = Literal["short", "published"]
 CopyFormat = Literal["mjpeg", "raw"]
 FeatureFormat = Literal["h5", "npy"]
 
@@ -56,6 +57,11 @@ class StandardizeJob(SharedJob):
     max_height_px: int | None = None
     """Frames higher than this are scaled down; None keeps the size (rounded to even)."""
     keep_audio: bool = False
+    gop: Gop = "short"
+    """``short``: a key frame at least every 32 frames and no B-pyramid, so that clips are read at random in half the
+    time; ``published``: x264's defaults, as the published systems' files have them."""
+    salvage: bool = False
+    """Keep what can be decoded of damaged videos, and name the gaps; otherwise they are left out as broken."""
     training_copy: CopyFormat | None = None
     """Also write the training copy that ``data.training_copy`` reads, in this format, beside the standardised files."""
     workers: int | None = None
@@ -78,6 +84,7 @@ class StandardizeJob(SharedJob):
             self.training_copy in (None, *get_args(CopyFormat)),
             f"--training-copy must be one of {', '.join(get_args(CopyFormat))}, got {self.training_copy!r}",
         )
+        _require(self.gop in get_args(Gop), f"--gop must be one of {', '.join(get_args(Gop))}, got {self.gop!r}")
         _check_workers(self.workers)
 
 

@@ -6,29 +6,19 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from tsp.config.job import Answer
 from tsp.config.jobs import ProbeJob
-from tsp.config.run import StoreConfig
 from tsp.data.tables import METADATA_COLUMNS, VideoFacts, write_table
 from tsp.data.video import VideoError
 from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError
+from tsp.prepare.find_videos import find_videos
 from tsp.prepare.parallel import for_each
 from tsp.store.base import Store
-from tsp.store.files import list_files, open_folder, writing
+from tsp.store.files import writing
 
 logger = logging.getLogger(__name__)
-
-TRAINING_COPY_SUFFIX = ".train.mov"
-"""Equal to ``tsp.data.video.training_copy.SUFFIX``, whose module loads torch."""
-VIDEO_SUFFIXES = frozenset(
-    (
-        *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-        *(".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +47,9 @@ def run(job: ProbeJob) -> Answer:
     broken = [{"filename": video.filename, "why": video.trouble} for video in probed if video.trouble]
     for item in broken:
         logger.warning("%s", item["why"])
-    varying = [video.filename for video in probed if video.report is not None and not video.report.constant_rate]
-    if varying:
-        logger.warning(
-            "%d videos have a varying frame rate (such as %s): run 'tspctl data standardize' first",
-            len(varying),
-            varying[0],
-        )
+    for video in probed:
+        for remark in video.report.remarks if video.report is not None else ():
+            logger.warning("%s: %s", video.filename, remark)
     return Answer(
         rows=rows,
         facts={"videos": len(rows), "out": job.out, "broken": broken},
@@ -75,28 +61,6 @@ def probe_videos(source: Store, names: Iterable[str], *, workers: int | None = N
     """What is in these videos, sorted by name."""
     pairs = for_each(partial(_probe, source), list(names), workers=workers or None, crashed=partial(_crashed, source))
     return sorted((probed for _, probed in pairs), key=lambda probed: probed.filename)
-
-
-def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Store, dict[str, int]]:
-    """What a path or URI names, as a store, and the size in bytes of every video in it by name; or of the one it names.
-
-    Hidden files and training copies are left alone.
-    Raises: DataError if there is none.
-    """
-    folder, slash, name = address.rpartition("/")
-    if Path(name).suffix.lower() in VIDEO_SUFFIXES:
-        around = open_folder(folder or slash or ".", settings)
-        if around.exists(name):
-            return around, {name: around.stat(name).size_bytes}
-    source = open_folder(address, settings)
-    found = {
-        name: size_bytes
-        for name, size_bytes in list_files(source).items()
-        if Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.endswith(TRAINING_COPY_SUFFIX)
-    }
-    if not found:
-        raise DataError(f"{address} holds no video files (*{', *'.join(sorted(VIDEO_SUFFIXES))})")
-    return source, found
 
 
 def _probe(source: Store, name: str) -> Probed:

@@ -14,20 +14,22 @@ from tsp.config.job import Answer
 from tsp.config.jobs import CopyFormat, StandardizeJob
 from tsp.data.clips import exact_rate
 from tsp.data.video import VideoError
-from tsp.data.video.transcode import transcode
+from tsp.data.video.transcode import RANDOM_ACCESS_X264, Transcoded, transcode
 from tsp.errors import DataError
+from tsp.prepare.find_videos import TRAINING_COPY_SUFFIX, find_videos
 from tsp.prepare.parallel import for_each
-from tsp.prepare.probe import TRAINING_COPY_SUFFIX, find_videos
+from tsp.prepare.provenance import HEAD_BYTES, made_by, maker_of
 from tsp.store.base import Store
 from tsp.store.files import open_folder
 
 logger = logging.getLogger(__name__)
 
-HEAD_BYTES = 8 << 20
-"""Holds the index of any video that was written with its index in front."""
-
 CopyStatus = Literal["written", "replaced", "there already"]
 """``replaced``: there was one in another format."""
+
+
+FileStatus = Literal["written", "replaced", "there already"]
+"""``replaced``: there was one that other options made, or another source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,10 @@ class Standardized:
     """Relative to the source."""
     file: str
     """Relative to the destination."""
-    status: Literal["written", "there already", "broken"]
+    status: FileStatus | Literal["broken"]
     num_frames: int | None = None
     why: str = ""
+    """What is wrong: why nothing was written, or what was lost and what is doubtful about what was."""
     training_copy: CopyStatus | None = None
     """None where there is none to write."""
 
@@ -81,7 +84,7 @@ def standardize(job: StandardizeJob) -> list[Standardized]:
     )
     results = sorted((result for _, result in pairs), key=lambda result: result.source)
     for result in results:
-        if result.status == "broken":
+        if result.why:
             logger.warning("%s", result.why)
     return results
 
@@ -100,43 +103,67 @@ def share_of(sizes_bytes: Mapping[str, int], names: Sequence[str], shards: int, 
 def _plan(source: Store, dest: Store, names: Iterable[str]) -> dict[str, str]:
     """The file that each video becomes; folders in the source are kept, but a destination among them is no source."""
     inside = dest.real_uri.removeprefix(source.real_uri) if dest.real_uri.startswith(source.real_uri) else ""
-    made_of: dict[str, str] = {}
+    made_of: dict[str, list[str]] = {}
     for name in names:
         if inside and name.startswith(inside):
             continue
         file = str(Path(name).with_suffix(".mp4"))
-        if file in made_of:
-            raise DataError(
-                f"{source.address(made_of[file])} and {source.address(name)} would both be written to "
-                f"{dest.address(file)}: rename one of them"
-            )
         if source.real_uri + name == dest.real_uri + file:
             raise DataError(f"{source.address(name)} would be written over itself: give another destination")
-        made_of[file] = name
-    return {name: file for file, name in made_of.items()}
+        made_of.setdefault(file, []).append(name)
+    clashes = [
+        f"{' and '.join(source.address(name) for name in names)} would both be written to {dest.address(file)}"
+        for file, names in made_of.items()
+        if len(names) > 1
+    ]
+    if clashes:
+        raise DataError(f"{'; '.join(clashes)}: rename all but one of each")
+    return {names[0]: file for file, names in made_of.items()}
 
 
 def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) -> Standardized:
     name, file = task
     num_frames: int | None = None
-    status: Literal["written", "there already"] = "there already"
     copied: CopyStatus | None = None
     try:
+        maker = made_by(job, source, name)
+        status, why = _state(job, source, dest, task, maker)
         with ExitStack() as stack:
             target: Path | None = None
-            if job.overwrite or not dest.exists(file):
+            if status != "there already":
                 # A copy of another file's frames would train wrongly: it goes first, whatever happens next.
                 dest.delete(_copy_of(file))
                 target = stack.enter_context(dest.writing(file))
-                num_frames, status = _transcode(job, source, name, target), "written"
+                made = _transcode(job, source, name, target, maker)
+                num_frames = made.num_frames
+                if made.lost:
+                    why = f"{source.address(name)} was salvaged: {'; '.join(made.lost)}"
             if job.training_copy is not None:
                 copied = _copy_for_training(dest, file, target, job.training_copy)
-    except VideoError as error:
+    except DataError as error:
         return Standardized(name, file, "broken", None, str(error))
-    return Standardized(name, file, status, num_frames, training_copy=copied)
+    return Standardized(name, file, status, num_frames, why, training_copy=copied)
 
 
-def _transcode(job: StandardizeJob, source: Store, name: str, target: Path) -> int:
+def _state(
+    job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str], maker: str
+) -> tuple[FileStatus, str]:
+    """What is to be done about a file, and a doubt about it in words."""
+    name, file = task
+    if job.overwrite or not dest.exists(file):
+        return "written", ""
+    made = maker_of(dest, file)
+    if made is not None and made != maker:
+        return "replaced", ""
+    if made is None:
+        return "there already", (
+            f"{dest.address(file)} does not say what made it and was left alone: --overwrite makes it of "
+            f"{source.address(name)}"
+        )
+    return "there already", ""
+
+
+def _transcode(job: StandardizeJob, source: Store, name: str, target: Path, maker: str) -> Transcoded:
     with source.reading(name) as path:
         try:
             return transcode(
@@ -146,6 +173,9 @@ def _transcode(job: StandardizeJob, source: Store, name: str, target: Path) -> i
                 crf=job.crf,
                 max_height_px=job.max_height_px,
                 keep_audio=job.keep_audio,
+                x264=RANDOM_ACCESS_X264 if job.gop == "short" else {},
+                salvage=job.salvage,
+                comment=maker,
             )
         except VideoError as error:
             raise VideoError(str(error).replace(str(path), source.address(name))) from error

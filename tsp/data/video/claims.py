@@ -33,7 +33,8 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
             return f"its header claims {num_claimed} frames, {num_there} are there: the file is cut short"
         return ""
     claimed_sec = _claimed_sec(formats, container, stream)
-    end_sec = scan.end_sec - (container.start_time or 0) / _US_PER_SEC
+    # Some containers claim how long they last, others (Matroska) when they end: whichever is reached counts.
+    end_sec = scan.end_sec - min(0, (container.start_time or 0) / _US_PER_SEC)
     if claimed_sec is None or claimed_sec - end_sec <= _TOLERANCE_SEC + _TOLERANCE_FRAMES / fps:
         return ""
     return f"its header claims {claimed_sec:.2f} s, {end_sec:.2f} s are there: the file is cut short"

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import av.error
 import numpy as np
 from av.packet import Packet
@@ -206,3 +207,12 @@ def _frames(source: VideoSource, packets: Iterator[Packet[Any]]) -> Iterator[Vid
     source.codec.skip_frame = "DEFAULT"
     for packet in packets:
         yield from source.codec.decode(packet)
+
+
+def comment_of(path: str | Path) -> str:
+    """The comment in a video file's metadata; empty where there is none, or no video."""
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            return container.metadata.get("comment", "")
+    except Exception:  # as in ``reading``: whatever a library raises about a damaged file
+        return ""

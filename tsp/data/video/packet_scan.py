@@ -102,7 +102,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         assert isinstance(stream, VideoStream)
         assert stream.time_base is not None
         time_base = stream.time_base
-        clock = _Clock(container)
+        clock = Clock(container)
         packets: list[_Raw] = []
         fault = ""
         try:
@@ -143,7 +143,7 @@ def _guesses_times(container: InputContainer, stream: VideoStream) -> bool:
     return bool(formats & _DECODING_TIMES_ONLY) or is_avi_in_matroska
 
 
-class _Clock:
+class Clock:
     """The container's clock, made continuous."""
 
     def __init__(self, container: InputContainer) -> None:
@@ -184,7 +184,7 @@ class _Clock:
         return now + MAX_STEP_BACK_SEC < newest or (self.may_jump and abs(now - due) > MAX_JUMP_SEC)
 
 
-def _packets(container: InputContainer, stream: VideoStream, clock: _Clock) -> Iterator[_Raw]:
+def _packets(container: InputContainer, stream: VideoStream, clock: Clock) -> Iterator[_Raw]:
     sound = container.streams.best("audio")
     is_vp8 = stream.codec_context.name == "vp8"
     for packet in container.demux():
@@ -275,7 +275,7 @@ def decoded_order(path: str, stream_index: int) -> list[int]:
     return order
 
 
-def _table(packets: list[_Raw], origin: int, clock: _Clock, notes: list[str], fault: str) -> Scan:
+def _table(packets: list[_Raw], origin: int, clock: Clock, notes: list[str], fault: str) -> Scan:
     pts = np.array([_shown(packet, origin) for packet in packets], np.int64)
     latest = np.iinfo(np.int64).max
     due = np.minimum.accumulate(np.where(pts == HIDDEN, latest, pts)[::-1])[::-1]

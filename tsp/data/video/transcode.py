@@ -1,31 +1,53 @@
-"""Any video to a constant-rate H.264 MP4: upright, of even size, beginning at time 0."""
+"""Any video to a constant-rate H.264 MP4 as a player shows it: upright, of even size, time for time.
+
+Kept: time 0 is where a player shows 0, so a picture that begins late is its first frame until then, and sound stays in
+step; the whole display matrix; colours, whose matrix stays and is marked, while full-range levels become 16 to 235.
+What cannot be decoded, or is missing though the container claims it, is an error, or named if it is to be salvaged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
 import av.filter
-from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
-from av.container import InputContainer
+import numpy as np
+from av.container import OutputContainer
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
+from tsp.data.video.claims import missing_end
+from tsp.data.video.display_matrix import FILTERS, turn_of
 from tsp.data.video.encode import open_mp4
-from tsp.data.video.errors import VideoError
+from tsp.data.video.errors import VideoError, reading, reason_of
+from tsp.data.video.open_video import VideoSource
+from tsp.data.video.sound import sound_frames
 
-_UPRIGHT_FILTERS: dict[int, list[tuple[str, str | None]]] = {
-    0: [],
-    90: [("transpose", "cclock")],
-    180: [("hflip", None), ("vflip", None)],
-    270: [("transpose", "clock")],
-}
-"""By the degrees, counterclockwise, that the file asks a player to turn the picture."""
+GOP_FRAMES = 32
+"""Most frames from one key frame to the next in standardised files: see README.md, Decisions."""
+RANDOM_ACCESS_X264: Mapping[str, str] = {"g": str(GOP_FRAMES), "x264-params": "b-pyramid=none"}
+"""x264's options for files of which clips are read at random; without any, its defaults are the published encoding."""
 _AUDIO_RATE_HZ = 44100
+_MOST_GAPS = 4
+_MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020nc"}
+
+
+@dataclass(frozen=True, slots=True)
+class Transcoded:
+    """What was written."""
+
+    num_frames: int
+    lost: tuple[str, ...] = ()
+    """What could not be kept, in words; empty unless it was to be salvaged."""
+    notes: tuple[str, ...] = ()
+    """What was put right in the source's times."""
 
 
 def transcode(
@@ -36,106 +58,188 @@ def transcode(
     crf: int = 23,
     max_height_px: int | None = None,
     keep_audio: bool = False,
-) -> int:
-    """Write ``source`` as constant-rate H.264 (x264's own GOP and B-frames); ``target`` is whole or not there.
+    x264: Mapping[str, str] = RANDOM_ACCESS_X264,
+    salvage: bool = False,
+    comment: str = "",
+) -> Transcoded:
+    """Write ``source`` as constant-rate H.264; ``target`` is whole or not there.
 
-    Returns: the number of frames written.
-    Raises: VideoError if the source cannot be opened, or decoded to its end.
+    Args: x264, further options; salvage, keep what can be decoded; comment, written into the file's metadata.
+    Raises: VideoError if the source cannot be opened, or is damaged or cut short and not to be salvaged.
     """
-    try:
-        with av.open(str(source), metadata_errors="ignore") as container:
-            if not container.streams.video:
-                raise VideoError(f"{source} holds no video stream")
-            audio = container.streams.audio[0] if keep_audio and container.streams.audio else None
-            num_frames = _write(container, container.streams.video[0], audio, target, Fraction(fps), crf, max_height_px)
-    except (av.error.FFmpegError, EOFError) as error:
-        raise VideoError(f"{source} cannot be standardised: {getattr(error, 'strerror', None) or error}") from error
-    if num_frames == 0:
-        raise VideoError(f"{source} holds no video frames")
-    return num_frames
+    opened = VideoSource(source, whole=True, untimed=True)
+    with closing(opened), reading(source, "cannot be standardised"):
+        video = _Picture(opened, Fraction(fps), max_height_px, salvage)
+        with open_mp4(target) as out:
+            out.metadata.update({"comment": comment} if comment else {})
+            num_frames = _write(video, out, source, keep_audio, {"crf": str(crf), **x264})
+        return Transcoded(num_frames, tuple(video.lost), opened.timeline.notes)
 
 
-def _write(
-    container: InputContainer,
-    video: VideoStream,
-    audio: AudioStream | None,
-    target: Path,
-    fps: Fraction,
-    crf: int,
-    max_height_px: int | None,
-) -> int:
-    video.thread_type = "NONE"
+def _write(video: _Picture, out: OutputContainer, source: Path, keep_audio: bool, options: Mapping[str, str]) -> int:
+    stream = out.add_stream("libx264", rate=video.fps)
+    stream.pix_fmt = "yuv420p"
+    stream.options = dict(options)
+    stream.codec_context.thread_count = 1
+    # All streams are declared before the first packet: that is when the file's header is written.
+    sound = out.add_stream("aac", rate=_AUDIO_RATE_HZ) if keep_audio and video.has_audio else None
     num_frames = 0
-    with open_mp4(target) as out:
-        video_out = out.add_stream("libx264", rate=fps)
-        video_out.pix_fmt = "yuv420p"
-        video_out.options = {"crf": str(crf)}
-        video_out.codec_context.thread_count = 1
-        # All streams are declared before the first packet: that is when the file's header is written.
-        audio_out = out.add_stream("aac", rate=_AUDIO_RATE_HZ) if audio is not None else None
-        for frame in _filtered(container, video, fps, max_height_px):
-            if num_frames == 0:
-                video_out.width, video_out.height = frame.width, frame.height
-            frame.pts, frame.time_base = num_frames, 1 / fps
-            frame.pict_type = 0
-            out.mux(video_out.encode(frame))
-            num_frames += 1
+    for frame in video.frames():
         if num_frames == 0:
-            raise VideoError(f"{video.container.name} holds no video frames")
-        out.mux(video_out.encode(None))
-        if audio is not None and audio_out is not None:
-            container.seek(0)
-            resampler = AudioResampler(format="fltp", layout="stereo", rate=_AUDIO_RATE_HZ)
-            for sound in container.decode(audio):
-                for part in resampler.resample(sound):
-                    part.pts = None
-                    out.mux(audio_out.encode(part))
-            out.mux(audio_out.encode(None))
+            stream.width, stream.height = frame.width, frame.height
+            _mark_colours(stream, frame)
+        frame.pts, frame.time_base = num_frames, 1 / video.fps
+        frame.pict_type = 0
+        out.mux(stream.encode(frame))
+        num_frames += 1
+    if num_frames == 0:
+        raise VideoError(f"{source} holds no video frames that can be decoded")
+    out.mux(stream.encode(None))
+    if sound is not None:
+        for part in sound_frames(str(source), _AUDIO_RATE_HZ):
+            out.mux(sound.encode(part))
+        out.mux(sound.encode(None))
     return num_frames
 
 
-def _filtered(
-    container: InputContainer, video: VideoStream, fps: Fraction, max_height_px: int | None
-) -> Iterator[VideoFrame]:
-    """The frames turned upright, at a constant rate, in the size to write."""
-    graph: av.filter.Graph | None = None
-    size = (0, 0)
-    for frame in container.decode(video):
-        if graph is None:
-            size = (frame.width, frame.height)
-            graph = _graph(video, frame, fps, max_height_px)
-        elif (frame.width, frame.height) != size:
-            # A stream that changes its size keeps the first one.
-            pts, time_base = frame.pts, frame.time_base
-            frame = frame.reformat(*size)
-            frame.pts, frame.time_base = pts, time_base
-        graph.push(frame)
-        yield from _pulled(graph)
-    if graph is not None:
-        graph.push(None)
-        yield from _pulled(graph)
+def _mark_colours(stream: VideoStream, frame: VideoFrame) -> None:
+    context = stream.codec_context
+    context.color_range = ColorRange.MPEG
+    context.colorspace = frame.colorspace
+    context.color_primaries = frame.color_primaries
+    context.color_trc = frame.color_trc
 
 
-def _graph(video: VideoStream, first: VideoFrame, fps: Fraction, max_height_px: int | None) -> av.filter.Graph:
-    height = f"min(ih,{max_height_px})" if max_height_px else "ih"
-    chain = [
-        *_UPRIGHT_FILTERS[round(first.rotation / 90) * 90 % 360],
-        ("setpts", "PTS-STARTPTS"),
-        ("fps", f"fps={fps}"),
-        ("scale", f"w='max(2,trunc(iw*{height}/ih/2)*2)':h='max(2,trunc({height}/2)*2)'"),
-        ("setsar", "1"),
-        ("format", "yuv420p"),
-    ]
-    graph = av.filter.Graph()
-    last = graph.add_buffer(template=video, width=first.width, height=first.height, format=first.format)
-    for name, arguments in chain:
-        node = graph.add(name, arguments)
-        last.link_to(node)
-        last = node
-    sink = graph.add("buffersink")
-    last.link_to(sink)
-    graph.configure()
-    return graph
+class _Picture:
+    """The frames of a file, turned upright, at a constant rate, in the size and colours to write."""
+
+    def __init__(self, opened: VideoSource, fps: Fraction, max_height_px: int | None, salvage: bool) -> None:
+        self.fps = fps
+        self.lost: list[str] = []
+        self.has_audio = bool(opened.container.streams.audio)
+        self._opened = opened
+        self._max_height_px = max_height_px
+        self._salvage = salvage
+        self._decoded: list[int] = []
+        self._fault = ""
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """The frames to write.
+
+        Raises: VideoError at the end if something was lost and nothing is to be salvaged.
+        """
+        graph: av.filter.Graph | None = None
+        size = (0, 0)
+        for frame in self._decode():
+            if graph is None:
+                size = (frame.width, frame.height)
+                graph = self._graph(frame)
+            elif (frame.width, frame.height) != size:
+                # A stream that changes its size keeps the first one.
+                pts, time_base = frame.pts, frame.time_base
+                frame = frame.reformat(*size)
+                frame.pts, frame.time_base = pts, time_base
+            graph.push(frame)
+            yield from _pulled(graph)
+        self._account()
+        if graph is not None:
+            graph.push(None)
+            yield from _pulled(graph)
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        """Frames in the order they are shown, each with a time after the one before."""
+        packets = self._opened.all_packets()
+        last: int | None = None
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = [] if packet is None else self._opened.codec.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError as error:
+                if not self._salvage:
+                    at_sec = float((last or 0) * self._opened.time_base)
+                    raise VideoError(
+                        f"{self._opened.path} cannot be standardised: decoding fails after {at_sec:.2f} s: "
+                        f"{reason_of(error)}; --salvage keeps what can be decoded"
+                    ) from error
+                continue
+            if packet is None:
+                return
+            for frame in frames:
+                if frame.pts is None or (last is not None and frame.pts <= last):
+                    continue  # a second frame of the same time is never shown
+                last = frame.pts
+                if not frame.is_corrupt:
+                    self._decoded.append(last)
+                yield frame
+
+    def _account(self) -> None:
+        """Compare what was decoded with what the container lists and claims."""
+        opened, scan = self._opened, self._opened.timeline.scan
+        assert scan is not None
+        shown = scan.shown
+        if self._decoded:
+            # What comes before the first whole frame belongs to a picture group whose beginning was cut away.
+            shown = shown[shown >= self._decoded[0]]
+        lost = [fault for fault in (scan.fault,) if fault]
+        lost += _gaps(shown, np.isin(shown, self._decoded), float(opened.time_base))
+        if opened.fps:
+            end = missing_end(opened.path, opened.container, opened.stream, scan, opened.fps)
+            lost += [end] if end else []
+        if lost and not self._salvage:
+            raise VideoError(
+                f"{opened.path} cannot be standardised: {'; '.join(lost)}; --salvage keeps what can be decoded"
+            )
+        self.lost = lost
+
+    def _graph(self, first: VideoFrame) -> av.filter.Graph:
+        height = f"min(ih,{self._max_height_px})" if self._max_height_px else "ih"
+        chain: list[tuple[str, str | None]] = [
+            # From time 0 on, before a picture that begins late its first frame.
+            ("fps", f"fps={self.fps}:start_time=0"),
+            *FILTERS[turn_of(first)],
+            (
+                "scale",
+                f"w='max(2,trunc(iw*{height}/ih/2)*2)':h='max(2,trunc({height}/2)*2)':out_range=tv{_matrices(first)}",
+            ),
+            ("setsar", "1"),
+            ("format", "yuv420p"),
+        ]
+        graph = av.filter.Graph()
+        last = graph.add_buffer(
+            template=self._opened.stream, width=first.width, height=first.height, format=first.format
+        )
+        for name, arguments in chain:
+            node = graph.add(name, arguments)
+            last.link_to(node)
+            last = node
+        sink = graph.add("buffersink")
+        last.link_to(sink)
+        graph.configure()
+        return graph
+
+
+def _matrices(frame: VideoFrame) -> str:
+    """RGB becomes BT.601; everything else keeps its matrix, and what is not marked stays so."""
+    name = _MATRIX_NAMES.get(int(frame.colorspace))
+    if frame.format.is_rgb:
+        return ":out_color_matrix=bt601"
+    return f":in_color_matrix={name}:out_color_matrix={name}" if name else ""
+
+
+def _gaps(shown: np.ndarray, is_there: np.ndarray, seconds_per_unit: float) -> list[str]:
+    """In words, runs of frames that are not there."""
+    texts = []
+    for there, numbers in itertools.groupby(range(len(shown)), lambda number: bool(is_there[number])):
+        if there:
+            continue
+        run = list(numbers)
+        begin, end = (float(shown[number]) * seconds_per_unit for number in (run[0], run[-1]))
+        texts.append(f"{len(run)} frames from {begin:.2f} to {end:.2f} s cannot be decoded whole")
+    if len(texts) > _MOST_GAPS:
+        texts = [*texts[:3], f"and {len(texts) - 3} more gaps"]
+    return texts
 
 
 def _pulled(graph: av.filter.Graph) -> Iterator[VideoFrame]:

@@ -1,0 +1,57 @@
+"""Which files are taken for videos, and that nothing is left out without a word."""
+
+import logging
+
+import pytest
+
+from tsp.errors import DataError
+from tsp.prepare.find_videos import find_videos
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with everything that people have in one."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/linked.mp4").write_bytes(b"12")
+    videos = tmp_path / "videos"
+    (videos / "sub").mkdir(parents=True)
+    for name in ("a.mp4", "sub/b.AVI", "notes.txt", "anim.gif", "bare", ".hidden.mp4", "a.train.mov"):
+        (videos / name).write_bytes(b"1")
+    (videos / "again").symlink_to(videos / "sub")
+    (videos / "loop").symlink_to(videos)
+    (videos / "far").symlink_to(tmp_path / "far")
+    (videos / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    return videos
+
+
+def test_links_are_followed_once_and_loops_end(folder):
+    names = set(find_videos(str(folder))[1])
+    assert {"a.mp4", "far/linked.mp4"} < names
+    assert len(names) == 3  # the folder that two names lead to is entered by one of them
+    assert {name.rpartition("/")[2] for name in names} == {"a.mp4", "linked.mp4", "b.AVI"}
+
+
+def test_every_file_that_is_left_out_is_named_with_the_reason(folder, caplog):
+    with caplog.at_level(logging.INFO):
+        find_videos(str(folder))
+    said = caplog.text
+    for name, reason in {
+        "notes.txt": ".txt is no video's ending",
+        "anim.gif": ".gif is no video's ending",
+        "bare": "no ending is no video's ending",
+        "gone.mp4": "a link to nothing",
+        "loop": "a link to a folder that is read anyway",
+        ".hidden.mp4": "hidden",
+        "a.train.mov": "a training copy",
+    }.items():
+        assert any(name in line and reason in line for line in said.splitlines()), name
+
+
+def test_a_file_that_is_named_itself_is_taken_whatever_its_ending(folder):
+    assert find_videos(str(folder / "bare"))[1] == {"bare": 1}
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match="holds no video files"):
+        find_videos(str(tmp_path))

@@ -1,0 +1,107 @@
+"""The videos that a path or URI names, and what beside them was not taken, with the reason."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tsp.config.run import StoreConfig
+from tsp.errors import DataError
+from tsp.store.base import Store
+from tsp.store.files import list_files, open_folder
+
+logger = logging.getLogger(__name__)
+
+TRAINING_COPY_SUFFIX = ".train.mov"
+"""Equal to ``tsp.data.video.training_copy.SUFFIX``, whose module loads torch."""
+VIDEO_SUFFIXES = frozenset(
+    (
+        *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+        *(".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    )
+)
+_NAMES_SHOWN = 5
+
+
+def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Store, dict[str, int]]:
+    """What a path or URI names, as a store, and the size in bytes of every video in it by name; or of the one it names.
+
+    A file that is named itself is taken whatever its ending; its content says whether it is a video. In a folder the
+    ending decides, links are followed, each folder is entered once, and what is left out is said, with the reason.
+    Raises: DataError if there is none.
+    """
+    folder, slash, name = address.rpartition("/")
+    if name and not Path(address).is_dir():
+        around = open_folder(folder or slash or ".", settings)
+        if around.exists(name):
+            return around, {name: around.stat(name).size_bytes}
+    source = open_folder(address, settings)
+    left_out: dict[str, str] = {}
+    sizes_bytes = _walk(Path(source.uri or "/"), left_out) if source.is_local else list_files(source)
+    found = {}
+    for file in sorted(sizes_bytes):
+        if reason := _reason_against(file):
+            left_out[file] = reason
+        else:
+            found[file] = sizes_bytes[file]
+    _say_what_is_left_out(address, left_out)
+    if not found:
+        raise DataError(f"{address} holds no video files (*{', *'.join(sorted(VIDEO_SUFFIXES))})")
+    return source, found
+
+
+def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:
+    """Sizes of the files below a folder of this machine; what cannot be entered or read goes to left_out."""
+    if not root.is_dir():
+        raise DataError(f"the folder {root} does not exist")
+    sizes_bytes: dict[str, int] = {}
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(root, followlinks=True, onerror=lambda error: _note(left_out, root, error)):
+        about = os.stat(parent)
+        if (about.st_dev, about.st_ino) in entered:
+            left_out[os.path.relpath(parent, root)] = "a link to a folder that is read anyway"
+            folders.clear()
+            continue
+        entered.add((about.st_dev, about.st_ino))
+        folders.sort()
+        for file in files:
+            path = Path(parent, file)
+            name = path.relative_to(root).as_posix()
+            try:
+                sizes_bytes[name] = path.stat().st_size
+            except OSError as error:
+                left_out[name] = "a link to nothing" if path.is_symlink() else error.strerror or str(error)
+    return sizes_bytes
+
+
+def _note(left_out: dict[str, str], root: Path, error: OSError) -> None:
+    left_out[os.path.relpath(str(error.filename), root)] = error.strerror or str(error)
+
+
+def _reason_against(name: str) -> str:
+    """Why a file is not taken for a video; empty if it is."""
+    if any(part.startswith(".") for part in name.split("/")):
+        return "hidden"
+    if name.endswith(TRAINING_COPY_SUFFIX):
+        return "a training copy"
+    suffix = Path(name).suffix.lower()
+    if suffix not in VIDEO_SUFFIXES:
+        return f"{suffix or 'no ending'} is no video's ending; name the file itself to have it read"
+    return ""
+
+
+def _say_what_is_left_out(address: str, left_out: Mapping[str, str]) -> None:
+    names_of: dict[str, list[str]] = {}
+    for name in sorted(left_out):
+        names_of.setdefault(left_out[name], []).append(name)
+    for reason, names in _by_weight(names_of):
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        what = "1 file" if len(names) == 1 else f"{len(names)} files"
+        level = logging.INFO if reason in ("hidden", "a training copy") else logging.WARNING
+        logger.log(level, "%s: %s left out (%s): %s", address, what, reason, shown)
+
+
+def _by_weight(names_of: Mapping[str, list[str]]) -> Iterator[tuple[str, list[str]]]:
+    yield from sorted(names_of.items(), key=lambda item: -len(item[1]))

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from tsp.data.tables import VideoFacts
 from tsp.errors import DataError
 from tsp.prepare.annotations import Action, refuse_entries
-from tsp.prepare.probe import VIDEO_SUFFIXES
+from tsp.prepare.find_videos import VIDEO_SUFFIXES
 
 _BEYOND_SHARE, _BEYOND_SEC = 0.2, 1.0
 """An action that ends so much after its video is hardly annotated in seconds of that video."""

@@ -104,6 +104,7 @@ def probe(session: Session, **given: Any) -> None:
 @click.option("--subset", help="Only this subset of the JSON, for instance training.")
 @click.option("--labels", metavar="JSON", help="List of action classes; default: the annotations' own, sorted.")
 @click.option("--labels-out", metavar="DIR|PREFIX", help="Folder for both label maps, or what their paths begin with.")
+@click.option("--json", metavar="JSON", help="Annotations for ActionFormer, OpenTAD and TriDet; needs --subset.")
 @click.option("--folder", metavar="NAME", help="Only videos in this folder of the table, for instance train.")
 @click.option("--filename-prefix", metavar="TEXT", help="What files' names have before the video's, for instance v_.")
 @click.option(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.commands._job import job_options, run_job
 from cli.runs.session import Session, with_session
+
+if TYPE_CHECKING:
+    from tsp.run.feature_set import FeatureSet
 
 
 @click.group()
@@ -49,3 +52,53 @@ def convert(session: Session, **given: Any) -> None:
 def info(session: Session, **given: Any) -> None:
     """Say what features SOURCE holds: how many, of which size, and how they were made where that is known."""
     run_job(session, "features", {}, given)
+
+
+@features.command()
+@click.argument("source")
+@click.option(
+    "--for",
+    "code",
+    type=click.Choice(["actionformer", "opentad", "tridet"]),
+    required=True,
+    help="The code that will read them.",
+)
+@click.option("--json", "annotations", metavar="JSON", help="Annotations that 'data annotate --json' wrote.")
+@click.option("--stride", "stride_frames", type=click.IntRange(1), metavar="N", help="Where SOURCE does not say it.")
+@click.option("--clip-frames", type=click.IntRange(1), metavar="N", help="Where SOURCE does not say it.")
+@click.option("--rate", "rate_fps", type=float, metavar="FPS", help="Where SOURCE does not say it.")
+@with_session
+def config(session: Session, source: str, code: str, annotations: str | None, **given: Any) -> None:
+    """Print the block of a localisation code's configuration that reads the features in SOURCE.
+
+    SOURCE is a folder of .npy files that 'extract --format npy' or 'features convert' wrote.
+    """
+    from cli.options.store import absolute_unless_uri
+    from tsp.errors import ConfigError
+    from tsp.run.localisation import BLOCKS, numbers_of
+
+    if source.endswith((".h5", ".hdf5")):
+        raise ConfigError(f"{code} reads a folder of .npy files: tspctl features convert {source} DIR")
+    folder = absolute_unless_uri(source)
+    numbers = numbers_of(read_feature_set(session, folder), where=source, **given)
+    click.echo(BLOCKS[code](numbers, folder, annotations and absolute_unless_uri(annotations)), nl=False)
+
+
+def read_feature_set(session: Session, folder: str) -> FeatureSet:
+    """What a folder of features says of itself.
+
+    Raises: DataError if it says nothing.
+    """
+    import json
+
+    from tsp.errors import DataError, MissingKeyError
+    from tsp.run.feature_set import DESCRIPTION, FeatureSet
+
+    store = session.open_store(session.store_config(folder))
+    where = store.address(DESCRIPTION)
+    try:
+        return FeatureSet.from_dict(json.loads(store.read(DESCRIPTION)), where=where)
+    except MissingKeyError as error:
+        raise DataError(f"{folder} has no {DESCRIPTION}: make it with 'tspctl features convert SOURCE DIR'") from error
+    except ValueError as error:
+        raise DataError(f"{where} is not JSON: {error}") from error

@@ -12,6 +12,7 @@ from tsp.config import jobs
 from tsp.config.codec import to_dict
 from tsp.config.job import Answer, Job, SharedJob, given_paths, own_share, path_fields, reads, written_paths
 from tsp.config.jobs import JOBS, AnnotateJob, ExtractJob, ProbeJob, StandardizeJob, job_from_dict
+from tsp.config.recipes import load_dataset, resolve
 from tsp.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,20 @@ def test_a_path_is_named_as_the_command_line_names_it(kind):
         parameter = options[name]
         shown = parameter.opts[0] if isinstance(parameter, click.Option) else name.upper()
         assert field.option == shown
+
+
+@pytest.mark.parametrize(("kind", "field"), [(kind, name) for kind in JOBS for name in path_fields(JOBS[kind])])
+def test_no_path_of_a_job_may_hold_a_password(kind, field):
+    required = {name: "x" for name, item in path_fields(JOBS[kind]).items()}
+    if kind == "check":
+        required["config"] = to_dict(
+            resolve(load_dataset("demo"), "tac", name="c", store={"uri": "s3://b"}, root="videos")
+        )
+    required |= {"subset": "training"} if kind == "annotate" else {}
+    job_from_dict(kind, required)
+    with pytest.raises(ConfigError) as caught:
+        job_from_dict(kind, {**required, field: "https://me:hunter2hunter2@host/x"})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_job_survives_json_unchanged():

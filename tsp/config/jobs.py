@@ -128,13 +128,15 @@ class AnnotateJob(Job):
     format: AnnotationFormat = "auto"
     """``auto``: a folder is thumos14, a .json file activitynet."""
     subset: str | None = text(None)
-    """Only this subset of the JSON (training, validation, ...)."""
+    """Only this subset of the JSON (training, validation, ...); what ``json`` calls the videos."""
     labels: str | None = reads("--labels", None)
     """JSON list of the action classes; None: the annotations' own, sorted."""
     folder: str | None = text(None)
     """Only the files of the metadata in this folder of it, named relative to it; None: all."""
     labels_out: str | None = writes("--labels-out", None)
     """Folder to write both label maps into, or what their paths begin with."""
+    json: str | None = writes("--json", None)
+    """JSON of ActivityNet's shape to write for localisation codes; other subsets that it holds stay."""
     filename_prefix: str | None = text(None)
     """What a file's name has before the video's name (``v_`` for ActivityNet); None: found out."""
     min_background_sec: float | None = None
@@ -145,6 +147,10 @@ class AnnotateJob(Job):
 
     def __post_init__(self) -> None:
         check_addresses(self)
+        _require(
+            self.json is None or self.subset is not None,
+            "--json needs --subset: what the reading code calls these videos, for instance training or validation",
+        )
         _require(
             self.min_background_sec is None
             or (math.isfinite(self.min_background_sec) and self.min_background_sec >= 0),
@@ -295,6 +301,7 @@ class FeaturesJob(Job):
     """How to speak to the S3 server that ``s3://`` addresses above mean."""
 
     def __post_init__(self) -> None:
+        check_addresses(self)
         _require(self.resize is None or self.resize >= 1, f"--resize must be at least 1, got {self.resize}")
         _check_prefix(self.prefix)
 

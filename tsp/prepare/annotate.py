@@ -27,8 +27,9 @@ from tsp.data.tables import (
 )
 from tsp.errors import DataError
 from tsp.prepare.annotations import Action, Annotations, read_activitynet, read_thumos14, refuse_entries
+from tsp.prepare.localisation import localisation_database, merged
 from tsp.prepare.match_files import match_files, other_durations, refuse_other_units
-from tsp.store.files import local_path, reading, reading_folder, writing
+from tsp.store.files import local_path, open_folder, reading, reading_folder, writing
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,8 @@ def run(job: AnnotateJob) -> Answer:
     )
     with writing(job.out, job.store) as path:
         write_table(path, GROUND_TRUTH_COLUMNS, result.rows)
+    if job.json is not None:
+        _write_localisation(job, job.json, result)
     label_files = []
     if job.labels_out is not None:
         begin = job.labels_out
@@ -103,6 +106,16 @@ def run(job: AnnotateJob) -> Answer:
         "skipped": told,
     }
     return Answer(rows=rows, facts=facts)
+
+
+def _write_localisation(job: AnnotateJob, address: str, result: Annotated) -> None:
+    assert job.subset is not None
+    rate_fps = ClipConfig().rate_fps
+    database = localisation_database(result.rows, result.labels, subset=job.subset, rate_fps=rate_fps)
+    folder, slash, name = address.rpartition("/")
+    store = open_folder(folder or slash or ".", job.store)
+    before = store.read(name).decode() if store.exists(name) else None
+    store.write(name, merged(before, database, where=address).encode())
 
 
 def _within(videos: list[VideoFacts], folder: str | None, table: str) -> list[VideoFacts]:

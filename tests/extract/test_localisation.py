@@ -1,0 +1,185 @@
+"""Up to the other code's door: what ActionFormer, TriDet and OpenTAD would load from what we write.
+
+The loading rules are written anew from those codes' data sets (ActionFormer ``libs/datasets``: anet, thumos14; OpenTAD
+``opentad/datasets``: anet, thumos, base), of which TriDet's are copies of ActionFormer's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.jobs import do_job
+from tsp.config.jobs import DemoJob
+from tsp.errors import ConfigError, DataError
+from tsp.model.heads import TspModel
+from tsp.prepare.demo import draw_demo
+from tsp.prepare.localisation import localisation_database, merged
+from tsp.run.feature_set import FeatureSet
+from tsp.run.localisation import BLOCKS, actionformer_block, numbers_of, opentad_block
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "features-to-localisation.md"
+
+
+def as_actionformer_loads(block: dict[str, Any], subset: str) -> dict[str, dict[str, Any]]:
+    """Features, and segments as positions among them, of the videos of a subset."""
+    database = json.loads(Path(block["json_file"]).read_text())["database"]
+    loaded = {}
+    for video, entry in database.items():
+        path = Path(block["feat_folder"]) / f"{block['file_prefix'] or ''}{video}{block['file_ext']}"
+        if entry["subset"].lower() != subset or not path.exists():
+            continue
+        features = np.load(path).astype(np.float32)
+        fps, stride, frames = block["default_fps"], block["feat_stride"], block["num_frames"]
+        if stride <= 0:
+            stride = entry["duration"] * fps / len(features)
+            frames = stride * block["num_frames"]
+        seconds = np.array([item["segment"] for item in entry["annotations"]], np.float32)
+        positions = (seconds * fps - 0.5 * frames) / stride
+        ids = [item["label_id"] for item in entry["annotations"]]
+        loaded[video] = {"features": features, "positions": positions, "labels": ids}
+    return loaded
+
+
+def as_opentad_loads(source: str, subset: str, *, thumos: bool) -> dict[str, dict[str, Any]]:
+    """The same of OpenTAD's padding data sets."""
+    names: dict[str, Any] = {}
+    exec(source, {"dict": dict}, names)  # its configurations are Python
+    block, load = names["features"], names["load_feats"]
+    blocked = Path(block["block_list"]).read_text().splitlines()
+    loaded = {}
+    for video, entry in json.loads(Path(block["ann_file"]).read_text())["database"].items():
+        if video in blocked or entry["subset"] not in subset:
+            continue
+        rate = entry["frame"] / entry["duration"] if thumos else block["fps"]
+        path = Path(block["data_path"]) / f"{load['prefix']}{video}{load['suffix']}.{load['feat_format']}"
+        seconds = np.array([item["segment"] for item in entry["annotations"]], np.float32)
+        frames = (seconds * rate).astype(int) if thumos else seconds * rate
+        positions = (frames - block["offset_frames"]) / (block["feature_stride"] * block["sample_stride"])
+        loaded[video] = {"features": np.load(path).astype(np.float32), "positions": positions}
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory, tiny_model: TspModel) -> Path:
+    """A folder in which the page's commands were run, one after the other."""
+    folder = tmp_path_factory.mktemp("page")
+    draw_demo(folder / "data", DemoJob(dest="data", num_train_videos=1, num_valid_videos=3), workers=1)
+    torch.save({"model": tiny_model.state_dict(), "epoch": 5}, folder / "epoch_5.pth")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TSPCTL_", "XDG_", "AWS_"))}
+    environment |= {"HOME": str(folder / "home"), "TSPCTL_BACKEND": "local", "OMP_NUM_THREADS": "1"}
+    program = Path(sys.executable).with_name("tspctl")
+    outputs = []
+    for line in re.findall(r"^\$ tspctl (.+)$", PAGE.read_text(), flags=re.MULTILINE):
+        done = subprocess.run(
+            [program, *line.split()], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        outputs.append((line, done.stdout))
+    (folder / "outputs.json").write_text(json.dumps(outputs))
+    return folder
+
+
+def output_of(walk: Path, words: str) -> str:
+    (text,) = [out for line, out in json.loads((walk / "outputs.json").read_text()) if words in line]
+    return str(text)
+
+
+def test_the_page_leads_to_what_actionformer_loads(walk: Path) -> None:
+    block = yaml.safe_load(output_of(walk, "--for actionformer"))["dataset"]
+    loaded = as_actionformer_loads(block, "validation")
+    annotated = json.loads((walk / "data" / "demo_annotations.json").read_text())["database"]
+    assert set(loaded) == {video for video, entry in annotated.items() if entry["subset"] == "validation"}
+    assert block["input_dim"] == 512
+    labels = json.loads((walk / "data" / "demo_action_label_mapping.json").read_text())
+    for video, item in loaded.items():
+        assert item["features"].shape[1] == 512
+        actions = annotated[video]["annotations"]
+        seconds = np.array([action["segment"] for action in actions])
+        # Feature i of a 16-frame clip at 15 fps and stride 16 stands for (16 i + 8) / 15 s.
+        np.testing.assert_allclose((item["positions"] * 16 + 8) / 15, seconds, atol=1e-4)
+        assert item["positions"].max() <= len(item["features"]) + 0.5
+        assert [sorted(labels)[index] for index in item["labels"]] == [action["label"] for action in actions]
+
+
+@pytest.mark.parametrize("thumos", [False, True])
+def test_opentad_loads_the_same(walk: Path, thumos: bool) -> None:
+    theirs = as_opentad_loads(output_of(walk, "--for opentad"), "validation", thumos=thumos)
+    ours = as_actionformer_loads(yaml.safe_load(output_of(walk, "--for actionformer"))["dataset"], "validation")
+    assert set(theirs) == set(ours)
+    for video, item in ours.items():
+        np.testing.assert_array_equal(theirs[video]["features"], item["features"])
+        # The THUMOS loader cuts to whole frames: a sixteenth of a step.
+        np.testing.assert_allclose(theirs[video]["positions"], item["positions"], atol=1.5 / 16 if thumos else 1e-4)
+
+
+def test_a_resized_set_has_its_actions_at_the_same_share_of_the_video(walk: Path) -> None:
+    described = FeatureSet.from_dict(json.loads((walk / "features_100" / "features.json").read_text()), where="x")
+    text = actionformer_block(
+        numbers_of(described, where="x"), str(walk / "features_100"), str(walk / "annotations.json")
+    )
+    block = yaml.safe_load(text)["dataset"]
+    database = json.loads((walk / "annotations.json").read_text())["database"]
+    loaded = as_actionformer_loads({**block, "file_prefix": ""}, "validation")
+    assert loaded
+    for video, item in loaded.items():
+        assert len(item["features"]) == block["max_seq_len"] == 100
+        seconds = np.array([action["segment"] for action in database[video]["annotations"]])
+        np.testing.assert_allclose((item["positions"] + 0.5) / 100, seconds / database[video]["duration"], atol=1e-5)
+
+
+def test_numbers_that_a_set_does_not_know_are_asked_for_and_contradictions_refused() -> None:
+    published = FeatureSet(dimension=512)
+    with pytest.raises(ConfigError, match="does not say how it was made: give --stride"):
+        numbers_of(published, where="f")
+    numbers = numbers_of(published, where="f", stride_frames=1, clip_frames=16, rate_fps=15.0)
+    assert "feat_stride: 1," in actionformer_block(numbers, "f", None)
+    assert "offset_frames=8," in opentad_block(numbers, "f", None)
+    with pytest.raises(ConfigError, match="--stride is 1, but f was made with 16"):
+        numbers_of(FeatureSet(dimension=512, stride_frames=16), where="f", stride_frames=1)
+
+
+def test_tridet_reads_as_actionformer_does() -> None:
+    assert BLOCKS["tridet"] is BLOCKS["actionformer"]
+
+
+ROW = {"video-name": "a", "video-duration": 10.0, "t-start": 1.0, "t-end": 2.5}
+
+
+def test_annotations_count_frames_at_the_clips_rate_and_leave_background_out() -> None:
+    rows = [{**ROW, "action-label": "Run"}, {**ROW, "action-label": ""}]
+    assert localisation_database(rows, ["Jump", "Run"], subset="training", rate_fps=15.0) == {
+        "a": {
+            "subset": "training", "duration": 10.0, "fps": 15.0, "frame": 150,
+            "annotations": [{"segment": [1.0, 2.5], "label": "Run", "label_id": 1}],
+        }
+    }  # fmt: skip
+
+
+def test_subsets_come_together_in_one_file_and_must_number_labels_alike() -> None:
+    def database(video: str, labels: list[str]) -> Any:
+        rows = [{**ROW, "video-name": video, "action-label": "Run"}]
+        return localisation_database(rows, labels, subset="training", rate_fps=15.0)
+
+    text = merged(None, database("a", ["Jump", "Run"]), where="j")
+    assert set(json.loads(merged(text, database("b", ["Jump", "Run"]), where="j"))["database"]) == {"a", "b"}
+    with pytest.raises(DataError, match="j has 'Run' as class 1, here it is 0: give both runs the same --labels"):
+        merged(text, database("b", ["Run"]), where="j")
+    with pytest.raises(DataError, match="no JSON that --json wrote"):
+        merged("[1]", database("b", ["Run"]), where="j")
+
+
+def test_a_json_without_the_subsets_name_is_refused() -> None:
+    request = {"annotations": "a.json", "metadata": "m.csv", "out": "t.csv", "json": "j.json"}
+    with pytest.raises(ConfigError, match="--json needs --subset"):
+        do_job("annotate", request)

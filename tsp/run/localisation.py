@@ -1,0 +1,109 @@
+"""The block of a localisation code's configuration that says how a set of features is read.
+
+The codes turn seconds into positions among the features: ``(seconds * fps - offset) / stride``, with the offset at half
+a clip. ActionFormer and TriDet (one loader) take the clip's length for it, OpenTAD the offset itself. A resized set has
+no stride: its steps share the video equally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tsp.errors import ConfigError
+from tsp.run.feature_set import MISSING_FILES, FeatureSet
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the codes must know."""
+
+    stride: int
+    clip_frames: int
+    rate_fps: float
+    dimension: int
+    prefix: str
+    resized_to: int | None
+
+
+def numbers_of(features: FeatureSet, *, where: str, **given: Any) -> Numbers:
+    """The numbers of a set; those that it does not know are given.
+
+    Args: given, ``stride_frames``, ``clip_frames``, ``rate_fps``, None where not given.
+    Raises: ConfigError naming the option for what is not known, or contradicts the set.
+    """
+    found: dict[str, Any] = {}
+    for name, option in (("stride_frames", "--stride"), ("clip_frames", "--clip-frames"), ("rate_fps", "--rate")):
+        known, value = getattr(features, name), given.get(name)
+        if known is not None and value is not None and known != value:
+            raise ConfigError(f"{option} is {value:g}, but {where} was made with {known:g}: leave the option away")
+        found[name] = value if known is None else known
+        if found[name] is None:
+            raise ConfigError(f"{where} does not say how it was made: give {option}")
+    if features.dimension is None:
+        raise ConfigError(f"{where} does not say how many numbers a feature has")
+    return Numbers(
+        stride=found["stride_frames"],
+        clip_frames=found["clip_frames"],
+        rate_fps=found["rate_fps"],
+        dimension=features.dimension,
+        prefix=features.prefix,
+        resized_to=features.resized_to,
+    )
+
+
+def actionformer_block(numbers: Numbers, folder: str, annotations: str | None) -> str:
+    """YAML for ActionFormer and TriDet."""
+    lines = [
+        "dataset: {",
+        *([f"  json_file: {annotations},"] if annotations else []),
+        f"  feat_folder: {folder},",
+        f"  file_prefix: {numbers.prefix or 'null'},",
+        "  file_ext: .npy,",
+        f"  input_dim: {numbers.dimension},",
+        f"  default_fps: {numbers.rate_fps:g},",
+    ]
+    if numbers.resized_to is None:
+        lines += [f"  feat_stride: {numbers.stride},", f"  num_frames: {numbers.clip_frames},"]
+    else:
+        # Steps share the video: the loader finds the stride from the duration, and num_frames counts in steps.
+        lines += ["  feat_stride: -1,", "  num_frames: 1,", f"  max_seq_len: {numbers.resized_to},"]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def opentad_block(numbers: Numbers, folder: str, annotations: str | None) -> str:
+    """Python for OpenTAD."""
+    if numbers.resized_to is None:
+        offset = numbers.clip_frames // 2
+        how = [
+            f"feature_stride={numbers.stride}",
+            "sample_stride=1",
+            f"offset_frames={offset}",
+            f"fps={numbers.rate_fps:g},  # Anet datasets; Thumos datasets take frame / duration of the annotations",
+        ]
+    else:
+        how = [f"resize_length={numbers.resized_to}"]
+    values = [
+        *([f"ann_file={annotations!r}"] if annotations else []),
+        f"data_path={folder!r}",
+        f"block_list={folder.rstrip('/') + '/' + MISSING_FILES!r}",
+        *how,
+    ]
+    lines = [value if value.partition("  #")[1] else f"{value}," for value in values]
+    return (
+        "features = dict(\n"
+        + "".join(f"    {line}\n" for line in lines)
+        + ")\ndataset = dict(train=features, val=features, test=features)\n"
+        + f'load_feats = dict(type="LoadFeats", feat_format="npy", prefix={numbers.prefix!r}, suffix="")'
+        + "  # the pipelines' first step\n"
+        + f"model = dict(projection=dict(in_channels={numbers.dimension}))\n"
+    )
+
+
+BLOCKS: dict[str, Callable[[Numbers, str, str | None], str]] = {
+    "actionformer": actionformer_block,
+    "opentad": opentad_block,
+    "tridet": actionformer_block,
+}
+"""Code -> its block, from the numbers, the folder of the features and the annotations."""

@@ -12,14 +12,8 @@ from tsp.run.feature_set import FeatureSet, VideoFeatures
 @pytest.fixture
 def described(home: Path) -> Path:
     (home / "features").mkdir()
-    said = FeatureSet(
-        rate_fps=15.0,
-        stride_frames=1,
-        clip_frames=16,
-        dimension=512,
-        prefix="v_",
-        videos={"a": VideoFeatures(features=3)},
-    )
+    made = {"rate_fps": 15.0, "stride_frames": 1, "clip_frames": 16, "dimension": 512}
+    said = FeatureSet(**made, prefix="v_", videos={"a": VideoFeatures(features=3)})  # type: ignore[arg-type]
     (home / "features" / "features.json").write_text(json.dumps(said.to_dict()))
     return home / "features"
 

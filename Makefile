@@ -39,6 +39,15 @@ quick: lint types ## lint, types, and the quick tests of the packages touched si
 reference: $(READY) ## write docs/reference anew from the code
 	$(BIN)/python -m scripts.reference
 
+# Apart from .venv: only this target needs it, and none of its dependencies are ours.
+MUTATION := .mutation/cosmic-ray-8.7.0
+$(MUTATION): | $(READY)
+	$(BIN)/uv pip install --quiet --target $@ cosmic-ray==8.7.0
+
+.PHONY: mutants
+mutants: $(MUTATION) ## change the core in small ways and see that tests notice (an hour; ARGS="--number 20 tsp/store")
+	PYTHONPATH=$(MUTATION) nice $(BIN)/python scripts/mutants.py $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## ruff, shellcheck, hadolint
 	$(BIN)/ruff check .
@@ -93,4 +102,4 @@ lock: $(READY) ## resolve the lock files anew
 
 .PHONY: clean
 clean: ## remove the environment, the demo and caches
-	rm -rf .venv $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .mutation $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from cli.main import tspctl
+from scripts import reference
 from tsp import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 FOLDERS = ["benchmarks", "charts/tsp", "cli", "image", "k8s", "tests", "tests/e2e", "tsp",
            *(f"tsp/{name}" for name in ("data", "extract", "model", "prepare", "run", "train"))]  # fmt: skip
 
@@ -42,33 +44,30 @@ def test_every_command_line_of_the_readme_exists_with_its_options(line):
     assert unknown == []
 
 
-def _named_commands() -> set[str]:
-    table = README.split("## Commands")[1].split("\n## ")[0]
-    return set(re.findall(r"^\| `([a-z- ]+)", table, flags=re.MULTILINE))
+@pytest.mark.parametrize(("path", "text"), reference.pages().items(), ids=lambda item: getattr(item, "name", ""))
+def test_generated_pages_are_what_the_code_says(path, text):
+    assert path.read_text() == text, f"{path.relative_to(ROOT)} is out of date: run `make reference` and commit it"
 
 
-def _all_commands() -> set[str]:
-    context = click.Context(tspctl)
-    names = set()
-    for name in tspctl.list_commands(context):
-        command = tspctl.get_command(context, name)
-        if isinstance(command, click.Group):
-            names |= {f"{name} {inner}" for inner in command.list_commands(click.Context(command))}
-        else:
-            names.add(name)
-    return names
+def test_the_reference_has_every_command_and_exit_code():
+    commands = (ROOT / "docs/reference/commands.md").read_text()
+    assert [name for name in tspctl.list_commands(click.Context(tspctl)) if f"## `tspctl {name}" not in commands] == []
+    codes = (ROOT / "docs/reference/exit-codes.md").read_text()
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", codes, flags=re.MULTILINE)}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.TspError)]
+    assert listed >= {kind.exit_code for kind in kinds} | set(errors.OUTCOME_EXIT_CODES.values())
 
 
-def test_the_readme_lists_every_command_and_no_other():
-    assert {name.strip() for name in _named_commands()} == _all_commands()
+def _messages():
+    rows = (ROOT / "docs/troubleshooting.md").read_text()
+    return re.findall(r"^\| `([^`]+)`", rows, flags=re.MULTILINE)
 
 
-def test_the_readme_lists_every_exit_code_and_no_other():
-    table = README.split("## Exit codes")[1].split("\n## ")[0]
-    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", table, flags=re.MULTILINE)}
-    commands = {kind.exit_code for kind in (errors.TspError, errors.ConfigError, errors.DataError,
-                                            errors.ClusterError, errors.StoreError)}  # fmt: skip
-    assert codes == commands | set(errors.OUTCOME_EXIT_CODES.values())
+@pytest.mark.parametrize("message", _messages())
+def test_every_message_of_the_troubleshooting_page_is_one_the_code_prints(message):
+    sources = [path.read_text() for top in ("cli", "k8s", "tsp") for path in (ROOT / top).rglob("*.py")]
+    code = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))
+    assert [part for part in message.split("...") if part.strip() and part.strip() not in code] == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -78,7 +77,11 @@ def test_every_folder_explains_itself_and_its_decisions(folder):
     assert len(text.split()) > 60
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("README.md")) + sorted(ROOT.glob("[a-z]*/**/README.md")), ids=str)
+@pytest.mark.parametrize(
+    "page",
+    sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")) + sorted(ROOT.glob("[a-z]*/**/README.md")),
+    ids=str,
+)
 def test_every_relative_link_leads_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
     broken = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
@@ -99,5 +102,14 @@ def test_the_readmes_data_set_is_the_example():
 
 def test_every_make_target_the_docs_name_exists():
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"\$ make ([a-z0-9-]+)", README))
+    named = set(re.findall(r"(?:\$ |`)make ([a-z0-9-]+)", README + CONTRIBUTING))
     assert named <= targets
+
+
+def _named_files():
+    return sorted({word for word in re.findall(r"`([\w./-]+)`", CONTRIBUTING) if "/" in word})
+
+
+@pytest.mark.parametrize("name", _named_files())
+def test_every_file_that_contributing_names_exists(name):
+    assert list(ROOT.glob(name)), f"CONTRIBUTING.md names {name}, which is not there"

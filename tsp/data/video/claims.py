@@ -7,6 +7,7 @@ is not one. What a container hides (a trim without encoding) or repeats (dropped
 from __future__ import annotations
 
 import os
+import struct
 from fractions import Fraction
 
 from av.container import InputContainer
@@ -14,7 +15,10 @@ from av.video.stream import VideoStream
 
 from tsp.data.video.packet_scan import Scan
 
-_CLAIM_DURATION = frozenset({"matroska", "webm", "flv", "asf", "mov"})
+_CLAIM_DURATION = frozenset({"matroska", "webm", "flv", "mov"})
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+"""Begins the object of an ASF header that says the file's size 40 bytes on and its flags 88 bytes on."""
+_ASF_HEADER_BYTES = 1 << 16
 _TOLERANCE_FRAMES = 3
 _TOLERANCE_SEC = 0.15
 """A sound's last packet may end so much later than what it holds."""
@@ -32,6 +36,8 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
         if num_there < num_claimed:
             return f"its header claims {num_claimed} frames, {num_there} are there: the file is cut short"
         return ""
+    if "asf" in formats:
+        return _missing_of_asf(path)
     claimed_sec = _claimed_sec(formats, container, stream)
     # Some containers claim how long they last, others (Matroska) when they end: whichever is reached counts.
     end_sec = scan.end_sec - min(0, (container.start_time or 0) / _US_PER_SEC)
@@ -46,3 +52,17 @@ def _claimed_sec(formats: set[str], container: InputContainer, stream: VideoStre
     if formats & _CLAIM_DURATION and container.duration:
         return container.duration / _US_PER_SEC
     return None
+
+
+def _missing_of_asf(path: str) -> str:
+    """By the size in the header, since FFmpeg hides an ASF file's duration where the size does not hold."""
+    with open(path, "rb") as file:
+        header = file.read(_ASF_HEADER_BYTES)
+    at = header.find(_ASF_PROPERTIES)
+    if at < 0 or len(header) < at + 92:
+        return ""
+    (claimed_bytes,), (flags,) = struct.unpack_from("<Q", header, at + 40), struct.unpack_from("<I", header, at + 88)
+    size_bytes, is_broadcast = os.path.getsize(path), flags & 1
+    if is_broadcast or claimed_bytes <= size_bytes:
+        return ""
+    return f"its header claims {claimed_bytes} bytes, {size_bytes} are there: the file is cut short"

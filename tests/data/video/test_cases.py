@@ -1,0 +1,164 @@
+"""Files that people really had, made by code: each is read right, or refused with what is wrong and the cure."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import ffmpeg
+from tests.data.video.test_oracle import KINDS, X264, colour_error
+from tsp.data.video import VideoError, read_clip
+from tsp.data.video.display_matrix import Turn
+from tsp.data.video.inspect import inspect_video
+from tsp.data.video.sliding_clips import Slide
+from tsp.data.video.transcode import transcode
+
+MATRICES: dict[Turn, tuple[int, int, int, int]] = {
+    "upright": (1, 0, 0, 1),
+    "hflip": (-1, 0, 0, 1),
+    "vflip": (1, 0, 0, -1),
+    "half turn": (-1, 0, 0, -1),
+    "clockwise": (0, 1, -1, 0),
+    "counterclockwise": (0, -1, 1, 0),
+    "transpose": (0, 1, 1, 0),
+    "antitranspose": (0, -1, -1, 0),
+}
+
+
+def with_matrix(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Write a display matrix into the first track's header, as phones and editors do."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4
+    begin = at + (52 if data[at] else 40)
+    a, b, c, d = matrix
+    for place, value in zip((0, 1, 3, 4), (a, b, c, d), strict=True):
+        data[begin + 4 * place : begin + 4 * place + 4] = (value << 16).to_bytes(4, "big", signed=True)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("turn", MATRICES)
+def test_all_eight_display_matrices_come_out_as_ffmpeg_shows_them(tmp_path, turn):
+    path = with_matrix(ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=20), MATRICES[turn])
+    assert inspect_video(path).turn == turn
+    transcode(path, tmp_path / "out.mp4", crf=10)
+    truth, ours = (ffmpeg.shown(file, upright=True) for file in (path, tmp_path / "out.mp4"))
+    assert truth.frames.shape == ours.frames.shape
+    assert colour_error(ours.frames, truth.frames) <= 3
+    assert inspect_video(tmp_path / "out.mp4").turn == "upright"
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".flv", ".mp4", ".mov", ".wmv"])
+def test_half_a_file_is_said_to_be_cut_short_and_a_whole_one_is_not(tmp_path, suffix):
+    options = {".wmv": "-c:v wmv2 -q:v 3", ".flv": X264}.get(suffix, X264)
+    faststart = " -movflags +faststart" if suffix in (".mp4", ".mov") else ""
+    path = ffmpeg.make(tmp_path / f"a{suffix}", options + faststart)
+    assert inspect_video(path, decode_all=True).faults == ()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    assert any("the file is cut short" in fault for fault in inspect_video(path).faults)
+    with pytest.raises(VideoError, match=r"--salvage keeps what can be decoded"):
+        transcode(path, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+    assert transcode(path, tmp_path / "out.mp4", salvage=True).lost
+
+
+@pytest.mark.parametrize("name", ["mp4 trimmed by an edit list", "avi dropped frames", "webm vp8", "mkv begins at 5 s"])
+def test_what_a_container_hides_or_repeats_is_no_loss(tmp_path, name):
+    kind = KINDS[name]
+    path = tmp_path / f"a{kind.suffix}"
+    first = path.with_name(f"first{kind.suffix}") if kind.then else path
+    ffmpeg.make(first, kind.options)
+    if kind.then:
+        kind.then(first, path)
+    assert inspect_video(path, decode_all=True).faults == ()
+
+
+def test_damaged_bytes_in_the_middle_are_a_gap_with_its_times_and_the_rest_is_kept(tmp_path):
+    path = ffmpeg.make(tmp_path / "a.mkv", f"{X264} -crf 5", num_frames=90)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 600] = bytes(600)
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="--salvage"):
+        transcode(path, tmp_path / "out.mp4")
+    made = transcode(path, tmp_path / "out.mp4", salvage=True)
+    assert any("cannot be decoded whole" in lost or "fails" in lost for lost in made.lost)
+    assert ffmpeg.shown(tmp_path / "out.mp4").numbers[:10] == list(range(10))
+
+
+def test_frames_of_a_file_whose_table_has_another_rate_are_not_extracted(tmp_path):
+    path = ffmpeg.make(tmp_path / "a.mp4", X264, rate="15")
+    with pytest.raises(VideoError, match=r"has 15\.000 frames a second, the table says 30.*'tspctl data probe'"):
+        Slide(path, [0.0], file_fps=30.0)
+
+
+def test_a_file_whose_header_lies_about_its_rate_has_the_rate_of_its_frames(tmp_path):
+    path = ffmpeg.make(tmp_path / "a.flv", f"{X264} -bf 0")
+    data = path.read_bytes()
+    at = data.index(b"framerate") + len(b"framerate") + 1
+    path.write_bytes(data[:at] + np.array([1000.0], ">f8").tobytes() + data[at + 8 :])
+    assert inspect_video(path).fps == 30.0
+
+
+def test_several_videos_and_a_late_picture_are_said(tmp_path):
+    KINDS["two videos"].then(ffmpeg.make(tmp_path / "one.mkv", X264), tmp_path / "two.mkv")
+    assert "it holds 2 videos, of which stream 1 is read" in inspect_video(tmp_path / "two.mkv").remarks
+    KINDS["mp4 late picture"].then(ffmpeg.make(tmp_path / "one.mp4", X264), tmp_path / "late.mp4")
+    report = inspect_video(tmp_path / "late.mp4")
+    assert report.start_sec == pytest.approx(2, abs=0.05)
+    assert any("its picture begins 2.0" in remark for remark in report.remarks)
+
+
+def test_an_elementary_stream_is_refused_with_the_cure(tmp_path):
+    path = ffmpeg.make(tmp_path / "a.h264", X264)
+    with pytest.raises(
+        VideoError, match=r"elementary stream, whose frames have no times: run 'tspctl data standardize'"
+    ):
+        read_clip(path, 0.0)
+
+
+def test_a_stub_without_a_codec_and_a_file_cut_in_its_index_are_refused(tmp_path, shared_dir):
+    cases = shared_dir / "cases/video"
+    with pytest.raises(VideoError, match="holds no video stream that can be decoded"):
+        read_clip(shutil.copy(cases / "stub-without-codec/stub.mp4", tmp_path), 0.0)
+    with pytest.raises(VideoError, match="cannot open the video"):
+        read_clip(shutil.copy(cases / "cut-index-eof/end_cut.mp4", tmp_path), 0.0)
+
+
+def test_all_164_frames_of_a_packed_xvid_file_are_standardised_in_order(tmp_path, shared_dir):
+    path = shared_dir / "videos/ucf_test.avi"
+    assert transcode(path, tmp_path / "out.mp4", fps=25, crf=8).num_frames == 164
+    truth, ours = ffmpeg.shown(path), ffmpeg.shown(tmp_path / "out.mp4")
+    assert len(truth.frames) == len(ours.frames) == 164
+    nearest = [
+        min(
+            range(max(0, n - 3), min(164, n + 4)),
+            key=lambda m: np.abs(ours.frames[n].astype(int) - truth.frames[m]).sum(),
+        )
+        for n in range(164)
+    ]
+    assert nearest == list(range(164))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_sound_stays_in_step_with_a_late_picture(tmp_path, suffix):
+    """Silence, and a tone from the second on in which the picture turns white."""
+    source = tmp_path / f"a{suffix}"
+    ffmpeg.run(
+        "-v", "error", "-f", "lavfi", "-i", "color=black:s=64x48:r=30:d=1", "-f", "lavfi", "-i",
+        "color=white:s=64x48:r=30:d=2", "-f", "lavfi", "-i", "aevalsrc='if(gte(t,2.5),sin(2000*t),0)':d=4.5",
+        "-filter_complex", "[0][1]concat=n=2:v=1,setpts=PTS+1.5/TB[v]", "-map", "[v]", "-map", "2:a", "-c:v",
+        "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", str(source),
+    )  # fmt: skip
+    transcode(source, tmp_path / "out.mp4", keep_audio=True)
+    frames = ffmpeg.shown(tmp_path / "out.mp4").frames
+    white_sec = next(number for number, frame in enumerate(frames) if frame.mean() > 128) / 30
+    raw = ffmpeg.run(
+        "-v", "error", "-i", str(tmp_path / "out.mp4"), "-f", "f32le", "-ac", "1", "-ar", "8000", "-"
+    ).stdout
+    loud = np.abs(np.frombuffer(raw, np.float32)) > 0.2
+    assert white_sec == pytest.approx(2.5, abs=0.05)
+    assert np.argmax(loud) / 8000 == pytest.approx(2.5, abs=0.06)

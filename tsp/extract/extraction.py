@@ -19,6 +19,7 @@ from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
 from tsp.errors import DataError, MissingKeyError
 from tsp.extract.encoder import Encoder, load_backbone, recognise
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
+from tsp.extract.numbers import describe_numbers, odd_numbers
 from tsp.extract.pool import decode_videos
 from tsp.extract.progress import Progress
 from tsp.extract.shards import deal
@@ -80,6 +81,10 @@ class Extraction:
 
         Returns: the answer; its exit code is 3 if videos could not be decoded and the job does not leave them out.
         """
+        if not self._job.merge_only:
+            logger.info("%s", describe_numbers(self._plan))
+            for sentence in odd_numbers(self._plan, self._videos):
+                logger.warning("%s", sentence)
         report = self._merged_already() if self._job.merge_only else self._extract_rest()
         if report is not None:
             return self._finished(report)

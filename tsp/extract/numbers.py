@@ -1,0 +1,65 @@
+"""Do stride, rate and table fit together? Told before hours of decoding, since features do not show it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tsp.config.run import ClipConfig
+from tsp.data.tables import VideoFacts
+from tsp.extract.slide_plan import SlidePlan
+
+_AS_OTHERS = {"ActivityNet": 16, "THUMOS14": 1}
+"""Stride, in frames, that users of the data set take."""
+_SLACK_FRAMES = 2.0
+"""How far frames / fps may be from the duration: containers round either."""
+
+
+def describe_numbers(plan: SlidePlan) -> str:
+    """What a feature stands for in seconds, beside what others take."""
+    others = ", ".join(
+        f"{stride} for {name} ({stride / ClipConfig().rate_fps:.3f} s)" for name, stride in _AS_OTHERS.items()
+    )
+    return (
+        f"a feature every {plan.stride_frames / plan.rate_fps:.3f} s of video, from clips of "
+        f"{plan.length_frames / plan.rate_fps:.3f} s (stride {plan.stride_frames}, {plan.length_frames} frames at "
+        f"{plan.rate_fps:g} fps); the usual strides are {others}"
+    )
+
+
+def odd_numbers(plan: SlidePlan, videos: Sequence[VideoFacts]) -> Iterator[str]:
+    """What is probably not meant, a sentence each."""
+    recipe = ClipConfig()
+    if plan.stride_frames > plan.length_frames:
+        yield (
+            f"stride {plan.stride_frames} is longer than a clip of {plan.length_frames} frames: what lies between two "
+            f"clips is seen by no feature"
+        )
+    if (plan.rate_fps, plan.length_frames) != (recipe.rate_fps, recipe.length_frames):
+        yield (
+            f"clips of {plan.length_frames} frames at {plan.rate_fps:g} fps: published encoders were trained on "
+            f"{recipe.length_frames} frames at {recipe.rate_fps:g} fps"
+        )
+    slow = [video for video in videos if video.fps < plan.rate_fps]
+    if slow:
+        yield (
+            f"{len(slow)} videos have fewer frames a second than clips take (such as {slow[0].filename}, "
+            f"{slow[0].fps:g} of {plan.rate_fps:g} fps): their frames are repeated"
+        )
+    apart = [
+        video
+        for video in videos
+        if abs(video.num_frames - video.duration_sec * video.fps) > _SLACK_FRAMES + video.fps / 10
+    ]
+    if apart:
+        one = apart[0]
+        yield (
+            f"the table contradicts itself for {len(apart)} videos (such as {one.filename}: {one.num_frames} frames at "
+            f"{one.fps:g} fps are {one.num_frames / one.fps:.2f} s, its duration is {one.duration_sec:.2f} s): clips "
+            f"would be cut at the wrong times; probe the videos again"
+        )
+    single = [video for video in videos if len(plan.starts_sec(video)) == 1]
+    if len(single) * 2 > len(videos):
+        yield (
+            f"{len(single)} of {len(videos)} videos give a single feature at stride {plan.stride_frames}: a smaller "
+            f"--stride gives more"
+        )

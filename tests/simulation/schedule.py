@@ -105,6 +105,8 @@ class Schedule:
         )
         self.kill_chance = draw.choice((0.0, 0.002, 0.01))
         self.two_writers = draw.random() < 0.2
+        self.bad_data_chance = draw.choice((0.0, 0.0, 0.05))
+        self.parallel_from_bytes = draw.choice((128, 1 << 20))
         self.config = dataclasses.replace(base_config(), keep_epochs=draw.choice((0, 0, 1)))
         self.trainers: list[Process] = []
         self.shippers: dict[Process, list[LogShipper]] = {}
@@ -161,9 +163,18 @@ class Schedule:
                     break  # taken for lost; it goes on
             if process.exit_code is not None and process.exit_code < 128:
                 break
+            if process.exit_code == 143 and not self.two_writers and self.world.random.random() < 0.5:
+                self._suspend()
         for process in self.trainers:
             while process.exit_code is None:
                 self.world.pause(self.world.now + 1.0)
+
+    def _suspend(self) -> None:
+        """As ``tspctl suspend`` does once the pods are gone; the next attempt is a ``tspctl resume``."""
+        with contextlib.suppress(StoreUnreachableError):
+            run = self.open_run()
+            attempt = run.last_attempt()
+            run.write_outcome(Outcome(state="suspended", exit_code=143, reason="suspended", attempt=attempt))
 
     def _train(self, process: Process) -> None:
         """One pod of rank 0."""
@@ -231,6 +242,8 @@ class Schedule:
                         shippers[0].write(f"epoch {position.epoch} step {step}\n")
                         uploader.submit_progress(progress_of(position, attempt))
                         stop_here(value, position)
+                        if draw.random() < self.bad_data_chance:
+                            raise DataError("a clip cannot be decoded")
                         if draw.random() < 0.4:
                             save_state(value, position)
                 self.world.pause(self.world.now + 0.5)
@@ -271,6 +284,10 @@ class Schedule:
             require(list(records) == list(range(EPOCHS)), f"done, but the epochs are {list(records)}")
         else:
             require(outcome.reason, "failed, and nothing says why")
+            require(not outcome.reason.startswith("unexpected"), outcome.reason)
+        if codes[-1] == DataError.exit_code and not self.two_writers:
+            require(outcome is not None and outcome.state == "failed", f"bad data, but the outcome is {outcome}")
+        require(run.last_attempt() <= len(self.trainers), f"{len(self.trainers)} starts, attempt {run.last_attempt()}")
         if codes[-1] == 0:
             require(outcome is not None and outcome.state == "succeeded", f"exit code 0, but the outcome is {outcome}")
             results = self.server.objects[f"team/{RUN}/results.txt"].data.decode()
@@ -295,8 +312,8 @@ class Checks:
             self._check_epochs()
             if name.startswith("state/"):
                 self._check_states()
-            if name in self.server.objects and name.endswith(".json"):
-                json.loads(self.server.objects[name].data)
+            if name == "progress.json":
+                self._check_outcome()
         except ViolationError as error:
             # Raised in the thread that is being simulated, it would only be one more failure of that.
             self.violation = self.violation or error
@@ -321,6 +338,13 @@ class Checks:
             require(data is not None or epoch not in (best, max(self.published)), f"epoch {epoch} was thinned out")
             if data is not None:
                 require(hashlib.sha256(data).hexdigest() == record.sha256, f"epoch {epoch} is not its record's")
+
+    def _check_outcome(self) -> None:
+        progress, outcome = self._data("progress.json"), self._data("outcome.json")
+        if progress is not None and outcome is not None and not self.two_writers:
+            of_progress = load_record(Progress, progress, where="progress").attempt
+            of_outcome = load_record(Outcome, outcome, where="outcome").attempt
+            require(of_progress <= of_outcome, "a run that goes on still shows how it ended")
 
     def _check_states(self) -> None:
         raw = self._data("state/latest.json")
@@ -357,12 +381,6 @@ def progress_of(position: Position, attempt: int) -> Progress:
     )  # fmt: skip
 
 
-def outcome_of(server: Server) -> Outcome | None:
-    """What the store says of the end."""
-    found = server.objects.get(f"team/{RUN}/outcome.json")
-    return None if found is None else load_record(Outcome, found.data, where="outcome")
-
-
 @contextlib.contextmanager
 def simulated(schedule: Schedule) -> Iterator[None]:
     """The modules under test with the simulated threads, clock, randomness and network."""
@@ -390,7 +408,7 @@ def simulated(schedule: Schedule) -> Iterator[None]:
         patch("tsp.store.retry.random", world.random)
         patch("tsp.store.s3.client._make_client", lambda config: Client(server))
         patch("tsp.store.transfer.RANGE_BYTES", 64)
-        patch("tsp.store.transfer.PARALLEL_FROM_BYTES", 128)
+        patch("tsp.store.transfer.PARALLEL_FROM_BYTES", schedule.parallel_from_bytes)
         patch("tsp.train.checkpoint.read", lambda path: json.loads(path.read_bytes()))
         patch("tsp.train.attempt.open_store", lambda config: open_store(config, retry=RETRY, part_bytes=64))
         patch("tsp.train.attempt._train_with_peers", schedule.train_with_peers)

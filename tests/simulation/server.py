@@ -136,7 +136,7 @@ class Client:
 
     def create_multipart_upload(self, *, Key: str, **_: Any) -> Any:
         def create() -> Any:
-            upload = f"upload-{len(self._server.uploads)}"
+            upload = f"upload-{self._server.num_requests}"
             self._server.uploads[upload] = (Key, {})
             return {"UploadId": upload}
 

@@ -1,13 +1,19 @@
 """Results and downloads, of our runs and of folders that the original scripts wrote."""
 
 import argparse
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Tspctl
+from tsp.config.recipes import load_dataset, resolve
+from tsp.errors import StoreError
+from tsp.run.stored_run import StoredRun
+from tsp.store.local import LocalStore
 
 RESULTS = """\
 ** Valid Epoch 0:  <action-label> Accuracy 40.000 Loss 1.990; <temporal-region-label> Accuracy 60.000 Loss nan; \
@@ -144,3 +150,61 @@ def test_fetching_never_loads_torch(original: Path) -> None:
         [sys.executable, "-c", program, "fetch-best", str(original)], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "False False"
+
+
+def _stored_run(home: Path, num_files: int) -> LocalStore:
+    store = LocalStore(home / "store")
+    run = StoredRun(store, "my-run")
+    run.create(resolve(load_dataset("demo"), "tac", name="my-run", store={"uri": store.uri}, root="/data"), None)
+    for number in range(num_files):
+        store.write(f"my-run/features/{number % 7}/{number}.bin", str(number).encode() * 50)
+    return store
+
+
+def test_many_files_are_fetched_at_once_and_shown_as_one(
+    tspctl: Tspctl, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _stored_run(home, 60)
+    with caplog.at_level("INFO", logger="cli"):
+        ended = tspctl("fetch", str(home / "store/my-run"), "--all", "-d", str(home / "here"), "-o", "json")
+    paths = [Path(path) for path in ended.json["paths"]]
+    assert len(paths) == 61
+    assert {path.read_bytes() for path in paths} >= {str(number).encode() * 50 for number in range(60)}
+    said = [record.getMessage() for record in caplog.records if "%" in record.getMessage()]
+    assert all(line.startswith("61 files: ") for line in said), said
+    assert len(said) <= 11
+
+
+def test_one_file_that_cannot_be_fetched_does_not_keep_the_others(
+    tspctl: Tspctl, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stored_run(home, 20)
+    read = LocalStore.read
+
+    def refuse(self: LocalStore, key: str, *, offset_bytes: int = 0) -> bytes:
+        if key.endswith("/3.bin"):
+            raise StoreError(f"{key} is refused")
+        return read(self, key, offset_bytes=offset_bytes)
+
+    monkeypatch.setattr(LocalStore, "read", refuse)
+    ended = tspctl("fetch", str(home / "store/my-run"), "--features", "-d", str(home / "here"))
+    assert ended.code == 5
+    assert "3.bin is refused" in ended.err
+    assert len([path for path in (home / "here").rglob("*.bin")]) == 19
+
+
+def test_a_run_that_may_be_writing_is_deleted_only_by_force(tspctl: Tspctl, home: Path) -> None:
+    store = _stored_run(home, 1)
+    words = ("delete", "my-run", "--backend", "local", "--store", store.uri, "--yes")
+    ended = tspctl(*words)
+    assert ended.code == 2
+    assert "by the store's clock: stop it where it runs, or say --force" in ended.err
+    old = time.time() - 3600
+    for path in (home / "store").rglob("*"):
+        os.utime(path, (old, old))
+    assert store.exists("my-run/run.json")
+    assert tspctl(*words).code == 0
+    assert not store.exists("my-run/run.json")
+    store = _stored_run(home, 1)
+    assert tspctl(*words, "--force").code == 0
+    assert list(store.list()) == []

@@ -1,7 +1,9 @@
 """What is particular to S3: credentials, buckets, parts, what the messages say, what the network does."""
 
+import hashlib
 import logging
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tests.s3_servers import S3Server, free_port, start_rclone_tls
 from tests.stores import PART_BYTES, QUICK, s3_store
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
+from tsp.store import transfer
 from tsp.store.base import KeyExistsError, Store, sha256_of
 from tsp.store.open import open_store
 from tsp.store.retry import RetryPolicy
@@ -316,3 +319,56 @@ def test_the_log_of_boto3_shows_no_secret(s3_server: S3Server, caplog: pytest.Lo
     caplog.set_level(logging.INFO)
     s3_store(s3_server).write("key", b"value")
     assert s3_server.secret_key not in caplog.text
+
+
+@pytest.mark.parametrize("key", ["run/a.bin", "run/a b+c%2F~", "run/ü€", "run/a=b&c;d,e:f@g(h)*'!"])
+def test_small_listed_objects_are_read_by_one_signed_get(
+    s3_server: S3Server, behind: Store, proxy: FaultProxy, tmp_path: Path, key: str
+) -> None:
+    behind.write(key, b"small")
+    (entry,) = behind.list("run/")
+    proxy.requests.clear()
+    behind.download(key, tmp_path / "a", entry=entry)
+    assert (tmp_path / "a").read_bytes() == b"small"
+    assert [method for method, _ in proxy.requests] == ["GET"]
+
+
+@pytest.mark.parametrize("fault", ["error_503", "reset", "truncated", "lost_answer"])
+def test_the_short_path_gets_over_a_fault(behind: Store, proxy: FaultProxy, tmp_path: Path, fault: str) -> None:
+    behind.write("a.bin", b"small" * 100)
+    (entry,) = behind.list()
+    proxy.only = lambda method, path: method == "GET"
+    proxy.script(fault, fault)
+    behind.download("a.bin", tmp_path / "a", entry=entry, sha256=hashlib.sha256(b"small" * 100).hexdigest())
+    assert (tmp_path / "a").read_bytes() == b"small" * 100
+    behind.delete("a.bin")
+    with pytest.raises(MissingKeyError, match=r"a\.bin"):
+        behind.download("a.bin", tmp_path / "b", entry=entry)
+
+
+def test_a_server_that_keeps_one_waiting_is_mentioned(
+    behind: Store, proxy: FaultProxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsp.store.s3.client.SAY_AFTER_SEC", 0.0)
+    behind.write("a", b"x")
+    proxy.script("error_503")
+    with caplog.at_level("WARNING", logger="tsp"):
+        assert behind.read("a") == b"x"
+    assert "waiting for" in caplog.text
+    assert "SlowDown" in caplog.text
+
+
+def test_a_large_object_is_read_in_ranges_and_whole(
+    behind: Store, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "RANGE_BYTES", 1 << 20)
+    monkeypatch.setattr(transfer, "PARALLEL_FROM_BYTES", 1 << 20)
+    content = random.Random(5).randbytes((4 << 20) + 17)
+    path = tmp_path / "large"
+    path.write_bytes(content)
+    behind.upload("large", path, sha256=hashlib.sha256(content).hexdigest())
+    proxy.requests.clear()
+    proxy.script("", "reset", "truncated", "error_503", "damaged_answer")
+    behind.download("large", tmp_path / "back", sha256=hashlib.sha256(content).hexdigest())
+    assert (tmp_path / "back").read_bytes() == content
+    assert len([method for method, _ in proxy.requests if method == "GET"]) >= 5

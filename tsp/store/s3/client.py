@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import threading
 import time
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SEC = 10
 READ_TIMEOUT_SEC = 60
+"""A server that sends nothing for so long has stalled; the request is made again."""
+SAY_AFTER_SEC = 15
+"""A request that has been tried again for so long is mentioned, each time anew."""
 POOL_CONNECTIONS = 32
 _CODE_OF_STATUS = {"412": "PreconditionFailed", "416": "InvalidRange"}
 
 R = TypeVar("R")
+logger = logging.getLogger(__name__)
 
 
 class AnsweredError(Exception):
@@ -62,6 +67,12 @@ class Bucket:
                 self._client_of_pid = (os.getpid(), _make_client(self.config))
             return self._client_of_pid[1]
 
+    @property
+    def region(self) -> str | None:
+        """The region that the client found, which a server with an endpoint of its own wants in signatures."""
+        meta = getattr(self.client, "meta", None)
+        return None if meta is None else meta.region_name
+
     def call(self, request: Callable[[], R], *, address: str, doing: str, expect: tuple[str, ...] = ()) -> R:
         """The answer to a request, which is repeated while that may help.
 
@@ -71,7 +82,7 @@ class Bucket:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
-        delays = self.retry.delays_sec()
+        delays, began = self.retry.delays_sec(), time.monotonic()
         while True:
             cause: Exception
             try:
@@ -94,6 +105,9 @@ class Bucket:
             pause_sec = next(delays, None)
             if pause_sec is None:
                 raise self.unreachable(address=address, doing=doing, cause=cause) from cause
+            waited_sec = time.monotonic() - began
+            if waited_sec > SAY_AFTER_SEC:
+                logger.warning("%s: waiting for %s since %.0f s (%s)", address, self.server, waited_sec, _short(cause))
             time.sleep(pause_sec)
 
     def check_exists(self) -> None:

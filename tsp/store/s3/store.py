@@ -15,6 +15,7 @@ from tsp.errors import ConfigError, MissingKeyError, StoreError
 from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.client import AnsweredError, Bucket
+from tsp.store.s3.quick import quick_read
 from tsp.store.s3.upload import Sent, content_md5, md5_of, put_file
 from tsp.store.transfer import BLOCK_BYTES, ChangedSourceError, Source, persistent_chunks
 
@@ -46,6 +47,10 @@ class S3Store(Store):
             return self.bucket.call(get, address=self.address(key), doing="read", expect=("InvalidRange",))
         except AnsweredError:
             return b""
+
+    def _read_small(self, key: str) -> bytes:
+        data = quick_read(self.bucket, self._full(key))
+        return self.read(key) if data is None else data
 
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         check_key(key)

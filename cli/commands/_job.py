@@ -74,7 +74,7 @@ def run_job(
 def s3_config(session: Session, address: str) -> dict[str, Any]:
     """How to reach the server that ``s3://`` addresses mean: as the store is reached.
 
-    A job reads and writes where its own addresses say; the URI only tells ``status`` where runs live.
+    A job reads and writes where its own addresses say; the URI only says where runs live.
     """
     from dataclasses import asdict
 

@@ -16,23 +16,24 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option("--data", metavar="URI", help="Also look whether this folder or s3:// URI of a data set can be read.")
 @format_option(*FORMATS)
 @with_session
-def doctor(output: str, session: Session) -> None:
+def doctor(output: str, data: str | None, session: Session) -> None:
     """Check that this machine, the store and the cluster are ready.
 
     Ends with exit code 1 if something is wrong.
     """
     from dataclasses import asdict
 
-    findings = list(examine(session))
+    findings = list(examine(session, data))
     print_rows([asdict(finding) for finding in findings], output, columns=("what", "level", "message"))
     if any(finding.level == "error" for finding in findings):
         raise click.exceptions.Exit(1)
 
 
-def examine(session: Session) -> Iterator[Finding]:
-    """Findings about this machine, the store and the backend."""
+def examine(session: Session, data: str | None) -> Iterator[Finding]:
+    """Findings about this machine, the store, the data (None: of no data set) and the backend."""
     import platform
 
     from tsp.errors import TspError
@@ -41,6 +42,8 @@ def examine(session: Session) -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield from _examine_settings()
     yield _examine_store(session)
+    if data is not None:
+        yield _examine_data(session, data)
     backend = session.backend
     try:
         yield from backend.diagnose()
@@ -71,6 +74,22 @@ def _examine_store(session: Session) -> Finding:
         return Finding("store", "error", str(error))
     free = free_bytes(store)
     return Finding("store", "ok", f"{store.uri} can be written" + ("" if free is None else f", {show_size(free)} free"))
+
+
+def _examine_data(session: Session, address: str) -> Finding:
+    """Whether there is anything at the address of a data set; ``data check`` looks at what it is."""
+    from cli.options.store import absolute_unless_uri
+    from tsp.errors import TspError
+    from tsp.run.status import Finding
+
+    try:
+        folder = session.open_store(session.store_config(absolute_unless_uri(address)))
+        num_files = sum(1 for _ in folder.list_folders()) or sum(1 for _ in folder.list())
+    except TspError as error:
+        return Finding("data", "error", str(error))
+    if not num_files:
+        return Finding("data", "error", f"{address} does not exist or is empty: see 'tspctl data --help'")
+    return Finding("data", "ok", f"{folder.uri} can be read")
 
 
 @click.command()

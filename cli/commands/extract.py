@@ -145,6 +145,6 @@ def find_source(session: Session, text: str, epoch: int | None) -> Source:
 
 
 def file_name(given: dict[str, Any]) -> str:
-    """Name of the H5 file or folder, which tells what is in it."""
+    """Name of the H5 file or folder, which says what is in it."""
     pool = f"gvf_{given['pool']}-" if "pool" in given else ""
     return f"{pool}stride_{given['stride_frames']}{'' if given.get('format') == 'npy' else '.h5'}"

@@ -108,13 +108,25 @@ def start(session: Session, plan: Plan) -> None:
     run_checks(backend.checks(plan))
     if session.stored_run(config.store, config.name).exists():
         raise ConfigError(
-            f"{config.store.uri} has a run {config.name!r} already, which is never overwritten: choose another --name, "
-            f"go on with it ('tspctl resume {config.name}') or remove it ('tspctl delete {config.name}')"
+            f"{config.store.uri} has a run {config.name!r} already, which is never overwritten: choose another --name"
+            f"{_what_else(session, config.name)}"
         )
     for line in plan.explanation:
         logger.info("%s", line)
     backend.submit(plan)
     logger.info("submitted %s (%s, results in %s)", config.name, backend.name, config.store.uri)
+
+
+def _what_else(session: Session, name: str) -> str:
+    """What can be done with a run whose name is taken; only what its state allows."""
+    from cli.runs.outcome import RESUMABLE, STOPPED, final_state
+
+    state, _ = final_state(session.find(name))
+    if state in RESUMABLE:
+        return f", go on with it ('tspctl resume {name}') or remove it ('tspctl delete {name}')"
+    if state in STOPPED:
+        return f", or remove it ('tspctl delete {name}')"
+    return f"; it is {state}: 'tspctl logs -f {name}' follows it, 'tspctl cancel {name}' stops it"
 
 
 def _show_dry_run(session: Session, plan: Plan, output: str | None, *, on_server: bool) -> None:

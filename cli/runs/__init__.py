@@ -1,1 +1,1 @@
-"""A run as its backend and its store tell it."""
+"""A run as its backend and its store show it."""

@@ -16,6 +16,10 @@ logger = logging.getLogger(__name__)
 
 NOTHING_WILL_CHANGE = ENDED | {"suspended", "unknown"}
 """States that no waiting changes by itself."""
+RESUMABLE = frozenset({"suspended", "cancelled", "failed", "crashed"})
+"""States in which ``resume`` goes on with a run."""
+STOPPED = NOTHING_WILL_CHANGE
+"""States in which ``delete`` removes a run."""
 POLL_SEC = 1.0
 
 

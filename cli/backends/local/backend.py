@@ -299,7 +299,7 @@ def _ends_soon(local: LocalRun) -> bool:
 
 
 def _wait_for_supervisor(local: LocalRun) -> None:
-    """Let a submit that is under way end: the process it runs in must not be told to stop."""
+    """Let a submit that is under way end: its process must not be stopped."""
     deadline = time.monotonic() + _START_TIMEOUT_SEC
     while time.monotonic() < deadline:
         supervised = local.supervised()

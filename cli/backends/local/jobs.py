@@ -1,4 +1,4 @@
-"""Jobs beside training on this machine: processes in the foreground, JSON in, JSON out."""
+"""Auxiliary jobs on this machine: processes in the foreground, JSON in, JSON out."""
 
 from __future__ import annotations
 

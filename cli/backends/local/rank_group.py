@@ -146,7 +146,7 @@ def _patience_sec(end: RankEnd) -> float:
 
 
 def _end_with(parent_pid: int) -> Callable[[], None]:
-    """For the child, before it becomes the rank: be told to save and end when the supervisor dies."""
+    """For the child, before it becomes the rank: get SIGTERM, and so save and end, when the supervisor dies."""
 
     def prepare() -> None:
         if _LIBC is not None:

@@ -126,10 +126,9 @@ class LocalRun:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir()
         except FileExistsError as error:
-            resume = f"go on with it ('tspctl resume {self.name}') or " if self.config_path.exists() else ""
             raise ConfigError(
-                f"a run {self.name!r} is known on this machine already: choose another --name, "
-                f"{resume}remove it ('tspctl delete {self.name}')"
+                f"a run {self.name!r} is known on this machine already: choose another --name; "
+                f"'tspctl status {self.name}' shows how it is doing"
             ) from error
         except OSError as error:
             raise ConfigError(

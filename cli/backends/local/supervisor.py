@@ -90,7 +90,7 @@ class Supervisor:
 
     def _end_as_asked(self, attempt: int) -> None:
         request = self.local.stop_request()
-        reason = "asked for" if request else "the supervisor was told to end (machine shut down?)"
+        reason = "asked for" if request else "the supervisor received SIGTERM (machine shut down?)"
         self.end(request.state if request else "suspended", 143, reason, attempt)
 
     def end(

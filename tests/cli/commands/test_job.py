@@ -92,6 +92,16 @@ def test_check_sends_the_run_as_it_would_be_submitted(tspctl: Tspctl, local: Pat
     assert (sent["decode"], sent["config"]["method"], sent["config"]["data"]["root"]) == (True, "tsp", str(data_root))
 
 
+def test_check_needs_no_store(tspctl: Tspctl, local: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the header of the example's YAML file gives it: on a laptop, before any store is chosen."""
+    monkeypatch.delenv("TSPCTL_STORE")
+    monkeypatch.delenv("TSPCTL_BACKEND")
+    ended = tspctl("data", "check", "--dataset", "demo", "--method", "tac", "-o", "json")
+    assert ended.code == 0, ended.err
+    assert ended.json["job"]["config"]["data"]["root"] == str(data_root)
+    assert tspctl("submit", "--dataset", "demo", "--method", "tac", "--dry-run").code == 2  # a run does
+
+
 def test_the_answer_is_a_table_and_its_exit_code_is_kept(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
     plan_ranks(job_exit=3, answer={"rows": [{"file": "a.mp4", "problem": "short"}, {"file": "b.mp4"}], "num_bad": 2})
     ended = tspctl("data", "probe", "videos")

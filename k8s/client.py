@@ -11,12 +11,14 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
-from k8s.kubeconfig import current_context, kubeconfig_files
+from k8s.kubeconfig import credential_plugin, current_context, kubeconfig_files, proxy_url
+from k8s.proxy import proxy_for
 from tsp.errors import ClusterError, UnreachableError
 
 logger = logging.getLogger(__name__)
@@ -89,23 +91,37 @@ class Cluster:
     def _api(self) -> Any:
         config = _official().config
         settings = _official().client.Configuration()
+        advice = "set KUBECONFIG, give --kubeconfig or --context, or run here with --backend local"
+        if not (self._files or self.where.context or os.environ.get("KUBERNETES_SERVICE_HOST")):
+            raise ClusterError(f"no cluster to talk to: there is no kubeconfig file, and this is no pod; {advice}")
         try:
             if self._files or self.where.context:
                 files = os.pathsep.join(self._files)
-                config.load_kube_config(files, self.context, client_configuration=settings)
+                with _words_of_plugins() as words:
+                    config.load_kube_config(files, self.context, client_configuration=settings)
+                self._require_credentials(settings, words)
             else:
                 config.load_incluster_config(client_configuration=settings)
         except (config.ConfigException, OSError) as error:
-            raise ClusterError(
-                f"no cluster to talk to: {error}; set KUBECONFIG, give --kubeconfig or --context, "
-                f"or run here with --backend local"
-            ) from error
+            raise ClusterError(f"no cluster to talk to: {str(error).rstrip('.;')}; {advice}") from error
+        settings.proxy = proxy_for(settings.host, os.environ, given=proxy_url(self._files, self.context))
+        settings.no_proxy = None
         if not settings.verify_ssl:
             # The kubeconfig asked for it; a warning with every request says nothing new.
             import urllib3
 
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         return _official().client.ApiClient(settings)
+
+    def _require_credentials(self, settings: Any, words: list[str]) -> None:
+        """The official client goes on as nobody where a credential plugin has failed.
+
+        Raises: ClusterError with what the plugin said.
+        """
+        plugin = credential_plugin(self._files, self.context)
+        if plugin is not None and not settings.api_key and not settings.cert_file:
+            said = "; ".join(" ".join(text.split()) for text in words) or "it gave neither token nor certificate"
+            raise ClusterError(f"the credential plugin {plugin} of the kubeconfig failed: {said}")
 
     @property
     def server(self) -> str:
@@ -286,6 +302,13 @@ class Cluster:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"the API server {settings.host} does not answer: {error}") from error
+        if 300 <= response.status < 400:
+            response.release_conn()
+            elsewhere = str(response.headers.get("Location", "")).partition("?")[0]
+            raise ClusterError(
+                f"{settings.host} sends us elsewhere ({elsewhere}) instead of answering: log in to the cluster again, "
+                f"or check the kubeconfig's server"
+            )
         if response.status >= 400:
             refusal = _error(method, path, response.status, response.data)
             if method == "GET" and isinstance(refusal, ForbiddenError) and self._was_allowed(path):
@@ -312,6 +335,24 @@ def _official() -> Any:
     return kubernetes
 
 
+@contextmanager
+def _words_of_plugins() -> Iterator[list[str]]:
+    """What the official client logs of credential plugins that fail; it raises nothing."""
+    words: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            words.append(record.getMessage())
+
+    listener, root = Listener(logging.ERROR), logging.getLogger()
+    kept = root.handlers[:]
+    root.handlers[:] = [listener]
+    try:
+        yield words
+    finally:
+        root.handlers[:] = kept
+
+
 def _own_namespace() -> str | None:
     try:
         with open(_SERVICE_ACCOUNT_NAMESPACE) as file:
@@ -330,9 +371,16 @@ def _plain(query: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
-    answer = json.loads(data)
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = None
     if not isinstance(answer, dict):
-        raise ClusterError("the API server answered with something that is no object")
+        begin = " ".join(data[:200].decode(errors="replace").split())
+        raise ClusterError(
+            f"what answers at the API server's address is no API server, but perhaps a login page or a proxy "
+            f"({begin[:80]!r}...): log in to the cluster again, or check the kubeconfig's server and your proxy"
+        )
     return answer
 
 

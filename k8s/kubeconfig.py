@@ -38,6 +38,32 @@ def current_context(files: Sequence[str]) -> str | None:
     return next((str(name) for name in found if name), None)
 
 
+def proxy_url(files: Sequence[str], context: str | None) -> str | None:
+    """The proxy that the context's cluster names."""
+    cluster = _entry(files, "clusters", "cluster", str(_context(files, context).get("cluster")))
+    return str(cluster["proxy-url"]) if cluster.get("proxy-url") else None
+
+
+def credential_plugin(files: Sequence[str], context: str | None) -> str | None:
+    """The program that the context's user has for credentials."""
+    user = _entry(files, "users", "user", str(_context(files, context).get("user")))
+    command = (user.get("exec") or {}).get("command")
+    return str(command) if command else None
+
+
+def _context(files: Sequence[str], context: str | None) -> dict[str, Any]:
+    return _entry(files, "contexts", "context", str(context))
+
+
+def _entry(files: Sequence[str], section: str, key: str, name: str) -> dict[str, Any]:
+    """The first entry of that name, as kubectl merges files; empty if none has it."""
+    for file in files:
+        for item in _read(Path(file)).get(section) or []:
+            if isinstance(item, dict) and item.get("name") == name and isinstance(item.get(key), dict):
+                return dict(item[key])
+    return {}
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text())

@@ -19,6 +19,11 @@ KUEUE_VERSIONS = ("kueue.x-k8s.io/v1beta1", "kueue.x-k8s.io/v1beta2")
 PYTORCHJOBS = ("kubeflow.org/v1", "pytorchjobs")
 JOBS = ("batch/v1", "jobs")
 
+MAIN_CONTAINERS = ("pytorch", "tsp")
+"""Names that the chart gives: the training operator insists on the first, jobs have the second."""
+GPU_RESOURCE_ANNOTATION = "tspctl/gpu-resource"
+MEMORY_LABEL_ANNOTATION = "tspctl/memory-label"
+
 _REPLICA_TYPE = "training.kubeflow.org/replica-type"
 _REPLICA_INDEX = "training.kubeflow.org/replica-index"
 _COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
@@ -67,6 +72,20 @@ def pod_template_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
     spec = job["spec"]
     replicas = spec.get("pytorchReplicaSpecs") or {}
     found: Mapping[str, Any] = (replicas.get("Master") or spec).get("template") or {}
+    return found
+
+
+def main_container_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The container of a pod that the chart made, whatever stands beside it: sidecars come first as often as last.
+
+    Args: pod, with metadata, or a template; of a bare spec the one that has the chart's name.
+    """
+    annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    names = (annotations.get("kubectl.kubernetes.io/default-container"), *MAIN_CONTAINERS)
+    containers = (pod.get("spec") or pod).get("containers") or [{}]
+    found: Mapping[str, Any] = next(
+        (item for name in names if name for item in containers if item.get("name") == name), containers[0]
+    )
     return found
 
 

@@ -34,7 +34,9 @@ class GpuNode:
     label: str | None
     """Its memory label, as written."""
     memory_mib: int | None
-    """Of the label, units repaired; None where there is none, or none that is a size."""
+    """A rank's part of the label, units repaired; None where there is none, or none that is a size."""
+    slots: int = 1
+    """Ranks that share one card in time, and its memory; more than one: time-slicing."""
     cpus: float = 0.0
     """Allocatable cores for each of its GPUs; 0 where it does not say."""
     card: Card | None = None
@@ -70,19 +72,30 @@ def nodes_for(nodes: Iterable[Object], pod: Object, *, gpu_resource: str, memory
         gpus = int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0))
         if gpus < 1 or not can_land(node, pod):
             continue
-        label = (node["metadata"].get("labels") or {}).get(memory_label)
+        labels = node["metadata"].get("labels") or {}
+        label, slots = labels.get(memory_label), _slots(labels)
+        memory_mib = _memory_mib(label)
         found.append(
             GpuNode(
                 name=str(node["metadata"]["name"]),
                 gpus=gpus,
                 ranks=min(gpus, _room(node, pod)),
                 label=label,
-                memory_mib=_memory_mib(label),
+                memory_mib=None if memory_mib is None else memory_mib // slots,
+                slots=slots,
                 cpus=(parse_quantity((node.get("status") or {}).get("allocatable", {}).get("cpu", "")) or 0.0) / gpus,
-                card=_card(node["metadata"].get("labels") or {}, _memory_mib(label)),
+                card=_card(labels, memory_mib),
             )
         )
     return sorted(found, key=lambda item: item.name)
+
+
+def _slots(labels: Mapping[str, str]) -> int:
+    """How many slots each card of a node is cut into, as the device plugin's labels say it."""
+    replicas = str(labels.get("nvidia.com/gpu.replicas") or "1")
+    shared = str(labels.get("nvidia.com/gpu.product") or "").endswith("-SHARED")
+    found = int(replicas) if replicas.isdigit() else 1
+    return max(found, 2) if shared else max(found, 1)
 
 
 def _card(labels: Mapping[str, str], memory_mib: int | None) -> Card | None:
@@ -219,8 +232,14 @@ def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePl
     Args: nodes, those that ranks can land on; gpus, ranks; downscale, ``auto`` or a factor.
     Returns: with ``auto`` the factor of the smallest GPU that ranks can land on. Nodes whose memory is unknown are left
         out, unless the others have too few GPUs: then nothing is narrowed and the pods decide.
-    Raises: ConfigError if no GPU is large enough.
+    Raises: ConfigError if no GPU is large enough, or two ranks could meet on one time-sliced card.
     """
+    shared = [node for node in nodes if node.slots > 1]
+    if shared and gpus > 1:
+        raise ConfigError(
+            f"the cards of {_shown(shared)} are time-sliced, and NCCL refuses two ranks on one card: keep ranks off "
+            f"these nodes (nodeSelector or affinity of the chart), or ask for one GPU"
+        )
     least_mib = _least_mib(downscale)
     fitting = [node for node in nodes if node.memory_mib is not None and node.memory_mib >= least_mib]
     unknown = [node for node in nodes if node.memory_mib is None]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from k8s.client import ForbiddenError, NotFoundError
+from k8s.names import main_container_of
 from k8s.status import Object, pod_status
 from tsp.errors import ClusterError, UnreachableError
 
@@ -87,7 +88,7 @@ class PodLog:
         self._over = not self._follow or _is_over(pod)
         self._done = False
         self._query: dict[str, Any] = {
-            "container": pod["spec"]["containers"][0]["name"],
+            "container": main_container_of(pod)["name"],
             "timestamps": True,
             "follow": self._follow,
             "previous": wanted.previous,

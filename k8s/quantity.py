@@ -1,31 +1,22 @@
-"""Quantities as Kubernetes writes them: ``500m``, ``2Gi``, ``1e3``. Pure."""
+"""Quantities as Kubernetes writes them: ``500m``, ``2Gi``, ``1e3``, ``1E``. Pure."""
 
 from __future__ import annotations
 
 import re
 
-_SUFFIXES = {
-    "": 1.0,
-    "n": 1e-9,
-    "u": 1e-6,
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "P": 1e15,
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-    "Pi": 2.0**50,
-}
-_QUANTITY = re.compile(r"([+-]?\d*\.?\d+(?:[eE][+-]?\d+)?)([a-zA-Z]{0,2})")
+_DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60}
+_SUFFIXES = {**_DECIMAL, **_BINARY}
+_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]+)|([numkMGTPE]?|[KMGTPE]i))")
+"""The grammar of k8s.io/apimachinery, resource.Quantity: a number, and a decimal exponent or a suffix."""
+_MAX_EXPONENT = 300
 
 
 def parse_quantity(text: str | int | float) -> float | None:
     """Bytes, cores or pieces; None for what is no quantity."""
-    match = _QUANTITY.fullmatch(str(text).strip())
-    if match is None or match[2] not in _SUFFIXES:
+    match = _QUANTITY.fullmatch(str(text))
+    if match is None or len(match[2] or "") > len(str(-_MAX_EXPONENT)):
         return None
-    return float(match[1]) * _SUFFIXES[match[2]]
+    if match[2] is not None:
+        return float(f"{match[1]}e{match[2]}")
+    return float(match[1]) * _SUFFIXES[match[3]]

@@ -86,9 +86,10 @@ class Runs:
         if job is None:
             return None
         pods = self.pods(name)
-        state = state_of(job, pods)
+        workload = self._workload(job)
+        state = state_of(job, pods, workload)
         events = [] if state in ("succeeded", "cancelled", "suspended") else list(self._events(name, pods))
-        reason = why(job, pods, events, self._workload(job))
+        reason = why(job, pods, events, workload)
         return RunView(job=job, pods=tuple(pods), state=state, reason=reason)
 
     def views(self) -> Iterator[RunView]:
@@ -110,7 +111,7 @@ class Runs:
         for job in sorted(jobs, key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True):
             name, uid = job["metadata"]["name"], str(job["metadata"].get("uid"))
             pods = sorted(troubled.get(name, []), key=rank_of)
-            state = state_of(job, pods)
+            state = state_of(job, pods, workloads.get(uid))
             own = events.get(name, []) if state == "pending" else []
             yield RunView(job=job, pods=tuple(pods), state=state, reason=why(job, pods, own, workloads.get(uid)))
 

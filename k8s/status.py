@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, rank_of
+from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, main_container_of, rank_of
 from tsp.run.status import RankEnd, RunState, is_permanent, root_cause
 
 Object = Mapping[str, Any]
@@ -63,8 +63,13 @@ def is_suspended(job: Object) -> bool:
     return bool((spec.get("runPolicy") or spec).get("suspend"))
 
 
-def state_of(job: Object, pods: Sequence[Object] = ()) -> RunState:
-    """The state of a run from its PyTorchJob or Job, and from its pods where they are at hand."""
+def is_deactivated(workload: Object | None) -> bool:
+    """Whether Kueue, or somebody, has deactivated the workload: nothing starts it by itself any more."""
+    return workload is not None and (workload.get("spec") or {}).get("active") is False
+
+
+def state_of(job: Object, pods: Sequence[Object] = (), workload: Object | None = None) -> RunState:
+    """The state of a run from its PyTorchJob or Job, and from its pods and Kueue's workload where they are at hand."""
     holds = true_conditions(job.get("status") or {})
     if "Succeeded" in holds or "Complete" in holds:
         return "succeeded"
@@ -75,7 +80,7 @@ def state_of(job: Object, pods: Sequence[Object] = ()) -> RunState:
     if is_suspended(job):
         # Kueue holds back what waits in its queue by the same field.
         waits_in_queue = QUEUE_LABEL in (job["metadata"].get("labels") or {}) and not stopped_by_user(job)
-        return "pending" if waits_in_queue else "suspended"
+        return "pending" if waits_in_queue and not is_deactivated(workload) else "suspended"
     if "Restarting" in holds:
         return "restarting"
     if "Running" in holds or any(pod_status(pod).state == "running" for pod in pods):
@@ -89,7 +94,8 @@ def pod_status(pod: Object) -> PodStatus:
     """What a pod does, from its own status."""
     status = pod.get("status") or {}
     containers: Sequence[Object] = status.get("containerStatuses") or [{}]
-    main = containers[0]
+    name = main_container_of(pod).get("name")
+    main = next((item for item in containers if item.get("name") == name), containers[0])
     return PodStatus(
         rank=rank_of(pod),
         name=str(pod["metadata"]["name"]),

@@ -6,7 +6,8 @@ The texts it reads are those of the scheduler, the kubelet, the admission chain,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from k8s.names import QUEUE_LABEL, rank_of, ranks_of
@@ -14,6 +15,7 @@ from k8s.status import (
     Object,
     PodStatus,
     culprit,
+    is_deactivated,
     is_suspended,
     pod_status,
     state_of,
@@ -21,8 +23,14 @@ from k8s.status import (
     true_conditions,
 )
 from tsp.errors import POD_EXIT_MEANINGS
+from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, root_cause
 
 _MAX_CHARS = 300
+_ONE_FAILURE_SEC = 300.0
+"""Pods that end within this time end for one reason: a rank waits that long for a lost peer."""
+_LOG_PREFIX = re.compile(
+    r"^(?:\d{4}-\d\d-\d\d[T ]\S+ )?(?:rank \d+ )?(?:(?:ERROR|CRITICAL|WARNING|INFO):?\s+)?", re.ASCII
+)
 _PULLING = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _NORMAL_WAITS = {"ContainerCreating", "PodInitializing"}
 _DISRUPTIONS = {
@@ -37,8 +45,8 @@ _SCHEDULING_HINTS = (
     (r"pod has unbound immediate PersistentVolumeClaims", "a volume claim is not bound: see 'kubectl get pvc'"),
     (r'persistentvolumeclaim "([^"]+)" not found', r"the volume claim \1 does not exist: create it or set data.claim"),
     (r"volume node affinity conflict", "its volume lies in a zone without a fitting node"),
-    (r"Insufficient (\S*gpu\S*)", r"not enough free \1"),
-    (r"Insufficient (\S+)", r"not enough \1 on the nodes: lower resources.requests.\1"),
+    (r"Insufficient ([\w./-]*gpu[\w/-]*)", r"not enough free \1"),
+    (r"Insufficient ([\w./-]*[\w/-])", r"not enough \1 on the nodes: lower resources.requests.\1"),
     (r"untolerated taint (\{[^}]*\})", r"the nodes have the taint \1: add to tolerations"),
     (r"didn't match Pod's node affinity/selector", "no node matches the node selector and the GPU plan"),
     (r"were unschedulable", "the nodes are cordoned"),
@@ -63,7 +71,8 @@ def why(
     reasons = [*_of_pods(pods, latest), *_not_created(job, pods, latest), *_wait_for_master(pods)]
     if state == "restarting" or not reasons:
         reasons += _restarts(pods, latest, restarting=state == "restarting")
-    if not reasons and not pods and not (job.get("status") or {}).get("conditions"):
+    is_operators = "pytorchReplicaSpecs" in job["spec"]
+    if is_operators and not reasons and not pods and not (job.get("status") or {}).get("conditions"):
         reasons.append("nobody has taken it up yet: is the training operator running?")
     return _short(reasons[0]) if reasons else None
 
@@ -93,10 +102,10 @@ def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
         taken = _taken_away(pod)
         if taken and (cause is None or pod_status(pod).name == cause.name):
             return taken
-    if cause is not None:
+    exited = _first_exit_in(events)
+    if cause is not None and not (_follows(cause) and exited is not None):
         return _in_words(cause)
-    exits = _exits_in(events)
-    return exits[0] if exits else str(failed.get("message") or failed.get("reason") or "the operator does not say why")
+    return exited or str(failed.get("message") or failed.get("reason") or "the operator does not say why")
 
 
 def _in_words(pod: PodStatus) -> str:
@@ -107,8 +116,18 @@ def _in_words(pod: PodStatus) -> str:
             f"rank {pod.rank} was OOM-killed: it used more memory than its limit; raise resources.limits.memory, "
             f"or lower data.workers or shm.sizeLimit"
         )
-    last = [line.strip() for line in pod.ended.message.splitlines() if line.strip()][-1:]
+    last = [_without_stamp(line) for line in pod.ended.message.splitlines() if line.strip()][-1:]
     return f"rank {pod.rank} ended with {describe_exit(pod.ended.exit_code)}" + (f": {last[0]}" if last else "")
+
+
+def _without_stamp(line: str) -> str:
+    """A line of a log without its time, rank and level."""
+    return _LOG_PREFIX.sub("", line.strip())
+
+
+def _follows(pod: PodStatus) -> bool:
+    """Whether its end only reports or forwards another's."""
+    return pod.ended is not None and pod.ended.exit_code in (PEER_LOST, TERMINATED) and pod.ended.reason != "OOMKilled"
 
 
 def _ended(pod: Object) -> str | None:
@@ -127,7 +146,8 @@ def _taken_away(pod: Object) -> str | None:
     if disruption:
         said = _DISRUPTIONS.get(str(disruption.get("reason")), str(disruption.get("message")))
         return f"rank {rank} {said}"
-    if status.get("reason") in ("NodeLost", "UnexpectedAdmissionError", "NodeAffinity", "Shutdown", "Terminated"):
+    if status.get("phase") == "Failed" and status.get("reason"):
+        # Refused or given up by its node, for one of many reasons: in the kubelet's own words.
         return f"rank {rank} was refused or lost by its node ({status['reason']}): {status.get('message', '').strip()}"
     return None
 
@@ -138,13 +158,34 @@ def _held_back(job: Object, workload: Object | None) -> str:
     queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
     if queue is None:
         return "suspended by somebody else (runPolicy.suspend)"
-    conditions = {item["type"]: item for item in ((workload or {}).get("status") or {}).get("conditions") or []}
+    status = (workload or {}).get("status") or {}
+    conditions = {item["type"]: item for item in status.get("conditions") or []}
+    evicted = conditions.get("Evicted") or {}
+    if is_deactivated(workload):
+        said = evicted.get("message") or "by an administrator"
+        return f"deactivated in queue {queue} ({said}): go on with 'tspctl resume {job['metadata']['name']}'"
+    if evicted.get("status") == "True":
+        return f"{_evicted(evicted, conditions)} and waits in queue {queue} again{_next_try(status)}"
     for kind in ("QuotaReserved", "Admitted"):
         if kind in conditions and conditions[kind].get("status") != "True":
             return f"waits in queue {queue}: {conditions[kind].get('message')}"
     if workload is None:
         return f"waits in queue {queue}; whether Kueue knows it cannot be seen (does the LocalQueue exist?)"
     return f"waits in queue {queue}"
+
+
+def _evicted(evicted: Object, conditions: Mapping[str, Object]) -> str:
+    """Why Kueue took a run's quota back, in its own words."""
+    preempted = conditions.get("Preempted") or {}
+    if evicted.get("reason") == "Preempted" and preempted.get("message"):
+        return f"was preempted ({preempted['message']})"
+    return f"was evicted ({evicted.get('reason')}: {evicted.get('message')})"
+
+
+def _next_try(status: Object) -> str:
+    requeue = status.get("requeueState") or {}
+    count, at = requeue.get("count"), requeue.get("requeueAt")
+    return f"; try {count}" + (f", not before {at}" if at else "") if count else ""
 
 
 def _of_pods(pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
@@ -235,21 +276,39 @@ def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool)
         taken = _taken_away(pod)
         if taken:
             yield f"restarting: {taken}"
-    cause = culprit([pod_status(pod) for pod in pods])
-    if cause is not None:
+    cause, exited = culprit([pod_status(pod) for pod in pods]), _first_exit_in(events)
+    if cause is not None and not (_follows(cause) and exited is not None):
         yield f"restarted: {_in_words(cause)}"
-    if restarting:
-        yield from (f"restarting: {exit_}" for exit_ in _exits_in(events))
+    elif exited is not None and (restarting or cause is not None):
+        yield f"restarting: {exited}"
 
 
-def _exits_in(events: list[Object]) -> list[str]:
-    """What the operator's events say of pods that are gone already."""
-    found = []
+def _first_exit_in(events: list[Object]) -> str | None:
+    """What brought the newest attempt down, by the operator's events about pods that it has replaced already.
+
+    Args: events, the newest first.
+    """
+    ends: list[tuple[RankEnd, str]] = []
+    newest = ""
     for event in events:
         match = re.search(r"Pod: \S*?([^.\s]+) exited with code (\d+)", str(event.get("message") or ""))
-        if match:
-            found.append(f"pod {match[1]} ended with {describe_exit(int(match[2]))}")
-    return found
+        if match is None:
+            continue
+        newest = newest or _event_time(event)
+        if _seconds_between(_event_time(event), newest) > _ONE_FAILURE_SEC:
+            break
+        ends.append((RankEnd(len(ends), int(match[2])), match[1]))
+    # Of one failure the earliest counts.
+    ends.reverse()
+    cause = root_cause(end for end, _ in ends)
+    return next((f"pod {pod} ended with {describe_exit(end.code)}" for end, pod in ends if end == cause), None)
+
+
+def _seconds_between(earlier: str, later: str) -> float:
+    try:
+        return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+    except ValueError:
+        return 0.0
 
 
 def _event_time(event: Object) -> str:

@@ -149,7 +149,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any], Any]] = 
     "gpuResource": ("a.com/gpu", {}, lambda rendered: rendered.container["resources"]["limits"], {"a.com/gpu": "1"}),
     "resources": (
         RESOURCES, {}, container("resources"),
-        {"requests": {"cpu": "4", "memory": "2Gi"}, "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"}},
+        {"requests": {"cpu": "4"}, "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"}},
     ),
     "numThreads": (4, {}, env("TSP_NUM_THREADS"), "4"),
     "shm.sizeLimit": ("16Gi", {}, lambda rendered: volume("shm")(rendered)["emptyDir"]["sizeLimit"], "16Gi"),

@@ -92,7 +92,7 @@ def test_a_job_ends_at_once_on_every_permanent_exit_code_but_bad_data_which_ends
 
 def test_without_a_gpu_resource_ranks_run_on_cpu(render):
     rendered = render(gpuResource="", plan={"memoryValues": ["16384"]})
-    assert rendered.container["resources"] == {"requests": {"cpu": "500m", "memory": "2Gi"}}
+    assert rendered.container["resources"] == {"requests": {"cpu": "5", "memory": "10240Mi"}}
 
 
 def test_a_job_without_a_request_is_refused(render):
@@ -116,6 +116,6 @@ def test_the_longest_name_leaves_room_for_every_pod_of_64_gpus(render):
 
 def test_every_object_begins_with_the_runs_name_and_carries_its_labels(render):
     for item in render(name="r1").objects:
-        assert item["metadata"]["name"] in ("r1", "r1-config", "r1-test")
+        assert item["metadata"]["name"] in ("r1", "r1-config", "r1-test-82f3e9c6")
         assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "r1"
         assert item["metadata"]["labels"]["app.kubernetes.io/part-of"] == "tspctl"

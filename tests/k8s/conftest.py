@@ -11,6 +11,8 @@ from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
 from k8s.client import Cluster, ClusterAddress
 from tests.chart.conftest import helm as helm
+from tests.cli.conftest import home as home
+from tests.cli.conftest import tspctl as tspctl
 from tests.k8s.fake_api import FakeApi
 from tests.k8s.serving import JOBS
 from tsp.config.recipes import load_dataset, resolve

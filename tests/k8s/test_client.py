@@ -178,10 +178,19 @@ def test_reads_are_repeated_while_the_server_is_away(api, cluster):
     assert len(api.requests) == 4
 
 
-def test_writes_are_not_repeated(api, cluster):
+def test_a_write_that_is_the_same_twice_is_repeated_when_a_webhook_fails(api, cluster, caplog):
+    api.objects[POD] = {"metadata": {"name": "a"}}
+    api.failures = [500, 503]
+    assert cluster.patch(POD, {}) == {"metadata": {"name": "a"}}
+    cluster.delete(POD)
+    assert len(api.requests) == 4
+    assert "failure 500; trying again" in caplog.text, "it waits without a word"
+
+
+def test_what_creates_is_not_repeated(api, cluster):
     api.failures = [503]
     with pytest.raises(UnreachableError):
-        cluster.patch(POD, {})
+        cluster.create(POD.rpartition("/")[0], {"metadata": {"name": "a"}})
     assert len(api.requests) == 1
 
 

@@ -1,6 +1,10 @@
 """Which nodes ranks can land on, and the downscale factor that follows."""
 
+from decimal import Decimal
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from k8s.nodes import GpuNode, can_land, nodes_for, plan_nodes
 from k8s.quantity import parse_quantity
@@ -25,6 +29,7 @@ def expression(key, operator, *values):
     return {"matchExpressions": [{"key": key, "operator": operator, "values": list(values)}]}
 
 
+NVIDIA = {"gpu_resource": "nvidia.com/gpu", "memory_label": "nvidia.com/gpu.memory"}
 TAINT = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
 
 
@@ -214,3 +219,66 @@ def test_nodes_without_labels_of_their_cards_are_left_in_and_nothing_is_said():
     plan = planned([node("bare", memory="15360")], precision="bf16")
     assert (plan.compute_majors, plan.memory_values) == ((), ("15360",))
     assert not any("number format" in line for line in plan.explanation)
+
+
+def test_time_sliced_cards_share_their_memory_and_carry_one_rank():
+    """NVIDIA's device plugin multiplies the card; its label still has the memory of the whole."""
+    labels = {"nvidia.com/gpu.product": "Tesla-T4-SHARED", "nvidia.com/gpu.replicas": "4"}
+    (found,) = nodes_for([node(labels=labels, memory="32510", gpus="4")], {}, **NVIDIA)
+    assert (found.slots, found.memory_mib) == (4, 8127)
+    assert plan_nodes([found], gpus=1, downscale="auto").downscale == 4
+    with pytest.raises(ConfigError, match=r"n \(4 x 8127 MiB\) are time-sliced, and NCCL refuses two ranks"):
+        plan_nodes([found], gpus=2, downscale="auto")
+
+
+@pytest.mark.parametrize("labels", [{}, {"nvidia.com/gpu.replicas": "1"}, {"nvidia.com/gpu.replicas": "x"}])
+def test_whole_cards_are_not_taken_for_shared_ones(labels):
+    (found,) = nodes_for([node(labels=labels, memory="16384")], {}, **NVIDIA)
+    assert (found.slots, found.memory_mib) == (1, 16384)
+
+
+def test_the_parts_of_a_card_that_mig_makes_have_a_resource_and_a_label_of_their_own():
+    resource = "nvidia.com/mig-3g.40gb"
+    found = node(labels={f"{resource}.memory": "40192"}, memory="81559")
+    found["status"]["allocatable"] = {resource: "2", "nvidia.com/gpu": "0"}
+    (part,) = nodes_for([found], {}, gpu_resource=resource, memory_label=f"{resource}.memory")
+    assert (part.gpus, part.memory_mib) == (2, 40192)
+
+
+NUMBERS = st.one_of(
+    st.integers(0, 10**6).map(str),
+    st.tuples(st.integers(0, 999), st.integers(0, 999)).map(lambda pair: f"{pair[0]}.{pair[1]}"),
+    st.integers(0, 999).map(lambda number: f"{number}."),
+    st.integers(0, 999).map(lambda number: f".{number}"),
+)
+SCALES = {
+    "n": "1e-9", "u": "1e-6", "m": "1e-3", "": "1", "k": "1e3", "M": "1e6", "G": "1e9", "T": "1e12", "P": "1e15",
+    "E": "1e18", "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
+}  # fmt: skip
+
+
+@given(sign=st.sampled_from(["", "+", "-"]), number=NUMBERS, suffix=st.sampled_from(list(SCALES)))
+def test_every_quantity_of_the_grammar_is_read(sign, number, suffix):
+    expected = Decimal(sign + number) * Decimal(SCALES[suffix])
+    assert parse_quantity(sign + number + suffix) == pytest.approx(float(expected))
+
+
+@given(number=NUMBERS, exponent=st.integers(-30, 30), letter=st.sampled_from("eE"))
+def test_an_exponent_takes_the_place_of_a_suffix(number, exponent, letter):
+    assert parse_quantity(f"{number}{letter}{exponent}") == pytest.approx(float(Decimal(f"{number}e{exponent}")))
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "1 Gi", " 1", "1K", "1mi", "1gi", "1e", "1Eik", "1e3Gi", "--1", "1_0", "\u0661", "1EE3", "Gi"]
+)
+def test_what_kubernetes_refuses_is_no_quantity(text):
+    assert parse_quantity(text) is None
+
+
+def test_exa_is_no_exponent():
+    assert (parse_quantity("1E"), parse_quantity("1Ei"), parse_quantity("5."), parse_quantity("1E3")) == (
+        1e18,
+        2.0**60,
+        5.0,
+        1e3,
+    )

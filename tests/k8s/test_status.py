@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from k8s.names import kind_of, rank_of, ranks_of
+from k8s.names import kind_of, main_container_of, rank_of, ranks_of
 from k8s.status import created_at, culprit, ended_at, pod_status, state_of
 from tests.k8s.objects import job, pod, terminated
 
@@ -122,3 +122,18 @@ def test_times_have_a_zone_and_a_failure_without_completion_time_has_its_conditi
     assert created_at(job()) == datetime(2030, 1, 1, tzinfo=UTC)
     assert ended_at(job("Failed")) == datetime(2030, 1, 1, 1, tzinfo=UTC)
     assert ended_at(job("Running")) is None
+
+
+def test_a_sidecar_is_not_taken_for_the_rank():
+    """Injected containers come first as often as last."""
+    found = pod(0, "Failed", state=terminated(3))
+    sidecar = {"name": "istio-proxy", "restartCount": 7, "state": {"running": {}}, "lastState": {}}
+    found["spec"]["containers"] = [{"name": "istio-proxy"}, {"name": "pytorch"}]
+    found["status"]["containerStatuses"].insert(0, sidecar)
+    assert (pod_status(found).ended.exit_code, pod_status(found).restarts) == (3, 0)
+    assert main_container_of(found)["name"] == "pytorch"
+    named = {
+        "metadata": {"annotations": {"kubectl.kubernetes.io/default-container": "b"}},
+        "spec": {"containers": [{"name": "pytorch"}, {"name": "b"}]},
+    }
+    assert main_container_of(named)["name"] == "b"

@@ -2,8 +2,9 @@
 
 import pytest
 
+from k8s.status import state_of
 from k8s.why import describe_exit, why, why_pod
-from tests.k8s.objects import event, job, pod, terminated, unschedulable, waiting
+from tests.k8s.objects import event, indexed_job, job, pod, terminated, unschedulable, waiting
 
 PENDING = job("Created")
 QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
@@ -291,3 +292,97 @@ def test_a_reason_is_one_line_of_bounded_length():
 )
 def test_exit_codes_have_words(code, words):
     assert describe_exit(code) == words
+
+
+# First causes, other people's words
+
+
+def exited(pod_name, code, at):
+    return event("ExitedWithCode", f"Pod: video.{pod_name} exited with code {code}", at=f"2030-01-01T01:{at}Z")
+
+
+def test_the_reason_is_the_first_cause_and_not_the_rank_that_missed_its_peer():
+    """The killed rank's pod is replaced at once; only the operator's event still tells its end."""
+    missed = pod(0, "Failed", state=terminated(150, message="rank 0 ERROR another rank was lost"))
+    events = [exited("my-run-worker-0", 137, "00:00"), exited("my-run-master-0", 150, "00:09")]
+    reason = why(job("Restarting"), [missed, pod(1, "Pending", node=None)], events)
+    assert reason == "restarting: pod my-run-worker-0 ended with exit code 137 (killed (out of memory, or by force))"
+    assert why(job("Restarting"), [], events) == reason
+
+
+def test_an_earlier_failure_is_not_the_cause_of_a_later_one():
+    events = [exited("my-run-worker-1", 137, "00:00"), exited("my-run-master-0", 151, "30:00")]
+    assert (
+        why(job("Restarting"), [], events)
+        == "restarting: pod my-run-master-0 ended with exit code 151 (store unreachable)"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2030-01-01T01:00:00Z rank 0 ERROR the disk is full",
+        "2030-01-01 01:00:00,123 ERROR the disk is full",
+        "rank 3 ERROR the disk is full",
+        "ERROR: the disk is full",
+        "the disk is full",
+    ],
+)
+def test_a_reason_has_neither_time_stamp_nor_rank_nor_level(line):
+    ended = pod(0, "Failed", state=terminated(5, message=f"a line\n{line}\n"))
+    assert why(job("Failed"), [ended]) == "rank 0 ended with exit code 5 (store refused): the disk is full"
+
+
+@pytest.mark.parametrize(
+    "reason", ["OutOfnvidia.com/gpu", "UnexpectedAdmissionError", "Preempting", "SomethingOfTomorrow"]
+)
+def test_a_nodes_reason_is_shown_whether_we_know_it_or_not(reason):
+    refused = pod(1, "Failed", reason=reason, message="Pod was rejected: no device left")
+    refused["status"]["containerStatuses"] = []
+    assert f"rank 1 was refused or lost by its node ({reason}): Pod was rejected" in why(job("Failed"), [refused])
+
+
+def test_a_job_that_has_just_begun_is_no_matter_of_the_training_operator():
+    assert why(indexed_job()) is None
+    assert why(job()) == "nobody has taken it up yet: is the training operator running?"
+
+
+def test_a_reason_of_the_scheduler_has_no_stray_comma():
+    waits = unschedulable(
+        "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 Insufficient cpu. preemption: none"
+    )
+    assert "not enough free nvidia.com/gpu (" in why(job("Created"), [waits])
+
+
+QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
+
+
+def workload(*conditions, active=True, **status):
+    return {"spec": {"active": active}, "status": {"conditions": list(conditions), **status}}
+
+
+def of_kueue(kind, reason, message):
+    return {"type": kind, "status": "True", "reason": reason, "message": message}
+
+
+def test_a_run_that_kueue_deactivated_is_suspended_and_says_how_to_go_on():
+    evicted = of_kueue("Evicted", "Deactivated", "exceeded the requeuing limit")
+    held = workload(evicted, active=False)
+    found = job("Created", suspend=True, **QUEUED)
+    assert state_of(found, (), held) == "suspended"
+    expected = "deactivated in queue team (exceeded the requeuing limit): go on with 'tspctl resume my-run'"
+    assert why(found, (), (), held) == expected
+    assert state_of(found, (), workload()) == "pending"
+
+
+def test_a_preempted_run_says_so_and_when_it_is_tried_again():
+    conditions = [
+        of_kueue("Evicted", "Preempted", "Preempted to accommodate a workload"),
+        of_kueue("Preempted", "InClusterQueue", "by a workload of higher priority"),
+    ]
+    found = job("Created", suspend=True, **QUEUED)
+    again = workload(*conditions, requeueState={"count": 2, "requeueAt": "2030-01-01T02:00:00Z"})
+    expected = "was preempted (by a workload of higher priority) and waits in queue team again; try 2, not before 2030-"
+    assert why(found, (), (), again).startswith(expected)
+    lost = workload(of_kueue("Evicted", "PodsReadyTimeout", "pods were not ready in time"))
+    assert "was evicted (PodsReadyTimeout: pods were not ready in time) and waits" in why(found, (), (), lost)

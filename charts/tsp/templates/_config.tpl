@@ -50,6 +50,22 @@ sends it (untouched), or a request that pods resolve through tsp.config.pod_requ
 {{- end -}}
 {{- end -}}
 
+{{/*
+tsp.config.refuseChange: refuses to upgrade a run to another configuration, before Helm sends anything: the API server
+would refuse the ConfigMap only after the job was changed already.
+*/}}
+{{- define "tsp.config.refuseChange" -}}
+{{- if .Release.IsUpgrade -}}
+{{- $there := lookup "v1" "ConfigMap" .Release.Namespace (include "tsp.config.name" .) -}}
+{{- if $there -}}
+{{- $text := get ($there.data | default dict) "config.json" -}}
+{{- if ne (trim $text) (include "tsp.config.json" . | trim) -}}
+{{- fail (printf "%s is immutable: a run keeps the configuration it was started with; install another release instead of upgrading %s" (include "tsp.config.name" .) .Release.Name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* tsp.config.request: JSON of what tsp.config.pod_request.Request reads. */}}
 {{- define "tsp.config.request" -}}
 {{- $plan := include "tsp.gpu.plan" . | fromJson -}}

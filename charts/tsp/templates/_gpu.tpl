@@ -34,6 +34,18 @@ Argument: MiB. The same thresholds as tsp/config/sizing.py, DOWNSCALE_MIN_MIB.
 {{- end -}}
 
 {{/*
+tsp.gpu.memoryLabel: the node label with a card's memory. The parts of a card that MIG makes have one for each of their
+resources.
+*/}}
+{{- define "tsp.gpu.memoryLabel" -}}
+{{- if and (hasPrefix "nvidia.com/mig-" .Values.gpuResource) (eq .Values.plan.memoryLabel "nvidia.com/gpu.memory") -}}
+{{ .Values.gpuResource }}.memory
+{{- else -}}
+{{ .Values.plan.memoryLabel }}
+{{- end -}}
+{{- end -}}
+
+{{/*
 tsp.gpu.plan: JSON of {"downscale", "memoryValues", "note"}: the factor ("auto" leaves it to the pods) and the values of
 the memory label that pods may land on (none: anywhere). What tspctl planned, or gpuMemory, or what lookupNodes finds.
 */}}
@@ -45,8 +57,8 @@ the memory label that pods may land on (none: anywhere). What tspctl planned, or
 {{- $smallest := 0 -}}
 {{- range (lookup "v1" "Node" "" "").items -}}
 {{- $node := . -}}
-{{- if include "tsp.gpu.landsOn" (dict "node" $node "Values" $.Values) -}}
-{{- $label := dig "metadata" "labels" $.Values.plan.memoryLabel "" $node -}}
+{{- if include "tsp.gpu.landsOn" (dict "node" $node "Values" $.Values "memoryLabel" (include "tsp.gpu.memoryLabel" $)) -}}
+{{- $label := dig "metadata" "labels" (include "tsp.gpu.memoryLabel" $) "" $node -}}
 {{- $mib := include "tsp.gpu.memoryMib" $label | int64 -}}
 {{- if ge $mib (int64 (get (dict "auto" 7000 "4" 7000 "2" 14000 "1" 29000) $downscale)) -}}
 {{- $values = append $values $label | uniq | sortAlpha -}}
@@ -68,12 +80,12 @@ the memory label that pods may land on (none: anywhere). What tspctl planned, or
 
 {{/*
 tsp.gpu.landsOn: "yes" if pods can land on a node: labelled with GPU memory, GPUs allocatable, schedulable,
-nodeSelector matched, taints tolerated. Arguments: node, Values. (Affinity of the values is left to the scheduler.)
+nodeSelector matched, taints tolerated. Arguments: node, Values, memoryLabel. (Affinity of the values is left to the scheduler.)
 */}}
 {{- define "tsp.gpu.landsOn" -}}
 {{- $labels := dig "metadata" "labels" dict .node -}}
 {{- $gpus := dig "status" "allocatable" dict .node -}}
-{{- $fits := and (hasKey $labels .Values.plan.memoryLabel) (gt (get $gpus .Values.gpuResource | int) 0) -}}
+{{- $fits := and (hasKey $labels .memoryLabel) (gt (get $gpus .Values.gpuResource | int) 0) -}}
 {{- if dig "spec" "unschedulable" false .node -}}{{- $fits = false -}}{{- end -}}
 {{- range $key, $value := .Values.nodeSelector -}}
 {{- if ne (get $labels $key | toString) ($value | toString) -}}{{- $fits = false -}}{{- end -}}

@@ -17,9 +17,38 @@ Refuses what cannot also be a folder of the store and a pod called <name>-worker
 {{- include "tsp.run.name" . }}-config
 {{- end -}}
 
-{{/* tsp.test.name: the pod of `helm test`. */}}
+{{/*
+tsp.test.name: the Job of `helm test`. Helm deletes what is called so before it tests, so it must not be the name of
+another run, such as `<name>-test`.
+*/}}
 {{- define "tsp.test.name" -}}
-{{- include "tsp.run.name" . }}-test
+{{- include "tsp.run.name" . }}-test-{{ include "tsp.run.name" . | sha256sum | trunc 8 }}
+{{- end -}}
+
+{{/* tsp.text: a value as quoted text, which YAML reads as nothing else; whole numbers stay whole. */}}
+{{- define "tsp.text" -}}
+{{- if kindIs "float64" . -}}{{- ternary (int64 . | toString) (toString .) (eq . (floor .)) | quote -}}
+{{- else -}}{{- toString . | quote -}}{{- end -}}
+{{- end -}}
+
+{{/* tsp.texts: a mapping whose values are text to Kubernetes, whatever --set took them for. */}}
+{{- define "tsp.texts" -}}
+{{- range $key, $value := . }}
+{{ $key | quote }}: {{ include "tsp.text" $value }}
+{{- end -}}
+{{- end -}}
+
+{{/* tsp.items.withText: YAML of a list of objects, one of whose keys is text to Kubernetes. Arguments: items, key. */}}
+{{- define "tsp.items.withText" -}}
+{{- $items := list -}}
+{{- range .items -}}
+{{- $item := deepCopy . -}}
+{{- if and (hasKey $item $.key) (not (kindIs "invalid" (get $item $.key))) -}}
+{{- $_ := set $item $.key (printf "v: %s" (include "tsp.text" (get $item $.key)) | fromYaml).v -}}
+{{- end -}}
+{{- $items = append $items $item -}}
+{{- end -}}
+{{- toYaml $items -}}
 {{- end -}}
 
 {{/* tsp.serviceAccount.name: the account pods run as; it has no rights and no token. */}}
@@ -38,19 +67,19 @@ Refuses what cannot also be a folder of the store and a pod called <name>-worker
 
 {{/* tsp.run.selector: the labels that find everything of one run. */}}
 {{- define "tsp.run.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ include "tsp.run.name" . }}
+app.kubernetes.io/name: {{ .Chart.Name | quote }}
+app.kubernetes.io/instance: {{ include "tsp.run.name" . | quote }}
 {{- end -}}
 
 {{/* tsp.run.labels: labels of every object; `app.kubernetes.io/part-of` is what `tspctl list` looks for. */}}
 {{- define "tsp.run.labels" -}}
 {{ include "tsp.run.selector" . }}
 app.kubernetes.io/part-of: tspctl
-app.kubernetes.io/component: {{ .Values.job.kind }}
+app.kubernetes.io/component: {{ .Values.job.kind | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- with .Values.labels }}
-{{ toYaml . }}
+{{ include "tsp.texts" . | trim }}
 {{- end }}
 {{- end -}}

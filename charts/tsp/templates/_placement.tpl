@@ -2,21 +2,21 @@
 {{- define "tsp.pod.placement" -}}
 {{- $values := .root.Values -}}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.schedulerName }}
-schedulerName: {{ . }}
+schedulerName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
+  {{- include "tsp.texts" . | trim | nindent 2 }}
 {{- end }}
 {{- with $values.tolerations }}
 tolerations:
-  {{- toYaml . | nindent 2 }}
+  {{- include "tsp.items.withText" (dict "items" . "key" "value") | nindent 2 }}
 {{- end }}
 {{- with $values.topologySpreadConstraints }}
 topologySpreadConstraints:
@@ -39,7 +39,7 @@ The terms of a node affinity are alternatives, so the plan's requirement joins e
 {{- if and .gpu (or $values $majors) -}}
 {{- $requirements := list -}}
 {{- if $values -}}
-{{- $requirements = append $requirements (dict "key" .root.Values.plan.memoryLabel "operator" "In" "values" $values) -}}
+{{- $requirements = append $requirements (dict "key" (include "tsp.gpu.memoryLabel" .root) "operator" "In" "values" $values) -}}
 {{- end -}}
 {{- if $majors -}}
 {{- $requirements = append $requirements (dict "key" "nvidia.com/gpu.compute.major" "operator" "In" "values" $majors) -}}

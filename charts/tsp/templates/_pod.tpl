@@ -9,15 +9,15 @@ metadata:
   labels:
     {{- include "tsp.run.labels" $ | nindent 4 }}
     {{- with $values.podLabels }}
-    {{- toYaml . | nindent 4 }}
+    {{- include "tsp.texts" . | trim | nindent 4 }}
     {{- end }}
   annotations:
     kubectl.kubernetes.io/default-container: {{ .container }}
     {{- with $values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
+    {{- include "tsp.texts" . | trim | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "tsp.serviceAccount.name" $ }}
+  serviceAccountName: {{ include "tsp.serviceAccount.name" $ | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   {{- if .restartPolicy }}
@@ -29,13 +29,13 @@ spec:
   {{- with $values.image.pullSecrets }}
   imagePullSecrets:
     {{- range . }}
-    - name: {{ . }}
+    - name: {{ . | quote }}
     {{- end }}
   {{- end }}
   {{- include "tsp.pod.placement" . | trim | nindent 2 }}
   containers:
     - name: {{ .container }}
-      image: {{ include "tsp.image.ref" $ }}
+      image: {{ include "tsp.image.ref" $ | quote }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
       # The last words of a rank that failed; tspctl status shows them.
       terminationMessagePolicy: FallbackToLogsOnError
@@ -62,9 +62,31 @@ spec:
     {{- include "tsp.pod.volumes" $ | nindent 4 }}
 {{- end -}}
 
-{{/* tsp.pod.resources: requests and limits; a GPU is always a limit, and always one. */}}
+{{/*
+tsp.pod.requests: JSON of what a pod asks for where the values do not say: a training rank one CPU more than it has data
+workers, and memory for its /dev/shm, which counts as the container's.
+*/}}
+{{- define "tsp.pod.requests" -}}
+{{- if eq .Values.job.kind "train" -}}
+{{- $workers := get .Values.set "data.workers" | default 4 -}}
+{{- if .Values.config -}}{{- $workers = dig "data" "workers" 4 (fromJson .Values.config) -}}{{- end -}}
+{{- $shmMib := include "tsp.gpu.memoryMib" .Values.shm.sizeLimit | int64 -}}
+{{- dict "cpu" (add (int $workers) 1 | toString) "memory" (printf "%dMi" (add $shmMib 2048)) | toJson -}}
+{{- else -}}
+{{- dict "cpu" "500m" "memory" "2Gi" | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* tsp.pod.resources: requests and limits; a GPU is always a limit, and always one. A limit is a request, too. */}}
 {{- define "tsp.pod.resources" -}}
 {{- $resources := deepCopy .root.Values.resources -}}
+{{- $requests := get $resources "requests" | default dict -}}
+{{- range $key, $value := include "tsp.pod.requests" .root | fromJson -}}
+{{- if not (or (get $requests $key) (get (get $resources "limits" | default dict) $key)) -}}
+{{- $_ := set $requests $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $resources "requests" $requests -}}
 {{- if and .gpu .root.Values.gpuResource -}}
 {{- $resources = merge (dict "limits" (dict .root.Values.gpuResource "1")) $resources -}}
 {{- end -}}
@@ -84,7 +106,7 @@ spec:
   value: /cache/torch
 {{- if $store.caConfigMap }}
 - name: AWS_CA_BUNDLE
-  value: {{ include "tsp.store.caPath" . }}
+  value: {{ include "tsp.store.caPath" . | quote }}
 {{- end }}
 {{- with .Values.numThreads }}
 - name: TSP_NUM_THREADS
@@ -96,17 +118,19 @@ spec:
 {{- end }}
 {{- with $store.existingSecret }}
 - name: AWS_ACCESS_KEY_ID
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $store.secretKeys.accessKeyId }}}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $store.secretKeys.accessKeyId | quote }}}}
 - name: AWS_SECRET_ACCESS_KEY
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $store.secretKeys.secretAccessKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $store.secretKeys.secretAccessKey | quote }}}}
 - name: AWS_SESSION_TOKEN
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $store.secretKeys.sessionToken }}, optional: true}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $store.secretKeys.sessionToken | quote }}, optional: true}}
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- if and .value (has .name (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN")) }}
 {{- fail (printf "extraEnv holds %s in clear: name a Secret in store.existingSecret, or use valueFrom" .name) }}
 {{- end }}
-- {{ toYaml . | nindent 2 | trim }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ include "tsp.items.withText" (dict "items" . "key" "value") }}
 {{- end }}
 {{- end -}}
 
@@ -117,7 +141,7 @@ spec:
 - {name: tmp, mountPath: /tmp}
 - {name: cache, mountPath: /cache}
 {{- if .Values.data.claim }}
-- {name: data, mountPath: {{ .Values.data.mountPath }}, readOnly: {{ .Values.data.readOnly }}}
+- {name: data, mountPath: {{ .Values.data.mountPath | quote }}, readOnly: {{ .Values.data.readOnly }}}
 {{- end }}
 {{- if .Values.store.caConfigMap }}
 - {name: store-ca, mountPath: /etc/tsp-ca, readOnly: true}
@@ -130,24 +154,24 @@ spec:
 {{/* tsp.pod.volumes: what tsp.pod.mounts mounts. */}}
 {{- define "tsp.pod.volumes" -}}
 - name: config
-  configMap: {name: {{ include "tsp.config.name" . }}}
+  configMap: {name: {{ include "tsp.config.name" . | quote }}}
 - name: shm
-  emptyDir: {medium: Memory, sizeLimit: {{ .Values.shm.sizeLimit }}}
+  emptyDir: {medium: Memory, sizeLimit: {{ .Values.shm.sizeLimit | quote }}}
 - name: tmp
   emptyDir: {{ ternary (dict "sizeLimit" .Values.tmp.sizeLimit) dict (not (empty .Values.tmp.sizeLimit)) | toJson }}
 - name: cache
 {{- if .Values.cache.claim }}
-  persistentVolumeClaim: {claimName: {{ .Values.cache.claim }}}
+  persistentVolumeClaim: {claimName: {{ .Values.cache.claim | quote }}}
 {{- else }}
   emptyDir: {{ ternary (dict "sizeLimit" .Values.cache.sizeLimit) dict (not (empty .Values.cache.sizeLimit)) | toJson }}
 {{- end }}
 {{- with .Values.data.claim }}
 - name: data
-  persistentVolumeClaim: {claimName: {{ . }}}
+  persistentVolumeClaim: {claimName: {{ . | quote }}}
 {{- end }}
 {{- with .Values.store.caConfigMap }}
 - name: store-ca
-  configMap: {name: {{ . }}}
+  configMap: {name: {{ . | quote }}}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

@@ -17,7 +17,7 @@ from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.client import Cluster, ClusterAddress, ForbiddenError
 from k8s.helm import OLDEST, Helm, is_new_enough
-from k8s.names import kind_of, ranks_of
+from k8s.names import kind_of, main_container_of, ranks_of
 from k8s.nodes import nodes_for, plan_nodes
 from k8s.pod_log import Wanted
 from k8s.releases import Releases
@@ -194,7 +194,7 @@ class ClusterBackend:
             raise ConfigError(f"--rank {rank}: run {name} is {view.state}; ranks that have a pod now: {known}")
         if pod_status(found[0]).state != "running":
             raise ConfigError(f"rank {rank} of run {name} is {pod_status(found[0]).state}, not running")
-        container = found[0]["spec"]["containers"][0]["name"]
+        container = str(main_container_of(found[0])["name"])
         return run_in_pod(self._cluster, found[0]["metadata"]["name"], container, command)
 
     def _view(self, name: str) -> RunView:

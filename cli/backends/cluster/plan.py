@@ -15,6 +15,7 @@ from cli.backends.cluster.storage import check_data, check_folders, check_store,
 from k8s import preflight as checks
 from k8s.client import Cluster, ForbiddenError
 from k8s.helm import Chart, Helm, shipped_chart
+from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION
 from k8s.nodes import NodePlan, nodes_for, plan_nodes
 from k8s.references import check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
@@ -58,8 +59,7 @@ class Planner:
         chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
         draft = self._run_values(config, None, options)
         manifest = self._helm.render(config.name, chart, draft)
-        pod = pod_spec(parse_manifest(manifest))
-        nodes = self._plan_nodes(config, pod)
+        nodes = self._plan_nodes(config, parse_manifest(manifest))
         lines, effective = nodes.explanation, None
         if nodes.downscale is not None:
             # Fixed, so that the pods keep to it even where they happen to get larger cards.
@@ -136,13 +136,14 @@ class Planner:
         values = run_values(for_pods, nodes, image=options.image, queue=options.queue)
         return with_dotted(values, self._settings.chart_values)
 
-    def _plan_nodes(self, config: RunConfig, pod: dict[str, Any]) -> NodePlan:
-        limits = pod["containers"][0].get("resources", {}).get("limits", {})
-        resource = next((key for key in limits if "/" in key), None)
+    def _plan_nodes(self, config: RunConfig, objects: Sequence[dict[str, Any]]) -> NodePlan:
+        """From what the chart renders: whichever way a value was given, it is read there and nowhere else."""
+        pod = pod_spec(objects)
+        annotations = next((item for item in map(_annotations, objects) if GPU_RESOURCE_ANNOTATION in item), {})
+        resource, label = annotations.get(GPU_RESOURCE_ANNOTATION), annotations.get(MEMORY_LABEL_ANNOTATION, "")
         chosen = None if config.downscale == "auto" else int(config.downscale)
         if resource is None:
             return NodePlan(downscale=chosen, explanation=("ranks run on the CPU: no GPU is asked for",))
-        label = str(self._settings.chart_values.get("plan.memoryLabel", GPU_MEMORY_LABEL))
         try:
             nodes = nodes_for(self._cluster.items("/api/v1/nodes"), pod, gpu_resource=resource, memory_label=label)
         except ForbiddenError:
@@ -196,6 +197,10 @@ def check_room(nodes: NodePlan, gpus: int) -> None:
         f"--gpus {gpus}, but CPU and memory of the nodes are enough for {nodes.ranks} ranks at a time ({why}): "
         f"lower resources.requests, or ask for fewer; {advice}"
     )
+
+
+def _annotations(item: dict[str, Any]) -> dict[str, str]:
+    return item["metadata"].get("annotations") or {}
 
 
 def parse_manifest(text: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from k8s.names import main_container_of
 from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.ground_truth import read_ground_truth
 from tsp.data.tables import load_label_map
@@ -102,7 +103,7 @@ def writable_folder(what: str, path: str, pod: Mapping[str, Any]) -> Iterator[Fi
 
 def volume_at(path: str, pod: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
     """The volume that a path of a pod lies on, and its mount; None where it lies in the image."""
-    mounts: Sequence[Mapping[str, Any]] = pod["containers"][0].get("volumeMounts") or []
+    mounts: Sequence[Mapping[str, Any]] = main_container_of(pod).get("volumeMounts") or []
     holding = [item for item in mounts if f"{path}/".startswith(item["mountPath"].rstrip("/") + "/")]
     if not holding:
         return None

@@ -1,13 +1,14 @@
 """A real Helm and a small API server that keeps what it is sent: what a submit does, from beginning to end."""
 
 import json
+import subprocess
 
 import pytest
 import yaml
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
-from k8s.helm import Helm
+from k8s.helm import Helm, shipped_chart
 from tests.k8s.serving import JOBS, gpu_node
 from tests.k8s.storing_api import StoringApi, documented_role
 
@@ -218,3 +219,22 @@ def test_a_failed_installation_leaves_nothing_behind(tspctl, api, called):
 def test_a_backend_needs_no_home_of_helm(cluster, api, real_helm, monkeypatch, tmp_path):
     monkeypatch.setenv("HELM_CACHE_HOME", str(tmp_path / "none"))
     assert ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))._helm.uninstall("nothing") is False
+
+
+def test_an_upgrade_to_another_configuration_is_refused_before_anything_is_sent(tspctl, api, real_helm, cluster):
+    assert tspctl(*SUBMIT).code == 0
+    values = api.release("r1")["config"]
+    before = dict(api.objects)
+
+    def upgrade(changed):
+        command = [real_helm, "upgrade", "r1", shipped_chart(), "--namespace", "video", "--values", "-"]
+        command += ["--kubeconfig", cluster.where.kubeconfig]
+        return subprocess.run(command, input=json.dumps(changed), capture_output=True, text=True, check=False)
+
+    config = json.loads(values["config"])
+    refused = upgrade({**values, "config": json.dumps({**config, "gpus": 4}), "gpus": 4})
+    assert refused.returncode != 0
+    assert "r1-config is immutable: a run keeps the configuration it was started with" in refused.stderr
+    assert api.objects == before
+    same = upgrade(values)
+    assert "immutable" not in same.stderr

@@ -81,7 +81,7 @@ def cramped(node, cpu):
         ([], "--gpus 4, but the nodes that ranks can land on have 0 GPUs in all"),
         ([gpu_node("a", None, gpus="3")], "--gpus 4, but the nodes that ranks can land on have 3 GPUs in all"),
         (
-            [cramped(gpu_node("a", "16384", gpus="8"), "1800m")],
+            [cramped(gpu_node("a", "16384", gpus="8"), "19")],
             "--gpus 4, but CPU and memory of the nodes are enough for 3 ranks at a time .*: lower resources.requests",
         ),
     ],

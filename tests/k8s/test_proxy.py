@@ -1,0 +1,102 @@
+"""The proxy of a request, as kubectl and Helm choose it (golang.org/x/net/http/httpproxy)."""
+
+import json
+import shutil
+
+import pytest
+
+from k8s.proxy import proxy_for
+
+P = {"HTTPS_PROXY": "http://proxy:3128"}
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "expected"),
+    [
+        ("https://api.example:6443", {}, None),
+        ("https://api.example:6443", P, "http://proxy:3128"),
+        ("https://api.example:6443", {"https_proxy": "proxy:3128"}, "http://proxy:3128"),
+        ("http://api.example", P, None),
+        ("http://api.example", {"HTTP_PROXY": "http://p"}, "http://p"),
+        ("https://localhost:6443", P, None),
+        ("https://127.0.0.9:6443", P, None),
+        ("https://[::1]:6443", P, None),
+        ("https://api.example", {**P, "NO_PROXY": "*"}, None),
+        ("https://api.example", {**P, "NO_PROXY": "example"}, None),
+        ("https://api.example", {**P, "NO_PROXY": "ample"}, "http://proxy:3128"),
+        ("https://api.example", {**P, "NO_PROXY": ".example"}, None),
+        ("https://example", {**P, "NO_PROXY": ".example"}, "http://proxy:3128"),
+        ("https://API.Example", {**P, "NO_PROXY": "a, api.EXAMPLE ,b"}, None),
+        ("https://api.example:6443", {**P, "NO_PROXY": "api.example:6443"}, None),
+        ("https://api.example:6443", {**P, "NO_PROXY": "api.example:443"}, "http://proxy:3128"),
+        ("https://10.96.0.1", {**P, "NO_PROXY": "10.0.0.0/8"}, None),
+        ("https://11.96.0.1", {**P, "NO_PROXY": "10.0.0.0/8"}, "http://proxy:3128"),
+        ("https://10.96.0.1", {**P, "no_proxy": "10.96.0.1"}, None),
+        ("https://api.example", {**P, "NO_PROXY": "10.0.0.0/8"}, "http://proxy:3128"),
+        ("https://api.example", {**P, "NO_PROXY": "nonsense/99"}, "http://proxy:3128"),
+    ],
+)
+def test_the_proxy_is_the_one_that_kubectl_takes(url, environment, expected):
+    assert proxy_for(url, environment) == expected
+
+
+def test_the_kubeconfigs_own_proxy_wins():
+    assert proxy_for("https://127.0.0.1", P, given="socks5://s:1") == "socks5://s:1"
+
+
+def test_the_client_goes_through_the_kubeconfigs_proxy(api, tmp_path, monkeypatch):
+    from k8s.client import Cluster, ClusterAddress
+
+    monkeypatch.setenv("HTTPS_PROXY", "http://elsewhere.invalid:1")
+    raw = json.loads(api.kubeconfig())
+    raw["clusters"][0]["cluster"] = {"server": "http://nowhere.invalid", "proxy-url": api.address}
+    path = tmp_path / "proxied"
+    path.write_text(json.dumps(raw))
+    cluster = Cluster(ClusterAddress(kubeconfig=str(path)))
+    api.objects["/version"] = {"gitVersion": "v1"}
+    assert cluster.get("/version") == {"gitVersion": "v1"}
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("echo 'token has expired, run acme login' >&2; exit 3", "acme login"), ("exit 1", "")]
+)
+def test_a_credential_plugin_that_fails_is_named_with_its_words(tspctl, api, tmp_path, script, words):
+    plugin = tmp_path / "acme-auth"
+    plugin.write_text(f"#!{shutil.which('sh')}\n{script}\n")
+    plugin.chmod(0o755)
+    raw = json.loads(api.kubeconfig())
+    raw["users"][0]["user"] = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin)}}
+    (tmp_path / "with-plugin").write_text(json.dumps(raw))
+    failed = tspctl("list", "--kubeconfig", tmp_path / "with-plugin")
+    assert failed.code == 4
+    assert f"the credential plugin {plugin} of the kubeconfig failed" in failed.err
+    assert words in failed.err
+    assert api.requests == [], "it went on as nobody"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [(200, "<html>Please log in</html>", "perhaps a login page or a proxy"), (302, "", "sends us elsewhere")],
+)
+def test_a_login_page_in_place_of_the_api_is_said(tspctl, api, cluster, monkeypatch, status, body, message):
+    def answer(handler, *_):
+        data = body.encode()
+        handler.send_response(status)
+        handler.send_header("Location", "https://login.example/?token=secret")
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    monkeypatch.setattr(type(api), "_answer", staticmethod(answer))
+    failed = tspctl("list", "--kubeconfig", cluster.where.kubeconfig)
+    assert failed.code == 4, failed.err
+    assert message in failed.err
+    assert "secret" not in failed.err
+
+
+def test_without_any_kubeconfig_the_message_says_so(tspctl, monkeypatch):
+    for variable in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(variable, raising=False)
+    failed = tspctl("list")
+    assert failed.code == 4
+    assert "there is no kubeconfig file, and this is no pod; set KUBECONFIG" in failed.err

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k8s.client import Cluster, ForbiddenError, NotFoundError
-from k8s.names import PYTORCHJOBS
+from k8s.names import PYTORCHJOBS, QUEUE_LABEL
+from k8s.pod_options import is_ignored_by_kueue
 from tsp.errors import ClusterError
 from tsp.run.status import Finding
 
@@ -39,6 +40,12 @@ Helm keeps a release in a Secret, which it updates; what it makes, it looks for 
 """
 _ASKED_AT_A_TIME = 8
 
+_INJECTING = (
+    ("istio-injection", "enabled"),
+    ("linkerd.io/inject", "enabled"),
+    ("kuma.io/sidecar-injection", "enabled"),
+)
+_INTEGRATIONS = {"PyTorchJob": "kubeflow.org/pytorchjob", "Job": "batch/job"}
 _OPERATOR_SELECTORS = ("control-plane=kubeflow-training-operator", "app.kubernetes.io/name=training-operator")
 _INIT_TEMPLATE_FLAG = "--pytorch-init-container-template-file"
 
@@ -162,9 +169,36 @@ def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Findi
     for item in objects:
         what = f"{item['kind']} {item['metadata']['name']}"
         try:
-            cluster.judge(item)
+            judged = cluster.judge(item)
         except ClusterError as error:
             yield Finding(what, "error", f"the API server would refuse it: {error}")
+            continue
+        if is_ignored_by_kueue(judged):
+            yield Finding(
+                what,
+                "error",
+                f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but nobody holds it back: it would "
+                f"start at once, past every quota; have an administrator enable the integration "
+                f"{_INTEGRATIONS.get(item['kind'], item['kind'])} in Kueue's configuration, or leave out --queue",
+            )
+
+
+def check_sidecars(cluster: Cluster) -> Iterator[Finding]:
+    """Does the namespace have containers injected? One that does not end keeps a job from ending."""
+    try:
+        labels = cluster.get(f"/api/v1/namespaces/{cluster.namespace}")["metadata"].get("labels") or {}
+    except (ForbiddenError, NotFoundError):
+        return
+    found = next((f"{key}={labels[key]}" for key, value in _INJECTING if labels.get(key) == value), None)
+    if found is None:
+        yield Finding("sidecars", "ok", "none are injected")
+        return
+    yield Finding(
+        "sidecars",
+        "warning",
+        f"the namespace has the label {found}: an injected container that does not end keeps a job from ending; turn "
+        f"it off for these pods (for Istio: podLabels.sidecar\\.istio\\.io/inject=false)",
+    )
 
 
 def _address(operator: Object) -> str:

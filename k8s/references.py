@@ -77,6 +77,7 @@ def _exists(
         found = _first(cluster, [cluster.namespaced(version, resource, name) for version in versions])
     except ForbiddenError as error:
         logger.debug("%s", error)
+        yield Finding(kind, "warning", f"{name}: you may not see whether it exists in namespace {cluster.namespace}")
         return
     if found is None:
         message = f"{name} does not exist in namespace {cluster.namespace}, and the pods refer to it"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -94,6 +94,8 @@ class BackendOptions:
     chart_values: tuple[str, ...] = ()
     """``KEY=VALUE`` of the chart, which win over all else."""
     chart_value_files: tuple[str, ...] = ()
+    pods: Mapping[str, Any] = field(default_factory=dict)
+    """Everyday options of the pods (``cli.options.pods``), by their keys."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.options.pods import by_option, pod_options, take_pod_options
 from cli.options.recipe import dataset_options, recipe_options
 from cli.output import print_value
 from cli.runs.session import Session, with_session
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 @recipe_options
 @click.option("--image", metavar="REF", help="Container image of the ranks.")
 @click.option("--queue", metavar="Q", help="Kueue queue.")
+@pod_options
 @click.option("--chart-value", "chart_values", multiple=True, metavar="KEY=VALUE", help="A value of the chart.")
 @click.option("--chart-values", "chart_value_files", multiple=True, metavar="FILE", help="A values file of the chart.")
 @click.option(
@@ -50,8 +52,10 @@ def submit(
 
     if dry_run is not None and follow:
         raise click.UsageError("--follow goes with a run, and --dry-run starts none")
+    pods = take_pod_options(given)
     session.backend.refuse_ignored(
         {
+            **by_option(pods),
             "--image": given["image"],
             "--queue": given["queue"],
             "--chart-value": given["chart_values"],
@@ -64,6 +68,7 @@ def submit(
         queue=given.pop("queue") or session.settings.queue,
         chart_values=given.pop("chart_values"),
         chart_value_files=given.pop("chart_value_files"),
+        pods=pods,
     )
     backend = session.backend
     config = backend.with_paths(build_config(session.settings, name, given), given["dataset"])

@@ -42,18 +42,21 @@ def test_everything_a_pod_refers_to_is_looked_for(api, cluster):
     ]
 
 
-def test_what_exists_or_may_not_be_looked_at_is_passed_over(api, cluster):
+def test_what_exists_is_fine_and_what_may_not_be_seen_is_said_to_be_so(api, cluster):
     for resource, name in (("configmaps", "more"), ("serviceaccounts", "mine")):
         api.objects[cluster.namespaced("v1", resource, name)] = {"metadata": {}}
     api.objects[cluster.namespaced("v1", "secrets", "pull")] = {"type": "kubernetes.io/dockerconfigjson"}
     api.objects[cluster.namespaced("v1", "secrets", "s3-login")] = forbidden
     claim = cluster.namespaced("v1", "persistentvolumeclaims", "videos")
     api.objects[claim] = {"status": {"phase": "Pending"}}
-    assert list(check_references(cluster, POD, own=["r-config"], queue=None)) == []
+    (unseen,) = check_references(cluster, POD, own=["r-config"], queue=None)
+    assert (unseen.level, unseen.message) == (
+        "warning",
+        "s3-login: you may not see whether it exists in namespace video",
+    )
     api.objects[claim] = {"status": {"phase": "Lost"}}
-    assert [item.message for item in check_references(cluster, POD, own=["r-config"], queue=None)] == [
-        "videos has lost its volume"
-    ]
+    found = check_references(cluster, POD, own=["r-config"], queue=None)
+    assert [item.message for item in found if item.level == "error"] == ["videos has lost its volume"]
 
 
 @pytest.mark.parametrize("version", ["v1beta1", "v1beta2"])

@@ -20,6 +20,7 @@ from k8s.helm import OLDEST, Helm, is_new_enough
 from k8s.names import kind_of, main_container_of, ranks_of
 from k8s.nodes import nodes_for, plan_nodes
 from k8s.pod_log import Wanted
+from k8s.references import check_references
 from k8s.releases import Releases
 from k8s.run_logs import follow_logs, read_logs
 from k8s.runs import RunLogs, Runs, RunView
@@ -216,6 +217,8 @@ class ClusterBackend:
             checks.check_operator,
             checks.check_permissions,
             checks.check_security_standard,
+            checks.check_sidecars,
+            self._check_settings,
             _check_gpu_nodes,
         ):
             try:
@@ -223,6 +226,20 @@ class ClusterBackend:
             except ClusterError as error:
                 yield Finding("cluster", "error", str(error))
                 return
+
+    def _check_settings(self, cluster: Cluster) -> Iterator[Finding]:
+        """Are the Secrets and claims there that the settings name for every run?"""
+        names = {key: str(value) for key, value in self._settings.chart_values.items() if value}
+        claims = [names[key] for key in ("data.claim", "cache.claim") if key in names]
+        secrets = [names[key] for key in ("store.existingSecret",) if key in names]
+        pod = {
+            "volumes": [{"persistentVolumeClaim": {"claimName": name}} for name in claims],
+            "containers": [{"envFrom": [{"secretRef": {"name": name}}]} for name in secrets],
+        }
+        found = list(check_references(cluster, pod, own=(), queue=self._settings.queue))
+        yield from found
+        if not found and any(pod.values()):
+            yield Finding("Secrets and claims", "ok", "those of the settings exist")
 
 
 def _check_gpu_nodes(cluster: Cluster) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -11,15 +12,22 @@ import yaml
 
 from cli.backends.base import BackendOptions, Check, Plan
 from cli.backends.cluster.pod_paths import refuse_relative_job_paths
-from cli.backends.cluster.storage import check_data, check_folders, check_store, writable_folder
+from cli.backends.cluster.storage import (
+    check_data,
+    check_folders,
+    check_store,
+    refuse_file_of_this_machine,
+    writable_folder,
+)
 from k8s import preflight as checks
 from k8s.client import Cluster, ForbiddenError
 from k8s.helm import Chart, Helm, shipped_chart
 from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION
 from k8s.nodes import NodePlan, nodes_for, plan_nodes
+from k8s.pod_options import PodOptions, with_pod_options
 from k8s.references import check_references
-from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
-from tsp.config.job import Job, written_paths
+from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_aws_variables, with_dotted
+from tsp.config.job import Job, given_paths, written_paths
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.config.throughput import DEFAULT_HEIGHT_PX, HEIGHT_PX, forecast
@@ -89,8 +97,12 @@ class Planner:
         checks.refuse(checks.check_server(self._cluster))
         checks.refuse(_errors(checks.check_permissions(self._cluster)))
         self._check_references(objects, values)
+        pod = pod_spec(objects)
+        for field, path in given_paths(job):
+            if field.access == "read":
+                refuse_file_of_this_machine(field.option, path, pod)
         for path in written_paths(job):
-            checks.refuse(writable_folder("output", path, pod_spec(objects)))
+            checks.refuse(writable_folder("output", path, pod))
         checks.refuse(checks.check_objects(self._cluster, objects))
         return chart, values
 
@@ -114,6 +126,7 @@ class Planner:
             ),
             Check("room", lambda: check_room(plan.nodes, config.gpus) if checked_nodes else None),
             Check("admission", refusing(lambda: checks.check_objects(cluster, objects))),
+            Check("sidecars", refusing(lambda: checks.check_sidecars(cluster))),
             Check("folders", refusing(lambda: check_folders(config, pod))),
             Check("store", lambda: check_store(config)),
             Check("data", lambda: check_data(config)),
@@ -132,9 +145,11 @@ class Planner:
         )
 
     def _run_values(self, config: RunConfig, nodes: NodePlan | None, options: BackendOptions) -> dict[str, Any]:
+        config = replace(config, store=with_aws_variables(config.store, os.environ))
         for_pods = config_for_pods(config, endpoint_url=self._settings.endpoint_url_in_cluster)
         values = run_values(for_pods, nodes, image=options.image, queue=options.queue)
-        return with_dotted(values, self._settings.chart_values)
+        values = with_dotted(values, self._settings.chart_values)
+        return with_pod_options(values, PodOptions(**options.pods), assignments=options.chart_values)
 
     def _plan_nodes(self, config: RunConfig, objects: Sequence[dict[str, Any]]) -> NodePlan:
         """From what the chart renders: whichever way a value was given, it is read there and nowhere else."""
@@ -224,6 +239,7 @@ def _job_for_pods(job: Job, endpoint_url: str | None) -> Job:
     changes: dict[str, Any] = {}
     store = getattr(job, "store", None)
     if isinstance(store, StoreConfig):
+        store = with_aws_variables(store, os.environ)
         changes["store"] = store_for_pods(store, endpoint_url=endpoint_url)
     config = getattr(job, "config", None)
     if isinstance(config, RunConfig):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from k8s.names import main_container_of
 from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.ground_truth import read_ground_truth
 from tsp.data.tables import load_label_map
-from tsp.errors import DataError
+from tsp.errors import ConfigError, DataError
 from tsp.run.status import Finding
 from tsp.store.base import Store
 from tsp.store.open import open_store
@@ -89,6 +90,21 @@ def check_folders(config: RunConfig, pod: Mapping[str, Any]) -> Iterator[Finding
     if "://" not in root and volume_at(root, pod) is None:
         message = f"no volume of the pods is mounted at {root}: set data.claim, unless the image holds the data"
         yield Finding("data", "warning", message)
+
+
+def refuse_file_of_this_machine(option: str, path: str, pod: Mapping[str, Any]) -> None:
+    """Refuse an input of a job that is here and on no volume of its pods.
+
+    Raises: ConfigError.
+    """
+    found = volume_at(path, pod)
+    on_volume = found is not None and not any(kind in found[0] for kind in _LOST_WITH_THE_POD)
+    if "://" in path or on_volume or not Path(path).exists():
+        return
+    raise ConfigError(
+        f"{option} {path} is a file or folder of this machine, which pods do not see: copy it to the store or a claim, "
+        f"and give an s3:// address or the path at which a volume of the pods has it (data.claim)"
+    )
 
 
 def writable_folder(what: str, path: str, pod: Mapping[str, Any]) -> Iterator[Finding]:

@@ -8,11 +8,12 @@ import pytest
 
 from cli.backends.base import BackendOptions, run_checks
 from cli.backends.cluster.backend import ClusterBackend
+from cli.backends.cluster.plan import parse_manifest, pod_spec
 from cli.backends.cluster.storage import check_data, check_folders
 from cli.options.settings import Settings
 from tests.k8s.objects import job
 from tests.k8s.serving import INDEXED_JOBS, JOBS, gpu_node
-from tsp.config.jobs import ExtractJob, StandardizeJob
+from tsp.config.jobs import ExtractJob, GvfJob, StandardizeJob
 from tsp.config.run import StoreConfig
 from tsp.errors import ClusterError, ConfigError, DataError, StoreUnreachableError
 from tsp.store.open import open_store
@@ -99,6 +100,7 @@ def test_more_ranks_than_the_nodes_could_ever_hold_are_refused(
     backend = ClusterBackend(replace(settings, check_nodes=False))
     run_checks(backend.checks(backend.plan(config, lasting)))
     well.objects["/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team"] = {"metadata": {}}
+    well.objects[JOBS] = lambda method, query, body: (201, {**body, "spec": {"runPolicy": {"suspend": True}}})
     backend = ClusterBackend(settings)
     run_checks(backend.checks(backend.plan(config, replace(lasting, queue="team"))))
 
@@ -325,3 +327,51 @@ def test_a_jobs_name_that_is_too_long_is_refused_before_anything_is_asked(send, 
     with pytest.raises(ConfigError, match="at most 44"):
         send("f" * 45, EXTRACT, **claim)
     assert api.requests == []
+
+
+def test_a_queue_that_nobody_manages_is_refused_with_what_to_enable(well, cluster, real_helm, config, lasting):
+    """Kueue from 0.19 on passes over PyTorchJobs unless told otherwise: the run would start past every quota."""
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    well.objects["/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team"] = {"metadata": {}}
+    backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
+    well.objects[JOBS] = lambda method, query, body: (201, body)
+    with pytest.raises(ClusterError, match=r"names the queue team, but nobody holds it back.*kubeflow.org/pytorchjob"):
+        run_checks(backend.checks(backend.plan(config, replace(lasting, queue="team"))))
+
+
+def test_everyday_options_reach_the_manifest(well, cluster, real_helm, config, lasting):
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384", zone="b")]
+    backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
+    pods = {"priority": "high", "node_selector": ("zone=b",), "env": ("A=1",)}
+    plan = backend.plan(config, replace(lasting, pods=pods))
+    pod = pod_spec(parse_manifest(plan.manifest))
+    assert (pod["priorityClassName"], pod["nodeSelector"]) == ("high", {"zone": "b"})
+    assert {"name": "A", "value": "1"} in pod["containers"][0]["env"]
+    with pytest.raises(ConfigError, match="--volume and --chart-value extraVolumes set the same list"):
+        backend.plan(config, replace(lasting, pods={"volumes": ("videos:/videos:ro",)}))
+
+
+@pytest.mark.parametrize("option", ["chart_value", "setting"])
+def test_gpu_resource_and_memory_label_are_read_from_what_the_chart_renders(
+    well, cluster, real_helm, config, lasting, option
+):
+    """However they were given, and beside another device in the limits."""
+    resource, label = "nvidia.com/mig-3g.40gb", "nvidia.com/mig-3g.40gb.memory"
+    node = gpu_node("a", "81559", **{label: "16384"})
+    node["status"]["allocatable"] |= {resource: "4", "rdma/hca": "8"}
+    well.objects["/api/v1/nodes"] = [node]
+    values = {"gpuResource": resource, "resources.limits": {"rdma/hca": "1"}}
+    settings = Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values if option == "setting" else {})
+    given = (f"gpuResource={resource}", "resources.limits.rdma/hca=1") if option == "chart_value" else ()
+    plan = ClusterBackend(settings).plan(config, replace(lasting, chart_values=(*lasting.chart_values, *given)))
+    assert (plan.effective.downscale, plan.nodes.gpus) == (2, 4)
+    required = pod_spec(parse_manifest(plan.manifest))["affinity"]["nodeAffinity"]
+    assert label in str(required)
+
+
+def test_a_file_of_this_machine_is_no_input_of_a_job_on_the_cluster(well, send, tmp_path):
+    table = tmp_path / "m.csv"
+    table.write_text("filename\n")
+    job = GvfJob(checkpoint="s3://b/c.pth", videos="s3://b/v", metadata=str(table), out="s3://b/o.h5")
+    with pytest.raises(ConfigError, match=f"--metadata {table} is a file or folder of this machine"):
+        send("g", job)

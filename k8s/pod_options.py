@@ -1,0 +1,123 @@
+"""Everyday options of pods in a line each, and the chart's values that they set. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from k8s.names import QUEUE_LABEL
+from tsp.errors import ConfigError
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_OWN_TOLERATIONS = ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
+"""The chart's default, which a list of values replaces as a whole."""
+_KUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_OWN_VARIABLES = re.compile(r"RANK|WORLD_SIZE|LOCAL_RANK|MASTER_(ADDR|PORT)|PET_.*|TSP_.*|HOME|CUDA_VISIBLE_DEVICES")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PodOptions:
+    """As typed."""
+
+    priority: str | None = None
+    """A PriorityClass, or Kueue's WorkloadPriorityClass where there is a queue."""
+    tolerations: tuple[str, ...] = ()
+    """``KEY[=VALUE][:EFFECT]``, as ``kubectl taint`` writes a taint."""
+    node_selector: tuple[str, ...] = ()
+    """``KEY=VALUE``."""
+    pull_secrets: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    """``NAME=VALUE``."""
+    volumes: tuple[str, ...] = ()
+    """``CLAIM:PATH`` or ``CLAIM:PATH:ro``."""
+
+
+def with_pod_options(
+    values: Mapping[str, Any], options: PodOptions, *, assignments: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Values of the chart with the options over them; lists are added to.
+
+    Args: assignments, ``KEY=VALUE`` that Helm lays over the values: it replaces the items of a list.
+    Raises: ConfigError naming the option.
+    """
+    for key, option, given in (
+        ("tolerations", "--toleration", options.tolerations),
+        ("extraEnv", "--env", options.env),
+        ("extraVolumes", "--volume", options.volumes),
+        ("image.pullSecrets", "--image-pull-secret", options.pull_secrets),
+    ):
+        if given and any(text.startswith((f"{key}[", f"{key}=")) for text in assignments):
+            raise ConfigError(f"{option} and --chart-value {key} set the same list: give all of it in one of them")
+    merged: dict[str, Any] = json.loads(json.dumps(values))
+    if options.priority:
+        if merged.get("queue"):
+            merged["labels"] = {**merged.get("labels", {}), _KUEUE_PRIORITY: options.priority}
+        else:
+            merged["priorityClassName"] = options.priority
+    if options.tolerations:
+        known = merged.get("tolerations", list(_OWN_TOLERATIONS))
+        merged["tolerations"] = [*known, *map(_toleration, options.tolerations)]
+    if options.node_selector:
+        pairs = (_pair("--node-selector", text) for text in options.node_selector)
+        merged["nodeSelector"] = {**merged.get("nodeSelector", {}), **dict(pairs)}
+    if options.pull_secrets:
+        image = merged.get("image", {})
+        merged["image"] = {**image, "pullSecrets": [*image.get("pullSecrets", []), *options.pull_secrets]}
+    if options.env:
+        merged["extraEnv"] = [*merged.get("extraEnv", []), *map(_variable, options.env)]
+    for number, text in enumerate(options.volumes):
+        _add_volume(merged, f"volume-{number}", text)
+    return merged
+
+
+def _toleration(text: str) -> dict[str, str]:
+    head, colon, effect = text.rpartition(":")
+    if not colon:
+        head, effect = text, ""
+    key, equals, value = head.partition("=")
+    if not key or (effect and effect not in _EFFECTS):
+        raise ConfigError(f"--toleration {text}: expected KEY[=VALUE][:EFFECT], EFFECT one of {', '.join(_EFFECTS)}")
+    found = {"key": key, "operator": "Equal" if equals else "Exists"}
+    return found | ({"value": value} if equals else {}) | ({"effect": effect} if effect else {})
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ConfigError(f"{option} {text}: expected KEY=VALUE")
+    return key, value
+
+
+def _variable(text: str) -> dict[str, str]:
+    name, value = _pair("--env", text)
+    if not _VARIABLE.fullmatch(name):
+        raise ConfigError(f"--env {text}: {name!r} is no name of a variable")
+    if _OWN_VARIABLES.fullmatch(name):
+        raise ConfigError(f"--env {name}: this variable is set for each rank, and must not be set otherwise")
+    return {"name": name, "value": value}
+
+
+def _add_volume(values: dict[str, Any], name: str, text: str) -> None:
+    claim, _, path = text.partition(":")
+    path, _, mode = path.partition(":")
+    if not claim or not path.startswith("/") or mode not in ("", "ro"):
+        raise ConfigError(f"--volume {text}: expected CLAIM:PATH or CLAIM:PATH:ro, the path from the root")
+    volumes: Sequence[Any] = values.get("extraVolumes", [])
+    mounts: Sequence[Any] = values.get("extraVolumeMounts", [])
+    mount = {"name": name, "mountPath": path} | ({"readOnly": True} if mode else {})
+    values["extraVolumes"] = [*volumes, {"name": name, "persistentVolumeClaim": {"claimName": claim}}]
+    values["extraVolumeMounts"] = [*mounts, mount]
+
+
+def is_ignored_by_kueue(judged: Mapping[str, Any]) -> bool:
+    """Whether nobody holds back a job that names a queue: it would start at once, past every quota.
+
+    Args: judged, the job as a server-side dry run returns it: Kueue's webhook suspends what it manages.
+    """
+    spec = judged.get("spec") or {}
+    suspend = (spec.get("runPolicy") or spec).get("suspend")
+    return QUEUE_LABEL in ((judged.get("metadata") or {}).get("labels") or {}) and not suspend

@@ -1,0 +1,86 @@
+"""Everyday options of pods, each one line over a value of the chart."""
+
+import pytest
+
+from k8s.pod_options import PodOptions, is_ignored_by_kueue, with_pod_options
+from k8s.values import with_aws_variables
+from tests.k8s.objects import indexed_job, job
+from tsp.config.run import StoreConfig
+from tsp.errors import ConfigError
+
+OWN = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "expected"),
+    [
+        ({}, {}, {}),
+        ({}, {"priority": "high"}, {"priorityClassName": "high"}),
+        ({"queue": "q"}, {"priority": "high"}, {"queue": "q", "labels": {"kueue.x-k8s.io/priority-class": "high"}}),
+        (
+            {},
+            {"tolerations": ("team=video:NoExecute", "spot")},
+            {"tolerations": [OWN, {"key": "team", "operator": "Equal", "value": "video", "effect": "NoExecute"},
+                             {"key": "spot", "operator": "Exists"}]},
+        ),
+        ({"tolerations": []}, {"tolerations": ("spot",)}, {"tolerations": [{"key": "spot", "operator": "Exists"}]}),
+        ({"nodeSelector": {"a": "1"}}, {"node_selector": ("b=x=y",)}, {"nodeSelector": {"a": "1", "b": "x=y"}}),
+        ({"image": {"tag": "t"}}, {"pull_secrets": ("s",)}, {"image": {"tag": "t", "pullSecrets": ["s"]}}),
+        ({}, {"env": ("A=b=c", "E=")}, {"extraEnv": [{"name": "A", "value": "b=c"}, {"name": "E", "value": ""}]}),
+        (
+            {},
+            {"volumes": ("videos:/videos:ro", "out:/out")},
+            {
+                "extraVolumes": [
+                    {"name": "volume-0", "persistentVolumeClaim": {"claimName": "videos"}},
+                    {"name": "volume-1", "persistentVolumeClaim": {"claimName": "out"}},
+                ],
+                "extraVolumeMounts": [
+                    {"name": "volume-0", "mountPath": "/videos", "readOnly": True},
+                    {"name": "volume-1", "mountPath": "/out"},
+                ],
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_an_option_sets_its_value_and_adds_to_lists(values, options, expected):
+    assert with_pod_options(values, PodOptions(**options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"tolerations": ("a:Never",)}, "--toleration a:Never"),
+        ({"tolerations": ("=b",)}, "--toleration =b"),
+        ({"node_selector": ("zone",)}, "--node-selector zone"),
+        ({"env": ("A",)}, "--env A: expected KEY=VALUE"),
+        ({"env": ("1A=b",)}, "no name of a variable"),
+        ({"env": ("RANK=3",)}, "--env RANK: this variable is set for each rank"),
+        ({"volumes": ("claim",)}, "--volume claim"),
+        ({"volumes": ("claim:relative",)}, "--volume claim:relative"),
+        ({"volumes": ("claim:/a:rw",)}, "--volume claim:/a:rw"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_its_option(options, named):
+    with pytest.raises(ConfigError) as refused:
+        with_pod_options({}, PodOptions(**options))
+    assert named in str(refused.value)
+
+
+QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
+
+
+def test_a_queue_that_nobody_manages_is_seen_by_the_job_that_is_not_held_back():
+    assert is_ignored_by_kueue(job(**QUEUED))
+    assert not is_ignored_by_kueue(job(suspend=True, **QUEUED))
+    assert not is_ignored_by_kueue(job())
+    assert not is_ignored_by_kueue(indexed_job())
+
+
+def test_pods_get_the_endpoint_and_region_that_this_machine_takes_from_variables():
+    variables = {"AWS_ENDPOINT_URL_S3": "https://s3.a", "AWS_ENDPOINT_URL": "https://b", "AWS_DEFAULT_REGION": "eu-1"}
+    found = with_aws_variables(StoreConfig(uri="s3://b/r"), variables)
+    assert (found.endpoint_url, found.region) == ("https://s3.a", "eu-1")
+    own = StoreConfig(uri="s3://b/r", endpoint_url="https://own", region="r")
+    assert with_aws_variables(own, variables) == own
+    assert with_aws_variables(StoreConfig(uri="/store"), variables) == StoreConfig(uri="/store")

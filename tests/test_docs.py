@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 FOLDERS = ["benchmarks", "charts/tsp", "cli", "image", "k8s", "tests", "tests/e2e", "tsp",
-           *(f"tsp/{name}" for name in ("data", "extract", "model", "prepare", "run", "train"))]  # fmt: skip
+           *(f"tsp/{name}" for name in ("config", "data", "extract", "model", "prepare", "run", "train"))]  # fmt: skip
 
 
 def _command(words: list[str]) -> tuple[click.Command, list[str]]:

@@ -7,12 +7,11 @@ the chart's schema (``backbone``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 from tsp.errors import ConfigError
 
 Backbone = Literal["r2plus1d_34", "r2plus1d_18", "r3d_18", "tiny"]
-BACKBONE_NAMES: tuple[Backbone, ...] = get_args(Backbone)
 DEFAULT_BACKBONE: Backbone = "r2plus1d_34"
 
 _BYTES_PER_PARAMETER = 8

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tsp.config.recipes import load_dataset, resolve
-from tsp.config.run import OptimConfig, ScheduleConfig
+from tsp.config.run import Conv2d, OptimConfig, ScheduleConfig
 from tsp.config.sizing import EffectiveSizes
+from tsp.model.conv_views import convolve_on_views
 from tsp.model.device import card_of
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
@@ -35,6 +36,7 @@ class Way:
     precision: str = "fp32"
     compile: bool = False
     recompute: bool = False
+    conv2d: Conv2d = "off"
     is_original: bool = False
     trains_stem: bool = False
     """As the original does, though its rate is 0."""
@@ -102,6 +104,7 @@ def make_model(backbone: str, way: Way, device: torch.device) -> tuple[TspModel,
     card = card_of(device)
     choose_numerics(device, config, [card] if card else [])
     numerics = Numerics(device=device, precision=way.precision)
+    convolve_on_views(model.features, way.conv2d)
     numerics.prepare(model)
     if way.recompute:
         recompute_blocks(model.features)

@@ -29,6 +29,7 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsp.config.cpus import usable_cpus
 from tsp.config.job import INDEX_VARIABLE, Answer, Job, own_share
 from tsp.config.jobs import JOBS, job_from_dict
 from tsp.config.pod_request import config_from_pod
@@ -53,6 +54,7 @@ TORCH_ENVIRONMENT = {
     "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
 }
 """Settings of torch that a pod's environment may override."""
+THREADS_BESIDE_GPU = 4
 LINGER_SEC = 30.0
 """How long threads and libraries may take to end once the work has."""
 
@@ -158,14 +160,17 @@ def _log_shipping(
 
 
 def _set_threads(env: Mapping[str, str]) -> None:
+    """torch's threads: TSP_NUM_THREADS, else no more than the container's CPU quota, and few beside a GPU.
+
+    torch by itself takes a thread for each core of the node, which in a pod throttle each other.
+    """
     wanted = env.get("TSP_NUM_THREADS")
-    if not wanted:
-        return
-    if not wanted.isdigit() or int(wanted) < 1:
+    if wanted and (not wanted.isdigit() or int(wanted) < 1):
         raise ConfigError(f"the variable TSP_NUM_THREADS must be a whole number above 0, got {wanted!r}")
     import torch
 
-    torch.set_num_threads(int(wanted))
+    most = THREADS_BESIDE_GPU if env.get("TSP_NEEDS_GPU") else torch.get_num_threads()
+    torch.set_num_threads(int(wanted) if wanted else min(torch.get_num_threads(), usable_cpus(), most))
 
 
 def _do_job(kind: str, env: Mapping[str, str]) -> int:

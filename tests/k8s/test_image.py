@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / "image"
 DOCKERFILE = (IMAGE / "Dockerfile").read_text()
@@ -86,3 +88,22 @@ def test_another_index_gives_torch_and_nothing_else(tmp_path):
 def test_the_versions_from_another_index_can_be_chosen(tmp_path):
     _, torch = install(tmp_path, TORCH_INDEX="https://i", TORCH_VERSIONS="torch==2.11.0 torchvision==0.26.0")
     assert torch.endswith("https://i torch==2.11.0 torchvision==0.26.0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tag", "has_compiler"),
+    [
+        ([], "tspctl:", False),
+        (["--compile"], "-compile", True),
+        (["--compile", "r/tspctl:2"], "r/tspctl:2-compile", True),
+    ],
+)
+def test_the_build_asks_for_a_compiler_only_when_told_to(tmp_path, arguments, tag, has_compiler):
+    (tmp_path / "docker").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    (tmp_path / "docker").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run([IMAGE / "build.sh", *arguments], env=environment, check=True)
+    build = (tmp_path / "calls").read_text().splitlines()[-1]
+    assert ("COMPILER=gcc" in build) == has_compiler
+    assert tag in build.split("--tag ")[1].split()[0]
+    assert ("-compile" in build.split("--tag ")[1].split()[0]) == has_compiler

@@ -62,24 +62,29 @@ class FrameWindow:
         """The clips that a chunk completes, float32 [clips, 3, T, H, W] in channels-last-3d memory order."""
         new = normalised(chunk, self.device)
         frames = new if self.frames is None else torch.cat([self.frames, new])
-        rows = torch.from_numpy(chunk.rows - self.base).to(self.device)
+        rows = sent(chunk.rows - self.base, self.device)
         self.frames, self.base = frames[chunk.oldest_position - self.base :].clone(), chunk.oldest_position
         return frames[rows].permute(0, 4, 1, 2, 3)
 
 
 def normalised(chunk: Chunk, device: torch.device) -> Tensor:
     """The frames of a chunk as the validation transform makes them, float32 [N, H, W, 3] on the device."""
-    pixels = torch.from_numpy(chunk.pixels)[None]
-    weights = [torch.from_numpy(weight)[None].to(device) for weight in (chunk.row_weights, chunk.column_weights)]
+    pixels = sent(chunk.pixels, device)[None]
+    weights = [sent(weight, device)[None] for weight in (chunk.row_weights, chunk.column_weights)]
     if device.type == "cpu":
         # Two frames at a time stay in a core's cache.
         step = FRAMES_IN_CACHE
         parts = [blend(pixels[:, begin : begin + step], *weights) for begin in range(0, max(1, len(pixels[0])), step)]
         image = torch.cat(parts, dim=2)
     else:
-        # From page-locked memory the copy waits for none of the work that is queued on the device.
-        image = blend(pixels.pin_memory().to(device, non_blocking=True), *weights)
+        image = blend(pixels, *weights)
     return image.permute(0, 2, 3, 4, 1)[0]
+
+
+def sent(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device; from page-locked memory, so that the host does not wait for what is queued there."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass

@@ -1,0 +1,326 @@
+"""Everything that only a card can show, in one command that ends within ten minutes and writes as it goes.
+
+    python -m benchmarks.on_gpu [--quick] [--folder DIR]     on a machine with a GPU: benchmarks/gpu-<card>.md and .json
+    python -m benchmarks.on_gpu --dry --folder DIR           the same program on the CPU with the tiny encoder
+
+First whether a GPU gives what the CPU gives, and ends as it should (resume, out of memory, a stopped peer); then speed
+and memory of a step in each way, data wait, and extraction. A part that fails is a row that says so; a part that no
+longer fits the time is named and left out. Each row is in both files before the next part begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from benchmarks.bench_step import data_wait, measure, synchronize
+from benchmarks.step_memory import measured
+from benchmarks.step_ways import ORIGINAL, Shape, Way, make_model, random_batch
+from tsp.config.jobs import DemoJob
+from tsp.config.recipes import load_dataset, resolve
+from tsp.config.run import to_json
+from tsp.data.batch import ClipBatch
+from tsp.data.transforms import pixels_on_device
+from tsp.extract.encoder import Encoder
+from tsp.model.device import card_of, choose_device, driver_version
+from tsp.model.gpu_errors import is_out_of_memory
+from tsp.prepare.demo import draw_demo
+
+HERE = Path(__file__).parent
+FULL_SEC, QUICK_SEC = 560.0, 170.0
+PIXEL_BOUND, LOGIT_BOUND, COSINE_BOUND = 1e-5, 1e-3, 0.9999
+WAYS = (
+    ORIGINAL,
+    Way("ours, fp32"),
+    Way("ours, bf16", "bf16"),
+    Way("ours, bf16, conv2d spatial", "bf16", conv2d="spatial"),
+    Way("ours, bf16, conv2d all", "bf16", conv2d="all"),
+    Way("ours, fp16", "fp16"),
+    Way("ours, bf16, compiled", "bf16", compile=True),
+    Way("ours, bf16, conv2d all, compiled", "bf16", conv2d="all", compile=True),
+)
+RANK = """
+import os, sys, torch
+from tsp import entrypoint
+from tsp.train import distributed, peers, step, watchdog
+distributed.BACKENDS["cuda"] = "gloo"
+watchdog.SILENT_PEER_SEC, watchdog.GRACE_SEC, peers.EVERY_SEC, step.FIRST_STEPS = 10.0, 5.0, 0.5, 1
+if os.environ.get("MEMORY_SHARE"):
+    torch.cuda.set_per_process_memory_fraction(float(os.environ["MEMORY_SHARE"]))
+entrypoint._end(entrypoint.main([]))
+"""
+"""A rank; two of them share one card over gloo, since NCCL takes no card twice."""
+
+
+@dataclass
+class Report:
+    """Rows, written to both files as they come."""
+
+    path: Path
+    title: str
+    facts: dict[str, str]
+    rows: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, part: str, what: str, result: str) -> None:
+        """A row."""
+        self.rows.append({"part": part, "what": what, "result": result})
+        print(f"{part}: {what}: {result}", flush=True)
+        lines = [f"# {self.title}", "", *(f"- {name}: {value}" for name, value in self.facts.items()), ""]
+        lines += ["| part | what | result |", "|---|---|---|"]
+        lines += [f"| {row['part']} | {row['what']} | {row['result']} |" for row in self.rows]
+        self.path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+        content = {"title": self.title, "facts": self.facts, "rows": self.rows}
+        self.path.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured on what."""
+
+    device: torch.device
+    backbone: str
+    shape: Shape
+    steps: int
+    workers: int
+    scratch: Path
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether this is no dry run."""
+        return self.device.type == "cuda"
+
+
+Row = tuple[str, str]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run all parts; returns 1 if a check failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="three minutes: fewer ways and steps")
+    parser.add_argument("--dry", action="store_true", help="on the CPU, tiny: only whether the program works")
+    parser.add_argument("--folder", type=Path, default=HERE, help="where the tables are written")
+    arguments = parser.parse_args(argv)
+    device = torch.device("cpu") if arguments.dry else choose_device(0)
+    if device.type == "cpu" and not arguments.dry:
+        parser.error("there is no GPU here; --dry runs the program on the CPU")
+    card = card_of(device)
+    name = card.name if card else "dry-run"
+    facts = {"torch": str(torch.__version__), "CUDA": str(torch.version.cuda), "cuDNN": str(_cudnn(device))}
+    facts |= {"driver": driver_version() or "none", "card": str(card or "the CPU")}
+    report = Report(arguments.folder / f"gpu-{name.replace(' ', '-')}", f"On {name}", facts)
+    end = time.monotonic() + (QUICK_SEC if arguments.quick else FULL_SEC)
+    with tempfile.TemporaryDirectory(prefix="on-gpu-") as scratch:
+        shape = Shape(2, 8, 32) if arguments.dry else Shape(32, 16, 112)
+        steps = 2 if arguments.dry else 5 if arguments.quick else 10
+        backbone = "tiny" if arguments.dry else "r2plus1d_34"
+        bench = Bench(device, backbone, shape, steps, 2 if arguments.dry else 8, Path(scratch))
+        for part, run in parts(quick=arguments.quick or arguments.dry):
+            if time.monotonic() > end:
+                report.add(part, "left out", "the time is up")
+                continue
+            try:
+                for what, result in run(bench):
+                    report.add(part, what, result)
+            except Exception as error:
+                lines = str(error).splitlines() or [""]
+                report.add(part, "FAILED", f"{type(error).__name__}: {lines[0][:200]}")
+    return int(any("FAILED" in row["what"] + row["result"] for row in report.rows))
+
+
+def _cudnn(device: torch.device) -> object:
+    return torch.backends.cudnn.version() if device.type == "cuda" else None
+
+
+def parts(*, quick: bool) -> list[tuple[str, Callable[[Bench], Iterator[Row]]]]:
+    """What is done, the most telling first."""
+    first = WAYS[1:5] if quick else WAYS[:6]
+    later: list[tuple[str, Callable[[Bench], Iterator[Row]]]] = [
+        ("memory", largest_batch), ("compiled", lambda bench: step_times(bench, WAYS[6:])),
+    ]  # fmt: skip
+    return [
+        ("transforms", check_transforms),
+        ("logits", check_logits),
+        ("step", lambda bench: step_times(bench, first)),
+        ("features", features),
+        ("ends", check_ends),
+        ("data wait", data_waits),
+        *([] if quick else later),
+    ]
+
+
+def judged(value: float, bound: float, *, least: bool = False) -> str:
+    """A figure with its bound, and whether it keeps it."""
+    kept = value >= bound if least else value <= bound
+    return f"{value:.3g} ({'at least' if least else 'at most'} {bound:g}){'' if kept else ' FAILED'}"
+
+
+def check_transforms(bench: Bench) -> Iterator[Row]:
+    """Pixels on the device against the CPU's."""
+    side, generator = bench.shape.side_px, torch.Generator().manual_seed(0)
+    shape = (2, bench.shape.frames, 2 * side, 2 * side, 4)
+    batch = ClipBatch(
+        pixels=torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),
+        row_weights=torch.rand(2, side, generator=generator),
+        column_weights=torch.rand(2, side, generator=generator),
+        targets=torch.zeros(2, 2, dtype=torch.int64),
+        gvf=None,
+        items=torch.arange(2),
+        names=("a", "b"),
+    )
+    here, there = pixels_on_device(batch, "cpu"), pixels_on_device(batch, bench.device).cpu()
+    yield "largest difference from the CPU", judged(float((here - there).abs().max()), PIXEL_BOUND)
+
+
+def check_logits(bench: Bench) -> Iterator[Row]:
+    """A validation step on the device against the CPU's, of the same weights and clips."""
+    cpu = torch.device("cpu")
+    batch = random_batch(Shape(2, bench.shape.frames, bench.shape.side_px), cpu, torch.channels_last_3d)
+    with torch.inference_mode():
+        expected = make_model(bench.backbone, Way(""), cpu)[0].eval()(batch.clips, batch.gvf)
+        for way in (Way("fp32"), Way("fp32, conv2d all", conv2d="all")):
+            model, numerics = make_model(bench.backbone, way, bench.device)
+            with numerics.autocast():
+                assert batch.gvf is not None
+                found = model.eval()(batch.clips.to(bench.device), batch.gvf.to(bench.device))
+            difference = max(float((a - b.cpu()).abs().max()) for a, b in zip(expected, found, strict=True))
+            yield f"{way.name}: largest difference from the CPU", judged(difference, LOGIT_BOUND)
+
+
+def step_times(bench: Bench, ways: tuple[Way, ...]) -> Iterator[Row]:
+    """Time, clips/s and memory of a training step."""
+    for way in ways:
+        try:
+            took_sec, begin_sec, peak_mib = measure(bench.backbone, bench.shape, way, bench.device, bench.steps)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) and not way.compile:
+                raise
+            yield way.name, f"does not run: {str(error).splitlines()[0][:120]}"
+            continue
+        peak = "" if peak_mib is None else f", peak {peak_mib:.0f} MiB"
+        speed = f"{1000 * took_sec:.1f} ms, {bench.shape.batch / took_sec:.1f} clips/s"
+        yield way.name, f"{speed}{peak}, first steps {begin_sec:.1f} s"
+
+
+def features(bench: Bench) -> Iterator[Row]:
+    """Extraction's encoder: speed, and features against the CPU's in fp32."""
+    network = make_model(bench.backbone, Way(""), torch.device("cpu"))[0].features
+    few = random_batch(Shape(2, bench.shape.frames, bench.shape.side_px), torch.device("cpu"), torch.channels_last_3d)
+    exact = Encoder(network, torch.device("cpu"), "fp32")(few.clips)
+    many = random_batch(bench.shape, bench.device, torch.channels_last_3d).clips
+    for precision in ("fp32", "fp16", "bf16") if bench.on_gpu else ("fp32",):
+        encoder = Encoder(network, bench.device, precision)  # type: ignore[arg-type]
+        found = encoder(few.clips.to(bench.device, encoder.dtype)).cpu()
+        cosine = float(torch.cosine_similarity(exact, found).min())
+        clips = many.to(encoder.dtype)
+        encoder(clips)
+        synchronize(bench.device)
+        started = time.perf_counter()
+        for _ in range(bench.steps):
+            encoder(clips)
+        synchronize(bench.device)
+        speed = bench.steps * len(clips) / (time.perf_counter() - started)
+        bound = judged(cosine, COSINE_BOUND, least=True) if precision != "bf16" else f"{cosine:.6f}"
+        yield precision, f"{speed:.1f} clips/s, cosine with the CPU's {bound}"
+
+
+def check_ends(bench: Bench) -> Iterator[Row]:
+    """Exit codes of real ranks: terminated and resumed, out of memory, a stopped peer."""
+    runs = Runs(bench)
+    first = runs.start("resumed")
+    runs.wait_for(first, "begins at epoch")
+    first.send_signal(signal.SIGTERM)
+    codes = [first.wait(120), runs.start("resumed").wait(240)]
+    yield "SIGTERM, then resumed", f"{codes[0]}, {codes[1]} (143, 0){'' if codes == [143, 0] else ' FAILED'}"
+    if bench.on_gpu:
+        code = runs.start("memory", MEMORY_SHARE="0.004").wait(120)
+        yield "out of memory", f"{code} (6){'' if code == 6 else ' FAILED'}"
+    ranks = [runs.start("peers", epochs=500, RANK=str(rank), WORLD_SIZE="2", MASTER_PORT="29877") for rank in range(2)]
+    try:
+        runs.wait_for(ranks[0], "begins at epoch")
+        ranks[1].send_signal(signal.SIGSTOP)
+        code = ranks[0].wait(120)
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    yield "a stopped peer", f"{code} (150){'' if code == 150 else ' FAILED'}"
+
+
+class Runs:
+    """Ranks of small runs on the demo's videos."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.folder = bench.scratch
+        self.data = self.folder / "data"
+        draw_demo(self.data, DemoJob(dest=str(self.data), num_train_videos=4, num_valid_videos=1))
+        self.needs_cpu = not bench.on_gpu
+
+    def start(self, name: str, *, epochs: int = 2, **environment: str) -> subprocess.Popen[str]:
+        """A rank of a run of that name."""
+        overrides = {
+            "schedule.epochs": epochs, "schedule.warmup_epochs": 0, "schedule.milestones": (), "data.workers": 1,
+            "model.pretrained": "none", "peer_timeout_sec": 30.0, "gpus": int(environment.get("WORLD_SIZE", "1")),
+        }  # fmt: skip
+        config = resolve(
+            load_dataset("demo"), "tac", name=name, store={"uri": str(self.folder / "store")}, root=str(self.data),
+            overrides=overrides,
+        )  # fmt: skip
+        path = self.folder / f"{name}-{environment.get('RANK', '0')}-{epochs}.json"
+        path.write_text(to_json(config))
+        own = {**os.environ, "TSP_CONFIG": str(path), "RANK": "0", "WORLD_SIZE": "1", "TSP_NUM_THREADS": "1"}
+        if self.needs_cpu:
+            own["CUDA_VISIBLE_DEVICES"] = ""
+        self.logs = getattr(self, "logs", {})
+        log = path.with_suffix(".log")
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", RANK], env={**own, **environment}, stderr=file, stdout=file, text=True
+            )
+        self.logs[process.pid] = log
+        return process
+
+    def wait_for(self, process: subprocess.Popen[str], text: str, within_sec: float = 120.0) -> None:
+        """Wait until a rank has logged something."""
+        end = time.monotonic() + within_sec
+        while text not in self.logs[process.pid].read_text():
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"no {text!r} in the log: {self.logs[process.pid].read_text()[-300:]}")
+            time.sleep(0.1)
+
+
+def data_waits(bench: Bench) -> Iterator[Row]:
+    """The share of an epoch in which the loop waits for clips from the demo's H.264 videos."""
+    folder = bench.scratch / "wait"
+    draw_demo(folder, DemoJob(dest=str(folder), num_train_videos=4 if not bench.on_gpu else 16, num_valid_videos=1))
+    config = resolve(
+        load_dataset("demo"), "tsp", name="bench", store={"uri": str(folder)}, root=str(folder),
+        overrides={"data.workers": bench.workers, "clips.per_segment": 20 if bench.on_gpu else 2},
+    )  # fmt: skip
+    batch = 32 if bench.on_gpu else 2
+    for way in (Way("ours, bf16", "bf16"),) if bench.on_gpu else (Way("ours, fp32"),):
+        clips_per_sec, share = data_wait(bench.backbone, batch, way, bench.device, config)
+        yield f"{way.name}, {bench.workers} workers", f"{clips_per_sec:.1f} clips/s, waits {100 * share:.1f} %"
+
+
+def largest_batch(bench: Bench) -> Iterator[Row]:
+    """What a clip costs in memory, and how many fit this card."""
+    card = card_of(bench.device)
+    for way in (Way("ours, fp32"), Way("ours, bf16", "bf16"), Way("ours, bf16, recomputed", "bf16", recompute=True)):
+        cost = measured(bench.backbone, way, bench.device)
+        fits = cost.largest_batch(round((card.memory_mib if card else 0) / 1024))
+        yield way.name, f"{cost.fixed_mib:.0f} MiB and {cost.per_clip_mib:.0f} a clip: {fits} clips fit"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

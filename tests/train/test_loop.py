@@ -256,9 +256,15 @@ def test_attempts_are_bounded(tiny_data, tmp_path):
     for _ in range(2):
         with pytest.raises(TerminatedError):
             train_here(config, stop=StopAt(3))
+    run = run_of(config)
+    log = "2026-01-01T00:00:00.000Z rank 0 {} {}\n"
+    lines = log.format("ERROR", "rank 1 ended: its card failed") + log.format("INFO", "the end")
+    run.store.write(run.log_key(2, 0), lines.encode())
     with pytest.raises(GaveUpError, match="attempt 3 of 2"):
         train_here(config)
-    assert run_of(config).read_outcome().state == "failed"
+    outcome = run.read_outcome()
+    assert outcome.state == "failed"
+    assert outcome.reason.startswith("rank 1 ended: its card failed; attempt 3 of 2")
 
 
 def test_a_run_resumes_from_a_checkpoint_of_another_run(uninterrupted, tiny_data, tmp_path):

@@ -92,11 +92,23 @@ def _count_attempt(run: StoredRun, config: RunConfig) -> int:
     run.store.check_writable()
     attempt = run.start_attempt()
     if attempt > config.max_attempts:
+        reason = _reason_of(run, attempt - 1)
+        first = f"{reason}; " if reason else ""
         raise GaveUpError(
-            f"attempt {attempt} of {config.max_attempts}: the run keeps being ended and is given up; look at the logs "
-            f"of the attempts before ('tspctl logs'), then submit it again with a higher max_attempts"
+            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being ended and is given up; look at the "
+            f"logs of the attempts before ('tspctl logs'), then submit it again with a higher max_attempts"
         )
     return attempt
+
+
+def _reason_of(run: StoredRun, attempt: int) -> str | None:
+    """Why an attempt ended, by the last error in rank 0's log: that stays the reason when a run is given up."""
+    try:
+        text = run.store.read(run.log_key(attempt, 0)).decode(errors="replace")
+    except StoreError:
+        return None
+    errors = [line.split(" ERROR ", 1)[1] for line in text.splitlines() if " ERROR " in line]
+    return errors[-1] if errors else None
 
 
 def _write_failure(run: StoredRun, reason: str, exit_code: int, attempt: int) -> None:

@@ -95,8 +95,8 @@ def _count_attempt(run: StoredRun, config: RunConfig) -> int:
         reason = _reason_of(run, attempt - 1)
         first = f"{reason}; " if reason else ""
         raise GaveUpError(
-            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being ended and is given up; look at the "
-            f"logs of the attempts before ('tspctl logs'), then submit it again with a higher max_attempts"
+            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being ended and is given up; look at "
+            f"the logs of the attempts before ('tspctl logs'), then submit it again with a higher max_attempts"
         )
     return attempt
 

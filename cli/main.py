@@ -132,7 +132,9 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        click.echo("\n".join(["interrupted", *getattr(error, "__notes__", ())]), err=True)
+        # click raises Abort from the KeyboardInterrupt, which knows what was interrupted.
+        notes = [note for item in (error, error.__cause__) for note in getattr(item, "__notes__", ())]
+        click.echo("\n".join(["interrupted", *notes]), err=True)
         code = INTERRUPTED_EXIT_CODE
     except TspError as error:
         _show(error, f"error: {error}")

@@ -195,6 +195,16 @@ def transfer_progress(what: str) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def interruption_note(text: str) -> Iterator[None]:
+    """What to say, if Ctrl-C ends the block, of the work that it was in the middle of."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.add_note(text)
+        raise
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from cli.output import interruption_note
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
@@ -45,7 +46,8 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
         if not sys.stdin.isatty():
             raise ConfigError(f"this removes {what}: say --yes, there is no terminal to ask on")
         click.confirm(f"remove {what}?", abort=True, err=True)
-    backend.delete(found.name)
-    if not keep_store:
-        found.run.delete()
+    with interruption_note(f"{run} is partly deleted: 'tspctl delete {run}' goes on"):
+        backend.delete(found.name)
+        if not keep_store:
+            found.run.delete()
     click.echo(f"deleted {run}", err=True)

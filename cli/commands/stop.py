@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cli.output import interruption_note
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
@@ -29,7 +30,8 @@ def cancel(run: str, grace_sec: float | None, session: Session) -> None:
 
     found = session.find(run)
     click.echo(f"stopping {run}, its state is saved first", err=True)
-    found.require_backend().cancel(found.name, grace_sec=grace_sec)
+    with interruption_note(f"{run} is being stopped all the same: 'tspctl status {run}' shows how far it is"):
+        found.require_backend().cancel(found.name, grace_sec=grace_sec)
     click.echo(f"cancelled {run}", err=True)
 
 
@@ -45,5 +47,6 @@ def suspend(run: str, grace_sec: float | None, session: Session) -> None:
 
     found = session.find(run)
     click.echo(f"stopping {run}, its state is saved first", err=True)
-    found.require_backend().suspend(found.name, grace_sec=grace_sec)
+    with interruption_note(f"{run} is being stopped all the same: 'tspctl status {run}' shows how far it is"):
+        found.require_backend().suspend(found.name, grace_sec=grace_sec)
     click.echo(f"suspended {run}: go on with 'tspctl resume {run}'", err=True)

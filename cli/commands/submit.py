@@ -11,7 +11,7 @@ import click
 
 from cli.options.pods import by_option, pod_options, take_pod_options
 from cli.options.recipe import dataset_options, recipe_options
-from cli.output import print_value
+from cli.output import interruption_note, print_value
 from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def start(session: Session, plan: Plan) -> None:
         )
     for line in plan.explanation:
         logger.info("%s", line)
-    backend.submit(plan)
+    with interruption_note(f"run {config.name} may have been started: 'tspctl list' shows it if it was"):
+        backend.submit(plan)
     logger.info("submitted %s (%s, results in %s)", config.name, backend.name, config.store.uri)
 
 

@@ -159,6 +159,7 @@ def test_ctrl_c_at_any_moment_of_submit_leaves_what_list_shows_and_delete_remove
         patch.setattr(owner, name, interrupt)
         ended = tspctl(*SUBMIT, "a")
     assert (ended.code, "interrupted" in ended.err, "Traceback" in ended.err) == (130, True, False)
+    assert "tspctl list" in ended.err
     listed = tspctl("list", "-o", "name").out.split()
     assert listed == (["a"] if local_run("a").exists() or (local / "a").exists() else [])
     if listed:
@@ -170,6 +171,58 @@ def test_ctrl_c_at_any_moment_of_submit_leaves_what_list_shows_and_delete_remove
     assert tspctl("list", "-o", "name").out == ""
     assert not (local / "a").exists()
     assert tspctl(*SUBMIT, "a", "--follow").code == 0
+
+
+@pytest.mark.parametrize("owner", ["backend", "store"])
+def test_ctrl_c_in_a_deletion_leaves_what_a_second_one_removes(
+    tspctl: Tspctl, local: Path, two_runs: Path, monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    from cli.backends.local.backend import LocalBackend
+    from tsp.store.local import LocalStore
+
+    real, deleted = LocalStore.delete, []
+
+    def interrupt_later(store: LocalStore, key: str) -> None:
+        if len(deleted) == 2:
+            raise KeyboardInterrupt
+        deleted.append(key)
+        real(store, key)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if owner == "backend":
+            patch.setattr(LocalBackend, "delete", interrupt)
+        else:
+            patch.setattr(LocalStore, "delete", interrupt_later)
+        ended = tspctl("delete", "bad", "--yes")
+    assert ended.code == 130
+    assert "'tspctl delete bad' goes on" in ended.err
+    assert "bad" in tspctl("list", "-o", "name").out.split()
+    assert tspctl("delete", "bad", "--yes", "--force").code == 0
+    assert not (local / "bad").exists()
+    assert "bad" not in tspctl("list", "-o", "name").out.split()
+
+
+def test_ctrl_c_in_a_cancel_leaves_it_being_stopped(
+    tspctl: Tspctl, local: Path, plan_ranks: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cli.backends.local import backend
+
+    plan_ranks(epochs=100, step_sec=0.1)
+    tspctl(*SUBMIT, "a")
+    wait_until((local / "a" / "progress.json").exists, "it runs")
+
+    def interrupt(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "wait_gone", interrupt)
+        ended = tspctl("cancel", "a")
+    assert (ended.code, "'tspctl status a'" in ended.err) == (130, True)
+    assert tspctl("wait", "a").code == 103
+    assert tspctl("delete", "a", "--yes").code == 0
 
 
 def test_a_failed_clean_up_tells_both_errors(tspctl: Tspctl, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:

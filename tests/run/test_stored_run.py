@@ -16,6 +16,7 @@ from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta, dump_reco
 from tsp.run.results import parse_results
 from tsp.run.stored_run import StoredRun, list_runs
 from tsp.store.base import Store, sha256_of
+from tsp.store.local import LocalStore
 from tsp.store.open import open_store
 
 MakeEpoch = Callable[..., tuple[Path, EpochRecord]]
@@ -335,3 +336,25 @@ def test_results_txt_that_a_killed_attempt_left_behind_is_mended(local_run: Stor
     local_run.store.write(local_run.key("epoch_1.json"), dump_record(record))
     local_run.rebuild_results()
     assert list(parse_results(local_run.store.read(local_run.key("results.txt")).decode())) == [0, 1]
+
+
+def test_a_deletion_that_breaks_off_leaves_a_run_that_can_be_deleted(tmp_path, monkeypatch):
+    store = LocalStore(tmp_path)
+    run = StoredRun(store, "a")
+    for key in ("run.json", "results.txt", "state/1-2-x.pth", "logs/attempt-1/rank-0.log"):
+        store.write(run.key(key), b"x")
+    real = LocalStore.delete
+
+    def break_off(store, key):
+        if "/state/" in key or "/logs/" in key:
+            return real(store, key)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "delete", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            run.delete()
+    assert sorted(entry.key for entry in store.list()) == ["a/results.txt", "a/run.json"]
+    assert run.exists()
+    run.delete()
+    assert list(store.list()) == []

@@ -205,6 +205,9 @@ class StoredRun(EpochFiles, StateFiles):
         """
         if not self.name:
             raise ConfigError(f"{self.address()} is a whole store: name the run to delete")
+        # What shows that there is a run lies at the top and goes last: a deletion that broke off can be repeated.
+        for folder in self.store.list_folders(self.key()):
+            self.store.delete_all(f"{self.key(folder)}/")
         self.store.delete_all(f"{self.key()}/")
 
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsp.config.run import ClipConfig
+from tsp.data import epoch_order
 from tsp.data.epoch_order import mixed_steps, steps_from, training_batches, validation_batches
-from tsp.data.randomness import MAX_DRAWS, draw_training, draw_validation, start_of
+from tsp.data.randomness import MAX_DRAWS, draw_training, draw_validation, random_numbers, start_of
 
 CLIPS = ClipConfig()
 SIZES = {"num_items": st.integers(1, 400), "batch": st.integers(1, 40), "world_size": st.integers(1, 9)}
@@ -128,3 +129,21 @@ def test_validation_clips_are_the_same_whatever_the_seed_unless_one_is_bad(clip_
     draws = [draw_validation(CLIPS, seed=seed, item=7, clip_number=clip_number) for seed in (1, 2)]
     assert [start_of(draw, 0, 11.4, 14.2, CLIPS) for draw in draws] == [start_sec] * 2
     assert draws[0].shares[1:] != draws[1].shares[1:]
+
+
+def test_no_two_streams_of_random_numbers_are_one(monkeypatch):
+    drawn_from = []
+
+    def record(seed, epoch, stream):
+        drawn_from.append(stream)
+        return random_numbers(seed, epoch, stream)
+
+    monkeypatch.setattr(epoch_order, "random_numbers", record)
+    world_size, num_segments, per_segment = 64, 128, 5
+    for rank in range(world_size):
+        mixed_steps(num_segments, per_segment, 8, seed=0, epoch=0, rank=rank, world_size=world_size)
+        training_batches(num_segments, 8, seed=0, epoch=0, rank=rank, world_size=world_size)
+    times = Counter(drawn_from)
+    # The two orders are the same on all ranks; what is drawn from the buffer is each rank's own.
+    assert sorted(times.values()) == [1] * world_size + [world_size] * 2
+    assert not set(drawn_from) & set(range(num_segments * per_segment)), "the streams of the items"

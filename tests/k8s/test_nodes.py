@@ -74,6 +74,7 @@ def test_only_nodes_with_gpus_count_and_units_are_repaired():
         node("a", memory="80Gi", gpus="8"),
         node("b", memory="16384"),
         node("none", memory="16384", gpus="0"),
+        node("one", memory="16384", gpus="1"),
         node("odd", memory="a lot"),
         node("plain"),
     ]
@@ -83,6 +84,7 @@ def test_only_nodes_with_gpus_count_and_units_are_repaired():
         ("b", 4, 16384),
         ("c", 4, 40536),
         ("odd", 4, None),
+        ("one", 1, 16384),
         ("plain", 4, None),
     ]
 

@@ -10,7 +10,7 @@ from tests.train.original_system import WarmupMultiStepLR as OriginalSchedule
 from tsp.config.run import OptimConfig, ScheduleConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.model.heads import HeadSpec, TspModel
-from tsp.train.schedule import build_optimizer, build_scheduler, group_rates
+from tsp.train.schedule import build_optimizer, build_scheduler, group_rates, start_momentum
 
 
 def sizes(*, stem_lr=0.0, backbone_lr=1e-4, head_lr=4e-3):
@@ -141,3 +141,26 @@ def test_a_masked_step_leaves_weights_alone():
     optimizer.grad_scale, optimizer.found_inf = None, torch.ones(())
     optimizer.step()
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("stem_lr", [0.0, 1e-3])
+def test_what_is_trained_starts_with_a_momentum_of_zero_and_what_is_frozen_has_none(stem_lr):
+    optimizer = build_optimizer(model(), sizes(stem_lr=stem_lr), OptimConfig())
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            momentum = optimizer.state[parameter].get("momentum_buffer")
+            assert (momentum is not None) == (group["name"] != "stem" or stem_lr > 0)
+            assert momentum is None or not momentum.any()
+
+
+def test_starting_momentum_again_changes_none_that_is_there():
+    optimizer, _ = make()
+    buffers = [state["momentum_buffer"].fill_(3) for state in optimizer.state.values() if state]
+    start_momentum(optimizer)
+    after = [state["momentum_buffer"] for state in optimizer.state.values() if state]
+    assert all(one is other and (one == 3).all() for one, other in zip(buffers, after, strict=True))
+
+
+def test_without_momentum_there_is_no_buffer():
+    optimizer = build_optimizer(model(), sizes(), OptimConfig(momentum=0.0))
+    assert not any(optimizer.state.values())

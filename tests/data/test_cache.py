@@ -1,6 +1,7 @@
 """Videos from a store: fetched once however many want them, bounded, nothing half left by a killed process."""
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -103,6 +104,22 @@ def test_a_file_in_use_is_not_evicted(tmp_path, store_dir):
             with other.reading(f"{key}.mp4"):
                 assert path.read_bytes() == bytes(SIZE)
     assert "0.mp4" in names_in(tmp_path)
+
+
+def test_where_locks_are_refused_videos_are_read_and_nothing_is_evicted_under_a_reader(
+    tmp_path, store_dir, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("tsp.store.locks.fcntl.flock", refuse)
+    cache, other = (make_cache(tmp_path, store_dir, limit_bytes=2 * SIZE) for _ in range(2))
+    with cache.reading("0.mp4") as path:
+        for key in range(1, 5):
+            with other.reading(f"{key}.mp4") as more:
+                assert more.read_bytes() == bytes([key]) * SIZE
+        assert path.read_bytes() == bytes(SIZE)
+    cache.sweep()
 
 
 def _die_in_download(cache):

@@ -7,7 +7,6 @@ appears under its name only when it is complete, so a killed process leaves noth
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -18,7 +17,9 @@ from pathlib import Path
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError
 from tsp.store.base import Store
+from tsp.store.locks import Lock, lock_file
 from tsp.store.open import open_store
+from tsp.store.owner import is_abandoned
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class VideoCache:
         """
         path = self._path(key)
         while True:
-            with self._lock(key, fcntl.LOCK_SH):
+            with self._lock(key, shared=True):
                 if path.exists():
                     os.utime(path)
                     yield path
@@ -57,7 +58,7 @@ class VideoCache:
         Raises: as ``reading``.
         """
         path = self._path(key)
-        with self._lock(key, fcntl.LOCK_EX):
+        with self._lock(key):
             if not path.exists():
                 size_bytes = self._open_store().stat(key).size_bytes
                 self._make_room(key, size_bytes)
@@ -78,7 +79,7 @@ class VideoCache:
                 f"{self._config.uri}/{key} has {needed_bytes / MIB:.0f} MiB, more than the whole cache "
                 f"({self._limit_bytes / MIB:.0f} MiB): raise data.cache_mib"
             )
-        with _Flock(self._folder / "eviction.lock", fcntl.LOCK_EX):
+        with _Flock(self._folder / "eviction.lock"):
             files = sorted(self._files())
             excess_bytes = sum(size_bytes for _, size_bytes, _ in files) + needed_bytes - self._limit_bytes
             for _, size_bytes, path in files:
@@ -92,18 +93,17 @@ class VideoCache:
     def sweep(self) -> None:
         """Remove what killed processes left of their downloads."""
         for _, _, path in self._files():
-            if path.name.startswith("."):
-                self._evict(path)
+            if path.name.startswith(".") and is_abandoned(path):
+                path.unlink(missing_ok=True)
 
     def _evict(self, path: Path) -> bool:
-        # A download under way holds a lock on its hidden file itself.
-        lock = path if path.name.startswith(".") else self._lock_path(path.name)
-        try:
-            with _Flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if path.name.startswith("."):
+            return False  # a download under way
+        with _Flock(self._lock_path(path.name), wait=False) as lock:
+            # Where there are no locks anybody may be reading it.
+            if lock is Lock.HELD:
                 path.unlink(missing_ok=True)
-        except BlockingIOError:
-            return False  # in use
-        return True
+        return lock is Lock.HELD
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """Time of last use, size and path of every file."""
@@ -122,8 +122,8 @@ class VideoCache:
         name = Path(key).name
         return self._folder / "files" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{name[-100:]}"
 
-    def _lock(self, key: str, kind: int) -> _Flock:
-        return _Flock(self._lock_path(self._path(key).name), kind)
+    def _lock(self, key: str, *, shared: bool = False) -> _Flock:
+        return _Flock(self._lock_path(self._path(key).name), shared=shared)
 
     def _lock_path(self, name: str) -> Path:
         return self._folder / "locks" / name
@@ -141,12 +141,12 @@ class VideoCache:
 class _Flock:
     """Holds a file lock."""
 
-    def __init__(self, path: Path, kind: int) -> None:
+    def __init__(self, path: Path, *, shared: bool = False, wait: bool = True) -> None:
         self._path = path
-        self._kind = kind
+        self._shared, self._wait = shared, wait
         self._descriptor = -1
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Lock:
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
@@ -154,7 +154,7 @@ class _Flock:
             (self._path.parent.parent / "files").mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(self._descriptor, self._kind)
+            return lock_file(self._descriptor, shared=self._shared, wait=self._wait)
         except BaseException:
             os.close(self._descriptor)
             raise

@@ -10,8 +10,13 @@ from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.s3_servers import NAMES, S3Server, start_server
+
+# An example that takes long says something of the machine, not of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 MARK = "TSPCTL_TEST_SESSION"
 """Variable that every process of a test session inherits."""

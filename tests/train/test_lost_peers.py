@@ -116,7 +116,7 @@ class Ranks:
         for process in self.processes:
             process.start()
 
-    def exit_code(self, rank, within_sec=60):
+    def exit_code(self, rank, within_sec=900):
         self.processes[rank].join(within_sec)
         return self.processes[rank].exitcode
 
@@ -124,8 +124,8 @@ class Ranks:
         path = self.folder / f"rank-{rank}.log"
         return path.read_text() if path.exists() else ""
 
-    def wait_for(self, rank, text, within_sec=60):
-        end = time.monotonic() + 10 * within_sec  # a busy machine
+    def wait_for(self, rank, text, within_sec=600):
+        end = time.monotonic() + within_sec
         while text not in self.log(rank):
             assert time.monotonic() < end, self.log(rank)
             time.sleep(0.05)
@@ -178,12 +178,12 @@ def test_sigterm_is_heard_while_a_library_waits_for_a_peer_and_status_says_what_
     both = ranks(stop_rank_1_unnoticed, peer_timeout_sec=60.0)
     both.wait_for(0, "has been waiting for step 2")
     run = run_of(both.config)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 600
     while run.read_progress().waiting_for != "step 2" and time.monotonic() < end:
         time.sleep(0.05)
     assert run.read_progress().waiting_for == "step 2"
     os.kill(both.processes[0].pid, signal.SIGTERM)
-    assert both.exit_code(0, within_sec=20) == 143, both.log(0)
+    assert both.exit_code(0, within_sec=600) == 143, both.log(0)
     assert "SIGTERM while waiting for step 2" in both.log(0)
 
 

@@ -48,6 +48,10 @@ $(MUTATION): | $(READY)
 mutants: $(MUTATION) ## change the core in small ways and see that tests notice (an hour; ARGS="--number 20 tsp/store")
 	PYTHONPATH=$(MUTATION) nice $(BIN)/python scripts/mutants.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(READY) ## thousands of damaged files through everything that reads files
+	FUZZ_INPUTS=$${FUZZ_INPUTS:-2600} $(PYTEST) tests/fuzz -s
+
 .PHONY: lint
 lint: $(READY) ## ruff, shellcheck, hadolint
 	$(BIN)/ruff check .

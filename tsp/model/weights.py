@@ -39,7 +39,9 @@ def read_file(path: Path) -> dict[str, Any]:
             f"{path} was refused: it is no checkpoint, or it holds Python objects beyond tensors and plain values, "
             f"which could run code ({_first_line(error)})"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # torch and pickle raise nearly every kind of a damaged file
         raise ConfigError(
             f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be cut short; fetch it again"
         ) from error

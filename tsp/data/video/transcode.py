@@ -36,6 +36,8 @@ RANDOM_ACCESS_X264: Mapping[str, str] = {"g": str(GOP_FRAMES), "x264-params": "b
 """x264's options for files of which clips are read at random; without any, its defaults are the published encoding."""
 _AUDIO_RATE_HZ = 44100
 _MOST_GAPS = 4
+MAX_STILL_SEC = 900.0
+"""A frame that would be repeated for longer shows that a time is wrong, and would fill the disk."""
 _MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020nc"}
 
 
@@ -130,7 +132,14 @@ class _Picture:
         """
         graph: av.filter.Graph | None = None
         size = (0, 0)
+        shown_sec = 0.0
         for frame in self._decode():
+            if (frame.time or 0.0) - shown_sec > MAX_STILL_SEC:
+                raise VideoError(
+                    f"{self._opened.path} shows nothing new between {shown_sec:.0f} and {frame.time:.0f} s: its times "
+                    f"are damaged; cut it to the part that is meant"
+                )
+            shown_sec = frame.time or 0.0
             if graph is None:
                 size = (frame.width, frame.height)
                 graph = self._graph(frame)

@@ -23,7 +23,7 @@ from tests.fuzz.damage import damaged
 from tests.fuzz.readers import outcome
 from tsp.data.child_processes import end_with_parent, forkserver
 
-NUM_INPUTS = int(os.environ.get("FUZZ_INPUTS", "220"))
+NUM_INPUTS = int(os.environ.get("FUZZ_INPUTS", "110"))
 SEED = os.environ.get("FUZZ_SEED", "1")
 LIMIT_SEC = 10.0
 SLOW_MACHINE = 3.0

@@ -154,3 +154,7 @@ def _decode_or_fail(place: Videos, video: VideoFacts, plan: SlidePlan) -> Iterat
         yield from decode_video(place, video, plan)
     except DataError as error:
         yield VideoFailure(str(error))
+    except (TspError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file breaks any assumption; it must not end the others' work
+        yield VideoFailure(f"{video.filename} cannot be decoded: {type(error).__name__}: {error}")

@@ -45,7 +45,7 @@ class Server:
         self.objects: dict[str, Object] = {}
         self.uploads: dict[str, tuple[str, dict[int, bytes]]] = {}
         self.is_down = False
-        self.num_requests = 0
+        self.num_requests = self.num_uploads = 0
         self.after_change: Callable[[str], None] = lambda key: None
         self._past: list[dict[str, Object]] = []
 
@@ -136,7 +136,8 @@ class Client:
 
     def create_multipart_upload(self, *, Key: str, **_: Any) -> Any:
         def create() -> Any:
-            upload = f"upload-{self._server.num_requests}"
+            self._server.num_uploads += 1
+            upload = f"upload-{self._server.num_uploads}"
             self._server.uploads[upload] = (Key, {})
             return {"UploadId": upload}
 

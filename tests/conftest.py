@@ -18,8 +18,8 @@ from tests.s3_servers import NAMES, S3Server, start_server
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
-MARK = "TSPCTL_TEST_SESSION"
-"""Variable that every process of a test session inherits."""
+MARK = "TSP_TEST_SESSION"
+"""Variable that every process of a test session inherits; tspctl refuses unknown ones that begin with TSPCTL_."""
 LEFT_AFTER_SEC = 120.0
 
 

@@ -275,3 +275,13 @@ def test_standardize_keeps_frames_times_and_colours_as_ffmpeg_shows_them(made, n
     if ours.frames.shape[1:] == frames.shape[1:]:
         assert colour_error(ours.frames[:both], frames[:both]) <= MAX_COLOUR_ERROR
     assert inspect_video(tmp_path / "out.mp4").remarks == ()
+
+
+def test_an_ordinary_mp4_file_is_not_read_ahead_to_establish_its_times(made):
+    for name in ("mp4 h264", "mov mjpeg", "mp4 late picture", "mp4 trimmed by an edit list", "60 fps"):
+        source = VideoSource(made(name))
+        assert source.timeline.scan is None
+        source.close()
+    source = VideoSource(made("mp4 h264 fragmented"))
+    assert source.timeline.scan is not None
+    source.close()

@@ -26,8 +26,8 @@ from tsp.data.video.transcode import RANDOM_ACCESS_X264
 NO_PYRAMID = {"x264-params": "b-pyramid=none"}
 ENCODINGS: dict[str, dict[str, str]] = {
     "published (250, pyramid)": {},
-    "16, no pyramid": {"g": "16", **NO_PYRAMID},
-    "32, no pyramid (ours)": dict(RANDOM_ACCESS_X264),
+    "32, no pyramid": {"g": "32", **NO_PYRAMID},
+    "16, no pyramid (ours)": dict(RANDOM_ACCESS_X264),
     "64, no pyramid": {"g": "64", **NO_PYRAMID},
 }
 CRF = "23"

@@ -58,7 +58,7 @@ class StandardizeJob(SharedJob):
     """Frames higher than this are scaled down; None keeps the size (rounded to even)."""
     keep_audio: bool = False
     gop: Gop = "short"
-    """``short``: a key frame at least every 32 frames and no B-pyramid, so that clips are read at random in half the
+    """``short``: a key frame at least every 16 frames and no B-pyramid, so that clips are read at random in half the
     time; ``published``: x264's defaults, as the published systems' files have them."""
     salvage: bool = False
     """Keep what can be decoded of damaged videos, and name the gaps; otherwise they are left out as broken."""

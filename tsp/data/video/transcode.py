@@ -30,7 +30,7 @@ from tsp.data.video.errors import VideoError, reading, reason_of
 from tsp.data.video.open_video import VideoSource
 from tsp.data.video.sound import sound_frames
 
-GOP_FRAMES = 32
+GOP_FRAMES = 16
 """Most frames from one key frame to the next in standardised files: see README.md, Decisions."""
 RANDOM_ACCESS_X264: Mapping[str, str] = {"g": str(GOP_FRAMES), "x264-params": "b-pyramid=none"}
 """x264's options for files of which clips are read at random; without any, its defaults are the published encoding."""

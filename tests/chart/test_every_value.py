@@ -40,6 +40,10 @@ def at(*way: str) -> Callable[[Rendered], Any]:
     return look
 
 
+def env_names(rendered: Rendered) -> set[str]:
+    return {item["name"] for item in rendered.container["env"]}
+
+
 def env(name: str) -> Callable[[Rendered], Any]:
     def look(rendered: Rendered) -> Any:
         found = {item["name"]: item for item in rendered.container["env"]}[name]
@@ -147,6 +151,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any], Any]] = 
     "image.pullPolicy": ("Always", {}, container("imagePullPolicy"), "Always"),
     "image.pullSecrets": (["pull"], {}, pod("imagePullSecrets"), [{"name": "pull"}]),
     "gpuResource": ("a.com/gpu", {}, lambda rendered: rendered.container["resources"]["limits"], {"a.com/gpu": "1"}),
+    "requireGpu": (False, {}, lambda rendered: "TSP_NEEDS_GPU" in env_names(rendered), False),
     "resources": (
         RESOURCES, {}, container("resources"),
         {"requests": {"cpu": "4"}, "limits": {"memory": "32Gi", "nvidia.com/gpu": "1"}},

@@ -76,6 +76,12 @@ def test_the_grace_period_covers_a_save(render):
     assert render(gracePeriodSeconds=45).pod["terminationGracePeriodSeconds"] == 45
 
 
+@pytest.mark.parametrize(("values", "told"), [({}, True), ({"gpuResource": ""}, False), ({"requireGpu": False}, False)])
+def test_a_pod_that_asks_for_a_gpu_is_told_that_the_cpu_is_no_substitute(render, values, told):
+    env = {item["name"]: item.get("value") for item in render(**values).container["env"]}
+    assert (env.get("TSP_NEEDS_GPU") == "1") is told
+
+
 def test_credentials_come_from_the_existing_secret_alone(render):
     store = {"uri": "s3://b", "existingSecret": "s3-login", "secretKeys": {"accessKeyId": "user"}}
     rendered = render(store=store)

@@ -25,6 +25,8 @@ SMALL_PODS: dict[str, Any] = {
     "shm.sizeLimit": "256Mi",
     "gracePeriodSeconds": 60,
     "numThreads": 1,
+    # The nodes only pretend to have GPUs.
+    "requireGpu": False,
 }
 """Chart values under which four ranks fit on a machine of two cores."""
 
@@ -132,6 +134,7 @@ class Tspctl:
             "shm": {"sizeLimit": "256Mi"},
             "gracePeriodSeconds": 60,
             "numThreads": 1,
+            "requireGpu": False,
             **more,
         }
         path = self.folder / "site.yaml"

@@ -43,7 +43,7 @@ spec:
         {{- toYaml .command | nindent 8 }}
       env:
         {{- include "tsp.pod.env" $ | nindent 8 }}
-        {{- if and .gpu $values.gpuResource }}
+        {{- if and .gpu $values.gpuResource $values.requireGpu }}
         # Then the CPU is no substitute: a pod that finds no usable GPU ends and says why.
         - name: TSP_NEEDS_GPU
           value: "1"

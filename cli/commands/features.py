@@ -37,9 +37,10 @@ def features() -> None:
 @job_options
 @with_session
 def convert(session: Session, **given: Any) -> None:
-    """Write the features in SOURCE to DEST in another form.
+    """Convert features to another form.
 
-    Each of them is an H5 file (ours, or one that was published), or a folder of .npy files; a path or s3:// address.
+    SOURCE and DEST are each an H5 file (ours, or one that was published) or a folder of .npy files, as a path or an
+    s3:// address.
     A folder gets missing_files.txt, and either form a description of what it holds.
     """
     run_job(session, "features", {}, given)
@@ -50,7 +51,10 @@ def convert(session: Session, **given: Any) -> None:
 @job_options
 @with_session
 def info(session: Session, **given: Any) -> None:
-    """Say what features SOURCE holds: how many, of which size, and how they were made where that is known."""
+    """Describe a set of features.
+
+    How many SOURCE holds, of which size, and how they were made where that is known.
+    """
     run_job(session, "features", {}, given)
 
 
@@ -69,8 +73,9 @@ def info(session: Session, **given: Any) -> None:
 @click.option("--rate", "rate_fps", type=float, metavar="FPS", help="Where SOURCE does not say it.")
 @with_session
 def config(session: Session, source: str, code: str, annotations: str | None, **given: Any) -> None:
-    """Print the block of a localisation code's configuration that reads the features in SOURCE.
+    """Print a localisation code's configuration.
 
+    It is the block by which that code reads the features in SOURCE.
     SOURCE is a folder of .npy files that 'extract --format npy' or 'features convert' wrote.
     """
     from cli.options.store import absolute_unless_uri

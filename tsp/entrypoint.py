@@ -125,6 +125,7 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
 
     stop = Stop()
     stop.install()
+    stack.callback(stop.uninstall)
     launch = RankEnv.from_env(env)
     _set_threads(env)
 

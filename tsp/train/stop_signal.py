@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import socket
+import threading
 from types import FrameType
 
 from tsp.errors import TerminatedError
@@ -37,15 +39,24 @@ class Stop:
             end.setblocking(False)
         signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
 
+    def uninstall(self) -> None:
+        """Listen no longer, so that no later descriptor of the same number is written to. In the main thread only."""
+        if self._wakeup is None or threading.current_thread() is not threading.main_thread():
+            return
+        signal.set_wakeup_fd(-1)
+        ends, self._wakeup = self._wakeup, None
+        for end in ends:
+            end.close()
+
     def heard_anywhere(self) -> bool:
         """Whether a signal arrived, though the main thread may not have been able to note it. From any thread."""
-        if self._wakeup is not None:
-            try:
-                for number in self._wakeup[0].recv(4096):
+        ends = self._wakeup
+        if ends is not None:
+            # Nothing to read, or uninstalled meanwhile.
+            with contextlib.suppress(OSError):
+                for number in ends[0].recv(4096):
                     if number in _SIGNALS:
                         self.signal_name = self.signal_name or signal.Signals(number).name
-            except BlockingIOError:
-                pass
         return self.signal_name is not None
 
     def _hear(self, number: int, frame: FrameType | None) -> None:

@@ -9,13 +9,13 @@ from dataclasses import asdict
 
 import pytest
 
+from tests.jobs import do_job
 from tests.prepare.conftest import grey_frames
 from tests.prepare.test_standardize import EVEN_MS, write
 from tsp.data.video.encode import write_video
 from tsp.data.video.inspect import inspect_video
 from tsp.data.video.training_copy import format_of_copy
 from tsp.errors import ConfigError, DataError
-from tsp.prepare import annotate, probe, standardize
 from tsp.store.files import local_path, open_folder, reading, writing
 from tsp.store.open import open_store
 from tsp.store.scratch import LOCK, cache_folder, scratch
@@ -70,7 +70,7 @@ def test_videos_are_standardised_from_s3_to_s3_and_nothing_stays_here(bucket, tm
         ("bad.mp4", "broken"),
         ("more/b.mkv", "written"),
     ]
-    assert f"{bucket.uri}/raw/bad.mp4 cannot be standardised" in answer["rows"][1]["why"]
+    assert f"cannot open the video {bucket.uri}/raw/bad.mp4" in answer["rows"][1]["why"]
     assert (done.returncode, keys(bucket)) == (3, ["a.mp4", "more/b.mp4"])
     bucket.download("std/more/b.mp4", tmp_path / "b.mp4")
     report = inspect_video(tmp_path / "b.mp4", decode_all=True)
@@ -79,22 +79,22 @@ def test_videos_are_standardised_from_s3_to_s3_and_nothing_stays_here(bucket, tm
 
 
 def test_a_second_run_over_s3_leaves_finished_files_alone(bucket):
-    standardize.run(job(bucket))
+    do_job("standardize", job(bucket))
     before = times(bucket)
     bucket.delete("std/more/b.mp4")
-    answer = standardize.run(job(bucket))
+    answer = do_job("standardize", job(bucket))
     assert [row["status"] for row in answer["rows"]] == ["there already", "broken", "written"]
     assert times(bucket)["std/a.mp4"] == before["std/a.mp4"]
 
 
 def test_training_copies_lie_beside_their_files_in_s3_and_change_format_when_asked(bucket, tmp_path):
     source = f"{bucket.uri}/raw/a.avi"
-    (row,) = standardize.run(job(bucket, source=source, training_copy="mjpeg"))["rows"]
+    (row,) = do_job("standardize", job(bucket, source=source, training_copy="mjpeg"))["rows"]
     assert (row["status"], row["training_copy"], keys(bucket)) == ("written", "written", ["a.mp4", "a.train.mov"])
     num_frames = row["frames"]
-    (row,) = standardize.run(job(bucket, source=source, training_copy="mjpeg"))["rows"]
+    (row,) = do_job("standardize", job(bucket, source=source, training_copy="mjpeg"))["rows"]
     assert (row["status"], row["training_copy"]) == ("there already", "there already")
-    (row,) = standardize.run(job(bucket, source=source, training_copy="raw"))["rows"]
+    (row,) = do_job("standardize", job(bucket, source=source, training_copy="raw"))["rows"]
     assert (row["status"], row["training_copy"]) == ("there already", "replaced")
     bucket.download("std/a.train.mov", tmp_path / "a.train.mov")
     assert format_of_copy(tmp_path / "a.train.mov") == "raw"
@@ -102,30 +102,33 @@ def test_training_copies_lie_beside_their_files_in_s3_and_change_format_when_ask
 
 
 def test_shards_share_the_objects_of_a_prefix(bucket):
-    done = [{row["video"] for row in standardize.run(job(bucket, shards=2, shard=shard))["rows"]} for shard in range(2)]
+    done = [
+        {row["video"] for row in do_job("standardize", job(bucket, shards=2, shard=shard))["rows"]}
+        for shard in range(2)
+    ]
     assert all(done)
     assert not done[0] & done[1]
     assert done[0] | done[1] == {"a.avi", "bad.mp4", "more/b.mkv"}
 
 
 def test_what_lies_in_s3_can_be_written_to_a_folder_and_back(bucket, tmp_path):
-    standardize.run(job(bucket, dest=str(tmp_path / "here")))
+    do_job("standardize", job(bucket, dest=str(tmp_path / "here")))
     assert sorted(path.name for path in (tmp_path / "here").rglob("*.mp4")) == ["a.mp4", "b.mp4"]
-    answer = standardize.run(job(bucket, source=str(tmp_path / "here"), dest=f"{bucket.uri}/again"))
+    answer = do_job("standardize", job(bucket, source=str(tmp_path / "here"), dest=f"{bucket.uri}/again"))
     assert (answer["broken"], keys(bucket, "again/")) == (0, ["a.mp4", "more/b.mp4"])
 
 
 def test_probe_reads_and_writes_s3(bucket):
-    written = {row["video"]: row["frames"] for row in standardize.run(job(bucket))["rows"]}
+    written = {row["video"]: row["frames"] for row in do_job("standardize", job(bucket))["rows"]}
     out = f"{bucket.uri}/videos.csv"
-    answer = probe.run({"videos": f"{bucket.uri}/std", "out": out, "store": asdict(bucket.config), "workers": 1})
+    answer = do_job("probe", {"videos": f"{bucket.uri}/std", "out": out, "store": asdict(bucket.config), "workers": 1})
     assert [(row["filename"], row["video-frames"]) for row in answer["rows"]] == [
         ("a.mp4", written["a.avi"]),
         ("more/b.mp4", 30),
     ]
     table = list(csv.DictReader(bucket.read("videos.csv").decode().splitlines()))
     assert [(row["filename"], row["fps"]) for row in table] == [("a.mp4", "30.0"), ("more/b.mp4", "30.0")]
-    answer = probe.run({"videos": f"{bucket.uri}/raw", "store": asdict(bucket.config), "workers": 1})
+    answer = do_job("probe", {"videos": f"{bucket.uri}/raw", "store": asdict(bucket.config), "workers": 1})
     why = {item["filename"]: item["why"] for item in answer["broken"]}
     assert f"{bucket.uri}/raw/bad.mp4" in why["bad.mp4"]
 
@@ -136,14 +139,15 @@ def test_annotate_reads_and_writes_s3(bucket, kind, tmp_path):
     bucket.write("texts/Run_val.txt", b"a 1.0 3.0\n")
     annotation = {"segment": [1.0, 3.0], "label": "Run"}
     bucket.write("a.json", json.dumps({"database": {"a": {"subset": "x", "annotations": [annotation]}}}).encode())
-    answer = annotate.run(
+    answer = do_job(
+        "annotate",
         {
             "annotations": f"{bucket.uri}/{'a.json' if kind == 'activitynet' else 'texts'}",
             "metadata": f"{bucket.uri}/m.csv",
             "out": f"{bucket.uri}/t.csv",
             "labels_out": f"{bucket.uri}/labels/",
             "store": asdict(bucket.config),
-        }
+        },
     )
     rows = list(csv.DictReader(bucket.read("t.csv").decode().splitlines()))
     assert (rows[0]["t-start"], rows[0]["action-label"]) == ("1.0", "Run")
@@ -155,14 +159,14 @@ def test_annotate_reads_and_writes_s3(bucket, kind, tmp_path):
 
 def test_an_empty_prefix_is_named(bucket):
     with pytest.raises(DataError, match=f"{bucket.uri}/nowhere holds no video files"):
-        standardize.run(job(bucket, source=f"{bucket.uri}/nowhere"))
+        do_job("standardize", job(bucket, source=f"{bucket.uri}/nowhere"))
 
 
 def test_a_destination_inside_the_source_is_not_standardised_again(tmp_path):
     write_video(tmp_path / "in/a.mp4", grey_frames(15))
     request = {"source": str(tmp_path / "in"), "dest": str(tmp_path / "in/std"), "workers": 1}
     for status in ("written", "there already"):
-        assert [(row["video"], row["status"]) for row in standardize.run(request)["rows"]] == [("a.mp4", status)]
+        assert [(row["video"], row["status"]) for row in do_job("standardize", request)["rows"]] == [("a.mp4", status)]
 
 
 def _half(path):

@@ -82,8 +82,11 @@ def _has_password(address: str, match: re.Match[str] | None) -> bool:
         # user:password@host without a scheme; such a path exists nowhere
         return _BARE_PASSWORD.match(address) is not None
     rest = address[match.end() :]
+    # Browsers end the authority at a backslash, the standard does not: a secret may stand in either.
+    if "@" in re.split(r"[/?#]", rest, maxsplit=1)[0]:
+        return True
     authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
-    if "@" in authority or "%40" in authority:
+    if "%40" in authority:
         return True
     host, colon, port = authority.rpartition(":")
     # A slash within the password hides the "@" behind what looks like a host and a port that is none.

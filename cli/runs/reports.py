@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 LEAST_READ_SEC, MOST_READ_SEC = 0.3, 0.7
 """What reading about runs at work may take, however long the API server took; others are read in what is left."""
+FEW_RUNS, FEW_READ_SEC = 100, 5.0
+"""So few runs of a cluster are all read, unless the store takes that long."""
 MAX_AT_REST_READ = 50
 """Of a cluster's runs that ended or are suspended the newest are read, after all that run: hundreds take too long."""
 _READERS = 16
@@ -90,6 +92,8 @@ def worth_reading(statuses: Sequence[RunStatus], left_sec: float) -> tuple[list[
     known = [index for index, status in enumerate(statuses) if status.store and status.kind == "train"]
     at_work = [index for index in known if statuses[index].state in {"running", "restarting"}]
     at_rest = [index for index in known if statuses[index].state in ENDED | {"suspended"}]
+    if len(known) <= FEW_RUNS:
+        return at_work + at_rest, FEW_READ_SEC
     if left_sec < LEAST_READ_SEC:
         return at_work, LEAST_READ_SEC
     return at_work + at_rest[:MAX_AT_REST_READ], min(left_sec, MOST_READ_SEC)

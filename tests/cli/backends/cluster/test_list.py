@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from cli.backends.base import RunStatus
-from cli.runs.reports import LEAST_READ_SEC, MAX_AT_REST_READ, MOST_READ_SEC, read_within, worth_reading
+from cli.runs.reports import (
+    FEW_READ_SEC,
+    LEAST_READ_SEC,
+    MAX_AT_REST_READ,
+    read_within,
+    worth_reading,
+)
 from tests.k8s.objects import event, job, pod, unschedulable
 from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS
 from tsp.config.run import StoreConfig
@@ -141,7 +147,15 @@ def test_the_store_is_asked_about_runs_at_work_first_then_about_the_newest_other
     assert [states[index] for index in asked[:80]] == ["running", "restarting"] * 40
     assert [states[index] for index in asked[80:]] == (["succeeded", "suspended", "failed"] * 40)[:MAX_AT_REST_READ]
     assert worth_reading(places, -1.0) == (asked[:80], LEAST_READ_SEC)
-    assert worth_reading([RunStatus(name="nowhere", state="running")], 9.0) == ([], MOST_READ_SEC)
+    assert worth_reading([RunStatus(name="nowhere", state="running")], 9.0) == ([], FEW_READ_SEC)
+
+
+def test_a_few_runs_are_all_read_however_long_the_api_server_took():
+    store = StoreConfig(uri="s3://runs")
+    few = [RunStatus(name=f"r{i}", state=state, store=store) for i, state in enumerate(["succeeded", "running"] * 50)]
+    asked, seconds = worth_reading(few, -1.0)
+    assert (sorted(asked), seconds) == (list(range(100)), FEW_READ_SEC)
+    assert few[asked[0]].state == "running"
 
 
 def test_a_store_that_does_not_answer_does_not_hold_up_the_list():

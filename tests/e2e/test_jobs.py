@@ -228,8 +228,8 @@ def test_raw_videos_are_standardised_from_s3_to_s3(shop: Shop):
     assert shop.keys("standard/") == {"a.mp4", "b.mp4", "more/c.mp4", "more/d.mp4"}
     for key in shop.keys("standard/"):
         report = inspect_video(shop.read(f"standard/{key}"), decode_all=True)
-        assert (report.codec, report.fps, report.constant_rate, report.has_audio, report.rotation_degrees) == (
-            "h264", 30.0, True, False, 0,
+        assert (report.codec, report.fps, report.constant_rate, report.has_audio, report.turn) == (
+            "h264", 30.0, True, False, "upright",
         )  # fmt: skip
         assert report.faults == ()
     assert all("limits" not in pod["spec"]["containers"][0]["resources"] for pod in shop.pods("standard"))

@@ -22,7 +22,7 @@ BUSY_SHARE = 0.1
 """A loop that waits for data longer than this share of its time is short of data."""
 
 GFLOP_PER_CLIP: dict[Backbone, float] = {"r2plus1d_34": 446.0, "r2plus1d_18": 238.0, "r3d_18": 241.0, "tiny": 1.0}
-"""Forward and backward, stem frozen, 16x112x112. Source: benchmarks/README.md, counted."""
+"""Forward and backward of a 16x112x112 clip without the frozen stem's gradients, counted from the layers' shapes."""
 HALF_TFLOPS = (
     ("H200", 989.0), ("H100", 989.0), ("GH200", 989.0), ("B200", 2250.0), ("B100", 1750.0), ("A100", 312.0),
     ("A800", 312.0), ("A30", 165.0), ("A40", 150.0), ("A10", 125.0), ("L40", 181.0), ("L4", 121.0), ("V100", 125.0),

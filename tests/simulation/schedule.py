@@ -23,12 +23,12 @@ from unittest import mock
 
 from tests.simulation.scheduler import Clock, InlinePool, Process, Threads, World
 from tests.simulation.server import Client, Faults, Server
+from tests.stores import epoch_record
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
 from tsp.errors import DataError, MissingKeyError, StoreUnreachableError, TerminatedError, TspError, exit_code_of
 from tsp.run.log_shipper import LogShipper
 from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta, load_record
-from tsp.run.results import EpochResult, HeadResult, format_line
 from tsp.run.stored_run import StoredRun
 from tsp.run.uploader import Uploader
 from tsp.store.base import sha256_of
@@ -365,16 +365,7 @@ class Checks:
 
 def record_of(epoch: int, path: Path) -> EpochRecord:
     """The record of a checkpoint."""
-    result = EpochResult(epoch, (HeadResult("action-label", ACCURACY[epoch], 1.0),), 1.0, ACCURACY[epoch])
-    return EpochRecord(
-        epoch=epoch,
-        size_bytes=path.stat().st_size,
-        sha256=sha256_of(path),
-        results_line=format_line(result),
-        result=result,
-        clips_per_sec=1.0,
-        duration_sec=1.0,
-    )
+    return epoch_record(epoch, path, ACCURACY[epoch])
 
 
 def progress_of(position: Position, attempt: int) -> Progress:

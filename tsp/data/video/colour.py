@@ -7,11 +7,14 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 
 def full_range(frame: VideoFrame) -> ColorRange | None:
-    """The mark of a frame whose levels go from 0 to 255; None for the usual 16 to 235, which FFmpeg takes for granted.
+    """The mark of a frame whose levels go from 0 to 255, where FFmpeg does not see it; None: it needs no telling.
 
-    It reads the matrix off the frame by itself, but the range only off the pixel formats made for JPEG.
+    It takes the usual 16 to 235 for granted and reads the matrix off the frame, but the range only off the pixel
+    formats made for JPEG, which training copies have.
     """
-    return ColorRange.JPEG if frame.color_range == ColorRange.JPEG else None
+    if frame.color_range != ColorRange.JPEG or frame.format.name.startswith("yuvj"):
+        return None
+    return ColorRange.JPEG
 
 
 def to_rgb(reformatter: VideoReformatter, frame: VideoFrame) -> VideoFrame:

@@ -2,15 +2,25 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import make_dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 from tsp.config import jobs
 from tsp.config.codec import to_dict
-from tsp.config.job import Answer, Job, SharedJob, given_paths, own_share, path_fields, reads, written_paths
+from tsp.config.job import (
+    Answer,
+    Job,
+    ParallelJob,
+    SharedJob,
+    StoreJob,
+    given_paths,
+    own_share,
+    path_fields,
+    reads,
+    written_paths,
+)
 from tsp.config.jobs import JOBS, AnnotateJob, ExtractJob, ProbeJob, StandardizeJob, job_from_dict
 from tsp.config.recipes import load_dataset, resolve
 from tsp.errors import ConfigError
@@ -30,15 +40,57 @@ def test_every_field_of_text_says_whether_it_is_a_path(kind):
     assert path_fields(JOBS[kind])
 
 
-def test_a_kind_with_a_field_of_text_that_says_nothing_is_refused():
-    @dataclass(frozen=True, kw_only=True, slots=True)
-    class CopyJob(Job):
-        kind: ClassVar[str] = "copy"
-        source: str = reads("SOURCE")
-        target: str | None = None
-
+@pytest.mark.parametrize("hint", [str, str | None, tuple[str, ...], dict[str, str] | None])
+def test_a_kind_with_a_field_of_text_that_says_nothing_is_refused(hint):
+    copy_job = make_dataclass(
+        "CopyJob", [("source", str, reads("SOURCE")), ("target", hint, None)], bases=(Job,), frozen=True, kw_only=True
+    )
     with pytest.raises(TypeError, match=r"CopyJob\.target must be declared by reads, writes, scratch or text"):
-        path_fields(CopyJob)
+        path_fields(copy_job)
+
+
+def test_a_field_of_several_paths_is_refused_since_nobody_would_resolve_them():
+    copy_job = make_dataclass(
+        "CopyJob", [("sources", tuple[str, ...], reads("SOURCE"))], bases=(Job,), frozen=True, kw_only=True
+    )
+    with pytest.raises(TypeError, match=r"CopyJob\.sources must hold one path, not several"):
+        path_fields(copy_job)
+
+
+def test_what_kinds_have_in_common_is_checked_once_for_all():
+    """Nothing but ``Job`` and its bases may declare these, or one kind could forget its check."""
+    shared = {"store": StoreJob, "workers": ParallelJob, "shards": SharedJob, "shard": SharedJob}
+    for job in JOBS.values():
+        owners = {name: next(base for base in job.__mro__ if name in vars(base).get("__annotations__", {}))
+                  for name in shared if name in {item.name for item in dataclasses.fields(job)}}  # fmt: skip
+        assert owners == {name: shared[name] for name in owners}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "bad", "message"),
+    [
+        ("standardize", "fps", 0, "--fps must be above 0, got 0"),
+        ("standardize", "crf", 52, r"--crf must lie in \[0, 51\], got 52"),
+        ("standardize", "max_height_px", 15, "--max-height must be at least 16, got 15"),
+        ("probe", "workers", -1, "--workers must be at least 0, got -1"),
+        ("annotate", "min_background_sec", float("inf"), "--min-background must be at least 0, got inf"),
+        ("demo", "num_valid_videos", 0, "--valid-videos must be at least 1, got 0"),
+        ("extract", "stride_frames", 0, "--stride must be at least 1, got 0"),
+        ("extract", "length_frames", 0, "--clip-frames must be at least 1, got 0"),
+        ("gvf", "rate_fps", float("nan"), "--rate must be above 0, got nan"),
+        ("gvf", "batch", 0, "--batch must be at least 1, got 0"),
+        ("extract", "cache_mib", 0, "--cache-mib must be at least 1, got 0"),
+        ("features", "resize", 0, "--resize must be at least 1, got 0"),
+        ("features", "prefix", "a/b", "--prefix is the beginning of a file's name, got 'a/b'"),
+        ("extract", "prefix", "a/b", "--prefix is the beginning of a file's name, got 'a/b'"),
+    ],
+)
+def test_a_number_out_of_bounds_is_refused_by_its_option(kind, field, bad, message):
+    required = {name: "x" for name in path_fields(JOBS[kind])}
+    with pytest.raises(ConfigError, match=message):
+        job_from_dict(
+            kind, {**required, "subset": "all", field: bad} if kind == "annotate" else {**required, field: bad}
+        )
 
 
 def test_the_chart_takes_every_kind_and_no_other():

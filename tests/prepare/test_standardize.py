@@ -230,8 +230,6 @@ def test_a_file_done_again_leaves_no_copy_of_the_old_one(tmp_path, make_video, m
 def test_a_training_copy_of_no_known_format_is_refused(value):
     with pytest.raises(ConfigError, match=r"standardize\.training_copy must be one of mjpeg, raw, got"):
         do_job("standardize", {"source": "in", "dest": "out", "training_copy": value})
-    with pytest.raises(ConfigError, match="--training-copy must be one of mjpeg, raw, got"):
-        StandardizeJob(source="in", dest="out", training_copy=value)
 
 
 def test_other_options_or_another_source_make_a_file_anew_and_an_interrupted_job_goes_on(tmp_path, make_video):

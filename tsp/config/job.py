@@ -4,6 +4,9 @@ A kind is one class in ``tsp.config.jobs``. All that others must know of it stan
 function by ``function``, the chart's values ask ``needs_gpu``, the command line ``runs_in_place``, and whoever
 resolves, refuses or mounts paths reads the annotations that ``reads``, ``writes``, ``scratch`` and ``text`` leave on
 the fields. A field of text without one of the four is refused by ``path_fields``, so no path goes unseen.
+
+What several kinds have in common is a base class here: ``StoreJob``, ``ParallelJob``, ``SharedJob``. They have no
+slots, since classes with slots cannot be combined.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from typing import Any, ClassVar, Literal
 
+from tsp.config.address import check_addresses
+from tsp.config.bounds import check_numbers, number
+from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError
 
 Access = Literal["read", "write", "scratch"]
@@ -56,7 +62,7 @@ def text(default: Any = MISSING) -> Any:
     return field(default=default, metadata={_KEY: None})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What every kind of job says of itself."""
 
@@ -69,18 +75,38 @@ class Job:
     runs_in_place: ClassVar[bool] = False
     """It works on files of this machine unless told otherwise, whatever the backend."""
 
+    def __post_init__(self) -> None:
+        """Raises: ConfigError for a number out of bounds, or an address with a secret in it."""
+        check_addresses(self)
+        check_numbers(self)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SharedJob(Job):
-    """A job whose videos several processes can share."""
 
-    shards: int = 1
+@dataclass(frozen=True, kw_only=True)
+class StoreJob(Job):
+    """A job whose paths may be ``s3://`` addresses."""
+
+    store: StoreConfig | None = None
+    """How to reach the S3 server that they mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelJob(Job):
+    """A job that works on several videos at a time."""
+
+    workers: int | None = number("--workers", None, at_least=0)
+    """Processes; None: one per usable CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedJob(ParallelJob):
+    """A job whose videos several pods can share."""
+
+    shards: int = number("--shards", 1, at_least=1)
     shard: int | None = None
     """None: all of the work, or its merge; a number: only that share of the videos."""
 
     def __post_init__(self) -> None:
-        if self.shards < 1:
-            raise ConfigError(f"--shards must be at least 1, got {self.shards}")
+        super().__post_init__()
         if self.shard is not None and not 0 <= self.shard < self.shards:
             raise ConfigError(f"shard must lie in [0, {self.shards}), got {self.shard}")
 
@@ -104,18 +130,26 @@ class Answer:
 def path_fields(job: type[Job]) -> dict[str, PathField]:
     """The fields of a kind that hold paths.
 
-    Raises: TypeError for a field of text that says neither that it is a path nor that it is none.
+    Raises: TypeError for a field of text that says neither that it is a path nor that it is none, or that holds
+        several paths.
     """
     hints = typing.get_type_hints(job)
     found = {}
     for item in dataclasses.fields(job):
-        if hints[item.name] not in _TEXTS:
+        if not _holds_text(hints[item.name]):
             continue
         if _KEY not in item.metadata:
             raise TypeError(f"{job.__name__}.{item.name} must be declared by reads, writes, scratch or text")
-        if item.metadata[_KEY] is not None:
-            found[item.name] = item.metadata[_KEY]
+        if item.metadata[_KEY] is None:
+            continue
+        if hints[item.name] not in _TEXTS:
+            raise TypeError(f"{job.__name__}.{item.name} must hold one path, not several")
+        found[item.name] = item.metadata[_KEY]
     return found
+
+
+def _holds_text(hint: Any) -> bool:
+    return hint is str or any(_holds_text(inner) for inner in typing.get_args(hint))
 
 
 def given_paths(job: Job) -> list[tuple[PathField, str]]:

@@ -7,15 +7,14 @@ To add a kind: a class here, its function, a row in the chart's schema (``job.ki
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
-from tsp.config.address import check_addresses
 from tsp.config.backbones import Backbone
+from tsp.config.bounds import number
 from tsp.config.codec import from_dict
-from tsp.config.job import Job, SharedJob, reads, scratch, text, writes
-from tsp.config.run import Precision, RunConfig, StoreConfig
+from tsp.config.job import Job, ParallelJob, SharedJob, StoreJob, reads, scratch, text, writes
+from tsp.config.run import Precision, RunConfig
 from tsp.errors import ConfigError
 
 AnnotationFormat = Literal["auto", "thumos14", "activitynet"]
@@ -32,16 +31,8 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _check_workers(workers: int | None) -> None:
-    _require(workers is None or workers >= 0, f"--workers must be at least 0, got {workers}")
-
-
-def _check_prefix(prefix: str) -> None:
-    _require("/" not in prefix, f"--prefix is the beginning of a file's name, got {prefix!r}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StandardizeJob(SharedJob):
+@dataclass(frozen=True, kw_only=True)
+class StandardizeJob(SharedJob, StoreJob):
     """Turn any videos into constant-rate MP4 files, and optionally into the small training copy."""
 
     kind: ClassVar[str] = "standardize"
@@ -51,10 +42,10 @@ class StandardizeJob(SharedJob):
     """Folder or ``s3://`` prefix that is searched for videos, or one video."""
     dest: str = writes("DEST")
     """Folder or ``s3://`` prefix of the standardised files; each keeps its name, with the ending .mp4."""
-    fps: float = 30.0
-    crf: int = 23
+    fps: float = number("--fps", 30.0, above=0)
+    crf: int = number("--crf", 23, at_least=0, at_most=51)
     """x264's constant rate factor."""
-    max_height_px: int | None = None
+    max_height_px: int | None = number("--max-height", None, at_least=16)
     """Frames higher than this are scaled down; None keeps the size (rounded to even)."""
     keep_audio: bool = False
     gop: Gop = "short"
@@ -64,32 +55,12 @@ class StandardizeJob(SharedJob):
     """Keep what can be decoded of damaged videos, and name the gaps; otherwise they are left out as broken."""
     training_copy: CopyFormat | None = None
     """Also write the training copy that ``data.training_copy`` reads, in this format, beside the standardised files."""
-    workers: int | None = None
-    """Videos worked on at a time; None: one per core."""
     overwrite: bool = False
     """Overwrite existing outputs; otherwise they are left alone, so that an interrupted job goes on."""
-    store: StoreConfig | None = None
-    """How to speak to the S3 server that ``s3://`` addresses above mean."""
-
-    def __post_init__(self) -> None:
-        SharedJob.__post_init__(self)
-        check_addresses(self)
-        _require(self.fps > 0, f"--fps must be above 0, got {self.fps}")
-        _require(0 <= self.crf <= 51, f"--crf must lie in [0, 51], got {self.crf}")
-        _require(
-            self.max_height_px is None or self.max_height_px >= 16,
-            f"--max-height must be at least 16, got {self.max_height_px}",
-        )
-        _require(
-            self.training_copy in (None, *get_args(CopyFormat)),
-            f"--training-copy must be one of {', '.join(get_args(CopyFormat))}, got {self.training_copy!r}",
-        )
-        _require(self.gop in get_args(Gop), f"--gop must be one of {', '.join(get_args(Gop))}, got {self.gop!r}")
-        _check_workers(self.workers)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeJob(Job):
+@dataclass(frozen=True, kw_only=True)
+class ProbeJob(ParallelJob, StoreJob):
     """Write the metadata CSV (filename, video-duration, fps, video-frames) of a folder of videos."""
 
     kind: ClassVar[str] = "probe"
@@ -100,18 +71,10 @@ class ProbeJob(Job):
     """Folder or ``s3://`` prefix of the videos."""
     out: str | None = writes("--out", None)
     """CSV to write, a path or URI; None: the rows come back in the answer alone."""
-    workers: int | None = None
-    """Videos read at a time; None: one per core."""
-    store: StoreConfig | None = None
-    """How to speak to the S3 server that ``s3://`` addresses above mean."""
-
-    def __post_init__(self) -> None:
-        check_addresses(self)
-        _check_workers(self.workers)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AnnotateJob(Job):
+@dataclass(frozen=True, kw_only=True)
+class AnnotateJob(StoreJob):
     """Write the ground-truth CSV, background segments included, from other people's annotations."""
 
     kind: ClassVar[str] = "annotate"
@@ -139,27 +102,20 @@ class AnnotateJob(Job):
     """JSON of ActivityNet's shape to write for localisation codes; other subsets that it holds stay."""
     filename_prefix: str | None = text(None)
     """What a file's name has before the video's name (``v_`` for ActivityNet); None: found out."""
-    min_background_sec: float | None = None
+    min_background_sec: float | None = number("--min-background", None, at_least=0)
     """Shorter gaps between actions give no background segment; None: as in the published tables, 16/15 s for THUMOS14
     (one clip) and 16/3 s for ActivityNet (five)."""
-    store: StoreConfig | None = None
-    """How to speak to the S3 server that ``s3://`` addresses above mean."""
 
     def __post_init__(self) -> None:
-        check_addresses(self)
+        super().__post_init__()
         _require(
             self.json is None or self.subset is not None,
             "--json needs --subset: what the reading code calls these videos, for instance training or validation",
         )
-        _require(
-            self.min_background_sec is None
-            or (math.isfinite(self.min_background_sec) and self.min_background_sec >= 0),
-            f"--min-background must be at least 0, got {self.min_background_sec}",
-        )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckJob(Job):
+@dataclass(frozen=True, kw_only=True)
+class CheckJob(ParallelJob):
     """Find everything that would make a run fail or train wrongly."""
 
     kind: ClassVar[str] = "check"
@@ -172,14 +128,9 @@ class CheckJob(Job):
     """Decode every video to its end, not only its ends."""
     plot: str | None = writes("--plot", None)
     """PNG of the class histogram."""
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        check_addresses(self)
-        _check_workers(self.workers)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class DemoJob(Job):
     """Draw the demo data set: small learnable videos, tables, label maps and GVF."""
 
@@ -188,20 +139,13 @@ class DemoJob(Job):
     runs_in_place: ClassVar[bool] = True
 
     dest: str = writes("DEST")
-    num_train_videos: int = 24
-    num_valid_videos: int = 12
+    num_train_videos: int = number("--train-videos", 24, at_least=1)
+    num_valid_videos: int = number("--valid-videos", 12, at_least=1)
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        check_addresses(self)
-        _require(
-            self.num_train_videos >= 1 and self.num_valid_videos >= 1,
-            "the demo needs at least one training and one validation video",
-        )
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncodingJob(SharedJob):
+@dataclass(frozen=True, kw_only=True)
+class EncodingJob(SharedJob, StoreJob):
     """What an encoder makes of every video of a metadata CSV: the part that features and GVF have in common."""
 
     needs_gpu: ClassVar[bool] = True
@@ -215,61 +159,56 @@ class EncodingJob(SharedJob):
     out: str = writes("--out")
     """H5 or folder to write, a path or URI; per-video files lie beside it until the merge, so that a stopped job goes
     on."""
-    stride_frames: int = 16
+    stride_frames: int = number("--stride", 16, at_least=1)
     """Frames (at ``rate_fps``) between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."""
-    length_frames: int = 16
-    rate_fps: float = 15.0
+    length_frames: int = number("--clip-frames", 16, at_least=1)
+    rate_fps: float = number("--rate", 15.0, above=0)
     backbone: Backbone | None = None
     """None: read off the checkpoint."""
     short_videos: ShortVideoPolicy = "pad"
     """A video shorter than one clip: repeat its last frame, or leave it out."""
     broken_videos: BrokenVideoPolicy = "fail"
     """Videos that cannot be decoded: no H5 and exit code 3 once all others are done, or leave them out."""
-    batch: int | None = None
+    batch: int | None = number("--batch", None, at_least=1)
     """Clips per forward pass; None: as many as are quick, halved until they fit into the device's memory."""
     precision: Precision = "auto"
-    workers: int | None = None
-    """Decoding processes; None: from the cores."""
     cache_dir: str | None = scratch("--cache-dir", None)
     """Folder of the bounded cache for videos read from ``s3://``, and of downloaded checkpoints."""
-    cache_mib: int = 20480
+    cache_mib: int = number("--cache-mib", 20480, at_least=1)
     """Most MiB of videos the cache may hold."""
-    store: StoreConfig | None = None
-    """How to speak to the S3 server that ``s3://`` addresses above mean."""
     merge_only: bool = False
     """Only merge what the shards wrote."""
 
     def __post_init__(self) -> None:
-        SharedJob.__post_init__(self)
-        check_addresses(self)
-        _require(self.stride_frames >= 1, f"--stride must be at least 1 frame, got {self.stride_frames}")
-        _require(self.length_frames >= 1, f"--clip-frames must be at least 1, got {self.length_frames}")
-        _require(self.rate_fps > 0, f"--rate must be above 0, got {self.rate_fps}")
-        _require(self.cache_mib >= 1, f"--cache-mib must be at least 1, got {self.cache_mib}")
-        _require(self.batch is None or self.batch >= 1, f"--batch must be at least 1, got {self.batch}")
-        _check_workers(self.workers)
+        super().__post_init__()
         _require(
             not (self.merge_only and self.shard is not None), "a job either works on one shard or merges, not both"
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExtractJob(EncodingJob):
+@dataclass(frozen=True, kw_only=True)
+class PrefixJob(Job):
+    """A job that names features by their videos."""
+
+    prefix: str = text("")
+    """What the files' names get before the video's, unless it is there already."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require("/" not in self.prefix, f"--prefix is the beginning of a file's name, got {self.prefix!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractJob(EncodingJob, PrefixJob):
     """Features of every clip of every video, in one H5 or in a file a video."""
 
     kind: ClassVar[str] = "extract"
     function: ClassVar[str] = "tsp.extract.features:run"
 
     format: FeatureFormat = "h5"
-    prefix: str = text("")
-    """What the files' names get before the video's, unless it is there already."""
-
-    def __post_init__(self) -> None:
-        EncodingJob.__post_init__(self)
-        _check_prefix(self.prefix)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class GvfJob(EncodingJob):
     """Global video features: the pool over time of a video's clip features, straight into one H5."""
 
@@ -279,8 +218,8 @@ class GvfJob(EncodingJob):
     pool: Pool = "max"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FeaturesJob(Job):
+@dataclass(frozen=True, kw_only=True)
+class FeaturesJob(StoreJob, PrefixJob):
     """Look at features, or write them in another form."""
 
     kind: ClassVar[str] = "features"
@@ -293,17 +232,8 @@ class FeaturesJob(Job):
     """H5 file or folder to write; None: only say what the source holds."""
     format: FeatureFormat | None = None
     """None: H5 where ``dest`` ends like one, else npy."""
-    prefix: str = text("")
-    """What the files' names get before the video's, unless it is there already."""
-    resize: int | None = None
+    resize: int | None = number("--resize", None, at_least=1)
     """Interpolate every video linearly over time to that many features."""
-    store: StoreConfig | None = None
-    """How to speak to the S3 server that ``s3://`` addresses above mean."""
-
-    def __post_init__(self) -> None:
-        check_addresses(self)
-        _require(self.resize is None or self.resize >= 1, f"--resize must be at least 1, got {self.resize}")
-        _check_prefix(self.prefix)
 
     @property
     def dest_format(self) -> FeatureFormat:

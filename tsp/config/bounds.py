@@ -1,0 +1,67 @@
+"""Numbers of configuration objects: their bounds stand on the field and are checked when the object is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import MISSING, dataclass, field
+from typing import Any
+
+from tsp.errors import ConfigError
+
+_KEY = "bounds"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a number may be."""
+
+    name: str
+    """What messages call it: a key or an option."""
+    above: float | None
+    at_least: float | None
+    at_most: float | None
+
+    def check(self, value: float) -> None:
+        """Raises: ConfigError for a number out of bounds; infinity and NaN always are."""
+        is_within = (
+            math.isfinite(value)
+            and (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+        )
+        if not is_within:
+            raise ConfigError(f"{self.name} must {self}, got {value}")
+
+    def __str__(self) -> str:
+        if self.at_least is not None and self.at_most is not None:
+            return f"lie in [{self.at_least}, {self.at_most}]"
+        if self.at_least is not None:
+            return f"be at least {self.at_least}"
+        return f"be above {self.above}" if self.above is not None else "be finite"
+
+
+def number(
+    name: str,
+    default: Any = MISSING,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """A field that holds a number within bounds, or None where its type allows it.
+
+    Args: name, what messages call it.
+    """
+    return field(default=default, metadata={_KEY: Bounds(name, above, at_least, at_most)})
+
+
+def check_numbers(config: Any) -> None:
+    """Check the fields of a dataclass that were declared by ``number``.
+
+    Raises: ConfigError naming the first that is out of bounds.
+    """
+    for item in dataclasses.fields(config):
+        bounds, value = item.metadata.get(_KEY), getattr(config, item.name)
+        if bounds is not None and value is not None:
+            bounds.check(value)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tsp.config.address import check_addresses
 from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
+from tsp.config.bounds import check_numbers, number
 from tsp.config.codec import from_dict, to_dict
 from tsp.errors import ConfigError
 
@@ -49,32 +50,26 @@ def _require(condition: bool, message: str) -> None:
 class ClipConfig:
     """How clips are cut from a segment and what the encoder sees of them."""
 
-    length_frames: int = 16
+    length_frames: int = number("clips.length_frames", 16, at_least=1)
     """Frames per clip that the encoder sees."""
-    rate_fps: float = 15.0
+    rate_fps: float = number("clips.rate_fps", 15.0, above=0)
     """Rate at which a clip's frames are sampled, whatever the file's own."""
-    per_segment: int = 5
+    per_segment: int = number("clips.per_segment", 5, at_least=1)
     """Clips drawn from each segment in an epoch."""
     resize_height_px: int = 128
     resize_width_px: int = 171
     """Frames are resized to this; the aspect ratio is not kept."""
     crop_px: int = 112
     """Side of the square crop: random in training, central in validation."""
-    flip_probability: float = 0.5
+    flip_probability: float = number("clips.flip_probability", 0.5, at_least=0, at_most=1)
     """Chance of a horizontal flip in training."""
 
     def __post_init__(self) -> None:
-        _require(self.length_frames >= 1, f"clips.length_frames must be at least 1, got {self.length_frames}")
-        _require(self.rate_fps > 0, f"clips.rate_fps must be above 0, got {self.rate_fps}")
-        _require(self.per_segment >= 1, f"clips.per_segment must be at least 1, got {self.per_segment}")
+        check_numbers(self)
         _require(
             MIN_CROP_PX <= self.crop_px <= min(self.resize_height_px, self.resize_width_px),
             f"clips.crop_px must lie between {MIN_CROP_PX} and the resized frame "
             f"({self.resize_height_px}x{self.resize_width_px}), got {self.crop_px}",
-        )
-        _require(
-            0 <= self.flip_probability <= 1,
-            f"clips.flip_probability must lie in [0, 1], got {self.flip_probability}",
         )
 
     @property
@@ -108,30 +103,27 @@ class DataConfig:
     """Folder or ``s3://`` URI that every path of the data set is relative to."""
     train: SubsetConfig
     valid: SubsetConfig
-    workers: int = 4
+    workers: int = number("data.workers", 4, at_least=0)
     """Data worker processes per rank; 0 reads in the training process."""
     bad_clips: BadClipPolicy = "resample"
     """What to do with a clip that cannot be decoded: end the run, draw another of its segment, or leave it out."""
-    max_bad_share: float = 0.1
+    max_bad_share: float = number("data.max_bad_share", 0.1, at_least=0, at_most=1)
     """A run ends with a data error when more than this share of an epoch's clips could not be decoded."""
     one_pass: bool = False
     """Decode all clips of a segment in one pass and mix them through a shuffle buffer: faster, another order."""
     training_copy: bool = False
     """Read the training copy that ``tspctl data standardize --training-copy`` writes beside the videos."""
-    batch_deadline_sec: float = 300.0
+    batch_deadline_sec: float = number("data.batch_deadline_sec", 300.0, above=0)
     """Seconds that a rank waits for its next batch before it gives the attempt up."""
     cache_dir: str | None = None
     """Folder of the bounded local cache for videos read from ``s3://``; default: below the user's cache folder."""
-    cache_mib: int = 20480
+    cache_mib: int = number("data.cache_mib", 20480, at_least=1)
     """Most MiB the local cache may hold."""
 
     def __post_init__(self) -> None:
         check_addresses(self)
         _require(bool(self.root), "data.root is empty: give the data set's folder or s3:// URI with --data")
-        _require(self.workers >= 0, f"data.workers must be at least 0, got {self.workers}")
-        _require(0 <= self.max_bad_share <= 1, f"data.max_bad_share must lie in [0, 1], got {self.max_bad_share}")
-        _require(self.batch_deadline_sec > 0, f"data.batch_deadline_sec must be above 0, got {self.batch_deadline_sec}")
-        _require(self.cache_mib >= 1, f"data.cache_mib must be at least 1, got {self.cache_mib}")
+        check_numbers(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,33 +184,30 @@ class ModelConfig:
 class OptimConfig:
     """SGD. Learning rates are the recipe's, before the world size and the downscale factor."""
 
-    backbone_lr: float = 1e-4
-    head_lr: float = 2e-3
-    stem_lr: float = 0.0
+    backbone_lr: float = number("optim.backbone_lr", 1e-4, at_least=0)
+    head_lr: float = number("optim.head_lr", 2e-3, at_least=0)
+    stem_lr: float = number("optim.stem_lr", 0.0, at_least=0)
     """The stem's weights stay; its batch-norm statistics still move."""
-    momentum: float = 0.9
-    weight_decay: float = 0.005
+    momentum: float = number("optim.momentum", 0.9, at_least=0)
+    weight_decay: float = number("optim.weight_decay", 0.005, at_least=0)
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            _require(math.isfinite(value) and value >= 0, f"optim.{item.name} must be at least 0, got {value}")
+        check_numbers(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
     """Linear warm-up, then steps down. All epochs here count in iterations of the training loader."""
 
-    epochs: int = 8
-    warmup_epochs: int = 2
+    epochs: int = number("schedule.epochs", 8, at_least=1)
+    warmup_epochs: int = number("schedule.warmup_epochs", 2, at_least=0)
     warmup_factor: float = 1e-5
     milestones: tuple[int, ...] = (4, 6)
     """Epochs at whose start the learning rates are multiplied by ``gamma``."""
     gamma: float = 0.01
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"schedule.epochs must be at least 1, got {self.epochs}")
-        _require(self.warmup_epochs >= 0, f"schedule.warmup_epochs must be at least 0, got {self.warmup_epochs}")
+        check_numbers(self)
         _require(
             list(self.milestones) == sorted(self.milestones),
             f"schedule.milestones must rise, got {list(self.milestones)}",
@@ -257,20 +246,20 @@ class RunConfig:
     clips: ClipConfig = field(default_factory=ClipConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    gpus: int = 1
+    gpus: int = number("--gpus", 1, at_least=1)
     """Ranks: one GPU each, or one CPU process each where there is no GPU."""
-    batch_per_gpu: int = 32
+    batch_per_gpu: int = number("batch_per_gpu", 32, at_least=1)
     """Clips per rank and step before the downscale factor."""
     downscale: Literal["auto", "1", "2", "4"] = "auto"
     """1, 2 or 4: divides batch and learning rates; ``auto`` takes it from the smallest GPU's memory."""
     seed: int = 42
-    state_every_sec: float = 600.0
+    state_every_sec: float = number("state_every_sec", 600.0, above=0)
     """Seconds between mid-epoch saves."""
-    peer_timeout_sec: float = 300.0
+    peer_timeout_sec: float = number("peer_timeout_sec", 300.0, above=0)
     """Seconds that a rank may wait for another one, or for a step, before the attempt is ended and retried."""
-    max_attempts: int = 20
+    max_attempts: int = number("max_attempts", 20, at_least=1)
     """Starts of the run, restarts included, before it is given up."""
-    keep_epochs: int = 0
+    keep_epochs: int = number("keep_epochs", 0, at_least=0)
     """Epoch checkpoints kept besides the best one; 0 keeps all."""
     resume: str | None = None
     """Checkpoint (file, ``s3://``, ``https://``) of any run, ours or the original's, to go on from."""
@@ -280,13 +269,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_addresses(self)
         check_run_name(self.name)
-        _require(self.gpus >= 1, f"--gpus must be at least 1, got {self.gpus}")
-        _require(self.batch_per_gpu >= 1, f"batch_per_gpu must be at least 1, got {self.batch_per_gpu}")
+        check_numbers(self)
         _require(0 <= self.seed < 2**63, f"seed must lie in [0, 2^63), got {self.seed}")
-        _require(self.state_every_sec > 0, f"state_every_sec must be above 0, got {self.state_every_sec}")
-        _require(self.peer_timeout_sec > 0, f"peer_timeout_sec must be above 0, got {self.peer_timeout_sec}")
-        _require(self.max_attempts >= 1, f"max_attempts must be at least 1, got {self.max_attempts}")
-        _require(self.keep_epochs >= 0, f"keep_epochs must be at least 0, got {self.keep_epochs}")
         _require(
             self.start_epoch is None or 0 <= self.start_epoch < self.schedule.epochs,
             f"--start-epoch must lie in [0, {self.schedule.epochs}), got {self.start_epoch}",

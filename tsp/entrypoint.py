@@ -29,6 +29,7 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsp.config.cards import NEEDS_GPU
 from tsp.config.cpus import usable_cpus
 from tsp.config.job import INDEX_VARIABLE, Answer, Job, own_share
 from tsp.config.jobs import JOBS, job_from_dict
@@ -170,7 +171,7 @@ def _set_threads(env: Mapping[str, str]) -> None:
         raise ConfigError(f"the variable TSP_NUM_THREADS must be a whole number above 0, got {wanted!r}")
     import torch
 
-    most = THREADS_BESIDE_GPU if env.get("TSP_NEEDS_GPU") else torch.get_num_threads()
+    most = THREADS_BESIDE_GPU if env.get(NEEDS_GPU) else torch.get_num_threads()
     torch.set_num_threads(int(wanted) if wanted else min(torch.get_num_threads(), usable_cpus(), most))
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.chart.conftest import HelmError
+from tsp.config.cards import NEEDS_GPU
 
 
 def restricted_violations(spec):
@@ -79,7 +80,7 @@ def test_the_grace_period_covers_a_save(render):
 @pytest.mark.parametrize(("values", "told"), [({}, True), ({"gpuResource": ""}, False), ({"requireGpu": False}, False)])
 def test_a_pod_that_asks_for_a_gpu_is_told_that_the_cpu_is_no_substitute(render, values, told):
     env = {item["name"]: item.get("value") for item in render(**values).container["env"]}
-    assert (env.get("TSP_NEEDS_GPU") == "1") is told
+    assert (env.get(NEEDS_GPU) == "1") is told
 
 
 def test_credentials_come_from_the_existing_secret_alone(render):

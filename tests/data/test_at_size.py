@@ -97,12 +97,12 @@ def test_workers_get_tables_and_features_by_handle_and_see_the_same_memory(many_
     assert len(ForkingPickler.dumps(loader.dataset)) < 8_000
     batches = iter(loader)
     assert not next(batches).gvf.any()
-    loader.dataset._gvf[:] = 7
-    loader.dataset._segments.labels[:] = 5
+    loader.dataset.gvf[:] = 7
+    loader.dataset.segments.labels[:] = 5
     later = [next(batches) for _ in range(6)][-1]
     assert (later.gvf == 7).all()
     assert (later.targets == 5).all()
-    loader.dataset._segments.labels[:] = 0
+    loader.dataset.segments.labels[:] = 0
 
 
 def test_what_a_worker_is_sent_of_the_largest_published_table_is_small_and_quick(shared_dir, make_config, tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -68,6 +69,15 @@ def test_an_object_is_downloaded_once_and_then_read_from_disk(tmp_path, store_di
         with make_cache(tmp_path, store_dir).reading("3.mp4") as path:
             assert path.read_bytes() == bytes([3]) * SIZE
     assert downloads() == ["3.mp4"]
+
+
+def test_the_copy_that_a_worker_gets_opens_a_store_of_its_own(tmp_path, store_dir):
+    cache = make_cache(tmp_path, store_dir)
+    cache.fetch("0.mp4")
+    assert "_store" in vars(cache)
+    copy = pickle.loads(pickle.dumps(cache))
+    assert "_store" not in vars(copy)
+    assert copy.fetch("1.mp4") == SIZE
 
 
 def _read_everything(cache, number):

@@ -49,8 +49,8 @@ def by_item(loader):
 def test_validation_batches_are_those_of_the_plainest_reader(dataset_dir, make_config):
     loader = build_loader(make_config(dataset_dir, gvf="max"), "valid", batch=7)
     segments = load_subset(make_config(dataset_dir), "valid").segments
-    assert (loader.num_items, loader.num_segments, loader.num_steps) == (NUM_ITEMS, NUM_SEGMENTS, 9)
-    assert loader.num_classes == (2, 2)
+    assert (len(loader.dataset), len(loader.data.segments), loader.num_steps) == (NUM_ITEMS, NUM_SEGMENTS, 9)
+    assert loader.data.num_classes == (2, 2)
     seen, decoded = 0, functools.cache(reference.decode_all)
     for batch in loader:
         clips = pixels_on_device(batch, "cpu")
@@ -122,9 +122,9 @@ def test_ranks_together_read_every_clip(dataset_dir, make_config):
 
 def test_tables_and_features_are_passed_to_workers_by_handle(dataset_dir, make_config):
     dataset = build_loader(make_config(dataset_dir, gvf="max"), "train", batch=8).dataset
-    assert dataset._segments.times.is_shared()
-    assert dataset._segments.name_bytes.is_shared()
-    assert dataset._gvf.is_shared()
+    assert dataset.segments.times.is_shared()
+    assert dataset.segments.name_bytes.is_shared()
+    assert dataset.gvf.is_shared()
 
 
 @pytest.mark.parametrize(("copy_format", "most_levels"), [("mjpeg", 4.0), ("raw", 0.3)])
@@ -172,7 +172,7 @@ def test_a_video_is_found_under_the_other_spelling_of_its_accents(dataset_dir, m
     (root / "videos/v0.mp4").rename(root / "videos" / unicodedata.normalize("NFD", "é.mp4"))
     table = (root / "table.csv").read_text().replace("v0.mp4", unicodedata.normalize("NFC", "é.mp4"))
     (root / "table.csv").write_text(table)
-    assert build_loader(make_config(root), "valid", batch=60).num_segments == NUM_SEGMENTS
+    assert len(build_loader(make_config(root), "valid", batch=60).data.segments) == NUM_SEGMENTS
     (batch,) = build_loader(make_config(root), "valid", batch=60)
     assert batch.num_bad == 0
 
@@ -225,10 +225,10 @@ def test_a_missing_folder_and_a_table_that_changed_are_noticed(dataset_dir, make
         build_loader(make_config(tmp_path / "nowhere"), "train", batch=8)
     root = tmp_path / "changing"
     shutil.copytree(dataset_dir, root)
-    assert build_loader(make_config(root), "train", batch=8).num_segments == 12
+    assert len(build_loader(make_config(root), "train", batch=8).data.segments) == 12
     lines = (root / "table.csv").read_text().splitlines()
     (root / "table.csv").write_text("\n".join(lines[:-1]))
-    assert build_loader(make_config(root), "train", batch=8).num_segments == 11
+    assert len(build_loader(make_config(root), "train", batch=8).data.segments) == 11
 
 
 def test_memory_stays_flat_over_epochs(dataset_dir, make_config):

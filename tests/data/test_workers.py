@@ -28,8 +28,8 @@ class FailingDataset(ClipDataset):
     """Does to the clip of one file what the class says, in a data worker or here."""
 
     def read_clip(self, item, out):
-        self._notes.begin(item)
-        if self._segments[item % len(self._segments)].filename == "v1.mp4" and not self._notes.crashed[1]:
+        self.notes.begin(item)
+        if self.segments[item % len(self.segments)].filename == "v1.mp4" and not self.notes.crashed[1]:
             self.fail()
         return super().read_clip(item, out)
 
@@ -73,7 +73,7 @@ class Impatient(workers_module.WorkerReader):
     def doing(self):
         doing = super().doing()
         if "v1.mp4" in doing:
-            self._deadline_sec = min(self._deadline_sec, 0.5)
+            self.deadline_sec = min(self.deadline_sec, 0.5)
         return doing
 
 

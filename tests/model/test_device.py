@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tsp.config.cards import Card
+from tsp.config.cards import NEEDS_GPU, Card
 from tsp.errors import ConfigError, exit_code_of
 from tsp.model import device as device_module
-from tsp.model.device import NEEDS_GPU, choose_device, driver_version
+from tsp.model.device import choose_device, driver_version
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_ranks_with_different_cards_share_one_number_format(tiny_data, tmp_path)
 def two_ranks_by_hand(config):
     """Plain SGD on the mean gradient of two ranks' batches; statistics are rank 0's."""
     loaders = [build_loader(config, "train", batch=4, rank=rank, world_size=2) for rank in range(2)]
-    model = build_model(config.model, loaders[0].num_classes, seed=config.seed)
+    model = build_model(config.model, loaders[0].data.num_classes, seed=config.seed)
     stem = {id(parameter) for parameter in model.features.stem.parameters()}
     parameters = [parameter for parameter in model.parameters() if id(parameter) not in stem]
     momentum = [torch.zeros_like(parameter) for parameter in parameters]

@@ -197,7 +197,7 @@ def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> EpochRes
     group = join(launch, device, Stop())
     batch = config.batch_per_gpu
     loader = build_loader(config, "valid", batch=batch, rank=launch.rank, world_size=launch.world_size)
-    model = build_model(config.model, loader.num_classes, seed=launch.rank)
+    model = build_model(config.model, loader.data.num_classes, seed=launch.rank)
     if weights.is_file():
         load_model_state(model, checkpoint.read(weights)["model"], where=str(weights))
     numerics.prepare(model)
@@ -207,7 +207,7 @@ def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> EpochRes
         numerics=numerics,
         group=group,
     )
-    num_batches = -(-loader.num_items // batch)
+    num_batches = -(-len(loader.dataset) // batch)
     result = validator(model, on_device(loader, device, stop=Stop()), epoch=0, num_batches=num_batches)
     group.leave()
     return result

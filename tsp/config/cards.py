@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from tsp.config.run import Precision
 from tsp.errors import ConfigError
 
+NEEDS_GPU = "TSP_NEEDS_GPU"
+"""Variable that the chart sets in pods that hold a GPU: they must never compute on the CPU instead."""
 BF16_FROM = (8, 0)
 """Compute capability of the first cards that multiply bf16 (Ampere)."""
 FP16_FROM = (7, 0)

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from tsp.config.run import StoreConfig
@@ -34,8 +35,6 @@ class VideoCache:
         self._folder = folder / hashlib.sha256(f"{store.endpoint_url} {store.uri}".encode()).hexdigest()[:16]
         self._config = store
         self._limit_bytes = limit_bytes
-        self._store: Store | None = None
-        self._store_pid = -1
 
     @contextmanager
     def reading(self, key: str) -> Iterator[Path]:
@@ -60,9 +59,8 @@ class VideoCache:
         path = self._path(key)
         with self._lock(key):
             if not path.exists():
-                size_bytes = self._open_store().stat(key).size_bytes
-                self._make_room(key, size_bytes)
-                self._open_store().download(key, path)
+                self._make_room(key, self._store.stat(key).size_bytes)
+                self._store.download(key, path)
             return path.stat().st_size
 
     def address(self, key: str) -> str:
@@ -128,14 +126,13 @@ class VideoCache:
     def _lock_path(self, name: str) -> Path:
         return self._folder / "locks" / name
 
-    def _open_store(self) -> Store:
-        # A client that a worker inherited from its parent would share its connections.
-        if self._store is None or self._store_pid != os.getpid():
-            self._store, self._store_pid = open_store(self._config), os.getpid()
-        return self._store
+    @cached_property
+    def _store(self) -> Store:
+        return open_store(self._config)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_store": None, "_store_pid": -1}
+        # Worker processes are never forked from this one: they get a copy, which opens connections of its own.
+        return {name: value for name, value in self.__dict__.items() if name != "_store"}
 
 
 class _Flock:

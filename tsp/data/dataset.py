@@ -29,38 +29,27 @@ MAX_OPEN_COPIES = 128
 """Training copies a worker keeps open: opening one costs nearly as much as a clip, holding it hardly anything."""
 
 
+@dataclass(kw_only=True, eq=False)
 class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
     """Reads whole batches: ``dataset[items]`` are the clips of those numbers, as one ClipBatch."""
 
-    def __init__(
-        self,
-        *,
-        segments: SharedSegments,
-        gvf: Tensor | None,
-        videos: Videos,
-        clips: ClipConfig,
-        seed: int,
-        epoch: int,
-        training: bool,
-        bad_clips: BadClipPolicy = "resample",
-        resized: bool = False,
-        notes: WorkerNotes,
-    ) -> None:
-        """gvf, float32 [F, 512] by file, in shared memory; resized, whether the files are training copies."""
-        self._segments = segments
-        self._gvf = gvf
-        self._videos = videos
-        self._clips = clips
-        self._seed = seed
-        self._epoch = epoch
-        self._training = training
-        self._bad_clips = bad_clips
-        self._resized = resized
-        self._notes = notes
-        self._reader: ClipReader | None = None
+    segments: SharedSegments
+    gvf: Tensor | None
+    """float32 [F, 512] by file, in shared memory."""
+    videos: Videos
+    clips: ClipConfig
+    seed: int
+    epoch: int
+    training: bool
+    bad_clips: BadClipPolicy
+    resized: bool
+    """Whether the files are training copies."""
+    notes: WorkerNotes
+    _reader: ClipReader | None = field(default=None, init=False)
+    """Opened by the process that reads."""
 
     def __len__(self) -> int:
-        return len(self._segments) * self._clips.per_segment
+        return len(self.segments) * self.clips.per_segment
 
     def __getitem__(self, items: np.ndarray) -> ClipBatch | WorkerFailure:
         """The clips of these numbers.
@@ -75,13 +64,13 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
     def _read_batch(self, items: list[int]) -> ClipBatch:
         pixels, out = self.new_pixels(len(items))
         clips = [self.read_clip(item, out[row]) for row, item in enumerate(items)]
-        self._notes.begin(NO_ITEM)
+        self.notes.begin(NO_ITEM)
         return self.assemble(pixels, clips)
 
     def new_pixels(self, num_clips: int) -> tuple[Tensor, np.ndarray]:
         """Room for clips: uint8 [B, T, S, S, 4], and the same memory as uint32 [B, T, S, S] to gather into."""
-        side = self._clips.crop_px * (1 if self._resized else 2)
-        pixels = empty_batch(num_clips, self._clips.length_frames, side, side, 4)
+        side = self.clips.crop_px * (1 if self.resized else 2)
+        pixels = empty_batch(num_clips, self.clips.length_frames, side, side, 4)
         return pixels, pixels.numpy().view(np.uint32)[..., 0]
 
     def assemble(self, pixels: Tensor, clips: list[ReadClip]) -> ClipBatch:
@@ -94,17 +83,17 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
         is_good = torch.zeros(len(clips), dtype=torch.bool)
         is_good[good] = True
         segments = torch.tensor([clip.segment_index for clip in clips])
-        targets = self._segments.labels[segments]
+        targets = self.segments.labels[segments]
         targets[~is_good] = UNLABELLED
-        none = np.zeros(0 if self._resized else self._clips.crop_px, np.float32)
+        none = np.zeros(0 if self.resized else self.clips.crop_px, np.float32)
         weights = [(plan.row_weights, plan.column_weights) if plan else (none, none) for plan in plans]
         row_weights, column_weights = (torch.from_numpy(np.stack(axis)) for axis in zip(*weights, strict=True))
         return ClipBatch(
             pixels=pixels,
-            row_weights=None if self._resized else row_weights,
-            column_weights=None if self._resized else column_weights,
+            row_weights=None if self.resized else row_weights,
+            column_weights=None if self.resized else column_weights,
             targets=targets,
-            gvf=None if self._gvf is None else self._gvf[self._segments.file_index[segments].long()],
+            gvf=None if self.gvf is None else self.gvf[self.segments.file_index[segments].long()],
             items=torch.where(is_good, torch.tensor([clip.item for clip in clips]), -1),
             names=tuple(clip.name for clip in clips),
             problems=tuple(problem for clip in clips for problem in clip.problems),
@@ -113,11 +102,11 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
 
     def read_clip(self, item: int, out: np.ndarray) -> ReadClip:
         """One clip into out, uint32 [T, S, S], under the policy for clips that cannot be decoded."""
-        self._notes.begin(item)
-        clip = ReadClip(item, item % len(self._segments))
-        segment, draw = self._segments[clip.segment_index], self.draw(item)
-        where = f"{self._segments.path} row {segment.row}"
-        for attempt in range(len(draw.shares) if self._bad_clips == "resample" else 1):
+        self.notes.begin(item)
+        clip = ReadClip(item, item % len(self.segments))
+        segment, draw = self.segments[clip.segment_index], self.draw(item)
+        where = f"{self.segments.path} row {segment.row}"
+        for attempt in range(len(draw.shares) if self.bad_clips == "resample" else 1):
             start_sec = self._start_sec(segment, draw, attempt)
             clip.name = f"{segment.filename} at {start_sec:.3f} s ({where})"
             try:
@@ -125,16 +114,16 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
                 break
             except VideoError as error:
                 message = f"{error} ({where})"
-                if self._bad_clips == "fail":
+                if self.bad_clips == "fail":
                     raise VideoError(message) from error
                 clip.problems.append(Problem(segment.filename, message))
         return clip
 
     def read_group(self, items: list[int], out: np.ndarray) -> list[ReadClip]:
         """Clips of one segment into out, uint32 [B, T, S, S], decoded in one pass; the same bits as one by one."""
-        self._notes.begin(items[0])
-        index = items[0] % len(self._segments)
-        segment = self._segments[index]
+        self.notes.begin(items[0])
+        index = items[0] % len(self.segments)
+        segment = self.segments[index]
         draws = [self.draw(item) for item in items]
         starts_sec = [self._start_sec(segment, draw, 0) for draw in draws]
         try:
@@ -142,7 +131,7 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
         except VideoError:
             # One of them is bad: find out which, and let the policy deal with it.
             return [self.read_clip(item, out[row]) for row, item in enumerate(items)]
-        where = f"{self._segments.path} row {segment.row}"
+        where = f"{self.segments.path} row {segment.row}"
         return [
             ReadClip(item, index, f"{segment.filename} at {start_sec:.3f} s ({where})", plan)
             for item, start_sec, plan in zip(items, starts_sec, plans, strict=True)
@@ -150,34 +139,34 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
 
     def describe(self, item: int) -> str:
         """File and table row of an item, for messages."""
-        segment = self._segments[item % len(self._segments)]
-        return f"{segment.filename} ({self._segments.path} row {segment.row})"
+        segment = self.segments[item % len(self.segments)]
+        return f"{segment.filename} ({self.segments.path} row {segment.row})"
 
     def file_of(self, item: int) -> int:
         """Number of an item's file."""
-        return int(self._segments.file_index[item % len(self._segments)])
+        return int(self.segments.file_index[item % len(self.segments)])
 
     @property
     def clip_bytes(self) -> int:
         """Bytes of one clip's pixels."""
-        side = self._clips.crop_px * (1 if self._resized else 2)
-        return self._clips.length_frames * side * side * 4
+        side = self.clips.crop_px * (1 if self.resized else 2)
+        return self.clips.length_frames * side * side * 4
 
     def draw(self, item: int) -> Draw:
         """What chance decides about a clip: item i is clip number i // segments of segment i % segments."""
-        if self._training:
-            return draw_training(self._clips, seed=self._seed, epoch=self._epoch, item=item)
-        return draw_validation(self._clips, seed=self._seed, item=item, clip_number=item // len(self._segments))
+        if self.training:
+            return draw_training(self.clips, seed=self.seed, epoch=self.epoch, item=item)
+        return draw_validation(self.clips, seed=self.seed, item=item, clip_number=item // len(self.segments))
 
     def _start_sec(self, segment: Segment, draw: Draw, attempt: int) -> float:
-        return start_of(draw, attempt, segment.start_sec, segment.end_sec, self._clips)
+        return start_of(draw, attempt, segment.start_sec, segment.end_sec, self.clips)
 
     def _gather(self, index: int, clips: list[tuple[float, Draw, np.ndarray]]) -> list[PixelPlan]:
         """Gather clips of one segment, each (start_sec, draw, out), and say how their pixels are to be blended."""
-        segment = self._segments[index]
-        if self._notes.crashed[self._segments.file_index[index]]:
+        segment = self.segments[index]
+        if self.notes.crashed[self.segments.file_index[index]]:
             raise VideoError(f"a decoder crashed on {segment.filename}: standardise it, or leave it out of the table")
-        with self._videos.reading(segment.filename) as path:
+        with self.videos.reading(segment.filename) as path:
             plans: list[PixelPlan] = []
             indices: list[SourceIndex] = []
             size: tuple[int, ...] = ()
@@ -196,9 +185,9 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
         """The clips' frames; whatever a library makes of a damaged file becomes a VideoError here."""
         if self._reader is None:
             self._reader = ClipReader(
-                length_frames=self._clips.length_frames,
-                rate_fps=self._clips.rate_fps,
-                max_open=MAX_OPEN_COPIES if self._resized else MAX_OPEN_VIDEOS,
+                length_frames=self.clips.length_frames,
+                rate_fps=self.clips.rate_fps,
+                max_open=MAX_OPEN_COPIES if self.resized else MAX_OPEN_VIDEOS,
             )
         try:
             yield from self._reader.frames(path, starts_sec, file_fps=file_fps)
@@ -209,11 +198,11 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
             raise VideoError(f"{path} cannot be decoded: {type(error).__name__}: {error}") from error
 
     def _source_index(self, plan: PixelPlan, stride: int) -> SourceIndex:
-        return plan.crop_index() if self._resized else plan.source_index(stride)
+        return plan.crop_index() if self.resized else plan.source_index(stride)
 
     def _plan(self, path: Path, height_px: int, width_px: int, draw: Draw) -> PixelPlan:
-        clips = self._clips
-        if not self._resized:
+        clips = self.clips
+        if not self.resized:
             return plan_pixels(
                 height_px,
                 width_px,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, TypeVar
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tsp.config.run import RunConfig, SubsetConfig
+from tsp.config.run import DataConfig, RunConfig, SubsetConfig
 from tsp.data.batch import ClipBatch
 from tsp.data.cache import MIB
 from tsp.data.dataset import ClipDataset
@@ -46,41 +47,47 @@ class SubsetData:
     """bool [F]: files on which a decoder crashed, of which no more clips are read."""
 
 
+@dataclass(kw_only=True, eq=False)
 class ClipLoader:
     """Iterates over one rank's batches of one epoch."""
 
-    def __init__(
-        self, dataset: ClipDataset, data: SubsetData, steps: list[Step], *, config: RunConfig, start_step: int,
-        pin_memory: bool, notes: WorkerNotes,
-    ) -> None:  # fmt: skip
-        self.dataset = dataset
-        self.num_items = len(dataset)
-        """Clips of the subset in an epoch, all ranks together, padding not counted."""
-        self.num_segments = len(data.segments)
-        self.num_steps = len(steps)
+    dataset: ClipDataset
+    data: SubsetData
+    steps: list[Step]
+    """Of this rank in the whole epoch."""
+    config: DataConfig
+    start_step: int = 0
+    """Steps that are done and not read again."""
+    pin_memory: bool = False
+    on_waiting: Callable[[float, str], None] | None = None
+    """Called every few seconds of a wait for a batch, with its length in seconds and what is waited for."""
+    num_bad: int = field(default=0, init=False)
+    """Clips that could not be decoded so far."""
+    _reported: set[str] = field(default_factory=set, init=False)
+    """Files whose bad clips are only counted from now on."""
+
+    @property
+    def num_steps(self) -> int:
         """Batches of this rank in a whole epoch, those before start_step included."""
-        self.num_classes = data.num_classes
-        self.counts = data.segments.counts
-        self.num_bad = 0
-        """Clips that could not be decoded so far."""
-        self._data = data
-        self._steps = steps_from(steps, start_step)
-        self._max_bad_share = config.data.max_bad_share
-        self._most_bad = int(self._max_bad_share * sum(len(step.items) for step in steps))
-        self._cache_mib = config.data.cache_mib
-        self._reported: set[str] = set()
-        self._workers = min(config.data.workers, len(self._steps))
-        self._deadline_sec = config.data.batch_deadline_sec
-        self._notes = notes
-        self.on_waiting: Callable[[float, str], None] | None = None
-        """Called every few seconds of a wait for a batch, with its length in seconds and what is waited for."""
-        self._pin_memory = pin_memory
+        return len(self.steps)
+
+    @cached_property
+    def _steps_left(self) -> list[Step]:
+        return steps_from(self.steps, self.start_step)
+
+    @cached_property
+    def _most_bad(self) -> int:
+        return int(self.config.max_bad_share * sum(len(step.items) for step in self.steps))
+
+    @property
+    def _num_workers(self) -> int:
+        return min(self.config.workers, len(self))
 
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self._steps_left)
 
     def __iter__(self) -> Iterator[ClipBatch]:
-        in_one_pass = any(step.groups for step in self._steps)
+        in_one_pass = any(step.groups for step in self._steps_left)
         with self._prefetcher() as prefetcher:
             for step, batch in enumerate(self._mixed_batches() if in_one_pass else self._plain_batches()):
                 if prefetcher is not None:
@@ -89,20 +96,20 @@ class ClipLoader:
                 yield batch
 
     def _plain_batches(self) -> Iterator[ClipBatch]:
-        batches = [np.array(step.items) for step in self._steps]
-        return self._read(self.dataset, batches, pin_memory=self._pin_memory)
+        batches = [np.array(step.items) for step in self._steps_left]
+        return self._read(self.dataset, batches, pin_memory=self.pin_memory)
 
     def _mixed_batches(self) -> Iterator[ClipBatch]:
-        groups = [group for step in self._steps for group in step.groups]
+        groups = [group for step in self._steps_left for group in step.groups]
         read = self._read(GroupDataset(self.dataset), groups, pin_memory=False)
-        return one_ahead(mix(self.dataset, self._steps, read, pin_memory=self._pin_memory))
+        return one_ahead(mix(self.dataset, self._steps_left, read, pin_memory=self.pin_memory))
 
     def _read(self, dataset: Dataset[T | WorkerFailure], keys: Sequence[Sized], *, pin_memory: bool) -> Iterator[T]:
-        check_shared_memory(self.dataset.clip_bytes * max(map(len, keys), default=0), self._workers)
+        check_shared_memory(self.dataset.clip_bytes * max(map(len, keys), default=0), self._num_workers)
         reader = WorkerReader(
-            self._notes,
-            self._workers,
-            deadline_sec=self._deadline_sec,
+            notes=self.dataset.notes,
+            num_workers=self._num_workers,
+            deadline_sec=self.config.batch_deadline_sec,
             describe=self.dataset.describe,
             set_aside=self._set_aside,
             on_waiting=self.on_waiting,
@@ -111,15 +118,15 @@ class ClipLoader:
 
     def _set_aside(self, item: int) -> None:
         """Read nothing more of the file on which a decoder crashed."""
-        self._notes.crashed[self.dataset.file_of(item)] = True
+        self.dataset.notes.crashed[self.dataset.file_of(item)] = True
 
     def _prefetcher(self) -> AbstractContextManager[Prefetcher | None]:
-        videos, segments = self._data.videos, self._data.segments
+        videos, segments = self.data.videos, self.data.segments
         if videos.cache is None:
             return nullcontext()
-        items = [[item for group in step.groups or (step.items,) for item in group] for step in self._steps]
+        items = [[item for group in step.groups or (step.items,) for item in group] for step in self._steps_left]
         keys = [[videos.key(segments[item % len(segments)].filename) for item in step] for step in items]
-        return Prefetcher(videos.cache, keys, ahead_bytes=self._cache_mib * MIB // 2)
+        return Prefetcher(videos.cache, keys, ahead_bytes=self.config.cache_mib * MIB // 2)
 
     def _count_bad(self, batch: ClipBatch) -> None:
         self.num_bad += batch.num_bad
@@ -129,8 +136,8 @@ class ClipLoader:
                 log.warning("bad clip, further ones of this file are only counted: %s", problem.message)
         if self.num_bad > self._most_bad:
             raise DataError(
-                f"{self.num_bad} clips could not be decoded, more than {self._max_bad_share:.0%} of this rank's epoch "
-                f"(data.max_bad_share); the last: {batch.problems[-1].message}"
+                f"{self.num_bad} clips could not be decoded, more than {self.config.max_bad_share:.0%} of this "
+                f"rank's epoch (data.max_bad_share); the last: {batch.problems[-1].message}"
             )
 
 
@@ -156,7 +163,6 @@ def build_loader(
     seed = config.seed if seed is None else seed
     training = subset == "train"
     data = data or load_subset(config, subset)
-    notes = WorkerNotes.new(config.data.workers, data.crashed)
     dataset = ClipDataset(
         segments=data.segments,
         gvf=data.gvf,
@@ -167,7 +173,7 @@ def build_loader(
         training=training,
         bad_clips=config.data.bad_clips,
         resized=config.data.training_copy,
-        notes=notes,
+        notes=WorkerNotes.new(config.data.workers, data.crashed),
     )
     deal = {"rank": rank, "world_size": world_size}
     if training and config.data.one_pass:
@@ -176,7 +182,9 @@ def build_loader(
         steps = as_steps(training_batches(len(dataset), batch, seed=seed, epoch=epoch, **deal))
     else:
         steps = as_steps(validation_batches(len(dataset), batch, **deal))
-    return ClipLoader(dataset, data, steps, config=config, start_step=start_step, pin_memory=pin_memory, notes=notes)
+    return ClipLoader(
+        dataset=dataset, data=data, steps=steps, config=config.data, start_step=start_step, pin_memory=pin_memory
+    )
 
 
 def load_subset(config: RunConfig, subset: Subset) -> SubsetData:

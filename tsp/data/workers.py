@@ -91,27 +91,19 @@ class WorkerNotes:
         return int(self.under_way[worker, 0])
 
 
+@dataclass(kw_only=True)
 class WorkerReader:
     """Reads keys of data sets, by worker processes or, with none, in a thread of this one."""
 
-    def __init__(
-        self,
-        notes: WorkerNotes,
-        num_workers: int,
-        *,
-        deadline_sec: float,
-        describe: Callable[[int], str],
-        set_aside: Callable[[int], None],
-        on_waiting: Callable[[float, str], None] | None = None,
-    ) -> None:
-        """Args: describe, an item for messages; set_aside, called with the item on which a decoder crashed;
-        on_waiting, called every few seconds of a wait with its length in seconds and what is waited for."""
-        self._notes = notes
-        self._num_workers = num_workers
-        self._deadline_sec = deadline_sec
-        self._describe = describe
-        self._set_aside = set_aside
-        self._on_waiting = on_waiting
+    notes: WorkerNotes
+    num_workers: int
+    deadline_sec: float
+    describe: Callable[[int], str]
+    """Names an item for messages."""
+    set_aside: Callable[[int], None]
+    """Called with the item on which a decoder crashed."""
+    on_waiting: Callable[[float, str], None] | None = None
+    """Called every few seconds of a wait with its length in seconds and what is waited for."""
 
     def read(self, dataset: Dataset[T | WorkerFailure], keys: Sequence[object], *, pin_memory: bool) -> Iterator[T]:
         """``dataset[key]`` of each key, in order.
@@ -130,14 +122,14 @@ class WorkerReader:
                     yield result
             except _WorkerCrashError as crash:
                 log.warning("%s: its clips count as bad from now on", crash)
-                self._set_aside(crash.item)
+                self.set_aside(crash.item)
             else:
                 return
             finally:
                 _end(results)
 
     def _start(self, dataset: Dataset[T], keys: Sequence[object], pin_memory: bool) -> Iterator[T]:
-        self._notes.under_way[:, 0] = NO_ITEM
+        self.notes.under_way[:, 0] = NO_ITEM
         with warnings.catch_warnings():
             # More workers than cores is the user's choice; torch would say so in every epoch.
             warnings.filterwarnings("ignore", message="This DataLoader will create")
@@ -145,14 +137,14 @@ class WorkerReader:
                 dataset,
                 sampler=keys,  # each key is one batch
                 batch_size=None,
-                num_workers=self._num_workers,
+                num_workers=self.num_workers,
                 pin_memory=pin_memory,
-                multiprocessing_context=forkserver("tsp.data.dataset") if self._num_workers else None,
+                multiprocessing_context=forkserver("tsp.data.dataset") if self.num_workers else None,
                 worker_init_fn=_init_worker,
-                timeout=LOOK_EVERY_SEC if self._num_workers else 0,
+                timeout=LOOK_EVERY_SEC if self.num_workers else 0,
             )
             results = iter(loader)
-        return results if self._num_workers else _InThread(results)
+        return results if self.num_workers else _InThread(results)
 
     def _in_time(self, results: Iterator[T]) -> Iterator[T]:
         while True:
@@ -176,13 +168,13 @@ class WorkerReader:
         Raises: StalledError past the deadline.
         """
         doing = self.doing()
-        if waited_sec >= self._deadline_sec:
+        if waited_sec >= self.deadline_sec:
             raise StalledError(
                 f"no batch for {waited_sec:.0f} s (data.batch_deadline_sec): {doing}; look at the storage that the "
                 f"videos lie on, and at the memory of the pod"
             )
-        if self._on_waiting is not None:
-            self._on_waiting(waited_sec, doing)
+        if self.on_waiting is not None:
+            self.on_waiting(waited_sec, doing)
         if waited_sec >= max(FIRST_WARNING_SEC, 2 * warned_sec):
             log.warning("no batch for %.0f s: %s", waited_sec, doing)
             return waited_sec
@@ -192,8 +184,8 @@ class WorkerReader:
         """What the workers are at, for messages."""
         now = time.monotonic()
         at = [
-            f"worker {worker} has been reading {self._describe(int(item))} for {now - since:.0f} s"
-            for worker, (item, since) in enumerate(self._notes.under_way.tolist())
+            f"worker {worker} has been reading {self.describe(int(item))} for {now - since:.0f} s"
+            for worker, (item, since) in enumerate(self.notes.under_way.tolist())
             if item >= 0
         ]
         return "; ".join(at) or "no data worker is reading a clip"
@@ -209,13 +201,13 @@ class WorkerReader:
             return
         crash = next((number for number, code in codes.items() if -code in _CRASHES), None)
         worker = next(iter(codes)) if crash is None else crash
-        item, code = self._notes.item_of(worker), codes[worker]
+        item, code = self.notes.item_of(worker), codes[worker]
         end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        what = f"data worker {worker} {end}" + (f" while it read {self._describe(item)}" if item >= 0 else "")
+        what = f"data worker {worker} {end}" + (f" while it read {self.describe(item)}" if item >= 0 else "")
         if crash is not None and item >= 0:
             raise _WorkerCrashError(what, item) from error
         if code == -signal.SIGBUS:
-            raise explain_full_shared_memory(what, self._num_workers) from error
+            raise explain_full_shared_memory(what, self.num_workers) from error
         cure = ""
         if code == -signal.SIGKILL:
             cure = ": probably memory ran out; give the pod more, or set fewer data.workers"

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import torch
 
-from tsp.config.cards import Card, driver_for, has_kernels
+from tsp.config.cards import NEEDS_GPU, Card, driver_for, has_kernels
 from tsp.errors import ConfigError
 
-NEEDS_GPU = "TSP_NEEDS_GPU"
-"""Variable that the chart sets in pods that hold a GPU: they must never compute on the CPU instead."""
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 

@@ -135,7 +135,7 @@ class Training:
 
     def _begin(self, train: ClipLoader) -> TrainingState:
         """Model, optimizer and schedule at the run's position, once unvalidated epochs are validated."""
-        model = build_model(self.config.model, train.num_classes, seed=self.config.seed)
+        model = build_model(self.config.model, train.data.num_classes, seed=self.config.seed)
         validate_unvalidated_epochs(
             self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, self._figures
         )
@@ -259,7 +259,7 @@ class Training:
         """Validation figures, and clips that could not be decoded."""
         loader = self._loader("valid", epoch=epoch)
         self.reporter.enter("validating", epoch=epoch, steps=loader.num_steps)
-        num_batches = -(-loader.num_items // self.sizes.batch_per_gpu)
+        num_batches = -(-len(loader.dataset) // self.sizes.batch_per_gpu)
 
         def after_batch(done: int) -> None:
             self.stop.check(f"validating epoch {epoch}")

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from tsp.errors import ConfigError
 from tsp.model.heads import HeadSpec, TspModel
-from tsp.model.losses import head_loss, num_correct, num_labelled, total_loss
+from tsp.model.losses import head_loss, total_loss
 
 ACTION = HeadSpec(label_column="action-label", num_classes=5)
 REGION = HeadSpec(label_column="temporal-region-label", num_classes=2)
@@ -78,12 +78,6 @@ def test_logits_and_targets_must_have_as_many_rows():
 
 def test_the_total_weighs_each_head():
     assert total_loss([torch.tensor(2.0), torch.tensor(3.0)], [1.0, 0.5]).item() == 3.5
-
-
-def test_correct_and_labelled_clips_are_counted_without_the_unlabelled_ones():
-    logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    target = torch.tensor([1, 1, -1, 0])
-    assert (num_correct(logits, target).item(), num_labelled(target).item()) == (2, 3)
 
 
 def test_a_head_of_one_class_is_refused():

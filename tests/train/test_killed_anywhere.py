@@ -93,7 +93,7 @@ def attempt_process(config, credentials, killer):
     store_module.RetryPolicy = lambda: RetryPolicy(attempts=8, first_delay_sec=0.01)
     if killer is not None:
         killer.watch("training", Stepper, "__call__")
-        killer.watch("validation", Validator, "_row")
+        killer.watch("validation", Validator, "_forward")
         killer.watch("checkpointing", checkpoint, "snapshot", "write")
         for store in (LocalStore, S3Store):
             killer.watch("upload", store, "write", "upload", "delete")

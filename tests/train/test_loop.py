@@ -317,7 +317,7 @@ def test_too_many_bad_clips_end_the_run_and_name_the_file(tiny_data, tmp_path):
     assert run_of(config).read_outcome().exit_code == 3
 
 
-@pytest.mark.parametrize("where", ["tsp.train.step.Stepper._forward", "tsp.train.validate.Validator._row"])
+@pytest.mark.parametrize("where", ["tsp.train.step.Stepper._forward", "tsp.train.validate.Validator._forward"])
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [

@@ -11,14 +11,16 @@ import torch
 from torch.nn import functional
 
 from tests import reference
-from tests.train.worlds import LABELS, config_for, on_ranks, train_here, validate_rank
+from tests.train.worlds import LABELS, config_for, on_ranks, plain_tally, run_of, train_here, validate_rank
 from tsp.config.run import ClipConfig
 from tsp.model.weights import load_model_state
 from tsp.run.results import format_line, parse_line
 from tsp.train import checkpoint
 from tsp.train.distributed import RankEnv
 from tsp.train.training_state import build_model
-from tsp.train.validate import epoch_result
+from tsp.train.validate import Tally
+
+COLUMNS = ["action-label", "temporal-region-label"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,8 @@ def trained(tiny_data, tmp_path_factory):
 
 
 def reference_figures(config, weights, root):
-    """(accuracy, loss) of each head, total loss: clip by clip from full float32 pixels, written from the method."""
+    """(accuracy, loss) of each head, total loss, and pairs (class, prediction) of each head's labelled clips: clip by
+    clip from full float32 pixels, written from the method."""
     model = build_model(config.model, [3, 2], seed=0).eval()
     load_model_state(model, checkpoint.read(weights)["model"], where=str(weights))
     rows = list(csv.DictReader((root / "valid.csv").open()))
@@ -52,7 +55,7 @@ def reference_figures(config, weights, root):
             with h5py.File(root / "gvf.h5") as file:
                 gvf = torch.from_numpy(file[row["video-name"]][:])
             clips.append((reference.transformed(frames), gvf, (action, region)))
-    correct, labelled, losses, totals = [0, 0], [0, 0], ([], []), []
+    pairs, losses, totals = ([], []), ([], []), []
     for at in range(0, len(clips), config.batch_per_gpu):
         batch = clips[at : at + config.batch_per_gpu]
         with torch.no_grad():
@@ -64,39 +67,54 @@ def reference_figures(config, weights, root):
             if known.any():
                 losses[head].append(functional.cross_entropy(logits[known], target[known]).item())
                 total += losses[head][-1]
-            correct[head] += (logits.argmax(1)[known] == target[known]).sum().item()
-            labelled[head] += known.sum().item()
+            pairs[head].extend(zip(target[known].tolist(), logits.argmax(1)[known].tolist(), strict=True))
         totals.append(total)
-    heads = [(100 * correct[head] / labelled[head], float(np.mean(losses[head]))) for head in (0, 1)]
-    return heads, float(np.mean(totals))
+    accuracies = [100 * sum(true == found for true, found in head) / len(head) for head in pairs]
+    heads = [(accuracies[head], float(np.mean(losses[head]))) for head in (0, 1)]
+    return heads, float(np.mean(totals)), pairs
 
 
 def test_figures_agree_with_the_plain_computation_to_the_third_decimal(trained, tiny_data):
     config, weights = trained
-    heads, total = reference_figures(config, weights, tiny_data)
-    result = parse_line(format_line(validate_rank(RankEnv(), config, weights)))
+    heads, total, pairs = reference_figures(config, weights, tiny_data)
+    tally = validate_rank(RankEnv(), config, weights)
+    result = parse_line(format_line(tally.result(0, COLUMNS)))
     for (accuracy, loss), head in zip(heads, result.heads, strict=True):
         assert head.accuracy_percent == pytest.approx(accuracy, abs=6e-4)
         assert head.loss == pytest.approx(loss, abs=6e-4)
     assert result.total_loss == pytest.approx(total, abs=6e-4)
     assert result.avg_accuracy_percent == pytest.approx((heads[0][0] + heads[1][0]) / 2, abs=6e-4)
+    for matrix, found in zip(tally.matrices(), pairs, strict=True):
+        counted = [[found.count((true, taken)) for taken in range(len(matrix))] for true in range(len(matrix))]
+        assert matrix.tolist() == counted
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_figures_depend_on_no_world_size(trained, world_size):
     config, weights = trained
-    alone = validate_rank(RankEnv(), config, weights)
-    found = on_ranks(world_size, validate_rank, config, weights)
+    alone = plain_tally(RankEnv(), config, weights)
+    found = on_ranks(world_size, plain_tally, config, weights)
     assert found == [(alone, None)] * world_size
 
 
+def test_a_training_records_the_counts_of_its_validation(trained):
+    config, weights = trained
+    record = run_of(config).epochs()[0]
+    tally = validate_rank(RankEnv(), config, weights)
+    labels = [LABELS["actions"], LABELS["regions"]]
+    assert record.classes == tally.classes(COLUMNS, labels)
+    for head, counts in zip(record.result.heads, record.classes, strict=True):
+        rows = counts.rows()
+        assert head.accuracy_percent == 100 * sum(row.correct for row in rows) / sum(row.clips for row in rows)
+
+
 def test_a_batch_without_labels_is_left_out_of_its_heads_mean_alone():
-    columns = ["action-label", "region"]
-    # correct, labelled, loss, has a label; for each head; total
-    table = torch.tensor(
-        [[1, 2, 0.5, 1, 3, 4, 1.0, 1, 1.5], [0, 0, 0, 0, 1, 4, 2.0, 1, 2.0], [2, 2, 0.7, 1, 4, 4, 0.6, 1, 1.3]]
-    ).double()
-    result = epoch_result(7, columns, table)
+    tally = Tally.empty(3, [2, 2])
+    # per head: loss, has a label; total
+    tally.losses[:] = torch.tensor([[0.5, 1, 1.0, 1, 1.5], [0.0, 0, 2.0, 1, 2.0], [0.7, 1, 0.6, 1, 1.3]])
+    tally.counts[0][:] = torch.tensor([2, 0, 1, 1, 4])
+    tally.counts[1][:] = torch.tensor([5, 2, 2, 3, 0])
+    result = tally.result(7, ["action-label", "region"])
     assert result.epoch == 7
     assert [(head.label_column, head.accuracy_percent) for head in result.heads] == [
         ("action-label", 75.0),
@@ -107,7 +125,17 @@ def test_a_batch_without_labels_is_left_out_of_its_heads_mean_alone():
     assert result.avg_accuracy_percent == pytest.approx((75 + 100 * 8 / 12) / 2)
 
 
+def test_a_batch_is_counted_by_class_without_its_unlabelled_clips():
+    tally = Tally.empty(2, [3])
+    logits = torch.eye(3)[[0, 1, 1, 2, 2]]
+    tally.add(1, [logits], torch.tensor([[0], [1], [0], [-1], [2]]), [1.0])
+    assert tally.matrices()[0].tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert tally.losses[0].tolist() == [0, 0, 0]
+    tally.add(0, [logits], torch.full((5, 1), -1), [1.0])
+    assert tally.losses[0].tolist() == [0, 0, 0], "no label: no loss"
+
+
 def test_a_head_without_any_label_has_no_figures():
-    result = epoch_result(0, ["action-label"], torch.zeros(2, 5, dtype=torch.float64))
+    result = Tally.empty(2, [4]).result(0, ["action-label"])
     assert math.isnan(result.heads[0].accuracy_percent)
     assert math.isnan(result.heads[0].loss)

@@ -27,7 +27,6 @@ from tsp.config.run import (
 from tsp.data.loader import build_loader
 from tsp.data.video.encode import write_video
 from tsp.model.weights import load_model_state
-from tsp.run.results import EpochResult
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 from tsp.train import checkpoint
@@ -37,7 +36,7 @@ from tsp.train.distributed import RankEnv, join
 from tsp.train.precision import choose_numerics
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import build_model
-from tsp.train.validate import Validator
+from tsp.train.validate import Tally, Validator
 
 FPS = 30
 SEGMENT_SEC = 1.2
@@ -190,8 +189,8 @@ def train_rank(launch: RankEnv, config: RunConfig) -> None:
     train(config, launch, Stop(), log_into=lambda run, attempt: None)
 
 
-def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> EpochResult:
-    """Validation figures of a checkpoint, as one of several ranks computes them."""
+def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> Tally:
+    """What validation finds of a checkpoint, as one of several ranks computes it."""
     device = torch.device("cpu")
     numerics = choose_numerics(device, config.model, [])
     group = join(launch, device, Stop())
@@ -202,15 +201,20 @@ def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> EpochRes
         load_model_state(model, checkpoint.read(weights)["model"], where=str(weights))
     numerics.prepare(model)
     validator = Validator(
-        label_columns=[head.label_column for head in config.model.heads],
         loss_weights=[head.loss_weight for head in config.model.heads],
         numerics=numerics,
         group=group,
     )
     num_batches = -(-len(loader.dataset) // batch)
-    result = validator(model, on_device(loader, device, stop=Stop()), epoch=0, num_batches=num_batches)
+    tally = validator(model, on_device(loader, device, stop=Stop()), num_batches=num_batches)
     group.leave()
-    return result
+    return tally
+
+
+def plain_tally(launch: RankEnv, config: RunConfig, weights: Path) -> list[list[Any]]:
+    """The same as numbers, which outlive the process."""
+    tally = validate_rank(launch, config, weights)
+    return [values.tolist() for values in (tally.losses, *tally.counts)]
 
 
 def final_weights(run: StoredRun, epoch: int) -> dict[str, torch.Tensor]:

@@ -41,10 +41,16 @@ class SubsetData:
     segments: SharedSegments
     gvf: Tensor | None
     """float32 [F, 512] by file."""
-    num_classes: tuple[int, ...]
+    labels: tuple[tuple[str, ...], ...]
+    """Class names of each head."""
     videos: Videos
     crashed: Tensor
     """bool [F]: files on which a decoder crashed, of which no more clips are read."""
+
+    @property
+    def num_classes(self) -> tuple[int, ...]:
+        """Of each head."""
+        return tuple(map(len, self.labels))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -208,7 +214,7 @@ def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
     return SubsetData(
         segments=SharedSegments.of(segments),
         gvf=gvf,
-        num_classes=tuple(len(load_label_map(labels)) for _, labels in heads),
+        labels=tuple(load_label_map(labels) for _, labels in heads),
         videos=files.videos(part.videos),
         crashed=to_shared(np.zeros(len(segments.filenames), np.bool_)),
     )

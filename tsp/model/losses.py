@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,13 +34,3 @@ def total_loss(losses: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     for loss, weight in zip(losses[1:], weights[1:], strict=True):
         total = total + loss * weight
     return total
-
-
-def num_correct(logits_NK: Tensor, target_N: Tensor) -> Tensor:
-    """Labelled clips whose highest logit is their class: a float32 scalar on the logits' device."""
-    return ((logits_NK.argmax(dim=1) == target_N) & (target_N != UNLABELLED)).sum(dtype=torch.float32)
-
-
-def num_labelled(target_N: Tensor) -> Tensor:
-    """Clips that are labelled for this head: a float32 scalar on the targets' device."""
-    return (target_N != UNLABELLED).sum(dtype=torch.float32)

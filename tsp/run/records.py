@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from tsp.config.codec import from_dict
 from tsp.errors import ConfigError, StoreError
+from tsp.run.class_counts import ClassCounts
 from tsp.run.results import EpochResult
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ class EpochRecord:
     """Training and validation."""
     bad_clips: int = 0
     """Clips that could not be decoded."""
+    classes: tuple[ClassCounts, ...] = ()
+    """Validation clips by class, per head; empty in records of older versions."""
     created: str = field(default_factory=utc_now)
 
 

@@ -35,7 +35,7 @@ from tsp.train.step import StepReport
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import TrainingState, build_model, build_training_state, load_initial_weights
 from tsp.train.unvalidated import validate_unvalidated_epochs
-from tsp.train.validate import Validator
+from tsp.train.validate import Figures, Validator
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,6 @@ class Training:
         self.results: dict[int, EpochResult] = {}
         self._warned_of_data_wait = False
         self.validator = Validator(
-            label_columns=[head.label_column for head in self.config.model.heads],
             loss_weights=[head.loss_weight for head in self.config.model.heads],
             numerics=self.numerics,
             group=self.group,
@@ -255,8 +254,8 @@ class Training:
             content = state.snapshot(position.epoch) | state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content, epoch=position.epoch, step=position.step, attempt=self.attempt)
 
-    def _figures(self, model: TspModel, epoch: int) -> tuple[EpochResult, int]:
-        """Validation figures, and clips that could not be decoded."""
+    def _figures(self, model: TspModel, epoch: int) -> Figures:
+        """Validation figures, the same on every rank."""
         loader = self._loader("valid", epoch=epoch)
         self.reporter.enter("validating", epoch=epoch, steps=loader.num_steps)
         num_batches = -(-len(loader.dataset) // self.sizes.batch_per_gpu)
@@ -267,11 +266,17 @@ class Training:
 
         wait = self._data_wait()
         with closing(on_device(loader, self.numerics.device, stop=self.stop, wait=wait)) as batches:
-            result = self.validator(model, batches, epoch=epoch, num_batches=num_batches, after_batch=after_batch)
+            tally = self.validator(model, batches, num_batches=num_batches, after_batch=after_batch)
         self.reporter.leave()
+        columns = [head.label_column for head in self.config.model.heads]
+        figures = Figures(
+            result=tally.result(epoch, columns),
+            classes=tally.classes(columns, self.data["valid"].labels),
+            bad_clips=sum(self.group.gather(loader.num_bad)),
+        )
         if self.group.is_main:
-            logger.info("%s", format_line(result))
-        return result, sum(self.group.gather(loader.num_bad))
+            logger.info("%s", format_line(figures.result))
+        return figures
 
     def _validate_epoch(self, state: TrainingState, position: Position) -> Position:
         """Save the trained state, validate it, publish both; returns the beginning of the next epoch."""
@@ -280,9 +285,9 @@ class Training:
         if self.saver is not None and state.position != position:
             extras = state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content | extras, epoch=epoch, step=position.step, attempt=self.attempt)
-        result, bad_valid = self._figures(state.model, epoch)
+        figures = self._figures(state.model, epoch)
         bad_train = sum(self.group.gather(position.bad_clips))
-        self.results[epoch] = result
+        self.results[epoch] = figures.result
         self._note_best()
         if self.saver is not None:
             self.reporter.enter("saving", epoch=epoch)
@@ -294,11 +299,12 @@ class Training:
                     epoch=epoch,
                     size_bytes=size_bytes,
                     sha256=sha256,
-                    results_line=format_line(result),
-                    result=result,
+                    results_line=format_line(figures.result),
+                    result=figures.result,
                     clips_per_sec=round(num_clips / position.train_sec, 2) if position.train_sec else 0.0,
                     duration_sec=round(position.train_sec + valid_sec, 2),
-                    bad_clips=bad_train + bad_valid,
+                    bad_clips=bad_train + figures.bad_clips,
+                    classes=figures.classes,
                 )
 
             self.saver.save_epoch(content, make_record)

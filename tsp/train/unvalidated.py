@@ -12,13 +12,14 @@ from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.model.heads import TspModel
 from tsp.model.weights import load_model_state
 from tsp.run.records import EpochRecord
-from tsp.run.results import EpochResult, format_line
+from tsp.run.results import format_line
 from tsp.run.stored_run import StoredRun
 from tsp.store.base import sha256_of
 from tsp.train import checkpoint
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics
 from tsp.train.resume import unvalidated_epochs
+from tsp.train.validate import Figures
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,12 @@ def validate_unvalidated_epochs(
     group: Group,
     numerics: Numerics,
     folder: Path | None,
-    figures: Callable[[TspModel, int], tuple[EpochResult, int]],
+    validate: Callable[[TspModel, int], Figures],
 ) -> None:
     """Validate and publish the epochs that earlier attempts saved but did not validate.
 
     Args: model, left with the last one's weights (training continues from a later checkpoint, which is loaded then);
-        folder, rank 0's for downloads; figures, validates on all ranks.
+        folder, rank 0's for downloads; validate, on all ranks.
     A damaged checkpoint is skipped with a warning: its epoch is trained again.
     """
     epochs = group.from_main(unvalidated_epochs(run) if folder is not None else None)
@@ -49,18 +50,19 @@ def validate_unvalidated_epochs(
         load_model_state(model, content["model"], where=run.address(f"epoch_{epoch}.pth"))
         numerics.prepare(model)
         started = time.monotonic()
-        result, num_bad = figures(model, epoch)
+        found = validate(model, epoch)
         if path is not None:
             run.publish_record(
                 EpochRecord(
                     epoch=epoch,
                     size_bytes=path.stat().st_size,
                     sha256=sha256_of(path),
-                    results_line=format_line(result),
-                    result=result,
+                    results_line=format_line(found.result),
+                    result=found.result,
                     clips_per_sec=0.0,
                     duration_sec=round(time.monotonic() - started, 2),
-                    bad_clips=num_bad,
+                    bad_clips=found.bad_clips,
+                    classes=found.classes,
                 )
             )
             path.unlink()

@@ -26,7 +26,7 @@ demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the
 	@BIN=$(BIN) scripts/demo.sh $(DEMO)
 
 .PHONY: test
-test: lint types imports helm ffmpeg ## lint, types, import contracts, and every test that needs no cluster
+test: lint types imports helm policy ffmpeg ## lint, types, import contracts, chart policy, and every test that needs no cluster
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
 
 .PHONY: quick
@@ -53,11 +53,13 @@ fuzz: $(READY) ## thousands of damaged files through everything that reads files
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-2600} $(PYTEST) tests/fuzz -s
 
 .PHONY: lint
-lint: $(READY) ## ruff, shellcheck, hadolint
+lint: $(READY) ## ruff, shellcheck, hadolint, actionlint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	git ls-files '*.sh' .ci/run | xargs $(BIN)/shellcheck
 	git ls-files '*Dockerfile' | xargs -r $(BIN)/hadolint
+	@if actionlint=$$(scripts/go_tool.sh actionlint); then PATH="$$PWD/$(BIN):$$PATH" "$$actionlint"; \
+	else echo "the workflows were not checked"; fi
 
 .PHONY: types
 types: $(READY) ## mypy, strict
@@ -69,7 +71,7 @@ imports: $(READY) ## who may import whom
 
 .PHONY: helm
 helm:
-	-@scripts/helm.sh >/dev/null
+	-@scripts/go_tool.sh helm >/dev/null
 
 .PHONY: ffmpeg
 ffmpeg:
@@ -78,6 +80,35 @@ ffmpeg:
 .PHONY: chart
 chart: $(READY) helm ## the chart's tests
 	$(PYTEST) tests/chart
+
+# Apart from .venv: its pins of boto3 and others are not ours.
+CHECKOV := .checkov/3.3.30
+$(CHECKOV): | $(READY)
+	$(BIN)/uv pip install --quiet --target $@ checkov==$(notdir $@)
+
+.PHONY: policy
+policy: $(READY) $(CHECKOV) helm ## checkov over everything that the chart can render
+	PYTHONPATH=$(CHECKOV) $(BIN)/python -m scripts.chart_policy
+
+.PHONY: wheel
+wheel: $(READY) ## wheel and source distribution, in dist/
+	rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+
+.PHONY: package
+package: helm ## the chart as an archive, in dist/
+	mkdir -p dist && "$$(scripts/go_tool.sh helm)" package charts/tsp --destination dist
+
+.PHONY: image
+image: ## the image, by docker or buildah; FLAVOUR=cpu|cu126|cu130, NAME=..., COMPILER=1
+	image/build.sh $(if $(COMPILER),--compile) --flavour $(or $(FLAVOUR),cu130) $(NAME)
+
+.PHONY: sbom
+sbom: $(READY) ## what the image installs, as CycloneDX, in dist/
+	mkdir -p dist && $(BIN)/cyclonedx-py requirements image/requirements.lock --output-format JSON -o dist/image.cdx.json
+
+.PHONY: docs
+docs: $(READY) ## the documentation, in site/; strict: a broken link fails
+	$(BIN)/mkdocs build --quiet --strict
 
 .PHONY: e2e
 e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one brought up here
@@ -106,4 +137,4 @@ lock: $(READY) ## resolve the lock files anew
 
 .PHONY: clean
 clean: ## remove the environment, the demo and caches
-	rm -rf .venv .mutation $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .mutation .checkov dist site $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("cli.commands.models:models", "List released checkpoints, or download one."),
     "data": ("cli.commands.data:data", "Make and check data sets."),
     "doctor": ("cli.commands.doctor:doctor", "Check that this machine, the store and the cluster are ready."),
+    "version": ("cli.commands.version:version", "Show the release, its commit, chart and image."),
     "completion": ("cli.commands.doctor:completion", "Print the completion script of a shell."),
 }
 """Name -> module and function (imported only when the command runs), and the line that --help shows."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from k8s.client import ClusterAddress
 from tsp.errors import ClusterError, ConfigError
 
@@ -43,6 +45,26 @@ def shipped_chart() -> str:
     raise ConfigError(
         f"the chart is neither in {top / 'cli' / 'charts'} nor in {top / 'charts'}: set 'chart' in tspctl.toml"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ChartFacts:
+    """What a chart in a folder says of itself."""
+
+    name: str
+    version: str
+    image: str
+    """Of its pods, unless values say otherwise."""
+
+
+def chart_facts(reference: str) -> ChartFacts | None:
+    """Read a chart's own files; None where it is no folder: an archive or an OCI reference."""
+    folder = Path(reference)
+    if not (folder / "Chart.yaml").is_file():
+        return None
+    chart = yaml.safe_load((folder / "Chart.yaml").read_text())
+    image = yaml.safe_load((folder / "values.yaml").read_text())["image"]
+    return ChartFacts(chart["name"], chart["version"], f"{image['repository']}:{image['tag'] or chart['appVersion']}")
 
 
 class Helm:
@@ -150,7 +172,7 @@ def program() -> str:
     if found is None:
         raise ConfigError(
             "helm is not on PATH; tspctl installs runs with it: get version 3.14 or newer from "
-            "https://helm.sh/docs/intro/install (or run scripts/helm.sh of the checkout, which needs Go)"
+            "https://helm.sh/docs/intro/install (or run scripts/go_tool.sh helm of the checkout, which needs Go)"
         )
     return found
 

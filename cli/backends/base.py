@@ -250,6 +250,10 @@ class Backend(Protocol):
         """Do an auxiliary job. Returns: how it ended, or None if it now runs in the background as ``name``."""
         ...
 
+    def versions(self) -> Mapping[str, str]:
+        """What runs are made of, by name: chart and image, or the installed packages. Asks no server."""
+        ...
+
     def diagnose(self) -> Iterator[Finding]:
         """What ``tspctl doctor`` shows of this backend."""
         ...

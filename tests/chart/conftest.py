@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "tsp"
+APP_VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 ENOUGH = {"dataset": "thumos14", "method": "tac", "gpus": 8, "store": {"uri": "s3://bucket/runs"}}
 
 
@@ -71,13 +72,19 @@ class Rendered:
         return "helm.sh/hook" in item["metadata"].get("annotations", {})
 
 
-@pytest.fixture(scope="session")
-def helm() -> str:
-    """Path of a real Helm; scripts/helm.sh builds one where there is none."""
-    found = subprocess.run([ROOT / "scripts" / "helm.sh", "--no-build"], capture_output=True, text=True, check=False)
+def go_tool(name: str) -> str:
+    """Path of a program that scripts/go_tool.sh builds; skips the test where there is none."""
+    command = [ROOT / "scripts" / "go_tool.sh", name, "--no-build"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         pytest.skip(found.stderr.strip())
     return found.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    """Path of a real Helm; scripts/go_tool.sh helm builds one where there is none."""
+    return go_tool("helm")
 
 
 @pytest.fixture(scope="session")

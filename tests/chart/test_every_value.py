@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.conftest import Rendered
+from tests.chart.conftest import APP_VERSION, Rendered
 from tests.chart.test_schema import SCHEMA, leaves, value_at
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import to_json
@@ -145,7 +145,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any], Any]] = 
     ),
     "store.caConfigMap": ("ca", {}, volume("store-ca"), {"name": "store-ca", "configMap": {"name": "ca"}}),
     "store.caKey": ("root.pem", {"store.caConfigMap": "ca"}, env("AWS_CA_BUNDLE"), "/etc/tsp-ca/root.pem"),
-    "image.repository": ("registry/tsp", {}, container("image"), "registry/tsp:0.1.0"),
+    "image.repository": ("registry/tsp", {}, container("image"), f"registry/tsp:{APP_VERSION}"),
     "image.tag": ("dev", {}, container("image"), "tspctl:dev"),
     "image.digest": ("sha256:" + "0" * 64, {}, container("image"), "tspctl@sha256:" + "0" * 64),
     "image.pullPolicy": ("Always", {}, container("imagePullPolicy"), "Always"),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.chart.conftest import HelmError
+from tests.chart.conftest import APP_VERSION, HelmError
 from tsp.config.cards import NEEDS_GPU
 
 
@@ -135,7 +135,7 @@ def test_a_private_authority_is_mounted_where_the_config_says(render):
 @pytest.mark.parametrize(
     ("image", "reference"),
     [
-        ({"repository": "registry.example/tsp"}, "registry.example/tsp:0.1.0"),
+        ({"repository": "registry.example/tsp"}, f"registry.example/tsp:{APP_VERSION}"),
         ({"repository": "registry.example/tsp", "tag": "dev"}, "registry.example/tsp:dev"),
         (
             {"repository": "registry.example/tsp", "tag": "dev", "digest": "sha256:" + "0" * 64},

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.chart.conftest import CHART, ENOUGH, HelmError
+from tests.chart.variants import EVERYTHING, EXTRACT
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -62,25 +63,6 @@ def operator_schema(shared_dir):
     return schema
 
 
-EVERYTHING = {
-    "data": {"claim": "videos"},
-    "cache": {"claim": "cache"},
-    "store": {"uri": "s3://b", "existingSecret": "s3-login", "caConfigMap": "ca"},
-    "image": {"pullSecrets": ["pull"]},
-    "queue": "team",
-    "nodeSelector": {"zone": "a"},
-    "priorityClassName": "high",
-    "runtimeClassName": "nvidia",
-    "plan": {"memoryValues": ["16384"]},
-    "numThreads": 2,
-    "extraEnv": [{"name": "A", "value": "b"}],
-    "extraEnvFrom": [{"secretRef": {"name": "more"}}],
-    "extraVolumes": [{"name": "x", "emptyDir": {}}],
-    "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
-    "runPolicy": {"suspend": True, "backoffLimit": 0, "activeDeadlineSeconds": 9, "ttlSecondsAfterFinished": 0},
-}
-
-
 @pytest.mark.parametrize("values", [{"gpus": 1}, {"gpus": 64}, EVERYTHING])
 def test_the_operator_accepts_every_job(render, operator_schema, values):
     jsonschema.Draft7Validator(operator_schema).validate(render(**values)["PyTorchJob"])
@@ -97,8 +79,7 @@ def test_the_operators_schema_sees_a_wrong_field(render, operator_schema):
 def test_every_other_pod_fits_the_same_pod_schema(render, operator_schema, values):
     specs = operator_schema["properties"]["spec"]["properties"]["pytorchReplicaSpecs"]
     pod_schema = {**specs["additionalProperties"]["properties"]["template"]}
-    job = {"kind": "extract", "request": "{}", "shards": 2, "gpu": True}
-    rendered = render(**values, job=job)
+    rendered = render(**values, job=EXTRACT)
     for template in rendered.templates:
         jsonschema.Draft7Validator(pod_schema).validate({"spec": template["spec"]})
     assert len(rendered.templates) == 1 + bool((values or ENOUGH)["store"]["uri"])

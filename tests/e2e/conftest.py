@@ -88,8 +88,10 @@ def image(cluster: Cluster) -> str:
 @pytest.fixture(scope="session")
 def helm() -> str:
     """Path of a real helm, built where there is none."""
-    script = REPOSITORY / "scripts" / "helm.sh"
-    done = subprocess.run([str(script)], stdout=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_SEC, check=True)
+    script = REPOSITORY / "scripts" / "go_tool.sh"
+    done = subprocess.run(
+        [str(script), "helm"], stdout=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_SEC, check=True
+    )
     return done.stdout.strip()
 
 

@@ -31,6 +31,7 @@ from tsp.train.distributed import Group, RankEnv, join
 from tsp.train.loop import Training, TrainingContext
 from tsp.train.precision import Numerics, choose_numerics
 from tsp.train.stop_signal import Stop
+from tsp.version import commit, version
 
 logger = logging.getLogger(__name__)
 
@@ -239,8 +240,8 @@ def out_of_memory(error: BaseException, device: torch.device, config: RunConfig)
 
 def versions() -> dict[str, str]:
     """Versions of the programs that train, for run.json."""
-    found: dict[str, str] = {"torch": str(torch.__version__)}
-    for name in ("tspctl", "torchvision", "av", "numpy"):
+    found: dict[str, str] = {"torch": str(torch.__version__), "tspctl": version(), "commit": commit() or "unknown"}
+    for name in ("torchvision", "av", "numpy"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -16,7 +16,7 @@ from cli.backends.cluster.status import WaitReasonLogger, log_line, release_stat
 from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.client import Cluster, ClusterAddress, ForbiddenError
-from k8s.helm import OLDEST, Helm, is_new_enough
+from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, shipped_chart
 from k8s.names import kind_of, main_container_of, ranks_of
 from k8s.nodes import nodes_for, plan_nodes
 from k8s.pod_log import Wanted
@@ -203,6 +203,15 @@ class ClusterBackend:
         if view is None:
             raise NoSuchRunError(f"no run {name!r} in namespace {self._cluster.namespace}: see 'tspctl list'")
         return view
+
+    def versions(self) -> Mapping[str, str]:
+        """Of chart and image, as the settings or the chart itself name them."""
+        reference = self._settings.chart or shipped_chart()
+        facts = chart_facts(reference)
+        return {
+            "chart": f"{facts.name} {facts.version}" if facts else reference,
+            "image": self._settings.image or (facts.image if facts else "the chart's own"),
+        }
 
     def diagnose(self) -> Iterator[Finding]:
         """Helm, API server, operator, rights, security standard and GPU nodes."""

@@ -224,6 +224,11 @@ class LocalBackend:
             raise ConfigError(f"--shards {gpus} is for pods: on this machine --workers shares the videos")
         return run_job_here(ENTRYPOINT, job, gpus=gpus, devices=[card.device for card in cards])
 
+    def versions(self) -> Mapping[str, str]:
+        """Of the packages that train."""
+        installed = {name for name in MODULES if importlib.util.find_spec(name) is not None}
+        return {name: importlib.metadata.version(name) if name in installed else "not installed" for name in MODULES}
+
     def diagnose(self) -> Iterator[Finding]:
         """Packages, cards and the folder of local runs."""
         for module in MODULES:

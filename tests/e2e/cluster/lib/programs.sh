@@ -24,7 +24,7 @@ build_module() {
 build_programs() {
   command -v go >/dev/null || die "no go here: install Go 1.24 or newer"
   local version=k8s.io/component-base/version kubernetes=k8s.io/kubernetes/cmd
-  "$HERE/../../../scripts/helm.sh" >/dev/null
+  "$HERE/../../../scripts/go_tool.sh" helm >/dev/null
   build_module kubernetes "-X $version.gitVersion=v$KUBERNETES_VERSION -X $version.gitMajor=1 -X $version.gitMinor=33" \
     $kubernetes/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet,kube-proxy,kubectl}
   build_module training-operator "" github.com/kubeflow/training-operator/cmd/training-operator.v1

@@ -1,0 +1,47 @@
+"""The program ``tspctl``: makes sure that the packages it is about to run are its own, then hands over to cli.main.
+
+Its packages are called ``cli``, ``k8s`` and ``tsp``, and other distributions install packages called ``cli`` or
+``k8s``. In an environment of its own (uv tool, pipx, the image) they never meet. In a shared one whichever was
+installed last wins, and the imports of the other fail in ways that nobody would trace back to that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+PACKAGES = ("cli", "k8s", "tsp")
+_HERE = Path(__file__).resolve().parent
+
+
+def main() -> NoReturn:
+    """Run ``tspctl`` and exit; exit code 2 if another distribution's packages are in the way."""
+    if foreign := foreign_package():
+        sys.stderr.write(
+            f"error: {foreign} belongs to another distribution that uses the same package name, so tspctl cannot run "
+            "beside it: install tspctl in an environment of its own (uv tool install tspctl, or pipx install tspctl)\n"
+        )
+        sys.exit(2)
+    from cli.main import main as run
+
+    run()
+
+
+def foreign_package() -> str | None:
+    """Where the first package lies that is not ours; None if all are. Runs only the packages' own ``__init__``."""
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        found = getattr(package, "__file__", None)
+        if (
+            getattr(package, "DISTRIBUTION", None) != "tspctl"
+            or found is None
+            or Path(found).resolve().parents[1] != _HERE
+        ):
+            return found or f"the package {name}"
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -85,7 +85,7 @@ build_cluster_images() {
 
 # The project's own image, from image/Dockerfile on our base; its tag names what it is made from. Prints the name.
 build_project_image() (
-  local image sources=(image charts cli k8s tsp pyproject.toml README.md LICENSE requirements.lock requirements-setup.lock .dockerignore)
+  local image sources=(image charts cli k8s tsp tspctl.py hatch_build.py pyproject.toml README.md LICENSE requirements.lock requirements-setup.lock .dockerignore)
   cd "$HERE/../../.." || exit
   mapfile -t sources < <(git ls-files --cached --others --exclude-standard -- "${sources[@]}")
   image=$PROJECT_IMAGE:e2e-$(digest_of "${sources[@]}" "$HERE/lib/images.sh")

@@ -1,4 +1,4 @@
-"""The command ``tspctl``: finds the command's module, turns errors into messages and exit codes."""
+"""The command ``tspctl``: imports the module of the command that is run, turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("cli.commands.submit:submit", "Start a training run."),
     "list": ("cli.commands.list:list_command", "List runs, newest first."),
     "status": ("cli.commands.status:status", "Show how a run is doing, and why it waits or failed."),
-    "logs": ("cli.commands.logs:logs", "Print what the ranks of a run wrote, merged in the order of time."),
-    "results": ("cli.commands.results:results", "Show accuracy and loss of every epoch."),
-    "wait": ("cli.commands.wait:wait", "Wait until a run has ended; the exit code is its outcome."),
+    "logs": ("cli.commands.logs:logs", "Print the logs of all ranks, merged by time."),
+    "results": ("cli.commands.results:results", "Show accuracy and loss of each epoch."),
+    "wait": ("cli.commands.wait:wait", "Wait until a run ends; the exit code is its outcome."),
     "fetch-best": ("cli.commands.fetch:fetch_best", "Download the checkpoint of the best epoch."),
-    "fetch": ("cli.commands.fetch:fetch", "Download an epoch, features, logs, or everything of a run."),
-    "cancel": ("cli.commands.stop:cancel", "Stop a run for good, its state saved."),
-    "suspend": ("cli.commands.stop:suspend", "Stop a run so that it can go on later."),
-    "resume": ("cli.commands.resume:resume", "Go on with a run from its newest saved state."),
-    "delete": ("cli.commands.delete:delete", "Remove a run that has ended, with all it stored."),
-    "exec": ("cli.commands.exec:execute", "Run a command beside a rank of a running run."),
-    "extract": ("cli.commands.extract:extract", "Features of every video, in one H5 file or a .npy file each."),
-    "gvf": ("cli.commands.extract:gvf", "Global video features, which TSP's region head needs."),
-    "features": ("cli.commands.features:features", "Convert features, or say what they are."),
-    "models": ("cli.commands.models:models", "List released checkpoints, or download one."),
-    "data": ("cli.commands.data:data", "Make and check data sets."),
-    "doctor": ("cli.commands.doctor:doctor", "Check that this machine, the store and the cluster are ready."),
+    "fetch": ("cli.commands.fetch:fetch", "Download an epoch, features, logs, or all files of a run."),
+    "cancel": ("cli.commands.stop:cancel", "Save a run's state and stop it for good."),
+    "suspend": ("cli.commands.stop:suspend", "Save a run's state and stop it until it is resumed."),
+    "resume": ("cli.commands.resume:resume", "Continue a run from its newest saved state."),
+    "delete": ("cli.commands.delete:delete", "Delete a run that has ended, and its files in the store."),
+    "exec": ("cli.commands.exec:execute", "Run a command in the environment of a rank."),
+    "extract": ("cli.commands.extract:extract", "Extract the features of all videos, to an H5 file or .npy files."),
+    "gvf": ("cli.commands.extract:gvf", "Extract global video features, which TSP's region head needs."),
+    "features": ("cli.commands.features:features", "Convert or describe features."),
+    "models": ("cli.commands.models:models", "List or download released checkpoints."),
+    "data": ("cli.commands.data:data", "Prepare and check data sets."),
+    "doctor": ("cli.commands.doctor:doctor", "Check this machine, the store and the cluster."),
     "version": ("cli.commands.version:version", "Show the release, its commit, chart and image."),
-    "completion": ("cli.commands.doctor:completion", "Print the completion script of a shell."),
+    "completion": ("cli.commands.doctor:completion", "Print a shell completion script."),
 }
-"""Name -> module and function (imported only when the command runs), and the line that --help shows."""
+"""Name -> module and function (imported when the command runs), and its line in --help."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, not when help is shown."""
+    """A group that imports a command when it is run, not when help is shown."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order in which a run needs them."""
+        """Names in the order of a run's life, not of the alphabet."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
+        """Import the module of one command."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -59,7 +59,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing them."""
+        """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
@@ -71,17 +71,17 @@ def _set_level(context: click.Context, option: click.Parameter, given: bool) -> 
 
 
 def _verbosity() -> list[click.Parameter]:
-    """-v and -q, which work before the command and after it."""
+    """-v and -q, accepted before and after the command."""
     return [
         click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=_set_level,
-                     help="Say more, tracebacks included."),
+                     help="Print details, and tracebacks of errors."),
         click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_level,
-                     help="Say nothing but warnings and errors."),
+                     help="Print only warnings and errors."),
     ]  # fmt: skip
 
 
 def _add_verbosity(command: click.Command) -> None:
-    """Give a command and its subcommands -v and -q; not one that hands unknown options on to another program."""
+    """Add -v and -q to a command and its subcommands, unless it passes unknown options on to another program."""
     if isinstance(command, click.Group):
         for child in command.commands.values():
             _add_verbosity(child)
@@ -98,7 +98,7 @@ def tspctl() -> None:
 
 
 def _start_logging() -> None:
-    """Narrate on stderr as it is now."""
+    """Log to the current stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Narration())
     for name in LOGGERS:
@@ -107,14 +107,14 @@ def _start_logging() -> None:
 
 
 def _accept_any_text() -> None:
-    """A terminal or file of another encoding shows what it lacks as an escape; it never ends the program."""
+    """Print characters that the terminal's encoding lacks as escapes, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 class _Narration(logging.Formatter):
-    """Plain sentences; only warnings and errors say what they are."""
+    """Plain sentences; only warnings and errors get a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -122,7 +122,7 @@ class _Narration(logging.Formatter):
 
 
 def main() -> NoReturn:
-    """Run ``tspctl`` and exit; an error is one message on stderr, a traceback only with -v."""
+    """Run ``tspctl`` and exit; errors are one message on stderr, with a traceback only under -v."""
     _accept_any_text()
     _start_logging()
     try:
@@ -133,7 +133,7 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        # click raises Abort from the KeyboardInterrupt, which knows what was interrupted.
+        # click raises Abort from the KeyboardInterrupt, which carries the notes.
         notes = [note for item in (error, error.__cause__) for note in getattr(item, "__notes__", ())]
         click.echo("\n".join(["interrupted", *notes]), err=True)
         code = INTERRUPTED_EXIT_CODE
@@ -141,7 +141,7 @@ def main() -> NoReturn:
         _show(error, f"error: {error}")
         code = error.exit_code
     except Exception as error:
-        _show(error, f"unexpected error: {type(error).__name__}: {error} (tspctl -v shows the traceback)")
+        _show(error, f"unexpected error: {type(error).__name__}: {error} (run it with -v for the traceback)")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 

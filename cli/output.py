@@ -1,33 +1,34 @@
-"""Printing: results to stdout, narration to stderr, colours and boxes only on a terminal."""
+"""Printing results to stdout: tables, JSON, YAML; boxes and colour only on a terminal."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 
+from cli.humanize import show
+
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-Progress = Callable[[int, int], None]
-"""Called with the bytes done and the bytes in all."""
 
 FORMATS = ("table", "json", "yaml")
 LEAST_WRAPPED_CHARS = 24
-"""A column is wrapped to no less than this."""
+"""Columns are wrapped to no less than this."""
 _GAP_CHARS, _EDGES_CHARS = 3, 2
 """What a table draws between two columns, and at its edges."""
 
 
 def format_option(*formats: str) -> Callable[[Any], Any]:
-    """The ``-o`` option with these formats, the first one by default."""
+    """The ``-o`` option; the first format is the default."""
     return click.option(
         "-o",
         "--output",
@@ -35,13 +36,13 @@ def format_option(*formats: str) -> Callable[[Any], Any]:
         type=click.Choice(formats),
         default=formats[0],
         show_default=True,
-        help="Format of the result.",
+        help="Output format.",
     )
 
 
 def print_value(value: Any, output: str) -> None:
-    """A result as JSON or YAML. NaN becomes null: JSON knows no NaN."""
-    # An escape is valid JSON and YAML in any encoding; what a stream writes for what it lacks is not.
+    """Print a result as JSON or YAML. NaN becomes null: JSON has no NaN."""
+    # Escapes are valid JSON and YAML in any encoding; a stream's replacement characters are not.
     is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     if output == "yaml":
         import yaml
@@ -54,9 +55,9 @@ def print_value(value: Any, output: str) -> None:
 def print_rows(
     rows: Sequence[Row], output: str, *, columns: Sequence[str], name_key: str = "name", first_to_go: Sequence[str] = ()
 ) -> None:
-    """Rows as a table of these columns (keys; shown in capitals), whole as JSON or YAML, or their names alone.
+    """Print rows as a table of these columns (keys; shown in capitals), complete as JSON or YAML, or only their names.
 
-    Args: first_to_go, columns that a narrow terminal does without, the least wanted first.
+    Args: first_to_go, columns that are left out on a narrow terminal, the least important first.
     """
     if output == "name":
         for row in rows:
@@ -78,13 +79,13 @@ def print_table(
     highlight: int | None = None,
     first_to_go: Sequence[int] = (),
 ) -> None:
-    """A table: drawn on a terminal, plain columns elsewhere.
+    """Print a table: drawn on a terminal, plain columns elsewhere.
 
-    The first column names what a row is about; commands need it whole, so it is never cut or wrapped. On a narrow
-    terminal others are wrapped, and those for which no room is left are left out and named on stderr.
+    The first column holds a name that other commands need in full, so it is never cut or wrapped. On a narrow terminal
+    the other columns wrap; those that still do not fit are left out and named on stderr.
 
-    Args: highlight, index of the row that stands out; first_to_go, indices of columns in the order in which they are
-        left out, by default from the right.
+    Args: highlight, index of the row to emphasise; first_to_go, indices of columns in the order in which they are left
+        out, by default from the right.
     """
     cells = [[show(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
@@ -99,8 +100,10 @@ def print_table(
     from rich.text import Text
 
     widths = [max([cell_len(title), *(cell_len(row[i]) for row in cells)]) for i, title in enumerate(titles)]
-    # A terminal narrower than a name wraps the name by itself.
-    console = Console(width=max(Console().width, widths[0] + _EDGES_CHARS))
+    # Asked here, since rich takes every dumb terminal (Emacs, CI) for 80 by 25 unless it is given both.
+    terminal = shutil.get_terminal_size()
+    # A terminal narrower than the name wraps it by itself.
+    console = Console(width=max(terminal.columns, widths[0] + _EDGES_CHARS), height=terminal.lines)
     shown = fitting_columns(widths, console.width, first_to_go or range(len(titles) - 1, 0, -1))
     columns = [Column(Text(titles[i]), no_wrap=i == 0, overflow="ignore" if i == 0 else "fold") for i in shown]
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -113,7 +116,7 @@ def print_table(
 
 
 def fitting_columns(widths: Sequence[int], room: int, first_to_go: Iterable[int]) -> list[int]:
-    """Indices of the columns that fit into a terminal of ``room`` characters, the first one always."""
+    """Indices of the columns that fit into ``room`` characters; the first one always."""
     least = [widths[0], *(min(width, LEAST_WRAPPED_CHARS) for width in widths[1:])]
     shown = list(range(len(widths)))
     for index in first_to_go:
@@ -124,80 +127,16 @@ def fitting_columns(widths: Sequence[int], room: int, first_to_go: Iterable[int]
 
 
 def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
-    """Lines ``name  value``, aligned; pairs without a value are left out."""
+    """Print aligned lines ``name  value``; pairs without a value are left out."""
     shown = [(name, show(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         click.echo(f"{name.ljust(width)}   {value}")
 
 
-def parse_time(text: Any) -> datetime | None:
-    """An ISO time, in UTC; None for anything else, which must not hide what it was written beside."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def show(value: Any) -> str:
-    """A cell: ``-`` for nothing, numbers without noise, times as ages."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return "nan" if math.isnan(value) else f"{value:.6g}"
-    if isinstance(value, datetime):
-        return show_duration((datetime.now(UTC) - value).total_seconds()) + " ago"
-    return str(value)
-
-
-def show_duration(seconds: float) -> str:
-    """``45s``, ``12m30s``, ``3h05m``, ``2d04h``."""
-    whole = max(0, int(seconds))
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d{hours:02}h"
-    if hours:
-        return f"{hours}h{minutes:02}m"
-    return f"{minutes}m{whole % 60:02}s" if minutes else f"{whole}s"
-
-
-def show_size(size_bytes: float) -> str:
-    """``512 B``, ``1.5 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} TiB"
-
-
-@contextmanager
-def transfer_progress(what: str) -> Iterator[Progress]:
-    """A progress bar on stderr while bytes move; off a terminal one line at the end."""
-    if not sys.stderr.isatty():
-        moved = 0
-
-        def remember(done: int, total: int) -> None:
-            nonlocal moved
-            moved = done
-
-        yield remember
-        logger.info("%s: %s", what, show_size(moved))
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as RichProgress
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with RichProgress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 @contextmanager
 def interruption_note(text: str) -> Iterator[None]:
-    """What to say, if Ctrl-C ends the block, of the work that it was in the middle of."""
+    """Note to print if Ctrl-C ends the block: the state it leaves behind and what to do next."""
     try:
         yield
     except KeyboardInterrupt as error:

@@ -1,1 +1,1 @@
-"""Where runs live: a cluster, or this machine."""
+"""Backends: a cluster, or this machine."""

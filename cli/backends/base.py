@@ -1,8 +1,10 @@
-"""What a backend must offer: a cluster (``cli.backends.cluster``) or this machine (``cli.backends.local``).
+"""The protocol of a backend, and the values it takes and returns.
 
-A backend knows processes, pods and their ends; epochs, progress and results are read from the store by everyone alike.
-No command asks which backend it talks to: whatever differs between them is a method or an attribute here.
-A backend raises TspError subclasses with messages that say what to do, writes nothing to stdout, and logs what it does.
+The backends are a cluster (``cli.backends.cluster``) and this machine (``cli.backends.local``).
+
+A backend knows processes, pods and how they ended; epochs, progress and results are read from the store, whatever the
+backend. No command asks which backend it uses: every difference between them is a method or an attribute here.
+A backend raises TspError subclasses whose messages say what to do, writes nothing to stdout, and logs what it does.
 """
 
 from __future__ import annotations
@@ -43,11 +45,11 @@ class RunStatus:
     name: str
     state: RunState
     kind: str = "train"
-    """``train``, or the kind of a job (``extract``, ``gvf``, ``standardize``)."""
+    """``train``, or the kind of an auxiliary job (``extract``, ``gvf``, ``standardize``)."""
     reason: str | None = None
-    """One line: why it waits or failed, with what to do where that is known."""
+    """One line: why it waits or failed, and what to do about it if known."""
     exit_code: int | None = None
-    """Of the rank that ended the run."""
+    """Exit code of the rank that ended the run."""
     attempt: int | None = None
     gpus: int | None = None
     created: datetime | None = None
@@ -55,84 +57,84 @@ class RunStatus:
     ended: datetime | None = None
     ranks: tuple[RankStatus, ...] = ()
     store: StoreConfig | None = None
-    """Where the run writes to, as the backend recorded it."""
+    """The run's store, as the backend recorded it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of one rank, without its line end."""
+    """One line of one rank, without its line break."""
 
     rank: int
     text: str
     time: datetime | None = None
-    """When it was written, with a time zone; None where nobody wrote it down."""
+    """When it was written, with a time zone; None if that was not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogQuery:
-    """Which lines of a run are wanted."""
+    """Which lines of a run to read."""
 
     follow: bool = False
-    """Wait for lines (and for the run to start) until the run has ended."""
+    """Wait for the run to start, and for lines until it has ended."""
     ranks: tuple[int, ...] | None = None
     """None: all."""
     tail: int | None = None
-    """Only the last lines of each rank, then what follows."""
+    """Only so many last lines of each rank, then what follows."""
     since: datetime | None = None
     attempt: int | None = None
-    """Only this attempt; None: all that are left."""
+    """Only this attempt; None: all that are still there."""
     previous: bool = False
-    """Only the attempt before the newest."""
+    """Only the attempt before the latest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendOptions:
-    """What only a backend cares about; the run's results do not depend on it."""
+    """Options for the backend alone; the run's results do not depend on them."""
 
     image: str | None = None
     queue: str | None = None
     chart_values: tuple[str, ...] = ()
-    """``KEY=VALUE`` of the chart, which win over all else."""
+    """``KEY=VALUE`` of the chart, which override everything else."""
     chart_value_files: tuple[str, ...] = ()
     pods: Mapping[str, Any] = field(default_factory=dict)
-    """Everyday options of the pods (``cli.options.pods``), by their keys."""
+    """Options of the pods (``cli.options.pods``) by key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A run ready to be submitted; a backend may add fields in a subclass of its own."""
+    """A run ready to be submitted; a backend may add fields in a subclass."""
 
     config: RunConfig
     options: BackendOptions
     effective: EffectiveSizes | None = None
-    """None: only the ranks can decide, on the cards they find."""
+    """None: the ranks decide, on the GPUs they find."""
     explanation: tuple[str, ...] = ()
-    """Lines that say where downscale factor, batch and learning rates come from."""
+    """Lines that explain downscale factor, batch and learning rates."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """A job that was waited for."""
+    """How an auxiliary job in the foreground ended."""
 
     exit_code: int
     answer: dict[str, Any] | None
-    """What it wrote to stdout; a job that failed has said why on stderr."""
+    """What it wrote to stdout; a failed job has written the reason to stderr."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that a backend looks at before anything is created."""
+    """One check before anything is created."""
 
     name: str
-    """What is looked at: ``GPUs``, ``store``."""
+    """What is checked: ``GPUs``, ``store``."""
     run: Callable[[], None]
-    """Logs warnings; raises the TspError that says what is wrong and what to do."""
+    """Logs warnings; raises a TspError that says what is wrong and what to do."""
 
 
 def run_checks(checks: Iterable[Check]) -> None:
-    """Run checks in their order; the first that fails ends it.
+    """Run checks in order, up to the first that fails.
 
-    Raises: what the check raises.
+    Raises: the error of that check.
     """
     for check in checks:
         logger.debug("checking %s", check.name)
@@ -140,120 +142,120 @@ def run_checks(checks: Iterable[Check]) -> None:
 
 
 class Backend(Protocol):
-    """Where runs live. All methods but ``plan`` and ``checks`` take a run's name."""
+    """Executes runs and auxiliary jobs."""
 
     name: str
-    """``kubernetes`` or ``local``; for messages and reports, never to choose what to do."""
+    """``kubernetes`` or ``local``; for messages and reports, never to branch on."""
 
     @property
     def list_sec(self) -> float | None:
-        """Seconds that ``list`` may take to ask the backend and read the stores of its runs.
+        """Seconds that ``list`` may spend on the backend and the stores of its runs.
 
-        None: as many as it takes, and the runs that only the store knows are listed with them.
+        None: no limit, and runs that only the store knows are listed, too.
         """
         ...
 
     def names(self) -> Iterator[str]:
-        """Names of the runs it knows, for completion; cheaper than ``list_runs``."""
+        """Names of its runs, for completion; cheaper than ``list_runs``."""
         ...
 
     def holds(self, name: str) -> bool:
-        """Whether the name is taken here."""
+        """Whether the name is taken."""
         ...
 
     def refuse_ignored(self, given: Mapping[str, Any]) -> None:
-        """Refuse options that were given and would do nothing here.
+        """Refuse options that this backend would ignore.
 
-        Args: given, option as on the command line -> value; None or empty where it was not given.
+        Args: given, option as on the command line -> value; None or empty if it was not given.
         Raises: ConfigError naming the option.
         """
         ...
 
     def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
-        """How this machine reaches the store that a run was submitted with; its ranks may reach it otherwise."""
+        """How this machine connects to a run's store; its ranks may use another endpoint."""
         ...
 
     def with_job_paths(self, values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-        """The fields of an auxiliary job with paths that its processes can open.
+        """The fields of an auxiliary job, with paths that its processes can open.
 
-        Args: keys, fields that may hold paths.
+        Args: keys, names of the fields that may hold paths.
         """
         ...
 
     def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
-        """The configuration with paths that its ranks can open, wherever the command was typed.
+        """The configuration, with paths that its ranks can open, whatever the current folder.
 
         Args: dataset, as given to ``--dataset``.
-        Raises: ConfigError naming each path that they could not.
+        Raises: ConfigError naming each path that they cannot open.
         """
         ...
 
     def plan(self, config: RunConfig, options: BackendOptions) -> Plan:
-        """Size the run for what is here; refuses nothing but the impossible, creates nothing."""
+        """Size the run for the available GPUs. Creates nothing, and refuses only what can never work."""
         ...
 
     def checks(self, plan: Plan) -> Sequence[Check]:
-        """What is looked at before anything is created, in this order; an existing run is refused, too.
+        """What to check, in this order, before anything is created; an existing run is refused, too.
 
-        They raise ConfigError, DataError, ClusterError or StoreError, saying what to do.
+        The checks raise ConfigError, DataError, ClusterError or StoreError, saying what to do.
         """
         ...
 
     def render(self, plan: Plan, *, on_server: bool = False) -> str:
-        """Exactly what ``submit`` would send, as text; with ``on_server`` the API server has validated it."""
+        """Exactly what ``submit`` would create, as text; with ``on_server``, validated by the API server."""
         ...
 
     def submit(self, plan: Plan) -> None:
-        """Start the run and return; it needs this program and its terminal no longer."""
+        """Start the run and return; it no longer needs this process or its terminal."""
         ...
 
     def list_runs(self) -> Iterator[RunStatus]:
-        """Every run this backend knows, newest first."""
+        """All runs of this backend, newest first."""
         ...
 
     def status(self, name: str) -> RunStatus | None:
-        """What the backend knows of a run; None if nothing."""
+        """The status of a run; None if the backend does not know it."""
         ...
 
     def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
-        """Lines of the ranks in the order of time; None if nothing is left here and the store must be read.
+        """Lines of the ranks, merged by time; None if they must be read from the store.
 
-        With ``query.follow`` it waits for the run to start, goes over restarts, and ends when the run has ended.
+        With ``query.follow`` it waits for the run to start, continues across restarts, and ends when the run has ended.
         """
         ...
 
     def cancel(self, name: str, *, grace_sec: float | None) -> None:
-        """Stop the run for good: state saved, uploads drained, outcome ``cancelled`` written. Returns when it is so.
+        """Stop the run for good: returns once state is saved, uploads are drained and outcome ``cancelled`` is written.
 
-        Args: grace_sec, after which what still runs is killed; None: the backend's own.
+        Args: grace_sec, after which remaining processes are killed; None: the backend's default.
         Raises: NoSuchRunError; ConfigError if it has ended already.
         """
         ...
 
     def suspend(self, name: str, *, grace_sec: float | None) -> None:
-        """As ``cancel``, but meant to be resumed; the outcome is ``suspended``."""
+        """As ``cancel``, with outcome ``suspended``."""
         ...
 
     def resume(self, name: str, config: RunConfig | None) -> None:
-        """Go on from the newest saved state, with ``config`` as the store has it (None: it has none)."""
+        """Continue from the newest saved state. Args: config, as in the store; None if it has none."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove what this backend holds of a run that has ended; the store is not touched."""
+        """Remove a run that has ended from this backend; its store is not touched."""
         ...
 
     def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
-        """Run a command beside a rank of a running run, terminal passed through. Returns: its exit code."""
+        """Run a command in the environment of a rank, terminal included. Returns: its exit code."""
         ...
 
     def run_job(self, name: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
-        """Do an auxiliary job. Returns: how it ended, or None if it now runs in the background as ``name``."""
+        """Run an auxiliary job. Returns: how it ended, or None if it now runs in the background as ``name``."""
         ...
 
     def versions(self) -> Mapping[str, str]:
-        """What runs are made of, by name: chart and image, or the installed packages. Asks no server."""
+        """Versions of what runs use, by name: chart and image, or the installed packages. Makes no request."""
         ...
 
     def diagnose(self) -> Iterator[Finding]:
-        """What ``tspctl doctor`` shows of this backend."""
+        """Findings of ``tspctl doctor`` about this backend."""
         ...

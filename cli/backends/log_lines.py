@@ -1,4 +1,12 @@
-"""Lines of many ranks as one stream in the order of time: constant memory, no line lost or doubled."""
+"""Log lines of many ranks as one stream, merged by time.
+
+Problem: each rank of each attempt writes a file of its own, of any size and content, while it is being read: progress
+bars rewrite one line for ever, tracebacks have no time stamps, clocks are set back.
+Idea: a cursor per file turns new bytes into whole lines, and the cursors of an attempt are merged lazily by time.
+Invariants: no line is lost or repeated, since a cursor only moves forward and whether the run has ended is asked before
+the last read; lines of one rank keep their order; memory is bounded per rank (one chunk, one line of at most
+``MAX_LINE_BYTES``), whatever the ranks write. Lines of different ranks may be swapped within one polling interval.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +24,7 @@ from cli.backends.base import LogLine, LogQuery
 
 CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 20
-"""A longer line is shown in parts."""
+"""Longer lines are split."""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) ")
 _ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)")
 _RANK_FILE = re.compile(r"rank-(\d+)\.log")
@@ -24,18 +32,18 @@ _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 class LogSource(Protocol):
-    """Logs as ``attempt -> rank -> bytes that only grow``."""
+    """Logs as ``attempt -> rank -> append-only bytes``."""
 
     def attempts(self) -> list[int]:
-        """Attempts that have logs, rising."""
+        """Attempts that have logs, ascending."""
         ...
 
     def ranks(self, attempt: int) -> list[int]:
-        """Ranks of an attempt that have logs, rising."""
+        """Ranks of an attempt that have logs, ascending."""
         ...
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
-        """Bytes from the offset on, at least one unless at the end."""
+        """Bytes from the offset on; empty only at the end."""
         ...
 
 
@@ -46,15 +54,12 @@ class FolderLogs:
         self.folder = folder
 
     def attempts(self) -> list[int]:
-        """Attempts that have a folder."""
         return _numbers(self.folder, _ATTEMPT_FOLDER)
 
     def ranks(self, attempt: int) -> list[int]:
-        """Ranks that have a file."""
         return _numbers(self.folder / f"attempt-{attempt}", _RANK_FILE)
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
-        """At most ``CHUNK_BYTES`` of a file."""
         try:
             with (self.folder / f"attempt-{attempt}" / f"rank-{rank}.log").open("rb") as file:
                 file.seek(offset_bytes)
@@ -65,7 +70,7 @@ class FolderLogs:
 
 
 def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
-    """Numbers in the names of a folder's items, rising; other names are not ours."""
+    """Numbers in the names of a folder's entries, ascending; other names are ignored."""
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -74,28 +79,28 @@ def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
 
 
 def split_time(text: str) -> tuple[datetime | None, str]:
-    """The ISO time a line starts with (without a zone: local time) and the rest; None and the line if it has none."""
+    """The ISO time at the start of a line (without a zone: local time), and the rest; None and the line without one."""
     match = _TIME.match(text)
     if match is None:
         return None, text
     try:
         return datetime.fromisoformat(match[1].replace(",", ".")).astimezone(UTC), text[match.end() :]
     except (ValueError, OverflowError):
-        # No date, or one so near to the calendar's end that no other zone has it.
+        # Not a date, or one so near to the end of the calendar that it has no equivalent in UTC.
         return None, text
 
 
 def as_shown(rank: int, text: str) -> tuple[datetime | None, str]:
-    """When a line of a rank says it was written, and the line as backends show it, without time and rank.
+    """A line's own time, and its text without time and rank.
 
-    A progress bar rewrites its line: what it showed last counts.
+    Of a line that was rewritten with carriage returns (a progress bar) only the last text is kept.
     """
     written, text = split_time(text.rstrip("\r").rpartition("\r")[2])
     return written, text.removeprefix(f"rank {rank} ")
 
 
 class _Cursor:
-    """How far one rank's log of one attempt has been read."""
+    """Position in the log of one rank and attempt."""
 
     def __init__(self, source: LogSource, attempt: int, rank: int) -> None:
         self.source, self.attempt, self.rank = source, attempt, rank
@@ -104,12 +109,12 @@ class _Cursor:
         self.time = _BEGINNING
 
     def lines(self, *, flush: bool) -> Iterator[LogLine]:
-        """New whole lines; with ``flush`` also the last one without an end."""
+        """New complete lines; with ``flush`` also an incomplete last one."""
         while chunk := self.source.read(self.attempt, self.rank, self.offset_bytes):
             self.offset_bytes += len(chunk)
             *whole, rest = (self.rest + chunk).split(b"\n")
             yield from map(self._line, whole)
-            # Of a line that is rewritten for ever only what it shows now is kept; one that never ends is cut.
+            # Of a line that is rewritten again and again only the current text is kept; one without an end is split.
             self.rest = rest[rest.rstrip(b"\r").rfind(b"\r") + 1 :]
             if len(self.rest) > MAX_LINE_BYTES:
                 yield self._line(self.rest)
@@ -120,7 +125,7 @@ class _Cursor:
 
     def _line(self, raw: bytes) -> LogLine:
         written, text = as_shown(self.rank, raw.decode(errors="replace"))
-        # Lines without a time (tracebacks) belong to the line before; a clock set back must not mix up a rank's lines.
+        # Lines without a time (tracebacks) get that of the line before; a clock set back must not reorder them.
         self.time = max(self.time, written or self.time)
         return LogLine(self.rank, text, None if self.time == _BEGINNING else self.time)
 
@@ -128,14 +133,14 @@ class _Cursor:
 def read_lines(
     source: LogSource, query: LogQuery, *, ended: Callable[[], bool] | None = None, poll_sec: float = 0.3
 ) -> Iterator[LogLine]:
-    """Lines of all wanted ranks, attempt after attempt, merged by time.
+    """Lines of the ranks in ``query``, attempt by attempt, merged by time.
 
-    Args: ended, for following: says whether nothing more will be written; None: what is there now, no waiting.
+    Args: ended, to follow: whether nothing more will be written; None: read what is there, without waiting.
     """
     cursors: dict[tuple[int, int], _Cursor] = {}
     first_look = True
     while True:
-        # Asked before reading: what is written up to the end is then read for certain.
+        # Asked before reading, so that everything written before the end is read.
         done = ended is None or ended()
         lines = _new_lines(source, query, cursors, flush=done)
         yield from _tail(lines, query.tail) if first_look and query.tail is not None else lines
@@ -166,7 +171,7 @@ def _wanted(attempts: list[int], query: LogQuery) -> list[int]:
 
 
 def _tail(lines: Iterator[LogLine], num_lines: int) -> Iterator[LogLine]:
-    """The last lines of each rank, in their order."""
+    """The last lines of each rank, in order."""
     last: dict[int, deque[tuple[int, LogLine]]] = {}
     for position, line in enumerate(lines):
         last.setdefault(line.rank, deque(maxlen=num_lines)).append((position, line))

@@ -1,4 +1,4 @@
-"""Backends by name: the only module that knows all of them."""
+"""Backends by name: the only module that imports them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tsp.config.jobs import JOBS
 
 
 def open_backend(settings: Settings, name: str | None = None) -> Backend:
-    """The backend of that name; None: the settings' own."""
+    """The backend of that name; None: that of the settings."""
     if (name or settings.backend) == "local":
         from cli.backends.local.backend import LocalBackend
 
@@ -19,13 +19,13 @@ def open_backend(settings: Settings, name: str | None = None) -> Backend:
 
 
 def open_backends(settings: Settings) -> tuple[Backend, ...]:
-    """Every backend that may know a run: this machine first, then the settings' own."""
+    """Backends that may know a run: this machine, then that of the settings."""
     local = open_backend(settings, "local")
     return (local,) if settings.backend == "local" else (local, open_backend(settings))
 
 
 def open_job_backend(settings: Settings, kind: str, *, on_cluster: bool) -> Backend:
-    """Where an auxiliary job runs: with ``on_cluster`` in a pod, else where its kind runs by default."""
+    """The backend of an auxiliary job: the cluster with ``on_cluster``, else its kind's default."""
     if on_cluster:
         return open_backend(settings, "kubernetes")
     return open_backend(settings, "local" if JOBS[kind].runs_in_place else settings.backend)

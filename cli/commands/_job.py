@@ -1,4 +1,4 @@
-"""What all commands for auxiliary jobs share: options, sending, showing the answer."""
+"""What the commands of auxiliary jobs share: options, starting the job, printing its answer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of every job."""
+    """Add the options that every job has."""
     for option in (
         format_option(*FORMATS),
         click.option("--on-cluster", is_flag=True,
-                     help="In a pod, with paths as pods see them; otherwise probe, annotate, check and demo run here."),
-        click.option("--queue", metavar="Q", help="Kueue queue (on a cluster)."),
-        click.option("--image", metavar="REF", help="Container image (on a cluster)."),
-        click.option("--name", help="Name of the job (on a cluster)."),
+                     help="Run in a pod, where paths are those of the pod."),
+        click.option("--queue", metavar="Q", help="Kueue queue (cluster only)."),
+        click.option("--image", metavar="REF", help="Container image (cluster only)."),
+        click.option("--name", help="Name of the job (cluster only)."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -35,11 +35,11 @@ def run_job(
     *,
     gpus: int = 1,
 ) -> None:
-    """Send a job and show its answer; ends the program with the job's exit code unless that is 0.
+    """Run a job and print its answer; exits with the job's exit code unless that is 0.
 
     Args: fields and given, together the job's fields and the options of ``job_options``; gpus, processes that share
         the work.
-    Raises: ConfigError for a bad field.
+    Raises: ConfigError for an invalid field.
     """
     from datetime import datetime
 
@@ -72,9 +72,9 @@ def run_job(
 
 
 def s3_config(session: Session, address: str) -> dict[str, Any]:
-    """How to reach the server that ``s3://`` addresses mean: as the store is reached.
+    """Connection settings for a job's ``s3://`` addresses: those of the store.
 
-    A job reads and writes where its own addresses say; the URI only says where runs live.
+    The job reads and writes where its own addresses say; the URI only completes the settings.
     """
     from dataclasses import asdict
 
@@ -84,7 +84,7 @@ def s3_config(session: Session, address: str) -> dict[str, Any]:
 
 
 def show_answer(answer: dict[str, Any], output: str) -> None:
-    """The whole answer as JSON or YAML; as a table its ``rows``, and the plain values below."""
+    """Print an answer: complete as JSON or YAML; as a table its ``rows``, with the plain values below."""
     if output != "table":
         print_value(answer, output)
         return

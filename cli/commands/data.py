@@ -1,4 +1,4 @@
-"""``tspctl data``: make and check data sets."""
+"""``tspctl data``: prepare and check data sets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ COPY_FORMATS = ("mjpeg", "raw")
 
 
 class _WithOptionalFormat(click.Command):
-    """Where no format follows ``--training-copy``, mjpeg is meant; click would take SOURCE for one."""
+    """Lets ``--training-copy`` stand without a format (mjpeg); click would take SOURCE for the format."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write the format out."""
+        """Insert the default format."""
         following = [*args, ""][1:]
         is_bare = [
             word == "--training-copy" and after not in COPY_FORMATS and not after.startswith("-")
@@ -30,13 +30,13 @@ class _WithOptionalFormat(click.Command):
 
 
 workers_option = click.option(
-    "--workers", type=click.IntRange(0), metavar="N", help="Videos worked on at a time; default: one per core."
+    "--workers", type=click.IntRange(0), metavar="N", help="Videos processed in parallel; default: one per core."
 )
 
 
 @click.group()
 def data() -> None:
-    """Make and check data sets.
+    """Prepare and check data sets.
 
     Raw videos -> standardize -> probe -> annotate -> check.
     """
@@ -47,34 +47,40 @@ def data() -> None:
 @click.argument("dest")
 @click.option("--fps", type=float, default=30.0, show_default=True, help="Constant frame rate.")
 @click.option("--crf", type=click.IntRange(0, 51), default=23, show_default=True, help="x264 quality; lower is better.")
-@click.option("--max-height", "max_height_px", type=click.IntRange(16), metavar="PX", help="Scale down what is higher.")
-@click.option("--keep-audio", is_flag=True, help="Keep the sound.")
+@click.option("--max-height", "max_height_px", type=click.IntRange(16), metavar="PX", help="Scale taller videos down.")
+@click.option("--keep-audio", is_flag=True, help="Keep the audio track.")
 @click.option(
     "--gop",
     type=click.Choice(("short", "published")),
     default="short",
     show_default=True,
-    help="Key frames: short makes clips quick to read at random, published is x264's default.",
+    help="Key frames: short makes random access fast, published is x264's default.",
 )
-@click.option("--salvage", is_flag=True, help="Keep what can be decoded of damaged videos, and name the gaps.")
+@click.option("--salvage", is_flag=True, help="Keep the decodable parts of damaged videos, and report the gaps.")
 @click.option(
     "--training-copy",
     type=click.Choice(COPY_FORMATS),
     is_flag=False,
     flag_value="mjpeg",
-    help="Also write the copy that trains fastest: mjpeg (default) is small, raw exact.",
+    help="Also write a copy for fast training: mjpeg (default) is small, raw is lossless.",
 )
 @click.option("--overwrite", is_flag=True, help="Overwrite existing outputs.")
 @click.option(
-    "--shards", "num_shards", type=click.IntRange(1), default=1, show_default=True, help="Pods that share the videos."
+    "--shards",
+    "num_shards",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Pods that share the videos (cluster only).",
 )
 @workers_option
 @job_options
 @with_session
 def standardize(session: Session, num_shards: int, **given: Any) -> None:
-    """Turn the videos of SOURCE into constant-rate MP4 files in DEST; an interrupted job goes on.
+    """Convert the videos of SOURCE to MP4 files of constant frame rate in DEST.
 
-    On this machine --workers shares them among processes instead of --shards.
+    Run it again to continue an interrupted conversion. On this machine --workers splits the videos among processes;
+    --shards is for clusters.
     """
     run_job(session, "standardize", {}, given, gpus=num_shards)
 
@@ -86,7 +92,7 @@ def standardize(session: Session, num_shards: int, **given: Any) -> None:
 @job_options
 @with_session
 def probe(session: Session, **given: Any) -> None:
-    """Durations, frame rates and true frame counts of the videos in a folder."""
+    """Measure duration, frame rate and frame count of the videos in a folder."""
     run_job(session, "probe", {}, given)
 
 
@@ -101,25 +107,25 @@ def probe(session: Session, **given: Any) -> None:
     show_default=True,
     help="Format of ANNOTATIONS.",
 )
-@click.option("--subset", help="Only this subset of the JSON, for instance training.")
-@click.option("--labels", metavar="JSON", help="List of action classes; default: the annotations' own, sorted.")
-@click.option("--labels-out", metavar="DIR|PREFIX", help="Folder for both label maps, or what their paths begin with.")
+@click.option("--subset", help="Only this subset of the JSON, e.g. training.")
+@click.option("--labels", metavar="JSON", help="List of action classes; default: those of the annotations, sorted.")
+@click.option("--labels-out", metavar="DIR|PREFIX", help="Folder or path prefix of both label maps.")
 @click.option("--json", metavar="JSON", help="Annotations for ActionFormer, OpenTAD and TriDet; needs --subset.")
-@click.option("--folder", metavar="NAME", help="Only videos in this folder of the table, for instance train.")
-@click.option("--filename-prefix", metavar="TEXT", help="What files' names have before the video's, for instance v_.")
+@click.option("--folder", metavar="NAME", help="Only videos in this folder of the table, e.g. train.")
+@click.option("--filename-prefix", metavar="TEXT", help="Prefix of file names before the video's name, e.g. v_.")
 @click.option(
     "--min-background",
     "min_background_sec",
     type=float,
     metavar="SEC",
-    help="Shortest gap that becomes background; default: the published rule.",
+    help="Shortest gap that becomes a background segment; default: the published rule.",
 )
 @job_options
 @with_session
 def annotate(session: Session, **given: Any) -> None:
-    """Write the ground-truth table, background segments included.
+    """Write the ground-truth table, including background segments.
 
-    ANNOTATIONS is the folder of THUMOS14's texts, or a JSON file of ActivityNet's v1-3 shape.
+    ANNOTATIONS is the folder of THUMOS14's text files, or a JSON file in ActivityNet's v1-3 format.
     """
     run_job(session, "annotate", {}, given)
 
@@ -127,14 +133,14 @@ def annotate(session: Session, **given: Any) -> None:
 @data.command()
 @dataset_options
 @recipe_options
-@click.option("--decode", is_flag=True, help="Decode every video to its end.")
-@click.option("--plot", metavar="FILE.png", help="Draw the class histogram.")
+@click.option("--decode", is_flag=True, help="Decode all videos completely.")
+@click.option("--plot", metavar="FILE.png", help="Plot the class histogram.")
 @job_options
 @with_session
 def check(session: Session, decode: bool, plot: str | None, **given: Any) -> None:
-    """Find everything that would make a run fail or train wrongly, before a GPU is booked.
+    """Find what would make a run fail or train wrongly, before it uses a GPU.
 
-    Takes the options of 'tspctl submit'; ends with exit code 3 if anything is wrong.
+    Takes the recipe options of 'tspctl submit'. The exit code is 3 if anything is wrong.
     """
     from cli.options.run_config import build_config
     from tsp.config.codec import to_dict
@@ -165,11 +171,13 @@ def check(session: Session, decode: bool, plot: str | None, **given: Any) -> Non
     show_default=True,
     help="Videos to validate on.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the same videos again.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed draws the same videos."
+)
 @job_options
 @with_session
 def demo(session: Session, dest: str, **given: Any) -> None:
-    """Draw the demo data set into DEST: small learnable videos, tables, label maps, GVF."""
+    """Generate the demo data set in DEST: small learnable videos, tables, label maps, GVF."""
     run_job(session, "demo", {"dest": dest}, given)
     click.echo(f"try: tspctl submit --backend local --dataset demo --method tsp --data {Path(dest)} --follow", err=True)
 

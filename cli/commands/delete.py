@@ -11,17 +11,17 @@ from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
 MAY_BE_WRITING_SEC = 600
-"""Runs write progress every ten seconds; a validation or a save may keep one quiet for some minutes."""
+"""Runs write progress every ten seconds; during a validation or a save one may be quiet for minutes."""
 
 
 @click.command()
 @run_argument
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Also delete a run that nobody knows of but that wrote a moment ago.")
-@click.option("--keep-store", is_flag=True, help="Keep its checkpoints, results and logs.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--force", is_flag=True, help="Also delete a run that no backend knows and that wrote recently.")
+@click.option("--keep-store", is_flag=True, help="Keep its checkpoints, results and logs in the store.")
 @with_session
 def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session) -> None:
-    """Remove a run that has ended, with all it stored."""
+    """Delete a run that has ended, and its files in the store."""
     from cli.runs.outcome import final_state
     from tsp.errors import ConfigError
 
@@ -30,23 +30,23 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
     state, _ = final_state(found)
     if state in ("pending", "running", "restarting"):
         raise ConfigError(f"run {run} is {state}: stop it first with 'tspctl cancel {run}'")
-    # What the backend knows, but not where it stores, may be another run of that name in the store that is set.
+    # If the backend does not know the run's store, the store that is set may hold another run of that name.
     keep_store = keep_store or found.is_job or (found.status is not None and found.status.store is None)
     if not keep_store and not force and state == "unknown":
         written_ago_sec = found.run.written_ago_sec()
         if written_ago_sec is not None and written_ago_sec < MAY_BE_WRITING_SEC:
             raise ConfigError(
                 f"run {run} is unknown here, but wrote to {found.run.store.uri} {written_ago_sec:.0f} s ago by the "
-                f"store's clock: stop it where it runs, or say --force"
+                f"store's clock: stop it where it runs, or use --force"
             )
-    what = f"all of {found.run.store.uri}/{found.name}"
+    what = f"everything in {found.run.store.uri}/{found.name}"
     if keep_store:
-        what = f"what the {backend.name} backend remembers of it"
+        what = f"run {run} from the {backend.name} backend, not from its store"
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError(f"this removes {what}: say --yes, there is no terminal to ask on")
-        click.confirm(f"remove {what}?", abort=True, err=True)
-    with interruption_note(f"{run} is partly deleted: 'tspctl delete {run}' goes on"):
+            raise ConfigError(f"this deletes {what}: confirm with --yes, as there is no terminal to ask on")
+        click.confirm(f"delete {what}?", abort=True, err=True)
+    with interruption_note(f"{run} is partly deleted: 'tspctl delete {run}' deletes the rest"):
         backend.delete(found.name)
         if not keep_store:
             found.run.delete()

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data", metavar="URI", help="Also look whether this folder or s3:// URI of a data set can be read.")
+@click.option("--data", metavar="URI", help="Also check that this data set (folder or s3:// URI) can be read.")
 @format_option(*FORMATS)
 @with_session
 def doctor(output: str, data: str | None, session: Session) -> None:
-    """Check that this machine, the store and the cluster are ready.
+    """Check this machine, the store and the cluster.
 
-    Ends with exit code 1 if something is wrong.
+    The exit code is 1 if anything is wrong.
     """
     from dataclasses import asdict
 
@@ -33,7 +33,7 @@ def doctor(output: str, data: str | None, session: Session) -> None:
 
 
 def examine(session: Session, data: str | None) -> Iterator[Finding]:
-    """Findings about this machine, the store, the data (None: of no data set) and the backend."""
+    """Findings about this machine, the store, the data set at ``data`` (None: none) and the backend."""
     import platform
 
     from tsp.errors import TspError
@@ -58,11 +58,11 @@ def _examine_settings() -> Iterator[Finding]:
     from tsp.run.status import Finding
 
     used = [str(path) for path in settings_files(os.environ) if path.exists()]
-    yield Finding("settings", "ok", ", ".join(used) or "no file; built-in defaults and TSPCTL_* variables")
+    yield Finding("settings", "ok", ", ".join(used) or "no settings file; built-in defaults and TSPCTL_* variables")
 
 
 def _examine_store(session: Session) -> Finding:
-    from cli.output import show_size
+    from cli.humanize import show_size
     from tsp.errors import TspError
     from tsp.run.status import Finding
     from tsp.store.base import free_bytes
@@ -73,11 +73,11 @@ def _examine_store(session: Session) -> Finding:
     except TspError as error:
         return Finding("store", "error", str(error))
     free = free_bytes(store)
-    return Finding("store", "ok", f"{store.uri} can be written" + ("" if free is None else f", {show_size(free)} free"))
+    return Finding("store", "ok", f"{store.uri} is writable" + ("" if free is None else f", {show_size(free)} free"))
 
 
 def _examine_data(session: Session, address: str) -> Finding:
-    """Whether there is anything at the address of a data set; ``data check`` looks at what it is."""
+    """Whether there is anything at the address of a data set; ``data check`` checks what it is."""
     from cli.options.store import absolute_unless_uri
     from tsp.errors import TspError
     from tsp.run.status import Finding
@@ -89,15 +89,15 @@ def _examine_data(session: Session, address: str) -> Finding:
         return Finding("data", "error", str(error))
     if not num_files:
         return Finding("data", "error", f"{address} does not exist or is empty: see 'tspctl data --help'")
-    return Finding("data", "ok", f"{folder.uri} can be read")
+    return Finding("data", "ok", f"{folder.uri} is readable")
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print a shell completion script.
 
-    For instance: eval "$(tspctl completion bash)"
+    Usage: eval "$(tspctl completion bash)"
     """
     from click.shell_completion import get_completion_class
 

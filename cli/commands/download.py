@@ -1,10 +1,11 @@
-"""``tspctl data download``: what the authors publish of a data set."""
+"""``tspctl data download``: what the TSP authors publish of a data set."""
 
 from __future__ import annotations
 
 import click
 
-from cli.output import FORMATS, format_option, print_table, print_value, show_size
+from cli.humanize import show_size
+from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.session import Session, with_session
 from tsp.config.published_data import PUBLISHED_DATA
 
@@ -16,16 +17,16 @@ from tsp.config.published_data import PUBLISHED_DATA
     "--from",
     "source",
     metavar="DIR|URI",
-    help="A clone or mirror of the authors' repository, for machines without network.",
+    help="Clone or mirror of the authors' repository, for machines without internet access.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace other files of the same names.")
+@click.option("--overwrite", is_flag=True, help="Overwrite files of the same name.")
 @format_option(*FORMATS)
 @with_session
 def download(session: Session, dataset: str, dest: str, source: str | None, overwrite: bool, output: str) -> None:
     """Download the published tables, label maps and global video features of DATASET into DEST.
 
-    DEST is a folder or an s3:// address, as --data takes it. Files come from the TSP authors' repository at a fixed
-    commit and are verified; those that are there already are left alone. The videos are not published there.
+    DEST is a folder or an s3:// address, as for --data. Files come from a fixed commit of the TSP authors' repository
+    and are verified; files that exist already are kept. The videos are not published there.
     """
     from dataclasses import asdict
 

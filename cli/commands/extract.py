@@ -1,4 +1,4 @@
-"""``tspctl extract`` and ``tspctl gvf``: features from a checkpoint."""
+"""``tspctl extract`` and ``tspctl gvf``: features of videos from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--cache-mib", type=click.IntRange(1), metavar="N", help="Most MiB of videos in the cache."),
-        click.option("--cache-dir", metavar="DIR", help="Cache for videos read from s3://."),
-        click.option("--workers", type=click.IntRange(0), metavar="N", help="Decoding processes."),
+        click.option("--cache-mib", type=click.IntRange(1), metavar="N", help="Maximum size of the cache, MiB."),
+        click.option("--cache-dir", metavar="DIR", help="Folder that caches videos read from s3://."),
+        click.option("--workers", type=click.IntRange(0), metavar="N", help="Decoding processes per shard."),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
-                     show_default=True, help="Arithmetic of the model."),
+                     show_default=True, help="Precision of the model."),
         click.option("--batch", type=click.IntRange(1), metavar="N", help="Clips per forward pass."),
         click.option("--short-videos", type=click.Choice(["pad", "skip"]), default="pad", show_default=True,
-                     help="A video shorter than one clip: repeat its last frame, or leave it out."),
+                     help="Videos shorter than one clip: repeat the last frame, or leave them out."),
         click.option("--broken-videos", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-                     help="Videos that cannot be decoded: fail once all others are done, or leave them out."),
+                     help="Videos that cannot be decoded: fail after all others are done, or leave them out."),
         click.option("--backbone", type=click.Choice(list(BACKBONES)),
-                     help="Default: read off the checkpoint."),
+                     help="Encoder; default: the checkpoint's."),
         click.option("--rate", "rate_fps", type=float, default=15.0, show_default=True,
-                     help="Frames per second of a clip."),
+                     help="Frame rate at which clips are sampled."),
         click.option("--clip-frames", "length_frames", type=click.IntRange(1), default=16, show_default=True,
                      help="Frames per clip."),
         click.option("--stride", "stride_frames", type=click.IntRange(1), default=16, show_default=True,
-                     help="Frames between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."),
+                     help="Frames between the starts of consecutive clips: 16 for ActivityNet, 1 for THUMOS14."),
         click.option("--shards", "--gpus", "num_shards", type=click.IntRange(1), default=1, show_default=True,
-                     help="Processes that share the videos, one GPU each."),
+                     help="Processes that share the videos, with one GPU each."),
         click.option("--out", metavar="H5|DIR",
-                     help="File or URI to write; default: features/ of RUN, for a checkpoint the current folder."),
+                     help="Output file, folder or URI; default: features/ of RUN, or the current folder."),
         click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote."),
         click.option("--data", "videos", required=True, metavar="URI", help="Folder or s3:// URI of the videos."),
         click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best."),
@@ -56,36 +56,36 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Choice(["h5", "npy"]),
     default="h5",
     show_default=True,
-    help="One H5 file, or a folder with a .npy file for each video.",
+    help="One H5 file, or a folder with one .npy file per video.",
 )
 @click.option(
     "--prefix",
     default="",
     metavar="TEXT",
-    help="What the names get before the video's, unless they have it: v_ as for ActivityNet.",
+    help="Prefix to add to video names that lack it: v_ for ActivityNet.",
 )
 @job_options
 @with_session
 def extract(session: Session, **given: Any) -> None:
-    """Features of every video, in one H5 file or a .npy file each.
+    """Extract the features of all videos, to an H5 file or .npy files.
 
-    The file is keyed by video name; the videos are those of the metadata table. A folder of .npy files gets
-    missing_files.txt and features.json, which says how they were made; beside an H5 file the same is in FILE.json.
-    RUN|CHECKPOINT is a run (its best epoch is taken), a .pth file, an s3:// or https:// address, or a name that
-    'tspctl models' lists. An interrupted extraction goes on where it stopped.
+    The videos are those of the metadata table; the H5 file is keyed by video name. A folder of .npy files also gets
+    missing_files.txt, and features.json with the parameters of the extraction; beside an H5 file that is FILE.json.
+    RUN|CHECKPOINT is a run (its best epoch is used), a .pth file, an s3:// or https:// address, or a name from
+    'tspctl models list'. Run it again to continue an interrupted extraction.
     """
     _run(session, "extract", given)
 
 
 @click.command()
 @_extraction_options
-@click.option("--pool", type=click.Choice(["max", "avg"]), default="max", show_default=True, help="Over time.")
+@click.option("--pool", type=click.Choice(["max", "avg"]), default="max", show_default=True, help="Pooling over time.")
 @job_options
 @with_session
 def gvf(session: Session, **given: Any) -> None:
-    """Global video features, which TSP's region head needs.
+    """Extract global video features, which TSP's region head needs.
 
-    The pool over time of a video's clip features.
+    A GVF is the clip features of a video pooled over time.
     """
     _run(session, "gvf", given)
 
@@ -104,14 +104,14 @@ def _run(session: Session, kind: str, given: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What RUN|CHECKPOINT means."""
+    """The checkpoint that RUN|CHECKPOINT names."""
 
     address: str
     """Path or URI of the checkpoint."""
     out_stem: str
-    """Where what is made of it goes unless --out says otherwise: the run's folder, or the current one."""
+    """Path of the default --out, without its suffix: below the run's folder, or the current one."""
     store: StoreConfig | None = None
-    """The store a run lies in."""
+    """The store of the run."""
 
 
 def find_source(session: Session, text: str, epoch: int | None) -> Source:
@@ -128,12 +128,12 @@ def find_source(session: Session, text: str, epoch: int | None) -> Source:
 
     if is_checkpoint(text):
         if epoch is not None:
-            raise ConfigError(f"--epoch goes with a run, and {text} is a checkpoint")
+            raise ConfigError(f"--epoch needs a run, and {text} is a checkpoint")
         return Source(text, PurePosixPath(text).name.partition(".")[0])
     if "_" in text and "/" not in text:  # no run's name has an underscore
         checkpoint = released(text)
         if epoch is not None:
-            raise ConfigError(f"--epoch goes with a run, and {text} is a released checkpoint")
+            raise ConfigError(f"--epoch needs a run, and {text} is a released checkpoint")
         return Source(checkpoint.address(session.settings.models_url), text)
     run = session.find(text).run
     chosen = run.best().epoch if epoch is None else epoch
@@ -145,6 +145,6 @@ def find_source(session: Session, text: str, epoch: int | None) -> Source:
 
 
 def file_name(given: dict[str, Any]) -> str:
-    """Name of the H5 file or folder, which says what is in it."""
+    """Default name of the H5 file or folder, which says what it holds."""
     pool = f"gvf_{given['pool']}-" if "pool" in given else ""
     return f"{pool}stride_{given['stride_frames']}{'' if given.get('format') == 'npy' else '.h5'}"

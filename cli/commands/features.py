@@ -1,4 +1,4 @@
-"""``tspctl features``: features in the form that the next code reads."""
+"""``tspctl features``: features in the format that localisation code reads."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ if TYPE_CHECKING:
 
 @click.group()
 def features() -> None:
-    """Convert features, or say what they are."""
+    """Convert or describe features."""
 
 
 @features.command()
 @click.argument("source")
 @click.argument("dest")
-@click.option("--format", type=click.Choice(["h5", "npy"]), help="Default: h5 if DEST ends in .h5, else npy.")
+@click.option(
+    "--format", type=click.Choice(["h5", "npy"]), help="Format of DEST; default: h5 if it ends in .h5, else npy."
+)
 @click.option(
     "--prefix",
     default="",
     metavar="TEXT",
-    help="What the names get before the video's, unless they have it: v_ as for ActivityNet.",
+    help="Prefix to add to video names that lack it: v_ for ActivityNet.",
 )
 @click.option(
     "--resize",
     type=click.IntRange(1),
     metavar="N",
-    help="Interpolate every video linearly over time to N features, as for G-TAD and BMN (100).",
+    help="Interpolate each video linearly over time to N features; G-TAD and BMN use 100.",
 )
 @job_options
 @with_session
 def convert(session: Session, **given: Any) -> None:
-    """Convert features to another form.
+    """Convert features to another format.
 
-    SOURCE and DEST are each an H5 file (ours, or one that was published) or a folder of .npy files, as a path or an
-    s3:// address.
-    A folder gets missing_files.txt, and either form a description of what it holds.
+    SOURCE and DEST are each an H5 file (ours or the published ones) or a folder of .npy files, as a path or an s3://
+    address. Either format gets a description of what it holds, and a folder also missing_files.txt.
     """
     run_job(session, "features", {}, given)
 
@@ -51,9 +52,9 @@ def convert(session: Session, **given: Any) -> None:
 @job_options
 @with_session
 def info(session: Session, **given: Any) -> None:
-    """Describe a set of features.
+    """Describe features.
 
-    How many SOURCE holds, of which size, and how they were made where that is known.
+    Prints how many SOURCE holds, their size, and the parameters of their extraction where these are known.
     """
     run_job(session, "features", {}, given)
 
@@ -65,34 +66,34 @@ def info(session: Session, **given: Any) -> None:
     "code",
     type=click.Choice(["actionformer", "opentad", "tridet"]),
     required=True,
-    help="The code that will read them.",
+    help="Localisation code that will read them.",
 )
 @click.option("--json", "annotations", metavar="JSON", help="Annotations that 'data annotate --json' wrote.")
-@click.option("--stride", "stride_frames", type=click.IntRange(1), metavar="N", help="Where SOURCE does not say it.")
-@click.option("--clip-frames", type=click.IntRange(1), metavar="N", help="Where SOURCE does not say it.")
-@click.option("--rate", "rate_fps", type=float, metavar="FPS", help="Where SOURCE does not say it.")
+@click.option("--stride", "stride_frames", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
+@click.option("--clip-frames", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
+@click.option("--rate", "rate_fps", type=float, metavar="FPS", help="If SOURCE does not record it.")
 @with_session
 def config(session: Session, source: str, code: str, annotations: str | None, **given: Any) -> None:
-    """Print a localisation code's configuration.
+    """Print the configuration block of a localisation code.
 
-    It is the block by which that code reads the features in SOURCE.
-    SOURCE is a folder of .npy files that 'extract --format npy' or 'features convert' wrote.
+    With it that code reads the features in SOURCE, a folder of .npy files written by 'extract --format npy' or
+    'features convert'.
     """
     from cli.options.store import absolute_unless_uri
     from tsp.errors import ConfigError
     from tsp.run.localisation import BLOCKS, numbers_of
 
     if source.endswith((".h5", ".hdf5")):
-        raise ConfigError(f"{code} reads a folder of .npy files: tspctl features convert {source} DIR")
+        raise ConfigError(f"{code} reads a folder of .npy files: make one with 'tspctl features convert {source} DIR'")
     folder = absolute_unless_uri(source)
     numbers = numbers_of(read_feature_set(session, folder), where=source, **given)
     click.echo(BLOCKS[code](numbers, folder, annotations and absolute_unless_uri(annotations)), nl=False)
 
 
 def read_feature_set(session: Session, folder: str) -> FeatureSet:
-    """What a folder of features says of itself.
+    """The description in a folder of features.
 
-    Raises: DataError if it says nothing.
+    Raises: DataError if it has none.
     """
     import json
 

@@ -8,18 +8,18 @@ from cli.output import FORMATS, format_option, print_rows
 from cli.runs.session import Session, with_session
 
 FIRST_TO_GO = ("kind", "created", "gpus", "best", "progress", "reason", "state")
-"""Columns that a narrow terminal does without, the least wanted first."""
+"""Columns in the order in which a narrow terminal leaves them out."""
 LIST_COLUMNS = ("name", "state", "progress", "best", "gpus", "kind", "created", "reason")
 
 
 @click.command("list")
-@click.option("--all", "everything", is_flag=True, help="Also runs that only the store knows.")
+@click.option("--all", "everything", is_flag=True, help="Include runs that only the store knows.")
 @format_option(*FORMATS, "name")
 @with_session
 def list_command(everything: bool, output: str, session: Session) -> None:
     """List runs, newest first.
 
-    Progress and best epoch are read from the store; on a cluster for the runs at work and the newest others.
+    Progress and best epoch are read from the store; on a busy cluster only for active runs and the newest others.
     """
     from cli.runs import reports
 

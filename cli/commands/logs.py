@@ -1,4 +1,4 @@
-"""``tspctl logs``, and following a run for ``submit --follow``."""
+"""``tspctl logs``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cli.runs.session import Session, with_session
 
 @click.command()
 @run_argument
-@click.option("-f", "--follow", is_flag=True, help="Wait for lines until the run has ended; exit with its outcome.")
+@click.option("-f", "--follow", is_flag=True, help="Follow until the run ends; the exit code is its outcome.")
 @click.option("--rank", "ranks", type=click.IntRange(0), multiple=True, help="Only this rank (repeatable).")
 @click.option("--all", "all_ranks", is_flag=True, help="All ranks (the default).")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines of each rank.")
-@click.option("--since", metavar="TIME", help="Only lines newer than 10s, 5m, 2h, 1d, or an ISO time.")
-@click.option("--timestamps", is_flag=True, help="Show when each line was written (UTC).")
+@click.option("--since", metavar="TIME", help="Only lines since an age (10s, 5m, 2h, 1d) or an ISO time.")
+@click.option("--timestamps", is_flag=True, help="Prefix each line with its time (UTC).")
 @click.option("--attempt", type=click.IntRange(1), metavar="K", help="Only this attempt.")
-@click.option("--previous", is_flag=True, help="Only the attempt before the newest.")
+@click.option("--previous", is_flag=True, help="Only the attempt before the latest.")
 @with_session
 def logs(
     run: str,
@@ -35,9 +35,9 @@ def logs(
     previous: bool,
     session: Session,
 ) -> None:
-    """Print what the ranks of a run wrote, merged in the order of time.
+    """Print the logs of all ranks, merged by time.
 
-    Attempts follow each other. When the processes are gone the lines come from the store.
+    Attempts are printed one after the other. Once the processes are gone, logs come from the store.
     """
     from cli.backends.base import LogQuery
 
@@ -61,7 +61,7 @@ def logs(
 
 
 def parse_since(text: str) -> datetime:
-    """A moment: an age (``90s``, ``5m``, ``2h``, ``1d``) before now, or an ISO time (without a zone: local)."""
+    """The time given to ``--since``: an age (``90s``, ``5m``, ``2h``, ``1d``) or an ISO time (local without a zone)."""
     from datetime import UTC, timedelta
 
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -69,7 +69,7 @@ def parse_since(text: str) -> datetime:
         try:
             return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * seconds[text[-1]])
         except OverflowError:
-            # Longer ago than the calendar reaches: everything is newer.
+            # Before the first year: everything is newer.
             return datetime.min.replace(tzinfo=UTC)
     try:
         return datetime.fromisoformat(text).astimezone(UTC)

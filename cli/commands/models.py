@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cli.output import FORMATS, format_option, print_table, print_value, show_size
+from cli.humanize import show_size
+from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.session import Session, with_session
 
 
@@ -13,9 +14,9 @@ from cli.runs.session import Session, with_session
 @with_session
 @click.pass_context
 def models(context: click.Context, session: Session, output: str) -> None:
-    """List released checkpoints, or download one.
+    """List or download released checkpoints.
 
-    Their names stand for them in extract, gvf, --pretrained and --resume. The setting models_url names a mirror.
+    extract, gvf, --pretrained and --resume accept their names. The setting models_url names a mirror.
     """
     if context.invoked_subcommand is None:
         _show(session, output)
@@ -25,16 +26,18 @@ def models(context: click.Context, session: Session, output: str) -> None:
 @format_option(*FORMATS)
 @with_session
 def list_command(session: Session, output: str) -> None:
-    """List released checkpoints: encoder, method, data set, address, and whether this machine has them."""
+    """List released checkpoints, and whether they are cached on this machine."""
     _show(session, output)
 
 
 @models.command()
 @click.argument("name")
-@click.option("--to", "dest", metavar="DIR|URI", help="Copy it there too: a mirror for machines without network.")
+@click.option(
+    "--to", "dest", metavar="DIR|URI", help="Also copy it there, as a mirror for machines without internet access."
+)
 @with_session
 def pull(session: Session, name: str, dest: str | None) -> None:
-    """Download a released checkpoint, verified, and print where it is."""
+    """Download and verify a released checkpoint, and print its path."""
     from cli.options.store import absolute_unless_uri
     from tsp.config.released import released
     from tsp.store.base import sha256_of

@@ -1,4 +1,4 @@
-"""``tspctl results``: accuracy and loss of every epoch, as a table, JSON, YAML or a picture."""
+"""``tspctl results``: accuracy and loss of each epoch, as a table, JSON, YAML or a plot."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @run_argument
-@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Also draw the curves into a file.")
+@click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE.png", help="Also plot the curves to a file.")
 @format_option(*FORMATS)
 @with_session
 def results(run: str, plot: str | None, output: str, session: Session) -> None:
-    """Show accuracy and loss of every epoch.
+    """Show accuracy and loss of each epoch.
 
-    The best one is marked. RUN may be a folder of the original scripts (results.txt and epoch files only).
+    The best epoch is marked. RUN may be a folder of the original scripts (results.txt and epoch files only).
     """
     from tsp.errors import DataError
     from tsp.run.results import best
@@ -38,7 +38,7 @@ def results(run: str, plot: str | None, output: str, session: Session) -> None:
         best_epoch = None
     if plot is not None:
         draw(epochs, best_epoch, plot, title=found.name)
-        click.echo(f"drew {plot}", err=True)
+        click.echo(f"wrote {plot}", err=True)
     if output == "table":
         _print_table(epochs, best_epoch)
     else:
@@ -60,7 +60,7 @@ def as_row(result: EpochResult) -> dict[str, Any]:
 
 
 def _print_table(epochs: list[EpochResult], best_epoch: int | None) -> None:
-    """Heads that only some epochs have are empty in the others."""
+    """Print epochs as a table; heads that only some epochs have are empty in the others."""
     columns = list(dict.fromkeys(head.label_column for result in epochs for head in result.heads))
     titles = ["EPOCH", "AVG ACCURACY %", "TOTAL LOSS"]
     titles += [title for column in columns for title in (f"{column} %", f"{column} LOSS")]
@@ -77,7 +77,7 @@ def _print_table(epochs: list[EpochResult], best_epoch: int | None) -> None:
 
 
 def draw(epochs: list[EpochResult], best_epoch: int | None, path: str, *, title: str) -> None:
-    """Accuracies above, losses below, over the epochs.
+    """Plot accuracies (top) and losses (bottom) over the epochs.
 
     Raises: ConfigError if matplotlib is missing or the file cannot be written.
     """

@@ -12,9 +12,9 @@ from cli.runs.session import Session, with_session
 @run_argument
 @with_session
 def resume(run: str, session: Session) -> None:
-    """Go on with a run from its newest saved state.
+    """Continue a run from its newest saved state.
 
-    For runs that were suspended or cancelled, that failed or crashed.
+    The run must be suspended, cancelled, failed or crashed.
     """
     from cli.runs.outcome import final_state
     from tsp.errors import ConfigError, NoSuchRunError
@@ -26,7 +26,7 @@ def resume(run: str, session: Session) -> None:
     try:
         config = None if found.is_job else found.run.config()
     except NoSuchRunError:
-        # It was stopped before any rank could write it.
+        # The run was stopped before any rank wrote it.
         config = None
     found.require_backend().resume(found.name, config)
     click.echo(f"resumed {run}: follow it with 'tspctl logs -f {run}'", err=True)

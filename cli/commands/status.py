@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.output import FORMATS, format_option, print_pairs, print_table, print_value, show_duration
+from cli.humanize import show_duration
+from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
@@ -33,7 +34,7 @@ def status(run: str, output: str, session: Session) -> None:
     except StoreError as error:
         if found.status is None or backend is None:
             raise
-        click.echo(f"warning: progress and results are missing here: {error}", err=True)
+        click.echo(f"warning: without progress and results: {error}", err=True)
         report = report_from_backend(found.status, backend)
     if output != "table":
         print_value(report.as_row(), output)
@@ -48,7 +49,7 @@ def status(run: str, output: str, session: Session) -> None:
 
 
 def _pairs(report: RunReport) -> list[tuple[str, Any]]:
-    """The lines of ``status``."""
+    """Names and values as ``status`` prints them."""
     step = None
     if report.epoch is not None:
         epoch = f"{report.epoch} ({report.epoch + 1} of {report.epochs})"
@@ -74,7 +75,6 @@ def _pairs(report: RunReport) -> list[tuple[str, Any]]:
         ("Exit code", code),
         ("Recipe", recipe),
         ("Epoch", step),
-        ("Waiting for", report.waiting_for),
         ("Speed", None if report.clips_per_sec is None else f"{report.clips_per_sec:.1f} clips/s on {report.device}"),
         ("Data wait", None if report.data_wait_share is None else f"{report.data_wait_share:.0%} of the time"),
         ("Waiting for", report.waiting_for),

@@ -13,8 +13,8 @@ grace_option = click.option(
     "grace_sec",
     type=click.FloatRange(0),
     metavar="SEC",
-    help="Time to save state and drain uploads before the ranks are killed; "
-    "default: 120, on a cluster what the pods have (gracePeriodSeconds of the chart).",
+    help="Time to save state and drain uploads before ranks are killed; "
+    "default: 120, on a cluster the pods' own (chart value gracePeriodSeconds).",
 )
 
 
@@ -23,14 +23,13 @@ grace_option = click.option(
 @grace_option
 @with_session
 def cancel(run: str, grace_sec: float | None, session: Session) -> None:
-    """Stop a run for good, its state saved.
+    """Save a run's state and stop it for good.
 
     Returns when the state is saved, uploads are drained and all processes have ended.
     """
-
     found = session.find(run)
-    click.echo(f"stopping {run}, its state is saved first", err=True)
-    with interruption_note(f"{run} is being stopped all the same: 'tspctl status {run}' shows how far it is"):
+    click.echo(f"stopping {run}; its state is saved first", err=True)
+    with interruption_note(f"{run} is still being stopped: see 'tspctl status {run}'"):
         found.require_backend().cancel(found.name, grace_sec=grace_sec)
     click.echo(f"cancelled {run}", err=True)
 
@@ -40,13 +39,12 @@ def cancel(run: str, grace_sec: float | None, session: Session) -> None:
 @grace_option
 @with_session
 def suspend(run: str, grace_sec: float | None, session: Session) -> None:
-    """Stop a run so that it can go on later.
+    """Save a run's state and stop it until it is resumed.
 
-    'tspctl resume' goes on with it.
+    Returns when the state is saved, uploads are drained and all processes have ended.
     """
-
     found = session.find(run)
-    click.echo(f"stopping {run}, its state is saved first", err=True)
-    with interruption_note(f"{run} is being stopped all the same: 'tspctl status {run}' shows how far it is"):
+    click.echo(f"stopping {run}; its state is saved first", err=True)
+    with interruption_note(f"{run} is still being stopped: see 'tspctl status {run}'"):
         found.require_backend().suspend(found.name, grace_sec=grace_sec)
-    click.echo(f"suspended {run}: go on with 'tspctl resume {run}'", err=True)
+    click.echo(f"suspended {run}: continue it with 'tspctl resume {run}'", err=True)

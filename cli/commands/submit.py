@@ -1,4 +1,4 @@
-"""``tspctl submit``: options to one configuration, checks, start."""
+"""``tspctl submit``: from options to a configuration, checks, start."""
 
 from __future__ import annotations
 
@@ -23,35 +23,41 @@ logger = logging.getLogger(__name__)
 
 @click.command()
 @dataset_options
-@click.option("--name", help="Name of the run; default: made from recipe and time.")
+@click.option("--name", help="Name of the run; default: from recipe and time.")
 @recipe_options
 @click.option("--image", metavar="REF", help="Container image of the ranks.")
 @click.option("--queue", metavar="Q", help="Kueue queue.")
 @pod_options
-@click.option("--chart-value", "chart_values", multiple=True, metavar="KEY=VALUE", help="A value of the chart.")
-@click.option("--chart-values", "chart_value_files", multiple=True, metavar="FILE", help="A values file of the chart.")
+@click.option(
+    "--chart-value",
+    "chart_values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Chart value, as for Helm's --set.",
+)
+@click.option("--chart-values", "chart_value_files", multiple=True, metavar="FILE", help="Values file of the chart.")
 @click.option(
     "--dry-run",
     is_flag=False,
     flag_value="client",
     type=click.Choice(["client", "server"]),
-    help="Show what would be sent and send nothing; with -o the configuration; server: let the API server judge it.",
+    help="Print what would be submitted, or with -o the configuration; server: the API server validates it.",
 )
-@click.option("--follow", is_flag=True, help="Show the logs until the end; exit with the run's outcome.")
-@click.option("-o", "--output", type=click.Choice(["name", "json", "yaml"]), help="Format of the result.")
+@click.option("--follow", is_flag=True, help="Follow the logs; the exit code is the run's outcome.")
+@click.option("-o", "--output", type=click.Choice(["name", "json", "yaml"]), help="Output format.")
 @with_session
 def submit(
     dry_run: str | None, follow: bool, output: str | None, name: str | None, session: Session, **given: Any
 ) -> None:
     """Start a training run.
 
-    Values come from the recipe, the settings files, TSPCTL_* variables and options, in rising order; --set wins.
+    Values come from the recipe, settings files, TSPCTL_* variables, options and --set; later ones win.
     """
     from cli.backends.base import BackendOptions
     from cli.options.run_config import build_config
 
     if dry_run is not None and follow:
-        raise click.UsageError("--follow goes with a run, and --dry-run starts none")
+        raise click.UsageError("--follow needs a run, and --dry-run starts none")
     pods = take_pod_options(given)
     session.backend.refuse_ignored(
         {
@@ -89,7 +95,7 @@ def submit(
 
 
 def default_name(session: Session, config: RunConfig, *, look: bool) -> str:
-    """The first default name; with ``look`` the first that neither the store nor a backend has."""
+    """The first default name; with ``look`` the first that is taken neither in the store nor in a backend."""
     from datetime import datetime
 
     from cli.options.run_names import default_names
@@ -105,7 +111,7 @@ def default_name(session: Session, config: RunConfig, *, look: bool) -> str:
 
 
 def start(session: Session, plan: Plan) -> None:
-    """Check and start a run, saying what it will train with."""
+    """Check and start a run, and report its batch and learning rates."""
     from cli.backends.base import run_checks
     from tsp.errors import ConfigError
 
@@ -113,7 +119,7 @@ def start(session: Session, plan: Plan) -> None:
     run_checks(backend.checks(plan))
     if session.stored_run(config.store, config.name).exists():
         raise ConfigError(
-            f"{config.store.uri} has a run {config.name!r} already, which is never overwritten: choose another --name"
+            f"{config.store.uri} already has a run {config.name!r}, which is never overwritten: choose another --name"
             f"{_what_else(session, config.name)}"
         )
     for line in plan.explanation:
@@ -124,14 +130,14 @@ def start(session: Session, plan: Plan) -> None:
 
 
 def _what_else(session: Session, name: str) -> str:
-    """What can be done with a run whose name is taken; only what its state allows."""
+    """What else the state of the existing run allows."""
     from cli.runs.outcome import RESUMABLE, STOPPED, final_state
 
     state, _ = final_state(session.find(name))
     if state in RESUMABLE:
-        return f", go on with it ('tspctl resume {name}') or remove it ('tspctl delete {name}')"
+        return f", resume it ('tspctl resume {name}') or delete it ('tspctl delete {name}')"
     if state in STOPPED:
-        return f", or remove it ('tspctl delete {name}')"
+        return f", or delete it ('tspctl delete {name}')"
     return f"; it is {state}: 'tspctl logs -f {name}' follows it, 'tspctl cancel {name}' stops it"
 
 
@@ -146,7 +152,7 @@ def _show_dry_run(session: Session, plan: Plan, output: str | None, *, on_server
 
 
 def as_result(plan: Plan) -> dict[str, Any]:
-    """Configuration and effective sizes as plain data."""
+    """Configuration and effective sizes as plain values."""
     from tsp.config.codec import to_dict
 
     effective = asdict(plan.effective) if plan.effective else None
@@ -154,7 +160,7 @@ def as_result(plan: Plan) -> dict[str, Any]:
 
 
 def _follow(session: Session, name: str) -> int:
-    """Logs go to stderr: stdout has the result."""
+    """Follow with the logs on stderr: stdout has the name."""
     from cli.backends.base import LogQuery
     from cli.runs.logs import follow_run
 

@@ -12,10 +12,16 @@ from cli.runs.session import Session, with_session
 
 @click.command()
 @run_argument
-@click.option("--timeout", "timeout_sec", type=click.FloatRange(0), metavar="SEC", help="Give up after this (101).")
+@click.option(
+    "--timeout",
+    "timeout_sec",
+    type=click.FloatRange(0),
+    metavar="SEC",
+    help="Stop waiting after SEC, with exit code 101.",
+)
 @with_session
 def wait(run: str, timeout_sec: float | None, session: Session) -> None:
-    """Wait until a run has ended; the exit code is its outcome.
+    """Wait until a run ends; the exit code is its outcome.
 
     0 succeeded, 100 failed, 101 not finished (timeout, suspended), 102 no such run, 103 cancelled.
     """

@@ -1,7 +1,7 @@
 """``--set KEY=VALUE``: one value of the configuration, read as JSON and TOML read values.
 
-YAML, which the values look like, reads 010 as eight, 1:30 as ninety and ``no`` as false. Here a text is a number only
-where JSON or TOML calls it one; everything else stays text, which the configuration's own types refuse.
+YAML would read 010 as eight, 1:30 as ninety and ``no`` as false. Here text is a number only if JSON or TOML says so;
+anything else stays text, which the configuration refuses where it needs a number.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ _INTEGER = re.compile(r"[+-]?(0|[1-9](_?[0-9])*)")
 _FLOAT = re.compile(r"[+-]?(0|[1-9](_?[0-9])*)(\.[0-9](_?[0-9])*)?([eE][+-]?[0-9]+)?")
 
 OPTIONS_OF_KEYS = {"name": "--name", "method": "--method", "data.name": "--dataset", "store.uri": "--store"}
-"""Keys that --set would change too late: names, paths and checks follow from their options."""
+"""Keys that --set would change too late: names, paths and checks depend on their options."""
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
     """Key and value of ``--set optim.head_lr=4e-3``.
 
-    Raises: ConfigError if there is no value, or the key has an option of its own.
+    Raises: ConfigError if the value is missing, or the key has its own option.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise ConfigError(f"--set takes KEY=VALUE, for instance optim.head_lr=4e-3; got {text!r}")
+        raise ConfigError(f"--set needs KEY=VALUE, for example optim.head_lr=4e-3; got {text!r}")
     if not value.strip():
-        raise ConfigError(f"--set {key}= has no value: write {key}=null for none, {key}='\"\"' for an empty text")
+        raise ConfigError(f"--set {key}= has no value: write {key}=null for none, or {key}='\"\"' for empty text")
     refuse_key(key, where=f"--set {key}")
     return key, parse_value(value, where=f"--set {key}")
 
 
 def refuse_key(key: str, *, where: str) -> None:
-    """Refuse a key that has an option of its own.
+    """Refuse a key that has its own option.
 
     Raises: ConfigError naming the option.
     """
     if key in OPTIONS_OF_KEYS:
-        raise ConfigError(f"{where}: this is what {OPTIONS_OF_KEYS[key]} is for")
+        raise ConfigError(f"{where}: use the option {OPTIONS_OF_KEYS[key]} instead")
 
 
 def parse_value(text: str, *, where: str = "value") -> Any:
-    """A number, true, false, null, a quoted text, a list or mapping of JSON; anything else is the text itself.
+    """A number, true, false, null, or JSON (quoted text, a list, a mapping); anything else is text.
 
-    Raises: ConfigError for a list, mapping or quoted text that is not JSON.
+    Raises: ConfigError for what begins like JSON and is not.
     """
     text = text.strip()
     if text.lower() in _WORDS:
@@ -68,8 +68,8 @@ def parse_value(text: str, *, where: str = "value") -> Any:
 
 
 def describe_value(value: Any) -> str:
-    """What a value was taken for: ``8 (a whole number)``."""
-    kinds = {bool: "a truth value", int: "a whole number", float: "a number", str: "a text"}
+    """A value and its type: ``8 (integer)``."""
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "text"}
     kind = kinds.get(type(value))
     shown = json.dumps(value, ensure_ascii=False)
     return f"{shown} ({kind})" if kind else shown

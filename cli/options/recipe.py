@@ -23,7 +23,7 @@ class RecipeOption:
 
     @property
     def parameter(self) -> str:
-        """Name of the function's argument."""
+        """Name of the keyword argument that click passes."""
         return self.flag.lstrip("-").partition("/")[0].replace("-", "_")
 
 
@@ -33,59 +33,66 @@ RECIPE_OPTIONS = (
         "--backbone",
         "model.backbone",
         click.Choice(list(BACKBONES)),
-        "Encoder; tiny is for trying things out.",
+        "Encoder; tiny is for trials.",
     ),
     RecipeOption(
         "--pretrained",
         "model.pretrained",
         str,
-        "Initial weights: default, none, a file, s3://, https://, a released name.",
+        "Initial weights: default, none, a file, s3://, https://, or a released name.",
         "URI",
     ),
-    RecipeOption("--pretrained-sha256", "model.pretrained_sha256", str, "Digest of those weights.", "HEX"),
+    RecipeOption("--pretrained-sha256", "model.pretrained_sha256", str, "SHA-256 of those weights.", "HEX"),
     RecipeOption(
-        "--precision", "model.precision", click.Choice(["auto", "fp32", "bf16", "fp16"]), "Arithmetic of the model."
+        "--precision", "model.precision", click.Choice(["auto", "fp32", "bf16", "fp16"]), "Precision of the model."
     ),
-    RecipeOption("--compile/--no-compile", "model.compile", bool, "torch.compile the model."),
-    RecipeOption("--sync-batch-norm/--no-sync-batch-norm", "model.sync_batch_norm", bool, "Batch norm over all ranks."),
+    RecipeOption("--compile/--no-compile", "model.compile", bool, "Compile the model with torch.compile."),
+    RecipeOption(
+        "--sync-batch-norm/--no-sync-batch-norm",
+        "model.sync_batch_norm",
+        bool,
+        "Synchronise batch norm over all ranks.",
+    ),
     RecipeOption(
         "--activation-checkpointing/--no-activation-checkpointing",
         "model.activation_checkpointing",
         bool,
-        "Less memory, about a third more compute.",
+        "Use less memory for about a third more compute.",
     ),
     RecipeOption("--epochs", "schedule.epochs", _AT_LEAST_1, "Epochs to train."),
-    RecipeOption("--batch-per-gpu", "batch_per_gpu", _AT_LEAST_1, "Clips per rank and step, before the factor."),
-    RecipeOption("--backbone-lr", "optim.backbone_lr", float, "Encoder's learning rate, before world size and factor."),
-    RecipeOption("--head-lr", "optim.head_lr", float, "Heads' learning rate, before world size and factor."),
+    RecipeOption("--batch-per-gpu", "batch_per_gpu", _AT_LEAST_1, "Clips per rank and step, before downscaling."),
+    RecipeOption("--backbone-lr", "optim.backbone_lr", float, "Encoder's learning rate, before scaling."),
+    RecipeOption("--head-lr", "optim.head_lr", float, "Heads' learning rate, before scaling."),
     RecipeOption(
         "--downscale",
         "downscale",
         click.Choice(["auto", "1", "2", "4"]),
-        "Divides batch and learning rates; auto: from the smallest GPU's memory.",
+        "Factor that divides batch and learning rates; auto: from the smallest GPU's memory.",
     ),
-    RecipeOption("--clips-per-segment", "clips.per_segment", _AT_LEAST_1, "Clips drawn from a segment in an epoch."),
-    RecipeOption("--seed", "seed", _AT_LEAST_0, "All randomness follows from it."),
-    RecipeOption("--workers", "data.workers", _AT_LEAST_0, "Data worker processes per rank."),
+    RecipeOption("--clips-per-segment", "clips.per_segment", _AT_LEAST_1, "Clips drawn from each segment per epoch."),
+    RecipeOption("--seed", "seed", _AT_LEAST_0, "Seed of all randomness."),
+    RecipeOption("--workers", "data.workers", _AT_LEAST_0, "Data workers per rank."),
     RecipeOption(
         "--bad-clips",
         "data.bad_clips",
         click.Choice(["fail", "resample", "skip"]),
-        "What to do with a clip that cannot be decoded.",
+        "What to do about a clip that cannot be decoded.",
     ),
-    RecipeOption("--one-pass/--no-one-pass", "data.one_pass", bool, "Decode all clips of a segment in one go: faster."),
     RecipeOption(
-        "--training-copy/--no-training-copy", "data.training_copy", bool, "Read the small training copy of the videos."
+        "--one-pass/--no-one-pass", "data.one_pass", bool, "Decode all clips of a segment in one pass, which is faster."
     ),
-    RecipeOption("--resume", "resume", str, "Go on from this checkpoint, ours or the original's.", "URI"),
+    RecipeOption(
+        "--training-copy/--no-training-copy", "data.training_copy", bool, "Read the training copies of the videos."
+    ),
+    RecipeOption("--resume", "resume", str, "Continue from this checkpoint, ours or the original's.", "URI"),
     RecipeOption("--start-epoch", "start_epoch", _AT_LEAST_0, "First epoch to train after --resume."),
-    RecipeOption("--keep-epochs", "keep_epochs", _AT_LEAST_0, "Checkpoints kept besides the best; 0 keeps all."),
-    RecipeOption("--max-attempts", "max_attempts", _AT_LEAST_1, "Starts before the run is given up."),
+    RecipeOption("--keep-epochs", "keep_epochs", _AT_LEAST_0, "Checkpoints to keep besides the best; 0 keeps all."),
+    RecipeOption("--max-attempts", "max_attempts", _AT_LEAST_1, "Attempts before the run fails."),
 )
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command every option of ``RECIPE_OPTIONS``; what is not given is None."""
+    """Add every option of ``RECIPE_OPTIONS`` to a command; an option that is not given is None."""
     for option in reversed(RECIPE_OPTIONS):
         if option.type is bool:
             command = click.option(option.flag, default=None, help=option.help)(command)
@@ -95,15 +102,17 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose a recipe: data set, method, heads, GVF, and everything else by --set."""
+    """Add the options that choose a recipe: data set, method, heads, GVF, and --set for the rest."""
     for option in (
-        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any configuration value."),
-        click.option("--gvf", type=click.Choice(["max", "avg", "none"]), help="Global video feature."),
-        click.option("--heads", type=click.Choice(["all", "action", "region"]), help="What to learn."),
+        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration value."),
+        click.option("--gvf", type=click.Choice(["max", "avg", "none"]), help="Pooling of the global video features."),
+        click.option("--heads", type=click.Choice(["all", "action", "region"]), help="Heads to train."),
         click.option("--data", "data_root", metavar="URI", help="Folder or s3:// URI of the data set."),
-        click.option("--gpus", type=int, metavar="N", help="Ranks: one GPU each (CPU processes where there is none)."),
+        click.option(
+            "--gpus", type=int, metavar="N", help="Number of ranks, one GPU each (CPU processes where there is no GPU)."
+        ),
         click.option("--method", type=click.Choice(["tsp", "tac"]), required=True, help="TSP, or its baseline TAC."),
-        click.option("--dataset", required=True, help="thumos14, activitynet, demo, or a YAML file of your own."),
+        click.option("--dataset", required=True, help="thumos14, activitynet, demo, or your own YAML file."),
     ):
         command = option(command)
     return command

@@ -1,4 +1,4 @@
-"""From settings and options to one RunConfig."""
+"""Settings and options to one RunConfig."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tsp.config.released import RELEASED
 from tsp.config.run import RunConfig
 
 CHECKPOINT_KEYS = ("model.pretrained", "resume")
-"""Keys under which the name of a released checkpoint stands for its address."""
+"""Keys that accept the name of a released checkpoint in place of its address."""
 
 logger = logging.getLogger(__name__)
 
 
 def build_config(settings: Settings, name: str | None, given: dict[str, Any], *, needs_store: bool = True) -> RunConfig:
-    """The whole configuration.
+    """The complete configuration.
 
-    Args: name, None for one that is replaced later; given, the values of ``dataset_options`` and ``recipe_options``;
-        needs_store, False where nothing will be stored: then any store does if none is set.
+    Args: name, None for a placeholder; given, the values of ``dataset_options`` and ``recipe_options``;
+        needs_store, False if nothing will be stored: a placeholder is used if no store is set.
     Raises: ConfigError naming option or key.
     """
     from cli.options.store import NOWHERE, store_config

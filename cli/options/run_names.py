@@ -1,4 +1,4 @@
-"""Names of runs that were given none: what is special about the run, and when it was made."""
+"""Default names of runs: method, data set, encoder, what differs from the recipe, and the time."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tsp.config.recipes import GVF_OF_METHOD, HEADS_OF_METHOD
 from tsp.config.run import MAX_RUN_NAME_CHARS, REGION_COLUMN, RunConfig
 
 _REPEAT_CHARS = 3
-"""Room for a number where two runs are made in one second."""
+"""Room for a suffix when two runs start in the same second."""
 
 
 def name_words(config: RunConfig) -> list[str]:
-    """Words for what differs from the method's own recipe: heads and GVF."""
+    """What differs from the method's recipe: heads and GVF."""
     words = []
     columns = [head.label_column for head in config.model.heads]
     heads = "all" if len(columns) == 2 else "region" if columns == [REGION_COLUMN] else "action"
@@ -28,9 +28,9 @@ def name_words(config: RunConfig) -> list[str]:
 
 
 def default_names(config: RunConfig, now: datetime) -> Iterator[str]:
-    """Names to try, best first: ``tsp-thumos14-r2plus1d-34-nogvf-20260728-093000``, then with -2, -3, ...
+    """Names to try in order: ``tsp-thumos14-r2plus1d-34-nogvf-20260728-093000``, then with -2, -3, ...
 
-    The backbone is shortened and the data set's name cut where they do not fit.
+    The encoder is abbreviated and the data set's name cut if the name would be too long.
     """
     stem = default_stem(config, now)
     yield stem
@@ -39,7 +39,7 @@ def default_names(config: RunConfig, now: datetime) -> Iterator[str]:
 
 
 def default_stem(config: RunConfig, now: datetime) -> str:
-    """The best name, at most 41 characters where it had to be shortened."""
+    """The preferred name, shortened to leave room for a suffix."""
     stamp = now.strftime("%Y%m%d-%H%M%S")
     dataset = re.sub(r"[^a-z0-9]+", "-", config.data.name.lower()).strip("-") or "data"
     backbone = config.model.backbone.replace("_", "-")

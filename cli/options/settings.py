@@ -19,60 +19,60 @@ from tsp.errors import ConfigError
 
 PREFIX = "TSPCTL_"
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
-"""Kubernetes gives a pod such variables for every service of its namespace, whatever the service is called."""
+"""Kubernetes sets such variables in a pod for every service of its namespace, whatever the service's name."""
 NO_SETTINGS = frozenset({"TSPCTL_CACHE"})
-"""Variables of that prefix that others read: the folder in which the checkout's scripts keep what they build."""
+"""Variables with that prefix that are no settings: the folder where the checkout's scripts cache what they build."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Every key of a settings file; TSPCTL_<KEY> in the environment, an option of the same name on commands."""
+    """The keys of settings files; in the environment they are TSPCTL_<KEY>."""
 
     backend: Literal["kubernetes", "local"] = "kubernetes"
-    """Where runs go unless --backend says otherwise."""
+    """Default of --backend."""
     store: str | None = None
-    """``s3://bucket/prefix`` or a folder; local runs have ~/.local/share/tspctl/store by default."""
+    """``s3://bucket/prefix`` or a folder; default for local runs: ~/.local/share/tspctl/store."""
     endpoint_url: str | None = None
-    """S3 endpoint as this machine reaches it."""
+    """S3 endpoint for this machine."""
     endpoint_url_in_cluster: str | None = None
-    """S3 endpoint as pods reach it, where that differs."""
+    """S3 endpoint for pods, if different."""
     region: str | None = None
     path_style: bool = True
     ca_bundle: str | None = None
     checksums: Literal["auto", "when_required", "when_supported"] = "auto"
     data: str | None = None
-    """Folder or ``s3://`` URI of the data set; ``{dataset}`` in it becomes the data set's name."""
+    """Folder or ``s3://`` URI of the data set; ``{dataset}`` is replaced by the data set's name."""
     datasets: dict[str, str] = field(default_factory=dict)
-    """Data set's name -> its folder or URI; wins over ``data``. Only in files."""
+    """Data set's name -> its folder or URI; overrides ``data``. Only in files."""
     pretrained: str | None = None
-    """Initial weights for every submit that does not say otherwise: ``none``, a file, ``s3://``, ``https://``."""
+    """Default of --pretrained: ``none``, a file, ``s3://``, ``https://``, or a released name."""
     models_url: str | None = None
-    """Mirror of the released checkpoints: a folder, ``s3://`` or ``https://``; 'tspctl models pull --to' fills one."""
+    """Mirror of the released checkpoints: a folder, ``s3://`` or ``https://``; 'tspctl models pull --to' fills it."""
     gpus: int = 1
     workers: int | None = None
-    """Data worker processes per rank."""
+    """Data workers per rank."""
     set: dict[str, Any] = field(default_factory=dict)
-    """Configuration values by dotted key for every submit, as --set gives them. Only in files."""
+    """Configuration values by dotted key, as for --set. Only in files."""
     image: str | None = None
     """Container image of the ranks."""
     queue: str | None = None
     """Kueue queue."""
     check_nodes: bool = True
-    """Refuse a run that the cluster's nodes could never hold; false where an autoscaler adds nodes."""
+    """Refuse a run that the cluster's nodes can never fit; false if an autoscaler adds nodes."""
     namespace: str | None = None
     context: str | None = None
     kubeconfig: str | None = None
     chart: str | None = None
-    """Chart to install: a folder, an archive or an OCI reference; default: the one that ships."""
+    """Chart to install: a folder, an archive or an OCI reference; default: the one included in tspctl."""
     chart_values: dict[str, Any] = field(default_factory=dict)
-    """Chart values by dotted key for every submit. Only in files."""
+    """Chart values by dotted key. Only in files."""
 
     def __post_init__(self) -> None:
         check_addresses(self)
 
 
 def load_settings(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
-    """Settings from files and environment, the later one winning key by key.
+    """Settings from files and environment; later ones override earlier ones key by key.
 
     Args: environment, default the process's; folder, where ``tspctl.toml`` is looked for, default the current one.
     Raises: ConfigError naming the file or variable and the key.
@@ -86,9 +86,9 @@ def load_settings(environment: Mapping[str, str] | None = None, folder: Path | N
 
 
 def settings_files(environment: Mapping[str, str], folder: Path | None = None) -> list[Path]:
-    """Files that settings are read from if they exist, the user's first; none where there is no such folder."""
+    """Paths of the settings files, existing or not, in the order in which they are read."""
     paths = []
-    # Without a home, or in a folder that was deleted, there is no such file.
+    # No home folder, or a current folder that was deleted: no such file.
     with suppress(ConfigError):
         paths.append(user_folder("CONFIG", environment) / "config.toml")
     with suppress(ConfigError):
@@ -98,7 +98,7 @@ def settings_files(environment: Mapping[str, str], folder: Path | None = None) -
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        # Editors on Windows put a byte order mark in front.
+        # Editors on Windows write a byte order mark.
         raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -130,7 +130,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any, *, where: str) -> Any:
-    """The value, if the key exists and the type fits."""
+    """The value, once the key is known and the type fits."""
     hints = typing.get_type_hints(Settings)
     name = key.replace("-", "_")
     if name not in hints:
@@ -142,9 +142,9 @@ def _checked(key: str, value: Any, *, where: str) -> Any:
 
 
 def _refuse_split_label(key: str, *, where: str) -> None:
-    """Refuse a dotted key that cuts a name of Kubernetes (``nvidia.com/gpu.product``) at its dots.
+    """Refuse a dotted key that would split a Kubernetes label (``nvidia.com/gpu.product``) at its dots.
 
-    Raises: ConfigError with both ways to write it.
+    Raises: ConfigError with two ways to write it.
     """
     names = re.split(r"(?<!\\)\.", key)
     slashed = next((index for index, name in enumerate(names) if "/" in name), None)
@@ -153,6 +153,6 @@ def _refuse_split_label(key: str, *, where: str) -> None:
     parent, label = names[0], ".".join(names[1:])
     escaped = label.replace(".", "\\.")
     raise ConfigError(
-        f"{where}: {key!r} would be cut at each of its dots: write '{parent}.{escaped}' (in single quotes), "
+        f"{where}: {key!r} would be split at each of its dots: write '{parent}.{escaped}' (in single quotes), "
         f'or a table [chart_values.{parent}] with "{label}" = ...'
     )

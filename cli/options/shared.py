@@ -1,4 +1,4 @@
-"""Options that many commands share: where runs live and which store they use."""
+"""Options of every command: backend, store, cluster."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from typing import Any
 import click
 
 _SHARED = (
-    click.option("--backend", type=click.Choice(["kubernetes", "local"]), help="Where runs live."),
-    click.option("--store", metavar="URI", help="s3://bucket/prefix or a folder."),
-    click.option("--endpoint-url", metavar="URL", help="S3 endpoint as this machine reaches it."),
+    click.option("--backend", type=click.Choice(["kubernetes", "local"]), help="Where runs are executed."),
+    click.option("--store", metavar="URI", help="Store: s3://bucket/prefix or a folder."),
+    click.option("--endpoint-url", metavar="URL", help="S3 endpoint for this machine."),
     click.option("-n", "--namespace", help="Kubernetes namespace."),
     click.option("--context", help="Context of the kubeconfig file."),
-    click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as kubectl takes it."),
+    click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as for kubectl."),
 )
 SHARED_KEYS = ("backend", "store", "endpoint_url", "namespace", "context", "kubeconfig")
-
-
 CLUSTER_KEYS = ("namespace", "context", "kubeconfig")
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the shared options, and one ``settings`` that files, environment and they make up.
+    """Add the shared options to a command, which gets the merged ``settings`` in their place.
 
-    It also gets ``given``, the keys of the shared options that are on the command line.
+    It also gets ``given``, the keys of the shared options on the command line.
     """
 
     @functools.wraps(command)
@@ -45,7 +43,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refuse_cluster_options(options: dict[str, Any]) -> None:
-    """Refuse options that would be ignored where runs live on this machine.
+    """Refuse cluster options that the local backend would ignore.
 
     Raises: ConfigError.
     """
@@ -53,4 +51,4 @@ def _refuse_cluster_options(options: dict[str, Any]) -> None:
 
     for key in CLUSTER_KEYS:
         if key in options:
-            raise ConfigError(f"--{key} is for clusters, and runs live on this machine here: add --backend kubernetes")
+            raise ConfigError(f"--{key} has no effect with the local backend: add --backend kubernetes")

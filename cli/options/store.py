@@ -1,4 +1,4 @@
-"""Which store a command speaks to, and how."""
+"""Which store a command uses, and how it connects."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError
 
 NOWHERE = "/nonexistent"
-"""A folder that systems promise not to have: the store of what has none."""
+"""A path that exists nowhere, by convention: the store of what has none."""
 _CUT_SCHEME = re.compile(r"(s3|https?|file|gs|hf|az):/?(?!/)", re.IGNORECASE)
 
 
 def default_store() -> Path:
-    """Where local runs store their results unless told otherwise."""
+    """Default store of local runs."""
     return user_folder("DATA") / "store"
 
 
 def store_config(settings: Settings, uri: str | None = None) -> StoreConfig:
-    """The settings' store, or another URI spoken to in the same way.
+    """Connection settings of the settings' store, or of another URI on the same server.
 
     Raises: ConfigError if no store is set.
     """
     uri = uri or settings.store or (str(default_store()) if settings.backend == "local" else None)
     if uri is None:
-        raise ConfigError("which store? give --store URI, or set 'store' in tspctl.toml or TSPCTL_STORE")
+        raise ConfigError("no store: give --store URI, or set 'store' in tspctl.toml or TSPCTL_STORE")
     check_address("endpoint_url_in_cluster", settings.endpoint_url_in_cluster)
     return StoreConfig(
         uri=absolute_unless_uri(uri),
@@ -41,9 +41,9 @@ def store_config(settings: Settings, uri: str | None = None) -> StoreConfig:
 
 
 def absolute_unless_uri(path: str) -> str:
-    """A path made absolute (``~`` is the home folder); a URI as it is.
+    """An absolute path (``~`` is the home folder); URIs are unchanged.
 
-    Raises: ConfigError if that takes a home or current folder, and there is none.
+    Raises: ConfigError if the home or current folder is needed and does not exist.
     """
     if "://" in path:
         return path
@@ -52,5 +52,5 @@ def absolute_unless_uri(path: str) -> str:
     try:
         expanded = Path(path).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{path}: there is no such user or home folder: give the whole path") from error
+        raise ConfigError(f"{path}: no such user or home folder: give an absolute path") from error
     return str(expanded if expanded.is_absolute() else current_folder() / expanded)

@@ -1,4 +1,4 @@
-"""Folders of the user (settings, state, data) and the current one, where there may be none of them."""
+"""The user's folders (settings, state, data) and the current one, none of which need exist."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError as error:
-        raise ConfigError("the current folder no longer exists: change to another one, or give whole paths") from error
+        raise ConfigError(
+            "the current folder no longer exists: change to another one, or give absolute paths"
+        ) from error
 
 
 def _home_in_passwd() -> str | None:
     home = os.path.expanduser("~")
-    # Without HOME and without an entry for the user the tilde stays.
+    # Without HOME and an entry in /etc/passwd the tilde stays.
     return None if home == "~" else home

@@ -14,12 +14,12 @@ COMPLETION_TIMEOUT_SEC = 2.0
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The RUN argument: a name, or the path or URI of a run's folder."""
+    """Add the RUN argument: a name, or the path or URI of a run's folder."""
     return click.argument("run", metavar="RUN", shell_complete=_complete_runs)(command)
 
 
 def _complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Names of the runs that the backends know."""
+    """Completions of a run's name."""
     from click.shell_completion import CompletionItem
 
     names = dict.fromkeys(_known_names(context.params))
@@ -27,9 +27,9 @@ def _complete_runs(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _known_names(given: dict[str, Any]) -> list[str]:
-    """Names that the backends know, as far as they answer within a moment: whoever types waits for them.
+    """Names from the backends that answer in time: the user is waiting at the prompt.
 
-    Args: given, options that are on the line already.
+    Args: given, options already on the command line.
     """
     from cli.backends.open import open_backends
     from cli.options.settings import load_settings
@@ -38,7 +38,7 @@ def _known_names(given: dict[str, Any]) -> list[str]:
     found: list[str] = []
 
     def ask() -> None:
-        # An error message would end up in the middle of the line that is being typed.
+        # An error message would appear in the middle of the line that is being typed.
         with contextlib.suppress(Exception):
             known = {key: value for key in SHARED_KEYS if (value := given.get(key)) is not None}
             for backend in open_backends(dataclasses.replace(load_settings(), **known)):

@@ -1,4 +1,4 @@
-"""Log lines of a run, from its backend while that has them, else from its store."""
+"""Log lines of a run: from its backend while that has them, then from its store."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tsp.run.stored_run import StoredRun
 
 STORE_POLL_SEC = 5.0
 END_TIMEOUT_SEC = 120.0
-"""For the last word on a run whose lines have ended."""
+"""How long to wait for the outcome once the log has ended."""
 
 
 def follow_run(found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr: bool) -> int:
     """Print lines until the run has ended. Returns: the exit code of its outcome.
 
-    Ctrl-C ends the following alone.
+    Ctrl-C stops following, not the run.
     """
     from cli.runs.outcome import exit_code_of, wait_for_end
     from cli.runs.progress_line import progress_line
@@ -29,19 +29,19 @@ def follow_run(found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr:
                 write(show_line(line, timestamps=timestamps))
     except KeyboardInterrupt:
         click.echo(
-            f"\nno longer following; the run goes on: 'tspctl logs -f {found.name}' follows it again, "
+            f"\nno longer following; the run continues: 'tspctl logs -f {found.name}' follows it again, "
             f"'tspctl cancel {found.name}' stops it",
             err=True,
         )
         raise
-    # The lines have ended; a server that is away just now is asked until it says how.
+    # The log has ended; a server that is unreachable just now is asked again.
     state, reason = wait_for_end(found, timeout_sec=END_TIMEOUT_SEC)
     click.echo(f"run {found.name}: {state}" + (f": {reason}" if reason else ""), err=True)
     return exit_code_of(state)
 
 
 def read(found: FoundRun, query: LogQuery) -> Iterator[LogLine]:
-    """Lines from where the run lives, or from the store when nothing is left there."""
+    """Lines from the backend, or from the store once the backend has none."""
     if found.backend is not None and found.status is not None:
         lines = found.backend.logs(found.name, query)
         if lines is not None:
@@ -59,26 +59,23 @@ def _ended_by_store(found: FoundRun) -> Callable[[], bool]:
 
 
 class StoreLogs:
-    """Logs as the ranks stored them."""
+    """The logs that ranks uploaded to the store."""
 
     def __init__(self, run: StoredRun) -> None:
         self.run = run
 
     def attempts(self) -> list[int]:
-        """Attempts that stored a log."""
         return self.run.attempts()
 
     def ranks(self, attempt: int) -> list[int]:
-        """Ranks that stored a log."""
         return self.run.ranks(attempt)
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
-        """The rest of a log."""
         return self.run.store.read(self.run.log_key(attempt, rank), offset_bytes=offset_bytes)
 
 
 def show_line(line: LogLine, *, timestamps: bool) -> str:
-    """``[rank 0] text``, with the time in front if wanted."""
+    """``[rank 0] text``, with ``timestamps`` the time in front."""
     prefix = f"[rank {line.rank}] "
     if timestamps:
         prefix = (line.time.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if line.time else "-".ljust(27)) + " " + prefix

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NOTHING_WILL_CHANGE = ENDED | {"suspended", "unknown"}
-"""States that no waiting changes by itself."""
+"""States that no waiting changes."""
 RESUMABLE = frozenset({"suspended", "cancelled", "failed", "crashed"})
-"""States in which ``resume`` goes on with a run."""
+"""States that ``resume`` continues from."""
 STOPPED = NOTHING_WILL_CHANGE
-"""States in which ``delete`` removes a run."""
+"""States in which ``delete`` is allowed."""
 POLL_SEC = 1.0
 
 
 def final_state(found: FoundRun) -> tuple[str, str | None]:
-    """State and reason as they are now; the backend is asked again, and the store where it knows nothing.
+    """Current state and reason, from the backend, or from the store if the backend does not know the run.
 
-    Raises: NoSuchRunError if the run was removed meanwhile.
+    Raises: NoSuchRunError if the run was deleted meanwhile.
     """
     from cli.runs.report import end_facts
 
@@ -34,42 +34,42 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
     if status is not None:
         return status.state, status.reason
     if not found.run.exists():
-        raise NoSuchRunError(f"run {found.name} was removed")
+        raise NoSuchRunError(f"run {found.name} was deleted")
     facts = end_facts(None, found.run.read_outcome(), found.run.progress_age_sec())
     return facts["state"], facts["reason"]
 
 
 def has_ended(found: FoundRun) -> bool:
-    """Whether nothing more will come by itself."""
+    """Whether waiting will change nothing."""
     return final_state(found)[0] in NOTHING_WILL_CHANGE
 
 
 def wait_for_end(found: FoundRun, *, timeout_sec: float | None = None) -> tuple[str, str | None]:
-    """State and reason once nothing more will come by itself; an API server or store that is away is waited for.
+    """Wait until the run has ended, through outages of API server and store.
 
-    Returns: ``timeout`` and how the run is doing where the time was up before.
+    Returns: state and reason; ``timeout`` and the current state if the time is up.
     """
     deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
-    is_away = False
+    is_unreachable = False
     while True:
         try:
             state, reason = final_state(found)
-            is_away = False
+            is_unreachable = False
             if state in NOTHING_WILL_CHANGE:
                 return state, reason
             shown = state + (f" ({reason})" if reason else "")
         except (UnreachableError, StoreUnreachableError) as error:
             shown = str(error)
-            if not is_away:
+            if not is_unreachable:
                 logger.warning("%s; still trying", error)
-            is_away = True
+            is_unreachable = True
         if deadline is not None and time.monotonic() >= deadline:
             return "timeout", shown
         time.sleep(POLL_SEC)
 
 
 def exit_code_of(state: str) -> int:
-    """0 succeeded, 100 failed or crashed, 103 cancelled, 101 anything that is not an end."""
+    """0 succeeded, 100 failed or crashed, 103 cancelled, 101 any state that is not an end."""
     if state == "crashed":
         return OUTCOME_EXIT_CODES["failed"]
     return OUTCOME_EXIT_CODES.get(state, OUTCOME_EXIT_CODES["timeout"])

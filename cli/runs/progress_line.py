@@ -1,4 +1,4 @@
-"""The line at the foot of a followed run that shows its progress; on a terminal alone."""
+"""The progress bar below the log of a followed run; only on a terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFRESH_SEC = 2.0
 
 @contextmanager
 def progress_line(run: StoredRun, *, to_stderr: bool) -> Iterator[Callable[[str], None]]:
-    """Yields: a function that prints a line (to stdout or stderr) above the progress bar, if there is one."""
+    """Yields: a function that prints a line, above the progress bar if there is one."""
     if not (sys.stderr.isatty() and (to_stderr or sys.stdout.isatty())):
         yield lambda text: click.echo(text, err=to_stderr)
         return
@@ -37,7 +37,7 @@ def progress_line(run: StoredRun, *, to_stderr: bool) -> Iterator[Callable[[str]
         watcher = threading.Thread(target=_watch, args=(run, bar, task, ended), daemon=True)
         watcher.start()
         try:
-            # A log is not ours: [brackets] are no markup in it, and a.py:100: is no emoji.
+            # Foreign text: [brackets] are not markup, and a.py:100: is not an emoji.
             yield lambda text: console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
         finally:
             ended.set()
@@ -45,7 +45,7 @@ def progress_line(run: StoredRun, *, to_stderr: bool) -> Iterator[Callable[[str]
 
 
 def _watch(run: StoredRun, bar: RichProgress, task: TaskID, ended: threading.Event) -> None:
-    """Show the run's progress until ``ended``; a store that does not answer is asked again."""
+    """Show the run's progress until ``ended``; failed reads are repeated."""
     from tsp.errors import StoreError
 
     while not ended.wait(REFRESH_SEC):

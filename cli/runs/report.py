@@ -1,4 +1,8 @@
-"""One run's state for ``status`` and ``list``: what its backend sees joined with what its store holds."""
+"""One run for ``status`` and ``list``: what its backend knows, joined with what its store holds.
+
+The backend knows best whether a run is alive; the store's outcome counts where no backend knows the run, and fresh
+progress where there is no outcome either. Speed and time left are shown only while the run runs.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cli.backends.base import RankStatus, RunStatus
-from cli.output import parse_time
+from cli.humanize import parse_time
 from tsp.errors import POD_EXIT_MEANINGS, DataError, NoSuchRunError
 from tsp.run.records import Outcome, Progress
 from tsp.run.results import EpochResult, best
@@ -16,12 +20,12 @@ if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
 
 STALE_AFTER = timedelta(minutes=3)
-"""A run whose progress is older than this, and of which no backend knows, is not called running."""
+"""A run that no backend knows is called running only if its progress is newer than this."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunReport:
-    """What ``status -o json`` shows; a key that is not known is null."""
+    """The keys of ``status -o json``; unknown values are null."""
 
     name: str
     state: str
@@ -51,7 +55,7 @@ class RunReport:
     head_lr: float | None = None
     bad_clips: int | None = None
     waiting_for: str | None = None
-    """What rank 0 has been waiting for longer than usual."""
+    """What rank 0 is waiting for, if it takes unusually long."""
     data_wait_share: float | None = None
     exit_code: int | None = None
     exit_meaning: str | None = None
@@ -61,7 +65,7 @@ class RunReport:
     ranks: tuple[RankStatus, ...] = ()
 
     def as_row(self) -> dict[str, Any]:
-        """Plain values, with the columns that a table shows."""
+        """Plain values, including the columns of tables."""
         row = {item.name: getattr(self, item.name) for item in fields(self)}
         row["ranks"] = [asdict(rank) for rank in self.ranks]
         row["progress"] = None if self.epoch is None else f"{self.epoch + 1}/{self.epochs}"
@@ -72,7 +76,7 @@ class RunReport:
 
 
 def report_from_backend(status: RunStatus, backend: str) -> RunReport:
-    """What the backend knows, where there is no store to read: of an auxiliary job, or of a run whose store is away."""
+    """The backend's part alone: for an auxiliary job, or a run whose store cannot be reached."""
     return RunReport(
         name=status.name,
         state=status.state,
@@ -91,7 +95,7 @@ def report_from_backend(status: RunStatus, backend: str) -> RunReport:
 
 
 def report_on(run: StoredRun, status: RunStatus | None, backend: str | None) -> RunReport:
-    """Read progress, outcome, configuration and results of a run; what is not there is left out.
+    """Read progress, outcome, configuration and results of a run; what does not exist is left out.
 
     Raises: StoreError if something is damaged, or the store does not answer.
     """
@@ -121,9 +125,9 @@ def report_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunReport
 
 
 def _about_facts(run: StoredRun) -> dict[str, Any]:
-    """From run.json, which a run of the original scripts (or one that only just starts) has not.
+    """From run.json, which runs of the original scripts, and runs that are just starting, do not have.
 
-    Read as plain data: a run of another version of tspctl is shown all the same.
+    Read as plain data, so that a run of another version of tspctl is shown, too.
     """
     try:
         about = run.about()
@@ -144,7 +148,7 @@ def _about_facts(run: StoredRun) -> dict[str, Any]:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """A part of a JSON file that another program or version may have written; nothing if it is none."""
+    """A mapping in a JSON file that another version may have written; empty if it is none."""
     return value if isinstance(value, dict) else {}
 
 
@@ -153,14 +157,14 @@ def _progress_facts(progress: Progress | None) -> dict[str, Any]:
         return {}
     facts = asdict(progress)
     facts["gpus"] = facts.pop("world_size")
-    # What a newer version of a rank writes down besides is not shown here.
+    # Fields of a newer version are ignored.
     facts = {key: value for key, value in facts.items() if key in RunReport.__dataclass_fields__}
     facts["updated"] = parse_time(progress.updated)
     return facts
 
 
 def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
-    """Best epoch by the results, which are newer than the progress."""
+    """Best epoch from the results, which are more recent than the progress."""
     try:
         winner = best(results)
     except DataError:
@@ -169,10 +173,10 @@ def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
 
 
 def end_facts(status: RunStatus | None, outcome: Outcome | None, progress_age_sec: float | None) -> dict[str, Any]:
-    """State, reason and all that goes with them: the backend knows best, then the outcome, then the progress.
+    """State, reason and related fields: from the backend, else the outcome, else the progress.
 
     Args: progress_age_sec, by the store's clock.
-    Returns: values by field of ``RunReport``.
+    Returns: field of ``RunReport`` -> value.
     """
     facts: dict[str, Any] = {}
     if status is not None:
@@ -195,11 +199,11 @@ def end_facts(status: RunStatus | None, outcome: Outcome | None, progress_age_se
             "ended": parse_time(outcome.ended),
         }
     elif progress_age_sec is not None and progress_age_sec < STALE_AFTER.total_seconds():
-        facts = {"state": "running", "reason": "seen in the store alone"}
+        facts = {"state": "running", "reason": "according to its store; no backend here knows it"}
     else:
-        facts = {"state": "unknown", "reason": "only its store is known here, which holds no outcome"}
+        facts = {"state": "unknown", "reason": "no backend here knows it, and its store has no outcome"}
     if facts["state"] not in ("running", "restarting"):
-        # Figures of a moment that has passed.
+        # These were true only while it ran.
         facts.update(eta_sec=None, clips_per_sec=None, waiting_for=None)
     code = facts.get("exit_code")
     facts["exit_meaning"] = None if code is None else POD_EXIT_MEANINGS.get(code)

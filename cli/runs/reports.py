@@ -1,4 +1,12 @@
-"""Reports of all runs: what the backend knows, and what the stores add to it in time."""
+"""Reports of all runs for ``list``: what the backend knows, and what the stores add in time.
+
+Problem: a namespace may hold hundreds of runs, each one or more reads away, in stores that may be slow or unreachable,
+and ``list`` is to answer within about two seconds.
+Idea: the backend's list is complete by itself; reads of the stores only add to it, in parallel, the active runs first,
+until the time is up.
+Invariants: every run is listed, whatever its store does; a damaged run is shown as damaged beside the others; runs that
+were not read in time are counted in a warning.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +31,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LEAST_READ_SEC, MOST_READ_SEC = 0.3, 0.7
-"""What reading about runs at work may take, however long the API server took; others are read in what is left."""
+"""Time to read active runs, however long the API server took; the others are read in what is left."""
 FEW_RUNS, FEW_READ_SEC = 100, 5.0
-"""So few runs of a cluster are all read, unless the store takes that long."""
-MAX_AT_REST_READ = 50
-"""Of a cluster's runs that ended or are suspended the newest are read, after all that run: hundreds take too long."""
+"""Up to so many runs of a cluster are all read, unless the store takes longer than this."""
+MAX_INACTIVE_READ = 50
+"""Beyond that, so many of the newest ended or suspended runs are read, after the active ones."""
 _READERS = 16
-"""Runs whose store is read at a time."""
+"""Runs read in parallel."""
 
 
 def collect(session: Session, *, everything: bool, briefly: bool = False) -> list[RunReport]:
-    """Reports of all runs: those of the backend, then those only the store knows.
+    """Reports of all runs: those of the backend, then those that only the store knows.
 
-    Args: everything, list what only the store knows although the backend leaves that out by default; briefly, only what
-        a table shows, which takes far fewer reads.
+    Args: everything, include runs that only the store knows even if the backend leaves them out by default; briefly,
+        only what a table shows, which takes far fewer reads.
     """
     started = time.monotonic()
     backend = session.backend
@@ -57,7 +65,7 @@ def collect(session: Session, *, everything: bool, briefly: bool = False) -> lis
         wanted, timeout_sec = worth_reading(statuses, backend.list_sec - (time.monotonic() - started))
     configs = {store for index in wanted if (store := statuses[index].store)}
     stores = [session.open_store(backend.store_from_here(config)) for config in configs]
-    # Files of this machine are read faster than threads take turns.
+    # Reading local files is faster than switching threads.
     num_readers = 1 if all(store.is_local for store in stores) else _READERS
     num_read = 0
     for index, report in read_within(timeout_sec, read, wanted, num_readers=num_readers):
@@ -75,7 +83,7 @@ def collect(session: Session, *, everything: bool, briefly: bool = False) -> lis
 
 
 def names(session: Session, *, everything: bool) -> list[str]:
-    """Names of what ``collect`` reports on, in its order; nothing is read from the runs."""
+    """Names of the runs that ``collect`` reports, in its order, without reading them."""
     backend = session.backend
     found = [status.name for status in backend.list_runs()]
     if everything or backend.list_sec is None:
@@ -85,18 +93,18 @@ def names(session: Session, *, everything: bool) -> list[str]:
 
 
 def worth_reading(statuses: Sequence[RunStatus], left_sec: float) -> tuple[list[int], float]:
-    """Which runs of a cluster to ask the store about, and for how long: all at work; with time left, the newest others.
+    """Runs of a cluster to read from the store, and for how long: active ones; if time is left, the newest others.
 
-    Returns: indices in ``statuses``, the most wanted first; seconds.
+    Returns: indices in ``statuses``, the most important first; seconds.
     """
     known = [index for index, status in enumerate(statuses) if status.store and status.kind == "train"]
-    at_work = [index for index in known if statuses[index].state in {"running", "restarting"}]
-    at_rest = [index for index in known if statuses[index].state in ENDED | {"suspended"}]
+    active = [index for index in known if statuses[index].state in {"running", "restarting"}]
+    inactive = [index for index in known if statuses[index].state in ENDED | {"suspended"}]
     if len(known) <= FEW_RUNS:
-        return at_work + at_rest, FEW_READ_SEC
+        return active + inactive, FEW_READ_SEC
     if left_sec < LEAST_READ_SEC:
-        return at_work, LEAST_READ_SEC
-    return at_work + at_rest[:MAX_AT_REST_READ], min(left_sec, MOST_READ_SEC)
+        return active, LEAST_READ_SEC
+    return active + inactive[:MAX_INACTIVE_READ], min(left_sec, MOST_READ_SEC)
 
 
 def _stored_alone(session: Session, known: set[str]) -> list[RunReport]:
@@ -121,18 +129,18 @@ def read_within(
     *,
     num_readers: int = _READERS,
 ) -> Iterator[tuple[int, RunReport]]:
-    """What was read of each item, the first items first, until the time is up.
+    """Read the items in order, in parallel, until the time is up.
 
-    Daemons do it: an executor would hold up the end of the program for a store that does not answer.
+    In daemon threads: an executor would delay the end of the program for a store that does not answer.
     """
     deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
     to_do = iter(items)
-    taking = threading.Lock()
+    lock = threading.Lock()
     done: queue.Queue[tuple[int, RunReport] | BaseException] = queue.Queue()
 
     def work() -> None:
         while deadline is None or time.monotonic() < deadline:
-            with taking:
+            with lock:
                 item = next(to_do, None)
             if item is None:
                 return

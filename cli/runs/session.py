@@ -1,4 +1,4 @@
-"""What one command works with: settings, and the backends, stores and runs they lead to, each opened once."""
+"""The context of one command: settings, and the backends, stores and runs they lead to, each opened once."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Settings, and what they lead to. Threads may share it."""
+    """Settings, and the backends and stores they name. Threads may share it."""
 
     def __init__(self, settings: Settings, given: frozenset[str] = frozenset()) -> None:
-        """Args: given, keys of the settings that were options of the command line."""
+        """Args: given, keys of the settings that were given as options."""
         self.settings = settings
         self._given = given
         self._stores: dict[StoreConfig, Store] = {}
 
     @property
     def backend(self) -> Backend:
-        """Where new runs go."""
+        """The backend of new runs."""
         return self.backends[-1]
 
     @cached_property
     def backends(self) -> tuple[Backend, ...]:
-        """Every backend that may know a run, in the order in which they are asked; the settings' own is the last."""
+        """Backends that may know a run, in the order in which they are asked; that of the settings is the last."""
         from cli.backends.open import open_backend, open_backends
 
         if self._given.intersection(("backend", *CLUSTER_KEYS)):
-            # Whoever says where a run lives means no run of that name elsewhere.
+            # With an explicit location, a run of that name elsewhere is not meant.
             return (open_backend(self.settings),)
         return open_backends(self.settings)
 
     def job_backend(self, kind: str, *, on_cluster: bool) -> Backend:
-        """Where an auxiliary job runs: where its kind runs by default, unless --on-cluster was given."""
+        """The backend of an auxiliary job: its kind's default, unless --on-cluster was given."""
         from cli.backends.open import open_job_backend
 
         return open_job_backend(self.settings, kind, on_cluster=on_cluster)
 
     def store_config(self, uri: str | None = None) -> StoreConfig:
-        """How to reach the settings' store, or another URI on the same server.
+        """Connection settings of the settings' store, or of another URI on the same server.
 
         Raises: ConfigError if no store is set.
         """
@@ -59,7 +59,7 @@ class Session:
         return store_config(self.settings, uri)
 
     def open_store(self, config: StoreConfig) -> Store:
-        """A store; making an S3 client takes longer than a request, so each is made once."""
+        """A store, opened once: creating an S3 client takes longer than a request."""
         from tsp.store.open import open_store
 
         if config not in self._stores:
@@ -68,23 +68,23 @@ class Session:
 
     @property
     def store(self) -> Store:
-        """The settings' own store."""
+        """The store of the settings."""
         return self.open_store(self.store_config())
 
     def stored_run(self, config: StoreConfig, name: str) -> StoredRun:
-        """A run in a store, existing or not."""
+        """A run in a store; it need not exist."""
         from tsp.run.stored_run import StoredRun
 
         return StoredRun(self.open_store(config), name)
 
     def find(self, text: str, *, only_training: bool = False) -> FoundRun:
-        """The run that a command's RUN argument means.
+        """The run that a command's RUN argument names.
 
-        A text with a slash is a folder or URI of one run, ours or the original scripts'. A name is looked up in the
-        backends, then in the store: the one the backend recorded, else the settings'.
+        Text with a slash is the folder or URI of a run, ours or the original scripts'. A name is looked up in the
+        backends, then in the store: the one that the backend recorded, else that of the settings.
 
-        Args: only_training, refuse an auxiliary job: it stores no epochs.
-        Raises: NoSuchRunError naming where it was looked for; ConfigError.
+        Args: only_training, refuse an auxiliary job, which stores no epochs.
+        Raises: NoSuchRunError naming where it was searched; ConfigError.
         """
         from cli.runs.found_run import FoundRun
         from tsp.errors import ConfigError, NoSuchRunError
@@ -93,20 +93,18 @@ class Session:
             return FoundRun(self._run_in_folder(text), None, None)
         backend, status = self._ask_backends(text)
         if only_training and status is not None and status.kind != "train":
-            raise ConfigError(
-                f"{text} is a job ({status.kind}), which stores no epochs: give the name of a training run"
-            )
+            raise ConfigError(f"{text} is a job ({status.kind}), which stores no epochs: give a training run")
         config = self._store_of(backend, status)
         run = self.stored_run(config, text)
         if status is None and not run.exists():
             raise NoSuchRunError(
-                f"no run {text!r} in {config.uri}, and {backend.name} knows of none: "
+                f"no run {text!r} in {config.uri} or in the {backend.name} backend: "
                 f"see 'tspctl list', or give --store or the run's folder (./{text})"
             )
         return FoundRun(run, backend, status)
 
     def _ask_backends(self, name: str) -> tuple[Backend, RunStatus | None]:
-        """The first backend that knows the run and what it says; the settings' own where none does."""
+        """The first backend that knows the run, and its status; that of the settings if none does."""
         for backend in self.backends:
             status = backend.status(name)
             if status is not None:
@@ -119,7 +117,7 @@ class Session:
         from tsp.errors import ConfigError
 
         if status is not None and status.kind != "train":
-            # A job has nothing in a store; whatever is asked of one finds nothing.
+            # A job has nothing in a store.
             return StoreConfig(uri=NOWHERE)
         if status is None:
             return self.store_config()
@@ -129,11 +127,11 @@ class Session:
         try:
             return self.store_config()
         except ConfigError:
-            # The backend knows the run all the same.
+            # No store is set, but the backend knows the run.
             return StoreConfig(uri=NOWHERE)
 
     def _refuse_other_store(self, name: str, recorded: StoreConfig) -> None:
-        """Refuse a --store that would be ignored, since the run was submitted with another.
+        """Refuse a --store that would be ignored because the run was submitted with another.
 
         Raises: ConfigError.
         """
@@ -157,12 +155,12 @@ class Session:
         parent, _, name = uri.rpartition("/")
         run = self.stored_run(self.store_config(parent or "/"), name)
         if not run.exists():
-            raise NoSuchRunError(f"{text} holds no run: neither run.json nor results.txt nor epoch_N.pth is there")
+            raise NoSuchRunError(f"{text} is not a run: it has neither run.json nor results.txt nor epoch_N.pth")
         return run
 
 
 def with_session(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that every command shares, and the ``session`` that they lead to."""
+    """Add the shared options to a command, which gets a ``session`` in their place."""
 
     @functools.wraps(command)
     def wrapper(*args: Any, settings: Settings, given: frozenset[str], **kwargs: Any) -> Any:

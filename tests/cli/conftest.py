@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cli.backends.local import backend as local_backend
+from cli.backends.local import launch as local_launch
 from cli.backends.local.processes import send
 from cli.backends.local.run_folder import known_runs
 from tsp.errors import ConfigError
@@ -95,7 +95,7 @@ def local(home: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("TSPCTL_BACKEND", "local")
     monkeypatch.setenv("TSPCTL_DATA", str(data_root))
     monkeypatch.setenv("TSPCTL_STORE", str(home / "store"))
-    monkeypatch.setattr(local_backend, "ENTRYPOINT", (sys.executable, "-P", str(FAKE_RANK)))
+    monkeypatch.setattr(local_launch, "ENTRYPOINT", (sys.executable, "-P", str(FAKE_RANK)))
     yield home / "store"
     for run in known_runs():
         supervised = None

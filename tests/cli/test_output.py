@@ -2,24 +2,14 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cli.commands.list import FIRST_TO_GO, LIST_COLUMNS
-from cli.output import (
-    fitting_columns,
-    print_pairs,
-    print_rows,
-    print_value,
-    show,
-    show_duration,
-    show_size,
-    transfer_progress,
-)
-from tests.cli.conftest import Tspctl
+from cli.output import fitting_columns, print_pairs, print_rows, print_value
 
 ROWS = [{"name": "a", "best": 97.5, "hidden": [1]}, {"name": "bb", "best": None}]
 
@@ -51,27 +41,6 @@ def test_a_terminal_gets_a_drawn_table(capsys: pytest.CaptureFixture[str], monke
 def test_pairs_are_aligned_and_empty_ones_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     print_pairs([("State", "running"), ("Reason", None), ("Best so far", 1)])
     assert capsys.readouterr().out == "State         running\nBest so far   1\n"
-
-
-def test_figures_are_short() -> None:
-    assert [show_duration(seconds) for seconds in (0, 59, 60, 3700, 200_000)] == [
-        "0s",
-        "59s",
-        "1m00s",
-        "1h01m",
-        "2d07h",
-    ]
-    assert [show_size(size) for size in (512, 1536, 5 << 30)] == ["512 B", "1.5 KiB", "5.0 GiB"]
-    assert [show(value) for value in (None, True, float("nan"), 1e-5, "x")] == ["-", "yes", "nan", "1e-05", "x"]
-    assert show(datetime.now(UTC) - timedelta(minutes=5)) == "5m00s ago"
-
-
-def test_a_download_off_a_terminal_says_one_line_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="cli"), transfer_progress("epoch_3.pth") as progress:
-        for done in range(0, 1001):
-            progress(done, 1000)
-        assert caplog.records == []
-    assert [record.getMessage() for record in caplog.records] == ["epoch_3.pth: 1000 B"]
 
 
 LONG_NAME = "tsp-thumos14-r2plus1d-34-nogvf-20260728-093000"
@@ -134,30 +103,3 @@ def test_any_encoding_of_a_terminal_shows_any_text(home: Path, encoding: str) ->
             assert json.loads(done.stdout.decode(encoding))[0]["name"] == "Lauf-\u20ac-\u00e9"
         if output == "yaml":
             assert yaml.safe_load(done.stdout.decode(encoding))[0]["name"] == "Lauf-\u20ac-\u00e9"
-
-
-def test_doctor_names_what_is_wrong(tspctl: Tspctl, local: Path) -> None:
-    good = tspctl("doctor", "-o", "json")
-    assert good.code == 0
-    assert {"python", "settings", "store", "torch", "GPUs"} <= {finding["what"] for finding in good.json}
-    bad = tspctl("doctor", "--store", "/proc/store")
-    assert (bad.code, "/proc/store" in bad.out) == (1, True)
-
-
-def test_doctor_looks_at_data(tspctl: Tspctl, local: Path, data_root: Path) -> None:
-    def found(*arguments: object) -> tuple[int, str, str]:
-        ended = tspctl("doctor", "-o", "json", *map(str, arguments))
-        ((level, message),) = [(item["level"], item["message"]) for item in ended.json if item["what"] == "data"]
-        return ended.code, level, message
-
-    assert found("--data", data_root) == (0, "ok", f"{data_root} can be read")
-    code, level, message = found("--data", data_root / "nothing")
-    assert (code, level, "does not exist" in message) == (1, "error", True)
-    code, level, message = found("--data", "s3:/bucket/x")
-    assert (code, level, "did you mean s3://bucket/x" in message) == (1, "error", True)
-    assert "data" not in {item["what"] for item in tspctl("doctor", "-o", "json").json}
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_call_tspctl(tspctl: Tspctl, shell: str) -> None:
-    assert "_TSPCTL_COMPLETE" in tspctl("completion", shell).out

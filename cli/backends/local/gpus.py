@@ -1,4 +1,4 @@
-"""GPUs of this machine, asked from ``nvidia-smi``: the laptop side never loads torch."""
+"""GPUs of this machine, from ``nvidia-smi``: the command line never loads torch."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tsp.errors import TspError
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One card."""
+    """One GPU."""
 
     device: str
-    """What CUDA_VISIBLE_DEVICES calls it."""
+    """Its name for CUDA_VISIBLE_DEVICES."""
     name: str
     memory_mib: int | None
-    """None where the driver does not say (memory shared with the processor)."""
+    """None if the driver does not report it (memory shared with the CPU)."""
 
 
 def gpus_here() -> list[Gpu]:
-    """The cards this machine has and the user may use (CUDA_VISIBLE_DEVICES is honoured); empty without a driver."""
+    """The GPUs of this machine that CUDA_VISIBLE_DEVICES allows; none without a driver."""
     query = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
     except (FileNotFoundError, PermissionError, subprocess.CalledProcessError):
         return []
     except subprocess.TimeoutExpired as error:
-        raise TspError("nvidia-smi does not answer within 30 s: the driver of this machine's GPUs hangs") from error
+        raise TspError("nvidia-smi did not answer within 30 s: the GPU driver of this machine hangs") from error
     return visible(parse(answer.stdout), os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def parse(table: str) -> list[tuple[str, Gpu]]:
-    """UUID and card for each line ``index, uuid, name, MiB``."""
+    """UUID and GPU from each line ``index, uuid, name, MiB``."""
     cards = []
     for line in table.strip().splitlines():
         index, uuid, name, memory = (cell.strip() for cell in line.split(","))
@@ -42,9 +42,9 @@ def parse(table: str) -> list[tuple[str, Gpu]]:
 
 
 def visible(cards: list[tuple[str, Gpu]], wanted: str | None) -> list[Gpu]:
-    """The cards that a CUDA_VISIBLE_DEVICES lets through, in its order; it may hold indices or UUIDs.
+    """The GPUs in a CUDA_VISIBLE_DEVICES of indices or UUIDs, in its order.
 
-    As CUDA does, it stops at the first one that does not exist.
+    Like CUDA, it stops at the first one that does not exist.
     """
     if wanted is None:
         return [card for _, card in cards]

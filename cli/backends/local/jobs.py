@@ -17,10 +17,10 @@ from tsp.errors import TspError
 
 
 def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequence[str]) -> JobEnd:
-    """Do a job: in one process, or with one shard per card and a merge at the end.
+    """Run a job in one process, or as one shard per GPU and a merge at the end.
 
-    Args: command, the program that takes the job's kind; devices, CUDA devices of this machine.
-    Returns: exit code and answer; what the processes narrate goes straight to our stderr.
+    Args: command, the program, which gets the job's kind; devices, CUDA devices of this machine.
+    Returns: exit code and answer; the processes log to our stderr.
     """
     if not isinstance(job, EncodingJob) or gpus == 1:
         return _finish(_start(command, job, devices[0] if devices else None))
@@ -36,7 +36,7 @@ def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequen
 def _start(command: Sequence[str], job: Job, device: str | None) -> subprocess.Popen[str]:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device if device is not None else ""}
     if isinstance(job, EncodingJob) and job.shard is not None:
-        environment[INDEX_VARIABLE] = str(job.shard)  # its lines say whose they are
+        environment[INDEX_VARIABLE] = str(job.shard)  # names the shard in its log lines
     process = subprocess.Popen(
         [*command, job.kind], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -45,13 +45,13 @@ def _start(command: Sequence[str], job: Job, device: str | None) -> subprocess.P
         process.stdin.write(json.dumps(to_dict(job)))
         process.stdin.close()
     except BrokenPipeError:
-        # It ended before it read; its exit code and its words on stderr say why.
+        # It exited before reading; its exit code and stderr say why.
         return process
     return process
 
 
 def _finish(process: subprocess.Popen[str]) -> JobEnd:
-    """Wait for its end. Ctrl-C reaches the process by itself: it is in our foreground group."""
+    """Wait for the process. It gets Ctrl-C by itself, as it is in our foreground process group."""
     assert process.stdout is not None
     try:
         text = process.stdout.read()
@@ -72,5 +72,5 @@ def _answer(text: str, code: int) -> dict[str, Any] | None:
     if not isinstance(answer, dict):
         if code:
             return None
-        raise TspError(f"the job answered with something that is no JSON object: {text[:200]!r}")
+        raise TspError(f"the job's answer is not a JSON object: {text[:200]!r}")
     return answer

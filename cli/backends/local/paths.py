@@ -1,4 +1,4 @@
-"""Paths of this machine in a configuration, made absolute: ranks run in folders of their own."""
+"""Local paths in a configuration, made absolute: ranks run in folders of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tsp.config.run import LOCAL_PATHS, RunConfig
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The same configuration, independent of the current folder; URIs stay as they are."""
+    """The configuration, independent of the current folder; URIs are unchanged."""
     tree = to_dict(config)
     for key in LOCAL_PATHS:
         section, _, last = key.rpartition(".")

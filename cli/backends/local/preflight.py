@@ -1,11 +1,11 @@
-"""What would make a run on this machine fail, found before anything is started."""
+"""Checks before a run on this machine is started."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
 
-from cli.output import show_size
+from cli.humanize import show_size
 from tsp.config.backbones import BACKBONES
 from tsp.config.run import RunConfig
 from tsp.data.ground_truth import read_ground_truth
@@ -31,7 +31,7 @@ def check_modules() -> None:
 
 
 def check_gpus(gpus: int, num_here: int) -> None:
-    """Refuse more ranks than cards; a machine without cards runs them on its CPU.
+    """Refuse more ranks than GPUs; a machine without GPUs runs them on the CPU.
 
     Raises: ConfigError.
     """
@@ -40,7 +40,7 @@ def check_gpus(gpus: int, num_here: int) -> None:
 
 
 def check_store(config: RunConfig) -> None:
-    """Refuse a store that cannot be written, or that cannot hold the run's checkpoints.
+    """Refuse a store that is not writable or has no room for the run's checkpoints.
 
     Raises: StoreError.
     """
@@ -51,28 +51,28 @@ def check_store(config: RunConfig) -> None:
     if free is not None and free < needed:
         raise StoreError(
             f"the disk of {store.uri} has {show_size(free)} left, the run needs about {show_size(needed)}: "
-            f"free some, choose another --store, or keep fewer epochs (--set keep_epochs=1)"
+            f"free some space, choose another --store, or keep fewer epochs (--set keep_epochs=1)"
         )
 
 
 def bytes_needed(config: RunConfig) -> int:
-    """About what the run writes: its epochs, and two mid-epoch states."""
+    """Estimated size of what the run writes: its epochs, and two mid-epoch states."""
     epochs = config.schedule.epochs
     kept = min(epochs, config.keep_epochs + 1) if config.keep_epochs else epochs
     return (kept + 2) * BACKBONES[config.model.backbone].checkpoint_bytes
 
 
 def check_data(config: RunConfig) -> None:
-    """Refuse a local data folder that lacks tables, videos, label maps or GVF, or whose tables no run can read.
+    """Refuse a local data set without its tables, videos, label maps or GVF, or with tables that no run can read.
 
-    Raises: DataError; ConfigError for the GVF, which is another choice of options away.
+    Raises: DataError; ConfigError for the GVF, which another option avoids.
     """
     if "://" in config.data.root:
         return
     root = Path(config.data.root)
     if not root.is_dir():
-        hint = f": draw it with 'tspctl data demo {root}'" if config.data.name == "demo" else ""
-        raise DataError(f"the data folder {root} does not exist{hint or '; give another one with --data'}")
+        hint = f": generate it with 'tspctl data demo {root}'" if config.data.name == "demo" else ""
+        raise DataError(f"the data folder {root} does not exist{hint or '; choose another one with --data'}")
     for head in config.model.heads:
         _require_file(root / head.labels, f"label map of {head.label_column}")
     label_maps = {head.label_column: load_label_map(root / head.labels) for head in config.model.heads}

@@ -1,4 +1,4 @@
-"""Which process is meant: a pid and the moment it started, so that a reused pid fools nobody."""
+"""Processes identified by pid and start time, safe against reused pids."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pathlib import Path
 
 POLL_SEC = 0.1
 _STATE_FIELD, _START_FIELD = 0, 19
-"""Places in /proc/PID/stat, counted after the name in brackets (see proc(5), fields 3 and 22)."""
+"""Fields of /proc/PID/stat, counted after the name in parentheses (proc(5), fields 3 and 22)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """One process, for ever."""
+    """One process; never equal to a later one with the same pid."""
 
     pid: int
     started: str
-    """Boot and clock ticks since it (Linux), or the start time as ``ps`` writes it."""
+    """Boot id and clock ticks since boot (Linux), or the start time as printed by ``ps``."""
 
 
 def identify(pid: int) -> ProcessId | None:
-    """The process that has this pid now; None if there is none (a zombie counts as none)."""
+    """The process that currently has this pid; None if there is none, or only a zombie."""
     started = _started(pid)
     return None if started is None else ProcessId(pid, started)
 
 
 def is_alive(process: ProcessId) -> bool:
-    """Whether this very process still runs."""
+    """Whether this process still runs."""
     return identify(process.pid) == process
 
 
 def send(process: ProcessId, number: signal.Signals, *, to_group: bool = False) -> None:
-    """Send a signal, if the process is still the same. Args: to_group, to all processes of the group it leads."""
+    """Send a signal if the process still runs. Args: to_group, to its whole process group."""
     if is_alive(process):
         try:
             (os.killpg if to_group else os.kill)(process.pid, number)
@@ -45,14 +45,14 @@ def send(process: ProcessId, number: signal.Signals, *, to_group: bool = False) 
 
 
 def kill_group(leader_pid: int) -> None:
-    """Kill what is left of the process group of a child of ours that has not been waited for yet."""
-    # macOS answers EPERM where only zombies are left.
+    """Kill the rest of the process group of a child that has not been reaped yet."""
+    # macOS returns EPERM if only zombies are left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader_pid, signal.SIGKILL)
 
 
 def wait_gone(processes: list[ProcessId], timeout_sec: float) -> bool:
-    """Wait until none of them runs. Returns: whether that came true."""
+    """Wait until none of them runs. Returns: False if the time is up before."""
     deadline = time.monotonic() + timeout_sec
     while any(is_alive(process) for process in processes):
         if time.monotonic() > deadline:
@@ -62,7 +62,7 @@ def wait_gone(processes: list[ProcessId], timeout_sec: float) -> bool:
 
 
 def stop(processes: list[ProcessId], grace_sec: float) -> None:
-    """SIGTERM, and SIGKILL to the whole group of each that is still there after the grace period."""
+    """SIGTERM, and after the grace period SIGKILL to the whole group of each that still runs."""
     for process in processes:
         send(process, signal.SIGTERM)
     if not wait_gone(processes, grace_sec):

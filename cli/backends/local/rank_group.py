@@ -1,4 +1,12 @@
-"""The ranks of one attempt on this machine: start them, watch them, say how the attempt ended."""
+"""The ranks of one attempt on this machine: start them, watch them, report how the attempt ended.
+
+Problem: a rank that fails takes the others with it, so several end at once, and only one of them is the cause; a rank
+that is killed cannot end its data workers; the supervisor itself may be killed.
+Idea: every rank leads a process group of its own and gets SIGTERM from the kernel when the supervisor dies. After the
+first end the others get a patience that depends on its exit code, and are then stopped.
+Invariants: ends are reported in order, and only those that came by themselves count towards the cause; no process of a
+group outlives its rank, as the group is killed before the rank is reaped (until then nobody can reuse its id).
+"""
 
 from __future__ import annotations
 
@@ -16,27 +24,27 @@ from pathlib import Path
 from typing import IO, Literal
 
 from cli.backends.local.processes import POLL_SEC, ProcessId, identify, kill_group, stop
-from cli.backends.local.run_folder import Launch, RankProcess
+from cli.backends.local.records import Launch, RankProcess
 from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, is_permanent, root_cause
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _AFTER_GOOD_END_SEC = 300.0
-"""How long the other ranks may take to end once one has ended well."""
+"""How long the other ranks may take once one has succeeded."""
 _AFTER_PEER_LOST_SEC = 10.0
-"""How long the rank that was lost may take to say why, once another has missed it."""
+"""How long the lost rank may take to report why, once another has reported a lost peer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an attempt's end means."""
+    """How an attempt ended."""
 
     kind: Literal["succeeded", "permanent", "retry"]
     cause: RankEnd
 
 
 def judge(ends: Sequence[RankEnd]) -> Verdict:
-    """The verdict over the ranks that ended by themselves, in that order."""
+    """The verdict on the ranks that ended by themselves, in that order."""
     cause = root_cause(ends)
     if cause is None:
         return Verdict("succeeded", ends[0])
@@ -44,14 +52,14 @@ def judge(ends: Sequence[RankEnd]) -> Verdict:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    """A TCP port on 127.0.0.1 that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def rank_environment(launch: Launch, rank: int, *, config: Path, port: int) -> dict[str, str]:
-    """Variables that make a process rank ``rank``; as in a pod, each rank sees one GPU, so its local rank is 0."""
+    """Environment of a rank; as in a pod, each rank sees one GPU, so its local rank is 0."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "TSP_CONFIG": str(config),
@@ -88,7 +96,7 @@ class RankGroup:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # A group of its own, so that data workers can be killed with their rank.
+            # Its own group, so that data workers can be killed with their rank.
             process_group=0,
             preexec_fn=_end_with(os.getpid()),
         )
@@ -98,9 +106,9 @@ class RankGroup:
         self.ranks.append(RankProcess(rank=rank, pid=known.pid, started=known.started, device=device))
 
     def watch(self, stopping: Callable[[], bool]) -> list[RankEnd]:
-        """Wait for all ranks; a bad end of one, or ``stopping``, ends the others.
+        """Wait for all ranks; the failure of one, or ``stopping``, stops the others.
 
-        Returns: the ends in their order; of ranks that had to be ended only where ``stopping`` was the reason.
+        Returns: the ends in order; those of ranks that were stopped only if ``stopping`` was the reason.
         """
         ends: list[RankEnd] = []
         deadline = math.inf
@@ -117,7 +125,7 @@ class RankGroup:
     def _newly_ended(self, known: set[int]) -> list[RankEnd]:
         codes = [(rank, _ended(process)) for rank, process in enumerate(self.processes) if rank not in known]
         ends = [RankEnd(rank, code if code >= 0 else 128 - code) for rank, code in codes if code is not None]
-        # Of ranks that ended within one look, one that was killed (137) has pulled down the others.
+        # Among ranks that ended within one interval, one that was killed (137) is the cause.
         return sorted(ends, key=lambda end: end.code != 128 + signal.SIGKILL)
 
     def _end_all(self) -> None:
@@ -128,12 +136,12 @@ class RankGroup:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """How a rank ended, None while it runs; what its group left (data workers, their fork server) ends with it.
+    """Exit code of a rank, None while it runs; the rest of its group (data workers, fork server) is killed with it.
 
-    A rank that was killed could not end its workers, and they look for another parent than the one they lost.
+    A killed rank cannot stop its workers, and under forkserver these watch the server instead of the rank.
     """
     if process.returncode is None and hasattr(os, "waitid"):
-        # Not reaped yet, so that nobody else can be given its number before its group is gone.
+        # Not reaped yet, so that its id cannot be reused before its group is gone.
         if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
         kill_group(process.pid)
@@ -141,12 +149,12 @@ def _ended(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _patience_sec(end: RankEnd) -> float:
-    """How long the other ranks may go on after this end."""
+    """How long the other ranks may continue after this end."""
     return {0: _AFTER_GOOD_END_SEC, PEER_LOST: _AFTER_PEER_LOST_SEC}.get(end.code, POLL_SEC)
 
 
 def _end_with(parent_pid: int) -> Callable[[], None]:
-    """For the child, before it becomes the rank: get SIGTERM, and so save and end, when the supervisor dies."""
+    """Prepare the child: it gets SIGTERM when the supervisor dies, and then saves its state and exits."""
 
     def prepare() -> None:
         if _LIBC is not None:

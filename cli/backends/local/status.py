@@ -1,4 +1,4 @@
-"""How a run on this machine is doing: its files and the table of processes, nothing else."""
+"""Status of a run on this machine, from its folder and the process table."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import dataclasses
 
 from cli.backends.base import RankStatus, RunStatus
 from cli.backends.local.processes import is_alive
-from cli.backends.local.run_folder import DamagedRunError, LocalRun, Supervised
-from cli.output import parse_time
+from cli.backends.local.records import Supervised
+from cli.backends.local.run_folder import DamagedRunError, LocalRun
+from cli.humanize import parse_time
 from tsp.config.run import StoreConfig
 from tsp.run.records import Outcome
 from tsp.run.status import RunState
 
 
 def local_status(local: LocalRun) -> RunStatus:
-    """Outcome first, then who lives. What cannot be read is shown as damaged, never raised: lists hold many runs."""
+    """The outcome if there is one, else by its processes. Damage is reported as a state, never raised: lists go on."""
     try:
         return _read_status(local)
     except DamagedRunError as error:
@@ -35,7 +36,7 @@ def _read_status(local: LocalRun) -> RunStatus:
     if outcome is None:
         supervised = local.supervised()
         is_supervised = supervised is not None and is_alive(supervised.process)
-        # Read after looking at the process: it writes its outcome before it ends.
+        # Read again after looking at the process, which writes its outcome before it exits.
         outcome = local.outcome()
     if launch is None:
         return _status_of_unfinished_submit(local, is_supervised)
@@ -51,7 +52,7 @@ def _read_status(local: LocalRun) -> RunStatus:
         return _with_outcome(status, outcome)
     if supervised is None or not is_supervised:
         who = f"its supervisor (process {supervised.pid})" if supervised else "its supervisor"
-        reason = f"{who} is gone; go on with 'tspctl resume {local.name}'"
+        reason = f"{who} is gone; continue with 'tspctl resume {local.name}'"
         return dataclasses.replace(status, state="crashed", reason=reason)
     return status if supervised.phase in ("submitting", "starting") else _with_ranks(status, supervised)
 
@@ -59,7 +60,7 @@ def _read_status(local: LocalRun) -> RunStatus:
 def _status_of_unfinished_submit(local: LocalRun, is_being_submitted: bool) -> RunStatus:
     if is_being_submitted:
         return RunStatus(name=local.name, state="pending", reason="it is being submitted")
-    reason = f"its submit was interrupted before anything ran; remove it with 'tspctl delete {local.name}'"
+    reason = f"its submit was interrupted before anything ran; delete it with 'tspctl delete {local.name}'"
     return RunStatus(name=local.name, state="crashed", reason=reason)
 
 

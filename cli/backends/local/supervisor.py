@@ -1,7 +1,12 @@
-"""The detached process that looks after one local run: ``python -m cli.backends.local.supervisor FOLDER``.
+"""The detached process in charge of one local run: ``python -m cli.backends.local.supervisor FOLDER``.
 
-It starts the ranks, starts them again after a loss (exit code 128 and above), and writes how the run ended into the
-store and into the run's folder. SIGTERM ends the ranks, state saved. It outlives the terminal.
+Problem: a run outlives the terminal it was submitted from, its ranks fail and must be restarted, and any process may be
+killed at any moment, this one included.
+Idea: it starts the ranks, restarts them after exit codes of 128 and above with growing pauses, and writes the outcome
+to the store and to the run's folder. SIGTERM makes it stop the ranks, which save their state.
+Invariants: one supervisor per run (lock and recorded process); ranks of a former supervisor have ended before new ones
+start, since two groups must never write to one run; every end writes an outcome, except SIGKILL, after which the run
+reads as crashed and its ranks get SIGTERM from the kernel.
 """
 
 from __future__ import annotations
@@ -19,7 +24,8 @@ from typing import Literal
 
 from cli.backends.local.processes import POLL_SEC, identify, stop
 from cli.backends.local.rank_group import RankGroup, Verdict, judge
-from cli.backends.local.run_folder import Launch, LocalRun, Supervised
+from cli.backends.local.records import Launch, Supervised
+from cli.backends.local.run_folder import LocalRun
 from cli.backends.log_lines import FolderLogs
 from tsp.errors import POD_EXIT_MEANINGS, TspError
 from tsp.run.records import Outcome
@@ -35,7 +41,7 @@ _ERROR_LINE = re.compile(r"\bERROR (?:[\w.]+: )?(.+)")
 
 
 class Supervisor:
-    """One run's life on this machine."""
+    """Supervises one run from its first attempt to its outcome."""
 
     def __init__(self, local: LocalRun, launch: Launch, me: Supervised) -> None:
         self.local = local
@@ -44,11 +50,11 @@ class Supervisor:
         self.stopping = False
 
     def heard(self, number: int, frame: FrameType | None) -> None:
-        """SIGTERM: end the ranks at the next look."""
+        """Handle SIGTERM: stop the ranks at the next poll."""
         self.stopping = True
 
     def run(self) -> None:
-        """Attempt after attempt, until the run has ended."""
+        """Make attempts until the run has ended."""
         first = 1 + max(FolderLogs(self.local.console).attempts(), default=0)
         for attempt in range(first, first + self.launch.max_attempts):
             verdict = self._attempt(attempt)
@@ -64,7 +70,7 @@ class Supervisor:
                 self._note(phase="restarting", ranks=(), reason=reason)
                 if self._stopped_within(min(MOST_BACKOFF_SEC, self.launch.first_backoff_sec * 2 ** (attempt - first))):
                     return self._end_as_asked(attempt)
-        return self.end("failed", verdict.cause.code, f"given up after {attempt} attempts: {reason}", attempt)
+        return self.end("failed", verdict.cause.code, f"gave up after {attempt} attempts: {reason}", attempt)
 
     def _attempt(self, attempt: int) -> Verdict:
         group = RankGroup(self.launch, config=self.local.config_path, console=self.local.console / f"attempt-{attempt}")
@@ -82,7 +88,7 @@ class Supervisor:
         self.local.write_supervised(self.me)
 
     def _stopped_within(self, seconds: float) -> bool:
-        """Pause, unless SIGTERM is heard. Returns: whether it was."""
+        """Wait, at most until SIGTERM. Returns: whether it came."""
         deadline = time.monotonic() + seconds
         while not self.stopping and time.monotonic() < deadline:
             time.sleep(POLL_SEC)
@@ -90,13 +96,13 @@ class Supervisor:
 
     def _end_as_asked(self, attempt: int) -> None:
         request = self.local.stop_request()
-        reason = "asked for" if request else "the supervisor received SIGTERM (machine shut down?)"
+        reason = "stopped by request" if request else "the supervisor received SIGTERM (machine shut down?)"
         self.end(request.state if request else "suspended", 143, reason, attempt)
 
     def end(
         self, state: Literal["succeeded", "failed", "cancelled", "suspended"], code: int, reason: str, attempt: int
     ) -> None:
-        """Write down how the run ended."""
+        """Record how the run ended, in the store and on this machine."""
         outcome = Outcome(state=state, exit_code=code, reason=reason, attempt=attempt)
         publish_outcome(self.launch, outcome)
         self.local.write_outcome(outcome)
@@ -105,7 +111,7 @@ class Supervisor:
 
 
 def publish_outcome(launch: Launch, outcome: Outcome) -> None:
-    """Write the outcome into the store; a store that cannot be reached is only warned of."""
+    """Write the outcome to the store; if that fails, warn."""
     from tsp.run.stored_run import StoredRun
     from tsp.store.open import open_store
 
@@ -116,7 +122,7 @@ def publish_outcome(launch: Launch, outcome: Outcome) -> None:
 
 
 def explain(cause: RankEnd, console: Path) -> str:
-    """One line: which rank, which exit code, what it means, and the last thing the rank said of it."""
+    """One line: which rank, its exit code and meaning, and its last error message."""
     meaning = POD_EXIT_MEANINGS.get(cause.code)
     if meaning is None:
         meaning = f"killed by signal {cause.code - 128}" if cause.code > 128 else "unknown"
@@ -125,7 +131,7 @@ def explain(cause: RankEnd, console: Path) -> str:
 
 
 def _last_words(log: Path) -> str:
-    """The last error a rank wrote, else its last line; shortened."""
+    """The last error that a rank logged, else its last line; shortened."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
@@ -138,24 +144,24 @@ def _last_words(log: Path) -> str:
 
 
 def main() -> None:
-    """Look after the run of the folder named on the command line; a second supervisor of a run gives up."""
+    """Supervise the run in the folder given as argument, unless it has a supervisor already."""
     local = LocalRun(Path(sys.argv[1]))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     launch, process = local.launch(), identify(os.getpid())
     if launch is None or process is None:
-        sys.exit(f"{local.folder} holds no run")
+        sys.exit(f"{local.folder} is not a run")
     with (local.folder / "lock").open("w") as lock:
-        # Where the file system refuses locks, resume and delete look at the process that supervisor.json names.
+        # Without locks, resume and delete rely on the process recorded in supervisor.json.
         if lock_file(lock.fileno(), wait=False) is Lock.TAKEN:
-            sys.exit("another supervisor looks after this run")
+            sys.exit("this run already has a supervisor")
         before = local.supervised()
         me = Supervised(pid=process.pid, started=process.started, ranks=before.ranks if before else ())
         supervisor = Supervisor(local, launch, me)
         signal.signal(signal.SIGTERM, supervisor.heard)
         signal.signal(signal.SIGINT, supervisor.heard)
         local.write_supervised(me)
-        # Ranks of a supervisor that was killed still save their state: two groups must never write to one run.
+        # Ranks of a killed supervisor may still be saving their state: two groups must never write to one run.
         stop([rank.process for rank in me.ranks], launch.grace_sec)
         try:
             supervisor.run()

@@ -198,7 +198,7 @@ def test_a_run_that_may_be_writing_is_deleted_only_by_force(tspctl: Tspctl, home
     words = ("delete", "my-run", "--backend", "local", "--store", store.uri, "--yes")
     ended = tspctl(*words)
     assert ended.code == 2
-    assert "by the store's clock: stop it where it runs, or say --force" in ended.err
+    assert "by the store's clock: stop it where it runs, or use --force" in ended.err
     old = time.time() - 3600
     for path in (home / "store").rglob("*"):
         os.utime(path, (old, old))

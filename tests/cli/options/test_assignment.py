@@ -79,10 +79,10 @@ def test_what_would_be_ignored_or_cannot_be_read_is_refused(text: str, words: st
 
 def test_what_was_taken_is_said(tspctl: Tspctl, local: Path) -> None:
     ended = tspctl(*DRY_RUN, "--set", "schedule.epochs=8", "--set", "optim.head_lr=4e-3")
-    assert "--set schedule.epochs: 8 (a whole number)" in ended.err
-    assert "--set optim.head_lr: 0.004 (a number)" in ended.err
+    assert "--set schedule.epochs: 8 (integer)" in ended.err
+    assert "--set optim.head_lr: 0.004 (number)" in ended.err
     assert ended.json["config"]["schedule"]["epochs"] == 8
-    assert describe_value("010") == '"010" (a text)'
+    assert describe_value("010") == '"010" (text)'
 
 
 @pytest.mark.parametrize("text", ["schedule.epochs=010", "schedule.epochs=1:30", "model.compile=on"])

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,8 @@ from cli.options.settings import Settings, load_settings
 from cli.options.store import store_config
 from k8s.values import with_dotted
 from tsp.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def write(path: Path, text: str) -> Path:
@@ -122,3 +125,12 @@ def test_an_address_whose_slashes_were_lost_is_no_folder(uri: str) -> None:
 
 def test_a_folder_may_have_a_colon(tmp_path: Path) -> None:
     assert store_config(Settings(store=str(tmp_path / "a:b"))).uri == str(tmp_path / "a:b")
+
+
+@pytest.mark.parametrize("document", ["README.md", "cli/README.md"])
+def test_settings_files_in_the_documents_are_accepted(document: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        write(tmp_path / "tspctl.toml", block)
+        assert load_settings({}, tmp_path) != load_settings({}, tmp_path / "empty")

@@ -15,7 +15,7 @@ from cli.backends.base import RunStatus
 from cli.runs.reports import (
     FEW_READ_SEC,
     LEAST_READ_SEC,
-    MAX_AT_REST_READ,
+    MAX_INACTIVE_READ,
     read_within,
     worth_reading,
 )
@@ -145,7 +145,7 @@ def test_the_store_is_asked_about_runs_at_work_first_then_about_the_newest_other
     asked, seconds = worth_reading(places, 0.5)
     assert seconds == 0.5
     assert [states[index] for index in asked[:80]] == ["running", "restarting"] * 40
-    assert [states[index] for index in asked[80:]] == (["succeeded", "suspended", "failed"] * 40)[:MAX_AT_REST_READ]
+    assert [states[index] for index in asked[80:]] == (["succeeded", "suspended", "failed"] * 40)[:MAX_INACTIVE_READ]
     assert worth_reading(places, -1.0) == (asked[:80], LEAST_READ_SEC)
     assert worth_reading([RunStatus(name="nowhere", state="running")], 9.0) == ([], FEW_READ_SEC)
 

@@ -55,7 +55,7 @@ def test_a_followed_run_ends_with_its_outcome_and_leaves_results(tspctl: Tspctl,
 
     refused = tspctl(*SUBMIT)
     assert refused.code == 2
-    assert "never overwritten" in refused.err or "known on this machine" in refused.err
+    assert "never overwritten" in refused.err or "this machine already has" in refused.err
     assert tspctl("delete", "a").code == 2  # no terminal to ask on
     assert tspctl("delete", "a", "--yes").code == 0
     assert not (local / "a").exists()
@@ -90,7 +90,7 @@ def test_a_killed_rank_is_started_again_and_its_logs_are_kept(tspctl: Tspctl, lo
 def test_retries_are_bounded(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
     plan_ranks(exit={"0": 150})
     assert tspctl(*SUBMIT, "--max-attempts", "2", "--follow").code == 100
-    assert "given up after 2 attempts" in tspctl("status", "a").out
+    assert "gave up after 2 attempts" in tspctl("status", "a").out
 
 
 def test_cancel_saves_state_and_resume_goes_on(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
@@ -168,7 +168,7 @@ def test_logs_come_from_the_store_when_this_machine_has_none(tspctl: Tspctl, loc
     (folder / "rank-1.log").write_text("2026-01-01T00:00:01.5Z INFO second\n2026-01-01T00:00:03Z INFO fourth\n")
     (folder / "rank-0.log").write_text("2026-01-01T00:00:01Z INFO first\ntrace\n2026-01-01T00:00:02Z INFO third\n")
     (local / "b" / "outcome.json").write_text(
-        '{"state": "cancelled", "exit_code": 143, "reason": "asked for", "attempt": 1, '
+        '{"state": "cancelled", "exit_code": 143, "reason": "stopped by request", "attempt": 1, '
         '"ended": "2026-01-01T00:00:04+00:00"}'
     )
     expected = ["[rank 0] INFO first", "[rank 0] trace", "[rank 1] INFO second", "[rank 0] INFO third"]
@@ -184,8 +184,8 @@ def test_logs_come_from_the_store_when_this_machine_has_none(tspctl: Tspctl, loc
 def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, plan_ranks: Plan) -> None:
     plan_ranks(epochs=1, step_sec=2.0)
     program = (
-        f"import sys; from cli import main; from cli.backends.local import backend as local_backend; "
-        f"local_backend.ENTRYPOINT = (sys.executable, '-P', {str(FAKE_RANK)!r}); main.main()"
+        f"import sys; from cli import main; from cli.backends.local import launch as local_launch; "
+        f"local_launch.ENTRYPOINT = (sys.executable, '-P', {str(FAKE_RANK)!r}); main.main()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, *SUBMIT, "--follow"],
@@ -201,7 +201,7 @@ def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, 
         out, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert out == "a\n"
-    assert "the run goes on" in err
+    assert "the run continues" in err
     assert "Traceback" not in err
     wait_until(lambda: state_of("a") == "succeeded", "it succeeds all the same")
 

@@ -143,7 +143,7 @@ def test_what_an_interrupted_submit_leaves_is_listed_and_can_be_deleted(
 def test_ctrl_c_at_any_moment_of_submit_leaves_what_list_shows_and_delete_removes(
     tspctl: Tspctl, local: Path, plan_ranks: Plan, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    from cli.backends.local import backend
+    from cli.backends.local import launch
     from tsp.run.stored_run import StoredRun
 
     def interrupt(*_: object, **__: object) -> None:
@@ -153,7 +153,7 @@ def test_ctrl_c_at_any_moment_of_submit_leaves_what_list_shows_and_delete_remove
         "reserve": (run_folder.LocalRun, "note_submitter"),
         "write_launch": (run_folder.LocalRun, "write_launch"),
         "create": (StoredRun, "create"),
-        "start": (backend, "_start_supervisor"),
+        "start": (launch, "start_supervisor"),
     }[step]
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, interrupt)
@@ -198,7 +198,7 @@ def test_ctrl_c_in_a_deletion_leaves_what_a_second_one_removes(
             patch.setattr(LocalStore, "delete", interrupt_later)
         ended = tspctl("delete", "bad", "--yes")
     assert ended.code == 130
-    assert "'tspctl delete bad' goes on" in ended.err
+    assert "'tspctl delete bad' deletes the rest" in ended.err
     assert "bad" in tspctl("list", "-o", "name").out.split()
     assert tspctl("delete", "bad", "--yes", "--force").code == 0
     assert not (local / "bad").exists()
@@ -208,7 +208,7 @@ def test_ctrl_c_in_a_deletion_leaves_what_a_second_one_removes(
 def test_ctrl_c_in_a_cancel_leaves_it_being_stopped(
     tspctl: Tspctl, local: Path, plan_ranks: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cli.backends.local import backend
+    from cli.backends.local import lifecycle
 
     plan_ranks(epochs=100, step_sec=0.1)
     tspctl(*SUBMIT, "a")
@@ -218,7 +218,7 @@ def test_ctrl_c_in_a_cancel_leaves_it_being_stopped(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(backend, "wait_gone", interrupt)
+        patch.setattr(lifecycle, "wait_gone", interrupt)
         ended = tspctl("cancel", "a")
     assert (ended.code, "'tspctl status a'" in ended.err) == (130, True)
     assert tspctl("wait", "a").code == 103

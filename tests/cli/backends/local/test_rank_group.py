@@ -8,7 +8,7 @@ import pytest
 
 from cli.backends.local.processes import ProcessId, identify, is_alive, send, stop
 from cli.backends.local.rank_group import RankGroup, judge, rank_environment
-from cli.backends.local.run_folder import Launch
+from cli.backends.local.records import Launch
 from tests.cli.conftest import wait_until
 from tsp.config.run import StoreConfig
 from tsp.run.status import RankEnd

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.backends.local import backend as local_backend
-from cli.backends.local.backend import ENTRYPOINT
+from cli.backends.local import launch as local_launch
+from cli.backends.local.launch import ENTRYPOINT
 from tests.cli.conftest import Tspctl
 
 pytest.importorskip("torch")
@@ -16,7 +16,7 @@ SMALL = ("clips.crop_px=32", "clips.resize_height_px=36", "clips.resize_width_px
 def test_a_real_run_fails_with_its_reason_is_repaired_resumed_and_fetched(
     tspctl: Tspctl, local: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_backend, "ENTRYPOINT", ENTRYPOINT)
+    monkeypatch.setattr(local_launch, "ENTRYPOINT", ENTRYPOINT)
     made = tspctl("data", "demo", "real", "--train-videos", "2", "--valid-videos", "1", "-o", "json")
     assert (made.code, isinstance(made.json, dict)) == (0, True), made.err
     video = home / "real" / "train" / "train_000.mp4"

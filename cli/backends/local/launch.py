@@ -1,0 +1,58 @@
+"""Starting a run's supervisor, and what it starts the ranks with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+from cli.backends.local.gpus import gpus_here
+from cli.backends.local.processes import POLL_SEC
+from cli.backends.local.records import Launch
+from cli.backends.local.run_folder import LocalRun
+from tsp.config.run import RunConfig
+from tsp.errors import TspError
+
+ENTRYPOINT = (sys.executable, "-P", "-m", "tsp.entrypoint")
+"""Program of a rank; -P keeps a folder called tsp in the user's current folder from shadowing ours."""
+START_TIMEOUT_SEC = 20.0
+
+
+def launch_of(config: RunConfig) -> Launch:
+    """How to start a run on the GPUs of this machine."""
+    return Launch(
+        name=config.name,
+        store=config.store,
+        gpus=config.gpus,
+        command=ENTRYPOINT,
+        devices=tuple(card.device for card in gpus_here()[: config.gpus]),
+        max_attempts=config.max_attempts,
+        created=datetime.now(UTC).isoformat(),
+    )
+
+
+def start_supervisor(local: LocalRun) -> None:
+    """Start a run's supervisor in a session of its own, and wait until it has taken over.
+
+    Raises: TspError with its last line of output if it does not start.
+    """
+    log = local.folder / "supervisor.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli.backends.local.supervisor", str(local.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=local.folder,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_TIMEOUT_SEC
+    while process.poll() is None and time.monotonic() < deadline:
+        supervised = local.supervised()
+        if supervised is not None and supervised.pid == process.pid:
+            return
+        time.sleep(POLL_SEC)
+    if process.poll() != 0:
+        words = log.read_text().strip().splitlines()[-1:] or ["nothing"]
+        raise TspError(f"the supervisor of run {local.name} did not start; it said: {words[0]} (full log: {log})")

@@ -1,0 +1,139 @@
+"""Stopping, resuming and deleting runs of this machine, with or without a supervisor that still runs.
+
+Problem: the supervisor may be starting, running, writing its last words, killed, or gone with its ranks still alive.
+Idea: ask a live supervisor and wait for it; do its work here only where there is none.
+Invariants: two supervisors never share a run, so ``resume`` and ``delete`` first wait until none is left; the process
+of a submit is never signalled; ranks that outlived their supervisor are handed to the next one, which stops them first.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from cli.backends.base import RunStatus
+from cli.backends.local.launch import START_TIMEOUT_SEC, launch_of, start_supervisor
+from cli.backends.local.processes import POLL_SEC, is_alive, send, stop, wait_gone
+from cli.backends.local.records import Launch, RankProcess, StopRequest, StopState
+from cli.backends.local.run_folder import DamagedRunError, LocalRun
+from cli.backends.local.status import local_status
+from cli.backends.local.supervisor import publish_outcome
+from tsp.config.run import RunConfig, to_json
+from tsp.errors import ConfigError, NoSuchRunError, TspError
+from tsp.run.records import Outcome
+from tsp.run.stored_run import StoredRun
+from tsp.store.open import open_store
+
+GRACE_SEC = 120.0
+"""Time to save state and drain uploads, unless a command says otherwise."""
+_LAST_MOMENT_SEC = 5.0
+_AFTER_GRACE_SEC = 30.0
+"""The supervisor needs this long, beyond the grace period of the ranks, to record the outcome."""
+
+
+def stop_run(local: LocalRun, state: StopState, grace_sec: float | None) -> None:
+    """Stop a run, its state saved; returns once the outcome ``state`` is recorded.
+
+    Raises: NoSuchRunError; ConfigError if it has ended already; TspError if it does not stop.
+    """
+    _wait_for_submit(local)
+    launch, supervised = local.launch(), local.supervised()
+    if launch is None:
+        raise NoSuchRunError(f"no run {local.name!r} was started on this machine: see 'tspctl list'")
+    current = readable_status(local).state
+    if current in ("succeeded", "failed", "cancelled", state):
+        raise ConfigError(f"run {local.name} has ended already ({current})")
+    request = StopRequest(state=state, grace_sec=GRACE_SEC if grace_sec is None else grace_sec)
+    local.ask_to_stop(request)
+    if supervised is not None and is_alive(supervised.process):
+        send(supervised.process, signal.SIGTERM)
+        if not wait_gone([supervised.process], request.grace_sec + _AFTER_GRACE_SEC):
+            raise TspError(f"run {local.name} does not stop: see {local.folder / 'supervisor.log'}")
+        return
+    if supervised is not None:
+        stop([rank.process for rank in supervised.ranks], request.grace_sec)
+    _record_outcome(local, launch, state, supervised.attempt if supervised else 0)
+
+
+def resume_run(local: LocalRun, config: RunConfig | None) -> None:
+    """Start a supervisor again; the ranks find the newest state in the store.
+
+    Args: config, as the store has it; None: as this machine has it.
+    Raises: NoSuchRunError if neither has it; ConfigError while a supervisor runs.
+    """
+    if config is None:
+        config = local.config()
+        if config is None:
+            raise NoSuchRunError(
+                f"neither the store of run {local.name} nor this machine has its configuration: "
+                f"remove it with 'tspctl delete {local.name}' and submit it again"
+            )
+    again = StoredRun(open_store(config.store), local.name).with_more_attempts(config)
+    if not local.exists():
+        # Started on another machine, or deleted here.
+        local.reserve()
+    elif not _becomes_unsupervised(local):
+        raise ConfigError(f"run {local.name} still has a supervisor: stop it first with 'tspctl cancel {local.name}'")
+    local.note_submitter(_orphaned_ranks(local))
+    local.write_launch(launch_of(config), to_json(again))
+    local.forget_end()
+    start_supervisor(local)
+
+
+def delete_run(local: LocalRun) -> None:
+    """Remove the folder of a run that has ended.
+
+    Raises: ConfigError while it runs or has a supervisor.
+    """
+    if local_status(local).state in ("pending", "running", "restarting"):
+        raise ConfigError(f"run {local.name} still runs: stop it first with 'tspctl cancel {local.name}'")
+    if not _becomes_unsupervised(local):
+        raise ConfigError(f"run {local.name} still has a supervisor, which holds {local.folder}/lock: end it first")
+    local.remove()
+
+
+def readable_status(local: LocalRun) -> RunStatus:
+    """The status of a run whose files can all be read.
+
+    Raises: ConfigError naming the file that cannot, and the way out.
+    """
+    status = local_status(local)
+    if status.state == "damaged":
+        raise ConfigError(str(status.reason))
+    return status
+
+
+def _becomes_unsupervised(local: LocalRun) -> bool:
+    """Whether no supervisor is left; one that has recorded the outcome needs a moment to exit."""
+    deadline = time.monotonic() + _LAST_MOMENT_SEC
+    while local.is_supervised():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SEC)
+    return True
+
+
+def _wait_for_submit(local: LocalRun) -> None:
+    """Wait for a submit in progress: its process must not be stopped."""
+    deadline = time.monotonic() + START_TIMEOUT_SEC
+    while time.monotonic() < deadline:
+        supervised = local.supervised()
+        if supervised is None or supervised.phase != "submitting" or not is_alive(supervised.process):
+            return
+        time.sleep(POLL_SEC)
+
+
+def _orphaned_ranks(local: LocalRun) -> tuple[RankProcess, ...]:
+    """Ranks of the last attempt, which may outlive a supervisor that was killed."""
+    try:
+        supervised = local.supervised()
+    except DamagedRunError:
+        return ()
+    return supervised.ranks if supervised else ()
+
+
+def _record_outcome(local: LocalRun, launch: Launch, state: StopState, attempt: int) -> None:
+    """Record the outcome of a run that has no supervisor to do it."""
+    outcome = Outcome(state=state, exit_code=143, reason="stopped by request while nothing ran", attempt=attempt)
+    publish_outcome(launch, outcome)
+    local.write_outcome(outcome)

@@ -1,0 +1,48 @@
+"""Values as people read them: times, durations, sizes, numbers."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+
+def parse_time(text: Any) -> datetime | None:
+    """An ISO time, in UTC; None for anything else: a damaged time must not hide the rest of a record."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def show(value: Any) -> str:
+    """Text of a table cell: ``-`` for None, numbers with six digits, times as ages."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else f"{value:.6g}"
+    if isinstance(value, datetime):
+        return show_duration((datetime.now(UTC) - value).total_seconds()) + " ago"
+    return str(value)
+
+
+def show_duration(seconds: float) -> str:
+    """``45s``, ``12m30s``, ``3h05m``, ``2d04h``."""
+    whole = max(0, int(seconds))
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days}d{hours:02}h"
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{whole % 60:02}s" if minutes else f"{whole}s"
+
+
+def show_size(size_bytes: float) -> str:
+    """``512 B``, ``1.5 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"

@@ -1,0 +1,99 @@
+"""Downloads of what a run stored: verified, several files at once."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cli.progress import TotalProgress, transfer_progress
+from tsp.errors import ConfigError, DataError, MissingKeyError, StoreError
+from tsp.run.stored_run import StoredRun
+from tsp.store.atomic import new_file
+from tsp.store.base import Entry, file_name_of
+
+logger = logging.getLogger(__name__)
+
+PARALLEL_FILES = 8
+
+# A separate process, since this one never loads torch. Only plain values and a Namespace are unpickled.
+_KEEP_WEIGHTS = """
+import argparse, sys, torch
+with torch.serialization.safe_globals([argparse.Namespace]):
+    checkpoint = torch.load(sys.argv[1], map_location="cpu", weights_only=True)
+torch.save({key: checkpoint[key] for key in ("model", "epoch", "args") if key in checkpoint}, sys.argv[2])
+"""
+
+
+def fetch_epoch(run: StoredRun, epoch: int, path: Path) -> None:
+    """Download and verify one checkpoint.
+
+    Raises: DataError if the run has no such epoch, naming those it has.
+    """
+    _make_folder(path.parent)
+    with transfer_progress(f"epoch_{epoch}.pth") as progress:
+        run.download_epoch(epoch, path, progress)
+
+
+def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
+    """Download every object of a run under ``part`` into ``folder/<run>/``, several at once. Returns: the files.
+
+    Raises: DataError if there is none; the first failure, after all others are fetched.
+    """
+    entries = list(run.store.list(f"{run.name}/{part}"))
+    if not entries:
+        raise DataError(f"run {run.name} has stored nothing under {part or 'its folder'}")
+    digests = {f"{run.name}/epoch_{epoch}.pth": record.sha256 for epoch, record in run.epochs().items()}
+    paths = {entry.key: folder / file_name_of(entry.key) for entry in entries}
+    for parent in {path.parent for path in paths.values()}:
+        _make_folder(parent)
+    failures: list[StoreError] = []
+
+    def fetch_one(entry: Entry) -> None:
+        try:
+            run.store.download(
+                entry.key,
+                paths[entry.key],
+                sha256=digests.get(entry.key),
+                progress=total.of(entry.key),
+                entry=entry,
+                sync=False,
+            )
+        except MissingKeyError:
+            # A running run replaces its states and prunes its epochs.
+            logger.warning("%s was deleted meanwhile", run.store.address(entry.key))
+            del paths[entry.key]
+        except StoreError as error:
+            failures.append(error)
+
+    what = f"{len(entries)} files" if len(entries) > 1 else entries[0].key
+    with transfer_progress(what) as progress, ThreadPoolExecutor(PARALLEL_FILES, "fetch") as pool:
+        total = TotalProgress(progress, sum(entry.size_bytes for entry in entries))
+        list(pool.map(fetch_one, entries))
+    if failures:
+        for failure in failures[1:]:
+            logger.error("%s", failure)
+        raise failures[0]
+    return list(paths.values())
+
+
+def keep_weights(path: Path) -> None:
+    """Reduce a checkpoint to model, epoch and args; atomic.
+
+    Raises: DataError if torch cannot read it.
+    """
+    with new_file(path) as draft:
+        command = [sys.executable, "-P", "-c", _KEEP_WEIGHTS, str(path), str(draft)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            words = done.stderr.strip().splitlines() or ["no reason given"]
+            raise DataError(f"{path} was downloaded, but its weights could not be extracted: {words[-1]}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write into {folder}: {error.strerror}; give another --dest") from error

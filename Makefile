@@ -114,6 +114,10 @@ docs: $(READY) ## the documentation, in site/; strict: a broken link fails
 e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one brought up here
 	$(PYTEST) tests/e2e -m e2e
 
+.PHONY: kind-cluster
+kind-cluster: ## make the current kind cluster ready for the tests: operator and image
+	tests/e2e/kind.sh
+
 .PHONY: simulate
 simulate: $(READY) ## 100,000 schedules of runs that die on a store that fails
 	$(BIN)/python -m tests.simulation.many --schedules 100000 --workers $(WORKERS)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = ROOT / "image"
 DOCKERFILE = (IMAGE / "Dockerfile").read_text()
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def pins(path):
@@ -90,6 +92,16 @@ def test_the_versions_from_another_index_can_be_chosen(tmp_path):
     assert torch.endswith("https://i torch==2.11.0 torchvision==0.26.0")
 
 
+def built_with(tmp_path, arguments):
+    """The command line of the build that image/build.sh starts, beside a docker that notes how it was called."""
+    (tmp_path / "docker").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\necho 1000000000\n')
+    (tmp_path / "docker").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run([IMAGE / "build.sh", *arguments], env=environment, check=True)
+    (build,) = [line for line in (tmp_path / "calls").read_text().splitlines() if line.startswith("build")]
+    return build
+
+
 @pytest.mark.parametrize(
     ("arguments", "tag", "has_compiler"),
     [
@@ -99,11 +111,30 @@ def test_the_versions_from_another_index_can_be_chosen(tmp_path):
     ],
 )
 def test_the_build_asks_for_a_compiler_only_when_told_to(tmp_path, arguments, tag, has_compiler):
-    (tmp_path / "docker").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
-    (tmp_path / "docker").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    subprocess.run([IMAGE / "build.sh", *arguments], env=environment, check=True)
-    build = (tmp_path / "calls").read_text().splitlines()[-1]
+    build = built_with(tmp_path, arguments)
     assert ("COMPILER=gcc" in build) == has_compiler
     assert tag in build.split("--tag ")[1].split()[0]
     assert ("-compile" in build.split("--tag ")[1].split()[0]) == has_compiler
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tag", "index"),
+    [
+        (["--flavour", "cu130"], "tspctl:{version}", None),
+        (["--flavour", "cu126"], "tspctl:{version}-cu126", "https://download.pytorch.org/whl/cu126"),
+        (["--flavour", "cpu", "--compile"], "tspctl:{version}-cpu-compile", "https://download.pytorch.org/whl/cpu"),
+        (["--compile", "--flavour", "cpu", "r/t:1"], "r/t:1-cpu-compile", "https://download.pytorch.org/whl/cpu"),
+    ],
+)
+def test_a_flavour_is_a_torch_and_a_tag(tmp_path, arguments, tag, index):
+    build = built_with(tmp_path, arguments)
+    assert build.split("--tag ")[1].split()[0] == tag.format(version=VERSION)
+    assert (f"TORCH_INDEX={index}" in build) if index else ("TORCH_INDEX" not in build)
+    assert f"FLAVOUR={arguments[arguments.index('--flavour') + 1]}" in build
+
+
+@pytest.mark.parametrize("arguments", [["--flavour", "rocm"], ["--flavor", "cpu"]])
+def test_a_flavour_or_option_that_does_not_exist_builds_nothing(arguments):
+    done = subprocess.run([IMAGE / "build.sh", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cu130" in done.stderr

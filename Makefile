@@ -6,8 +6,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready
 WORKERS ?= $(shell nproc)
-# One thread a test process: the tests run side by side.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest
+PYTEST := $(BIN)/pytest
 DEMO := .demo
 
 .PHONY: help

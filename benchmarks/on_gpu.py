@@ -264,7 +264,7 @@ class Runs:
         self.folder = bench.scratch
         self.data = self.folder / "data"
         draw_demo(self.data, DemoJob(dest=str(self.data), num_train_videos=4, num_valid_videos=1))
-        self.needs_cpu = not bench.on_gpu
+        self.is_dry = not bench.on_gpu
 
     def start(self, name: str, *, epochs: int = 2, **environment: str) -> subprocess.Popen[str]:
         """A rank of a run of that name."""
@@ -272,6 +272,11 @@ class Runs:
             "schedule.epochs": epochs, "schedule.warmup_epochs": 0, "schedule.milestones": (), "data.workers": 1,
             "model.pretrained": "none", "peer_timeout_sec": 30.0, "gpus": int(environment.get("WORLD_SIZE", "1")),
         }  # fmt: skip
+        if self.is_dry:
+            overrides |= {
+                "clips.resize_height_px": 36, "clips.resize_width_px": 48, "clips.crop_px": 32, "clips.per_segment": 4,
+                "data.workers": 0,
+            }  # fmt: skip
         config = resolve(
             load_dataset("demo"), "tac", name=name, store={"uri": str(self.folder / "store")}, root=str(self.data),
             overrides=overrides,
@@ -279,7 +284,7 @@ class Runs:
         path = self.folder / f"{name}-{environment.get('RANK', '0')}-{epochs}.json"
         path.write_text(to_json(config))
         own = {**os.environ, "TSP_CONFIG": str(path), "RANK": "0", "WORLD_SIZE": "1", "TSP_NUM_THREADS": "1"}
-        if self.needs_cpu:
+        if self.is_dry:
             own["CUDA_VISIBLE_DEVICES"] = ""
         self.logs = getattr(self, "logs", {})
         log = path.with_suffix(".log")

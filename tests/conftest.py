@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,14 @@ LEFT_AFTER_SEC = 120.0
 
 
 def pytest_configure() -> None:
-    """Mark this session's processes, so that those it leaves behind can be told from other people's."""
+    """What every process of the tests inherits."""
+    # A mark, so that those left behind can be told from other people's.
     os.environ.setdefault(MARK, f"{os.getpid()}-{time.time_ns()}")
+    # One thread each: they run side by side, and OpenMP's threads spin while they wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # An ear for SIGINT: a shell has everything ignore it that it starts in the background.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -201,9 +202,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return make
 
 
+shown_of_kind = functools.lru_cache(maxsize=4)(ffmpeg.shown)
+"""The tests of one kind of file come one after the other."""
+
+
 def oracle(name: str, path: Path) -> ffmpeg.Shown:
     """What ffmpeg shows, with times from 0 where it adds the decoder's delay."""
-    truth = ffmpeg.shown(path)
+    truth = shown_of_kind(path)
     if not KINDS[name].is_delayed:
         return truth
     return ffmpeg.Shown([time - truth.times_sec[0] for time in truth.times_sec], truth.frames)
@@ -217,7 +222,7 @@ def colour_error(ours: np.ndarray, theirs: np.ndarray) -> float:
 READABLE = [name for name, kind in KINDS.items() if kind.reads]
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", READABLE, scope="module")
 def test_clips_have_the_frames_times_and_colours_that_ffmpeg_shows(made, name):
     path = made(name)
     truth = oracle(name, path)
@@ -237,7 +242,7 @@ def test_clips_have_the_frames_times_and_colours_that_ffmpeg_shows(made, name):
     source.close()
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", READABLE, scope="module")
 def test_sliding_clips_hand_out_the_frames_that_ffmpeg_shows(made, name):
     path = made(name)
     truth = oracle(name, path)
@@ -253,7 +258,7 @@ def test_sliding_clips_hand_out_the_frames_that_ffmpeg_shows(made, name):
     assert [got[number] for number in sorted(got)] == numbers
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", KINDS, scope="module")
 def test_standardize_keeps_frames_times_and_colours_as_ffmpeg_shows_them(made, name, tmp_path):
     path = made(name)
     # ffmpeg begins its filters anew where the size changes, and with them the counting of frames.
@@ -261,7 +266,7 @@ def test_standardize_keeps_frames_times_and_colours_as_ffmpeg_shows_them(made, n
     truth = ffmpeg.shown(path, filters=even, upright=True)
     numbers = truth.numbers
     if KINDS[name].is_delayed:
-        delay = round(ffmpeg.shown(path).times_sec[0] * 30)
+        delay = round(shown_of_kind(path).times_sec[0] * 30)
         numbers, frames = numbers[delay:], truth.frames[delay:]
     else:
         frames = truth.frames

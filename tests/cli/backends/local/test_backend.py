@@ -192,8 +192,6 @@ def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, 
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # A shell that starts the tests in the background has them ignore SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         wait_until(lambda: local_run("a").supervised() is not None, "started")
         wait_for_log("a", "rank: rank 0 of 1")

@@ -106,8 +106,8 @@ sbom: $(READY) ## what the image installs, as CycloneDX, in dist/
 	mkdir -p dist && $(BIN)/cyclonedx-py requirements image/requirements.lock --output-format JSON -o dist/image.cdx.json
 
 .PHONY: docs
-docs: $(READY) ## the documentation, in site/; strict: a broken link fails
-	$(BIN)/mkdocs build --quiet --strict
+docs: $(READY) ## the documentation, in site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: e2e
 e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one brought up here

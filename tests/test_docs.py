@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from cli.main import tspctl
-from scripts import reference
+from scripts import docs_hook, reference
 from tsp import errors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,13 +33,14 @@ def _command(words: list[str]) -> tuple[click.Command, list[str]]:
 
 
 def _lines() -> list[str]:
-    blocks = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    pages = [README, *(path.read_text() for path in sorted((ROOT / "docs").glob("**/*.md")))]
+    blocks = re.findall(r"```console\n(.*?)```", "\n".join(pages), flags=re.DOTALL)
     text = "\n".join(blocks).replace("\\\n", " ")
-    return [line[2:] for line in text.splitlines() if line.startswith("$ tspctl")]
+    return list(dict.fromkeys(line[2:] for line in text.splitlines() if line.startswith("$ tspctl")))
 
 
 @pytest.mark.parametrize("line", _lines())
-def test_every_command_line_of_the_readme_exists_with_its_options(line):
+def test_every_command_line_of_readme_and_docs_exists_with_its_options(line):
     command, arguments = _command(shlex.split(line, comments=True)[1:])
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     unknown = [word for word in arguments if word.startswith("-") and word.split("=")[0] not in known]
@@ -47,6 +50,28 @@ def test_every_command_line_of_the_readme_exists_with_its_options(line):
 @pytest.mark.parametrize(("path", "text"), reference.pages().items(), ids=lambda item: getattr(item, "name", ""))
 def test_generated_pages_are_what_the_code_says(path, text):
     assert path.read_text() == text, f"{path.relative_to(ROOT)} is out of date: run `make reference` and commit it"
+
+
+def test_the_documentation_builds_without_a_broken_link(tmp_path):
+    command = [
+        Path(sys.executable).with_name("mkdocs"),
+        "build",
+        "--quiet",
+        "--strict",
+        "--site-dir",
+        tmp_path / "site",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site/tutorials/cluster/index.html").read_text()
+    assert "A run is one Helm release of" in page, "the section of the README is missing"
+    assert 'href="https://github.com/tspctl/tspctl/blob/main/charts/tsp/README.md"' in page
+
+
+def test_a_section_ends_at_the_next_heading_of_its_level_and_code_is_no_heading():
+    text = "# T\n\n## A\none\n```\n## no heading\n```\n### A1\ntwo\n## B\nthree\n"
+    assert docs_hook.section_of(text, "## A") == "one\n```\n## no heading\n```\n### A1\ntwo"
+    assert docs_hook.section_of(text, "## C") is None
 
 
 def test_the_reference_has_every_command_and_exit_code():

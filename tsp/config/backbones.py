@@ -45,6 +45,9 @@ class BackboneRow:
     """Without a classifier."""
     short_name: str
     """Stands for it in run names that would get too long."""
+    step_gflop_per_clip: float
+    """Forward and backward of a 16x112x112 clip, the frozen stem's gradients left out; counted from the layers'
+    shapes."""
     published: PublishedWeights | None
     """What ``--pretrained default`` stands for; None: there is nothing to start from."""
     step_memory: StepMemory | None
@@ -63,6 +66,7 @@ BACKBONES: dict[Backbone, BackboneRow] = {
     "r2plus1d_34": BackboneRow(
         parameters=63_491_975,
         short_name="r34",
+        step_gflop_per_clip=446.0,
         # IG-65M, then Kinetics-400. The clips-of-8 variant is the one that the published TSP code starts from.
         published=PublishedWeights(f"{_IG65M}/r2plus1d_34_clip8_ft_kinetics_from_ig65m-0aa0550b.pth", "0aa0550b"),
         step_memory=StepMemory(per_clip_mib=366, fixed_mib=1188),
@@ -70,18 +74,21 @@ BACKBONES: dict[Backbone, BackboneRow] = {
     "r2plus1d_18": BackboneRow(
         parameters=31_300_125,
         short_name="r18",
+        step_gflop_per_clip=238.0,
         published=PublishedWeights(f"{_TORCHVISION}/r2plus1d_18-91a641e6.pth", "91a641e6"),
         step_memory=StepMemory(per_clip_mib=225, fixed_mib=853),
     ),
     "r3d_18": BackboneRow(
         parameters=33_166_272,
         short_name="r3d",
+        step_gflop_per_clip=241.0,
         published=PublishedWeights(f"{_TORCHVISION}/r3d_18-b3b3357e.pth", "b3b3357e"),
         step_memory=StepMemory(per_clip_mib=76, fixed_mib=890),
     ),
     "tiny": BackboneRow(
         parameters=366_576,
         short_name="tiny",
+        step_gflop_per_clip=1.0,
         published=None,
         step_memory=None,
     ),

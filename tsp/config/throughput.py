@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tsp.config.backbones import Backbone
+from tsp.config.backbones import BACKBONES, Backbone
 from tsp.config.run import DataConfig
 
 MS_PER_CLIP = {
@@ -21,8 +21,6 @@ DEFAULT_HEIGHT_PX = 720
 BUSY_SHARE = 0.1
 """A loop that waits for data longer than this share of its time is short of data."""
 
-GFLOP_PER_CLIP: dict[Backbone, float] = {"r2plus1d_34": 446.0, "r2plus1d_18": 238.0, "r3d_18": 241.0, "tiny": 1.0}
-"""Forward and backward of a 16x112x112 clip without the frozen stem's gradients, counted from the layers' shapes."""
 HALF_TFLOPS = (
     ("H200", 989.0), ("H100", 989.0), ("GH200", 989.0), ("B200", 2250.0), ("B100", 1750.0), ("A100", 312.0),
     ("A800", 312.0), ("A30", 165.0), ("A40", 150.0), ("A10", 125.0), ("L40", 181.0), ("L4", 121.0), ("V100", 125.0),
@@ -61,7 +59,7 @@ def step_clips_per_sec(backbone: Backbone, gpu_name: str) -> float | None:
     name = gpu_name.upper().replace(" ", "-")
     for part, tflops in HALF_TFLOPS:
         if part in name:
-            return 1000 * tflops * SHARE_OF_PEAK / GFLOP_PER_CLIP[backbone]
+            return 1000 * tflops * SHARE_OF_PEAK / BACKBONES[backbone].step_gflop_per_clip
     return None
 
 

@@ -1,10 +1,10 @@
 """What runs in a pod: one rank of a training run, or an auxiliary job.
 
-    python -m tsp.entrypoint                 trains; the configuration is the JSON file that TSP_CONFIG names
-    python -m tsp.entrypoint KIND < JOB.json  does a job; its answer is one JSON object on standard output
+    python -m tsp.entrypoint                  trains; the configuration is the JSON file that TSP_CONFIG names
+    python -m tsp.entrypoint KIND < JOB.json  runs a job; its answer is one JSON object on standard output
 
-Narration goes to standard error, and of training to the run's log in the store too. The exit code says whether another
-attempt is worth it: 0 done, 1-127 permanent, 128 and above retried (see tsp.errors).
+Narration goes to standard error; training also sends it to the run's log in the store. The exit code says whether
+another attempt can help: 0 done, 1-127 permanent, 128 and above retried (see tsp.errors).
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ TORCH_ENVIRONMENT = {
     "TORCH_NCCL_ENABLE_MONITORING": "0",
     "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
 }
-"""Settings of torch that a pod's environment may override."""
+"""Settings of torch; a pod's environment overrides them."""
 THREADS_BESIDE_GPU = 4
 LINGER_SEC = 30.0
-"""How long threads and libraries may take to end once the work has."""
+"""How long threads and libraries may take to end once the work is done."""
 
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
-    """Do what the command line says; returns the exit code."""
+    """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tsp.entrypoint", description=__doc__.splitlines()[0])
     parser.add_argument("kind", nargs="?", choices=sorted(JOBS), help="a job; without one: train")
     parser.add_argument("-v", "--verbose", action="store_true", help="more narration, and tracebacks")
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
 def _set_up_logging(env: Mapping[str, str], kind: str | None, verbose: bool) -> logging.handlers.MemoryHandler:
     """Log to standard error; returns the handler that keeps the first lines for the log in the store."""
     rank = env.get("RANK") or env.get(INDEX_VARIABLE)
-    # a job that is alone runs in somebody's terminal
+    # a job without a rank runs in a terminal
     origin = "" if kind and rank is None else f"%(asctime)s.%(msecs)03dZ rank {rank or 0} "
     formatter = logging.Formatter(f"{origin}%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
@@ -119,7 +119,7 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
     config = read_config(env)
     for name, value in TORCH_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # Heavy: only what trains waits for it, and a bad configuration is refused at once.
+    # Slow to import: a bad configuration is refused first.
     from tsp.train.attempt import train
     from tsp.train.distributed import RankEnv
     from tsp.train.stop_signal import Stop
@@ -131,7 +131,7 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
     _set_threads(env)
 
     def end(code: int) -> None:
-        """End from another thread, when this one is stuck in a library: the log's last lines go out first."""
+        """Exit from another thread when this one is stuck in a library, after sending the log's last lines."""
         stack.close()
         os._exit(code)
 
@@ -142,7 +142,7 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
 def _log_shipping(
     stack: ExitStack, early: logging.handlers.MemoryHandler, rank: int
 ) -> Callable[[StoredRun, int], None]:
-    """A function that sends the log, from its first line on, to the store as well, until the stack ends."""
+    """A function that also sends the log, from its first line on, to the store until the stack ends."""
 
     def log_into(run: StoredRun, attempt: int) -> None:
         from tsp.run.log_shipper import LogShipper
@@ -162,9 +162,9 @@ def _log_shipping(
 
 
 def _set_threads(env: Mapping[str, str]) -> None:
-    """torch's threads: TSP_NUM_THREADS, else no more than the container's CPU quota, and few beside a GPU.
+    """Set torch's threads: TSP_NUM_THREADS, else the container's CPU quota, and only a few beside a GPU.
 
-    torch by itself takes a thread for each core of the node, which in a pod throttle each other.
+    By default torch starts a thread for each core of the node; in a pod these throttle each other.
     """
     wanted = env.get("TSP_NUM_THREADS")
     if wanted and (not wanted.isdigit() or int(wanted) < 1):
@@ -176,7 +176,7 @@ def _set_threads(env: Mapping[str, str]) -> None:
 
 
 def _do_job(kind: str, env: Mapping[str, str]) -> int:
-    """Do a job from standard input; returns the exit code that its answer asks for."""
+    """Run the job on standard input; returns the exit code of its answer."""
     job = own_share(_read_job(kind), env)
     end_on_sigterm()
     if job.needs_gpu:
@@ -199,11 +199,11 @@ def _read_job(kind: str) -> Job:
 
 
 def _end(code: int) -> None:
-    """End the process with that code, soon: threads of libraries may hang, and taking torch down takes seconds."""
+    """Exit with that code without delay: library threads may hang, and unloading torch takes seconds."""
     timer = threading.Timer(LINGER_SEC, os._exit, (code,))
     timer.daemon = True
     timer.start()
-    atexit._run_exitfuncs()  # data workers, temporary files and logs are ended as ever
+    atexit._run_exitfuncs()  # data workers, temporary files and logs are cleaned up as usual
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -25,7 +25,8 @@ from tsp.data.transforms import pixels_on_device
 from tsp.errors import ConfigError, PeerLostError, TerminatedError
 from tsp.model.device import choose_device
 from tsp.train.attempt import train
-from tsp.train.distributed import RankEnv, join, lost_peers, wait_for_port
+from tsp.train.distributed import RankEnv, lost_peers
+from tsp.train.rendezvous import join, wait_for_port
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import build_model
 
@@ -76,7 +77,7 @@ def test_waiting_for_the_master_ends_when_told_to_stop():
 
 
 def test_ranks_that_do_not_come_are_named():
-    with pytest.raises(PeerLostError, match="of 3 ranks these did not come within 0 s: 1, 2"):
+    with pytest.raises(PeerLostError, match="ranks 1, 2 of 3 did not join within 0 s"):
         join(RankEnv(world_size=3, master_port=free_port()), CPU, Stop(), rendezvous_sec=0.3)
 
 
@@ -283,7 +284,7 @@ def test_another_world_size_goes_on_with_the_same_share_of_the_epoch_done(tiny_d
     meta = run_of(config).latest_state()
     assert meta.step == 3  # of 4 steps of 4 clips
     run = train_here(config)
-    assert "goes on at step 6 of 8 with a global batch of 2" in caplog.text
+    assert "continues at step 6 of 8 with a global batch of 2" in caplog.text
     assert list(run.results()) == [0]
 
 

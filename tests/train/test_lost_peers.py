@@ -155,8 +155,8 @@ def ranks(tmp_path, tiny_data):
 @pytest.mark.parametrize(
     ("trouble", "survivor", "words"),
     [
-        (stop_rank_1, 0, "no sign of life of rank 1"),
-        (stop_rank_0, 1, "no sign of life of rank 0"),
+        (stop_rank_1, 0, "no heartbeat of rank 1"),
+        (stop_rank_0, 1, "no heartbeat of rank 0"),
         (sleep_in_rank_1, 0, "waited"),
         (never_ends, 0, "waited"),
         (ends_late, 0, "another rank was lost"),
@@ -176,7 +176,7 @@ def test_a_peer_that_no_longer_answers_ends_a_rank_with_150_and_its_last_lines_a
 
 def test_sigterm_is_heard_while_a_library_waits_for_a_peer_and_status_says_what_for(ranks):
     both = ranks(stop_rank_1_unnoticed, peer_timeout_sec=60.0)
-    both.wait_for(0, "has been waiting for step 2")
+    both.wait_for(0, "waiting for step 2")
     run = run_of(both.config)
     end = time.monotonic() + 600
     while run.read_progress().waiting_for != "step 2" and time.monotonic() < end:

@@ -87,7 +87,7 @@ def test_a_state_that_is_no_state_is_passed_over(run, config, tmp_path, caplog):
     publish_epoch(run, tmp_path, 0)
     publish_state(run, tmp_path, 1, 4, extras={"something": "else"})
     assert found(run, config, tmp_path) == ("epoch 0", 1, 0, False)
-    assert "the newest state is of no use" in caplog.text
+    assert "the newest state is unusable" in caplog.text
 
 
 def test_a_state_whose_file_was_damaged_falls_back_to_the_one_before(run, config, tmp_path):

@@ -32,8 +32,9 @@ from tsp.store.open import open_store
 from tsp.train import checkpoint
 from tsp.train.attempt import train
 from tsp.train.batches import on_device
-from tsp.train.distributed import RankEnv, join
+from tsp.train.distributed import RankEnv
 from tsp.train.precision import choose_numerics
+from tsp.train.rendezvous import join
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import build_model
 from tsp.train.validate import Tally, Validator

@@ -1,8 +1,8 @@
-"""The one gate for addresses: no path, URI or URL that anybody gives may carry a secret.
+"""The one gate for addresses: no path, URI or URL that a user gives may contain a secret.
 
-An address is written into run.json, ConfigMaps, releases, logs and status, where everybody may read it. So every object
-of the configuration, the settings and the stores pass their texts through here when they are built. What is shown is
-shown without the parts of an address that could be secret, whatever the gate let through.
+Addresses end up in run.json, ConfigMaps, releases, logs and status, where anyone may read them. So every
+configuration object, the settings and the stores check their strings here when they are built, and whatever is shown is
+stripped of the parts that could be secret, whatever the gate let through.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _HINT = {
 def check_address(what: str, address: str | None, *, may_be_signed: bool = False) -> None:
     """Refuse an address that holds a user, a password or a signed query.
 
-    Args: what, the option or key for the message; may_be_signed, for an address that is used at once and never stored.
-    Raises: ConfigError, which repeats nothing of the secret.
+    Args: what, the option or key for the message; may_be_signed, for one that is used at once and not stored.
+    Raises: ConfigError, which does not repeat the secret.
     """
     if not address:
         return
@@ -48,7 +48,7 @@ def check_address(what: str, address: str | None, *, may_be_signed: bool = False
 
 
 def check_addresses(config: Any) -> None:
-    """Pass every text of a configuration object through the gate; nested objects have done so themselves.
+    """Check every string of a configuration object; nested objects have checked their own.
 
     Raises: ConfigError naming the key.
     """

@@ -1,4 +1,4 @@
-"""The encoders: one row each, with all that is known of it without building it.
+"""The encoders: one row each, with everything known about it without building it.
 
 To add one: its name in ``Backbone`` and a row here, its builder in ``tsp.model.backbone``, and its name in
 the chart's schema (``backbone``).
@@ -20,7 +20,7 @@ _BYTES_PER_PARAMETER = 8
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
-    """Weights that anybody can download."""
+    """Weights that are published for download."""
 
     url: str
     sha256_prefix: str
@@ -32,30 +32,30 @@ class StepMemory:
     """GPU memory of a bf16 training step on clips of the recipe, computed: see ``benchmarks/memory.md``."""
 
     per_clip_mib: int
-    """What a clip adds at the peak."""
+    """What each clip adds at the peak."""
     fixed_mib: int
-    """Whatever the batch: weights, gradients, momentum, workspaces."""
+    """Regardless of the batch: weights, gradients, momentum, workspaces."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneRow:
-    """What is known of an encoder."""
+    """What is known about an encoder."""
 
     parameters: int
     """Without a classifier."""
     short_name: str
-    """Stands for it in run names that would get too long."""
+    """Used in run names that would otherwise be too long."""
     step_gflop_per_clip: float
     """Forward and backward of a 16x112x112 clip, the frozen stem's gradients left out; counted from the layers'
     shapes."""
     published: PublishedWeights | None
-    """What ``--pretrained default`` stands for; None: there is nothing to start from."""
+    """What ``--pretrained default`` means; None: nothing is published."""
     step_memory: StepMemory | None
     """None where it never matters."""
 
     @property
     def checkpoint_bytes(self) -> int:
-        """About what one checkpoint with its optimizer state takes."""
+        """Approximate size of a checkpoint with its optimizer state."""
         return self.parameters * _BYTES_PER_PARAMETER
 
 

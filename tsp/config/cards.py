@@ -1,4 +1,4 @@
-"""What a GPU is, as far as plans and ranks must know it, and the number format that all cards of a run share. Pure."""
+"""The properties of a GPU that plans and ranks depend on, and the number format that a run's cards share. No I/O."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tsp.config.run import Precision
 from tsp.errors import ConfigError
 
 NEEDS_GPU = "TSP_NEEDS_GPU"
-"""Variable that the chart sets in pods that hold a GPU: they must never compute on the CPU instead."""
+"""Variable that the chart sets in pods that hold a GPU: they must never fall back to the CPU."""
 BF16_FROM = (8, 0)
 """Compute capability of the first cards that multiply bf16 (Ampere)."""
 FP16_FROM = (7, 0)
-"""Of the first with fp16 matrix units (Volta); below, fp16 is no faster than fp32 or much slower."""
+"""The same of the first with fp16 matrix units (Volta); on older ones fp16 is no faster than fp32, or much slower."""
 CUDA_DRIVERS = ((13, 580), (12, 525), (11, 450))
 """Major version of CUDA -> oldest driver branch that runs programs built with it.
 

@@ -46,14 +46,14 @@ def from_dict(cls: type[T], raw: Any, *, where: str = "config") -> T:
 
 @functools.cache
 def _described(cls: type) -> tuple[dict[str, Any], dict[str, dataclasses.Field[Any]]]:
-    """Type hints and fields of a dataclass by name; finding the hints costs far more than using them."""
+    """Type hints and fields of a dataclass by name; cached, since resolving hints is slow."""
     return typing.get_type_hints(cls), {item.name: item for item in fields(cls)}
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
-    """Value as the type ``hint`` asks for; JSON and YAML scalars only, no silent truncation.
+    """Convert a value to a type hint; JSON and YAML scalars only, no silent truncation.
 
-    Args: where, what errors call it.
+    Args: where, its name in errors.
     Raises: ConfigError.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -110,11 +110,11 @@ def split_dotted(key: str) -> list[str]:
 
 
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set ``tree["a"]["b"]`` for the key ``a.b``; a number steps into a list.
+    """Set ``tree["a"]["b"]`` for the key ``a.b``; a number indexes a list.
 
     A dot within a name is written ``\\.``, as Helm has it.
 
-    Raises: ConfigError if the way ends early.
+    Raises: ConfigError if there is no such key.
     """
     here: Any = tree
     *way, last = split_dotted(key)

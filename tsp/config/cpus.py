@@ -1,4 +1,4 @@
-"""How many CPUs this process may really use. Pure but for the files it is told to read."""
+"""How many CPUs this process may use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 def usable_cpus(v2: Path = _CGROUP_V2, v1: Path = _CGROUP_V1) -> int:
     """Cores of the affinity mask, or fewer where the container has a quota: at least 1.
 
-    A pod without pinning sees all cores of its node; threads beyond its quota only throttle each other.
+    A pod without CPU pinning sees every core of its node; threads beyond its quota only throttle each other.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(v2, v1)

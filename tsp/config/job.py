@@ -1,9 +1,9 @@
 """The contract of an auxiliary job: what every kind declares, which of its fields are paths, and what it answers.
 
-A kind is one class in ``tsp.config.jobs``. All that others must know of it stands there: the entrypoint finds the
+A kind is one class in ``tsp.config.jobs``, the only place that knows it: the entrypoint finds the
 function by ``function``, the chart's values ask ``needs_gpu``, the command line ``runs_in_place``, and whoever
 resolves, refuses or mounts paths reads the annotations that ``reads``, ``writes``, ``scratch`` and ``text`` leave on
-the fields. A field of text without one of the four is refused by ``path_fields``, so no path goes unseen.
+the fields. ``path_fields`` refuses a string field without one of the four, so no path is overlooked.
 
 What several kinds have in common is a base class here: ``StoreJob``, ``ParallelJob``, ``SharedJob``. They have no
 slots, since classes with slots cannot be combined.
@@ -37,7 +37,7 @@ class PathField:
     """A field of a job that holds a path or URI."""
 
     option: str
-    """How the command line calls it."""
+    """Its name on the command line."""
     access: Access
     """``scratch``: a cache, which need not outlive the job."""
 
@@ -48,7 +48,7 @@ def reads(option: str, default: Any = MISSING) -> Any:
 
 
 def writes(option: str, default: Any = MISSING) -> Any:
-    """A field whose file or folder the job makes."""
+    """A field whose file or folder the job writes."""
     return field(default=default, metadata={_KEY: PathField(option, "write")})
 
 
@@ -58,13 +58,13 @@ def scratch(option: str, default: Any = MISSING) -> Any:
 
 
 def text(default: Any = MISSING) -> Any:
-    """A field of text that is no path."""
+    """A string field that is not a path."""
     return field(default=default, metadata={_KEY: None})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every kind of job says of itself."""
+    """What every kind of job declares."""
 
     kind: ClassVar[str]
     """Its name: on the entrypoint's command line, in the chart's ``job.kind``."""
@@ -73,7 +73,7 @@ class Job:
     needs_gpu: ClassVar[bool] = False
     """It runs an encoder: a GPU for each shard, and as many torch threads as the chart says."""
     runs_in_place: ClassVar[bool] = False
-    """It works on files of this machine unless told otherwise, whatever the backend."""
+    """By default it runs on this machine, whatever the backend."""
 
     def __post_init__(self) -> None:
         """Raises: ConfigError for a number out of bounds, or an address with a secret in it."""
@@ -99,7 +99,7 @@ class ParallelJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class SharedJob(ParallelJob):
-    """A job whose videos several pods can share."""
+    """A job whose videos can be split among several pods."""
 
     shards: int = number("--shards", 1, at_least=1)
     shard: int | None = None
@@ -120,18 +120,17 @@ class Answer:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Shown as lines below it."""
     exit_code: int = 0
-    """What the process ends with: a job that found what it looked at to be wrong still answers, and ends with 3."""
+    """Exit code of the process: a job that finds fault with its input still answers, and ends with 3."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As the entrypoint prints it, and the command line reads it."""
+        """What the entrypoint prints and the command line reads."""
         return {"rows": list(self.rows), **self.facts}
 
 
 def path_fields(job: type[Job]) -> dict[str, PathField]:
     """The fields of a kind that hold paths.
 
-    Raises: TypeError for a field of text that says neither that it is a path nor that it is none, or that holds
-        several paths.
+    Raises: TypeError for a string field that is not annotated, or one that holds several paths.
     """
     hints = typing.get_type_hints(job)
     found = {}
@@ -153,20 +152,20 @@ def _holds_text(hint: Any) -> bool:
 
 
 def given_paths(job: Job) -> list[tuple[PathField, str]]:
-    """The paths and URIs that a job was given, each with what its field says of it."""
+    """The paths and URIs that a job was given, each with its field's annotation."""
     values = [(item, getattr(job, name)) for name, item in path_fields(type(job)).items()]
     return [(item, value) for item, value in values if value]
 
 
 def written_paths(job: Job) -> list[str]:
-    """Paths of this machine, or of the pods, that a job leaves its results at; addresses in S3 are none."""
+    """File-system paths, as opposed to S3 addresses, that the job writes to."""
     return [path for item, path in given_paths(job) if item.access == "write" and "://" not in path]
 
 
 def own_share(job: Job, environment: Mapping[str, str]) -> Job:
-    """The job with the share of this process: its own, else the pod's where an Indexed Job says which that is.
+    """The job limited to this process's shard: the one it names, else the one that an Indexed Job gave this pod.
 
-    Raises: ConfigError if what the environment says is no shard of the job.
+    Raises: ConfigError if the environment names a shard that the job does not have.
     """
     index = environment.get(INDEX_VARIABLE)
     is_settled = not isinstance(job, SharedJob) or job.shard is not None or getattr(job, "merge_only", False)

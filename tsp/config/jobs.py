@@ -1,4 +1,4 @@
-"""What the auxiliary jobs are asked to do: one frozen object a kind.
+"""Requests to the auxiliary jobs: one frozen class per kind.
 
 ``tspctl`` builds it from options and sends it as JSON to ``python -m tsp.entrypoint <kind>`` on standard input; the
 program narrates on stderr and answers with one JSON object on stdout. Relative paths are resolved before they are sent.
@@ -229,7 +229,7 @@ class FeaturesJob(StoreJob, PrefixJob):
     source: str = reads("SOURCE")
     """H5 file, or folder of ``.npy`` files; a path or URI."""
     dest: str | None = writes("DEST", None)
-    """H5 file or folder to write; None: only say what the source holds."""
+    """H5 file or folder to write; None: only describe the source."""
     format: FeatureFormat | None = None
     """None: H5 where ``dest`` ends like one, else npy."""
     resize: int | None = number("--resize", None, at_least=1)

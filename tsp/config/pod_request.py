@@ -1,7 +1,7 @@
-"""What a pod reads as its configuration: the whole of it, or a request that it resolves itself.
+"""What a pod reads as its configuration: a complete one, or a request that it resolves itself.
 
-``tspctl`` sends the whole configuration. ``helm install`` with a data set, a method and a store has nobody to resolve
-the recipe beforehand, so its ConfigMap holds ``{"request": {...}}`` and the pod looks the recipe up here.
+``tspctl`` sends the complete configuration. ``helm install`` with a data set, a method and a store cannot resolve the
+recipe beforehand, so its ConfigMap holds ``{"request": {...}}`` and the pod looks the recipe up here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tsp.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What the chart's values say of a run; everything else is the recipe's."""
+    """What the chart's values say about a run; everything else comes from the recipe."""
 
     dataset: str
     """Name of a data set that ships, or the path of a data-set file in the pod."""

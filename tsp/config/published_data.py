@@ -1,7 +1,7 @@
 """Files that the authors of TSP publish for a data set, by the git blob id of their content.
 
-Tables, label maps and global video features (GVF) of the repository HumamAlwassel/TSP (MIT licence), at one commit, so
-that they cannot change under anybody's hands. The ids are git's own: SHA-1 over ``blob <size>\\0`` and the content.
+Tables, label maps and global video features (GVF) of the repository HumamAlwassel/TSP (MIT licence), pinned to one
+commit so that they cannot change. The ids are git's own: SHA-1 over ``blob <size>\\0`` and the content.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PublishedFile:
 
     @property
     def name(self) -> str:
-        """In a data set's folder, where all of them lie side by side."""
+        """Its name in a data set's folder, which is flat."""
         return PurePosixPath(self.path).name
 
 
@@ -70,7 +70,7 @@ PUBLISHED_DATA: dict[str, tuple[PublishedFile, ...]] = {
 def published_files(dataset: str) -> tuple[PublishedFile, ...]:
     """The files of a data set.
 
-    Raises: ConfigError for one whose files nobody publishes.
+    Raises: ConfigError for one without published files.
     """
     if dataset not in PUBLISHED_DATA:
         raise ConfigError(f"nothing is published for the data set {dataset!r}: choose {' or '.join(PUBLISHED_DATA)}")

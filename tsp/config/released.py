@@ -28,7 +28,7 @@ class Released:
         return self.file.removesuffix(".pth").rpartition("-")[2]
 
     def address(self, base: str | None) -> str:
-        """Where it can be had: from a mirror (a folder, s3:// or https://), else from its release."""
+        """Where to download it: a mirror (a folder, s3:// or https://), else its release."""
         return f"{(base or RELEASES_URL).rstrip('/')}/{self.file}"
 
 
@@ -127,7 +127,7 @@ RELEASED_FILES = {item.file: item for item in RELEASED.values()}
 def released(name: str) -> Released:
     """The checkpoint of that name.
 
-    Raises: ConfigError naming those that are like it.
+    Raises: ConfigError suggesting similar names.
     """
     if name not in RELEASED:
         like = get_close_matches(name, RELEASED, n=3, cutoff=0.5)

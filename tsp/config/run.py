@@ -1,7 +1,7 @@
 """The configuration of a run: one frozen object, validated when built, saved beside every checkpoint.
 
 It travels from the command line through the chart's values to the pod, as JSON. Paths inside ``data`` are
-relative to ``data.root``. No credential has a place in it.
+relative to ``data.root``. It never holds credentials.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ClipConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubsetConfig:
-    """One subset of a data set: its annotation table and where its videos lie."""
+    """One subset of a data set: its annotation table and its videos."""
 
     csv: str
     """Ground-truth CSV, relative to ``data.root``."""
@@ -95,7 +95,7 @@ class SubsetConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """Where the data set lies and how it is read."""
+    """Where the data set is and how it is read."""
 
     name: str
     """Name of the data set, part of the run's default name."""
@@ -114,11 +114,11 @@ class DataConfig:
     training_copy: bool = False
     """Read the training copy that ``tspctl data standardize --training-copy`` writes beside the videos."""
     batch_deadline_sec: float = number("data.batch_deadline_sec", 300.0, above=0)
-    """Seconds that a rank waits for its next batch before it gives the attempt up."""
+    """How long a rank waits for its next batch before the attempt fails."""
     cache_dir: str | None = None
     """Folder of the bounded local cache for videos read from ``s3://``; default: below the user's cache folder."""
     cache_mib: int = number("data.cache_mib", 20480, at_least=1)
-    """Most MiB the local cache may hold."""
+    """Size limit of that cache."""
 
     def __post_init__(self) -> None:
         check_addresses(self)
@@ -164,7 +164,7 @@ class ModelConfig:
     conv2d: Conv2d = "off"
     """Compute R(2+1)D's factorised convolutions as 2-D ones on views of the same memory: those in space, or all."""
     gradients: Literal["fp32", "bf16"] = "fp32"
-    """Format in which gradients travel between ranks; bf16 halves the traffic and rounds them."""
+    """Format in which ranks exchange gradients; bf16 halves the traffic at the cost of rounding."""
     activation_checkpointing: bool = False
     """Recompute block activations in the backward pass: less memory, about a third more compute."""
 
@@ -216,14 +216,14 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreConfig:
-    """Where results go, and how to speak to an S3-compatible server. Credentials come from the environment."""
+    """Where results go, and how to reach an S3-compatible server. Credentials come from the environment."""
 
     uri: str
     """``s3://bucket/prefix``, ``file:///folder`` or a folder."""
     endpoint_url: str | None = None
     region: str | None = None
     path_style: bool = True
-    """Bucket in the path rather than the host name; all servers but some of AWS's want it."""
+    """Bucket in the path rather than in the host name, which all servers but some of AWS's need."""
     ca_bundle: str | None = None
     """PEM file of the authority that signed the server's certificate."""
     checksums: ChecksumMode = "auto"
@@ -236,7 +236,7 @@ class StoreConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """All that a run is."""
+    """The whole configuration of a run."""
 
     name: str
     method: Method
@@ -256,13 +256,13 @@ class RunConfig:
     state_every_sec: float = number("state_every_sec", 600.0, above=0)
     """Seconds between mid-epoch saves."""
     peer_timeout_sec: float = number("peer_timeout_sec", 300.0, above=0)
-    """Seconds that a rank may wait for another one, or for a step, before the attempt is ended and retried."""
+    """How long a rank waits for another one, or for a step, before the attempt is ended and retried."""
     max_attempts: int = number("max_attempts", 20, at_least=1)
-    """Starts of the run, restarts included, before it is given up."""
+    """Attempts, restarts included, before the run fails for good."""
     keep_epochs: int = number("keep_epochs", 0, at_least=0)
     """Epoch checkpoints kept besides the best one; 0 keeps all."""
     resume: str | None = None
-    """Checkpoint (file, ``s3://``, ``https://``) of any run, ours or the original's, to go on from."""
+    """Checkpoint (file, ``s3://``, ``https://``) of any run, ours or the original's, to resume from."""
     start_epoch: int | None = None
     """First epoch to train after ``resume``; default: the one after the checkpoint's."""
 

@@ -19,7 +19,7 @@ _BYTES_FROM = 1 << 28
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EffectiveSizes:
-    """What a run really trains with."""
+    """The sizes and rates that a run trains with."""
 
     downscale: int
     world_size: int
@@ -37,7 +37,7 @@ class EffectiveSizes:
 
 
 def gpu_memory_mib(label: str) -> int:
-    """MiB of GPU memory from a node label or a card's own figure, units repaired.
+    """MiB of GPU memory from a node label or a card's own figure, normalised.
 
     Args: label, "16384" (MiB), "42505273344" (bytes), "80Gi", "16384MiB", "16GB".
     Raises: ConfigError if it is no size.

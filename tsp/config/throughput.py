@@ -1,4 +1,4 @@
-"""What the data path gives and what a training step takes, in clips per second: one table of figures. Pure."""
+"""What the data path delivers and what a training step consumes, in clips per second: one table of figures, no I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEIGHT_PX = {"thumos14": 180, "demo": 180}
 """Data set -> height of its videos. Source: TSP."""
 DEFAULT_HEIGHT_PX = 720
 BUSY_SHARE = 0.1
-"""A loop that waits for data longer than this share of its time is short of data."""
+"""A loop that spends more than this share of its time waiting for data is short of data."""
 
 HALF_TFLOPS = (
     ("H200", 989.0), ("H100", 989.0), ("GH200", 989.0), ("B200", 2250.0), ("B100", 1750.0), ("A100", 312.0),
@@ -28,7 +28,7 @@ HALF_TFLOPS = (
 )  # fmt: skip
 """Part of a product's name -> dense bf16 or fp16 peak. Source: NVIDIA's data sheets."""
 SHARE_OF_PEAK = 0.15
-"""Of the peak that a step reaches: 320 clips/s of r2plus1d_34 on an H200. Computed, not measured."""
+"""Share of the peak that a step reaches: 320 clips/s of r2plus1d_34 on an H200. Computed, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Forecast:
 
     @property
     def is_short(self) -> bool:
-        """Whether the data path gives less than a step takes."""
+        """Whether the data path delivers less than a step consumes."""
         return self.data < (1 - BUSY_SHARE) * self.step
 
 
@@ -66,7 +66,7 @@ def step_clips_per_sec(backbone: Backbone, gpu_name: str) -> float | None:
 def forecast(
     data: DataConfig, backbone: Backbone, *, gpu_name: str, cpus: float, height_px: int = 720
 ) -> Forecast | None:
-    """What will hold the run up, before it is started; None for a card that is not in the table."""
+    """Whether the data path will keep the GPU busy; None for a card that is not in the table."""
     needed = step_clips_per_sec(backbone, gpu_name)
     if needed is None:
         return None

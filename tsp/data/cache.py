@@ -1,7 +1,7 @@
 """A bounded cache of videos from a store, shared by all processes of a machine.
 
-Every object has a lock file. Who downloads holds it alone, so an object is fetched once however many processes want it;
-who reads holds it together with others, and what is held is never evicted. Locks end with their process, and a file
+Every object has a lock file. A downloader holds it exclusively, so an object is fetched once however many processes
+want it; readers share it, and an object that is held is never evicted. Locks end with their process, and a file
 appears under its name only when it is complete, so a killed process leaves nothing that could be taken for a video.
 """
 
@@ -38,7 +38,7 @@ class VideoCache:
 
     @contextmanager
     def reading(self, key: str) -> Iterator[Path]:
-        """The object as a file that stays while the context lasts.
+        """The object as a local file that is kept while the context lasts.
 
         Raises: MissingKeyError, StoreError or StoreUnreachableError; ConfigError if it is larger than the cache.
         """
@@ -52,7 +52,7 @@ class VideoCache:
             self.fetch(key)
 
     def fetch(self, key: str) -> int:
-        """Bring the object here unless it is; its size in bytes.
+        """Download the object unless it is cached; returns its size in bytes.
 
         Raises: as ``reading``.
         """
@@ -68,7 +68,7 @@ class VideoCache:
         return f"{self._config.uri.rstrip('/')}/{key}"
 
     def size_bytes(self) -> int:
-        """Bytes of the files in the cache, downloads under way included."""
+        """Bytes of the files in the cache, unfinished downloads included."""
         return sum(size_bytes for _, size_bytes, _ in self._files())
 
     def _make_room(self, key: str, needed_bytes: int) -> None:
@@ -89,16 +89,16 @@ class VideoCache:
             log.warning("the video cache is too small for what is read at once: raise data.cache_mib")
 
     def sweep(self) -> None:
-        """Remove what killed processes left of their downloads."""
+        """Remove partial downloads of killed processes."""
         for _, _, path in self._files():
             if path.name.startswith(".") and is_abandoned(path):
                 path.unlink(missing_ok=True)
 
     def _evict(self, path: Path) -> bool:
         if path.name.startswith("."):
-            return False  # a download under way
+            return False  # an unfinished download
         with _Flock(self._lock_path(path.name), wait=False) as lock:
-            # Where there are no locks anybody may be reading it.
+            # Without locks someone may be reading it.
             if lock is Lock.HELD:
                 path.unlink(missing_ok=True)
         return lock is Lock.HELD

@@ -1,10 +1,10 @@
-"""Child processes that read videos: how they are made, and that none of them outlives its parent.
+"""Child processes that read videos: how they are started, and why none outlives its parent.
 
-They are forked from a small server process that has imported what they need: quick after the first, and safe beside the
-threads and the GPU of the parent, which a fork of it would not be. But then the operating system calls the server their
-parent, so neither a changed parent's id nor prctl's death signal shows that the process that wanted them was killed.
-What does, on Linux and macOS, is a pipe: multiprocessing gives every child the reading end of one whose writing end
-only the parent holds. When the last child has ended the server sees the end of a pipe of its own and ends too.
+They are forked from a small server process that has imported what they need: fast after the first, and safe beside the
+threads and the GPU of the parent, which a fork of it would not be. But to the operating system the server is their
+parent, so neither a changed parent id nor prctl's death signal shows that the real parent was killed. A pipe does, on
+Linux and macOS: multiprocessing gives every child the reading end of one whose writing end only the parent holds. The
+server notices in the same way that the parent and its children are gone, and exits.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import threading
 from multiprocessing.context import ForkServerContext
 
 ORPHANED = 143
-"""Exit code of a child whose parent has gone."""
+"""Exit code of a child whose parent is gone."""
 
 
 def forkserver(*modules: str) -> ForkServerContext:
-    """The context that children are made with; the server imports the modules once."""
+    """The context that starts children; its server imports the modules once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
     return context
 
 
 def end_with_parent() -> None:
-    """End this process as soon as its parent has ended, however that was killed; nothing in a parent."""
+    """End this process as soon as its parent has ended, even by SIGKILL; does nothing in the parent."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""Batches of clips as a data worker reads them."""
+"""Batches of clips, as a data worker reads them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tsp.errors import DataError, TspError
 MAX_OPEN_VIDEOS = 8
 """Files a worker keeps open; a 720p decoder holds ten megabytes or more."""
 MAX_OPEN_COPIES = 128
-"""Training copies a worker keeps open: opening one costs nearly as much as a clip, holding it hardly anything."""
+"""Training copies a worker keeps open: opening one costs nearly as much as a clip, keeping it almost nothing."""
 
 
 @dataclass(kw_only=True, eq=False)
 class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
-    """Reads whole batches: ``dataset[items]`` are the clips of those numbers, as one ClipBatch."""
+    """Reads whole batches: ``dataset[items]`` is a ClipBatch of the clips with those numbers."""
 
     segments: SharedSegments
     gvf: Tensor | None
@@ -46,7 +46,7 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
     """Whether the files are training copies."""
     notes: WorkerNotes
     _reader: ClipReader | None = field(default=None, init=False)
-    """Opened by the process that reads."""
+    """Created by the process that reads."""
 
     def __len__(self) -> int:
         return len(self.segments) * self.clips.per_segment
@@ -68,7 +68,7 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
         return self.assemble(pixels, clips)
 
     def new_pixels(self, num_clips: int) -> tuple[Tensor, np.ndarray]:
-        """Room for clips: uint8 [B, T, S, S, 4], and the same memory as uint32 [B, T, S, S] to gather into."""
+        """Memory for clips: uint8 [B, T, S, S, 4], and the same memory as uint32 [B, T, S, S] to gather into."""
         side = self.clips.crop_px * (1 if self.resized else 2)
         pixels = empty_batch(num_clips, self.clips.length_frames, side, side, 4)
         return pixels, pixels.numpy().view(np.uint32)[..., 0]
@@ -129,7 +129,7 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
         try:
             plans = self._gather(index, list(zip(starts_sec, draws, out, strict=True)))
         except VideoError:
-            # One of them is bad: find out which, and let the policy deal with it.
+            # One of them is bad: read one by one to find out which, under the policy.
             return [self.read_clip(item, out[row]) for row, item in enumerate(items)]
         where = f"{self.segments.path} row {segment.row}"
         return [
@@ -153,7 +153,7 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
         return self.clips.length_frames * side * side * 4
 
     def draw(self, item: int) -> Draw:
-        """What chance decides about a clip: item i is clip number i // segments of segment i % segments."""
+        """The random choices of a clip: item i is clip number i // segments of segment i % segments."""
         if self.training:
             return draw_training(self.clips, seed=self.seed, epoch=self.epoch, item=item)
         return draw_validation(self.clips, seed=self.seed, item=item, clip_number=item // len(self.segments))
@@ -162,7 +162,7 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
         return start_of(draw, attempt, segment.start_sec, segment.end_sec, self.clips)
 
     def _gather(self, index: int, clips: list[tuple[float, Draw, np.ndarray]]) -> list[PixelPlan]:
-        """Gather clips of one segment, each (start_sec, draw, out), and say how their pixels are to be blended."""
+        """Gather clips of one segment, each (start_sec, draw, out); returns how to blend their pixels."""
         segment = self.segments[index]
         if self.notes.crashed[self.segments.file_index[index]]:
             raise VideoError(f"a decoder crashed on {segment.filename}: standardise it, or leave it out of the table")
@@ -182,7 +182,7 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
             return plans
 
     def _frames(self, path: Path, starts_sec: list[float], file_fps: float | None) -> Iterator[WantedFrame]:
-        """The clips' frames; whatever a library makes of a damaged file becomes a VideoError here."""
+        """The clips' frames; any exception a library raises for a damaged file becomes a VideoError here."""
         if self._reader is None:
             self._reader = ClipReader(
                 length_frames=self.clips.length_frames,
@@ -223,7 +223,7 @@ class ClipDataset(Dataset[ClipBatch | WorkerFailure]):
 
 @dataclass
 class ReadClip:
-    """What became of one clip; its pixels lie where they were gathered."""
+    """The outcome of reading one clip; its pixels are where they were gathered."""
 
     item: int
     segment_index: int

@@ -1,4 +1,4 @@
-"""Where the files of a data set lie: tables, label maps, features and videos, in a folder or in S3."""
+"""The files of a data set, in a folder or in S3: tables, label maps, features and videos."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Videos:
 
     @property
     def cache(self) -> VideoCache | None:
-        """What remote videos are fetched into; None for those that lie on this machine."""
+        """The cache of remote videos; None for local ones."""
         return self._source if isinstance(self._source, VideoCache) else None
 
     def key(self, filename: str) -> str:
@@ -41,7 +41,7 @@ class Videos:
 
     @contextmanager
     def reading(self, filename: str) -> Iterator[Path]:
-        """A local path under which the video can be opened and read while the context lasts.
+        """A local path of the video, valid while the context lasts.
 
         Raises: VideoError if the store has no such video (one missing in a local folder shows when it is opened);
             DataError if there is no training copy; StoreError as the cache.
@@ -66,7 +66,7 @@ class Videos:
 
 
 def _spelled_otherwise(path: Path) -> Path:
-    """The file under the other spelling of its name's accents, if it has one: systems differ in what they store."""
+    """The file under the other Unicode form of its name, if it exists: systems differ in which one they store."""
     names = (path.with_name(unicodedata.normalize(form, path.name)) for form in ("NFC", "NFD"))
     return next((name for name in names if name.exists()), path)
 
@@ -75,16 +75,16 @@ class DatasetFiles:
     """The data set's root, on this machine or in S3."""
 
     def __init__(self, config: DataConfig, store: StoreConfig | None = None) -> None:
-        """store, how to speak to the S3 server; its URI is not used."""
+        """Args: store, how to reach the S3 server; its URI is not used."""
         self._config = config
         self._settings = with_uri(store, config.root.rstrip("/"))
         self._is_remote = config.root.startswith("s3://")
         self._cache_dir = Path(config.cache_dir) if config.cache_dir else cache_folder("videos")
 
     def table(self, relative: str) -> Path:
-        """A table, label map or features file, brought here if it lies in S3.
+        """A table, label map or features file, downloaded if it is in S3.
 
-        Raises: ConfigError if the root is no folder; StoreError.
+        Raises: ConfigError if the root is not a folder; StoreError.
         """
         if self._is_remote:
             uri = f"{self._settings.uri}/{relative}"

@@ -36,7 +36,7 @@ Subset = Literal["train", "valid"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubsetData:
-    """What is read once for a subset and shared by all workers of a process."""
+    """Read once for a subset and shared by all workers of a process."""
 
     segments: SharedSegments
     gvf: Tensor | None
@@ -45,7 +45,7 @@ class SubsetData:
     """Class names of each head."""
     videos: Videos
     crashed: Tensor
-    """bool [F]: files on which a decoder crashed, of which no more clips are read."""
+    """bool [F]: files on which a decoder crashed, which are not read again."""
 
     @property
     def num_classes(self) -> tuple[int, ...]:
@@ -63,18 +63,18 @@ class ClipLoader:
     """Of this rank in the whole epoch."""
     config: DataConfig
     start_step: int = 0
-    """Steps that are done and not read again."""
+    """Steps already done, which are not read."""
     pin_memory: bool = False
     on_waiting: Callable[[float, str], None] | None = None
-    """Called every few seconds of a wait for a batch, with its length in seconds and what is waited for."""
+    """Called every few seconds of a wait for a batch, with its length in seconds and its reason."""
     num_bad: int = field(default=0, init=False)
     """Clips that could not be decoded so far."""
     _reported: set[str] = field(default_factory=set, init=False)
-    """Files whose bad clips are only counted from now on."""
+    """Files whose further bad clips are only counted."""
 
     @property
     def num_steps(self) -> int:
-        """Batches of this rank in a whole epoch, those before start_step included."""
+        """This rank's batches in a whole epoch, including those before start_step."""
         return len(self.steps)
 
     @cached_property
@@ -123,7 +123,7 @@ class ClipLoader:
         return reader.read(dataset, keys, pin_memory=pin_memory)
 
     def _set_aside(self, item: int) -> None:
-        """Read nothing more of the file on which a decoder crashed."""
+        """Stop reading the file on which a decoder crashed."""
         self.dataset.notes.crashed[self.dataset.file_of(item)] = True
 
     def _prefetcher(self) -> AbstractContextManager[Prefetcher | None]:
@@ -163,7 +163,7 @@ def build_loader(
     """The loader of one rank for one epoch.
 
     Args: batch, clips per rank and step; start_step, batches already done, which are not read again; seed, the
-        configuration's where None; data, the subset's tables where they were loaded before.
+        configuration's where None; data, the subset's tables if they are loaded already.
     Raises: DataError or ConfigError if tables, label maps or features cannot be used.
     """
     seed = config.seed if seed is None else seed

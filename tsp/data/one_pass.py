@@ -1,4 +1,4 @@
-"""Batches out of clips that were read a segment at a time, in one pass each."""
+"""Batches mixed from clips that were read a segment at a time, each segment in one pass."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class GroupDataset(Dataset[GroupOfClips | WorkerFailure]):
 def mix(
     dataset: ClipDataset, steps: list[Step], groups: Iterator[GroupOfClips], *, pin_memory: bool
 ) -> Iterator[ClipBatch]:
-    """The steps' batches, their clips taken from groups that arrive in the steps' order."""
+    """The steps' batches, assembled from groups that arrive in the steps' order."""
     waiting: dict[int, tuple[Tensor, ReadClip]] = {}
     for step in steps:
         for _ in step.groups:
             group = next(groups)
-            # Copies, or one clip that waits would hold the shared memory of all its group.
+            # Copies: otherwise one waiting clip would keep its whole group's shared memory.
             waiting.update({clip.item: (group.pixels[row].clone(), clip) for row, clip in enumerate(group.clips)})
         pixels, clips = zip(*(waiting.pop(item) for item in step.items), strict=True)
         batch = dataset.assemble(torch.stack(pixels), list(clips))
@@ -55,7 +55,7 @@ def mix(
 
 
 def one_ahead(batches: Iterable[ClipBatch]) -> Iterator[ClipBatch]:
-    """The same batches, each put together by a thread while the one before it is in use."""
+    """The same batches, each assembled by a thread while its predecessor is in use."""
     source = iter(batches)
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
         pending = thread.submit(next, source, None)

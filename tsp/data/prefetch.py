@@ -1,4 +1,4 @@
-"""Brings videos to this machine before the workers ask for them, in the order in which they will."""
+"""Downloads videos before the workers need them, in the order in which they will."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Prefetcher:
         self._todo = deque(first_use.items())
         self._ahead_bytes = ahead_bytes
         self._fetched: deque[tuple[int, int]] = deque()
-        """Step of first use and size of what was fetched for steps to come."""
+        """Step of first use and size of each video fetched for a later step."""
         self._step = 0
         self._stopped = False
         self._changed = threading.Condition()
@@ -55,7 +55,7 @@ class Prefetcher:
             try:
                 size_bytes = self._cache.fetch(key)
             except TspError as error:
-                # The worker that needs it will meet the same error and deal with it.
+                # The worker that needs it meets the same error and handles it.
                 log.debug("prefetching %s failed: %s", key, error)
                 continue
             with self._changed:

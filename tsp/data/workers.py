@@ -4,8 +4,8 @@ Three things go wrong that torch's DataLoader reports badly or not at all. An ex
 its message buried in a traceback: ``dataset[key]`` here returns a ``WorkerFailure`` that is raised again as what it
 was. A dead worker is a RuntimeError that guesses: its exit code says whether a decoder crashed (the file is set aside
 and new workers read the rest), shared memory was full, or it was killed. A worker that hangs is waited for without end:
-here every result has a deadline, and who waits learns for what. For that, each worker notes in shared memory which clip
-it is at.
+here every result has a deadline, and the wait is reported with its reason. For that, each worker notes in shared
+memory which clip it is reading.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_SEC = 2.0
-"""How often a wait looks whether the workers live, and tells for what it waits."""
+"""How often a wait checks that the workers are alive, and reports what it is waiting for."""
 FIRST_WARNING_SEC = 30.0
 NO_ITEM = -1
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
 class WorkerTracebackError(Exception):
-    """Where in a data worker an exception came from; the cause of the one that is raised again."""
+    """The traceback of an exception in a data worker; the cause of the one that is re-raised."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -60,40 +60,40 @@ class WorkerFailure:
         self._error = error
 
     def throw(self) -> NoReturn:
-        """Raise it as what it was, the worker's traceback as its cause."""
+        """Re-raise the original exception, with the worker's traceback as its cause."""
         raise self._error from WorkerTracebackError(self._text)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerNotes:
-    """What workers note for their rank, and it for them, in memory they share."""
+    """What workers and their rank note for each other in shared memory."""
 
     under_way: Tensor
-    """float64 [workers, 2]: item that is being read, -1 for none, and since when on the machine's monotonic clock."""
+    """float64 [workers, 2]: the item being read, -1 for none, and its start on the machine's monotonic clock."""
     crashed: Tensor
     """bool [F]: files on which a decoder crashed."""
 
     @classmethod
     def new(cls, num_workers: int, crashed: Tensor) -> WorkerNotes:
-        """Notes of workers that read nothing yet."""
+        """Notes of workers that have not read anything yet."""
         under_way = torch.full((max(1, num_workers), 2), float(NO_ITEM), dtype=torch.float64)
         return cls(under_way.share_memory_(), crashed)  # type: ignore[no-untyped-call]
 
     def begin(self, item: int) -> None:
-        """This worker reads an item now; NO_ITEM, it reads none."""
+        """Note the item that this worker is reading; NO_ITEM for none."""
         worker = get_worker_info()
         row = self.under_way[0 if worker is None else worker.id]
         row[1] = time.monotonic()
         row[0] = item
 
     def item_of(self, worker: int) -> int:
-        """The item that a worker is at; -1 for none."""
+        """The item that a worker is reading; -1 for none."""
         return int(self.under_way[worker, 0])
 
 
 @dataclass(kw_only=True)
 class WorkerReader:
-    """Reads keys of data sets, by worker processes or, with none, in a thread of this one."""
+    """Reads the keys of a data set, in worker processes or, without any, in a thread."""
 
     notes: WorkerNotes
     num_workers: int
@@ -103,7 +103,7 @@ class WorkerReader:
     set_aside: Callable[[int], None]
     """Called with the item on which a decoder crashed."""
     on_waiting: Callable[[float, str], None] | None = None
-    """Called every few seconds of a wait with its length in seconds and what is waited for."""
+    """Called every few seconds of a wait, with its length in seconds and its reason."""
 
     def read(self, dataset: Dataset[T | WorkerFailure], keys: Sequence[object], *, pin_memory: bool) -> Iterator[T]:
         """``dataset[key]`` of each key, in order.
@@ -163,7 +163,7 @@ class WorkerReader:
             yield result
 
     def _wait_on(self, waited_sec: float, warned_sec: float) -> float:
-        """Tell for what is waited; returns after how long that was last logged.
+        """Report the wait; returns its length when it was last logged.
 
         Raises: StalledError past the deadline.
         """
@@ -181,7 +181,7 @@ class WorkerReader:
         return warned_sec
 
     def doing(self) -> str:
-        """What the workers are at, for messages."""
+        """What the workers are doing, for messages."""
         now = time.monotonic()
         at = [
             f"worker {worker} has been reading {self.describe(int(item))} for {now - since:.0f} s"
@@ -191,7 +191,7 @@ class WorkerReader:
         return "; ".join(at) or "no data worker is reading a clip"
 
     def _explain_death(self, results: Iterator[Any], error: RuntimeError) -> None:
-        """Raises: what it means that workers died; nothing if all live."""
+        """Raises: an error that explains why workers died; none if all are alive."""
         codes = {
             number: process.exitcode
             for number, process in enumerate(getattr(results, "_workers", []))
@@ -215,7 +215,7 @@ class WorkerReader:
 
 
 class _WorkerCrashError(TspError):
-    """A decoder took its worker along."""
+    """A decoder crashed its worker process."""
 
     def __init__(self, message: str, item: int) -> None:
         super().__init__(message)
@@ -239,7 +239,7 @@ class _InThread:
         """True for the next result, False to end."""
         self._answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self._is_waiting = False
-        # A daemon: a reading that hangs must not keep the process from ending.
+        # A daemon: a read that hangs must not keep the process from ending.
         threading.Thread(target=self._work, name="reads clips", daemon=True).start()
 
     def __iter__(self) -> _InThread:
@@ -272,7 +272,7 @@ class _InThread:
 
 
 def _init_worker(_: int) -> None:
-    """What was imported stays; collections then look only at what reading makes."""
+    """End with the parent, and freeze what was imported so that garbage collections skip it."""
     end_with_parent()
     gc.collect()
     gc.freeze()

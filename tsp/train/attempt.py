@@ -27,9 +27,10 @@ from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
 from tsp.run.records import Outcome
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
-from tsp.train.distributed import Group, RankEnv, join
+from tsp.train.distributed import Group, RankEnv
 from tsp.train.loop import Training, TrainingContext
 from tsp.train.precision import Numerics, choose_numerics
+from tsp.train.rendezvous import join
 from tsp.train.stop_signal import Stop
 from tsp.version import commit, version
 
@@ -37,11 +38,11 @@ logger = logging.getLogger(__name__)
 
 BUG_CODE = 1
 DONE = 0
-"""Stands for an attempt's number: there is nothing left to do."""
+"""In place of an attempt's number: nothing is left to do."""
 
 
 class GaveUpError(TspError):
-    """The run was started more often than it may be."""
+    """The run has used up its attempts."""
 
 
 def train(
@@ -56,7 +57,7 @@ def train(
 
     Args: log_into, called with the run and the attempt's number once that is known; end, ends the process with an exit
         code, when this thread is stuck in a library and cannot return.
-    Raises: TspError; its outcome is written to the store if no other attempt can mend it.
+    Raises: TspError; its outcome is written to the store if another attempt cannot help.
     """
     run = StoredRun(open_store(config.store), config.name)
     attempt = DONE
@@ -66,7 +67,7 @@ def train(
             log_into(run, attempt)
         _train_with_peers(config, rank_env, stop, run, attempt, log_into, end)
         if rank_env.rank == 0 and attempt != DONE:
-            # An attempt that was killed between the last record and this file has left it behind.
+            # An attempt killed between the last record and this file has left an old one.
             run.rebuild_results()
             run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="trained to the end", attempt=attempt))
             run.clear_state()
@@ -84,7 +85,7 @@ def _is_done(run: StoredRun) -> bool:
     outcome = run.read_outcome()
     if outcome is None or outcome.state != "succeeded":
         return False
-    logger.info("the run at %s is done already: nothing to do", run.address())
+    logger.info("the run at %s is already done: nothing to do", run.address())
     return True
 
 
@@ -96,14 +97,14 @@ def _count_attempt(run: StoredRun, config: RunConfig) -> int:
         reason = _reason_of(run, attempt - 1)
         first = f"{reason}; " if reason else ""
         raise GaveUpError(
-            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being ended and is given up; look at "
-            f"the logs of the attempts before ('tspctl logs'), then submit it again with a higher max_attempts"
+            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being ended; look at the logs of "
+            f"earlier attempts ('tspctl logs'), then submit it again with a higher max_attempts"
         )
     return attempt
 
 
 def _reason_of(run: StoredRun, attempt: int) -> str | None:
-    """Why an attempt ended, by the last error in rank 0's log: that stays the reason when a run is given up."""
+    """The last error in rank 0's log of an attempt: it stays the reason when no attempts are left."""
     try:
         text = run.store.read(run.log_key(attempt, 0)).decode(errors="replace")
     except StoreError:
@@ -169,21 +170,21 @@ def _train_with_peers(
 
 
 def _explain(lost: PeerLostError, group: Group, stop: Stop) -> TspError:
-    """Why a rank was lost, if it said so, or if all of us were told to stop."""
+    """Why a rank was lost: its own report, or a signal that stopped every rank."""
     stop.check("a rank had ended already")
     failure = group.failure_elsewhere()
     return lost if failure is None else failure.error()
 
 
 def _explain_gpu(error: Exception, device: torch.device, config: RunConfig) -> TspError | None:
-    """What an error of a GPU means; None for any other."""
+    """The meaning of a GPU error; None for any other error."""
     if is_out_of_memory(error):
         return out_of_memory(error, device, config)
     return lost_gpu(error, device) if is_lost_gpu(error) else None
 
 
 def agree(config: RunConfig, group: Group) -> tuple[EffectiveSizes, Numerics]:
-    """What all ranks train with: batch and learning rates by the smallest card, the number format by the weakest.
+    """What all ranks train with: batch and learning rates follow the smallest card, the number format the weakest.
 
     Raises: ConfigError if ranks were started with different configurations, if only some have a GPU, or for a format
         that a card lacks; GpuMemoryError.
@@ -228,7 +229,7 @@ def _downscale_or_none(memory_mib: int) -> int | None:
 
 
 def out_of_memory(error: BaseException, device: torch.device, config: RunConfig) -> GpuMemoryError:
-    """What to do about a GPU that ran out of memory."""
+    """The error for a GPU that ran out of memory, with the remedies."""
     card = card_of(device)
     size = f"{card.memory_mib} MiB, " if card is not None else ""
     return GpuMemoryError(

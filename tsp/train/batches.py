@@ -1,4 +1,4 @@
-"""From the loader's batches to what the model takes, on the device; copies overlap with computing on a GPU."""
+"""Turns the loader's batches into the model's input on the device; on a GPU, copies overlap with computing."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def on_device(
 ) -> Generator[DeviceBatch]:
     """The loader's batches on the device.
 
-    Args: wait, notes how long the loader is waited for.
-    On a GPU a batch is copied and blended on a stream of its own while the step before it is still computing.
+    Args: wait, measures the time spent waiting for the loader.
+    On a GPU a batch is copied and blended on a side stream while the previous step is still computing.
     Raises: TspError of the data; TerminatedError if a data worker was ended because all are to stop.
     """
     wait = wait or DataWait()
@@ -74,4 +74,4 @@ def _hand_over(batch: DeviceBatch, side: torch.cuda.Stream, user: torch.cuda.Str
     user.wait_stream(side)
     for tensor in (batch.clips, batch.gvf, batch.targets):
         if tensor is not None:
-            tensor.record_stream(user)  # its memory must not be reused while that stream still reads it
+            tensor.record_stream(user)  # keeps its memory from being reused while that stream reads it

@@ -1,7 +1,7 @@
-"""Checkpoints: what is in them, written whole or not at all, read without trusting them.
+"""Checkpoints: their content, written atomically, read without trusting them.
 
-The form is the original's: ``model``, ``optimizer``, ``lr_scheduler``, ``epoch``, ``args``. A mid-epoch state has
-``progress`` and ``scaler`` besides.
+The format is the original's: ``model``, ``optimizer``, ``lr_scheduler``, ``epoch``, ``args``. A mid-epoch state
+also has ``progress`` and ``scaler``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KEYS = ("model", "optimizer", "lr_scheduler", "epoch")
 """What a checkpoint must hold to be resumed from; ``args`` is for people."""
 
 _IMPLEMENTATION_KEYS = ("fused", "foreach")
-"""Settings of a group that say how a step is computed: each program has its own."""
+"""Settings of a group that choose an implementation of the step; not portable."""
 
 
 def snapshot(
@@ -37,7 +37,7 @@ def snapshot(
     epoch: int,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """A copy of the training state in main memory; training may go on while it is written.
+    """A copy of the training state in main memory; training may continue while it is written.
 
     Args: epoch, the last one trained (or being trained).
     """
@@ -67,7 +67,7 @@ def _portable(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_args(config: RunConfig, sizes: EffectiveSizes) -> argparse.Namespace:
-    """The run's configuration under the original's option names, and whole as JSON under ``tspctl_config``."""
+    """The run's configuration under the original's option names, and complete as JSON under ``tspctl_config``."""
     heads = config.model.heads
     return argparse.Namespace(
         backbone=config.model.backbone,
@@ -95,7 +95,7 @@ def run_args(config: RunConfig, sizes: EffectiveSizes) -> argparse.Namespace:
 
 
 def write(content: Mapping[str, Any], path: Path) -> Path:
-    """Write a checkpoint to a local file: whole, or not at all.
+    """Write a checkpoint to a local file, atomically.
 
     Raises: StoreError if the disk is full or refuses.
     """
@@ -112,7 +112,7 @@ def write(content: Mapping[str, Any], path: Path) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint, ours or the original's, with its tensors on the CPU.
 
-    Raises: ConfigError if the file is no whole checkpoint, or holds more than tensors and plain values.
+    Raises: ConfigError if the file is not a complete checkpoint, or holds more than tensors and plain values.
     """
     content = read_file(path)
     missing = [key for key in KEYS if key not in content]
@@ -134,7 +134,7 @@ def restore(
 ) -> None:
     """Set model, optimizer and schedule to a checkpoint's.
 
-    Raises: ConfigError naming ``where`` if it is another model's.
+    Raises: ConfigError naming ``where`` if it is of another model.
     """
     load_model_state(model, content["model"], where=where)
     own = [{key: group[key] for key in _IMPLEMENTATION_KEYS} for group in optimizer.param_groups]
@@ -154,7 +154,7 @@ def restore(
 
 
 def _match_layout(state: dict[str, Any], parameter: Tensor) -> None:
-    """Lay the momentum out in memory as the parameter is: the fused step walks over both side by side."""
+    """Give the momentum the memory layout of its parameter: the fused step walks both in parallel."""
     momentum = state.get("momentum_buffer")
     if momentum is not None and momentum.stride() != parameter.stride():
         state["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)

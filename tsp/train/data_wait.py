@@ -1,4 +1,4 @@
-"""The time in which a loop waits for its next batch: measured, watched, and judged against the rest of a step."""
+"""The time a loop spends waiting for its next batch: measured, and watched by the watchdog."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from tsp.train.watchdog import Watchdog
 
 STOP_AFTER_SEC = 120.0
-"""A batch that comes so long after SIGTERM still ends between two steps, where the state can be saved."""
+"""A batch that arrives this long after SIGTERM still lets the loop end between two steps and save its state."""
 
 
 class DataWait:
-    """Adds up what a loop waits for data."""
+    """Adds up the time a loop waits for data."""
 
     def __init__(self, watchdog: Watchdog | None = None, *, limit_sec: float = math.inf) -> None:
         self.total_sec = 0.0
@@ -23,7 +23,7 @@ class DataWait:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """While the next batch is waited for."""
+        """Context of a wait for the next batch."""
         started = time.monotonic()
         try:
             if self._watchdog is None:

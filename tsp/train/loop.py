@@ -2,7 +2,7 @@
 
     for each epoch: train -> save state -> validate -> publish checkpoint and figures
 
-A restart at any point continues from what is published and ends with the same weights.
+A restart at any point continues from what is published and ends up with the same weights.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 LOADER_FIRST_SEC = 60.0
 LEAST_JUDGED_SEC = 20.0
-"""Less training than this says nothing of the data path: its workers have just been started."""
+"""Less training than this says nothing about the data path: workers are still starting."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ class Training:
 
         Raises: TerminatedError with the state saved; NonFiniteLossError; DataError, StoreError, PeerLostError.
         """
-        # Once: a table that changes, or a store that is away, does not touch an attempt that has begun.
+        # Read once: a table that changes, or a store outage, must not affect an attempt that is running.
         self.data: dict[Subset, SubsetData] = {
             "train": load_subset(self.config, "train"),
             "valid": load_subset(self.config, "valid"),
@@ -104,14 +104,14 @@ class Training:
             self.reporter.enter("done", epoch=self.config.schedule.epochs - 1)
 
     def _listen_to_watchdog(self) -> None:
-        """Show in progress.json what is waited for, and let uploads finish if this thread can no longer see to it."""
+        """Show long waits in progress.json, and let the watchdog finish uploads if this thread is stuck."""
         self.group.watchdog.on_notice = self.reporter.waiting_for
         saver = self.saver
         if saver is not None:
             self.group.watchdog.last_words.append(lambda error: saver.drain(DRAIN_SEC))
 
     def _data_wait(self) -> DataWait:
-        """The loader has a deadline of its own, which knows more to say; the watchdog's comes after it."""
+        """The loader has its own deadline with a better message; the watchdog's comes after it."""
         return DataWait(self.group.watchdog, limit_sec=self.config.data.batch_deadline_sec + LOADER_FIRST_SEC)
 
     def _uploader(self, stack: ExitStack) -> Uploader:
@@ -133,7 +133,7 @@ class Training:
         )
 
     def _begin(self, train: ClipLoader) -> TrainingState:
-        """Model, optimizer and schedule at the run's position, once unvalidated epochs are validated."""
+        """Validate unvalidated epochs; then model, optimizer and schedule at the run's position."""
         model = build_model(self.config.model, train.data.num_classes, seed=self.config.seed)
         validate_unvalidated_epochs(
             self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, self._figures
@@ -189,7 +189,7 @@ class Training:
                     if time.monotonic() - saved >= self.config.state_every_sec and step < loader.num_steps:
                         saved = self._save_in_passing(state, position, saved)
             except TerminatedError:
-                # A data worker was killed together with us: between two steps the state is whole.
+                # A data worker was killed along with this process: between two steps the state is consistent.
                 self._save_state(state, position)
                 raise
         self._judge(state, position, state.stepper.flush())
@@ -205,14 +205,14 @@ class Training:
         return position
 
     def _warn_of_data_wait(self, share: float, took_sec: float) -> None:
-        """Say once what makes the data path faster, if it holds training up."""
+        """Warn once if the data path holds training up, and say what makes it faster."""
         if share > BUSY_SHARE and took_sec > LEAST_JUDGED_SEC and not self._warned_of_data_wait:
             self._warned_of_data_wait = True
             cpus = usable_cpus()
             logger.warning("data wait is %.0f %% of training: %s", 100 * share, cure(self.config.data, cpus=cpus))
 
     def _judge(self, state: TrainingState, position: Position, reports: list[StepReport]) -> None:
-        """Act on what steps turned out to be; every rank does so at the same step.
+        """Act on the reports of steps; every rank does so at the same step.
 
         Raises: NonFiniteLossError; TerminatedError.
         """
@@ -243,7 +243,7 @@ class Training:
         )
 
     def _save_in_passing(self, state: TrainingState, position: Position, saved: float) -> float:
-        """Save a state unless the one before is still being written, or a step that is under way went wrong."""
+        """Save a state unless the previous one is still being written, or a pending step went wrong."""
         if self.saver is None or self.saver.is_busy or state.stepper.is_going_wrong():
             return saved
         self._save_state(state, position)
@@ -279,7 +279,7 @@ class Training:
         return figures
 
     def _validate_epoch(self, state: TrainingState, position: Position) -> Position:
-        """Save the trained state, validate it, publish both; returns the beginning of the next epoch."""
+        """Save the trained state, validate it, publish both; returns the start of the next epoch."""
         epoch, started = position.epoch, time.monotonic()
         content = state.snapshot(epoch) if self.saver is not None else {}
         if self.saver is not None and state.position != position:

@@ -1,8 +1,8 @@
-"""Signs of life: what each rank says of itself in the key-value store, read on a thread of its own.
+"""Heartbeats and last words of the ranks, over their key-value store, on a thread of its own.
 
-A collective that waits for a rank that is gone waits as long as its backend does. So every rank counts up a key of its
-own every few seconds, and the first one to fail leaves word why. The thread that asks may itself hang, if rank 0, which
-holds the store, is stopped: then what it last heard grows old, and that is the sign.
+A collective that waits for a lost rank waits until its backend times out. So every rank counts up its own key every few
+seconds, and the first one to fail writes down why. The monitoring thread may itself hang if rank 0, which holds the
+store, is stopped: then the last answer grows old, and that is the sign.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 EVERY_SEC = 3.0
 EAGER_SEC = 0.1
 ASK_SEC = 20.0
-"""How long the store may take to answer."""
+"""Time limit of a request to the store."""
 TELL_SEC = 5.0
 _FAILURE_KEY = "tsp/failure"
 
 
 class FailedElsewhereError(TspError):
-    """Another rank failed for good; its message and exit code."""
+    """Another rank failed permanently; carries its message and exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -46,19 +46,19 @@ class Failure:
     message: str
 
     def error(self) -> TspError:
-        """What this rank ends with: the same for good, or to be tried again."""
+        """The error that this rank ends with: as permanent as the other's, or retried."""
         if self.exit_code < FIRST_RETRIED_CODE:
             return FailedElsewhereError(f"rank {self.rank}: {self.message}", self.exit_code)
         return PeerLostError(f"rank {self.rank} ended: {self.message}")
 
 
 class PeerMonitor:
-    """Tells other ranks that this one is alive, and asks whether they are."""
+    """Tells the other ranks that this one is alive, and watches whether they are."""
 
     def __init__(self, store: TCPStore, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
         self.failure: Failure | None = None
-        """The first that any other rank reported."""
+        """The first failure that another rank reported."""
         self._store = store.clone()
         self._store.set_timeout(timedelta(seconds=ASK_SEC))
         now = time.monotonic()
@@ -69,25 +69,25 @@ class PeerMonitor:
         self._thread = threading.Thread(target=self._run, name="peers", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End."""
+        """End the thread."""
         with self._asked:
             self._closed = True
             self._asked.notify_all()
 
     def silent(self, for_sec: float) -> list[int]:
-        """Ranks that gave no sign of life for so long; rank 0 if its store does not answer."""
+        """Ranks without a heartbeat for that long; rank 0 if its store does not answer."""
         now = time.monotonic()
         if now - self._answered > for_sec:
             return [0] if self.rank != 0 else []
-        # What is not asked is not known: signs are as old as the last answer.
+        # Heartbeats are only as fresh as the last answer.
         return [rank for rank, (_, seen) in self._last_sign.items() if self._answered - seen > for_sec]
 
     def report(self, message: str, exit_code: int) -> None:
-        """Tell the others why this rank ends, unless another one has: the first cause counts. Never raises or hangs."""
+        """Report why this rank ends, unless another one has: the first cause counts. Never raises or hangs."""
         value = json.dumps([self.rank, exit_code, message])
 
         def tell() -> None:
@@ -101,7 +101,7 @@ class PeerMonitor:
         thread.join(TELL_SEC)
 
     def failure_within(self, wait_sec: float) -> Failure | None:
-        """Why another rank ended, if it says so by then."""
+        """Why another rank ended, if it reports that in time."""
         end = time.monotonic() + wait_sec
         with self._asked:
             self._eager = True
@@ -139,5 +139,5 @@ class PeerMonitor:
 
 
 def alive_key(rank: int) -> str:
-    """The key that a rank counts up while it lives; it is there from the meeting on."""
+    """The key that a rank counts up while it is alive, from the rendezvous on."""
     return f"tsp/here/{rank}"

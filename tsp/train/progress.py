@@ -18,16 +18,16 @@ from tsp.train.data_wait import DataWait
 logger = logging.getLogger(__name__)
 
 EVERY_SEC = 10.0
-"""Between two looks at the progress."""
+"""Interval of progress reports."""
 BAR_EVERY_SEC = 0.2
 BAR_WIDTH = 30
 VALID_SHARE = 1 / 3
-"""Cost of a validation step as a share of a training step, until one was measured: forward without backward."""
+"""Cost of a validation step relative to a training step, until one is measured: forward without backward."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What the run consists of, as far as an estimate of its end must know."""
+    """The size of the run, for estimating its end."""
 
     epochs: int
     train_steps: int
@@ -37,7 +37,7 @@ class Plan:
 
 
 class Reporter:
-    """Keeps count on rank 0; on other ranks ``uploader`` is None and only the log gets lines."""
+    """Counts steps; rank 0 also publishes progress. On other ranks ``uploader`` is None and only the log gets lines."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Reporter:
         self._best = result
 
     def waiting_for(self, what: str | None) -> None:
-        """Show what the run waits for, or that it no longer does. From any thread."""
+        """Show the reason of a long wait, or None once it is over. From any thread."""
         self._waiting_for = what
         self._publish()
 
@@ -85,7 +85,7 @@ class Reporter:
         self._publish()
 
     def advance(self, step: int, *, rates: Mapping[str, float] | None = None, loss: float | None = None) -> None:
-        """Note how many steps of the phase are done; report every few seconds."""
+        """Note the number of steps done; report every few seconds."""
         self._step = step
         self._rates = self._rates if rates is None else rates
         now = time.monotonic()
@@ -96,7 +96,7 @@ class Reporter:
             self._measure(now)
             self._publish()
             if not self._shows_bar:
-                # All ranks go in step: one of them says so, the others' logs keep it for -v.
+                # All ranks are at the same step: rank 0 logs it, the others only with -v.
                 logger.log(logging.INFO if self.uploader else logging.DEBUG, "%s", self._line(loss))
 
     def leave(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a run continues: its own newest state, the checkpoint that ``--resume`` names, or the beginning."""
+"""Where a run continues: from its own newest state, the checkpoint that ``--resume`` names, or the beginning."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Position:
 
     epoch: int = 0
     step: int = 0
-    """Steps of that epoch that are done; all of them: it is trained, but not validated."""
+    """Steps of that epoch that are done; if all are, it is trained but not validated."""
     num_steps: int = 0
-    """Steps of an epoch, for the batch and world size it was trained with; 0 at the start of an epoch."""
+    """Steps of an epoch at the batch and world size it was trained with; 0 at the start of an epoch."""
     bad_clips: int = 0
     """Clips of the epoch that could not be decoded, on rank 0."""
     train_sec: float = 0.0
@@ -41,7 +41,7 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """What to load, and the position to continue from."""
+    """What to load, and where to continue."""
 
     position: Position
     content: dict[str, Any] | None = None
@@ -49,13 +49,13 @@ class Start:
     where: str = ""
     """Its address, for messages."""
     is_own: bool = False
-    """Whether it is this run's, so that the schedule is the configuration's."""
+    """Whether it is this run's own, so that the configuration's schedule applies."""
 
 
 def unvalidated_epochs(run: StoredRun) -> list[int]:
-    """Epochs whose checkpoint is there without figures, the one that the newest state is about to validate left out.
+    """Epochs with a checkpoint but without figures, except the one that the newest state is about to validate.
 
-    A crash between the two leaves such an epoch behind.
+    A crash between the two leaves such an epoch.
     """
     records = run.epochs()
     state = run.latest_state()
@@ -79,7 +79,7 @@ def find_start(run: StoredRun, config: RunConfig, folder: Path) -> Start:
 
 
 def _from_state(run: StoredRun, done: int, folder: Path) -> Start | None:
-    """The newest mid-epoch state, unless the published epochs are further."""
+    """The newest mid-epoch state, unless a published epoch is newer."""
     meta = run.latest_state()
     if meta is None or meta.epoch < done:
         return None
@@ -91,7 +91,7 @@ def _from_state(run: StoredRun, done: int, folder: Path) -> Start | None:
     except StoreUnreachableError:
         raise
     except (StoreError, ConfigError, KeyError, TypeError) as error:
-        logger.warning("the newest state is of no use, going on from the last epoch: %s", error)
+        logger.warning("the newest state is unusable, continuing from the last epoch: %s", error)
         return None
     finally:
         path.unlink(missing_ok=True)
@@ -125,8 +125,8 @@ def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
     epoch = config.start_epoch if config.start_epoch is not None else int(content["epoch"]) + 1
     if epoch >= config.schedule.epochs:
         raise ConfigError(
-            f"{where} has been trained for {epoch} epochs already: there is nothing left of --epochs "
-            f"{config.schedule.epochs}; give more epochs, or a --start-epoch"
+            f"{where} is already trained for {epoch} epochs, and --epochs is {config.schedule.epochs}: give "
+            f"more --epochs, or a --start-epoch"
         )
     return Start(position=Position(epoch=epoch), content=content, where=where)
 
@@ -134,14 +134,14 @@ def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
 def position_here(start: Start, sizes: EffectiveSizes, num_steps: int) -> Position:
     """The position in an epoch of ``num_steps`` steps, when batch or world size may have changed.
 
-    The share of the epoch that is done stays, rounded down to whole steps.
+    Keeps the finished share of the epoch, rounded down to whole steps.
     """
     position = start.position
     if position.num_steps in (0, num_steps):
         return replace(position, num_steps=num_steps if position.step else 0)
     step = num_steps if position.is_trained else position.step * num_steps // position.num_steps
     logger.warning(
-        "epoch %d goes on at step %d of %d with a global batch of %d: before it had %d steps, so the order of the "
+        "epoch %d continues at step %d of %d with a global batch of %d: it had %d steps before, so the order of its "
         "clips differs from an uninterrupted run's",
         position.epoch, step, num_steps, sizes.global_batch, position.num_steps,
     )  # fmt: skip
@@ -159,8 +159,8 @@ def set_schedule(
     """Set the schedule after a checkpoint was loaded.
 
     Args: fresh, the state of the schedule as the configuration makes it.
-    A checkpoint of this run, with another batch or world size: the configuration's schedule, at this position. A
-    checkpoint from elsewhere: its own schedule, as the original does; moved if another epoch was asked for.
+    A checkpoint of this run with another batch or world size gets the configuration's schedule at this position. A
+    checkpoint from elsewhere keeps its own schedule, as in the original, moved if another epoch was asked for.
     """
     content = start.content or {}
     if start.is_own:
@@ -183,5 +183,5 @@ def _sizes_of(content: dict[str, Any]) -> tuple[int | None, int | None]:
 
 
 def state_extras(position: Position, scaler: dict[str, Any]) -> dict[str, Any]:
-    """What a mid-epoch state holds besides a checkpoint's keys."""
+    """What a mid-epoch state holds beyond a checkpoint's keys."""
     return {"progress": asdict(position), "scaler": scaler}

@@ -22,11 +22,11 @@ from tsp.train import checkpoint
 logger = logging.getLogger(__name__)
 
 DRAIN_SEC = 120.0
-"""How long a run that ends early may take to finish its uploads; a pod's grace period should be longer."""
+"""How long a run that ends early may take to finish its uploads; shorter than a pod's grace period."""
 
 
 class Saver:
-    """Rank 0's checkpoints on their way to the store; a context manager that publishes everything at its normal end."""
+    """Sends rank 0's checkpoints to the store; a context manager that publishes everything when it ends normally."""
 
     def __init__(self, uploader: Uploader) -> None:
         self.uploader = uploader
@@ -37,16 +37,16 @@ class Saver:
 
     @property
     def folder(self) -> Path:
-        """A folder on this machine that lasts as long as the saver."""
+        """A temporary folder that lasts as long as the saver."""
         return Path(self._folder.name)
 
     @property
     def is_busy(self) -> bool:
-        """Whether a file is still being written or waits for the uploader."""
+        """Whether a file is being written or waiting for the uploader."""
         return self._pending is not None and not self._pending.done()
 
     def save_state(self, content: Mapping[str, Any], *, epoch: int, step: int, attempt: int) -> None:
-        """Publish a mid-epoch state. Waits for the file before it, if that is not written yet.
+        """Publish a mid-epoch state. Waits for the previous file if it is still being written.
 
         Raises: what an earlier write or upload failed with.
         """
@@ -76,7 +76,7 @@ class Saver:
         self._pending = self._pool.submit(lambda: publish(checkpoint.write(content, path)))
 
     def check(self, *, wait: bool = False) -> None:
-        """Raise what the last file failed with, if it did."""
+        """Raise the error of the last file, if any."""
         if self._pending is not None and (wait or self._pending.done()):
             pending, self._pending = self._pending, None
             pending.result()
@@ -105,7 +105,7 @@ class Saver:
             self._folder.cleanup()
 
     def _drain_late(self) -> None:
-        """Bring what is under way to the store, though the run ends with an error: that one is what is told."""
+        """Finish pending uploads although the run ends with an error, which is the one to report."""
         try:
             self.drain(DRAIN_SEC)
         except StoreError as failure:

@@ -52,7 +52,7 @@ class WarmupMultiStepLR(LRScheduler):
         return [base_lr * warmup * decay for base_lr in self.base_lrs]
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where the state says, whichever torch version or class of this name wrote it.
+        """Continue from a state, whichever torch version or class of this name wrote it.
 
         The groups' rates are set too, since a checkpoint's optimizer and scheduler may disagree.
         """
@@ -65,13 +65,13 @@ class WarmupMultiStepLR(LRScheduler):
         self.apply()
 
     def move_to(self, iteration: int) -> None:
-        """Go to an iteration, as if that many steps had been made."""
+        """Move to an iteration, as if that many steps had been taken."""
         self.last_epoch = iteration
         self._step_count = iteration + 1
         self.apply()
 
     def apply(self) -> None:
-        """Set the groups' rates to those of the present iteration."""
+        """Set the groups' rates to those of the current iteration."""
         rates = self.get_lr()
         for group, base_lr, rate in zip(self.optimizer.param_groups, self.base_lrs, rates, strict=True):
             group["initial_lr"], group["lr"] = base_lr, rate
@@ -81,8 +81,8 @@ class WarmupMultiStepLR(LRScheduler):
 def build_optimizer(model: TspModel, sizes: EffectiveSizes, config: OptimConfig) -> torch.optim.SGD:
     """Fused SGD over the groups stem, backbone, fc.
 
-    With a stem rate of 0 the stem is frozen: the same weights come out, and its large activations need not be kept.
-    Its batch-norm statistics still move.
+    With a stem rate of 0 the stem is frozen: the weights stay the same, and its large activations need not be kept. Its
+    batch-norm statistics still move.
     """
     stem = list(model.get_submodule("features.stem").parameters())
     in_stem = {id(parameter) for parameter in stem}
@@ -101,10 +101,10 @@ def build_optimizer(model: TspModel, sizes: EffectiveSizes, config: OptimConfig)
 
 
 def start_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Give every trained parameter that has no momentum one of zero, which the first step turns into its gradient.
+    """Give every trained parameter without momentum one of zero, which the first step turns into its gradient.
 
-    torch's fused step takes memory without a value for it, and leaves that as it is in a step that is masked, as the
-    first ones in fp16 often are: the next step would add it to the weights.
+    torch's fused step would allocate it uninitialised, and not write it in a masked step, as the first ones in fp16
+    often are: the next step would then add garbage to the weights.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():
@@ -124,5 +124,5 @@ def build_scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, *,
 
 
 def group_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Present learning rate of each group by name."""
+    """Current learning rate of each group by name."""
     return {str(group.get("name")): float(group["lr"]) for group in optimizer.param_groups}

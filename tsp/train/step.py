@@ -1,7 +1,7 @@
 """One training step, without waiting for the device.
 
-What the host must know of a step (is the loss finite, was any rank told to stop, how large is the loss) is put into a
-small report on the device, copied back on the side, and read when it is surely there: at once on the CPU, two steps
+What the host must know about a step (is the loss finite, was any rank told to stop, how large is the loss) goes into a
+small report on the device, is copied back asynchronously, and read once it has arrived: at once on the CPU, two steps
 later on a GPU. A step whose loss or gradient is not finite changes no weight, on any rank.
 """
 
@@ -26,21 +26,21 @@ GPU_DELAY_STEPS = 2
 """Steps the host may run ahead of a GPU. Every rank reads a report at the same step, so all of them act alike."""
 
 SMALLEST_LOSS_SCALE = 2.0**-10
-"""fp16's loss scale is halved at each gradient that overflows; below this it is not the scale that is wrong."""
+"""fp16's loss scale is halved at each overflow; below this, the scale is not the cause."""
 
 
 FIRST_STEPS = 3
-"""Steps in which libraries try out algorithms and code may be compiled: they may take minutes."""
+"""The first steps, in which libraries benchmark algorithms and code may be compiled, may take minutes."""
 USUAL_STEPS = 3
-"""How many times the longest step so far may pass on top of the deadline."""
+"""Added to the deadline: this many times the longest step so far."""
 STOP_AFTER_SEC = 30.0
-"""What a step may still take when the process was told to end."""
+"""How long a step may still take after a signal to end."""
 POLL_SEC = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What a step turned out to be."""
+    """The outcome of a step."""
 
     step: int
     loss: float
@@ -83,7 +83,7 @@ class Stepper:
         """Train on one batch.
 
         Args: step, its number, for the report; stop, whether this rank was told to stop.
-        Returns: the reports that have become readable, oldest first; on the CPU that of this step.
+        Returns: the reports that have arrived, oldest first; on the CPU this step's.
         Raises: PeerLostError.
         """
         started = time.monotonic()
@@ -103,18 +103,18 @@ class Stepper:
         return reports
 
     def _watched(self, what: str) -> AbstractContextManager[None]:
-        """While a step is made: whatever hangs in it, on the host, the device or another rank, has a deadline."""
+        """Context of a step, with a deadline for whatever may hang: the host, the device or another rank."""
         usual_sec = USUAL_STEPS * self._longest_sec
         limit_sec = self.group.peer_sec + usual_sec if self._num_made > FIRST_STEPS else AGREE_SEC
         return self.group.waiting(what, limit_sec, stop_after_sec=STOP_AFTER_SEC + usual_sec)
 
     def flush(self) -> list[StepReport]:
-        """The reports that are still on their way; waits for the device."""
+        """The pending reports; waits for the device."""
         with self._watched("the last steps"):
             return self._read_reports(keep=0)
 
     def is_going_wrong(self) -> bool:
-        """Whether a report that is still on its way tells of a loss that is not finite; waits for the device."""
+        """Whether a pending report has a loss that is not finite; waits for the device."""
         for _, _, event, _ in self._waiting:
             self._await(event)
         return any(report[2].item() for _, report, _, _ in self._waiting)
@@ -130,14 +130,14 @@ class Stepper:
     def _backward(self, loss: Tensor, is_bad: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         if self.scaler.is_enabled():
-            # The scaler looks at gradients alone, and an infinite loss may have finite ones.
+            # The scaler checks gradients only, and an infinite loss may have finite ones.
             loss = loss * torch.ones_like(is_bad).masked_fill(is_bad > 0, float("nan"))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def _update(self, loss_is_bad: Tensor) -> Tensor:
         """Step the optimizer unless the loss or a gradient is not finite; returns 1.0 if so."""
         if self.scaler.is_enabled():
-            # The scaler skips steps whose scaled gradients overflow: that is its daily work and no reason to end.
+            # The scaler skips steps whose scaled gradients overflow: that is normal and no reason to end.
             self.scaler.step(self.optimizer)
             self.scaler.update()
             scale = self.scaler._scale
@@ -145,7 +145,7 @@ class Stepper:
         gradients = [item.grad for item in self._parameters if item.grad is not None]
         norms = torch.stack(torch._foreach_norm(gradients))
         is_bad = torch.maximum(loss_is_bad, (~torch.isfinite(norms.sum())).float())
-        # The fused optimizer reads this on the device and leaves everything as it is where it is 1.
+        # The fused optimizer reads this on the device, and changes nothing if it is 1.
         self.optimizer.grad_scale, self.optimizer.found_inf = None, is_bad  # type: ignore[attr-defined]
         self.optimizer.step()
         return is_bad
@@ -160,7 +160,7 @@ class Stepper:
         self._waiting.append((step, report, event, names))
 
     def _await(self, event: torch.cuda.Event | None) -> None:
-        """Wait for the device, hearing what the watchdog says; torch's own wait spins a core and hears nothing."""
+        """Wait for the device while checking the watchdog; torch's own wait spins a core and cannot be interrupted."""
         while event is not None and not event.query():  # type: ignore[no-untyped-call]
             self.group.watchdog.check()
             time.sleep(POLL_SEC)

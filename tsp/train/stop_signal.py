@@ -1,4 +1,4 @@
-"""Hearing SIGTERM: noted at once, acted on where the state is whole."""
+"""SIGTERM and SIGINT: noted at once, acted on where the training state is consistent."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether SIGTERM or SIGINT was heard."""
+        """Whether SIGTERM or SIGINT was received."""
         return self.signal_name is not None
 
     def install(self) -> None:
-        """Hear SIGTERM and SIGINT from now on; further ones change nothing."""
+        """Install the handlers; signals after the first change nothing."""
         for number in _SIGNALS:
             signal.signal(number, self._hear)
-        # Python runs a handler only between two steps of the main thread. The interpreter's own part, which runs at
-        # once, writes the number here, so that another thread learns of it while the main one is stuck in a library.
+        # Python runs handlers only between bytecodes of the main thread. The interpreter's C handler, which runs at
+        # once, writes the signal number here, so that another thread sees it while the main one is stuck in a library.
         self._wakeup = socket.socketpair()
         for end in self._wakeup:
             end.setblocking(False)
         signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
 
     def uninstall(self) -> None:
-        """Listen no longer, so that no later descriptor of the same number is written to. In the main thread only."""
+        """Undo ``install``, so that no later descriptor of the same number is written to. Main thread only."""
         if self._wakeup is None or threading.current_thread() is not threading.main_thread():
             return
         signal.set_wakeup_fd(-1)
@@ -49,10 +49,10 @@ class Stop:
             end.close()
 
     def heard_anywhere(self) -> bool:
-        """Whether a signal arrived, though the main thread may not have been able to note it. From any thread."""
+        """Whether a signal has arrived, even if the main thread could not run its handler yet. From any thread."""
         ends = self._wakeup
         if ends is not None:
-            # Nothing to read, or uninstalled meanwhile.
+            # Nothing to read, or uninstalled in the meantime.
             with contextlib.suppress(OSError):
                 for number in ends[0].recv(4096):
                     if number in _SIGNALS:
@@ -61,18 +61,18 @@ class Stop:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         del frame
-        # No logging here: the signal may have come in the middle of it.
+        # No logging here: the signal may have interrupted logging itself.
         self.signal_name = self.signal_name or signal.Signals(number).name
 
     def check(self, doing: str) -> None:
         """End here if asked to.
 
-        Args: doing, what is broken off, for the message.
+        Args: doing, the interrupted work, for the message.
         Raises: TerminatedError.
         """
         if self.signal_name is not None:
             raise self.terminated(doing)
 
     def terminated(self, doing: str) -> TerminatedError:
-        """The error that says what was broken off."""
-        return TerminatedError(f"{self.signal_name} while {doing}: ended; the next attempt goes on from there")
+        """The error that says what was interrupted."""
+        return TerminatedError(f"{self.signal_name} while {doing}: ended; the next attempt continues from there")

@@ -1,4 +1,4 @@
-"""What is trained: model, optimizer, schedule, built from a configuration and filled from a checkpoint."""
+"""The trained objects: model, optimizer and schedule, built from a configuration and restored from a checkpoint."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TrainingState:
     position: Position
 
     def snapshot(self, epoch: int) -> dict[str, Any]:
-        """A copy in main memory of what a checkpoint holds, for the epoch last trained."""
+        """A copy in main memory of a checkpoint's content, for the epoch last trained."""
         return checkpoint.snapshot(self.model, self.optimizer, self.scheduler, epoch=epoch, args=self.args)
 
 
@@ -68,7 +68,7 @@ def build_model(config: ModelConfig, num_classes: Sequence[int], *, seed: int) -
 def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | None = None) -> None:
     """The encoder weights that ``model.pretrained`` names: the published ones, none, a file or an address.
 
-    Only rank 0 needs them: the others are given its weights. Downloaded once per machine.
+    Only rank 0 needs them: the others receive its weights. Downloaded once per machine.
     Raises: ConfigError, StoreError.
     """
     uri, digest = config.model.pretrained, config.model.pretrained_sha256
@@ -83,7 +83,7 @@ def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | N
     except StoreUnreachableError as error:
         if not uri.startswith("http"):
             raise
-        # A cluster without a way out has none at the next attempt either.
+        # A cluster without internet access has none at the next attempt either.
         raise StoreError(str(error)) from error
     load_pretrained(model, path)
     logger.info("the encoder starts from %s", uri)
@@ -102,7 +102,7 @@ def build_training_state(
     """Model on its device, wrapped for the ranks, with optimizer and schedule at the run's position.
 
     Args: model, with initial weights on rank 0; start, the same on every rank; num_steps, of an epoch.
-    Raises: ConfigError for options that do not go together, or a checkpoint of another model.
+    Raises: ConfigError for options that cannot be combined, or a checkpoint of another model.
     """
     _check_compile(config.model)
     numerics.prepare(model)
@@ -145,7 +145,7 @@ def _check_compile(config: ModelConfig) -> None:
     if not config.compile:
         return
     if config.activation_checkpointing:
-        raise ConfigError("model.compile and model.activation_checkpointing do not go together: choose one")
+        raise ConfigError("model.compile and model.activation_checkpointing cannot be combined: choose one")
     if not any(shutil.which(name) for name in (os.environ.get("CC") or "cc", "gcc", "clang")):
         raise ConfigError(
             "model.compile needs a C compiler and found none (cc, gcc, clang): use an image that has one, or set "
@@ -154,9 +154,9 @@ def _check_compile(config: ModelConfig) -> None:
 
 
 def _compiled(network: nn.Module) -> nn.Module:
-    """The wrapped model compiled; inside the wrapper it would hand over all gradients at the end, none overlapped.
+    """The wrapped model, compiled. Inside the wrapper, all gradients would arrive at the end, without overlap.
 
-    An epoch's last, smaller batch is compiled for itself: else all batches after it would use code for any size.
+    An epoch's last, smaller batch is compiled separately: otherwise all later batches would use code for any size.
     """
     compiled: nn.Module = torch.compile(network, dynamic=False)  # type: ignore[assignment]
     return compiled

@@ -1,4 +1,4 @@
-"""Epochs with a checkpoint but no figures, because an attempt ended between the two: validated first."""
+"""Validates epochs that have a checkpoint but no figures, because an attempt ended between the two."""
 
 from __future__ import annotations
 

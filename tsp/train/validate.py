@@ -1,4 +1,4 @@
-"""Validation: figures that depend on no world size.
+"""Validation, with figures that do not depend on the world size.
 
 Batches are cut from the global order and dealt to the ranks. Each fills its own rows of a table that is zero
 elsewhere, and counts its clips by class; tables and counts of all ranks are added up, which changes no row, and the
@@ -148,7 +148,7 @@ class Validator:
         was_training = model.training
         model.eval()
         try:
-            # Waits for batches lie within this one, and begin it anew.
+            # Waits for batches are nested in this one, and restart its clock.
             with torch.inference_mode(), self.group.waiting("a validation step", AGREE_SEC):
                 for done, (number, batch) in enumerate(zip(numbers, batches, strict=True), start=1):
                     tally.add(number, self._forward(model, batch), batch.targets, self.loss_weights)

@@ -1,12 +1,12 @@
-"""Notices that the training thread does not get on, says what it waits for, and ends the process if it stays so.
+"""Notices that the training thread is stuck, reports why, and ends the process if it stays stuck.
 
 The problem: a thread inside a library (a collective, a launch on a GPU whose queue is full, a read from a dead file
-server) hears neither signals nor exceptions, and torch's own timeouts abort the process or take half an hour. The idea:
-before it may have to wait, the training thread says for what and how long; a thread beside it looks at that, at signals
-that have arrived, and at what other ranks say of themselves, and reaches a verdict: the error to end with. A wait that
-polls raises the verdict and unwinds as ever. If the training thread is still stuck after a grace, the watchdog itself
-writes the last lines, lets the uploads finish and ends the process with the error's exit code. Invariants: there is a
-verdict only during a wait; the first one stays; a wait that ends in time costs two assignments.
+server) reacts to neither signals nor exceptions, and torch's own timeouts abort the process or take half an hour. The
+idea: before a call that may block, the training thread notes what it waits for and how long; the watchdog thread checks
+that, pending signals and the other ranks' heartbeats, and reaches a verdict: the error to end with. A wait that polls
+raises the verdict and unwinds normally. If the training thread is still stuck after a grace period, the watchdog writes
+the last log lines, lets uploads finish and ends the process with the error's exit code. Invariants: a verdict is
+reached only during a wait; the first one stays; a wait that ends in time costs two assignments.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_SEC = 0.5
 NOTICE_SEC = 30.0
-"""A wait that takes longer is shown in ``status``."""
+"""Waits longer than this are shown in ``status``."""
 GRACE_SEC = 15.0
-"""What the training thread has to unwind by itself once there is a verdict."""
+"""How long the training thread may take to unwind by itself after a verdict."""
 LAST_WORDS_SEC = 150.0
-"""What uploads and logs have before the process is ended whatever they do."""
+"""How long uploads and logs may take before the process is ended regardless."""
 SILENT_PEER_SEC = 60.0
-"""A rank that gave no sign of life for so long is lost, if another one waits for it."""
+"""A rank without a heartbeat for this long is lost, if another one is waiting for it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -44,12 +44,12 @@ class _Wait:
     """Of the limit, for the message."""
     needs_peers: bool
     stop_after_sec: float
-    """How long the wait may go on when a signal has arrived."""
+    """How long the wait may continue after a signal."""
     since: float = field(default_factory=time.monotonic)
 
 
 class Watchdog:
-    """Watches one training thread; ``start`` begins, ``close`` ends it."""
+    """Watches one training thread, from ``start`` to ``close``."""
 
     def __init__(
         self, stop: Stop, peers: PeerMonitor | None = None, *, end: Callable[[int], object] = os._exit
@@ -58,9 +58,9 @@ class Watchdog:
         self.end = end
         """Ends the process with an exit code."""
         self.on_notice: Callable[[str | None], None] = lambda waiting_for: None
-        """Told what is waited for once that takes long, and None when it is over."""
+        """Called with the reason of a long wait, and with None when it is over."""
         self.last_words: list[Callable[[TspError], object]] = []
-        """What is done, in turn, before the process is ended."""
+        """Called in turn before the process is ended."""
         self.verdict: TspError | None = None
         self.grace_sec = GRACE_SEC
         self._wait: _Wait | None = None
@@ -68,18 +68,18 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start watching."""
         self._thread.start()
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._closed.set()
 
     @contextmanager
     def waiting(
         self, what: str, limit_sec: float, *, setting: str = "", needs_peers: bool = False, stop_after_sec: float = 30.0
     ) -> Iterator[None]:
-        """While the training thread may have to wait; waits may lie within each other, the inner one counts.
+        """Context in which the training thread may block; contexts may be nested, the inner one counts.
 
         Args: what, "a batch of clips", for messages; limit_sec, after which it is stalled; setting, the name of that
             limit; needs_peers, whether other ranks can end it; stop_after_sec, how long it may still take when the
@@ -96,7 +96,7 @@ class Watchdog:
         self.check()
 
     def check(self) -> None:
-        """Raise the verdict, if there is one: for waits that poll."""
+        """Raise the verdict, if any; for waits that poll."""
         if self.verdict is not None:
             raise self.verdict
 
@@ -120,18 +120,18 @@ class Watchdog:
                 return
 
     def _notice(self, wait: _Wait | None, now: float, noticed: _Wait | None) -> _Wait | None:
-        """Say what is waited for, once; returns the wait that is shown."""
+        """Report a long wait once; returns the wait that is shown."""
         if noticed is not None and wait is not noticed:
             self.on_notice(None)
             noticed = None
         if wait is not None and noticed is None and now - wait.since > NOTICE_SEC:
-            logger.warning("has been waiting for %s for %.0f s", wait.what, now - wait.since)
+            logger.warning("waiting for %s for %.0f s", wait.what, now - wait.since)
             self.on_notice(wait.what)
             noticed = wait
         return noticed
 
     def _judge(self, wait: _Wait, elapsed_sec: float) -> TspError | None:
-        """The error that a wait must end with, if it must."""
+        """The error that a wait must end with, if any."""
         if self.stop.heard_anywhere() and elapsed_sec > wait.stop_after_sec:
             return self.stop.terminated(f"waiting for {wait.what}")
         if wait.needs_peers and self.peers is not None:
@@ -141,15 +141,15 @@ class Watchdog:
             silent = self.peers.silent(SILENT_PEER_SEC) if elapsed_sec > SILENT_PEER_SEC / 4 else []
             if silent:
                 names = ", ".join(map(str, silent))
-                return PeerLostError(f"no sign of life of rank {names} for {SILENT_PEER_SEC:.0f} s, in {wait.what}")
+                return PeerLostError(f"no heartbeat of rank {names} for {SILENT_PEER_SEC:.0f} s, in {wait.what}")
         if elapsed_sec <= wait.limit_sec:
             return None
         kind = PeerLostError if wait.needs_peers else StalledError
         setting = f" ({wait.setting})" if wait.setting else ""
-        return kind(f"waited {wait.limit_sec:.0f} s{setting} for {wait.what}, in vain")
+        return kind(f"gave up waiting for {wait.what} after {wait.limit_sec:.0f} s{setting}")
 
     def _end(self) -> None:
-        """Do what the training thread no longer can, and end the process."""
+        """Do what the stuck training thread cannot, and end the process."""
         assert self.verdict is not None
         code = exit_code_of(self.verdict)
         timer = threading.Timer(LAST_WORDS_SEC, self.end, (code,))

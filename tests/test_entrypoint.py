@@ -258,7 +258,7 @@ def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started
     worker = int((tmp_path / "pid").read_text())
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=600) == 143
-    assert (process.stdout.read(), "the next attempt goes on" in process.stderr.read()) == ("", True)
+    assert (process.stdout.read(), "the next attempt continues" in process.stderr.read()) == ("", True)
     while os.path.exists(f"/proc/{worker}") and _state_of(worker) not in "ZX":
         assert time.monotonic() < deadline, "a process of the job outlives it"
         time.sleep(0.05)

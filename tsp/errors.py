@@ -6,11 +6,11 @@ A message says what is wrong, where (file, row, option, object) and what to do n
 
 
 class TspError(Exception):
-    """Something a user can act on; anything else that escapes is a bug of ours."""
+    """Something a user can act on; any other exception that escapes is a bug."""
 
     exit_code = 1
     pod_exit_code: int | None = None
-    """What a pod ends with, where that differs."""
+    """Exit code of a pod, where it differs."""
 
 
 class ConfigError(TspError):
@@ -52,25 +52,25 @@ class NonFiniteLossError(DataError):
 
 
 class TerminatedError(TspError):
-    """SIGTERM or SIGINT was heard; state is saved. Retried by the operator."""
+    """SIGTERM or SIGINT was received; state is saved. Retried by the operator."""
 
     exit_code = 143
 
 
 class PeerLostError(TspError):
-    """Another rank went away or never came. Retried by the operator."""
+    """Another rank was lost or never joined. Retried by the operator."""
 
     exit_code = 150
 
 
 class GpuLostError(TspError):
-    """A GPU failed or went away. Retried by the operator."""
+    """A GPU failed or was lost. Retried by the operator."""
 
     exit_code = 152
 
 
 class StalledError(TspError):
-    """The run did not get on within a deadline; the message names what it waited for. Retried by the operator."""
+    """The run made no progress within a deadline; the message names what it waited for. Retried by the operator."""
 
     exit_code = 153
 
@@ -85,7 +85,7 @@ class StoreUnreachableError(StoreError):
 
 
 class NoSuchRunError(TspError):
-    """No run of that name exists where we looked."""
+    """No run of that name exists in the store or backend."""
 
     exit_code = 102
 
@@ -111,15 +111,15 @@ POD_EXIT_MEANINGS = {
 
 
 class UnreachableError(ClusterError):
-    """The API server did not answer within the retries, or answered that it cannot now."""
+    """The API server did not answer within the retries, or is temporarily unavailable."""
 
 
 FIRST_RETRIED_CODE = 128
-"""Pods that end with this code or a higher one are started again."""
+"""Pods that exit with this code or a higher one are restarted."""
 
 
 def exit_code_of(error: BaseException) -> int:
-    """The code a pod ends with: 1-127 permanent, 128 and above worth another attempt; 1 for a bug of ours."""
+    """Exit code of a pod: 1-127 permanent, 128 and above worth another attempt; 1 for a bug."""
     if not isinstance(error, TspError):
         return TspError.exit_code
     return error.exit_code if error.pod_exit_code is None else error.pod_exit_code

@@ -1,7 +1,7 @@
-"""SIGTERM for the first process of a container, which hears no signal that it does not ask for.
+"""SIGTERM for process 1 of a container, which receives no signal it has no handler for.
 
-Imports nothing that takes time: programs install this before they import anything else, so that a pod that is deleted
-in its first seconds ends in them.
+Imports nothing slow: programs install this before they import anything else, so that a pod deleted in its first seconds
+ends at once.
 """
 
 import os
@@ -10,17 +10,17 @@ import sys
 from types import FrameType
 
 TERMINATED = 143
-"""tsp.errors.TerminatedError's, which would have to be imported."""
+"""Exit code of tsp.errors.TerminatedError, repeated to avoid the import."""
 
 
 def end_on_sigterm() -> None:
-    """End at once when told to, from now on: there is nothing to save yet, or what is written is whole."""
+    """From now on, end at once on SIGTERM: there is nothing to save yet, or what is written is complete."""
     signal.signal(signal.SIGTERM, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    # No logging and no unwinding here: the signal may have come in the middle of anything.
-    os.write(2, b"SIGTERM: ended; the next attempt goes on with what is left\n")
+    # No logging and no unwinding here: the signal may have interrupted anything.
+    os.write(2, b"SIGTERM: ended; the next attempt continues with what is left\n")
     multiprocessing = sys.modules.get("multiprocessing")
     for process in multiprocessing.active_children() if multiprocessing else ():
         process.kill()

@@ -218,7 +218,7 @@ def can_mount() -> bool:
 
 @pytest.mark.parametrize(
     ("size_mib", "words"),
-    [(1, "shared memory is too small: /dev/shm has 1 MiB"), (20, "a batch found no room: /dev/shm has 20 MiB")],
+    [(1, "shared memory is too small: /dev/shm has 1 MiB"), (20, "a batch did not fit: /dev/shm has 20 MiB")],
 )
 def test_a_small_shared_memory_ends_with_its_size_and_the_cure(dataset_dir, make_config, tmp_path, size_mib, words):
     if not can_mount():

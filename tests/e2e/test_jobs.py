@@ -153,7 +153,7 @@ def test_a_job_is_listed_and_shown_as_a_training_run_is(shop: Shop, gvf: str):
 
 def test_the_logs_of_a_job_show_every_shard(shop: Shop, gvf: str):
     lines = shop.tspctl.run("logs", gvf).splitlines()
-    dealt = [re.match(r"\[rank (\d)\] INFO (\d+) videos, 0 of them done already", line) for line in lines]
+    dealt = [re.match(r"\[rank (\d)\] INFO (\d+) videos, 0 of them already done", line) for line in lines]
     assert sorted((found[1], int(found[2])) for found in dealt if found) == [("0", 9), ("1", 9)]
     assert sum("18 videos merged into" in line for line in lines) == 1
     followed = shop.tspctl.try_run("logs", "-f", gvf)
@@ -194,7 +194,7 @@ def test_a_lost_pod_costs_the_videos_it_was_at_and_no_other(shop: Shop):
     (again,) = [pod["metadata"]["name"] for pod in shop.pods(name) if "-0-" in pod["metadata"]["name"]]
     assert again != lost
     said = shop.tspctl.kubectl.run("logs", again)
-    found = re.search(r"INFO (\d+) videos, (\d+) of them done already", said)
+    found = re.search(r"INFO (\d+) videos, (\d+) of them already done", said)
     assert found, said
     assert (int(found[1]), int(found[2]) >= len(done)) == (len(mine), True), said
     # what it extracted itself are the clips of the rest

@@ -97,7 +97,7 @@ def test_an_interrupted_merge_into_files_is_finished_by_the_next(
 def test_a_folder_that_holds_something_else_is_left_alone(small_set: SmallSet) -> None:
     (small_set.root / "files").mkdir()
     (small_set.root / "files" / "mine.npy").write_bytes(b"precious")
-    with pytest.raises(ConfigError, match="is there already, and not from here"):
+    with pytest.raises(ConfigError, match="already exists and is not from this command"):
         do_job("extract", small_set.job(out=str(small_set.root / "files"), format="npy"))
 
 

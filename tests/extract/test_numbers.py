@@ -33,7 +33,7 @@ def test_the_published_numbers_are_nothing_odd() -> None:
 @pytest.mark.parametrize(
     ("plan", "change", "words"),
     [
-        (replace(PLAN, stride_frames=17), {}, "seen by no feature"),
+        (replace(PLAN, stride_frames=17), {}, "are in no feature"),
         (replace(PLAN, rate_fps=30.0), {}, "published encoders were trained on 16 frames at 15 fps"),
         (replace(PLAN, length_frames=32), {}, "published encoders"),
         (
@@ -69,4 +69,4 @@ def test_an_extraction_says_it(small_set: SmallSet, caplog: pytest.LogCaptureFix
     caplog.set_level(logging.INFO)
     do_job("extract", small_set.job(stride_frames=20))
     assert "a feature every 1.333 s" in caplog.text
-    assert [record.levelname for record in caplog.records if "seen by no feature" in record.message] == ["WARNING"]
+    assert [record.levelname for record in caplog.records if "are in no feature" in record.message] == ["WARNING"]

@@ -24,7 +24,7 @@ def test_without_a_promise_the_cpu_will_do(blind):
 @pytest.mark.parametrize(
     ("driver", "words"),
     [
-        (None, "no NVIDIA driver can be seen.*needs driver 580.*runtimeClassName"),
+        (None, "no NVIDIA driver is visible.*needs driver 580.*runtimeClassName"),
         ("535.183.01", "driver 535.183.01 is too old.*CUDA 13.2, which needs driver 580"),
         ("580.82.07", "sees driver 580.82.07, but CUDA finds no device.*nvidia-smi"),
     ],

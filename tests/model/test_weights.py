@@ -66,7 +66,7 @@ def test_a_checkpoint_of_the_original_system_loads_as_encoder_weights(tmp_path, 
 
 def test_weights_of_another_backbone_are_refused_by_name(tmp_path):
     path = saved(tmp_path, build_backbone("r3d_18").state_dict())
-    with pytest.raises(ConfigError, match=r"does not fit the backbone: .* missing, .* left over.*--backbone"):
+    with pytest.raises(ConfigError, match=r"does not fit the backbone: .* missing, .* unexpected.*--backbone"):
         load_pretrained(tiny_model(), path)
 
 

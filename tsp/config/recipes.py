@@ -1,7 +1,7 @@
-"""From a data set, a method and options to the whole configuration of a run.
+"""Resolves a data set, a method and options to the complete configuration of a run.
 
-In rising order: the defaults of ``config``, the method (heads, GVF), the data set's own recipe, options.
-A data set is a YAML file; those that ship lie in ``tsp/config/datasets`` and are written as a user writes theirs.
+In rising precedence: the defaults of ``config``, the method (heads, GVF), the data set's own recipe, options. A data
+set is a YAML file; the shipped ones are in ``tsp/config/datasets`` and have the format of a user's own.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Dataset:
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Configuration values by dotted key, under ``all``, ``tsp`` or ``tac``."""
     beside: tuple[str, ...] = ()
-    """No key of the file: the paths that it has relative to itself, made absolute. Other machines do not see them."""
+    """Not a key of the file: its own relative paths, made absolute, which other machines cannot see."""
 
 
 def shipped_datasets() -> tuple[str, ...]:
@@ -129,16 +129,16 @@ def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
 
 
 def _paths_beside(raw: dict[str, Any], folder: Path | None) -> list[str]:
-    """Make paths absolute that are written ``./...``: tables, label maps and GVF that lie beside the data-set file.
+    """Make ``./...`` paths absolute: tables, label maps and GVF files beside the data-set file.
 
     Returns: those paths.
     """
     beside = []
-    places = [
+    fields = [
         (raw[subset], key) for subset in ("train", "valid") if isinstance(raw[subset], dict) for key in raw[subset]
     ]
-    places += [(raw["labels"], column) for column in raw["labels"]] + [(raw, "gvf")]
-    for holder, key in places:
+    fields += [(raw["labels"], column) for column in raw["labels"]] + [(raw, "gvf")]
+    for holder, key in fields:
         value = holder.get(key)
         if folder is not None and isinstance(value, str) and value.startswith("./"):
             holder[key] = str((folder / value).resolve())
@@ -165,7 +165,7 @@ def resolve(
     """
     heads = heads or HEADS_OF_METHOD[method]
     columns = COLUMNS_OF_HEADS[heads]
-    # A GVF that only the method asked for goes away with the region head; one the user asked for is refused.
+    # A GVF that only the method asked for is dropped with the region head; one the user asked for is refused.
     gvf = gvf or (GVF_OF_METHOD[method] if REGION_COLUMN in columns else "none")
     data_root = root or dataset.root
     if data_root is None:

@@ -22,12 +22,12 @@ class Problem(NamedTuple):
 class ClipBatch:
     """B clips of T frames; ``tsp.data.transforms.pixels_on_device`` makes of it what the encoder sees.
 
-    A clip that could not be decoded keeps its place, so shapes never change: it repeats another clip's pixels and its
+    A clip that could not be decoded keeps its row, so shapes never change: it repeats another clip's pixels and its
     targets are -1.
     """
 
     pixels: Tensor
-    """uint8 [B, T, S, S, 4], bytes R, G, B and one without meaning. S is twice the crop: the four source pixels of each
+    """uint8 [B, T, S, S, 4], bytes R, G, B and one unused. S is twice the crop: the four source pixels of each
     output pixel; or the crop itself where the frames were stored resized."""
     row_weights: Tensor | None
     """float32 [B, crop], or None where the frames were stored resized."""

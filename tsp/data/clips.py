@@ -1,4 +1,4 @@
-"""Which moments and frames a clip is made of: pure arithmetic, no video and no randomness in sight.
+"""Which times and frames a clip consists of: pure arithmetic, without video or randomness.
 
 Seconds are those of the file's presentation times; intervals are half-open. Source: TSP.md's "Data"; the
 golden values in the tests were read from the published system.
@@ -36,7 +36,7 @@ def uniform_shares(per_segment: int) -> list[float]:
 
 @lru_cache(maxsize=64)
 def frame_offsets(rate_fps: float | Fraction, file_fps: float | Fraction, length_frames: int) -> tuple[int, ...]:
-    """How many frames after its first one each frame of a clip lies: ``floor(k * file_fps / rate_fps)``.
+    """Offset of each frame of a clip from its first one, in frames of the file: ``floor(k * file_fps / rate_fps)``.
 
     Computed exactly: at 25 fps frame 3 of a 15 fps clip is frame 5, which floating point can make a 4.
     """

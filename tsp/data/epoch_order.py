@@ -1,8 +1,8 @@
-"""Which batches an epoch holds, in which order: arithmetic on item numbers, a function of (seed, epoch).
+"""The batches of an epoch and their order: arithmetic on item numbers, a function of (seed, epoch).
 
-With one pass over a segment for all its clips, reading a segment at a time would fill a batch with its clips. So
-segments are read in random order into a buffer, and batches are drawn from it at random, no two clips of a segment in
-one batch while that can be helped.
+One pass over a segment yields all its clips at once, which would fill a batch with clips of one segment. So segments
+are read in random order into a buffer, and batches are drawn from it at random, avoiding two clips of a segment in one
+batch where possible.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from tsp.data.randomness import random_numbers
 
-# Streams of random numbers that must not meet those of the items.
+# Streams of random numbers that must not collide with those of the items.
 _ORDER, _MIXED_ORDER, _MIXED_DRAW = ((1 << 64) - number for number in (1, 2, 3))
 BUFFER_CLIPS = 320
 """Clips waiting to be drawn, per rank: ten batches of 32; a gigabyte of pixels."""
@@ -42,7 +42,7 @@ def mixed_steps(
     world_size: int,
     buffer_clips: int = BUFFER_CLIPS,
 ) -> list[Step]:
-    """This rank's batches of an epoch; every rank has as many.
+    """This rank's batches of an epoch; all ranks have the same number.
 
     Segments are padded by starting over so that they can be dealt evenly.
     """
@@ -72,7 +72,7 @@ def _draw(
         used: set[int] = set()
         for _ in range(min(batch, num_clips - begin)):
             at = _pick(buffer, used, num_segments, rng)
-            # The order within the buffer means nothing: fill the gap with the last.
+            # The order within the buffer is irrelevant: fill the gap with the last.
             item, buffer[at] = buffer[at], buffer[-1]
             buffer.pop()
             used.add(item % num_segments)
@@ -81,13 +81,13 @@ def _draw(
 
 
 def _pick(buffer: list[int], used: set[int], num_segments: int, rng: np.random.Generator) -> int:
-    """A random place in the buffer, of a segment that the batch does not hold yet if a few tries find one."""
-    places: list[int] = (rng.random(_TRIES) * len(buffer)).astype(int).tolist()
-    return next((at for at in places if buffer[at] % num_segments not in used), places[0])
+    """A random index into the buffer, of a segment not yet in the batch if a few tries find one."""
+    indices: list[int] = (rng.random(_TRIES) * len(buffer)).astype(int).tolist()
+    return next((at for at in indices if buffer[at] % num_segments not in used), indices[0])
 
 
 def steps_from(steps: list[Step], start_step: int) -> list[Step]:
-    """The steps from start_step on, with what they need of earlier groups read first and nothing else again."""
+    """The steps from start_step on; clips they need from earlier groups are read first, and no others."""
     needed = {item for step in steps[start_step:] for item in step.items}
     late = [tuple(item for item in group if item in needed) for step in steps[:start_step] for group in step.groups]
     carried = tuple(group for group in late if group)

@@ -1,7 +1,7 @@
 """H5 files keyed by video name: features and global video features (GVF); the only importer of h5py.
 
-``FeatureFile`` is the boundary: whatever h5py makes of a damaged file, a link that leads nowhere or values that are no
-numbers, becomes a DataError that names file and entry.
+``FeatureFile`` is the boundary: whatever h5py raises for a damaged file, a dangling link or values that are not numbers
+becomes a DataError that names file and entry.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class GvfFile:
 
 
 def _composed(name: str) -> str:
-    """The name in one spelling: systems differ in how they write an accented letter."""
+    """The name in one Unicode form: systems differ in how they encode an accented letter."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -97,7 +97,7 @@ class FeatureFile:
     def shape(self, name: str) -> tuple[int, ...]:
         """Without reading the values.
 
-        Raises: DataError if the entry is a group, or a link that leads nowhere.
+        Raises: DataError if the entry is a group or a dangling link.
         """
         entry = self._entry(name)
         with _explained(f"{self._where}: the features of {name!r} cannot be read"):
@@ -113,7 +113,7 @@ class FeatureFile:
             return np.asarray(entry, np.float32)
 
     def _entry(self, name: str) -> h5py.Dataset:
-        with _explained(f"{self._where}: {name!r} is {self._link(name)}that leads nowhere; bring what it stands for"):
+        with _explained(f"{self._where}: {name!r} is {self._link(name)}that leads nowhere; restore its target"):
             entry = self._file[name]
         if not isinstance(entry, h5py.Dataset):
             raise DataError(f"{self._where}: {name!r} is a group, not the features of a video")
@@ -139,9 +139,9 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def write_arrays(path: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
-    """One float32 data set per video name, gzip, as TSP publishes them. The arrays are taken one after the other.
+    """One float32 data set per video name, gzip, as TSP publishes them. The arrays are consumed one by one.
 
-    The file is written in place: give a name that nobody reads yet.
+    The file is not written atomically: use a name that nobody reads yet.
     """
     with h5py.File(path, "w") as file:
         for video, array in arrays:

@@ -1,6 +1,6 @@
-"""Ground-truth tables row by row: which rows there are, and which of them cannot be used and why.
+"""Ground-truth tables row by row: the usable rows, and the others with the reason.
 
-The loader and ``check`` both read tables through ``read_ground_truth``: a row is a problem for both or for neither.
+The loader and ``check`` both read tables through ``read_ground_truth``, so a row is a problem for both or for neither.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OPTIONAL_COLUMNS = ("fps", "video-frames")
 
 
 class SegmentRow(NamedTuple):
-    """One row that can be used; seconds as they stand in the table."""
+    """One usable row; seconds as in the table."""
 
     line: int
     """Line of the file, counting its header."""
@@ -42,12 +42,12 @@ class SegmentRow(NamedTuple):
         return video_name(self.filename)
 
     def clamped_sec(self) -> tuple[float, float]:
-        """The segment within its video."""
+        """The segment, clamped to its video."""
         return max(0.0, self.start_sec), min(self.end_sec, self.duration_sec)
 
     @property
     def is_clamped(self) -> bool:
-        """Whether it reaches past its video's ends."""
+        """Whether it extends beyond its video."""
         return self.start_sec < 0 or self.end_sec > self.duration_sec
 
     def holds_a_clip(self, clips: ClipConfig) -> bool:
@@ -57,7 +57,7 @@ class SegmentRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """A table's rows, those that can be used and those that cannot."""
+    """A table's rows, usable and not."""
 
     path: str
     rows: list[SegmentRow]
@@ -81,7 +81,7 @@ class GroundTruth:
 
 
 def no_clips(truth: GroundTruth, clips: ClipConfig) -> str:
-    """What is wrong with a table of which no row holds a clip."""
+    """The message for a table without a row that holds a clip."""
     return f"none of the {truth.num_rows} segments of {truth.path} is as long as one clip ({clips.duration_sec:.3f} s)"
 
 

@@ -1,4 +1,4 @@
-"""Every random number of a clip: a function of (seed, epoch, item), never of worker, rank or what came before."""
+"""Every random number of a clip: a function of (seed, epoch, item), never of worker, rank or history."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tsp.data.clips import clip_start_sec, uniform_shares
 from tsp.data.transforms import Crop, central_crop
 
 MAX_DRAWS = 8
-"""Starts drawn for a clip, one after the other, before it is given up."""
+"""Starts that are tried for a clip, one after the other."""
 _MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """All that chance decides about one clip."""
+    """The random choices of one clip."""
 
     shares: tuple[float, ...]
-    """Where in its segment the clip starts; the ones after the first are for when that cannot be decoded."""
+    """Where in its segment the clip starts; those after the first are used if it cannot be decoded."""
     crop: Crop
 
 
 def random_numbers(seed: int, epoch: int, stream: int) -> np.random.Generator:
     """A generator that depends on nothing but its arguments.
 
-    Philox makes its numbers from a key, so that neighbouring items are independent and none needs the one before.
+    Philox derives its numbers from a key, so neighbouring items are independent and none depends on its predecessor.
     """
     return np.random.Generator(
         np.random.Philox(key=np.array([seed & _MASK, stream & _MASK], np.uint64), counter=[0, 0, 0, epoch & _MASK])
@@ -46,7 +46,7 @@ def draw_training(clips: ClipConfig, *, seed: int, epoch: int, item: int) -> Dra
 
 
 def draw_validation(clips: ClipConfig, *, seed: int, item: int, clip_number: int) -> Draw:
-    """Evenly spaced start and central crop, the same in every epoch; chance only replaces a bad clip."""
+    """Evenly spaced start and central crop, the same in every epoch; only replacements of bad clips are random."""
     spare = random_numbers(seed, 0, item).random(MAX_DRAWS - 1).tolist()
     share = uniform_shares(clips.per_segment)[clip_number]
     return Draw((share, *spare), central_crop(clips.resize_height_px, clips.resize_width_px, clips.crop_px))

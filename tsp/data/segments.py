@@ -1,4 +1,4 @@
-"""Ground-truth tables as compact arrays: which segments there are, of which files, with which labels."""
+"""Ground-truth tables as compact arrays of segments, their files and labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNLABELLED = -1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """One segment, spelled out."""
+    """One segment."""
 
     video: str
     """The video's name: its file name without extension, the key of its global video feature."""
@@ -34,14 +34,14 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentCounts:
-    """What became of the table's rows."""
+    """How many of the table's rows were kept, dropped or clamped."""
 
     rows: int
     kept: int
     too_short: int
-    """Rows left out because they are shorter than one clip once they are clamped."""
+    """Rows dropped because they are shorter than one clip after clamping."""
     clamped: int
-    """Rows that reached past their video's ends and were cut to them."""
+    """Rows that extended beyond their video and were clamped to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

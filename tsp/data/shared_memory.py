@@ -17,7 +17,7 @@ from tsp.errors import ConfigError, StalledError, TspError
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 BATCHES_PER_WORKER = 2
-"""Finished batches that a data worker keeps until they are taken."""
+"""Finished batches that each data worker may queue."""
 _MIB = 1 << 20
 
 
@@ -84,9 +84,9 @@ def to_shared(array: np.ndarray) -> Tensor:
 
 
 def empty_batch(*shape: int) -> Tensor:
-    """An uninitialised uint8 tensor; in a data worker it lies in shared memory, so that sending it copies nothing.
+    """An uninitialised uint8 tensor; in a data worker it is in shared memory, so that sending it copies nothing.
 
-    Raises: ConfigError or StalledError if shared memory has no room for it.
+    Raises: ConfigError or StalledError if it does not fit into shared memory.
     """
     worker = torch.utils.data.get_worker_info()
     if worker is None:
@@ -96,15 +96,15 @@ def empty_batch(*shape: int) -> Tensor:
         # What torch's own collation does.
         storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(num_bytes)  # type: ignore[no-untyped-call]
         if SHARED_MEMORY.is_dir() and hasattr(os, "posix_fallocate"):
-            # Otherwise a page that finds no room ends the process at its first use, with SIGBUS and without a word.
+            # Otherwise the first use of a page that does not fit kills the process with SIGBUS, without a message.
             os.posix_fallocate(storage._share_fd_cpu_()[0], 0, num_bytes)
     except (OSError, RuntimeError) as error:
-        raise explain_full_shared_memory("a batch found no room", worker.num_workers, num_bytes) from error
+        raise explain_full_shared_memory("a batch did not fit", worker.num_workers, num_bytes) from error
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
 def check_shared_memory(batch_bytes: int, num_workers: int) -> None:
-    """Refuse a machine whose shared memory cannot hold a batch of each worker.
+    """Refuse to start if shared memory cannot hold a batch per worker.
 
     Raises: ConfigError.
     """
@@ -113,7 +113,7 @@ def check_shared_memory(batch_bytes: int, num_workers: int) -> None:
 
 
 def explain_full_shared_memory(what: str, num_workers: int, batch_bytes: int = 0) -> TspError:
-    """The error for shared memory that is full: permanent where it is too small, else worth another attempt."""
+    """The error for full shared memory: permanent if it is too small, else worth another attempt."""
     needed_bytes = BATCHES_PER_WORKER * num_workers * batch_bytes
     size_bytes, free_bytes = _size_and_free_bytes()
     text = f"{what}: {SHARED_MEMORY} has {size_bytes / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} of them free"

@@ -1,11 +1,11 @@
 """The CSV tables and label maps of a data set: how they are read, and how they are written.
 
-Every reader of a table starts here, the loader, ``check``, ``annotate``, ``extract`` and the checks before a submit
-alike, so that what one of them accepts the others accept too. Only the standard library is imported: a laptop without
-torch and numpy reads tables as well.
+Every reader of a table uses this module (the loader, ``check``, ``annotate``, ``extract``, the checks before a submit),
+so what one accepts, all accept. Only the standard library is imported: a laptop without torch and numpy reads tables
+too.
 
-Text is UTF-8, with or without a mark, or UTF-16 with one. Anything else is refused and not guessed: a wrong guess
-changes file names without a word. Lines without any value are passed over; rows are numbered by the file's own lines.
+Text is UTF-8, with or without a byte order mark, or UTF-16 with one. Anything else is refused rather than guessed: a
+wrong guess would silently change file names. Empty lines are skipped; rows are numbered by the file's lines.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ GROUND_TRUTH_COLUMNS = (
     "temporal-region-label",
 )
 _NEEDED_OF_METADATA = ("filename", "fps", "video-frames")
-"""Old tables have no video-duration; it follows from these."""
+"""Old tables have no video-duration; it is derived from these."""
 ACTION_REGION, BACKGROUND_REGION = REGIONS = ("Action", "No action")
 """The temporal-region label map of every TSP data set."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of it
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -104,14 +104,14 @@ class VideoFacts:
 
 
 def video_name(filename: str) -> str:
-    """Name under which a video's features are kept: its file name without extension."""
+    """Key of a video's features: its file name without extension."""
     return Path(filename).stem
 
 
 def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
     """The text of a table, label map or annotation file.
 
-    Args: what, what the file is, for messages; content, its bytes where they were read before.
+    Args: what, what the file is, for messages; content, its bytes if they are read already.
     Raises: DataError naming the file, and the line that is not UTF-8.
     """
     if content is None:
@@ -130,7 +130,7 @@ def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
         ) from error
     if "\0" in text:
         raise DataError(
-            f"the {what} {path} holds NUL bytes: it is no text, or UTF-16 without a byte order mark; save it as UTF-8"
+            f"the {what} {path} holds NUL bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8"
         )
     return text
 
@@ -138,7 +138,7 @@ def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
 def read_json(path: str | Path, what: str, content: bytes | None = None, *, once: bool = False) -> Any:
     """The content of a JSON file.
 
-    Args: once, refuse a key that occurs twice in a mapping, of which JSON readers keep the last.
+    Args: once, refuse duplicate keys of a mapping, of which JSON readers keep the last.
     Raises: DataError naming the file, and line and column where it is not JSON.
     """
     text = read_text(path, what, content)
@@ -159,7 +159,7 @@ def read_json(path: str | Path, what: str, content: bytes | None = None, *, once
 def read_table(path: str | Path, what: str, needed: Sequence[str], content: bytes | None = None) -> Table:
     """The rows of a CSV file.
 
-    Args: needed, columns it must have; content, its bytes where they were read before.
+    Args: needed, columns it must have; content, its bytes if they are read already.
     Raises: DataError if it cannot be read, is empty, or lacks a column.
     """
     reader = csv.reader(io.StringIO(read_text(path, what, content), newline=""), strict=True)
@@ -209,7 +209,7 @@ def number_in(text: str) -> float:
 
 
 def refuse(path: str, problems: Sequence[RowProblem]) -> None:
-    """Raises: DataError naming the first row that cannot be used, and how many more there are; nothing if all can."""
+    """Raises: DataError naming the first unusable row and the number of others, if there are any."""
     if problems:
         line, message = min(problems)
         others = f" ({len(problems) - 1} more rows cannot be used)" if len(problems) > 1 else ""
@@ -249,7 +249,7 @@ def _facts(table: Table) -> Iterator[VideoFacts | RowProblem]:
 
 
 def refuse_shared_names(path: str | Path, filenames: Iterable[str]) -> None:
-    """Raises: DataError if two files have one name but for folder and extension: their features would be one."""
+    """Raises: DataError if two files differ only in folder or extension: their features would share a key."""
     seen: dict[str, str] = {}
     for filename in filenames:
         other = seen.get(video_name(filename))
@@ -265,7 +265,7 @@ def refuse_shared_names(path: str | Path, filenames: Iterable[str]) -> None:
 def load_label_map(path: str | Path, content: bytes | None = None) -> tuple[str, ...]:
     """Class names; the index is the class id.
 
-    Raises: DataError if it is no JSON list of different names.
+    Raises: DataError unless it is a JSON list of distinct names.
     """
     names = read_json(path, "label map", content)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
@@ -291,7 +291,7 @@ def ground_truth_row(
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write a CSV, whole or not at all; floats keep all their digits."""
+    """Write a CSV atomically; floats keep all their digits."""
     with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

@@ -144,7 +144,7 @@ def blend(pixels: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor
 
 @lru_cache(maxsize=16)
 def constants(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Scale and shift of normalisation, float32 [3], made once a device: a copy from the host would wait each time."""
+    """Scale and shift of normalisation, float32 [3], cached per device: a copy from the host would wait each time."""
     with torch.inference_mode(False):
         scale = torch.tensor([1 / (255 * std) for std in STD], device=device)
         shift = torch.tensor([-mean / std for mean, std in zip(MEAN, STD, strict=True)], device=device)

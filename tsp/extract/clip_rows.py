@@ -1,4 +1,4 @@
-"""Which of the frames that were handed out make up each clip: pure bookkeeping, no pixels."""
+"""Which of the decoded frames make up each clip: pure bookkeeping, no pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class ClipRows:
-    """Turns frame numbers, as they come, into clips: rows of positions among all frames that came.
+    """Turns arriving frame numbers into clips: rows of positions among all frames so far.
 
     Only frames that a later clip can need are remembered.
     """
@@ -19,7 +19,7 @@ class ClipRows:
         self._num_frames = 0
         self._last = -1
         self.num_clips = 0
-        """Clips given so far."""
+        """Clips returned so far."""
 
     @property
     def oldest_position(self) -> int:
@@ -33,7 +33,7 @@ class ClipRows:
         self._last = number
 
     def complete(self, firsts: Sequence[int]) -> np.ndarray:
-        """Clips that have all their frames by now, int64 [clips, T].
+        """Clips whose frames have all arrived, int64 [clips, T].
 
         Args: firsts, number of each clip's first frame, as far as known; below 0 where the picture begins later.
         """
@@ -45,7 +45,7 @@ class ClipRows:
         return rows
 
     def padded(self, firsts: Sequence[int]) -> np.ndarray:
-        """The clips that are left when no frame follows, the last frame repeated, int64 [clips, T]."""
+        """The remaining clips when no frame follows, with the last frame repeated, int64 [clips, T]."""
         rows = self._rows(firsts[self.num_clips :])
         self.num_clips = len(firsts)
         return rows
@@ -57,7 +57,7 @@ class ClipRows:
         return np.array(rows, np.int64).reshape(-1, len(self._offsets))
 
     def _forget(self, before: int) -> None:
-        # Frames came in rising order, and dicts keep it.
+        # Frames arrive in rising order, which dicts keep.
         for number in list(self._positions):
             if number >= min(before, self._last):
                 break

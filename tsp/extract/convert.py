@@ -1,4 +1,4 @@
-"""``features convert`` and ``features info``: features in the form the next code reads, video by video."""
+"""``features convert`` and ``features info``: features in the format that other code reads, video by video."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(job: FeaturesJob) -> Answer:
-    """Do a features job: convert where it names a destination, else describe.
+    """Run a features job: convert if it names a destination, else describe.
 
-    Raises: DataError naming the video whose features cannot be read, or are none; ConfigError.
+    Raises: DataError naming the video whose features cannot be read or used; ConfigError.
     """
     with open_features(job.source, job.store) as features:
         described = read_description(job.source, job.store)

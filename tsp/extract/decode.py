@@ -1,4 +1,4 @@
-"""One video to chunks of frames and clips; runs in a decoding process and never sees the encoder."""
+"""Turns one video into chunks of frames and clips; runs in a decoding process, without the encoder."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ BYTES_PER_PIXEL = 4
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next frames of a video, and the clips that have all their frames with them."""
+    """The next frames of a video, and the clips that they complete."""
 
     pixels: np.ndarray
     """uint8 [N, 2C, 2C, 4], as ``ClipBatch.pixels``: the four source pixels of each output pixel."""
     rows: np.ndarray
     """int64 [clips, T]: positions of the clips' frames among all frames of this video so far."""
     oldest_position: int
-    """Frames before this position are needed no more."""
+    """Frames before this position are no longer needed."""
     row_weights: np.ndarray
     """float32 [C]"""
     column_weights: np.ndarray
@@ -49,12 +49,12 @@ class VideoEnd:
     """Clips that end with the video's last frame repeated."""
 
 
-def decode_video(place: Videos, video: VideoFacts, plan: SlidePlan) -> Iterator[Chunk | VideoEnd]:
-    """The chunks of a video and then its end.
+def decode_video(source: Videos, video: VideoFacts, plan: SlidePlan) -> Iterator[Chunk | VideoEnd]:
+    """The chunks of a video, then its end.
 
     Raises: VideoError if the file cannot be decoded, or ends before one of its clips begins.
     """
-    with place.reading(video.filename) as path:
+    with source.reading(video.filename) as path:
         slide = Slide(
             path,
             plan.starts_sec(video),
@@ -97,7 +97,7 @@ class PixelChunk:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further frame fits."""
+        """Whether the chunk is full."""
         return self._num_frames == CHUNK_FRAMES
 
     def add(self, frame: SlideFrame) -> None:
@@ -117,7 +117,7 @@ class PixelChunk:
         """The frames gathered since the last call, with the clips they complete."""
         assert self._plan is not None, "a slide hands out one frame at least, or raises"
         pixels = self._pixels[: self._num_frames].view(np.uint8).reshape(-1, *self._index.shape, BYTES_PER_PIXEL)
-        # What was handed out may still be read: the next frames get memory of their own.
+        # The chunk may still be read: the next frames get new memory.
         self._pixels, self._num_frames = np.empty_like(self._pixels), 0
         return Chunk(pixels, rows, oldest_position, self._plan.row_weights, self._plan.column_weights)
 

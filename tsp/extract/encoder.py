@@ -1,4 +1,4 @@
-"""The encoder set up for inference: as fast as keeps its features those of fp32."""
+"""The encoder set up for inference, as fast as possible with features like fp32's."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 MIN_COSINE = 0.9999
 """Features in another precision must be at least this close to those in fp32."""
 SAFE_COSINE = 0.99995
-"""Half the error that is allowed: what a few clips must show for the rest to be trusted."""
+"""Half the allowed error: required of a few probe clips so that the rest stays within it."""
 NUM_PROBE_CLIPS = 4
 
 _DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _GPU_ORDER: tuple[Precision, ...] = ("fp16", "bf16", "fp32")
-"""fp16 first: as fast as bf16 and eight times as precise; batch norm keeps activations far from its limits."""
+"""fp16 first: as fast as bf16 and eight times as precise; batch norm keeps activations far from its range limits."""
 _CPU_ORDER: tuple[Precision, ...] = ("fp32",)
-"""On CPUs fp16 is slow, and bf16 is four times as fast but only 0.9995 alike."""
+"""On CPUs fp16 is slow, and bf16 is four times as fast but only reaches a cosine of 0.9995."""
 
 
 def load_backbone(path: Path, backbone: str | None) -> tuple[str, nn.Module]:
@@ -65,7 +65,7 @@ def recognise(path: Path) -> str:
 
 
 class Encoder:
-    """Clips in, features out, in the precision that was asked for or found good enough.
+    """Clips in, features out, in the precision that was asked for or proved good enough.
 
     Batch norms are folded into the convolutions before them. ``calibrate`` settles the precision on real clips.
     """
@@ -79,15 +79,15 @@ class Encoder:
             self._candidates = (precision,)
         self._use(self._candidates[0])
         self.cosine: float | None = None
-        """Least cosine similarity with fp32 that the probe clips showed; None in fp32."""
+        """Lowest cosine similarity with fp32 among the probe clips; None in fp32."""
         self.max_batch: int | None = None
-        """Largest batch the device's memory was found to hold, once one did not fit."""
+        """Largest batch that fits the device's memory, known once one did not."""
 
     def _use(self, precision: Precision) -> None:
         """Set the network up in a precision."""
         self.precision = precision
         self.dtype = _DTYPES[precision]
-        # Channels-last clips are the faster ones everywhere but in fp32 on a CPU.
+        # Channels-last is faster everywhere except in fp32 on a CPU.
         is_plain = self.device.type == "cpu" and precision == "fp32"
         self._layout = torch.contiguous_format if is_plain else torch.channels_last_3d
         self._network = self._exact
@@ -96,7 +96,7 @@ class Encoder:
 
     @torch.inference_mode()
     def calibrate(self, clips_BCTHW: Tensor) -> None:
-        """Settle the precision on the first clips: where it was left open, the first one that is close enough to fp32.
+        """Choose the precision by the first clips: with ``auto``, the first one that is close enough to fp32.
 
         Args: clips_BCTHW, float32, normalised, on the device.
         """
@@ -108,7 +108,7 @@ class Encoder:
             if self.cosine is None or self.cosine >= SAFE_COSINE:
                 return
         if self.cosine is not None and self.cosine < MIN_COSINE:
-            logger.warning("--precision auto would take a precision that is close enough to fp32")
+            logger.warning("--precision auto would choose a precision that is close enough to fp32")
 
     def _cosine(self, clips: Tensor, exact: Tensor) -> float:
         """Least cosine similarity of the clips' features with the exact ones; -1 where they overflow."""
@@ -121,7 +121,7 @@ class Encoder:
     def __call__(self, clips_BCTHW: Tensor) -> Tensor:
         """Features float32 [B, 512] on the device, of clips [B, 3, T, H, W] in ``dtype``.
 
-        A batch that the device's memory does not hold is halved.
+        A batch that does not fit into the device's memory is halved.
         Raises: GpuMemoryError if not even one clip fits; GpuLostError.
         """
         num_clips = len(clips_BCTHW)
@@ -136,7 +136,7 @@ class Encoder:
                 if num_clips == 1:
                     raise GpuMemoryError(f"not even one clip fits on {self.device}: free its memory") from error
                 self.max_batch = num_clips // 2
-                logger.warning("%d clips do not fit on %s: going on with %d", num_clips, self.device, self.max_batch)
+                logger.warning("%d clips do not fit on %s: continuing with %d", num_clips, self.device, self.max_batch)
             else:
                 return features
         step = self.max_batch
@@ -152,7 +152,7 @@ class Encoder:
 def _fold(network: nn.Module) -> nn.Module:
     """A copy for inference whose batch norms are part of the convolutions before them.
 
-    In all encoders here the two stand side by side in (nested) sequences.
+    In all encoders here the two are neighbours in (nested) sequences.
     """
     network = copy.deepcopy(network).eval().requires_grad_(False)
     folded: set[nn.Module] = set()

@@ -1,4 +1,4 @@
-"""An extraction from table to merged H5: shards, parts, merge. ``features`` and ``gvf`` say what is kept of a video."""
+"""An extraction from table to merged output: shards, parts, merge. ``features`` and ``gvf`` say what is kept."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ BATCH_ON_GPU = 64
 BATCH_ON_CPU = 8
 NAMES_SHOWN = 5
 HELD = ("videos", "clips", "broken", "padded", "skipped", "missing")
-"""Facts of an answer that a finished H5's report keeps, beside its rows."""
+"""Facts of an answer that a finished output's report keeps beside its rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What is kept of a video's clip features, and in which form."""
+    """What is kept of a video's clip features, and in which format."""
 
     name: str
     """Part of the work's identity."""
@@ -77,7 +77,7 @@ class Extraction:
         self._facts: dict[str, Any] = {}
 
     def run(self) -> Answer:
-        """Do what is left of this shard (or of all), and merge if nothing is left of the others.
+        """Do the rest of this shard (or of the whole job), and merge if the other shards are done.
 
         Returns: the answer; its exit code is 3 if videos could not be decoded and the job does not leave them out.
         """
@@ -91,14 +91,14 @@ class Extraction:
         try:
             return self._settle()
         except MissingKeyError:
-            # Another shard has merged, and taken the parts away, while this one looked at them.
+            # Another shard has merged, and deleted the parts, while this one looked at them.
             report = self._merged_already()
             if report is None:
                 raise
             return self._finished(report)
 
     def _settle(self) -> Answer:
-        """What follows when this shard has done its share."""
+        """Finish once this shard is done."""
         states = self._parts.states(self._shapes)
         answer = self._answer(states)
         if answer.facts["missing"]:
@@ -106,8 +106,8 @@ class Extraction:
             return self._unfinished(states, answer) if report is None else self._finished(report)
         if answer.facts["broken"] and self._job.broken_videos == "fail":
             logger.error(
-                "%d videos could not be decoded, so nothing was merged: replace them and run the same again (what is "
-                "done is kept), or leave them out with --broken-videos skip",
+                "%d videos could not be decoded, so nothing was merged: replace them and run the command again "
+                "(finished videos are kept), or leave them out with --broken-videos skip",
                 answer.facts["broken"],
             )
             return replace(answer, exit_code=DataError.exit_code)
@@ -118,7 +118,7 @@ class Extraction:
 
     def _finished(self, report: dict[str, Any]) -> Answer:
         """The answer of an H5 that is complete."""
-        logger.info("%s is finished already", self._parts.address)
+        logger.info("%s is already finished", self._parts.address)
         held = dict(report["holds"])
         return Answer(rows=held.pop("rows"), facts={**held, "out": self._parts.address})
 
@@ -134,9 +134,9 @@ class Extraction:
         dealt = deal(self._videos, self._job.shards if self._shard is not None else 1)
         mine = [video for video in dealt[self._shard or 0] if video.name in self._num_clips]
         states = self._parts.states(self._shapes)
-        # A broken file may have been replaced since.
+        # A broken file may have been replaced in the meantime.
         rest = [video for video in mine if states.get(video.name, "broken") == "broken"]
-        logger.info("%d videos, %d of them done already", len(mine), len(mine) - len(rest))
+        logger.info("%d videos, %d of them already done", len(mine), len(mine) - len(rest))
         if rest:
             self._extract(checkpoint, rest)
         return None
@@ -149,9 +149,9 @@ class Extraction:
             encoder, self._job.batch or (BATCH_ON_GPU if device.type == "cuda" else BATCH_ON_CPU), self._keep.collect
         )
         workers = default_workers(device) if self._job.workers is None else self._job.workers
-        place = open_videos(self._job, self._cache)
+        source = open_videos(self._job, self._cache)
         progress = Progress(stream, len(videos), sum(self._num_clips[video.name] for video in videos))
-        events = progress.watched(decode_videos(place, videos, self._plan, workers=workers))
+        events = progress.watched(decode_videos(source, videos, self._plan, workers=workers))
         for result in stream.results(events):
             if result.array is None:
                 logger.warning("%s: %s", result.video.name, result.message)
@@ -166,7 +166,7 @@ class Extraction:
         }
 
     def _identity(self, checkpoint_sha256: str) -> dict[str, Any]:
-        """What two runs must share for their parts to belong together."""
+        """What two jobs must share for their parts to belong together."""
         plan = self._plan
         return {
             "keeps": self._keep.name,
@@ -180,7 +180,7 @@ class Extraction:
     # Merging
 
     def _merged_already(self) -> dict[str, Any] | None:
-        """The report of the H5 if there is nothing left to merge: the last shard to end does that by itself."""
+        """The report of a finished output; None while there are parts to merge, which the last shard does."""
         return None if self._parts.are_there() else self._parts.report()
 
     def _answer(self, states: dict[str, PartState]) -> Answer:
@@ -211,7 +211,7 @@ class Extraction:
             return answer
         raise DataError(
             f"{self._parts.address} cannot be merged: {len(missing)} of {len(self._shapes)} videos have no "
-            f"features yet ({shown}): run the shards that are not finished again"
+            f"features yet ({shown}): run the unfinished shards again"
         )
 
     def _merge(self, states: dict[str, PartState], answer: Answer) -> Answer:
@@ -238,8 +238,8 @@ class Extraction:
             self._parts.finish(h5, sha256_of(h5), report)
 
     def _description(self, names: list[str]) -> FeatureSet:
-        """What reading code must know of the features of these videos."""
-        # Whoever merges without having extracted has not seen the checkpoint yet.
+        """What readers must know about the features of these videos."""
+        # A shard that merges without having extracted has not read the checkpoint yet.
         encoder = self._facts.get("backbone") or self._job.backbone
         kept = set(names)
         return FeatureSet(
@@ -265,10 +265,10 @@ class Extraction:
 
 
 def device_of(shard: int | None) -> torch.device:
-    """Where a shard computes: shards of one machine take its GPUs in turn."""
+    """The device of a shard: shards on one machine take its GPUs in turn."""
     return choose_device((shard or 0) % max(torch.cuda.device_count(), 1))
 
 
 def default_workers(device: torch.device) -> int:
-    """Decoding processes: one per core beside a GPU; an encoder that needs the cores itself is fed by one."""
+    """Decoding processes: one per CPU beside a GPU, a single one for an encoder that needs the CPUs itself."""
     return usable_cpus() if device.type == "cuda" else 1

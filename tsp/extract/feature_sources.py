@@ -1,4 +1,4 @@
-"""Features where they lie, one video in memory at a time: an H5 file, or a folder of ``.npy`` files."""
+"""Reads features, one video in memory at a time, from an H5 file or a folder of ``.npy`` files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ H5_ENDINGS = (".h5", ".hdf5")
 
 
 class Features(Protocol):
-    """The arrays of a set by the names they are stored under."""
+    """The arrays of a set, by the names they are stored under."""
 
     @property
     def names(self) -> list[str]:
@@ -37,7 +37,7 @@ class Features(Protocol):
 
 
 class NpyFolder:
-    """A folder of ``<name>.npy``, of this machine or in S3."""
+    """A folder of ``<name>.npy``, local or in S3."""
 
     def __init__(self, folder: Store) -> None:
         self._folder = folder
@@ -45,9 +45,9 @@ class NpyFolder:
         self.names = sorted(name.removesuffix(NPY) for name in found)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Read off the file's header.
+        """Read from the file's header.
 
-        Raises: DataError if it is none.
+        Raises: DataError if it is not a .npy file.
         """
         head = io.BytesIO(self._folder.read_head(name + NPY, HEADER_BYTES))
         try:
@@ -55,7 +55,7 @@ class NpyFolder:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape: tuple[int, ...] = read(head)[0]
         except ValueError as error:
-            raise DataError(f"{self._folder.address(name + NPY)} is no .npy file: {error}") from error
+            raise DataError(f"{self._folder.address(name + NPY)} is not a .npy file: {error}") from error
         return shape
 
     def read(self, name: str) -> np.ndarray:
@@ -92,9 +92,9 @@ def _some(features: Features, address: str) -> Features:
 
 
 def read_description(address: str, settings: StoreConfig | None) -> FeatureSet | None:
-    """What a set says of itself; None where nothing lies beside it, as with features that others published.
+    """The description of a set; None where there is none, as for features published by others.
 
-    Raises: DataError if what lies there does not describe features.
+    Raises: DataError if the file does not describe features.
     """
     folder, _, name = address.rstrip("/").rpartition("/")
     where, key = (folder or ".", f"{name}.json") if address.endswith(H5_ENDINGS) else (address, DESCRIPTION)
@@ -106,5 +106,5 @@ def read_description(address: str, settings: StoreConfig | None) -> FeatureSet |
     except ValueError as error:
         raise DataError(f"{store.address(key)} is not JSON: {error}") from error
     if isinstance(raw, dict) and "videos" not in raw:
-        return None  # by a version that told less
+        return None  # by a version that recorded less
     return FeatureSet.from_dict(raw, where=store.address(key))

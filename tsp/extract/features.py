@@ -1,4 +1,4 @@
-"""``extract``: the features of every clip of every video, in one H5 or in a file a video."""
+"""``extract``: the features of every clip of every video, in one H5 or one file per video."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class StackedFeatures:
 
 
 def run(job: ExtractJob) -> Answer:
-    """Do an extraction.
+    """Run an extraction.
 
-    Returns: counts, and a row for every video that is broken, padded or left out; exit code 3 if broken ones are not
-        to be left out.
+    Returns: counts, and a row for every video that is broken, padded or left out; exit code 3 if broken ones
+        are not allowed.
     Raises: ConfigError, DataError, StoreError, GpuMemoryError.
     """
     keep = Keep("features", StackedFeatures, lambda num_clips: (num_clips, GVF_DIMS), job.format, job.prefix)

@@ -34,7 +34,7 @@ class PooledFeatures:
 
 
 def run(job: GvfJob) -> Answer:
-    """Do a GVF job.
+    """Run a GVF job.
 
     Returns, raises: as ``features.run``.
     """

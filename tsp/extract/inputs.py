@@ -1,4 +1,4 @@
-"""Where an extraction reads from: the checkpoint and the videos, wherever they lie."""
+"""The inputs of an extraction: checkpoint and videos, local or remote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tsp.store.scratch import cache_folder
 
 
 def cache_of(job: EncodingJob) -> Path:
-    """Where downloads are kept for the next time: the folder of the job, else the cache of the user."""
+    """Folder for downloads: the job's, else the user's cache."""
     return Path(job.cache_dir) if job.cache_dir else cache_folder("extract")
 
 
@@ -40,7 +40,7 @@ def _checkpoint_address(job: EncodingJob) -> str:
 
 
 def open_videos(job: EncodingJob, cache: Path) -> Videos:
-    """Where the videos are read from: a folder, or S3 through the machine's bounded cache.
+    """The source of the videos: a folder, or S3 through the machine's bounded cache.
 
     Raises: ConfigError if there is no such folder.
     """

@@ -1,4 +1,4 @@
-"""Do stride, rate and table fit together? Told before hours of decoding, since features do not show it afterwards."""
+"""Checks that stride, rate and table fit together before hours of decoding; the features would not show it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tsp.data.tables import VideoFacts
 from tsp.extract.slide_plan import SlidePlan
 
 _AS_OTHERS = {"ActivityNet": 16, "THUMOS14": 1}
-"""Stride, in frames, that users of the data set take."""
+"""Usual stride in frames, by data set."""
 _SLACK_FRAMES = 2.0
-"""How far frames / fps may be from the duration: containers round either."""
+"""How far num_frames may be from duration x fps: containers round both."""
 
 
 def describe_numbers(plan: SlidePlan) -> str:
-    """What a feature stands for in seconds, beside what others take."""
+    """What one feature covers in seconds, compared with the usual strides."""
     others = ", ".join(
         f"{stride} for {name} ({stride / ClipConfig().rate_fps:.3f} s)" for name, stride in _AS_OTHERS.items()
     )
@@ -27,12 +27,12 @@ def describe_numbers(plan: SlidePlan) -> str:
 
 
 def odd_numbers(plan: SlidePlan, videos: Sequence[VideoFacts]) -> Iterator[str]:
-    """What is probably not meant, a sentence each."""
+    """Sentences on what is probably a mistake."""
     recipe = ClipConfig()
     if plan.stride_frames > plan.length_frames:
         yield (
-            f"stride {plan.stride_frames} is longer than a clip of {plan.length_frames} frames: what lies between two "
-            f"clips is seen by no feature"
+            f"stride {plan.stride_frames} is longer than a clip of {plan.length_frames} frames: frames between two "
+            f"clips are in no feature"
         )
     if (plan.rate_fps, plan.length_frames) != (recipe.rate_fps, recipe.length_frames):
         yield (

@@ -1,7 +1,7 @@
-"""Videos decoded side by side by processes; one that dies takes its video along, nothing else.
+"""Decodes videos in parallel processes; a process that dies costs its video and nothing else.
 
-A pipe per process: what is sent waits until it is taken, so that no more than a chunk per process lies in memory, and
-no /dev/shm is needed.
+Each process has a pipe, which blocks until the reader takes a chunk: at most one chunk per process is in memory, and
+/dev/shm is not needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tsp.extract.slide_plan import SlidePlan
 
 logger = logging.getLogger(__name__)
 
-# Children of a small server process: a fork of this one, which has threads and a GPU, may hang.
+# Children of a small server process: a fork of this one, with its threads and GPU, may hang.
 _context = forkserver("tsp.extract.pool")
 
 
@@ -38,18 +38,18 @@ class VideoFailure:
 Event = tuple[VideoFacts, Chunk | VideoEnd | VideoFailure]
 
 
-def decode_videos(place: Videos, videos: Sequence[VideoFacts], plan: SlidePlan, *, workers: int) -> Iterator[Event]:
-    """What the videos consist of, chunk by chunk; chunks of one video come in order, those of several mix.
+def decode_videos(source: Videos, videos: Sequence[VideoFacts], plan: SlidePlan, *, workers: int) -> Iterator[Event]:
+    """The videos chunk by chunk; chunks of one video come in order, those of several are interleaved.
 
     Args: workers, decoding processes; 0 decodes here.
-    Raises: what is no fault of a single video (a store that does not answer).
+    Raises: errors that are not the fault of a single video, such as a store that does not answer.
     """
     if workers == 0:
         for video in videos:
-            yield from ((video, event) for event in _decode_or_fail(place, video, plan))
+            yield from ((video, event) for event in _decode_or_fail(source, video, plan))
         return
     waiting = list(reversed(videos))
-    crew = [_Worker(place, plan) for _ in range(min(workers, len(videos)))]
+    crew = [_Worker(source, plan) for _ in range(min(workers, len(videos)))]
     try:
         for worker in crew:
             worker.start(waiting.pop())
@@ -70,25 +70,25 @@ def decode_videos(place: Videos, videos: Sequence[VideoFacts], plan: SlidePlan, 
 
 
 class _Worker:
-    """A decoding process; a new one takes its place if it dies."""
+    """A decoding process, replaced if it dies."""
 
-    def __init__(self, place: Videos, plan: SlidePlan) -> None:
-        self._place = place
+    def __init__(self, source: Videos, plan: SlidePlan) -> None:
+        self._source = source
         self._plan = plan
         self.video: VideoFacts | None = None
-        """What it works on."""
+        """The video it is decoding."""
         self._launch()
 
     def _launch(self) -> None:
         self.connection, theirs = _context.Pipe()
         self._process: BaseProcess = _context.Process(
-            target=_work, args=(theirs, self._place, self._plan), name="decoder", daemon=True
+            target=_work, args=(theirs, self._source, self._plan), name="decoder", daemon=True
         )
         self._process.start()
         theirs.close()
 
     def start(self, video: VideoFacts) -> None:
-        """Begin with a video."""
+        """Start decoding a video."""
         if not self._process.is_alive():
             self.connection.close()
             self._launch()
@@ -96,7 +96,7 @@ class _Worker:
         self.connection.send(video)
 
     def receive(self) -> Chunk | VideoEnd | VideoFailure:
-        """The next of its video."""
+        """The next event of its video."""
         try:
             event = receive(self.connection)
         except (EOFError, OSError):
@@ -107,19 +107,19 @@ class _Worker:
         return event
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._process.terminate()
         self._process.join()
         self.connection.close()
 
 
-def _work(connection: Connection, place: Videos, plan: SlidePlan) -> None:
+def _work(connection: Connection, source: Videos, plan: SlidePlan) -> None:
     """A decoding process: videos come in, events go out, until the other end is closed."""
     end_with_parent()
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:
             try:
-                for event in _decode_or_fail(place, connection.recv(), plan):
+                for event in _decode_or_fail(source, connection.recv(), plan):
                     send(connection, event)
             except TspError as error:
                 connection.send(error)
@@ -127,7 +127,7 @@ def _work(connection: Connection, place: Videos, plan: SlidePlan) -> None:
 
 
 def send(connection: Connection, event: Chunk | VideoEnd | VideoFailure) -> None:
-    """Send an event; pixels go as plain bytes, their shape in their place."""
+    """Send an event; pixels follow as plain bytes, replaced by their shape in the event."""
     if isinstance(event, Chunk):
         connection.send(replace(event, pixels=event.pixels.shape))  # type: ignore[arg-type]
         if event.pixels.size:
@@ -137,7 +137,7 @@ def send(connection: Connection, event: Chunk | VideoEnd | VideoFailure) -> None
 
 
 def receive(connection: Connection) -> Chunk | VideoEnd | VideoFailure | TspError:
-    """Take what ``send`` sent, or an error.
+    """Receive what ``send`` sent, or an error.
 
     Raises: EOFError or OSError if the other end is gone.
     """
@@ -149,12 +149,12 @@ def receive(connection: Connection) -> Chunk | VideoEnd | VideoFailure | TspErro
     return event
 
 
-def _decode_or_fail(place: Videos, video: VideoFacts, plan: SlidePlan) -> Iterator[Chunk | VideoEnd | VideoFailure]:
+def _decode_or_fail(source: Videos, video: VideoFacts, plan: SlidePlan) -> Iterator[Chunk | VideoEnd | VideoFailure]:
     try:
-        yield from decode_video(place, video, plan)
+        yield from decode_video(source, video, plan)
     except DataError as error:
         yield VideoFailure(str(error))
     except (TspError, MemoryError):
         raise
-    except Exception as error:  # a damaged file breaks any assumption; it must not end the others' work
+    except Exception as error:  # a damaged file may raise anything; it must not stop the others
         yield VideoFailure(f"{video.filename} cannot be decoded: {type(error).__name__}: {error}")

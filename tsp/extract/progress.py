@@ -1,4 +1,4 @@
-"""How far an extraction is, told on the log every few seconds."""
+"""Progress of an extraction, logged every few seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tsp.extract.stream import FeatureStream
 
 logger = logging.getLogger(__name__)
 
-TELL_EVERY_SEC = 10.0
+LOG_EVERY_SEC = 10.0
 
 
 class Progress:
@@ -23,14 +23,14 @@ class Progress:
         self._stream = stream
         self._num_videos = num_videos
         self._num_clips = num_clips
-        self._begun = self._told = time.monotonic()
+        self._begun = self._logged = time.monotonic()
 
     def watched(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Pass events on, and tell how far the work is when it is time to."""
+        """Pass events on, and log the progress every few seconds."""
         for event in events:
             yield event
-            if time.monotonic() - self._told >= TELL_EVERY_SEC:
-                self._told = time.monotonic()
+            if time.monotonic() - self._logged >= LOG_EVERY_SEC:
+                self._logged = time.monotonic()
                 logger.info("%s", self)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Who works on which videos: shards of equal duration, the same on every machine and after every restart."""
+"""Deals videos to shards of equal duration, the same on every machine and after every restart."""
 
 from __future__ import annotations
 

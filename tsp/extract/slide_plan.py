@@ -1,4 +1,4 @@
-"""The videos of a metadata table, and the clips that slide over each."""
+"""The clips that slide over each video."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SlidePlan:
         return cls(job.stride_frames, job.length_frames, job.rate_fps, job.short_videos == "pad")
 
     def starts_sec(self, video: VideoFacts) -> list[float]:
-        """Starts of the video's clips, rising; none for a short one that is left out."""
+        """Start times of the video's clips, rising; none for a short video that is skipped."""
         starts = extraction_starts_sec(
             video.num_frames,
             video.fps,

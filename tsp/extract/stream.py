@@ -1,4 +1,4 @@
-"""Decoded frames to features: clips on the device, batches across videos, one result per video.
+"""Turns decoded frames into features: clips on the device, batches across videos, one result per video.
 
 A frame is resized, cropped and normalised once, however many clips share it.
 """
@@ -25,7 +25,7 @@ FRAMES_IN_CACHE = 2
 
 
 class Collector(Protocol):
-    """What becomes of the features of one video."""
+    """Collects the features of one video."""
 
     def add(self, features_NF: np.ndarray) -> None:
         """The features of its next clips, float32."""
@@ -36,7 +36,7 @@ class Collector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VideoResult:
-    """What became of one video."""
+    """The result of one video."""
 
     video: VideoFacts
     array: np.ndarray | None
@@ -45,12 +45,12 @@ class VideoResult:
     num_padded: int = 0
     """Clips that end with the video's last frame repeated."""
     message: str = ""
-    """What was wrong with it."""
+    """Why it could not be decoded."""
 
 
 @dataclass
 class FrameWindow:
-    """The last frames of one video, as many as a later clip can need, on the device."""
+    """The last frames of one video, as many as later clips can need, on the device."""
 
     device: torch.device
     frames: Tensor | None = None
@@ -89,7 +89,7 @@ def sent(array: np.ndarray, device: torch.device) -> Tensor:
 
 @dataclass
 class _OpenVideo:
-    """A video under way."""
+    """A video that is not finished."""
 
     video: VideoFacts
     collector: Collector
@@ -101,7 +101,7 @@ class _OpenVideo:
 
 @dataclass
 class _Batch:
-    """Clips of some videos, and their features on the way back from the device."""
+    """Clips of one or more videos, and their features on their way from the device."""
 
     parts: list[tuple[_OpenVideo, int]]
     """Whose clips, and how many."""
@@ -166,7 +166,7 @@ class FeatureStream:
                 self._queue.append((state, clips.to(self.encoder.dtype)))
 
     def _launch(self) -> None:
-        """Give the encoder the next full batch, or what is left."""
+        """Start the next full batch, or what is left."""
         parts: list[tuple[_OpenVideo, Tensor]] = []
         room = self.batch
         while room and self._queue:
@@ -185,7 +185,7 @@ class FeatureStream:
         self._under_way.append(_Batch([(state, len(part)) for state, part in parts], clips, features, arrived))
 
     def _land(self) -> Iterator[VideoResult]:
-        """Hand the oldest batch's features to their videos."""
+        """Distribute the oldest batch's features to their videos."""
         batch = self._under_way.popleft()
         if batch.arrived is not None:
             batch.arrived.synchronize()

@@ -1,4 +1,4 @@
-"""What an extraction leaves behind while it runs: one small object per video beside the output it will be part of.
+"""An extraction's intermediate results: one small object per video, beside the output it will be part of.
 
     <out>.parts/about.json            what is extracted: checkpoint, stride, ...
                /done/<video>.npy      float32
@@ -8,10 +8,10 @@
     <out>                             the H5, whole or not there
     <out>.json                        what it holds; the parts are gone then
 
-With one file a video the output is a folder: the parts become its files, ``features.json`` says what they are and comes
-last, ``missing_files.txt`` names the videos that have none.
+With one file per video the output is a folder: the parts become its files, ``features.json`` describes them and is
+written last, ``missing_files.txt`` names the videos without features.
 
-A part's folder says how it went, so that one listing tells what is left to do.
+A part's folder says how it went, so that one listing shows what is left to do.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FILES_AT_A_TIME = 8
 
 
 class VideoParts:
-    """The parts of one output, in the store it lies in."""
+    """The parts of one output, in the same store."""
 
     def __init__(self, store: Store, name: str, form: FeatureFormat = "h5") -> None:
         self.store = store
@@ -74,7 +74,7 @@ class VideoParts:
     # What is extracted
 
     def begin(self, identity: Mapping[str, Any]) -> None:
-        """Note what is extracted, or make sure that the parts that are there are of the same.
+        """Note what is extracted, or check that existing parts are of the same.
 
         Raises: ConfigError naming what differs.
         """
@@ -85,7 +85,7 @@ class VideoParts:
             _check_same(json.loads(self.store.read(key)), identity, self.store.address(self._prefix))
 
     def are_there(self) -> bool:
-        """Whether an extraction was begun and not merged yet."""
+        """Whether an extraction was started and is not merged yet."""
         return self.store.exists(self._prefix + "about.json")
 
     def report(self) -> dict[str, Any] | None:
@@ -102,24 +102,26 @@ class VideoParts:
         return next(self.store.list(f"{self.name}/"), None) is not None
 
     def finished(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The report of an output that was made of the same; None if there is none.
+        """The report of a finished output of the same identity; None if there is none.
 
-        Raises: ConfigError if something else is in the way.
+        Raises: ConfigError if there is something else.
         """
         report = self.report()
         if report is not None:
             _check_same(report["about"], identity, self.address)
-            # Whoever merged may have been killed while it cleaned up.
+            # The merging process may have been killed during cleanup.
             self.store.delete_all(self._prefix)
         elif self._is_there() and not (self._form == "npy" and self.are_there()):
-            # A folder is filled file by file; where its parts are there too, a merge broke off.
-            raise ConfigError(f"{self.address} is there already, and not from here: choose another --out, or move it")
+            # A folder is filled file by file; if its parts still exist, a merge was interrupted.
+            raise ConfigError(
+                f"{self.address} already exists and is not from this command: choose another --out, or move it"
+            )
         return report
 
     # Parts
 
     def write(self, result: VideoResult) -> None:
-        """Keep what became of a video."""
+        """Store a video's result."""
         name = result.video.name
         if result.array is None:
             self.store.write(self._key("broken", name), result.message.encode())
@@ -129,7 +131,7 @@ class VideoParts:
         self.store.write(self._key("padded" if result.num_padded else "done", name), buffer.getvalue())
 
     def states(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, PartState]:
-        """How far each video is; those without a part, or with one of another shape, are left out."""
+        """State of each video; those without a part, or with one of another shape, are omitted."""
         found: dict[str, PartState] = {}
         for entry in self.store.list(self._prefix):
             state, _, file = entry.key.removeprefix(self._prefix).partition("/")
@@ -143,11 +145,11 @@ class VideoParts:
         return found
 
     def why_broken(self, name: str) -> str:
-        """What was wrong with a video."""
+        """Why a video could not be decoded."""
         return self.store.read(self._key("broken", name)).decode()
 
     def arrays(self, names: Sequence[str], states: Mapping[str, PartState]) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and array of videos, in their order, some read ahead."""
+        """Name and array of each video, in order, with read-ahead."""
         with ThreadPoolExecutor(READS_AT_A_TIME) as pool:
             for begin in range(0, len(names), READS_AT_A_TIME):
                 some = names[begin : begin + READS_AT_A_TIME]
@@ -167,7 +169,7 @@ class VideoParts:
     # The end
 
     def claim_merge(self, shard: int) -> bool:
-        """Whether this shard is the one that merges: the first to ask, or the same one again after a restart."""
+        """Whether this shard merges: the first to ask does, also after a restart."""
         key = self._prefix + "merging.json"
         try:
             self.store.write(key, _json({"shard": shard}), only_if_absent=True)
@@ -176,7 +178,7 @@ class VideoParts:
         return True
 
     def about(self) -> dict[str, Any]:
-        """What is extracted, as it was noted at the beginning."""
+        """The identity noted at the start."""
         about: dict[str, Any] = json.loads(self.store.read(self._prefix + "about.json"))
         return about
 
@@ -188,7 +190,7 @@ class VideoParts:
     def finish_files(
         self, stems: Mapping[str, str], states: Mapping[str, PartState], missing: bytes, report: Mapping[str, Any]
     ) -> None:
-        """Publish a file a video, then the list of those that have none, then the report; then remove the parts.
+        """Publish one file per video, the list of videos without, then the report; then remove the parts.
 
         Args: stems, the name of each video's file without its ending; missing, the list's content.
         """

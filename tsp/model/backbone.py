@@ -1,6 +1,6 @@
 """Video encoders: clip in, one feature vector out.
 
-All have a ``stem`` and end in a global average pool, so that any of them can stand for any other. Parameter
+All have a ``stem`` and end in a global average pool, so they are interchangeable. Parameter
 names are torchvision's: released checkpoints load here and ours load there.
 """
 

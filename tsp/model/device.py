@@ -1,4 +1,4 @@
-"""The device that a program computes on: its GPU, or the CPU where none was asked for."""
+"""The device that a program computes on: its GPU, or the CPU where none was requested."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 
 def choose_device(local_rank: int, env: Mapping[str, str] = os.environ) -> torch.device:
-    """This process's GPU, or the CPU where there is none and none was promised.
+    """This process's GPU, or the CPU where there is none and none was requested.
 
     Args: local_rank, its number on this machine.
     Raises: ConfigError if there are GPUs but not this one, if its kernels are not in this build of torch, or if a GPU
-        was promised and cannot be used.
+        was requested and cannot be used.
     """
     if not torch.cuda.is_available():
         if env.get(NEEDS_GPU):
@@ -49,7 +49,7 @@ def card_of(device: torch.device) -> Card | None:
 
 
 def _why_no_gpu() -> str:
-    """Why a GPU that was promised cannot be used, and what to do."""
+    """Why a requested GPU cannot be used, and what to do."""
     built_with = torch.version.cuda
     if built_with is None:
         return f"this pod asked for a GPU, but its torch {torch.__version__} is built for CPUs: use another image"
@@ -57,7 +57,7 @@ def _why_no_gpu() -> str:
     wants = f"CUDA {built_with}" + (f", which needs driver {needed} or newer" if needed else "")
     if found is None:
         return (
-            f"this pod asked for a GPU, but no NVIDIA driver can be seen in it (torch {torch.__version__} is built "
+            f"this pod asked for a GPU, but no NVIDIA driver is visible in it (torch {torch.__version__} is built "
             f"with {wants}): is the container runtime NVIDIA's? set runtimeClassName (often nvidia), and look at "
             f"'nvidia-smi' in the pod"
         )

@@ -1,6 +1,6 @@
-"""What a GPU's errors mean: out of memory, which another attempt meets again, or a lost card, which it does not.
+"""Classifies GPU errors: out of memory, which would recur in another attempt, or a lost card, which would not.
 
-Each library says it in words of its own, so errors are told apart by their texts. Whoever computes on a GPU asks here.
+Each library has its own wording, so errors are told apart by their texts. All code that computes on a GPU uses this.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from tsp.errors import GpuLostError
 
 OUT_OF_MEMORY = (
     r"out of memory",  # the allocator, the runtime, "Cuda failure 2 'out of memory'" of NCCL
-    r"unable to find an engine to execute this computation",  # cuDNN, whose every algorithm wanted a workspace
+    r"unable to find an engine to execute this computation",  # cuDNN, when no algorithm's workspace fits
     r"CUDNN_STATUS_ALLOC_FAILED",
     r"CUBLAS_STATUS_ALLOC_FAILED",
     r"CUSOLVER_STATUS_ALLOC_FAILED",
     r"cudaErrorMemoryAllocation",
 )
-"""Texts of libraries whose allocation failed."""
+"""Messages of failed allocations, by library."""
 
 LOST = (
     r"ECC error",
@@ -34,21 +34,21 @@ LOST = (
     r"CUDNN_STATUS_EXECUTION_FAILED",
     r"CUBLAS_STATUS_EXECUTION_FAILED",
 )
-"""Texts after which this process can no longer use the card; another one, or another card, may."""
+"""Messages after which this process can no longer use the card, though another process or card may work."""
 
 _OUT_OF_MEMORY = re.compile("|".join(OUT_OF_MEMORY), re.IGNORECASE)
 _LOST = re.compile("|".join(LOST), re.IGNORECASE)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a GPU's memory was not enough, whichever library says it."""
+    """Whether an error of any library means that a GPU ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def is_lost_gpu(error: BaseException) -> bool:
-    """Whether an error means that the card, or this process's hold on it, is gone."""
+    """Whether an error means that this process can no longer use the card."""
     if not isinstance(error, RuntimeError) or is_out_of_memory(error):
         return False
     return _LOST.search(str(error)) is not None

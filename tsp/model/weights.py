@@ -1,7 +1,7 @@
 """Weights from files: published encoders, and checkpoints of ours or of the original system.
 
 A file is never unpickled freely: only tensors, plain containers and the few harmless classes that the original
-system puts into its checkpoints are let in.
+system puts into its checkpoints are allowed.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
     """Set the encoder's weights (``model.features``) from a file; the heads stay as they are.
 
     Takes torchvision's and IG65M's form (bare names, with ``fc.``) and checkpoints of TSP and TAC (``features.``).
-    Raises: ConfigError naming the file and the names that are missing, left over or of another shape.
+    Raises: ConfigError naming the file and the names that are missing, unexpected or of another shape.
     """
     weights = encoder_weights(read_file(path))
     features = model.get_submodule("features")
     own = features.state_dict()
     # Files older than the batch counters lack them; nothing here reads them.
     missing = [name for name in own if name not in weights and not name.endswith("num_batches_tracked")]
-    left_over = [name for name in weights if name not in own]
-    if missing or left_over:
+    unexpected = [name for name in weights if name not in own]
+    if missing or unexpected:
         raise ConfigError(
-            f"{path} does not fit the backbone: {_some(missing)} missing, {_some(left_over)} left over; "
+            f"{path} does not fit the backbone: {_some(missing)} missing, {_some(unexpected)} unexpected; "
             f"choose the --backbone it was made with"
         )
     misshapen = [name for name, value in weights.items() if value.shape != own[name].shape]

@@ -1,4 +1,4 @@
-"""Checkpoints and results of a run's epochs: publishing, reading, thinning out."""
+"""Checkpoints and results of a run's epochs: publishing, reading, pruning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class EpochFiles(RunFolder):
     """``epoch_N.pth``, ``epoch_N.json`` (the truth) and ``results.txt`` (rebuilt from those)."""
 
     def publish_epoch(self, path: Path, record: EpochRecord) -> None:
-        """Checkpoint, verified; then its record; then results.txt. An epoch that is there already is replaced.
+        """Publish the checkpoint, verified, then its record, then results.txt. An existing epoch is replaced.
 
         Args: path, the checkpoint on this machine, which must have the record's SHA-256.
         Raises: StoreError.
@@ -43,7 +43,7 @@ class EpochFiles(RunFolder):
         """Upload and verify ``epoch_N.pth``; it counts as an epoch only when its record follows."""
         old = self.load_whole(EpochRecord, f"epoch_{epoch}.json")
         if old is None or old.sha256 != sha256:
-            # A record must never stand beside another checkpoint than its own.
+            # A record must never exist beside a checkpoint other than its own.
             self.store.delete(self.key(f"epoch_{epoch}.json"))
         self.store.upload(self.key(f"epoch_{epoch}.pth"), path, sha256=sha256)
 
@@ -53,12 +53,12 @@ class EpochFiles(RunFolder):
         self.rebuild_results()
 
     def rebuild_results(self) -> None:
-        """Write results.txt anew from all ``epoch_N.json``."""
+        """Rewrite results.txt from all ``epoch_N.json``."""
         lines = [f"{record.results_line}\n" for record in self.certain_epochs().values()]
         self.store.write(self.key("results.txt"), "".join(lines).encode())
 
     def epochs(self) -> dict[int, EpochRecord]:
-        """Epoch -> record, of the epochs that were published whole; empty for an original run.
+        """Epoch -> record, of completely published epochs; empty for an original run.
 
         Raises: StoreError if a record is damaged.
         """
@@ -73,13 +73,14 @@ class EpochFiles(RunFolder):
         else:
             with ThreadPoolExecutor(PARALLEL_READS) as pool:
                 found = list(pool.map(lambda name: load(EpochRecord, name), names))
-        # None: replaced or deleted since we looked
+        # None: replaced or deleted since the listing
         return {epoch: record for epoch, record in zip(epochs, found, strict=True) if record is not None}
 
     def certain_epochs(self) -> dict[int, EpochRecord]:
-        """As ``epochs``, also where lists of the store lag behind: what a list may hide is asked for by its key.
+        """As ``epochs``, also if the store's listings lag behind: what a listing may miss is requested by key.
 
-        For whoever decides or writes by the answer. Costs a request for each gap, and one for the epoch after the last.
+        For callers that decide or write by the answer. Costs a request for each gap, and one for the epoch after the
+        last.
         """
         found = self._read_records(self.load_whole)
         epoch = 0
@@ -126,10 +127,10 @@ class EpochFiles(RunFolder):
         return self.store.address(key) if local is None else str(local)
 
     def download_epoch(self, epoch: int, path: Path, progress: ProgressCallback | None = None) -> EpochRecord | None:
-        """Bring ``epoch_N.pth`` to this machine: resumed, verified where its digest is known, atomic.
+        """Download ``epoch_N.pth``: resumable, verified if its digest is known, atomic.
 
         Returns: its record, None in an original run.
-        Raises: MissingKeyError saying whether it was never there or was thinned out; StoreError.
+        Raises: MissingKeyError saying whether it never existed or was pruned; StoreError.
         """
         record = self.load(EpochRecord, f"epoch_{epoch}.json")
         key = self.key(f"epoch_{epoch}.pth")

@@ -1,8 +1,8 @@
-"""What a set of features says of itself: ``features.json`` in a folder of ``.npy`` files, ``<file>.json`` beside an H5.
+"""The description of a set of features: ``features.json`` in a folder of ``.npy`` files, ``<file>.json`` beside an H5.
 
 Code that reads features must know how a feature's number becomes a time: feature ``i`` sees the frames from
-``i * stride_frames`` on, ``clip_frames`` of them, at ``rate_fps``; its middle is ``offset_frames`` later. What is not
-known of a set that others published is None.
+``i * stride_frames`` on, ``clip_frames`` of them, at ``rate_fps``; its middle is ``offset_frames`` later. Unknown
+values of a set published by others are None.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class FeatureSet:
         return None if self.clip_frames is None else self.clip_frames // 2
 
     def to_dict(self) -> dict[str, Any]:
-        """As it is stored."""
+        """Plain data, as stored."""
         plain = dataclasses.asdict(self)
         videos = plain.pop("videos")
         return {**plain, "offset_frames": self.offset_frames, "videos": videos}
 
     @classmethod
     def from_dict(cls, raw: Any, *, where: str) -> FeatureSet:
-        """Read it; what else the file holds is left alone.
+        """From plain data; unknown keys are ignored.
 
         Raises: DataError if it describes no features.
         """

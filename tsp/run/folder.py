@@ -1,4 +1,4 @@
-"""Where the things of one run lie in a store."""
+"""The layout of one run's folder in a store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunFolder:
         return f"{type(self).__name__}({self.address()!r})"
 
     def key(self, *parts: str) -> str:
-        """Key in the store of something of this run."""
+        """Key of one of the run's files."""
         return join_key(self.name, *parts)
 
     def address(self, *parts: str) -> str:
@@ -44,7 +44,7 @@ class RunFolder:
         return load_record(cls, data, where=self.address(name))
 
     def load_whole(self, cls: type[T], name: str) -> T | None:
-        """As ``load``, but a damaged record counts as none: for a run at work, which writes it anew."""
+        """As ``load``, but a damaged record counts as missing: for an active run, which rewrites it."""
         try:
             return self.load(cls, name)
         except StoreUnreachableError:

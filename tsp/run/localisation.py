@@ -1,4 +1,4 @@
-"""The block of a localisation code's configuration that says how a set of features is read.
+"""The block of a localisation code's configuration that describes a set of features.
 
 The codes turn seconds into positions among the features: ``(seconds * fps - offset) / stride``, with the offset at half
 a clip. ActionFormer and TriDet (one loader) take the clip's length for it, OpenTAD the offset itself. A resized set has
@@ -17,7 +17,7 @@ from tsp.run.feature_set import MISSING_FILES, FeatureSet
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What the codes must know."""
+    """The numbers that the codes need."""
 
     stride: int
     clip_frames: int
@@ -28,7 +28,7 @@ class Numbers:
 
 
 def numbers_of(features: FeatureSet, *, where: str, **given: Any) -> Numbers:
-    """The numbers of a set; those that it does not know are given.
+    """The numbers of a set; unknown ones come from the command line.
 
     Args: given, ``stride_frames``, ``clip_frames``, ``rate_fps``, None where not given.
     Raises: ConfigError naming the option for what is not known, or contradicts the set.
@@ -37,7 +37,7 @@ def numbers_of(features: FeatureSet, *, where: str, **given: Any) -> Numbers:
     for name, option in (("stride_frames", "--stride"), ("clip_frames", "--clip-frames"), ("rate_fps", "--rate")):
         known, value = getattr(features, name), given.get(name)
         if known is not None and value is not None and known != value:
-            raise ConfigError(f"{option} is {value:g}, but {where} was made with {known:g}: leave the option away")
+            raise ConfigError(f"{option} is {value:g}, but {where} was made with {known:g}: omit the option")
         found[name] = value if known is None else known
         if found[name] is None:
             raise ConfigError(f"{where} does not say how it was made: give {option}")

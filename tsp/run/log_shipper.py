@@ -1,8 +1,8 @@
-"""Brings a rank's log into the store while it is being written.
+"""Ships a rank's log to the store while it is being written.
 
-The problem: a log is worth most when its writer dies, an S3 object cannot be appended to, and a log must never cost the
-run anything. So a log of a local store is appended to; one for S3 gathers in a file on this machine, and a thread sends
-it whole every few seconds if it grew, less often as it gets longer.
+The problem: a log matters most when its writer dies, an S3 object cannot be appended to, and a log must never slow down
+the run. So the log of a local store is appended to; one for S3 is collected in a local file, and a thread uploads it
+whole every few seconds if it grew, less often as it gets longer.
 
 Invariants: ``write`` never blocks on the network and never raises; memory stays constant and the log bounded; what was
 written before ``close`` is sent by it unless the store refuses.
@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 MAX_LOG_BYTES = 64 << 20
 BYTES_PER_SEC = 1 << 20
-"""Most that repeated sending may take of the network on average."""
+"""Average bandwidth limit of repeated uploads."""
 
 
 class LogShipper:
     """A text stream whose lines end up under a key of a store. For ``logging.StreamHandler(LogShipper(...))``.
 
-    A store that fails never stops the writer: it is warned of once and tried again.
+    A failing store never stops the writer: it is reported once and retried.
     """
 
     def __init__(self, store: Store, key: str, *, every_sec: float = 5.0, max_bytes: int = MAX_LOG_BYTES) -> None:
@@ -58,7 +58,7 @@ class LogShipper:
         self._size_bytes = self._path.stat().st_size
 
     def write(self, text: str) -> int:
-        """Append text; goes to the file at once. Text past the limit is left out, which the log says itself."""
+        """Append text to the file at once. Text past the limit is dropped, which the log itself says."""
         data = text.encode(errors="replace")
         with self._lock:
             if self._size_bytes < self.max_bytes and not self._file.closed:
@@ -96,12 +96,12 @@ class LogShipper:
             return
         copy = self._path.with_suffix(".sending")
         try:
-            # The upload needs a file that stands still.
+            # The upload needs a file that does not change.
             shutil.copyfile(self._path, copy)
             self.store.upload(self.key, copy, sha256=sha256_of(copy))
         except (StoreError, OSError) as error:
             if not self._failing:
-                logger.warning("the log is not sent for now: %s", error)
+                logger.warning("the log cannot be sent for now: %s", error)
             self._failing = True
         else:
             self._sent_bytes, self._failing = copy.stat().st_size, False

@@ -1,10 +1,16 @@
 """The factorised convolutions of R(2+1)D computed as 2-D ones, on views of the same memory.
 
-In channels-last order a clip lies in memory as frame after frame, pixel after pixel, channels together. A (1, k, k)
+In channels-last order a clip is stored frame by frame, pixel by pixel, with the channels innermost. A (1, k, k)
 convolution over [B, C, T, H, W] is then a k x k one over B * T images, and a (k, 1, 1) one is k x 1 over images of T
-rows and H * W columns: nothing is copied, weights keep their shapes and names, and libraries bring kernels for two
-dimensions that are often faster than those for three. Sums are the same up to their order: oneDNN chooses its kernel
-by the number of dimensions, so on some shapes the last bits differ.
+rows and H * W columns: nothing is copied, weights keep their shapes and names, and libraries often have faster kernels
+for two dimensions than for three.
+
+In fp32 on the CPU, outputs and input gradients are equal to Conv3d's to the bit in every layer that torch computes by
+oneDNN in three dimensions too. It does not where it expects its own loops to be faster: a single clip of few pixels, or
+a (k, 1, 1) convolution with stride 1 on one thread and fewer than 16 clips; then sums are added up in another order.
+Weight gradients of (1, k, k) are equal on one thread; on several, and for (k, 1, 1), oneDNN splits the sum over images
+otherwise, so the last bits differ. So they may in input gradients of strided layers over images of 4 x 4 pixels or
+fewer, for which oneDNN chooses another blocking.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the
 	@BIN=$(BIN) scripts/demo.sh $(DEMO)
 
 .PHONY: test
-test: lint types imports helm policy ffmpeg ## lint, types, import contracts, chart policy, and every test that needs no cluster
+test: lint types imports helm policy ffmpeg browser ## lint, types, import contracts, chart policy, and every test that needs no cluster
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
 
 .PHONY: quick
@@ -75,6 +75,10 @@ helm:
 .PHONY: ffmpeg
 ffmpeg:
 	-@scripts/ffmpeg.sh >/dev/null
+
+.PHONY: browser
+browser:
+	-@scripts/chromium.sh >/dev/null
 
 .PHONY: chart
 chart: $(READY) helm ## the chart's tests

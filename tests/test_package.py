@@ -85,7 +85,7 @@ def test_the_source_distribution_builds_the_same_wheel(sdist, wheel, tmp_path):
 def test_the_wheel_has_the_programs_the_chart_and_the_licence_and_no_tests(wheel):
     names = set(contents(wheel))
     assert {"tspctl.py", "cli/main.py", "k8s/helm.py", "tsp/entrypoint.py", "tsp/commit.txt"} <= names
-    assert {"cli/charts/tsp/Chart.yaml", "cli/charts/tsp/values.schema.json"} <= names
+    assert {"cli/charts/tsp/Chart.yaml", "cli/charts/tsp/values.schema.json", "cli/page/report.html"} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     tracked = subprocess.run(["git", "ls-files", "charts"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {f"cli/{name}" for name in tracked.stdout.split()} <= names

@@ -18,6 +18,11 @@ def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("run", metavar="RUN", shell_complete=_complete_runs)(command)
 
 
+def runs_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the RUN... argument: one or more of what RUN takes."""
+    return click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=_complete_runs)(command)
+
+
 def _complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
     """Completions of a run's name."""
     from click.shell_completion import CompletionItem

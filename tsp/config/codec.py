@@ -133,12 +133,12 @@ def _list_item(items: Any, step: str, key: str) -> Any:
     raise ConfigError(f"--set {key}: nothing is called {step!r} there; see --dry-run -o yaml for the keys")
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Nested values by dotted key."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
     if items is None:
         return {prefix: tree}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in items:
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
+        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tsp.config.codec import _flat, from_dict, to_dict
+from tsp.config.codec import flat, from_dict, to_dict
 from tsp.config.run import RunConfig, check_run_name
 from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError, StoreError
@@ -85,7 +85,7 @@ class StoredRun(EpochFiles, StateFiles):
         except NoSuchRunError:
             self.create(config, effective, **about)
             return True
-        before, now = _flat(to_dict(old)), _flat(to_dict(config))
+        before, now = flat(to_dict(old)), flat(to_dict(config))
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and not key.startswith(_MAY_DIFFER):
                 raise ConfigError(

@@ -1,0 +1,1 @@
+"""``tspctl report``: runs as one self-contained HTML page."""

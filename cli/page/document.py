@@ -1,0 +1,64 @@
+"""The page: template, style and script of this folder, and the facts, in one file from which no request leaves."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from cli.page.facts import differences
+
+PLACEHOLDERS = ("STYLE", "SCRIPT", "DATA", "SUMMARY", "TITLE")
+
+
+def document(runs: Sequence[Mapping[str, Any]], *, made: str) -> str:
+    """The HTML of a page.
+
+    Args: runs, as ``run_facts`` returns them; made, by what and when.
+    """
+    names = ", ".join(str(run["name"]) for run in runs)
+    parts = {
+        "STYLE": _asset("report.css"),
+        "SCRIPT": _asset("report.js"),
+        "DATA": as_json({"runs": list(runs), "differences": differences(runs), "made": made}),
+        "SUMMARY": _summary(runs),
+        "TITLE": html.escape(names),
+    }
+    # One pass, so that a placeholder inside a run's own text stays text.
+    pieces = _asset("report.html").split("%%")
+    return "".join(parts[piece] if piece in PLACEHOLDERS else piece for piece in pieces)
+
+
+def as_json(value: Any) -> str:
+    """JSON that may stand in a script element: no tag in it is one, figures that are no numbers are null."""
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _asset(name: str) -> str:
+    return resources.files("cli.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _summary(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The best epochs as a table, for readers without script."""
+    rows = []
+    for run in runs:
+        best = next((epoch for epoch in run["epochs"] if epoch["epoch"] == run["best_epoch"]), None)
+        shown = f"{best['accuracy']:.3f} (epoch {best['epoch']})" if best else "none"
+        cells = (run["name"], run["state"], shown, str(len(run["epochs"])))
+        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    head = "<tr><th>Run</th><th>State</th><th>Best average accuracy, %</th><th>Epochs</th></tr>"
+    return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"

@@ -6,6 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from tsp.config.address import masked
+
 
 def parse_time(text: Any) -> datetime | None:
     """An ISO time, in UTC; None for anything else: a damaged time must not hide the rest of a record."""
@@ -25,7 +27,7 @@ def show(value: Any) -> str:
         return "nan" if math.isnan(value) else f"{value:.6g}"
     if isinstance(value, datetime):
         return show_duration((datetime.now(UTC) - value).total_seconds()) + " ago"
-    return str(value)
+    return masked(str(value))
 
 
 def show_duration(seconds: float) -> str:

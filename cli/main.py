@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from tsp.config.address import MaskingFormatter, masked
 from tsp.errors import TspError
 
 INTERRUPTED_EXIT_CODE = 130
@@ -114,7 +115,7 @@ def _accept_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-class _Narration(logging.Formatter):
+class _Narration(MaskingFormatter):
     """Plain sentences; only warnings and errors get a prefix."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -151,8 +152,8 @@ def _show(error: Exception, message: str) -> None:
     if logging.getLogger("cli").isEnabledFor(logging.DEBUG):
         import traceback
 
-        traceback.print_exception(error)
-    click.echo("\n".join([message, *getattr(error, "__notes__", ())]), err=True)
+        click.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
+    click.echo(masked("\n".join([message, *getattr(error, "__notes__", ())])), err=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from cli.humanize import show
+from tsp.config.address import masked
 
 logger = logging.getLogger(__name__)
 
@@ -151,4 +152,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, str):
+        return masked(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 from k8s.kubeconfig import credential_plugin, current_context, kubeconfig_files, proxy_url
 from k8s.proxy import proxy_for
+from tsp.config.address import masked
 from tsp.errors import ClusterError, UnreachableError
 
 logger = logging.getLogger(__name__)
@@ -104,14 +105,21 @@ class Cluster:
                 config.load_incluster_config(client_configuration=settings)
         except (config.ConfigException, OSError) as error:
             raise ClusterError(f"no cluster to talk to: {str(error).rstrip('.;')}; {advice}") from error
-        settings.proxy = proxy_for(settings.host, os.environ, given=proxy_url(self._files, self.context))
+        own_proxy = proxy_url(self._files, self.context)
+        settings.proxy = proxy_for(settings.host, os.environ, given=own_proxy)
         settings.no_proxy = None
+        import urllib3
+
         if not settings.verify_ssl:
             # The kubeconfig asked for it; a warning with every request says nothing new.
-            import urllib3
-
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        return _official().client.ApiClient(settings)
+        try:
+            return _official().client.ApiClient(settings)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            where = "proxy-url of the kubeconfig" if own_proxy else "HTTPS_PROXY or HTTP_PROXY"
+            raise ClusterError(
+                f"the proxy in {where} cannot be used ({masked(str(error))}): give it as http://host:port or https://host:port"
+            ) from error
 
     def _require_credentials(self, settings: Any, words: list[str]) -> None:
         """The official client goes on as nobody where a credential plugin has failed.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k8s.names import QUEUE_LABEL
+from tsp.config.address import check_variable
 from tsp.errors import ConfigError
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -95,7 +96,8 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 def _variable(text: str) -> dict[str, str]:
     name, value = _pair("--env", text)
     if not _VARIABLE.fullmatch(name):
-        raise ConfigError(f"--env {text}: {name!r} is no name of a variable")
+        raise ConfigError(f"--env {name}: not the name of a variable")
+    check_variable("--env", name, value)
     if _OWN_VARIABLES.fullmatch(name):
         raise ConfigError(f"--env {name}: this variable is set for each rank, and must not be set otherwise")
     return {"name": name, "value": value}

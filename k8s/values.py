@@ -35,18 +35,6 @@ def store_for_pods(store: StoreConfig, *, endpoint_url: str | None) -> StoreConf
     return replace(store, endpoint_url=endpoint_url or store.endpoint_url, ca_bundle=None)
 
 
-def with_aws_variables(store: StoreConfig, environment: Mapping[str, str]) -> StoreConfig:
-    """Endpoint and region that this machine's S3 client takes from variables: pods have none of these variables."""
-    if not store.uri.startswith("s3://"):
-        return store
-    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or None
-    return replace(
-        store,
-        endpoint_url=store.endpoint_url or endpoint,
-        region=store.region or environment.get("AWS_DEFAULT_REGION") or None,
-    )
-
-
 def run_values(config: RunConfig, plan: NodePlan | None, *, image: str | None, queue: str | None) -> Values:
     """Chart values of a training run.
 

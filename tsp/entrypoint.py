@@ -29,6 +29,7 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tsp.config.address import MaskingFormatter
 from tsp.config.cards import NEEDS_GPU
 from tsp.config.cpus import usable_cpus
 from tsp.config.job import INDEX_VARIABLE, Answer, Job, own_share
@@ -84,7 +85,7 @@ def _set_up_logging(env: Mapping[str, str], kind: str | None, verbose: bool) -> 
     rank = env.get("RANK") or env.get(INDEX_VARIABLE)
     # a job without a rank runs in a terminal
     origin = "" if kind and rank is None else f"%(asctime)s.%(msecs)03dZ rank {rank or 0} "
-    formatter = logging.Formatter(f"{origin}%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter = MaskingFormatter(f"{origin}%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     console = logging.StreamHandler(sys.stderr)
     early = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)

@@ -8,6 +8,7 @@ import click
 
 from cli.backends.base import LogLine, LogQuery
 from cli.runs.found_run import FoundRun
+from tsp.config.address import masked
 from tsp.run.stored_run import StoredRun
 
 STORE_POLL_SEC = 5.0
@@ -79,4 +80,4 @@ def show_line(line: LogLine, *, timestamps: bool) -> str:
     prefix = f"[rank {line.rank}] "
     if timestamps:
         prefix = (line.time.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if line.time else "-".ljust(27)) + " " + prefix
-    return prefix + line.text
+    return prefix + masked(line.text)

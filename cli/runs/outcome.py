@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from tsp.config.address import masked
 from tsp.errors import OUTCOME_EXIT_CODES, NoSuchRunError, StoreUnreachableError, UnreachableError
 from tsp.run.status import ENDED
 
@@ -32,11 +33,11 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
 
     status = found.backend.status(found.name) if found.backend else None
     if status is not None:
-        return status.state, status.reason
+        return status.state, status.reason and masked(status.reason)
     if not found.run.exists():
         raise NoSuchRunError(f"run {found.name} was deleted")
     facts = end_facts(None, found.run.read_outcome(), found.run.progress_age_sec())
-    return facts["state"], facts["reason"]
+    return facts["state"], facts["reason"] and masked(facts["reason"])
 
 
 def has_ended(found: FoundRun) -> bool:

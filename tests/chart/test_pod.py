@@ -95,10 +95,15 @@ def test_credentials_come_from_the_existing_secret_alone(render):
     assert "s3-login" not in rendered.config
 
 
-@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "WANDB_API_KEY", "db_password"],
+)
 def test_a_credential_in_clear_is_refused(render, name):
     with pytest.raises(HelmError, match=rf"extraEnv holds {name} in clear: name a Secret in store\.existingSecret"):
         render(extraEnv=[{"name": name, "value": "hidden"}])
+    path = {"name": name, "value": "/secrets/file"}
+    assert path in render(extraEnv=[path]).container["env"]
     safe = {"name": name, "valueFrom": {"secretKeyRef": {"name": "mine", "key": "k"}}}
     assert safe in render(extraEnv=[safe]).container["env"]
 
@@ -106,6 +111,36 @@ def test_a_credential_in_clear_is_refused(render, name):
 def test_a_password_in_the_endpoint_is_refused(render):
     with pytest.raises(HelmError, match="endpointUrl"):
         render(store={"uri": "s3://b", "endpointUrl": "https://me:hidden@minio.example"})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pretrained": "https://me:hidden@host/w.pth"}, "an address in the configuration holds a user or password"),
+        (
+            {"set": {"resume": "https://me:hidden@host/w.pth"}},
+            "an address in the configuration holds a user or password",
+        ),
+        ({"data": {"uri": "s3://KEY:hidden@bucket/x"}}, "an address in the configuration holds a user or password"),
+        (
+            {"extraEnv": [{"name": "HTTPS_PROXY", "value": "http://me:hidden@proxy:3128"}]},
+            "the address in extraEnv HTTPS_PROXY holds a user or password: use valueFrom with a Secret",
+        ),
+    ],
+)
+def test_a_password_in_any_address_is_refused_without_repeating_it(render, values, message):
+    with pytest.raises(HelmError, match=message) as refused:
+        render(**values)
+    assert "hidden" not in str(refused.value)
+
+
+def test_variables_that_are_no_secrets_reach_the_pod(render):
+    plain = [
+        {"name": "TOKENIZERS_PARALLELISM", "value": "false"},
+        {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+        {"name": "MAIL", "value": "me@example"},
+    ]
+    assert [item for item in render(extraEnv=plain).container["env"] if item in plain] == plain
 
 
 def test_without_a_secret_no_credential_variable_is_set(render):

@@ -1,7 +1,8 @@
 """Stands for ``tsp.entrypoint`` where its training does not matter: same environment, same files, same exit codes.
 
 FAKE_RANK (JSON): epochs, step_sec, exit {rank: code} (on every attempt), exit_once {rank: code} (on the first only),
-kill_once rank, best (progress names it), deaf (SIGTERM is not heard), answer (of a job), job_exit.
+words (of that error), kill_once rank, best (progress names it),
+deaf (SIGTERM is not heard), answer (of a job), job_exit.
 """
 
 import json
@@ -66,7 +67,7 @@ def train() -> None:
                 sys.exit(143)
             code = PLAN.get("exit", {}).get(str(rank)) or (first and PLAN.get("exit_once", {}).get(str(rank)))
             if code:
-                say(f"ERROR rank {rank} cannot go on: clip 7 of video_3.mp4 is broken")
+                say(f"ERROR rank {rank} cannot go on: {PLAN.get('words', 'clip 7 of video_3.mp4 is broken')}")
                 sys.exit(code)
             if first and PLAN.get("kill_once") == rank:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.options.settings import Settings, load_settings
-from tsp.config.address import check_address, shown
+from tsp.config.address import check_address, check_variable, masked, shown
 from tsp.config.jobs import JOBS
 from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
 from tsp.errors import ConfigError
@@ -63,6 +63,37 @@ def test_an_address_without_one_passes(address: str) -> None:
 def test_what_is_shown_of_a_signed_address_has_no_query(address: str) -> None:
     check_address("an address that is used at once", address, may_be_signed=True)
     assert SECRET not in shown(address)
+
+
+@pytest.mark.parametrize("around", ["{}", "cannot reach {}: refused", 'proxy "{}", tried twice', "({})", "proxy={}\n"])
+@pytest.mark.parametrize("address", [text for text in WITH_PASSWORD if "/" in text.partition(SECRET)[0]] + SIGNED[:5])
+def test_an_address_with_a_secret_is_masked_in_any_text(address: str, around: str) -> None:
+    text = masked(around.format(address))
+    assert SECRET not in text
+    assert "***" in text
+    assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", [*PLAIN, "loss=0.5 lr=1e-4", "a.py:100: b@c", "http://127.0.0.1:9000/runs/a@b.pth: gone"]
+)
+def test_a_text_without_a_secret_is_shown_as_it_is(text: str) -> None:
+    assert masked(text) == text
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "db_password", "AWS_SECRET_ACCESS_KEY", "APIKEY"])
+def test_a_variable_that_is_called_like_a_secret_is_refused_without_its_value(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--env {name} looks like a secret") as caught:
+        check_variable("--env", name, SECRET)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TOKENIZERS_PARALLELISM", "false"), ("GOOGLE_APPLICATION_CREDENTIALS", "/secrets/key.json"), ("HF_TOKEN", "")],
+)
+def test_other_variables_pass(name: str, value: str) -> None:
+    check_variable("--env", name, value)
 
 
 @given(st.text(alphabet="abc:/@?#[]%\\ .", max_size=30))

@@ -3,9 +3,7 @@
 import pytest
 
 from k8s.pod_options import PodOptions, is_ignored_by_kueue, with_pod_options
-from k8s.values import with_aws_variables
 from tests.k8s.objects import indexed_job, job
-from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError
 
 OWN = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
@@ -54,7 +52,7 @@ def test_an_option_sets_its_value_and_adds_to_lists(values, options, expected):
         ({"tolerations": ("=b",)}, "--toleration =b"),
         ({"node_selector": ("zone",)}, "--node-selector zone"),
         ({"env": ("A",)}, "--env A: expected KEY=VALUE"),
-        ({"env": ("1A=b",)}, "no name of a variable"),
+        ({"env": ("1A=b",)}, "not the name of a variable"),
         ({"env": ("RANK=3",)}, "--env RANK: this variable is set for each rank"),
         ({"volumes": ("claim",)}, "--volume claim"),
         ({"volumes": ("claim:relative",)}, "--volume claim:relative"),
@@ -75,12 +73,3 @@ def test_a_queue_that_nobody_manages_is_seen_by_the_job_that_is_not_held_back():
     assert not is_ignored_by_kueue(job(suspend=True, **QUEUED))
     assert not is_ignored_by_kueue(job())
     assert not is_ignored_by_kueue(indexed_job())
-
-
-def test_pods_get_the_endpoint_and_region_that_this_machine_takes_from_variables():
-    variables = {"AWS_ENDPOINT_URL_S3": "https://s3.a", "AWS_ENDPOINT_URL": "https://b", "AWS_DEFAULT_REGION": "eu-1"}
-    found = with_aws_variables(StoreConfig(uri="s3://b/r"), variables)
-    assert (found.endpoint_url, found.region) == ("https://s3.a", "eu-1")
-    own = StoreConfig(uri="s3://b/r", endpoint_url="https://own", region="r")
-    assert with_aws_variables(own, variables) == own
-    assert with_aws_variables(StoreConfig(uri="/store"), variables) == StoreConfig(uri="/store")

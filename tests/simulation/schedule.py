@@ -402,7 +402,7 @@ def simulated(schedule: Schedule) -> Iterator[None]:
         ):
             patch(f"{module}.ThreadPoolExecutor", InlinePool)
         patch("tsp.store.retry.random", world.random)
-        patch("tsp.store.s3.client._make_client", lambda config: Client(server))
+        patch("tsp.store.s3.client.make_client", lambda config: Client(server))
         patch("tsp.store.transfer.RANGE_BYTES", 64)
         patch("tsp.store.transfer.PARALLEL_FROM_BYTES", schedule.parallel_from_bytes)
         patch("tsp.train.checkpoint.read", lambda path: json.loads(path.read_bytes()))

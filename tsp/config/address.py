@@ -1,13 +1,15 @@
 """The one gate for addresses: no path, URI or URL that a user gives may contain a secret.
 
 Addresses end up in run.json, ConfigMaps, releases, logs and status, where anyone may read them. So every
-configuration object, the settings and the stores check their strings here when they are built, and whatever is shown is
-stripped of the parts that could be secret, whatever the gate let through.
+configuration object, the settings and the stores check their strings here when they are built, and a release's values
+and manifest are checked before they are sent. Other programs repeat in their messages what they were given (a proxy
+with its password, a signed address), so whatever is printed or logged is masked as well.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,10 +18,20 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from tsp.errors import ConfigError
 
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):[/\\]+|\s*[/\\]{2}")
-_BARE_PASSWORD = re.compile(r"[^/\\@:\s]+:[^/\\@]+@[^/\\@]")
+_BARE_PASSWORD = re.compile(r"[^/\\@:\s]+:[^/\\@]+@(?!sha256:)[^/\\@]")
 _SECRET_NAME = re.compile(
     r"signature|^sig$|token|secret|passw|credential|api[-_]?key|access[-_]?key|^(auth|key|code|policy|jwt|sas)$", re.I
 )
+_SECRET_VARIABLE = re.compile(
+    r"(^|_)(TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_KEY(_ID)?|(SECRET|PRIVATE)_KEY)$", re.I
+)
+"""Names of variables, as programs document them: HF_TOKEN, WANDB_API_KEY; not TOKENIZERS_PARALLELISM."""
+_CREDENTIALS = re.compile(
+    r"""([A-Za-z][A-Za-z0-9+.-]*:[/\\]{1,2}|(?<![\w:/\\])//)"""
+    r"""(?:[^\s/\\@"'<>]+|[^\s/\\@:"'<>]+:(?!\d+[/\\])[^\s@"'<>]*)(?:@|%40)"""
+)
+"""User and password at the start of an address. A password may hold a slash; what is a port is followed by one."""
+_PARAMETER = re.compile(r"""([?&#;]([\w.-]+)=)[^\s&#;"'<>]+""")
 _OPAQUE = re.compile(r"[A-Za-z0-9+/_=%-]{32,}")
 _HINT = {
     "s3": (
@@ -53,8 +65,7 @@ def check_addresses(config: Any) -> None:
     Raises: ConfigError naming the key.
     """
     for item in dataclasses.fields(config):
-        for key, text in _texts(item.name, getattr(config, item.name)):
-            check_address(key, text)
+        check_texts(item.name, getattr(config, item.name))
 
 
 def shown(address: str) -> str:
@@ -64,6 +75,47 @@ def shown(address: str) -> str:
     except ValueError:
         return "an address that cannot be read"
     return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
+
+
+def masked(text: str) -> str:
+    """Any text with the secret parts of the addresses in it replaced by ``***``; for what others wrote.
+
+    Their messages repeat what they were given: a proxy, a signed address. Too much is masked rather than too little.
+    """
+    if not any(sign in text for sign in ("@", "%40", "=")):
+        return text
+    text = _CREDENTIALS.sub(r"\1***@", text)
+    return _PARAMETER.sub(lambda found: f"{found[1]}***" if _SECRET_NAME.search(found[2]) else found[0], text)
+
+
+class MaskingFormatter(logging.Formatter):
+    """Formats records with the secret parts of addresses masked, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As the base class."""
+        return masked(super().format(record))
+
+
+def check_variable(what: str, name: str, value: str) -> None:
+    """Refuse an environment variable that holds a secret, by its name or by the address in it.
+
+    Raises: ConfigError, which repeats nothing of the value.
+    """
+    check_address(f"{what} {name}", value)
+    if _SECRET_VARIABLE.search(name) and value and not value.startswith("/"):
+        raise ConfigError(
+            f"{what} {name} looks like a secret, and would be readable in the release: put it into a Secret, and name "
+            f"that in extraEnvFrom, or in extraEnv with valueFrom (chart values)"
+        )
+
+
+def check_texts(what: str, value: Any) -> None:
+    """Pass every text in a tree of mappings and lists through the gate.
+
+    Raises: ConfigError naming the key.
+    """
+    for key, text in _texts(what, value):
+        check_address(key, text)
 
 
 def _texts(key: str, value: Any) -> Iterator[tuple[str, str]]:

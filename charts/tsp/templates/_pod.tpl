@@ -125,8 +125,12 @@ workers, and memory for its /dev/shm, which counts as the container's.
   valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $store.secretKeys.sessionToken | quote }}, optional: true}}
 {{- end }}
 {{- range .Values.extraEnv }}
-{{- if and .value (has .name (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN")) }}
-{{- fail (printf "extraEnv holds %s in clear: name a Secret in store.existingSecret, or use valueFrom" .name) }}
+{{- $text := .value | default "" | toString }}
+{{- if and $text (not (hasPrefix "/" $text)) (regexMatch "(?i)(^|_)(TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_KEY(_ID)?|(SECRET|PRIVATE)_KEY)$" .name) }}
+{{- fail (printf "extraEnv holds %s in clear: name a Secret in store.existingSecret or extraEnvFrom, or use valueFrom" .name) }}
+{{- end }}
+{{- if regexMatch "^[A-Za-z][A-Za-z0-9+.-]*://[^/]*@" $text }}
+{{- fail (printf "the address in extraEnv %s holds a user or password: use valueFrom with a Secret" .name) }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraEnv }}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
@@ -13,6 +14,7 @@ import yaml
 from cli.backends.base import BackendOptions, Check, Plan
 from cli.backends.cluster.pod_paths import refuse_relative_job_paths
 from cli.backends.cluster.storage import (
+    check_access,
     check_data,
     check_folders,
     check_store,
@@ -26,13 +28,15 @@ from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION
 from k8s.nodes import NodePlan, nodes_for, plan_nodes
 from k8s.pod_options import PodOptions, with_pod_options
 from k8s.references import check_references
-from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_aws_variables, with_dotted
+from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
+from tsp.config.address import check_address, check_texts
 from tsp.config.job import Job, given_paths, written_paths
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.config.throughput import DEFAULT_HEIGHT_PX, HEIGHT_PX, forecast
 from tsp.errors import ClusterError
 from tsp.run.status import Finding
+from tsp.store.s3.aws_settings import with_aws_settings
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
@@ -66,7 +70,7 @@ class Planner:
         chart = self._chart(options)
         chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
         draft = self._run_values(config, None, options)
-        manifest = self._helm.render(config.name, chart, draft)
+        manifest = self._render(config.name, chart, draft)
         nodes = self._plan_nodes(config, parse_manifest(manifest))
         lines, effective = nodes.explanation, None
         if nodes.downscale is not None:
@@ -82,7 +86,7 @@ class Planner:
             explanation=lines,
             chart=chart,
             values=values,
-            manifest=manifest if values == draft else self._helm.render(config.name, chart, values),
+            manifest=manifest if values == draft else self._render(config.name, chart, values),
             nodes=nodes,
         )
 
@@ -93,7 +97,7 @@ class Planner:
         job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
         own = job_values(job, shards=shards, image=options.image, queue=options.queue)
         values = with_dotted(own, self._settings.chart_values)
-        objects = parse_manifest(self._helm.render(name, chart, values))
+        objects = parse_manifest(self._render(name, chart, values))
         checks.refuse(checks.check_server(self._cluster))
         checks.refuse(_errors(checks.check_permissions(self._cluster)))
         self._check_references(objects, values)
@@ -103,6 +107,9 @@ class Planner:
                 refuse_file_of_this_machine(field.option, path, pod)
         for path in written_paths(job):
             checks.refuse(writable_folder("output", path, pod))
+        store = getattr(job, "store", None) or getattr(getattr(job, "config", None), "store", None)
+        if store is not None:
+            checks.refuse(check_access(store, objects, pod))
         checks.refuse(checks.check_objects(self._cluster, objects))
         return chart, values
 
@@ -128,6 +135,7 @@ class Planner:
             Check("admission", refusing(lambda: checks.check_objects(cluster, objects))),
             Check("sidecars", refusing(lambda: checks.check_sidecars(cluster))),
             Check("folders", refusing(lambda: check_folders(config, pod))),
+            Check("credentials", refusing(lambda: check_access(config.store, objects, pod))),
             Check("store", lambda: check_store(config)),
             Check("data", lambda: check_data(config)),
         )
@@ -137,7 +145,20 @@ class Planner:
         queue = str(values.get("queue") or "") or None
         checks.refuse(check_references(self._cluster, pod_spec(objects), own=own, queue=queue))
 
+    def _render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:
+        """The manifest, once nothing in it could be a secret: whoever may read the release reads all of it."""
+        manifest = self._helm.render(name, chart, values)
+        check_texts("chart", parse_manifest(manifest))
+        return manifest
+
     def _chart(self, options: BackendOptions) -> Chart:
+        check_address("--image", options.image)
+        for assignment in options.chart_values:
+            for text in re.split(r"(?<!\\),", assignment):
+                key, _, value = text.partition("=")
+                check_address(f"--chart-value {key}", value)
+        for path in options.chart_value_files:
+            check_texts(f"--chart-values {path}", _values_in(path))
         return Chart(
             reference=self._settings.chart or shipped_chart(),
             value_files=options.chart_value_files,
@@ -145,7 +166,7 @@ class Planner:
         )
 
     def _run_values(self, config: RunConfig, nodes: NodePlan | None, options: BackendOptions) -> dict[str, Any]:
-        config = replace(config, store=with_aws_variables(config.store, os.environ))
+        config = replace(config, store=with_aws_settings(config.store))
         for_pods = config_for_pods(config, endpoint_url=self._settings.endpoint_url_in_cluster)
         values = run_values(for_pods, nodes, image=options.image, queue=options.queue)
         values = with_dotted(values, self._settings.chart_values)
@@ -218,6 +239,15 @@ def _annotations(item: dict[str, Any]) -> dict[str, str]:
     return item["metadata"].get("annotations") or {}
 
 
+def _values_in(path: str) -> Any:
+    """What a values file holds; what is wrong with it Helm says better."""
+    try:
+        return yaml.safe_load(Path(path).expanduser().read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        logger.debug("%s: %s", path, error)
+        return None
+
+
 def parse_manifest(text: str) -> list[dict[str, Any]]:
     """The objects of a rendered release."""
     return [item for item in yaml.safe_load_all(text) if item]
@@ -239,9 +269,9 @@ def _job_for_pods(job: Job, endpoint_url: str | None) -> Job:
     changes: dict[str, Any] = {}
     store = getattr(job, "store", None)
     if isinstance(store, StoreConfig):
-        store = with_aws_variables(store, os.environ)
-        changes["store"] = store_for_pods(store, endpoint_url=endpoint_url)
+        changes["store"] = store_for_pods(with_aws_settings(store), endpoint_url=endpoint_url)
     config = getattr(job, "config", None)
     if isinstance(config, RunConfig):
+        config = replace(config, store=with_aws_settings(config.store))
         changes["config"] = config_for_pods(config, endpoint_url=endpoint_url)
     return replace(job, **changes) if changes else job

@@ -9,24 +9,64 @@ from pathlib import Path
 from typing import Any
 
 from k8s.names import main_container_of
-from tsp.config.run import RunConfig, SubsetConfig
+from tsp.config.run import RunConfig, StoreConfig, SubsetConfig
 from tsp.data.ground_truth import read_ground_truth
 from tsp.data.tables import load_label_map
 from tsp.errors import ConfigError, DataError
 from tsp.run.status import Finding
 from tsp.store.base import Store
 from tsp.store.open import open_store
+from tsp.store.s3.aws_settings import own_ca_bundle, source_of_credentials
 
 logger = logging.getLogger(__name__)
 
 _LOST_WITH_THE_POD = ("emptyDir", "configMap", "secret", "projected", "downwardAPI")
 """Kinds of volumes that hold nothing for longer than the pod lives."""
+_CREDENTIAL_VARIABLES = {
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_PROFILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+}
 
 
 def check_store(config: RunConfig) -> None:
     """Refuse a store that cannot be written; a folder is the pods' own and cannot be seen from here."""
     if config.store.uri.startswith("s3://"):
         open_store(config.store).check_writable()
+
+
+def check_access(store: StoreConfig, objects: Sequence[Mapping[str, Any]], pod: Mapping[str, Any]) -> Iterator[Finding]:
+    """Do pods get what this machine reaches the S3 server with: credentials, and the authority of its certificate?
+
+    Args: objects, of the release; pod, the spec of its template.
+    """
+    if not store.uri.startswith("s3://"):
+        return
+    container = main_container_of(pod)
+    variables = {str(item["name"]) for item in container.get("env") or []}
+    account = next((item for item in objects if item["kind"] == "ServiceAccount"), None)
+    # An account that was made elsewhere may be bound to a role there, and so may an annotated one.
+    has_role = account is None or account["metadata"].get("annotations")
+    has_secret = any("secret" in volume for volume in pod.get("volumes") or [])
+    if not (has_role or has_secret or container.get("envFrom") or variables & _CREDENTIAL_VARIABLES):
+        source = source_of_credentials()
+        here = f"those of this machine ({source}) stay here, and " if source else ""
+        yield Finding(
+            "credentials",
+            "warning",
+            f"{here}the pods have none for {store.uri}: set store.existingSecret (chart value), unless a role of the "
+            f"nodes gives access",
+        )
+    bundle = own_ca_bundle(store)
+    if bundle is not None and "AWS_CA_BUNDLE" not in variables:
+        yield Finding(
+            "certificates",
+            "warning",
+            f"this machine trusts {bundle}, which pods do not have: put it into a ConfigMap and set store.caConfigMap "
+            f"(chart value), unless the image trusts that authority",
+        )
 
 
 def check_data(config: RunConfig) -> None:

@@ -27,6 +27,7 @@ from cli.backends.local.rank_group import RankGroup, Verdict, judge
 from cli.backends.local.records import Launch, Supervised
 from cli.backends.local.run_folder import LocalRun
 from cli.backends.log_lines import FolderLogs
+from tsp.config.address import MaskingFormatter, masked
 from tsp.errors import POD_EXIT_MEANINGS, TspError
 from tsp.run.records import Outcome
 from tsp.run.status import RankEnd
@@ -140,13 +141,16 @@ def _last_words(log: Path) -> str:
         return ""
     errors = [match[1] for line in lines if (match := _ERROR_LINE.search(line))]
     words = (errors or lines or [""])[-1]
+    words = masked(words)
     return words if len(words) <= _REASON_CHARS else words[:_REASON_CHARS] + "..."
 
 
 def main() -> None:
     """Supervise the run in the folder given as argument, unless it has a supervisor already."""
     local = LocalRun(Path(sys.argv[1]))
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(MaskingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     launch, process = local.launch(), identify(os.getpid())
     if launch is None or process is None:

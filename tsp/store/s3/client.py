@@ -64,7 +64,7 @@ class Bucket:
         """The boto3 client of this process."""
         with self._lock:
             if self._client_of_pid is None or self._client_of_pid[0] != os.getpid():
-                self._client_of_pid = (os.getpid(), _make_client(self.config))
+                self._client_of_pid = (os.getpid(), make_client(self.config))
             return self._client_of_pid[1]
 
     @property
@@ -224,7 +224,11 @@ def _check_settings(config: StoreConfig) -> None:
         raise ConfigError(f"store.ca_bundle: there is no file {config.ca_bundle}")
 
 
-def _make_client(config: StoreConfig) -> S3Client:
+def make_client(config: StoreConfig) -> S3Client:
+    """A boto3 client with our timeouts and the settings' endpoint, region and certificates.
+
+    Raises: StoreError if boto3 refuses them.
+    """
     import boto3
     import botocore.session
     from botocore.config import Config

@@ -29,6 +29,8 @@ FAULTS = {
     "lost_answer": "let the server do it, then reset the connection instead of answering",
     "truncated": "send the answer's headers and half of its body, then close",
     "slow": "wait before the second half of the answer's body",
+    "drip": "send the answer's body byte by byte, without ever coming to its end",
+    "drip_headers": "send the answer's headers byte by byte, without ever coming to their end",
     "damaged_request": "flip a bit of the request's body",
     "damaged_answer": "flip a bit of the answer's body",
 }
@@ -46,11 +48,13 @@ class FaultProxy:
         rates: Mapping[str, float] | None = None,
         only: Callable[[str, str], bool] = lambda method, path: True,
         slow_sec: float = 0.2,
+        drip_sec: float = 0.02,
     ) -> None:
         """Args: rates, chance of each fault per request; only, method and path that faults may hit."""
         split = urlsplit(upstream_url)
         self.upstream = (split.hostname or "", split.port or 80)
-        self.rates, self.only, self.slow_sec = dict(rates or {}), only, slow_sec
+        self.rates, self.only = dict(rates or {}), only
+        self.slow_sec, self.drip_sec = slow_sec, drip_sec
         self.down = False
         """While set, every connection is reset."""
         self.counts: Counter[str] = Counter()
@@ -146,6 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(answer, data, fault)
 
     def _answer(self, answer: http.client.HTTPResponse, data: bytes, fault: str) -> None:
+        if fault == "drip_headers":
+            self._drip(b"HTTP/1.1 200 OK\r\nx-endless: " + b"x" * 60_000)
+            return
         self.send_response_only(answer.status)
         length = answer.headers.get("Content-Length", str(len(data))) if self.command == "HEAD" else str(len(data))
         for name, value in answer.headers.items():
@@ -154,6 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.status != 204:
             self.send_header("Content-Length", length)
         self.end_headers()
+        if fault == "drip":
+            self._drip(data[:-1])
+            return
         half = len(data) // 2
         self.wfile.write(data[:half])
         self.wfile.flush()
@@ -165,6 +175,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(self.server.proxy.slow_sec)
         self.wfile.write(data[half:])
+
+    def _drip(self, data: bytes) -> None:
+        """Until the client has had enough."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            for byte in data:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                time.sleep(self.server.proxy.drip_sec)
 
     def _refuse(self, status: int) -> None:
         code = {500: "InternalError", 503: "SlowDown"}[status]

@@ -43,7 +43,11 @@ class LogSource(Protocol):
         ...
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
-        """Bytes from the offset on; empty only at the end."""
+        """At most ``CHUNK_BYTES`` from the offset on; empty only at the end."""
+        ...
+
+    def size_bytes(self, attempt: int, rank: int) -> int:
+        """Length of a log now; 0 if it is gone."""
         ...
 
 
@@ -67,6 +71,13 @@ class FolderLogs:
         except FileNotFoundError:
             # Deleted while being followed.
             return b""
+
+    def size_bytes(self, attempt: int, rank: int) -> int:
+        """Of a file."""
+        try:
+            return os.stat(self.folder / f"attempt-{attempt}" / f"rank-{rank}.log").st_size
+        except FileNotFoundError:
+            return 0
 
 
 def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
@@ -102,9 +113,9 @@ def as_shown(rank: int, text: str) -> tuple[datetime | None, str]:
 class _Cursor:
     """Position in the log of one rank and attempt."""
 
-    def __init__(self, source: LogSource, attempt: int, rank: int) -> None:
+    def __init__(self, source: LogSource, attempt: int, rank: int, offset_bytes: int = 0) -> None:
         self.source, self.attempt, self.rank = source, attempt, rank
-        self.offset_bytes = 0
+        self.offset_bytes = offset_bytes
         self.rest = b""
         self.time = _BEGINNING
 
@@ -137,7 +148,7 @@ def read_lines(
 
     Args: ended, to follow: whether nothing more will be written; None: read what is there, without waiting.
     """
-    cursors: dict[tuple[int, int], _Cursor] = {}
+    cursors = _cursors_at_tail(source, query) if query.tail is not None else {}
     first_look = True
     while True:
         # Asked before reading, so that everything written before the end is read.
@@ -148,6 +159,46 @@ def read_lines(
         if done:
             return
         time.sleep(poll_sec)
+
+
+def _cursors_at_tail(source: LogSource, query: LogQuery) -> dict[tuple[int, int], _Cursor]:
+    """Cursors that begin where the last lines of each rank do: what lies before them need not be read."""
+    cursors: dict[tuple[int, int], _Cursor] = {}
+    wanted: dict[int, int] = {}
+    for attempt in reversed(_wanted(source.attempts(), query)):
+        for rank in source.ranks(attempt):
+            left = wanted.get(rank, query.tail or 0)
+            offset_bytes, num_lines = _tail_start(source, attempt, rank, left)
+            wanted[rank] = left - num_lines
+            cursors[attempt, rank] = _Cursor(source, attempt, rank, offset_bytes)
+    return cursors
+
+
+def _tail_start(source: LogSource, attempt: int, rank: int, num_lines: int) -> tuple[int, int]:
+    """Where to begin for the last lines of a log, looked for from its end; and how many come from there.
+
+    They are fewer in a shorter log, and more where the first of them says no time: it belongs to a line before it.
+    """
+    size_bytes = end = source.size_bytes(attempt, rank)
+    found, start = 0, size_bytes
+    while end > 0 and found < num_lines:
+        start = max(0, end - CHUNK_BYTES)
+        chunk = _span(source, attempt, rank, start, end)
+        # The end of the last line is not the beginning of another.
+        at = len(chunk) - (end == size_bytes)
+        while (at := chunk.rfind(b"\n", 0, at)) >= 0:
+            found += 1
+            if found >= num_lines and split_time(chunk[at + 1 : at + 80].decode(errors="replace"))[0] is not None:
+                return start + at + 1, found
+        end = start
+    return (start, found + 1) if found < num_lines and size_bytes else (start, found)
+
+
+def _span(source: LogSource, attempt: int, rank: int, start: int, end: int) -> bytes:
+    span = b""
+    while start + len(span) < end and (more := source.read(attempt, rank, start + len(span))):
+        span += more
+    return span[: end - start]
 
 
 def _new_lines(

@@ -34,7 +34,7 @@ def fetch_epoch(run: StoredRun, epoch: int, path: Path) -> None:
     """
     _make_folder(path.parent)
     with transfer_progress(f"epoch_{epoch}.pth") as progress:
-        run.download_epoch(epoch, path, progress)
+        run.download_epoch(epoch, path, progress, sync=False)
 
 
 def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
@@ -68,10 +68,19 @@ def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
         except StoreError as error:
             failures.append(error)
 
+    # Threads may share an iterator over a list.
+    left = iter(entries)
+
+    def take_turns() -> None:
+        while (entry := next(left, None)) is not None:
+            fetch_one(entry)
+
     what = f"{len(entries)} files" if len(entries) > 1 else entries[0].key
     with transfer_progress(what) as progress, ThreadPoolExecutor(PARALLEL_FILES, "fetch") as pool:
         total = TotalProgress(progress, sum(entry.size_bytes for entry in entries))
-        list(pool.map(fetch_one, entries))
+        # One task per thread: scheduling thousands of small files one by one would take as long as fetching them.
+        for task in [pool.submit(take_turns) for _ in range(PARALLEL_FILES)]:
+            task.result()
     if failures:
         for failure in failures[1:]:
             logger.error("%s", failure)

@@ -72,7 +72,18 @@ class StoreLogs:
         return self.run.ranks(attempt)
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
-        return self.run.store.read(self.run.log_key(attempt, rank), offset_bytes=offset_bytes)
+        from cli.backends.log_lines import CHUNK_BYTES
+
+        key = self.run.log_key(attempt, rank)
+        return self.run.store.read(key, offset_bytes=offset_bytes, size_bytes=CHUNK_BYTES)
+
+    def size_bytes(self, attempt: int, rank: int) -> int:
+        from tsp.errors import MissingKeyError
+
+        try:
+            return self.run.store.stat(self.run.log_key(attempt, rank)).size_bytes
+        except MissingKeyError:
+            return 0
 
 
 def show_line(line: LogLine, *, timestamps: bool) -> str:

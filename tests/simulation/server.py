@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
@@ -143,10 +143,12 @@ class Client:
 
         return self._ask(create)
 
-    def upload_part(self, *, UploadId: str, PartNumber: int, Body: bytes, **_: Any) -> Any:
+    def upload_part(self, *, UploadId: str, PartNumber: int, Body: BinaryIO, **_: Any) -> Any:
+        data = Body.read()
+
         def put() -> Any:
-            self._upload(UploadId)[1][PartNumber] = bytes(Body)
-            return {"ETag": hashlib.md5(Body, usedforsecurity=False).hexdigest()}
+            self._upload(UploadId)[1][PartNumber] = data
+            return {"ETag": hashlib.md5(data, usedforsecurity=False).hexdigest()}
 
         return self._ask(put)
 

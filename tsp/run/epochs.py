@@ -126,16 +126,19 @@ class EpochFiles(RunFolder):
         local = self.store.local_path(key)
         return self.store.address(key) if local is None else str(local)
 
-    def download_epoch(self, epoch: int, path: Path, progress: ProgressCallback | None = None) -> EpochRecord | None:
+    def download_epoch(
+        self, epoch: int, path: Path, progress: ProgressCallback | None = None, *, sync: bool = True
+    ) -> EpochRecord | None:
         """Download ``epoch_N.pth``: resumable, verified if its digest is known, atomic.
 
+        Args: sync, as ``Store.download``.
         Returns: its record, None in an original run.
         Raises: MissingKeyError saying whether it never existed or was pruned; StoreError.
         """
         record = self.load(EpochRecord, f"epoch_{epoch}.json")
         key = self.key(f"epoch_{epoch}.pth")
         try:
-            self.store.download(key, path, sha256=record.sha256 if record else None, progress=progress)
+            self.store.download(key, path, sha256=record.sha256 if record else None, progress=progress, sync=sync)
         except MissingKeyError as error:
             there = ", ".join(map(str, sorted(self.checkpoints()))) or "none"
             why = "was deleted to save space (keep_epochs)" if record else "does not exist"

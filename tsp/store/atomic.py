@@ -31,9 +31,11 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
     Raises: FileExistsError with ``only_if_absent`` if the name is taken; StoreError if the disk is full or refuses.
     """
     temp = path.with_name(f".{path.name[-100:]}.{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
+    is_left = True
     try:
-        with _explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.isdir(path.parent):
+            with _explained(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temp
         except OSError as error:
@@ -47,11 +49,13 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
                 _link_new(temp, path)
             else:
                 os.replace(temp, path)
+                is_left = False
             if sync:
                 _sync_folder(path.parent)
     finally:
-        with contextlib.suppress(OSError):
-            temp.unlink(missing_ok=True)
+        if is_left:
+            with contextlib.suppress(OSError):
+                temp.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes | str, *, only_if_absent: bool = False) -> None:

@@ -67,9 +67,10 @@ class Store(ABC):
         return f"{self.uri}/{key}"
 
     @abstractmethod
-    def read(self, key: str, *, offset_bytes: int = 0) -> bytes:
+    def read(self, key: str, *, offset_bytes: int = 0, size_bytes: int | None = None) -> bytes:
         """The object's bytes from an offset on; empty at or past its end.
 
+        Args: size_bytes, how many at most; None for all.
         Raises: MissingKeyError.
         """
 
@@ -140,10 +141,6 @@ class Store(ABC):
             return False
         return True
 
-    def _read_small(self, key: str) -> bytes:
-        """An object that is known to be small."""
-        return self.read(key)
-
     def delete_all(self, prefix: str) -> None:
         """Remove every object whose key starts with ``prefix``, by its full key, whatever the key looks like.
 
@@ -182,11 +179,12 @@ class Store(ABC):
         """Bring an object into a file: resumed if it broke off before, verified, renamed when complete.
 
         Args: sha256, the expected digest or its first digits; entry, of the object as ``list`` gave it,
-            which saves asking for it; sync, bring a small one to the disk at once.
+            which saves asking for it; sync, bring it to the disk before it takes its name: not needed for what can be
+            had again after a power cut, and often slower than the network.
         Raises: MissingKeyError; StoreError if it is damaged or the file cannot be written; StoreUnreachableError.
         """
         if entry is not None and entry.size_bytes <= SMALL_BYTES:
-            data = self._read_small(key)
+            data = self.read(key)
             if sha256 is None or matches(hashlib.sha256(data).hexdigest(), sha256):
                 with new_file(path, sync=sync) as temp:
                     temp.write_bytes(data)
@@ -198,7 +196,7 @@ class Store(ABC):
         def find() -> Source:
             return self._source(key, known.pop() if known else None)
 
-        download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry)
+        download_latest(find, path, sha256=sha256, progress=progress, retry=self.retry, sync=sync)
 
     @contextmanager
     def reading(self, key: str, *, head_bytes: int | None = None) -> Iterator[Path]:

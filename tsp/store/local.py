@@ -48,10 +48,10 @@ class LocalStore(Store):
         check_key(key)
         return self.root / key
 
-    def read(self, key: str, *, offset_bytes: int = 0) -> bytes:
+    def read(self, key: str, *, offset_bytes: int = 0, size_bytes: int | None = None) -> bytes:
         with self._reading(key) as path, open(path, "rb") as file:
             file.seek(offset_bytes)
-            return file.read()
+            return file.read(size_bytes)
 
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         try:

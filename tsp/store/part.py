@@ -21,8 +21,8 @@ WRITE_BACK_BYTES = 64 << 20
 class Part:
     """One download's own file, ``.<name>.<version>.<owner>.part`` beside the target; it is written to in order."""
 
-    def __init__(self, target: Path, path: Path, owner: str) -> None:
-        self.target, self.path, self.owner = target, path, owner
+    def __init__(self, target: Path, path: Path, owner: str, *, sync: bool) -> None:
+        self.target, self.path, self.owner, self.sync = target, path, owner, sync
         self._file: BufferedRandom = open(path, "a+b")  # noqa: SIM115
         # Tells others on this file system, where it knows locks, that somebody is at it.
         lock_file(self._file, wait=False)
@@ -32,16 +32,18 @@ class Part:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, target: Path, version: str, *, may_resume: bool) -> Iterator[Part]:
+    def open(cls, target: Path, version: str, *, may_resume: bool, sync: bool = True) -> Iterator[Part]:
         """A part of that version that a process which is gone left behind, else an empty one; what is stale goes.
 
         It stays when the block fails, unless it is empty.
+
+        Args: sync, bring it to the disk before it is published.
         """
         owner = new_owner()
         path = target.with_name(f"{_start(target)}{version}.{owner}{PART_SUFFIX}")
         try:
             _take_over(target, version, path, may_resume=may_resume)
-            part = cls(target, path, owner)
+            part = cls(target, path, owner, sync=sync)
             try:
                 yield part
             finally:
@@ -55,18 +57,19 @@ class Part:
         while block := self._file.read(BLOCK_BYTES):
             yield block
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append."""
         self._file.write(data)
         self.size_bytes += len(data)
-        if self.size_bytes - self._written_back_bytes >= WRITE_BACK_BYTES:
+        if self.sync and self.size_bytes - self._written_back_bytes >= WRITE_BACK_BYTES:
             self._written_back_bytes = self.size_bytes
             self._start_write_back()
 
     def publish(self) -> bool:
-        """Bring it to the disk and give it the target's name; False if somebody removed it or wrote to it."""
+        """Give it the target's name; False if somebody removed it or wrote to it."""
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if self.sync:
+            os.fsync(self._file.fileno())
         if os.fstat(self._file.fileno()).st_size != self.size_bytes:
             return False
         try:

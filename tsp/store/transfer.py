@@ -57,8 +57,8 @@ class Source:
     """Differs when the content does, as far as the source can tell; an ETag or a time."""
     chunks: Callable[[int], Iterator[bytes]]
     """The bytes from an offset on. Raises InterruptedTransferError, ChangedSourceError or StoreError."""
-    range: Callable[[int, int], bytes] | None = None
-    """That many bytes from an offset on, tried again as needed; None where the source gives no ranges.
+    range: Callable[[int, memoryview], None] | None = None
+    """Fills a buffer with the bytes from an offset on, tried again as needed; None where the source gives no ranges.
     Raises ChangedSourceError or StoreError."""
 
 
@@ -86,13 +86,15 @@ def download(
     sha256: str | None = None,
     progress: ProgressCallback | None = None,
     retry: RetryPolicy | None = None,
+    sync: bool = True,
 ) -> str:
     """Bring a source into ``path``; a part that an earlier, ended process left is gone on with.
 
     The bytes gather in a hidden ``.part`` file beside ``path``, which takes the name only when complete and verified.
     It stays when the download fails, so that the next call resumes it.
 
-    Args: sha256, the expected digest or its first digits.
+    Args: sha256, the expected digest or its first digits; sync, bring it to the disk before it takes the name; False
+        for what can be had again after a power cut.
     Returns: the SHA-256.
     Raises: StoreError (damaged, no space, not writable), StoreUnreachableError when the retries are used up,
         ChangedSourceError when the caller should look at the source again.
@@ -104,7 +106,7 @@ def download(
         # What an earlier process left may be of another version, and the network may damage what is new: only a
         # second download, from its first byte on and into a file that nobody else can have touched, proves anything.
         for may_resume in (True, False):
-            with Part.open(path, version, may_resume=may_resume) as part:
+            with Part.open(path, version, may_resume=may_resume, sync=sync) as part:
                 digest = _fill(part, source, progress, retry or RetryPolicy())
                 wrong = sha256 is not None and not matches(digest, sha256)
                 if not wrong and part.publish():
@@ -127,6 +129,7 @@ def download_latest(
     sha256: str | None = None,
     progress: ProgressCallback | None = None,
     retry: RetryPolicy | None = None,
+    sync: bool = True,
 ) -> None:
     """``download`` what ``find`` finds, looked at again if it is replaced meanwhile.
 
@@ -135,7 +138,7 @@ def download_latest(
     for _ in range(CHANGES):
         source = find()
         with contextlib.suppress(ChangedSourceError):
-            download(source, path, sha256=sha256, progress=progress, retry=retry)
+            download(source, path, sha256=sha256, progress=progress, retry=retry, sync=sync)
             return
     raise StoreError(f"{source.address} is replaced faster than it can be read; try again later")
 
@@ -149,7 +152,7 @@ def _fill(part: Part, source: Source, progress: ProgressCallback | None, retry: 
         digest.update(block)
     done = part.size_bytes
     if source.range is not None and total is not None and total - done > PARALLEL_FROM_BYTES:
-        chunks = _parallel_chunks(source.range, done, total)
+        chunks: Iterator[bytes | memoryview] = _parallel_chunks(source.range, done, total)
     else:
         chunks = persistent_chunks(source, done, retry=retry)
     for chunk in chunks:
@@ -161,24 +164,35 @@ def _fill(part: Part, source: Source, progress: ProgressCallback | None, retry: 
     return digest.hexdigest()
 
 
-def _parallel_chunks(read: Callable[[int, int], bytes], offset_bytes: int, size_bytes: int) -> Iterator[bytes]:
-    """The bytes from an offset on, several ranges on their way at once, given out in order."""
+def _parallel_chunks(
+    read: Callable[[int, memoryview], None], offset_bytes: int, size_bytes: int
+) -> Iterator[memoryview]:
+    """The bytes from an offset on, several ranges on their way at once, given out in order.
+
+    Each is good until the next one is asked for: a few buffers are filled again and again, since the system takes about
+    as long to give a new one as to fill it.
+    """
     starts = iter(range(offset_bytes, size_bytes, RANGE_BYTES))
     pool = ThreadPoolExecutor(PARALLEL_RANGES, thread_name_prefix="download")
-    waiting: deque[Future[bytes]] = deque()
+    waiting: deque[Future[memoryview]] = deque()
 
-    def ask() -> None:
+    def fill(start: int, buffer: memoryview) -> memoryview:
+        data = buffer[: size_bytes - start]
+        read(start, data)
+        return data
+
+    def ask(buffer: memoryview) -> None:
         start = next(starts, None)
         if start is not None:
-            waiting.append(pool.submit(read, start, min(RANGE_BYTES, size_bytes - start)))
+            waiting.append(pool.submit(fill, start, buffer))
 
     try:
         for _ in range(PARALLEL_RANGES + 1):
-            ask()
+            ask(memoryview(bytearray(RANGE_BYTES)))
         while waiting:
             data = waiting.popleft().result()
-            ask()
             yield data
+            ask(data)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli.backends import log_lines
 from cli.backends.base import LogLine, LogQuery
 from cli.backends.log_lines import CHUNK_BYTES, FolderLogs, read_lines, split_time
 
@@ -26,6 +27,9 @@ class MemoryLogs:
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
         return self.texts[attempt, rank][offset_bytes : offset_bytes + self.most_bytes]
+
+    def size_bytes(self, attempt: int, rank: int) -> int:
+        return len(self.texts[attempt, rank])
 
 
 @settings(max_examples=60, deadline=None)
@@ -49,6 +53,62 @@ def test_every_line_comes_once_ordered_by_attempt_then_time(
     for key in ticks:
         own = [line.text for line in lines if line.text.startswith(str(key))]
         assert own == sorted(own)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    lines=st.dictionaries(
+        st.tuples(st.integers(1, 3), st.integers(0, 2)),
+        st.lists(st.tuples(st.integers(0, 59), st.booleans(), st.integers(0, 30)), max_size=9),
+        min_size=1,
+    ),
+    most_bytes=st.integers(1, 60),
+    chunk_bytes=st.integers(40, 90),
+    tail=st.integers(0, 6),
+    is_cut=st.booleans(),
+)
+def test_a_tail_is_the_end_of_all_lines_though_only_the_end_is_read(
+    lines: dict[tuple[int, int], list[tuple[int, bool, int]]],
+    most_bytes: int,
+    chunk_bytes: int,
+    tail: int,
+    is_cut: bool,
+) -> None:
+    texts = {
+        key: "\n".join(
+            f"2026-01-01T00:00:{tick:02}Z {key}/{i}" if timed else f"{key}/{i} {'x' * length}"
+            for i, (tick, timed, length) in enumerate(sorted(of))
+        ).encode()
+        + b"\n" * (not is_cut and bool(of))
+        for key, of in lines.items()
+    }
+    whole = list(read_lines(MemoryLogs(texts, 10_000), LogQuery()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_lines, "CHUNK_BYTES", chunk_bytes)
+        found = list(read_lines(MemoryLogs(texts, most_bytes), LogQuery(tail=tail)))
+    for rank in range(3):
+        expected = [line.text for line in whole if line.rank == rank]
+        assert [line.text for line in found if line.rank == rank] == expected[
+            len(expected) - min(tail, len(expected)) :
+        ]
+
+
+class CountedLogs(MemoryLogs):
+    """Counts the bytes that are read."""
+
+    num_bytes = 0
+
+    def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
+        data = super().read(attempt, rank, offset_bytes)
+        self.num_bytes += len(data)
+        return data
+
+
+def test_a_tail_of_long_logs_reads_their_ends_alone() -> None:
+    line = b"2026-01-01T00:00:01Z a line of a long log\n"
+    logs = CountedLogs({(1, rank): line * 400_000 for rank in range(2)}, CHUNK_BYTES)
+    assert len(list(read_lines(logs, LogQuery(tail=3)))) == 6
+    assert logs.num_bytes < 3 * CHUNK_BYTES
 
 
 def test_following_a_growing_file_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -139,6 +199,9 @@ class EndlessLogs:
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
         return self.chunk if offset_bytes < self.num_chunks * len(self.chunk) else b""
+
+    def size_bytes(self, attempt: int, rank: int) -> int:
+        return self.num_chunks * len(self.chunk)
 
 
 @pytest.mark.parametrize("unit", [b"step 12345\r", b"step 12345\r\r", b"x" * 11])

@@ -18,7 +18,9 @@ from tsp.store import transfer
 from tsp.store.base import KeyExistsError, Store, sha256_of
 from tsp.store.open import open_store
 from tsp.store.retry import RetryPolicy
+from tsp.store.s3 import wire
 from tsp.store.s3.errors import explain_refusal
+from tsp.store.s3.quick import Quick
 from tsp.store.s3.store import S3Store
 from tsp.store.s3.upload import Sent
 
@@ -351,7 +353,7 @@ def test_a_server_that_keeps_one_waiting_is_mentioned(
 ) -> None:
     monkeypatch.setattr("tsp.store.s3.client.SAY_AFTER_SEC", 0.0)
     behind.write("a", b"x")
-    proxy.script("error_503")
+    proxy.script("error_503", "error_503")
     with caplog.at_level("WARNING", logger="tsp"):
         assert behind.read("a") == b"x"
     assert "waiting for" in caplog.text
@@ -372,3 +374,39 @@ def test_a_large_object_is_read_in_ranges_and_whole(
     behind.download("large", tmp_path / "back", sha256=hashlib.sha256(content).hexdigest())
     assert (tmp_path / "back").read_bytes() == content
     assert len([method for method, _ in proxy.requests if method == "GET"]) >= 5
+
+
+@pytest.mark.parametrize("fault", ["drip", "drip_headers"])
+def test_a_server_that_drips_bytes_without_end_is_given_up_and_asked_again(
+    behind: Store, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(wire, "PACE_SEC", 0.2)
+    monkeypatch.setattr(transfer, "RANGE_BYTES", 1 << 20)
+    monkeypatch.setattr(transfer, "PARALLEL_FROM_BYTES", 1 << 20)
+    content = random.Random(6).randbytes(3 << 20)
+    path, digest = tmp_path / "large", hashlib.sha256(content).hexdigest()
+    path.write_bytes(content)
+    behind.upload("large", path, sha256=digest)
+    proxy.only = lambda method, path: method == "GET"
+    proxy.script(fault)
+    behind.download("large", tmp_path / "back", sha256=digest)
+    assert (tmp_path / "back").read_bytes() == content
+    behind.write("small", content[:5000])
+    proxy.script(fault)
+    assert behind.read("small") == content[:5000]
+    assert proxy.counts[fault] == 2
+
+
+@pytest.mark.parametrize("path_style", [True, False], ids=["ours", "boto3's"])
+def test_a_server_that_only_drips_is_unreachable_on_either_path(
+    s3_server: S3Server, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, path_style: bool
+) -> None:
+    monkeypatch.setattr(wire, "PACE_SEC", 0.1)
+    if not path_style:
+        monkeypatch.setattr(Quick, "can_reach", lambda url: False)
+    store = s3_store(s3_server, endpoint_url=proxy.url)
+    store.write("log", b"x" * 100_000)
+    proxy.only, proxy.rates = lambda method, path: method == "GET", {"drip": 1.0}
+    with pytest.raises(StoreUnreachableError):
+        store.read("log")
+    assert proxy.counts["drip"] >= QUICK.attempts

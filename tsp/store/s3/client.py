@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from tsp.config.address import check_address
@@ -20,6 +20,7 @@ from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.errors import CREDENTIALS_HINT, explain_refusal, is_transient
+from tsp.store.s3.quick import KeyPair, Quick, environment_pair
 from tsp.store.transfer import InterruptedTransferError
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ class Bucket:
         self.server = config.endpoint_url or "AWS S3"
         self.seen = False
         """Whether the bucket has answered."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._client_of_pid: tuple[int, S3Client] | None = None
+        self._quick_of_pid: tuple[int, Quick | None] | None = None
 
     @property
     def client(self) -> S3Client:
@@ -66,6 +68,44 @@ class Bucket:
             if self._client_of_pid is None or self._client_of_pid[0] != os.getpid():
                 self._client_of_pid = (os.getpid(), make_client(self.config))
             return self._client_of_pid[1]
+
+    @property
+    def quick(self) -> Quick | None:
+        """The shorter path for everyday requests, of this process; None where it cannot be taken.
+
+        It is for servers with an endpoint of their own in path style: where AWS' buckets lie is boto3's to know.
+        """
+        with self._lock:
+            if self._quick_of_pid is None or self._quick_of_pid[0] != os.getpid():
+                self._quick_of_pid = (os.getpid(), self._make_quick())
+            return self._quick_of_pid[1]
+
+    def _make_quick(self) -> Quick | None:
+        url = self.config.endpoint_url
+        if url is None or not self.config.path_style or not Quick.can_reach(url):
+            return None
+        region = self.config.region or self.region
+        return None if region is None else Quick(self.name, url, region, self.ca_file(), self.key_pair)
+
+    def key_pair(self) -> KeyPair | None:
+        """The credentials of now; None if there are none, which the ordinary path explains."""
+        pair = environment_pair()
+        if pair is not None:
+            return pair
+        try:
+            found: Any = self.client
+            frozen = found._request_signer._credentials.get_frozen_credentials()
+        except Exception as error:
+            # Of boto3's inner parts, or of a provider of credentials: the ordinary way says what is wrong.
+            logger.debug("no credentials for the shorter path: %s", type(error).__name__)
+            return None
+        return KeyPair(frozen.access_key, frozen.secret_key, frozen.token)
+
+    def ca_file(self) -> str | None:
+        """The authorities to trust; None for those that Python trusts."""
+        if self.config.ca_bundle:
+            return str(Path(self.config.ca_bundle).expanduser())
+        return os.environ.get("AWS_CA_BUNDLE") or None
 
     @property
     def region(self) -> str | None:
@@ -164,13 +204,19 @@ class Bucket:
         except (BotoCoreError, OSError) as error:
             raise InterruptedTransferError from error
 
-    def whole(self, data: bytes, size_bytes: int) -> bytes:
-        """A body that has the size it must have; ``call`` asks again for one that broke off."""
+    def fill(self, view: memoryview, blocks: Iterator[bytes]) -> None:
+        """Put a body where it is wanted; ``call`` asks again for one that broke off."""
         from botocore.exceptions import IncompleteReadError
 
-        if len(data) != size_bytes:
-            raise IncompleteReadError(actual_bytes=len(data), expected_bytes=size_bytes)
-        return data
+        done = 0
+        for block in blocks:
+            end = min(done + len(block), len(view))
+            view[done:end] = block[: end - done]
+            done = end
+            if done == len(view):
+                return
+        if done < len(view):
+            raise IncompleteReadError(actual_bytes=done, expected_bytes=len(view))
 
     def refusal(self, code: str, status: int, *, address: str, doing: str) -> StoreError:
         """The error for an answer that is not worth repeating."""

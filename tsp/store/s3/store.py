@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError
 from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
 from tsp.store.retry import RetryPolicy
+from tsp.store.s3.bodies import steadily
 from tsp.store.s3.client import AnsweredError, Bucket
-from tsp.store.s3.quick import quick_read
+from tsp.store.s3.list_page import parse_page
 from tsp.store.s3.upload import Sent, content_md5, md5_of, put_file
+from tsp.store.s3.wire import Answer
 from tsp.store.transfer import BLOCK_BYTES, ChangedSourceError, Source, persistent_chunks
 
 UPLOAD_TRIES = 3
+_LIST_QUERY = {"Prefix": "prefix", "Delimiter": "delimiter", "ContinuationToken": "continuation-token"}
 
 
 class S3Store(Store):
@@ -37,45 +41,85 @@ class S3Store(Store):
     def __reduce__(self) -> Any:
         return _rebuild, (self.config, self.retry, self.part_bytes)
 
-    def read(self, key: str, *, offset_bytes: int = 0) -> bytes:
+    def read(self, key: str, *, offset_bytes: int = 0, size_bytes: int | None = None) -> bytes:
+        wanted = _range(offset_bytes, size_bytes)
+        answer = self._quick("GET", key, headers={"range": wanted} if wanted else {})
+        if answer is not None and answer.status == 416:
+            return b""
+        if answer is not None:
+            return _from_offset(answer, offset_bytes, size_bytes)
+
         def get() -> bytes:
-            with contextlib.closing(self._get(key, offset_bytes)["Body"]) as body:
-                data: bytes = body.read()
-            return data
+            with contextlib.closing(self._get(key, offset_bytes, size_bytes)["Body"]) as body:
+                data = b"".join(steadily(body))
+            return data if size_bytes is None else data[:size_bytes]
 
         try:
             return self.bucket.call(get, address=self.address(key), doing="read", expect=("InvalidRange",))
         except AnsweredError:
             return b""
 
-    def _read_small(self, key: str) -> bytes:
-        data = quick_read(self.bucket, self._full(key))
-        return self.read(key) if data is None else data
-
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         check_key(key)
-        if only_if_absent and self.exists(key):
+        md5 = content_md5(md5_of(data))
+        if not only_if_absent:
+            if self._quick("PUT", key, headers={"content-md5": md5}, body=data) is None:
+                self._write(key, data, md5)
+            return
+        if self.exists(key):
             raise KeyExistsError(f"{self.address(key)} exists already")
-        condition = {"IfNoneMatch": "*"} if only_if_absent else {}
         try:
-            self.bucket.call(
-                lambda: self.bucket.client.put_object(
-                    Bucket=self.bucket.name,
-                    Key=self._full(key),
-                    Body=data,
-                    ContentMD5=content_md5(md5_of(data)),
-                    **condition,  # type: ignore[arg-type]
-                ),
-                address=self.address(key),
-                doing="write",
-                expect=("PreconditionFailed", "NotImplemented") if only_if_absent else (),
-            )
+            self._write(key, data, md5, IfNoneMatch="*")
         except AnsweredError as error:
             if error.code == "NotImplemented":
                 self.write(key, data)
             # Our own first try may have arrived although its answer was lost.
             elif self.read(key) != data:
                 raise KeyExistsError(f"{self.address(key)} exists already") from None
+
+    def _write(self, key: str, data: bytes, md5: str, **condition: str) -> None:
+        self.bucket.call(
+            lambda: self.bucket.client.put_object(
+                Bucket=self.bucket.name,
+                Key=self._full(key),
+                Body=data,
+                ContentMD5=md5,
+                **condition,  # type: ignore[arg-type]
+            ),
+            address=self.address(key),
+            doing="write",
+            expect=("PreconditionFailed", "NotImplemented") if condition else (),
+        )
+
+    def _quick(
+        self,
+        method: str,
+        key: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        into: memoryview | None = None,
+    ) -> Answer | None:
+        """A success by the shorter path; None where the ordinary one must be taken.
+
+        Raises: MissingKeyError.
+        """
+        quick = self.bucket.quick
+        if quick is None:
+            return None
+        full = "" if key is None else self._full(key)
+        answer = quick.ask(method, full, headers=headers, query=query, body=body, into=into)
+        if answer is None:
+            return None
+        if answer.status < 300 or (answer.status == 416 and method == "GET"):
+            self.bucket.seen = True
+            return answer
+        # The answer to a HEAD has no body, so of a bucket that never answered it may be the bucket that is missing.
+        is_missing = self.bucket.seen if method == "HEAD" else b"<Code>NoSuchKey</Code>" in bytes(answer.body)
+        if answer.status == 404 and key is not None and is_missing:
+            raise self.bucket.refusal("NoSuchKey", 404, address=self.address(key), doing="read")
+        return None
 
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
         check_key(key)
@@ -88,7 +132,7 @@ class S3Store(Store):
                 part_bytes=self.part_bytes,
                 address=self.address(key),
             )
-            if self._holds(key, sent):
+            if sent.is_etag(sent.answered) or self._holds(key, sent):
                 return
         raise StoreError(
             f"{self.address(key)} does not hold what was sent, after {UPLOAD_TRIES} tries: {self.bucket.server} or "
@@ -109,10 +153,16 @@ class S3Store(Store):
                 yield item["Prefix"].rstrip("/").rpartition("/")[2]
 
     def stat(self, key: str) -> Entry:
+        answer = self._quick("HEAD", key)
+        if answer is not None and "last-modified" in answer.headers:
+            size_bytes, modified = answer.headers["content-length"], answer.headers["last-modified"]
+            return Entry(key, int(size_bytes), parsedate_to_datetime(modified), answer.headers.get("etag", ""))
         head = self._head(key)
         return Entry(key, head["ContentLength"], head["LastModified"], head.get("ETag", ""))
 
     def delete(self, key: str) -> None:
+        if self._quick("DELETE", key) is not None:
+            return
         with contextlib.suppress(MissingKeyError):
             self.bucket.call(
                 lambda: self.bucket.client.delete_object(Bucket=self.bucket.name, Key=self._full(key)),
@@ -155,16 +205,21 @@ class S3Store(Store):
             except AnsweredError as error:
                 raise ChangedSourceError from error
             with contextlib.closing(check(answer)) as body, self.bucket.breaking_off():
-                yield from body.iter_chunks(BLOCK_BYTES)
+                yield from steadily(body)
 
-        def read_range(offset_bytes: int, size_bytes: int) -> bytes:
-            def get() -> bytes:
-                with contextlib.closing(check(self._get(key, offset_bytes, size_bytes))) as body:
-                    data: bytes = body.read(size_bytes)
-                return self.bucket.whole(data, size_bytes)
+        def read_range(offset_bytes: int, into: memoryview) -> None:
+            def get() -> None:
+                with contextlib.closing(check(self._get(key, offset_bytes, len(into)))) as body:
+                    self.bucket.fill(into, steadily(body))
 
+            wanted = _range(offset_bytes, len(into))
+            answer = self._quick("GET", key, headers={"range": wanted}, into=into)
+            if answer is not None and "content-range" in answer.headers and len(answer.body) == len(into):
+                if entry.version and answer.headers.get("etag", entry.version) != entry.version:
+                    raise ChangedSourceError
+                return
             try:
-                return self.bucket.call(get, address=self.address(key), doing="read", expect=("InvalidRange",))
+                self.bucket.call(get, address=self.address(key), doing="read", expect=("InvalidRange",))
             except AnsweredError as error:
                 raise ChangedSourceError from error
 
@@ -178,8 +233,8 @@ class S3Store(Store):
 
     def _get(self, key: str, offset_bytes: int, size_bytes: int | None = None) -> Any:
         """An answer whose body starts at an offset, even where the server ignores ranges."""
-        end = "" if size_bytes is None else offset_bytes + size_bytes - 1
-        wanted = {"Range": f"bytes={offset_bytes}-{end}"} if offset_bytes or size_bytes else {}
+        text = _range(offset_bytes, size_bytes)
+        wanted = {"Range": text} if text else {}
         answer: Any = self.bucket.client.get_object(
             Bucket=self.bucket.name,
             Key=self._full(key),
@@ -220,13 +275,19 @@ class S3Store(Store):
         full = f"{self.prefix}/{prefix}" if self.prefix else prefix
         wanted: dict[str, Any] = {"Bucket": self.bucket.name, "Prefix": full, **extra}
         while True:
-            page: Any = self.bucket.call(
+            page: Any = self._quick_page(wanted) or self.bucket.call(
                 lambda: self.bucket.client.list_objects_v2(**wanted), address=self.address(prefix), doing="list"
             )
             yield page
             if not page.get("IsTruncated"):
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _quick_page(self, wanted: Mapping[str, str]) -> dict[str, Any] | None:
+        """A page of a list as boto3 gives it, by the shorter path."""
+        query = {name: wanted[given] for given, name in _LIST_QUERY.items() if given in wanted}
+        answer = self._quick("GET", query={"list-type": "2", **query})
+        return None if answer is None else parse_page(bytes(answer.body))
 
     def _holds(self, key: str, sent: Sent) -> bool:
         """Whether the store now has exactly these bytes.
@@ -253,6 +314,20 @@ class S3Store(Store):
         for chunk in persistent_chunks(self._source(key), 0, retry=self.retry):
             digest.update(chunk)
         return digest.hexdigest()
+
+
+def _range(offset_bytes: int, size_bytes: int | None) -> str:
+    """The header's value; empty for all of an object."""
+    if size_bytes is None:
+        return f"bytes={offset_bytes}-" if offset_bytes else ""
+    return f"bytes={offset_bytes}-{offset_bytes + size_bytes - 1}"
+
+
+def _from_offset(answer: Answer, offset_bytes: int, size_bytes: int | None) -> bytes:
+    """The bytes that were asked for, also of a server that ignores ranges."""
+    # Not by the status: some servers answer 200 to a range they honour.
+    data = bytes(answer.body) if "content-range" in answer.headers else bytes(answer.body)[offset_bytes:]
+    return data if size_bytes is None else data[:size_bytes]
 
 
 def _rebuild(config: StoreConfig, retry: RetryPolicy, part_bytes: int) -> S3Store:

@@ -1,0 +1,57 @@
+"""Bodies of boto3's answers, read so that a server which drips bytes without end is given up like a silent one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from tsp.store.s3 import wire
+
+
+def steadily(body: Any) -> Iterator[bytes]:
+    """A body's bytes; it breaks off, as ``read`` of it does, where ``PACE_BYTES`` take longer than ``PACE_SEC``.
+
+    The read itself cannot be timed: its timeout starts anew with each byte. So a thread watches, and closes the
+    connection.
+    """
+    stop = getattr(getattr(body, "_raw_stream", None), "shutdown", None)
+    if stop is None:
+        while data := body.read(wire.PACE_BYTES):
+            yield data
+        return
+    pace = _Watch(stop)
+    try:
+        while data := body.read(wire.PACE_BYTES):
+            pace.moved()
+            yield data
+            pace.moved()
+    finally:
+        pace.end()
+
+
+class _Watch:
+    """Calls ``stop`` when nothing moved between two looks."""
+
+    def __init__(self, stop: Any) -> None:
+        self._stop, self._num_moves, self._ended = stop, 0, threading.Event()
+        threading.Thread(target=self._look, name="pace", daemon=True).start()
+
+    def moved(self) -> None:
+        """Say that it goes on."""
+        self._num_moves += 1
+
+    def end(self) -> None:
+        """Look no longer."""
+        self._ended.set()
+
+    def _look(self) -> None:
+        seen = -1
+        while not self._ended.wait(wire.PACE_SEC):
+            if self._num_moves == seen:
+                # It may just have ended, which takes the connection out of our hands.
+                with contextlib.suppress(Exception):
+                    self._stop()
+                return
+            seen = self._num_moves

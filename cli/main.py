@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "exec": ("cli.commands.exec:execute", "Run a command in the environment of a rank."),
     "extract": ("cli.commands.extract:extract", "Extract the features of all videos, to an H5 file or .npy files."),
     "gvf": ("cli.commands.extract:gvf", "Extract global video features, which TSP's region head needs."),
+    "evaluate": ("cli.commands.evaluate:evaluate", "Validate a checkpoint, class by class, without training."),
     "features": ("cli.commands.features:features", "Convert or describe features."),
     "models": ("cli.commands.models:models", "List or download released checkpoints."),
     "data": ("cli.commands.data:data", "Prepare and check data sets."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import math
@@ -125,6 +127,13 @@ def fitting_columns(widths: Sequence[int], room: int, first_to_go: Iterable[int]
             break
         shown.remove(index)
     return shown
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A result as CSV; what is unknown is empty."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    click.echo(text.getvalue(), nl=False)
 
 
 def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:

@@ -182,10 +182,10 @@ class Backend(Protocol):
         """
         ...
 
-    def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
+    def with_paths(self, config: RunConfig, dataset: str | None) -> RunConfig:
         """The configuration, with paths that its ranks can open, whatever the current folder.
 
-        Args: dataset, as given to ``--dataset``.
+        Args: dataset, as given to ``--dataset``; None if the configuration is that of an earlier run.
         Raises: ConfigError naming each path that they cannot open.
         """
         ...

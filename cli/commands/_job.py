@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +15,17 @@ if TYPE_CHECKING:
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every job has."""
+    return job_options_with(*FORMATS)(command)
+
+
+def job_options_with(*formats: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The same with other formats of the answer."""
+    return lambda command: _add_options(command, formats)
+
+
+def _add_options(command: Callable[..., Any], formats: Sequence[str]) -> Callable[..., Any]:
     for option in (
-        format_option(*FORMATS),
+        format_option(*formats),
         click.option("--on-cluster", is_flag=True,
                      help="Run in a pod, where paths are those of the pod."),
         click.option("--queue", metavar="Q", help="Kueue queue (cluster only)."),
@@ -34,17 +43,19 @@ def run_job(
     given: dict[str, Any],
     *,
     gpus: int = 1,
-) -> None:
+    show: Callable[[dict[str, Any], str], None] | None = None,
+) -> bool:
     """Run a job and print its answer; exits with the job's exit code unless that is 0.
 
     Args: fields and given, together the job's fields and the options of ``job_options``; gpus, processes that share
-        the work.
+        the work; show, prints the answer in the format of -o.
+    Returns: False if it now runs in the background.
     Raises: ConfigError for an invalid field.
     """
     from datetime import datetime
 
     from cli.backends.base import BackendOptions
-    from tsp.config.job import path_fields
+    from tsp.config.job import StoreJob, path_fields
     from tsp.config.jobs import JOBS, job_from_dict
 
     output, name, on_cluster = given.pop("output"), given.pop("name"), given.pop("on_cluster")
@@ -56,7 +67,7 @@ def run_job(
     values = {key: value for key, value in {**fields, **given}.items() if value is not None}
     paths = list(path_fields(JOBS[kind]))
     addresses = [str(values[key]) for key in paths if str(values.get(key)).startswith("s3://")]
-    if addresses and "store" not in values:
+    if addresses and "store" not in values and issubclass(JOBS[kind], StoreJob):
         values["store"] = s3_config(session, addresses[0])
     job = job_from_dict(kind, backend.with_job_paths(values, paths))
     name = name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -64,11 +75,12 @@ def run_job(
     if end is None:
         click.echo(f"submitted {name}: follow it with 'tspctl logs -f {name}'", err=True)
         click.echo(name)
-        return
+        return False
     if end.answer is not None:
-        show_answer(end.answer, output)
+        (show or show_answer)(end.answer, output)
     if end.exit_code:
         raise click.exceptions.Exit(end.exit_code)
+    return True
 
 
 def s3_config(session: Session, address: str) -> dict[str, Any]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cli.commands._job import job_options, run_job
 from cli.runs.session import Session, with_session
 from tsp.config.backbones import BACKBONES
-
-if TYPE_CHECKING:
-    from tsp.config.run import StoreConfig
 
 
 def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,55 +89,15 @@ def gvf(session: Session, **given: Any) -> None:
 def _run(session: Session, kind: str, given: dict[str, Any]) -> None:
     from dataclasses import asdict
 
+    from cli.runs.checkpoint import find_checkpoint
+
     num_shards, epoch = given.pop("num_shards"), given.pop("epoch")
-    source = find_source(session, given["checkpoint"], epoch)
+    source = find_checkpoint(session, given["checkpoint"], epoch)
     given["checkpoint"] = source.address
     if given["out"] is None:
-        given["out"] = f"{source.out_stem}-{file_name(given)}"
+        given["out"] = f"{source.out_stem('features')}-{file_name(given)}"
     fields = {"store": asdict(source.store)} if source.store is not None else {}
     run_job(session, kind, fields, given, gpus=num_shards)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The checkpoint that RUN|CHECKPOINT names."""
-
-    address: str
-    """Path or URI of the checkpoint."""
-    out_stem: str
-    """Path of the default --out, without its suffix: below the run's folder, or the current one."""
-    store: StoreConfig | None = None
-    """The store of the run."""
-
-
-def find_source(session: Session, text: str, epoch: int | None) -> Source:
-    """The checkpoint of a file, address or released name, or of a run: its best epoch, or the one asked for.
-
-    Raises: ConfigError, NoSuchRunError, DataError (no epoch yet).
-    """
-    from dataclasses import replace
-    from pathlib import PurePosixPath
-
-    from tsp.config.released import released
-    from tsp.errors import ConfigError
-    from tsp.run.epochs import is_checkpoint
-
-    if is_checkpoint(text):
-        if epoch is not None:
-            raise ConfigError(f"--epoch needs a run, and {text} is a checkpoint")
-        return Source(text, PurePosixPath(text).name.partition(".")[0])
-    if "_" in text and "/" not in text:  # no run's name has an underscore
-        checkpoint = released(text)
-        if epoch is not None:
-            raise ConfigError(f"--epoch needs a run, and {text} is a released checkpoint")
-        return Source(checkpoint.address(session.settings.models_url), text)
-    run = session.find(text).run
-    chosen = run.best().epoch if epoch is None else epoch
-    return Source(
-        address=run.checkpoint_address(chosen),
-        out_stem=run.store.address(run.key(f"features/epoch_{chosen}")),
-        store=replace(session.store_config(run.store.uri), uri=run.store.uri),
-    )
 
 
 def file_name(given: dict[str, Any]) -> str:

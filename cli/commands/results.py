@@ -81,34 +81,21 @@ def draw(epochs: list[EpochResult], best_epoch: int | None, path: str, *, title:
 
     Raises: ConfigError if matplotlib is missing or the file cannot be written.
     """
-    from tsp.errors import ConfigError
+    from cli.plot import figure_file
 
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise ConfigError("--plot needs matplotlib: pip install 'tspctl[plot]'") from error
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (upper, lower) = plt.subplots(2, 1, sharex=True, figsize=(7, 7), layout="constrained")
     numbers = [result.epoch for result in epochs]
-    for column in dict.fromkeys(head.label_column for result in epochs for head in result.heads):
-        heads = [next((h for h in result.heads if h.label_column == column), None) for result in epochs]
-        upper.plot(numbers, [h.accuracy_percent if h else float("nan") for h in heads], "o-", label=column)
-        lower.plot(numbers, [h.loss if h else float("nan") for h in heads], "o-", label=column)
-    upper.plot(numbers, [result.avg_accuracy_percent for result in epochs], "ko--", label="average")
-    lower.plot(numbers, [result.total_loss for result in epochs], "ko--", label="total")
-    if best_epoch is not None:
-        upper.axvline(best_epoch, color="grey", linestyle=":", label="best epoch")
-    upper.set(title=title, ylabel="Accuracy, %")
-    lower.set(xlabel="Epoch", ylabel="Loss")
-    lower.xaxis.get_major_locator().set_params(integer=True)
-    for axes in (upper, lower):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--plot {path}: {error}") from error
-    finally:
-        plt.close(figure)
+    with figure_file(path, 2, 1, size_inches=(7, 7), sharex=True) as (upper, lower):
+        for column in dict.fromkeys(head.label_column for result in epochs for head in result.heads):
+            heads = [next((h for h in result.heads if h.label_column == column), None) for result in epochs]
+            upper.plot(numbers, [h.accuracy_percent if h else float("nan") for h in heads], "o-", label=column)
+            lower.plot(numbers, [h.loss if h else float("nan") for h in heads], "o-", label=column)
+        upper.plot(numbers, [result.avg_accuracy_percent for result in epochs], "ko--", label="average")
+        lower.plot(numbers, [result.total_loss for result in epochs], "ko--", label="total")
+        if best_epoch is not None:
+            upper.axvline(best_epoch, color="grey", linestyle=":", label="best epoch")
+        upper.set(title=title, ylabel="Accuracy, %")
+        lower.set(xlabel="Epoch", ylabel="Loss")
+        lower.xaxis.get_major_locator().set_params(integer=True)
+        for axes in (upper, lower):
+            axes.legend()
+            axes.grid(alpha=0.3)

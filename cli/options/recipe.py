@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,16 @@ RECIPE_OPTIONS = (
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add every option of ``RECIPE_OPTIONS`` to a command; an option that is not given is None."""
-    for option in reversed(RECIPE_OPTIONS):
+    return some_recipe_options(*(option.flag for option in RECIPE_OPTIONS))(command)
+
+
+def some_recipe_options(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of ``RECIPE_OPTIONS`` with these flags to a command."""
+    return lambda command: _add_options(command, [option for option in RECIPE_OPTIONS if option.flag in flags])
+
+
+def _add_options(command: Callable[..., Any], options: Sequence[RecipeOption]) -> Callable[..., Any]:
+    for option in reversed(options):
         if option.type is bool:
             command = click.option(option.flag, default=None, help=option.help)(command)
         else:
@@ -103,6 +112,15 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose a recipe: data set, method, heads, GVF, and --set for the rest."""
+    return _dataset_options(command, required=True, unless="")
+
+
+def like_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same where an earlier run may say it: data set and method need not be given."""
+    return _dataset_options(command, required=False, unless="; default: RUN's own")
+
+
+def _dataset_options(command: Callable[..., Any], *, required: bool, unless: str) -> Callable[..., Any]:
     for option in (
         click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration value."),
         click.option("--gvf", type=click.Choice(["max", "avg", "none"]), help="Pooling of the global video features."),
@@ -111,8 +129,12 @@ def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--gpus", type=int, metavar="N", help="Number of ranks, one GPU each (CPU processes where there is no GPU)."
         ),
-        click.option("--method", type=click.Choice(["tsp", "tac"]), required=True, help="TSP, or its baseline TAC."),
-        click.option("--dataset", required=True, help="thumos14, activitynet, demo, or your own YAML file."),
+        click.option(
+            "--method", type=click.Choice(["tsp", "tac"]), required=required, help=f"TSP, or its baseline TAC{unless}."
+        ),
+        click.option(
+            "--dataset", required=required, help=f"thumos14, activitynet, demo, or your own YAML file{unless}."
+        ),
     ):
         command = option(command)
     return command

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from cli.options.assignment import describe_value, parse_assignment, refuse_key
 from cli.options.recipe import RECIPE_OPTIONS
 from cli.options.settings import Settings
+from tsp.config.codec import from_dict, set_dotted, to_dict
+from tsp.config.recipes import COLUMNS_OF_HEADS
 from tsp.config.released import RELEASED
 from tsp.config.run import RunConfig
+from tsp.errors import ConfigError
 
 CHECKPOINT_KEYS = ("model.pretrained", "resume")
 """Keys that accept the name of a released checkpoint in place of its address."""
 
+_OF_ITS_DATA = (
+    "name", "method", "store.", "data.name", "data.root", "data.train", "data.valid", "model.heads", "model.gvf",
+    "gpus", "resume", "start_epoch",
+)  # fmt: skip
+
 logger = logging.getLogger(__name__)
 
 
-def build_config(settings: Settings, name: str | None, given: dict[str, Any], *, needs_store: bool = True) -> RunConfig:
+def build_config(
+    settings: Settings,
+    name: str | None,
+    given: dict[str, Any],
+    *,
+    needs_store: bool = True,
+    presets: Mapping[str, Any] | None = None,
+) -> RunConfig:
     """The complete configuration.
 
     Args: name, None for a placeholder; given, the values of ``dataset_options`` and ``recipe_options``;
-        needs_store, False if nothing will be stored: a placeholder is used if no store is set.
+        needs_store, False if nothing will be stored: a placeholder is used if no store is set; presets, values by
+        dotted key that take precedence over settings, and options over them.
     Raises: ConfigError naming option or key.
     """
     from cli.options.store import NOWHERE, store_config
@@ -33,17 +50,12 @@ def build_config(settings: Settings, name: str | None, given: dict[str, Any], *,
         "data.workers": settings.workers,
         "gpus": settings.gpus if given["gpus"] is None else given["gpus"],
     }
-    options = {option.key: given[option.parameter] for option in RECIPE_OPTIONS if given[option.parameter] is not None}
     for key in settings.set:
         refuse_key(key, where=f"setting set: {key}")
-    overrides = {**settings.set, **{key: value for key, value in wanted.items() if value is not None}, **options}
-    for text in given["assignments"]:
-        key, value = parse_assignment(text)
-        logger.info("--set %s: %s", key, describe_value(value))
-        overrides[key] = value
+    known = {key: value for key, value in wanted.items() if value is not None}
+    overrides = {**settings.set, **known, **(presets or {}), **given_values(settings, given)}
     for key in CHECKPOINT_KEYS:
-        if str(overrides.get(key)) in RELEASED:
-            overrides[key] = RELEASED[overrides[key]].address(settings.models_url)
+        overrides |= _released_address(settings, key, overrides.get(key))
     has_store = settings.store is not None or settings.backend == "local"
     dataset = load_dataset(given["dataset"])
     root = given["data_root"] or settings.datasets.get(dataset.name) or _data_of(settings, dataset.name)
@@ -57,6 +69,75 @@ def build_config(settings: Settings, name: str | None, given: dict[str, Any], *,
         gvf=given["gvf"],
         overrides=overrides,
     )
+
+
+def given_values(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of recipe options and --set, by dotted key; --set takes precedence.
+
+    Args: given, may lack options that a command does not have.
+    Raises: ConfigError naming the key.
+    """
+    values = {
+        option.key: given[option.parameter] for option in RECIPE_OPTIONS if given.get(option.parameter) is not None
+    }
+    for text in given["assignments"]:
+        key, value = parse_assignment(text)
+        logger.info("--set %s: %s", key, describe_value(value))
+        values[key] = value
+    for key in CHECKPOINT_KEYS:
+        values |= _released_address(settings, key, values.get(key))
+    return values
+
+
+def config_like(settings: Settings, name: str, given: dict[str, Any], like: RunConfig) -> RunConfig:
+    """The configuration of an earlier run under another name, with what was given in its stead.
+
+    With --dataset the recipe values stay and the data set is another; else it is the run's own.
+    Raises: ConfigError naming option or key.
+    """
+    from cli.options.store import store_config
+
+    if given["dataset"] is not None:
+        chosen = {
+            "method": given["method"] or like.method,
+            "heads": given["heads"] or heads_of(like),
+            "gvf": given["gvf"] or like.model.gvf,
+            "gpus": like.gpus if given["gpus"] is None else given["gpus"],
+        }
+        return build_config(settings, name, {**given, **chosen}, presets=recipe_values(like))
+    for option in ("method", "heads", "gvf"):
+        if given[option] is not None:
+            raise ConfigError(f"--{option} needs --dataset, which says where its tables lie")
+    tree = {**to_dict(like), "name": name, "store": asdict(store_config(settings))}
+    changes = given_values(settings, given)
+    changes |= {"gpus": given["gpus"]} if given["gpus"] is not None else {}
+    changes |= {"data.root": given["data_root"]} if given["data_root"] is not None else {}
+    for key, value in changes.items():
+        set_dotted(tree, key, value)
+    return from_dict(RunConfig, tree)
+
+
+def recipe_values(config: RunConfig) -> dict[str, Any]:
+    """What a configuration says besides name, store, data set and heads, by dotted key."""
+    tree = to_dict(config)
+    values = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            values.update({f"{key}.{inner}": item for inner, item in value.items()})
+        else:
+            values[key] = value
+    return {key: value for key, value in values.items() if not key.startswith(_OF_ITS_DATA) and value is not None}
+
+
+def heads_of(config: RunConfig) -> str:
+    """The value of --heads that gives a configuration's heads."""
+    columns = tuple(head.label_column for head in config.model.heads)
+    return next((name for name, wanted in COLUMNS_OF_HEADS.items() if wanted == columns), "all")
+
+
+def _released_address(settings: Settings, key: str, value: Any) -> dict[str, str]:
+    """The address that the name of a released checkpoint stands for."""
+    return {key: RELEASED[value].address(settings.models_url)} if str(value) in RELEASED else {}
 
 
 def _data_of(settings: Settings, dataset: str) -> str | None:

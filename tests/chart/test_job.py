@@ -55,7 +55,7 @@ def test_the_job_says_where_the_run_is_stored_and_no_more(render):
     }
 
 
-@pytest.mark.parametrize("kind", ["extract", "gvf", "standardize", "probe", "annotate", "check", "demo"])
+@pytest.mark.parametrize("kind", ["extract", "gvf", "standardize", "probe", "annotate", "check", "demo", "evaluate"])
 def test_other_jobs_are_indexed_and_read_their_request_on_standard_input(render, kind):
     request = '{"videos": "/data/videos"}'
     rendered = render(job={"kind": kind, "request": request, "shards": 3}, gpus=1)

@@ -106,6 +106,7 @@ def test_what_a_kind_says_of_itself():
         "annotate": (False, True, False),
         "check": (False, True, False),
         "demo": (False, True, False),
+        "evaluate": (True, False, True),
         "extract": (True, False, True),
         "gvf": (True, False, True),
         "features": (False, True, False),
@@ -130,7 +131,7 @@ def test_a_path_is_named_as_the_command_line_names_it(kind):
     from cli import main
 
     command: click.Command = main.tspctl
-    words = {"extract": ["extract"], "gvf": ["gvf"], "features": ["features", "convert"]}
+    words = {"extract": ["extract"], "gvf": ["gvf"], "features": ["features", "convert"], "evaluate": ["evaluate"]}
     for word in words.get(kind, ["data", kind]):
         command = command.get_command(click.Context(command), word)  # type: ignore[union-attr, assignment]
     options = {parameter.name: parameter for parameter in command.params}
@@ -143,7 +144,7 @@ def test_a_path_is_named_as_the_command_line_names_it(kind):
 @pytest.mark.parametrize(("kind", "field"), [(kind, name) for kind in JOBS for name in path_fields(JOBS[kind])])
 def test_no_path_of_a_job_may_hold_a_password(kind, field):
     required = {name: "x" for name, item in path_fields(JOBS[kind]).items()}
-    if kind == "check":
+    if kind in ("check", "evaluate"):
         required["config"] = to_dict(
             resolve(load_dataset("demo"), "tac", name="c", store={"uri": "s3://b"}, root="videos")
         )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tsp.errors import ConfigError, DataError, GpuLostError, GpuMemoryError
-from tsp.extract.encoder import MIN_COSINE, SAFE_COSINE, Encoder, load_backbone, recognise
+from tsp.extract.encoder import MIN_COSINE, SAFE_COSINE, Encoder, load_backbone
 from tsp.model.backbone import build_backbone
 from tsp.model.heads import HeadSpec, TspModel
 
@@ -183,6 +183,6 @@ def test_a_file_of_other_weights_is_refused_with_what_to_do(tmp_path: Path) -> N
     path = tmp_path / "other.pth"
     torch.save({"model": {"features.stem.0.weight": torch.zeros(3)}}, path)
     with pytest.raises(ConfigError, match=r"none of the backbones.*--backbone"):
-        recognise(path)
+        load_backbone(path, None)
     with pytest.raises(ConfigError, match="does not fit the backbone"):
         load_backbone(path, "tiny")

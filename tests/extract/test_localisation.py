@@ -27,6 +27,7 @@ from tsp.prepare.demo import draw_demo
 from tsp.prepare.localisation import localisation_database, merged
 from tsp.run.feature_set import FeatureSet
 from tsp.run.localisation import BLOCKS, actionformer_block, numbers_of, opentad_block
+from tsp.run.results import parse_line
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "features-to-localisation.md"
 
@@ -110,6 +111,16 @@ def test_the_page_leads_to_what_actionformer_loads(walk: Path) -> None:
         np.testing.assert_allclose((item["positions"] * 16 + 8) / 15, seconds, atol=1e-4)
         assert item["positions"].max() <= len(item["features"]) + 0.5
         assert [sorted(labels)[index] for index in item["labels"]] == [action["label"] for action in actions]
+
+
+def test_the_page_scores_the_encoder_as_the_original_reports_it(walk: Path) -> None:
+    line, *table = output_of(walk, "evaluate").splitlines()
+    result = parse_line(line)
+    assert (result.epoch, [head.label_column for head in result.heads]) == (5, ["action-label"])
+    stored = json.loads((walk / "epoch_5-on-demo.json").read_text())
+    assert stored["results_line"] == line
+    labels = json.loads((walk / "data" / "demo_action_label_mapping.json").read_text())
+    assert [row.split()[0] for row in table[2 : 2 + len(labels)]] == labels
 
 
 @pytest.mark.parametrize("thumos", [False, True])

@@ -145,10 +145,39 @@ class DemoJob(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodingJob(SharedJob, StoreJob):
-    """What an encoder makes of every video of a metadata CSV: the part that features and GVF have in common."""
+class MergedJob(SharedJob):
+    """A job of which each shard computes on a GPU and leaves a part; whoever finds the last part there merges them."""
 
     needs_gpu: ClassVar[bool] = True
+
+    merge_only: bool = False
+    """Only merge what the shards wrote."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            not (self.merge_only and self.shard is not None), "a job either works on one shard or merges, not both"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateJob(MergedJob):
+    """The validation figures of a checkpoint on a data set, without training."""
+
+    kind: ClassVar[str] = "evaluate"
+    function: ClassVar[str] = "tsp.train.evaluate:run"
+
+    config: RunConfig
+    """The run that would be validated: its data set, heads and encoder must be the checkpoint's."""
+    checkpoint: str = reads("CHECKPOINT")
+    """File, ``s3://`` or ``https://``; ours or the original's."""
+    out: str = writes("--out")
+    """JSON file to write, a path or URI."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingJob(MergedJob, StoreJob):
+    """What an encoder makes of every video of a metadata CSV: the part that features and GVF have in common."""
 
     checkpoint: str = reads("CHECKPOINT")
     """File, ``s3://`` or ``https://``; ours or the original's."""
@@ -176,14 +205,6 @@ class EncodingJob(SharedJob, StoreJob):
     """Folder of the bounded cache for videos read from ``s3://``, and of downloaded checkpoints."""
     cache_mib: int = number("--cache-mib", 20480, at_least=1)
     """Most MiB of videos the cache may hold."""
-    merge_only: bool = False
-    """Only merge what the shards wrote."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _require(
-            not (self.merge_only and self.shard is not None), "a job either works on one shard or merges, not both"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +263,18 @@ class FeaturesJob(StoreJob, PrefixJob):
 
 
 JOBS: dict[str, type[Job]] = {
-    job.kind: job for job in (StandardizeJob, ProbeJob, AnnotateJob, CheckJob, DemoJob, ExtractJob, GvfJob, FeaturesJob)
+    job.kind: job
+    for job in (
+        StandardizeJob,
+        ProbeJob,
+        AnnotateJob,
+        CheckJob,
+        DemoJob,
+        EvaluateJob,
+        ExtractJob,
+        GvfJob,
+        FeaturesJob,
+    )
 }
 """Kind -> its class; what is not here does not exist for the entrypoint, the command line or the chart."""
 

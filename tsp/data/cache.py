@@ -67,6 +67,10 @@ class VideoCache:
         """The whole URI of an object, for messages."""
         return f"{self._config.uri.rstrip('/')}/{key}"
 
+    def keys(self, prefix: str) -> set[str]:
+        """Of the store's objects, cached or not."""
+        return {entry.key for entry in self._store.list(prefix)}
+
     def size_bytes(self) -> int:
         """Bytes of the files in the cache, unfinished downloads included."""
         return sum(size_bytes for _, size_bytes, _ in self._files())

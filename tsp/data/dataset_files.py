@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -57,6 +57,16 @@ class Videos:
                 if self._training_copy and not path.exists():
                     raise self._missing(key)
             yield path
+
+    def missing(self, filenames: Iterable[str]) -> list[str]:
+        """Those of the files that are not there; one listing of the folder where it is remote."""
+        keys = {filename: self.key(filename) for filename in filenames}
+        if self.cache is not None:
+            there = self.cache.keys(f"{self._folder}/" if self._folder else "")
+            return [filename for filename, key in keys.items() if key not in there]
+        assert isinstance(self._source, LocalStore)
+        root = self._source.root
+        return [filename for filename, key in keys.items() if not _spelled_otherwise(root / key).exists()]
 
     def _missing(self, key: str) -> DataError:
         address = self._source.address(key)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from tsp.config.run import Precision
-from tsp.errors import ConfigError, GpuMemoryError
-from tsp.model.backbone import BACKBONES, build_backbone
+from tsp.errors import GpuMemoryError
+from tsp.model.backbone import build_backbone
 from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
-from tsp.model.weights import encoder_weights, load_pretrained, read_file
+from tsp.model.weights import load_pretrained, read_file, recognise
 
 logger = logging.getLogger(__name__)
 
@@ -39,29 +39,11 @@ def load_backbone(path: Path, backbone: str | None) -> tuple[str, nn.Module]:
     Args: backbone, None to read it off the checkpoint.
     Raises: ConfigError if the file is no checkpoint or fits no backbone.
     """
-    name = backbone or recognise(path)
+    name = backbone or recognise(read_file(path), where=str(path))
     holder = nn.Module()
     holder.features = build_backbone(name)
     load_pretrained(holder, path)
     return name, holder.features
-
-
-def recognise(path: Path) -> str:
-    """The backbone whose parameters have the names and shapes of a checkpoint.
-
-    Raises: ConfigError if there is none.
-    """
-    weights = encoder_weights(read_file(path))
-    shapes = {name: value.shape for name, value in weights.items() if not name.endswith("num_batches_tracked")}
-    for name in BACKBONES:
-        with torch.device("meta"):
-            own = build_backbone(name).state_dict()
-        if shapes == {key: value.shape for key, value in own.items() if not key.endswith("num_batches_tracked")}:
-            return name
-    raise ConfigError(
-        f"{path} holds the weights of none of the backbones {', '.join(BACKBONES)}: is it a checkpoint of TSP or TAC? "
-        f"--backbone says which one to try, and then what does not fit"
-    )
 
 
 class Encoder:

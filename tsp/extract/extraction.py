@@ -17,7 +17,7 @@ from tsp.config.jobs import EncodingJob, FeatureFormat
 from tsp.data.features import GVF_DIMS, write_arrays
 from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
 from tsp.errors import DataError, MissingKeyError
-from tsp.extract.encoder import Encoder, load_backbone, recognise
+from tsp.extract.encoder import Encoder, load_backbone
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
 from tsp.extract.numbers import describe_numbers, odd_numbers
 from tsp.extract.pool import decode_videos
@@ -26,7 +26,8 @@ from tsp.extract.shards import deal
 from tsp.extract.slide_plan import SlidePlan
 from tsp.extract.stream import Collector, FeatureStream
 from tsp.extract.video_parts import PartState, VideoParts
-from tsp.model.device import choose_device
+from tsp.model.device import device_of_shard
+from tsp.model.weights import read_file, recognise
 from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
@@ -143,7 +144,7 @@ class Extraction:
 
     def _extract(self, checkpoint: Path, videos: list[VideoFacts]) -> None:
         backbone, network = load_backbone(checkpoint, self._job.backbone)
-        device = device_of(self._shard)
+        device = device_of_shard(self._shard)
         encoder = Encoder(network, device, self._job.precision)
         stream = FeatureStream(
             encoder, self._job.batch or (BATCH_ON_GPU if device.type == "cuda" else BATCH_ON_CPU), self._keep.collect
@@ -239,15 +240,17 @@ class Extraction:
 
     def _description(self, names: list[str]) -> FeatureSet:
         """What readers must know about the features of these videos."""
-        # A shard that merges without having extracted has not read the checkpoint yet.
         encoder = self._facts.get("backbone") or self._job.backbone
+        if encoder is None:  # a shard that merges without having extracted has not read the checkpoint yet
+            path = fetch_checkpoint(self._job, self._cache)
+            encoder = recognise(read_file(path), where=str(path))
         kept = set(names)
         return FeatureSet(
             rate_fps=self._plan.rate_fps,
             stride_frames=self._plan.stride_frames,
             clip_frames=self._plan.length_frames,
             dimension=GVF_DIMS,
-            encoder=encoder or recognise(fetch_checkpoint(self._job, self._cache)),
+            encoder=encoder,
             checkpoint_sha256=self._parts.about()["checkpoint_sha256"],
             prefix=self._keep.prefix,
             missing=tuple(video.name for video in self._videos if video.name not in kept),
@@ -262,11 +265,6 @@ class Extraction:
                 if video.name in kept
             },
         )
-
-
-def device_of(shard: int | None) -> torch.device:
-    """The device of a shard: shards on one machine take its GPUs in turn."""
-    return choose_device((shard or 0) % max(torch.cuda.device_count(), 1))
 
 
 def default_workers(device: torch.device) -> int:

@@ -40,6 +40,14 @@ def choose_device(local_rank: int, env: Mapping[str, str] = os.environ) -> torch
     return device
 
 
+def device_of_shard(shard: int | None) -> torch.device:
+    """Where a shard of a job computes: shards of one machine take its GPUs in turn.
+
+    Raises: ConfigError as ``choose_device``.
+    """
+    return choose_device((shard or 0) % max(torch.cuda.device_count(), 1))
+
+
 def card_of(device: torch.device) -> Card | None:
     """The card of a device; None for the CPU."""
     if device.type != "cuda":

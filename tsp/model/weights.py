@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tsp.errors import ConfigError
+from tsp.model.backbone import BACKBONES, build_backbone
 
 SAFE_CLASSES = (argparse.Namespace, Counter, PosixPath)
 """Classes besides tensors and plain containers that a checkpoint may hold."""
@@ -87,6 +88,27 @@ def encoder_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
         weights = {name: value for name, value in weights.items() if name.startswith("features.")}
     weights = {name.removeprefix("features."): value for name, value in weights.items()}
     return {name: value for name, value in weights.items() if name.split(".")[0] not in ("fc", "fc1", "fc2")}
+
+
+def recognise(content: Mapping[str, Any], *, where: str) -> str:
+    """The backbone whose parameters have the names and shapes of a state dict or checkpoint.
+
+    Raises: ConfigError naming ``where`` if there is none.
+    """
+    shapes = _shapes(encoder_weights(content))
+    for name in BACKBONES:
+        with torch.device("meta"):
+            if shapes == _shapes(build_backbone(name).state_dict()):
+                return name
+    raise ConfigError(
+        f"{where} holds the weights of none of the backbones {', '.join(BACKBONES)}: is it a checkpoint of TSP or TAC? "
+        f"--backbone says which one to try, and then what does not fit"
+    )
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Without the batch counters, which older files lack and nothing here reads."""
+    return {name: value.shape for name, value in weights.items() if not name.endswith("num_batches_tracked")}
 
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:

@@ -7,7 +7,7 @@ also has ``progress`` and ``scaler``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,11 @@ def _portable(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def run_args(config: RunConfig, sizes: EffectiveSizes) -> argparse.Namespace:
-    """The run's configuration under the original's option names, and complete as JSON under ``tspctl_config``."""
+def run_args(config: RunConfig, sizes: EffectiveSizes, labels: Sequence[Sequence[str]]) -> argparse.Namespace:
+    """The run's configuration under the original's option names, and complete as JSON under ``tspctl_config``.
+
+    Args: labels, class names of each head: an evaluation compares them with its label maps.
+    """
     heads = config.model.heads
     return argparse.Namespace(
         backbone=config.model.backbone,
@@ -91,6 +94,7 @@ def run_args(config: RunConfig, sizes: EffectiveSizes) -> argparse.Namespace:
         resume=config.resume or "",
         start_epoch=config.start_epoch or 0,
         tspctl_config=to_json(config),
+        tspctl_labels=[list(names) for names in labels],
     )
 
 

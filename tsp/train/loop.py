@@ -152,6 +152,7 @@ class Training:
             start,
             sizes=self.sizes,
             num_steps=train.num_steps,
+            labels=train.data.labels,
             numerics=self.numerics,
             group=self.group,
         )

@@ -96,12 +96,14 @@ def build_training_state(
     *,
     sizes: EffectiveSizes,
     num_steps: int,
+    labels: Sequence[Sequence[str]],
     numerics: Numerics,
     group: Group,
 ) -> TrainingState:
     """Model on its device, wrapped for the ranks, with optimizer and schedule at the run's position.
 
-    Args: model, with initial weights on rank 0; start, the same on every rank; num_steps, of an epoch.
+    Args: model, with initial weights on rank 0; start, the same on every rank; num_steps, of an epoch;
+        labels, class names of each head.
     Raises: ConfigError for options that cannot be combined, or a checkpoint of another model.
     """
     _check_compile(config.model)
@@ -136,7 +138,7 @@ def build_training_state(
         optimizer=optimizer,
         scheduler=scheduler,
         stepper=stepper,
-        args=checkpoint.run_args(config, sizes),
+        args=checkpoint.run_args(config, sizes, labels),
         position=position,
     )
 

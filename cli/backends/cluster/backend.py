@@ -68,7 +68,7 @@ class ClusterBackend:
 
     # Starting
 
-    def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
+    def with_paths(self, config: RunConfig, dataset: str | None) -> RunConfig:
         """Unchanged, once nothing in it lies on this machine alone."""
         refuse_paths_of_this_machine(config, dataset)
         return config

@@ -77,13 +77,14 @@ def _data_paths(config: RunConfig) -> Iterator[tuple[str, str]]:
     yield from ((f"labels.{head.label_column}", head.labels) for head in config.model.heads)
 
 
-def refuse_paths_of_this_machine(config: RunConfig, dataset: str) -> None:
+def refuse_paths_of_this_machine(config: RunConfig, dataset: str | None) -> None:
     """Refuse what only this machine sees: files beside a data-set file, and relative paths.
 
-    Args: dataset, a name or the path of a data-set file.
+    Args: dataset, a name or the path of a data-set file; None if there is none.
     Raises: ConfigError naming each path.
     """
     from tsp.config.recipes import load_dataset
 
-    refuse_paths_beside(config, load_dataset(dataset), where=dataset)
+    if dataset is not None:
+        refuse_paths_beside(config, load_dataset(dataset), where=dataset)
     refuse_relative_paths(config)

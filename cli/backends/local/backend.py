@@ -23,7 +23,7 @@ from cli.backends.local.status import local_status
 from cli.backends.log_lines import FolderLogs, read_lines
 from cli.options.store import absolute_unless_uri
 from tsp.config.job import Job
-from tsp.config.jobs import EncodingJob
+from tsp.config.jobs import MergedJob
 from tsp.config.run import RunConfig, StoreConfig, to_json
 from tsp.config.sizing import downscale_for, effective_sizes
 from tsp.errors import ConfigError, NoSuchRunError, TspError
@@ -56,7 +56,7 @@ class LocalBackend:
         """Absolute: a job's answer names files, and its shards may run in other folders."""
         return values | {key: absolute_unless_uri(values[key]) for key in keys if key in values}
 
-    def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
+    def with_paths(self, config: RunConfig, dataset: str | None) -> RunConfig:
         """Absolute: ranks run in folders of their own."""
         return with_absolute_paths(config)
 
@@ -111,7 +111,7 @@ class LocalBackend:
         """In the foreground, one process per GPU."""
         check_modules()
         cards = gpus_here()
-        if isinstance(job, EncodingJob):
+        if isinstance(job, MergedJob):
             check_gpus(gpus, len(cards))
         elif gpus > 1:
             raise ConfigError(f"--shards {gpus} is for pods: on this machine --workers shares the videos")

@@ -12,7 +12,7 @@ from typing import Any
 from cli.backends.base import JobEnd
 from tsp.config.codec import to_dict
 from tsp.config.job import INDEX_VARIABLE, Job
-from tsp.config.jobs import EncodingJob
+from tsp.config.jobs import MergedJob
 from tsp.errors import TspError
 
 
@@ -22,7 +22,7 @@ def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequen
     Args: command, the program, which gets the job's kind; devices, CUDA devices of this machine.
     Returns: exit code and answer; the processes log to our stderr.
     """
-    if not isinstance(job, EncodingJob) or gpus == 1:
+    if not isinstance(job, MergedJob) or gpus == 1:
         return _finish(_start(command, job, devices[0] if devices else None))
     shards = [replace(job, shards=gpus, shard=shard) for shard in range(gpus)]
     started = [_start(command, shard, devices[i] if devices else None) for i, shard in enumerate(shards)]
@@ -35,7 +35,7 @@ def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequen
 
 def _start(command: Sequence[str], job: Job, device: str | None) -> subprocess.Popen[str]:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device if device is not None else ""}
-    if isinstance(job, EncodingJob) and job.shard is not None:
+    if isinstance(job, MergedJob) and job.shard is not None:
         environment[INDEX_VARIABLE] = str(job.shard)  # names the shard in its log lines
     process = subprocess.Popen(
         [*command, job.kind], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

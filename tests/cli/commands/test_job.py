@@ -12,6 +12,7 @@ import pytest
 from cli import main
 from tests.cli.conftest import Tspctl
 from tsp.config.codec import to_dict
+from tsp.config.job import SharedJob
 from tsp.config.jobs import JOBS, job_from_dict
 from tsp.config.run import RunConfig
 
@@ -39,22 +40,25 @@ COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"source": "in.h5", "dest": "out", "prefix": "v_", "resize": 100, "format": None},
     ),
 }
+WITH_CONFIG = {"check": ("data", "check"), "evaluate": ("evaluate",)}
+"""Jobs that are given a whole run's configuration, which options of a recipe make up."""
 PATHS = ("source", "dest", "videos", "out", "annotations", "metadata", "checkpoint")
 
 
 def test_every_job_has_a_command_here() -> None:
-    assert set(COMMANDS) | {"check"} == set(JOBS)
+    assert set(COMMANDS) | set(WITH_CONFIG) == set(JOBS)
 
 
 @pytest.mark.parametrize("kind", JOBS)
 def test_every_value_of_a_job_can_be_given(kind: str) -> None:
     command: click.Command | None = main.tspctl
-    for word in (COMMANDS[kind][0] if kind in COMMANDS else ("data", "check"))[:2]:
+    for word in (COMMANDS[kind][0] if kind in COMMANDS else WITH_CONFIG[kind])[:2]:
         if isinstance(command, click.Group):
             command = command.get_command(click.Context(command), word)
     assert command is not None
     given = {parameter.name for parameter in command.params}
-    made_here = {"config"} if kind == "check" else {"shards", "shard", "merge_only", "store"}
+    made_here = {"config"} if kind in WITH_CONFIG else {"store"}
+    made_here |= {"shards", "shard", "merge_only"} if issubclass(JOBS[kind], SharedJob) else set()
     assert {field.name for field in dataclasses.fields(JOBS[kind])} <= given | made_here
 
 
@@ -188,7 +192,7 @@ class Sent:
 
     name = "kubernetes"
 
-    def with_paths(self, config: RunConfig, dataset: str) -> RunConfig:
+    def with_paths(self, config: RunConfig, dataset: str | None) -> RunConfig:
         return config
 
     def refuse_ignored(self, given: dict[str, Any]) -> None: ...

@@ -1,0 +1,157 @@
+"""``tspctl evaluate``: the validation figures of a checkpoint, without training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.commands._job import job_options_with, run_job, s3_config
+from cli.options.recipe import like_options, some_recipe_options
+from cli.output import FORMATS
+from cli.runs.session import Session, with_session
+
+if TYPE_CHECKING:
+    from cli.runs.checkpoint import Checkpoint
+    from tsp.config.run import RunConfig
+
+RECIPE_FLAGS = (
+    "--backbone", "--precision", "--batch-per-gpu", "--clips-per-segment", "--bad-clips",
+    "--training-copy/--no-training-copy",
+)  # fmt: skip
+PRESETS = {"model.precision": "fp32", "model.pretrained": "none"}
+"""As the published system validates; no initial weights are needed."""
+
+
+@click.command()
+@click.argument("checkpoint", metavar="RUN|CHECKPOINT")
+@click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best.")
+@like_options
+@some_recipe_options(*RECIPE_FLAGS)
+@click.option("--workers", type=click.IntRange(0), metavar="N", help="Data worker processes per GPU.")
+@click.option("--out", metavar="JSON", help="File or URI to write; default: in evaluations/ of RUN, or here.")
+@click.option("--plot", metavar="FILE.png", help="Also draw accuracies and confusion matrices.")
+@click.option("--show", is_flag=True, help="Only show what an earlier evaluation wrote to --out.")
+@job_options_with(*FORMATS, "csv")
+@with_session
+def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, **given: Any) -> None:
+    """Validate a checkpoint, class by class, without training.
+
+    Prints the results line that training would write, and accuracy and confusion of every class.
+    RUN|CHECKPOINT is a run (its best epoch), a .pth file, an s3:// or https:// address, or a released checkpoint that
+    'tspctl models' lists. Data set, method, heads and encoder of a RUN are its own unless given; those of a released
+    checkpoint are known; for others, give --dataset and what differs from TSP. Figures do not depend on --gpus.
+    """
+    from cli.runs.checkpoint import find_checkpoint
+    from tsp.config.codec import to_dict
+
+    source = find_checkpoint(session, given.pop("checkpoint"), epoch)
+    job = {key: given.pop(key) for key in ("output", "name", "image", "queue", "on_cluster", "out", "workers")}
+    backend = session.job_backend("evaluate", on_cluster=job["on_cluster"])
+    config = backend.with_paths(config_for(session, source, given), given["dataset"])
+    if job["out"] is None:
+        job["out"] = f"{source.out_stem('evaluations')}-on-{config.data.name}.json"
+    config = _reaching(session, config, source.address, job["out"])
+
+    def show_evaluation(answer: dict[str, Any], output: str) -> None:
+        print_evaluation(answer, output, plot)
+
+    if show:
+        show_evaluation(read_evaluation(session, job["out"]), job["output"])
+        return
+    fields = {"config": to_dict(config), "checkpoint": source.address}
+    if not run_job(session, "evaluate", fields, job, gpus=given["gpus"] or 1, show=show_evaluation):
+        again = "--show" if plot is None else f"--show --plot {plot}"
+        click.echo(f"when it has ended, see its figures with the same command and {again}", err=True)
+
+
+def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> RunConfig:
+    """What is to be validated: as RUN was trained, or as is known of the checkpoint, with what was given in its stead.
+
+    Raises: ConfigError if the data set is neither given nor known.
+    """
+    from cli.options.run_config import build_config, config_like
+    from tsp.errors import ConfigError, NoSuchRunError
+
+    presets = dict(PRESETS)
+    if source.run is not None:
+        try:
+            return config_like(session.settings, "evaluate", {**given, **_own_precision(given)}, _as_trained(source))
+        except NoSuchRunError:
+            pass  # a run of the original scripts, of which only checkpoints are known
+    if given["dataset"] is None:
+        raise ConfigError("which data set? give --dataset: only a run of tspctl knows its own")
+    known = source.released
+    if known is not None:
+        presets["model.backbone"] = known.backbone
+        given = {**given, "method": given["method"] or known.method, "gvf": given["gvf"] or known.gvf}
+    given = {**given, "method": given["method"] or "tsp"}
+    config = build_config(session.settings, "evaluate", given, needs_store=False, presets=presets)
+    return config if source.store is None else replace(config, store=source.store)
+
+
+def _reaching(session: Session, config: RunConfig, *addresses: str) -> RunConfig:
+    """The configuration with a server for ``s3://`` addresses, if the store is a folder."""
+    from tsp.config.run import StoreConfig
+
+    remote = [address for address in addresses if address.startswith("s3://")]
+    if not remote or config.store.uri.startswith("s3://"):
+        return config
+    return replace(config, store=StoreConfig(**s3_config(session, remote[0])))
+
+
+def _own_precision(given: dict[str, Any]) -> dict[str, Any]:
+    return {"precision": given["precision"] or PRESETS["model.precision"]}
+
+
+def _as_trained(source: Checkpoint) -> RunConfig:
+    """The run's configuration with the batch that its ranks had: losses are means over batches.
+
+    Raises: NoSuchRunError for a run of the original scripts.
+    """
+    assert source.run is not None
+    config, effective = source.run.config(), source.run.about().get("effective")
+    batch = config.batch_per_gpu if effective is None else int(effective["batch_per_gpu"])
+    model = replace(config.model, pretrained="none", pretrained_sha256=None)
+    return replace(config, batch_per_gpu=batch, downscale="1", model=model, resume=None, start_epoch=None)
+
+
+def read_evaluation(session: Session, address: str) -> dict[str, Any]:
+    """The answer of an earlier evaluation.
+
+    Raises: DataError if there is none; ConfigError if the file is something else.
+    """
+    from cli.options.store import absolute_unless_uri
+    from tsp.errors import DataError
+    from tsp.run.evaluation import EvaluationFile, answer_of
+
+    folder, _, name = absolute_unless_uri(address).rpartition("/")
+    file = EvaluationFile(session.open_store(session.store_config(folder or "/")), name)
+    found = file.read()
+    if found is None:
+        raise DataError(f"there is no evaluation at {file.address}: leave --show out to make it")
+    return answer_of(found, file.address).to_dict()
+
+
+def print_evaluation(answer: dict[str, Any], output: str, plot: str | None) -> None:
+    """The results line, every class, and what was evaluated how; a shard that others are to follow has counts alone."""
+    from cli.classes import draw_classes, print_classes, print_confusions
+    from cli.output import print_pairs, print_value
+
+    rows = answer.get("rows") or []
+    if plot is not None and rows:
+        draw_classes(rows, plot, title=answer["results_line"])
+        click.echo(f"drew {plot}", err=True)
+    if output == "csv":
+        print_confusions(rows)
+    elif output != "table":
+        print_value(answer, output)
+    else:
+        if rows:
+            click.echo(answer["results_line"] + "\n")
+            print_classes(rows)
+            click.echo()
+        plain = {key: value for key, value in answer.items() if not isinstance(value, list | dict)}
+        plain.pop("results_line", None)
+        print_pairs([(key.replace("_", " "), value) for key, value in plain.items()])

@@ -1,0 +1,122 @@
+"""A share of an evaluation: some of the validation's batches, their figures as a part, and parts put together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+import torch
+
+from tsp.config.run import RunConfig
+from tsp.data.loader import SubsetData, build_loader
+from tsp.errors import GpuMemoryError
+from tsp.model.device import card_of
+from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
+from tsp.model.heads import TspModel
+from tsp.run.evaluation import EvaluationPart
+from tsp.train.batches import on_device
+from tsp.train.distributed import RankEnv
+from tsp.train.precision import choose_numerics
+from tsp.train.rendezvous import join
+from tsp.train.stop_signal import Stop
+from tsp.train.validate import Tally, Validator
+
+logger = logging.getLogger(__name__)
+
+EVERY_SEC = 10.0
+"""Between two lines that say how far it is."""
+
+
+def num_clips(config: RunConfig, data: SubsetData) -> int:
+    """Of the whole validation."""
+    return len(data.segments) * config.clips.per_segment
+
+
+def num_batches(config: RunConfig, data: SubsetData) -> int:
+    """Of the whole validation."""
+    return -(-num_clips(config, data) // config.batch_per_gpu)
+
+
+def evaluate_share(
+    config: RunConfig, data: SubsetData, model: TspModel, device: torch.device, shard: int, shards: int
+) -> EvaluationPart:
+    """Every ``shards``-th batch from number ``shard`` on.
+
+    Raises: ConfigError for a number format that the card lacks; DataError; GpuMemoryError; GpuLostError.
+    """
+    card, stop = card_of(device), Stop()
+    numerics = choose_numerics(device, config.model, [] if card is None else [card])
+    numerics.prepare(model)
+    loader = build_loader(
+        config, "valid", batch=config.batch_per_gpu, rank=shard, world_size=shards,
+        pin_memory=device.type == "cuda", data=data,
+    )  # fmt: skip
+    numbers = range(shard, num_batches(config, data), shards)
+    clips = sum(len(step.items) for step in loader.steps)
+    logger.info("%d clips in %d batches, in %s on %s", clips, len(numbers), numerics.precision, device)
+    group = join(RankEnv(), device, stop)
+    loss_weights = [head.loss_weight for head in config.model.heads]
+    validator = Validator(loss_weights=loss_weights, numerics=numerics, group=group)
+    report = _reporting(len(numbers), config.batch_per_gpu)
+    began = time.monotonic()
+    try:
+        with closing(on_device(loader, device, stop=stop)) as batches:
+            tally = validator.share(model, batches, numbers, num_batches=num_batches(config, data), after_batch=report)
+        rows = tally.losses.cpu()
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise GpuMemoryError(
+                f"{config.batch_per_gpu} clips do not fit on {device}: give a smaller --batch-per-gpu (accuracies stay "
+                f"as they are, losses become means over other batches)"
+            ) from error
+        if is_lost_gpu(error):
+            raise lost_gpu(error, device) from error
+        raise
+    finally:
+        group.leave()
+    return EvaluationPart(
+        losses={str(number): tuple(rows[number].tolist()) for number in numbers},
+        counts=tuple(tuple(counts.tolist()) for counts in tally.counts),
+        bad_clips=loader.num_bad,
+        clips_per_sec=clips / max(time.monotonic() - began, 1e-9),
+    )
+
+
+def joined(parts: Sequence[EvaluationPart]) -> EvaluationPart:
+    """The whole from the parts of all shards."""
+    by_head = zip(*(part.counts for part in parts), strict=True)
+    return EvaluationPart(
+        losses={number: row for part in parts for number, row in part.losses.items()},
+        counts=tuple(tuple(map(sum, zip(*counts, strict=True))) for counts in by_head),
+        bad_clips=sum(part.bad_clips for part in parts),
+        clips_per_sec=sum(part.clips_per_sec for part in parts),
+    )
+
+
+def tally_of(part: EvaluationPart, batches: int, num_classes: Sequence[int]) -> Tally:
+    """What a validation of all batches would have found."""
+    tally = Tally.empty(batches, num_classes)
+    for number, row in part.losses.items():
+        tally.losses[int(number)] = torch.tensor(row, dtype=torch.float64)
+    for into, counts in zip(tally.counts, part.counts, strict=True):
+        into += torch.tensor(counts, dtype=torch.int64)
+    return tally
+
+
+def _reporting(num_batches: int, batch: int) -> Callable[[int], None]:
+    """A function that says every ten seconds how far it is."""
+    began = shown = time.monotonic()
+
+    def after_batch(done: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < EVERY_SEC:
+            return
+        shown = now
+        rate = done / (now - began)
+        left_sec = (num_batches - done) / rate
+        logger.info("%d of %d batches, %.1f clips/s, %.0f s left", done, num_batches, rate * batch, left_sec)
+
+    return after_batch

@@ -1,0 +1,109 @@
+"""Whether a checkpoint's heads and encoder are those of a configuration; if not, which option makes them so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Size, Tensor
+
+from tsp.config.run import REGION_COLUMN, RunConfig
+from tsp.errors import ConfigError, DataError
+from tsp.model.backbone import FEATURE_SIZE
+from tsp.model.weights import recognise
+
+NO_HEADS = "evaluate needs a checkpoint of a TSP or TAC run"
+
+
+def model_state(content: Mapping[str, Any], *, where: str) -> dict[str, Tensor]:
+    """All weights of a checkpoint, heads included.
+
+    Raises: ConfigError if it holds an encoder alone.
+    """
+    state = content.get("model", content)
+    if not isinstance(state, Mapping):
+        raise ConfigError(f"{where} holds no weights: {NO_HEADS}")
+    state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+    if not any(name.startswith("features.") for name in state):
+        raise ConfigError(
+            f"{where} holds initial weights of an encoder, which was trained for none of these heads: {NO_HEADS}"
+        )
+    if not _head_shapes(state):
+        raise ConfigError(f"{where} holds an encoder without heads: {NO_HEADS}")
+    return state
+
+
+def refuse_misfit(
+    config: RunConfig, content: Mapping[str, Any], labels: Sequence[Sequence[str]], *, where: str
+) -> None:
+    """Refuse a checkpoint that was trained for other heads, classes or GVF, or with another encoder.
+
+    Args: labels, class names of each head of the configuration.
+    Raises: ConfigError naming the option to give; DataError for a label map of other classes.
+    """
+    state = model_state(content, where=where)
+    backbone = recognise(content, where=where)
+    if backbone != config.model.backbone:
+        raise ConfigError(f"{where} is a {backbone}, not a {config.model.backbone}: give --backbone {backbone}")
+    shapes = _head_shapes(state)
+    if len(shapes) != len(config.model.heads):
+        columns = " and ".join(head.label_column for head in config.model.heads)
+        advice = "--method tac, or --heads region" if len(shapes) == 1 else "--method tsp"
+        raise ConfigError(f"{where} has {_number(len(shapes))}, but {columns} is to be evaluated: give {advice}")
+    args = vars(content["args"]) if hasattr(content.get("args"), "__dict__") else {}
+    _refuse_other_columns(config, args, where)
+    _refuse_other_gvf(config, shapes, args, where)
+    _refuse_other_classes(config, shapes, labels, args, where)
+
+
+def _head_shapes(state: Mapping[str, Tensor]) -> list[Size]:
+    """Weights of each head, [classes, inputs]."""
+    return [state[f"{name}.weight"].shape for name in ("fc", "fc1", "fc2") if f"{name}.weight" in state]
+
+
+def _number(num_heads: int) -> str:
+    return "one head" if num_heads == 1 else f"{num_heads} heads"
+
+
+def _refuse_other_columns(config: RunConfig, args: Mapping[str, Any], where: str) -> None:
+    trained = args.get("label_columns")
+    wanted = [head.label_column for head in config.model.heads]
+    if isinstance(trained, list) and trained != wanted:
+        heads = "all" if len(trained) > 1 else "region" if trained == [REGION_COLUMN] else "action"
+        raise ConfigError(f"{where} was trained on {' and '.join(map(str, trained))}: give --heads {heads}")
+
+
+def _refuse_other_gvf(config: RunConfig, shapes: Sequence[Size], args: Mapping[str, Any], where: str) -> None:
+    gvf = config.model.gvf
+    trained_with_it = any(shape[1] > FEATURE_SIZE for shape in shapes)
+    if trained_with_it and gvf == "none":
+        raise ConfigError(f"{where} was trained with global video features: give --gvf max or --gvf avg")
+    if not trained_with_it and gvf != "none":
+        raise ConfigError(f"{where} was trained without global video features: give --gvf none")
+    file = Path(str(args.get("global_video_features") or args.get("train_gvf") or "")).name
+    other = {"max": "avg", "avg": "max"}.get(gvf)
+    if other is not None and f"{other}_gvf" in file:
+        raise ConfigError(f"{where} was trained with the global video features {file}: give --gvf {other}")
+
+
+def _refuse_other_classes(
+    config: RunConfig,
+    shapes: Sequence[Size],
+    labels: Sequence[Sequence[str]],
+    args: Mapping[str, Any],
+    where: str,
+) -> None:
+    trained = args.get("tspctl_labels") or [None] * len(shapes)
+    for head, shape, names, trained_names in zip(config.model.heads, shapes, labels, trained, strict=True):
+        if shape[0] != len(names):
+            raise DataError(
+                f"{where} was trained on {shape[0]} classes of {head.label_column}, but the label map {head.labels} "
+                f"has {len(names)}: give the --dataset, or the label map, that it was trained with"
+            )
+        if trained_names is not None and list(trained_names) != list(names):
+            index = next(i for i, (old, new) in enumerate(zip(trained_names, names, strict=True)) if old != new)
+            raise DataError(
+                f"class {index} of {head.label_column} was {trained_names[index]!r} when {where} was trained, but is "
+                f"{names[index]!r} in the label map {head.labels}: give the one that it was trained with"
+            )

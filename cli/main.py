@@ -19,6 +19,7 @@ LOGGERS = ("cli", "k8s", "tsp")
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("cli.commands.submit:submit", "Start a training run."),
     "list": ("cli.commands.list:list_command", "List runs, newest first."),
+    "watch": ("cli.commands.watch:watch", "Watch runs on a live screen."),
     "status": ("cli.commands.status:status", "Show how a run is doing, and why it waits or failed."),
     "logs": ("cli.commands.logs:logs", "Print the logs of all ranks, merged by time."),
     "results": ("cli.commands.results:results", "Show accuracy and loss of each epoch."),

@@ -29,6 +29,12 @@ class Session:
         self._stores: dict[StoreConfig, Store] = {}
 
     @property
+    def shared_options(self) -> list[str]:
+        """The shared options of this command line, for another command on the same runs."""
+        given = {f"--{key.replace('_', '-')}": getattr(self.settings, key) for key in sorted(self._given)}
+        return [word for option in given.items() for word in option]
+
+    @property
     def backend(self) -> Backend:
         """The backend of new runs."""
         return self.backends[-1]

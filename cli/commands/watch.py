@@ -1,0 +1,29 @@
+"""``tspctl watch``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cli.runs.session import Session, with_session
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Include runs that only the store knows.")
+@click.option("--every", "every_sec", type=click.FloatRange(1), default=5.0, show_default=True, metavar="SEC",
+              help="Time between two readings.")  # fmt: skip
+@with_session
+def watch(everything: bool, every_sec: float, session: Session) -> None:
+    """Watch runs on a live screen.
+
+    Keys: s status, l logs, c cancel (asks first), r refresh, q quit.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise click.UsageError("watch needs a terminal; 'tspctl list -o json' is for programs")
+    from cli.runs import reports
+    from cli.watch.app import Watch
+
+    Watch(
+        lambda: reports.collect(session, everything=everything), session.shared_options, every_sec=every_sec
+    ).run()  # fmt: skip

@@ -1,0 +1,1 @@
+"""``tspctl watch``: runs on a live screen."""

@@ -1,0 +1,219 @@
+"""The live screen: a table of runs that is read anew every few seconds, and keys for the selected run.
+
+Reading takes seconds where a store or an API server is slow, so it happens in a thread; the screen shows the last
+answer and how old it is. Keys act by running ``tspctl`` itself: what it prints is what the same command prints in a
+shell.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from rich.markup import escape
+from textual import on, work
+from textual.app import App, ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import DataTable, Footer, Static
+
+from cli.humanize import show_duration
+from cli.runs.report import RunReport
+from cli.watch.row import COLUMNS, cells, detail
+
+Collect = Callable[[], Sequence[RunReport]]
+
+
+class Watch(App[None]):
+    """Runs, newest first; ``collect`` reads them, and may raise: its message is shown until it answers again."""
+
+    CSS = """
+    #summary { height: 1; background: $panel; }
+    #detail { height: auto; max-height: 3; padding: 0 1; color: $text-muted; }
+    DataTable { height: 1fr; }
+    Dialog { align: center middle; }
+    Dialog > VerticalScroll { width: 90%; height: auto; max-height: 90%; padding: 1 2; border: solid $primary; }
+    Dialog > VerticalScroll { background: $panel; }
+    """
+    BINDINGS: ClassVar = [
+        Binding("s,enter", "status", "Status", key_display="s"),
+        Binding("l", "logs", "Logs"),
+        Binding("c", "cancel", "Cancel"),
+        Binding("r", "read", "Refresh"),
+        Binding("q", "quit", "Quit"),
+    ]
+    ENABLE_COMMAND_PALETTE = False
+
+    def __init__(self, collect: Collect, options: Sequence[str], *, every_sec: float) -> None:
+        """Args: options, shared ones that the commands behind the keys must get; every_sec, between two readings."""
+        super().__init__()
+        self._collect, self._options, self._every_sec = collect, list(options), every_sec
+        self._read_at: float | None = None
+        self._error: str | None = None
+        self._reports: tuple[RunReport, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """Summary, table, keys."""
+        yield Static(id="summary", markup=False)
+        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Static(id="detail", markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begin to read."""
+        self.table.add_columns(*COLUMNS)
+        self.table.focus()
+        self.set_interval(self._every_sec, self.action_read)
+        self.set_interval(1, self._show_summary)
+        self.action_read()
+
+    @property
+    def table(self) -> DataTable[str]:
+        """The runs."""
+        return self.query_one(DataTable)
+
+    # Reading
+
+    @work(thread=True, exclusive=False, group="read")
+    def action_read(self) -> None:
+        """Read all runs, unless that is under way."""
+        if sum(worker.group == "read" and worker.is_running for worker in self.workers) > 1:
+            return
+        try:
+            reports = tuple(self._collect())
+        except Exception as error:
+            self.call_from_thread(self._failed, str(error) or type(error).__name__)
+        else:
+            self.call_from_thread(self._show, reports)
+
+    def _failed(self, message: str) -> None:
+        self._error = message
+        self._show_summary()
+
+    def _show(self, reports: tuple[RunReport, ...]) -> None:
+        self._reports, self._error, self._read_at = reports, None, time.monotonic()
+        selected = self.selected
+        self.table.clear()
+        for report in reports:
+            self.table.add_row(*(escape(text) for text in cells(report)), key=report.name)
+        names = [report.name for report in reports]
+        if selected in names:
+            self.table.move_cursor(row=names.index(selected))
+        self._show_summary()
+
+    def _show_summary(self) -> None:
+        if self._error is not None:
+            text = f"cannot read: {self._error}"
+        elif self._read_at is None:
+            text = "reading ..."
+        else:
+            states = [report.state for report in self._reports]
+            counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+            text = f"{counts or 'no runs'}; read {show_duration(time.monotonic() - self._read_at)} ago"
+        self.query_one("#summary", Static).update(text)
+
+    @property
+    def selected(self) -> str | None:
+        """Name of the run under the cursor."""
+        if not self.table.row_count:
+            return None
+        return self.table.coordinate_to_cell_key(self.table.cursor_coordinate).row_key.value
+
+    # Keys
+
+    @on(DataTable.RowHighlighted)
+    def _on_cursor(self) -> None:
+        """Show the whole line of the selected run: a narrow screen has no room for the last columns."""
+        chosen = next((report for report in self._reports if report.name == self.selected), None)
+        self.query_one("#detail", Static).update(detail(chosen) if chosen else "")
+
+    @on(DataTable.RowSelected)
+    def _on_row(self) -> None:
+        self.action_status()
+
+    @work(thread=True, group="status")
+    def action_status(self) -> None:
+        """Show what ``tspctl status`` prints."""
+        if (name := self.selected) is not None:
+            self.call_from_thread(self.push_screen, Message(self._run("status", name)))
+
+    def action_logs(self) -> None:
+        """Follow the logs on the whole terminal; Ctrl-C comes back."""
+        if (name := self.selected) is None:
+            return
+        with self.suspend():
+            # Ctrl-C goes to both processes and is meant for the one that follows.
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
+                subprocess.run(self._command("logs", name, "--follow", "--tail", "100"), check=False, preexec_fn=_heed)
+            finally:
+                signal.signal(signal.SIGINT, before)
+
+    def action_cancel(self) -> None:
+        """Ask, then do what ``tspctl cancel`` does."""
+        if (name := self.selected) is None:
+            return
+
+        def answered(is_sure: bool | None) -> None:
+            if is_sure:
+                self.notify(f"stopping {name}; its state is saved first")
+                self._cancel(name)
+
+        self.push_screen(Question(f"Save the state of {name} and stop it for good?"), answered)
+
+    @work(thread=True, group="cancel")
+    def _cancel(self, name: str) -> None:
+        self.call_from_thread(self.push_screen, Message(self._run("cancel", name)))
+        self.call_from_thread(self.action_read)
+
+    def _command(self, *words: str) -> list[str]:
+        command, *rest = words
+        return [sys.executable, "-m", "tspctl", command, *rest, *self._options]
+
+    def _run(self, *words: str) -> str:
+        done = subprocess.run(self._command(*words), capture_output=True, text=True, errors="replace", check=False)
+        return (done.stdout + done.stderr).strip()
+
+
+def _heed() -> None:
+    """In the child: Ctrl-C has its usual effect again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Dialog(ModalScreen[bool]):
+    """A text in the middle of the screen; any key that does not move it closes it."""
+
+    BINDINGS: ClassVar = [Binding("escape,q,enter", "close", "Close")]
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """The text, which may be longer than the screen."""
+        with VerticalScroll():
+            yield Static(self._text, markup=False)
+        yield Footer()
+
+    def action_close(self) -> None:
+        """Without effect."""
+        self.dismiss(False)
+
+
+class Message(Dialog):
+    """What a command printed."""
+
+
+class Question(Dialog):
+    """Is the user sure?"""
+
+    BINDINGS: ClassVar = [Binding("y", "agree", "Yes"), Binding("n", "close", "No")]
+
+    def action_agree(self) -> None:
+        """Yes."""
+        self.dismiss(True)

@@ -1,0 +1,186 @@
+"""``tspctl watch``: its screen driven by textual's pilot, and the whole program in a real terminal."""
+
+import asyncio
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+from textual.widgets import DataTable, Static
+
+from cli.runs.report import RunReport
+from cli.watch import row
+from cli.watch.app import Message, Question, Watch
+
+RUNNING = RunReport(
+    name="thumos14-tsp-b", state="running", store="/runs", epoch=2, epochs=6, step=30, steps=60, phase="training",
+    clips_per_sec=123.4, eta_sec=3720, best_epoch=1, best_accuracy_percent=61.25,
+)  # fmt: skip
+PENDING = RunReport(name="[red]markup[/red]", state="pending", store="/runs", reason="waits in queue team-a: no quota")
+
+
+def watching(collect, steps, size=(80, 24)):
+    """Run the screen, and ``steps`` on it once it has read the runs."""
+
+    async def main():
+        app = Watch(collect, ["--backend", "local"], every_sec=3600)
+        async with app.run_test(size=size) as pilot:
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            await steps(app, pilot)
+
+    asyncio.run(main())
+
+
+def table(app):
+    runs = app.query_one(DataTable)
+    return [[str(cell) for cell in runs.get_row_at(index)] for index in range(runs.row_count)]
+
+
+def summary(app):
+    return str(app.query_one("#summary", Static).content)
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (RUNNING, "███▌     3/6"),
+        (RunReport(name="r", state="pending", store=""), ""),
+        (RunReport(name="r", state="succeeded", store="", epoch=5, epochs=6), "████████ 6/6"),
+        (RunReport(name="r", state="failed", store="", epoch=0, epochs=6), "         1/6"),
+        (RunReport(name="r", state="running", store="", epoch=5, epochs=6, phase="saving"), "████████ 6/6"),
+    ],
+)
+def test_the_bar_counts_the_steps_of_the_epoch_that_is_trained(report, expected):
+    assert row.progress(report) == expected
+
+
+def test_each_run_is_a_line_with_speed_time_left_best_and_reason():
+    async def steps(app, pilot):
+        first, second = table(app)
+        assert first == ["thumos14-tsp-b", "running", "███▌     3/6", "123.4", "61.25", "1h02m", ""]
+        assert second[1:] == ["pending", "", "", "", "", "waits in queue team-a: no quota"]
+        assert summary(app).startswith("1 running, 1 pending; read 0s ago")
+
+    watching(lambda: [RUNNING, PENDING], steps, size=(140, 24))
+
+
+def test_names_are_shown_as_they_are_and_fit_80_columns():
+    async def steps(app, pilot):
+        shown = "\n".join("".join(segment.text for segment in line) for line in app.screen._compositor.render_strips())
+        assert "[red]markup[/red]" in shown
+        assert "thumos14-tsp-b" in shown
+        assert "PROGRESS" in shown
+        assert "thumos14-tsp-b: best 61.250 % in epoch 1; 1h02m left" in shown
+        await pilot.press("down")
+        await pilot.pause()
+        assert str(app.query_one("#detail", Static).content).endswith(": waits in queue team-a: no quota")
+
+    watching(lambda: [RUNNING, PENDING], steps)
+
+
+def test_a_store_that_stops_answering_is_named_and_the_last_answer_stays():
+    answers = [[RUNNING], RuntimeError("the store at s3://b does not answer"), [RUNNING, PENDING]]
+
+    def collect():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def steps(app, pilot):
+        await pilot.press("r")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert summary(app) == "cannot read: the store at s3://b does not answer"
+        assert len(table(app)) == 1
+        await pilot.press("r")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert len(table(app)) == 2
+
+    watching(collect, steps)
+
+
+def test_the_cursor_stays_on_its_run_when_others_come_and_go():
+    answers = [[RUNNING, PENDING], [RunReport(name="new", state="running", store=""), RUNNING, PENDING], [RUNNING]]
+
+    async def steps(app, pilot):
+        await pilot.press("down")
+        assert app.selected == PENDING.name
+        await pilot.press("r")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert app.selected == PENDING.name
+        await pilot.press("r")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert app.selected == RUNNING.name
+
+    watching(lambda: answers.pop(0), steps)
+
+
+def test_cancel_asks_first_and_no_does_nothing(monkeypatch):
+    called = []
+    monkeypatch.setattr(Watch, "_run", lambda self, *words: called.append(self._command(*words)) or "cancelled")
+
+    async def steps(app, pilot):
+        await pilot.press("c")
+        assert isinstance(app.screen, Question)
+        await pilot.press("n")
+        await pilot.pause()
+        assert called == []
+        await pilot.press("c", "y")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert isinstance(app.screen, Message)
+
+    watching(lambda: [RUNNING], steps)
+    assert called == [[sys.executable, "-m", "tspctl", "cancel", "thumos14-tsp-b", "--backend", "local"]]
+
+
+def test_status_shows_what_the_command_prints(monkeypatch):
+    monkeypatch.setattr(Watch, "_run", lambda self, *words: f"what {' '.join(words)} prints [b]")
+
+    async def steps(app, pilot):
+        await pilot.press("s")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert str(app.screen.query_one(Static).content) == "what status thumos14-tsp-b prints [b]"
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen.query(DataTable)
+
+    watching(lambda: [RUNNING], steps)
+
+
+def test_without_a_terminal_it_says_what_to_use_instead(tspctl):
+    done = tspctl("watch")
+    assert done.code == 2
+    assert "tspctl list" in done.err
+
+
+def test_in_a_real_terminal_it_shows_the_runs_of_this_machine_and_ends_with_q(home, tmp_path):
+    controller, terminal = pty.openpty()
+    os.environ.update(TERM="xterm-256color", LINES="24")
+    command = [sys.executable, "-m", "tspctl", "watch", "--backend", "local", "--store", str(tmp_path / "runs")]
+    child = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True)
+    os.close(terminal)
+    shown, deadline = b"", time.monotonic() + 600
+    try:
+        while child.poll() is None and time.monotonic() < deadline:
+            if select.select([controller], [], [], 0.2)[0]:
+                try:
+                    shown += os.read(controller, 65536)
+                except OSError:
+                    break
+            if b"no runs" in shown:
+                os.write(controller, b"q")
+        assert child.wait(600) == 0
+    finally:
+        child.kill()
+        os.close(controller)
+    assert b"no runs; read" in shown

@@ -52,6 +52,12 @@ def test_generated_pages_are_what_the_code_says(path, text):
     assert path.read_text() == text, f"{path.relative_to(ROOT)} is out of date: run `make reference` and commit it"
 
 
+def test_no_tracked_file_holds_the_marks_of_a_merge():
+    marks = ["-e", "^<<<<<<< ", "-e", "^>>>>>>> "]
+    done = subprocess.run(["git", "grep", "-nI", *marks], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+
+
 def test_the_documentation_builds_without_a_broken_link(tmp_path):
     command = [
         Path(sys.executable).with_name("mkdocs"),

@@ -67,6 +67,12 @@ def chart_facts(reference: str) -> ChartFacts | None:
     return ChartFacts(chart["name"], chart["version"], f"{image['repository']}:{image['tag'] or chart['appVersion']}")
 
 
+def objects_in(manifest: str) -> list[dict[str, Any]]:
+    """The objects of a rendered release, those of its lists among them, in the order in which Helm sends them."""
+    found = [item for item in yaml.safe_load_all(manifest) if item]
+    return [item for one in found for item in (one["items"] if one["kind"] == "List" else [one])]
+
+
 class Helm:
     """Helm on the cluster and namespace that ``where`` means."""
 

@@ -17,17 +17,25 @@ STOPPED_ANNOTATION = "tspctl/stopped"
 KUEUE_VERSIONS = ("kueue.x-k8s.io/v1beta1", "kueue.x-k8s.io/v1beta2")
 """Those a cluster may serve, one or both."""
 PYTORCHJOBS = ("kubeflow.org/v1", "pytorchjobs")
+TRAINJOBS = ("trainer.kubeflow.org/v1alpha1", "trainjobs")
+RUNTIMES = (TRAINJOBS[0], "trainingruntimes")
+"""Templates of TrainJobs: the chart makes one for each."""
 JOBS = ("batch/v1", "jobs")
+RUN_RESOURCES = (PYTORCHJOBS, TRAINJOBS, JOBS)
+"""What a run can be."""
 
-MAIN_CONTAINERS = ("pytorch", "tsp")
-"""Names that the chart gives: the training operator insists on the first, jobs have the second."""
+MAIN_CONTAINERS = ("pytorch", "tsp", "node")
+"""Names that the chart gives: the training operator insists on the first, Kubeflow Trainer on the last."""
+RANKS_ANNOTATION = "tspctl/ranks-per-pod"
+"""Of training jobs and their pods, where it is more than one."""
 GPU_RESOURCE_ANNOTATION = "tspctl/gpu-resource"
 MEMORY_LABEL_ANNOTATION = "tspctl/memory-label"
 
 _REPLICA_TYPE = "training.kubeflow.org/replica-type"
 _REPLICA_INDEX = "training.kubeflow.org/replica-index"
 _COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
-_JOB_NAME = ("training.kubeflow.org/job-name", "batch.kubernetes.io/job-name")
+_JOB_NAME = ("training.kubeflow.org/job-name", "jobset.sigs.k8s.io/jobset-name", "batch.kubernetes.io/job-name")
+_RESTART_ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
 
 
 def pod_selector(name: str) -> str:
@@ -36,18 +44,34 @@ def pod_selector(name: str) -> str:
 
 
 def owner_of(pod: Mapping[str, Any]) -> str | None:
-    """Name of the PyTorchJob or Job a pod belongs to."""
+    """Name of the PyTorchJob, TrainJob or Job a pod belongs to."""
     labels = pod["metadata"].get("labels", {})
     return next((str(labels[key]) for key in _JOB_NAME if key in labels), None)
 
 
+def ranks_per_pod(item: Mapping[str, Any]) -> int:
+    """Ranks that each pod of a training job, or this pod, holds."""
+    return int((item["metadata"].get("annotations") or {}).get(RANKS_ANNOTATION, 1))
+
+
+def ranks_in(pod: Mapping[str, Any]) -> range:
+    """Ranks of a pod; of an auxiliary job's its shard."""
+    first, count = rank_of(pod), ranks_per_pod(pod)
+    return range(first, first + count)
+
+
 def rank_of(pod: Mapping[str, Any]) -> int:
-    """Rank of a PyTorchJob's pod (master 0, worker i is i + 1), index of a Job's."""
+    """First rank of a training pod (of a PyTorchJob the master's pod is first), index of a Job's."""
     labels = pod["metadata"].get("labels", {})
     if _COMPLETION_INDEX in labels:
-        return int(labels[_COMPLETION_INDEX])
+        return int(labels[_COMPLETION_INDEX]) * ranks_per_pod(pod)
     index = int(labels.get(_REPLICA_INDEX, 0))
-    return index + 1 if labels.get(_REPLICA_TYPE) == "worker" else index
+    return (index + 1 if labels.get(_REPLICA_TYPE) == "worker" else index) * ranks_per_pod(pod)
+
+
+def restarts_of(pod: Mapping[str, Any]) -> int:
+    """How often JobSet has started all pods of a TrainJob anew before this one."""
+    return int(pod["metadata"].get("labels", {}).get(_RESTART_ATTEMPT, 0))
 
 
 def is_of_run(item: Mapping[str, Any], name: str) -> bool:
@@ -63,14 +87,27 @@ def is_hook(item: Mapping[str, Any]) -> bool:
 
 
 def kind_of(job: Mapping[str, Any]) -> str:
-    """``train``, ``extract``, ...: what a PyTorchJob or Job does."""
+    """``train``, ``extract``, ...: what a job does."""
     return str(job["metadata"].get("labels", {}).get(KIND_LABEL, "train"))
 
 
-def pod_template_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Template of a job's pods; a PyTorchJob's master and workers have the same."""
+def resource_of(job: Mapping[str, Any]) -> tuple[str, str]:
+    """Group, version and resource of a job; items of a list do not say their kind."""
     spec = job["spec"]
+    if "pytorchReplicaSpecs" in spec:
+        return PYTORCHJOBS
+    return TRAINJOBS if "runtimeRef" in spec else JOBS
+
+
+def pod_template_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Template of the pods of a PyTorchJob (master and workers have the same), a TrainingRuntime or a Job; empty of a
+    TrainJob, whose runtime has it.
+    """
+    spec = item["spec"]
     replicas = spec.get("pytorchReplicaSpecs") or {}
+    jobs = ((spec.get("template") or {}).get("spec") or {}).get("replicatedJobs")
+    if jobs:
+        spec = jobs[0]["template"]["spec"]
     found: Mapping[str, Any] = (replicas.get("Master") or spec).get("template") or {}
     return found
 
@@ -89,15 +126,28 @@ def main_container_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def configmaps_of(job: Mapping[str, Any]) -> list[str]:
-    """ConfigMaps that a job's pods mount."""
-    volumes = (pod_template_of(job).get("spec") or {}).get("volumes") or []
+def configmaps_of(item: Mapping[str, Any]) -> list[str]:
+    """ConfigMaps that the pods of a job or runtime mount."""
+    volumes = (pod_template_of(item).get("spec") or {}).get("volumes") or []
     return [str(item["configMap"]["name"]) for item in volumes if "configMap" in item]
 
 
-def ranks_of(job: Mapping[str, Any]) -> int:
-    """Pods a PyTorchJob or Job wants."""
+def pods_of(job: Mapping[str, Any]) -> int:
+    """Pods a PyTorchJob, TrainJob or Job wants."""
     spec = job["spec"]
     if "pytorchReplicaSpecs" in spec:
         return sum(int(item.get("replicas", 1)) for item in spec["pytorchReplicaSpecs"].values())
+    if "runtimeRef" in spec:
+        return int((spec.get("trainer") or {}).get("numNodes", 1))
     return int(spec.get("completions", 1))
+
+
+def ranks_of(job: Mapping[str, Any]) -> int:
+    """Ranks of a training run, shards of an auxiliary job."""
+    return pods_of(job) * ranks_per_pod(job)
+
+
+def names_in_events(job: Mapping[str, Any]) -> list[str]:
+    """Objects whose events say why pods of a job are not made: itself, and the Job that JobSet makes for a TrainJob."""
+    name = str(job["metadata"]["name"])
+    return [name, f"{name}-node-0"] if "runtimeRef" in job["spec"] else [name]

@@ -30,7 +30,7 @@ class GpuNode:
     gpus: int
     """Allocatable; whether they are free now is the scheduler's business."""
     ranks: int
-    """Pods of the run that fit on it when it is empty: GPUs, CPU and memory."""
+    """Ranks of the run that fit on it when it is empty, in whole pods: GPUs, CPU and memory."""
     label: str | None
     """Its memory label, as written."""
     memory_mib: int | None
@@ -58,14 +58,16 @@ class NodePlan:
     gpus: int | None = None
     """Allocatable GPUs on the nodes that ranks may land on; None: the nodes cannot be seen, or no GPU is asked for."""
     ranks: int = 0
-    """Pods of the run that fit on those nodes when they are empty."""
+    """Ranks of the run that fit on those nodes when they are empty."""
     explanation: tuple[str, ...] = ()
 
 
-def nodes_for(nodes: Iterable[Object], pod: Object, *, gpu_resource: str, memory_label: str) -> list[GpuNode]:
-    """The nodes with GPUs that a pod can land on, by name.
+def nodes_for(
+    nodes: Iterable[Object], pod: Object, *, gpu_resource: str, memory_label: str, gpus_per_pod: int = 1
+) -> list[GpuNode]:
+    """The nodes with GPUs that a pod can land on, by name; those with fewer than it holds fit no rank.
 
-    Args: pod, the spec of its template.
+    Args: pod, the spec of its template; gpus_per_pod, its GPUs, a rank for each.
     """
     found = []
     for node in nodes:
@@ -79,7 +81,7 @@ def nodes_for(nodes: Iterable[Object], pod: Object, *, gpu_resource: str, memory
             GpuNode(
                 name=str(node["metadata"]["name"]),
                 gpus=gpus,
-                ranks=min(gpus, _room(node, pod)),
+                ranks=min(gpus // gpus_per_pod, _room(node, pod)) * gpus_per_pod,
                 label=label,
                 memory_mib=None if memory_mib is None else memory_mib // slots,
                 slots=slots,
@@ -106,6 +108,15 @@ def _card(labels: Mapping[str, str], memory_mib: int | None) -> Card | None:
         return None
     compute = (int(major), int(minor) if minor.isdecimal() else 0) if major.isdecimal() else None
     return Card(name=name or "GPU", memory_mib=memory_mib or 0, compute=compute)
+
+
+def with_room(nodes: Sequence[GpuNode], gpus_per_pod: int) -> tuple[list[GpuNode], tuple[str, ...]]:
+    """The nodes that have the GPUs of a pod, and a line on those that do not, where no node does."""
+    able = [node for node in nodes if node.gpus >= gpus_per_pod]
+    if able or not nodes:
+        return able, ()
+    largest = max(nodes, key=lambda node: node.gpus)
+    return [], (f"no node has the {gpus_per_pod} GPUs of a pod; most has {largest.name}, {largest.gpus}",)
 
 
 def nodes_with(precision: Precision, nodes: Sequence[GpuNode]) -> list[GpuNode]:

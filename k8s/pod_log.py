@@ -7,6 +7,7 @@ the last second seen (``sinceTime`` knows no fractions) and leaving out the line
 
 from __future__ import annotations
 
+import heapq
 import logging
 import re
 import threading
@@ -31,6 +32,8 @@ _WINDOW_LINES = 4096
 _RETRY_SEC = (0.2, 0.5, 1.0, 2.0)
 _GIVE_UP_AFTER = 30
 """Failures in a row, about a minute, after which the log of a pod that has ended counts as lost with its node."""
+_RANK = re.compile(r"(?:\S+Z )?rank (\d+) ")
+"""With which each line of a pod with several ranks begins (``tsp.run.pod_ranks``)."""
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 
 
@@ -83,6 +86,9 @@ class PodLog:
     ) -> None:
         self._api, self._status = api, pod_status(pod)
         self._follow, self._stop = follow and not wanted.previous, stop or threading.Event()
+        self._ranks = wanted.ranks
+        # The ranks of a pod share one log, of which no part is known to hold so many lines of each.
+        self._tail = wanted.tail if len(self._status.ranks) > 1 else None
         self._seen, self._rest, self._failures = _Seen(), b"", 0
         # Known before the log is asked for: only then is what comes the whole of it.
         self._over = not self._follow or _is_over(pod)
@@ -92,7 +98,7 @@ class PodLog:
             "timestamps": True,
             "follow": self._follow,
             "previous": wanted.previous,
-            "tailLines": wanted.tail,
+            "tailLines": wanted.tail if self._tail is None else None,
             "sinceTime": wanted.since and _rfc3339(wanted.since.timestamp()),
         }
 
@@ -103,7 +109,7 @@ class PodLog:
         """
         while not (self._stop.is_set() or self._done):
             try:
-                yield from self._read()
+                yield from self._read() if self._tail is None else self._read_tail(self._tail)
             except ForbiddenError:
                 raise
             except NotFoundError:
@@ -126,12 +132,36 @@ class PodLog:
             for raw in self._whole_lines(chunk):
                 self._failures = 0
                 if self._seen.is_new(raw):
-                    yield _line(self._status.rank, raw)
+                    yield from self._wanted_line(raw)
         if self._over:
             # A line without an end counts only now: before, the connection may have been cut within it.
             if self._rest and self._seen.is_new(self._rest):
-                yield _line(self._status.rank, self._rest)
+                yield from self._wanted_line(self._rest)
             self._done = True
+
+    def _read_tail(self, num_lines: int) -> Iterator[Line]:
+        """The last lines of each rank of what is there now; what is followed comes after them."""
+        query, failure = self._query, None
+        self._tail, self._query = None, {**query, "follow": False}
+        kept: dict[int, deque[Line]] = {}
+        try:
+            for line in self._read():
+                kept.setdefault(line.rank, deque(maxlen=num_lines)).append(line)
+        except ClusterError as error:
+            failure = error
+        self._query = query
+        yield from heapq.merge(*kept.values())
+        if failure is not None:
+            raise failure
+
+    def _wanted_line(self, raw: bytes) -> Iterator[Line]:
+        """A line, unless it is of a rank that is not wanted."""
+        time_ns, length = _stamp_ns(raw)
+        text, ranks = raw[length:].decode(errors="replace"), self._status.ranks
+        of_rank = _RANK.match(text) if len(ranks) > 1 else None
+        rank = int(of_rank[1]) if of_rank is not None and int(of_rank[1]) in ranks else ranks.start
+        if self._ranks is None or rank in self._ranks:
+            yield Line(time_ns, rank, text)
 
     def _whole_lines(self, chunk: bytes) -> Iterator[bytes]:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
@@ -193,11 +223,6 @@ class _Seen:
         self._window.append(key)
         self.last_ns = max(self.last_ns, time_ns)
         return True
-
-
-def _line(rank: int, raw: bytes) -> Line:
-    time_ns, length = _stamp_ns(raw)
-    return Line(time_ns, rank, raw[length:].decode(errors="replace"))
 
 
 def _stamp_ns(raw: bytes) -> tuple[int, int]:

@@ -10,12 +10,14 @@ from typing import Any
 
 from k8s.names import QUEUE_LABEL
 from tsp.config.address import check_variable
+from tsp.config.codec import set_dotted
 from tsp.errors import ConfigError
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _OWN_TOLERATIONS = ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
 """The chart's default, which a list of values replaces as a whole."""
 _KUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
+_KUEUE_DEADLINE = "kueue.x-k8s.io/max-exec-time-seconds"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _OWN_VARIABLES = re.compile(r"RANK|WORLD_SIZE|LOCAL_RANK|MASTER_(ADDR|PORT)|PET_.*|TSP_.*|HOME|CUDA_VISIBLE_DEVICES")
 
@@ -26,6 +28,13 @@ class PodOptions:
 
     priority: str | None = None
     """A PriorityClass, or Kueue's WorkloadPriorityClass where there is a queue."""
+    gpus_per_pod: int | None = None
+    deadline_sec: int | None = None
+    """In a queue Kueue counts only the time that the run is admitted."""
+    gang: str | None = None
+    """``volcano``, ``coscheduling`` or ``kueue``."""
+    job_api: str | None = None
+    """``pytorchjob`` or ``trainjob``; ``auto`` and None: what the cluster serves."""
     tolerations: tuple[str, ...] = ()
     """``KEY[=VALUE][:EFFECT]``, as ``kubectl taint`` writes a taint."""
     node_selector: tuple[str, ...] = ()
@@ -45,20 +54,17 @@ def with_pod_options(
     Args: assignments, ``KEY=VALUE`` that Helm lays over the values: it replaces the items of a list.
     Raises: ConfigError naming the option.
     """
-    for key, option, given in (
-        ("tolerations", "--toleration", options.tolerations),
-        ("extraEnv", "--env", options.env),
-        ("extraVolumes", "--volume", options.volumes),
-        ("image.pullSecrets", "--image-pull-secret", options.pull_secrets),
-    ):
-        if given and any(text.startswith((f"{key}[", f"{key}=")) for text in assignments):
-            raise ConfigError(f"{option} and --chart-value {key} set the same list: give all of it in one of them")
+    _refuse_doubly_set_lists(options, assignments)
     merged: dict[str, Any] = json.loads(json.dumps(values))
+    if options.gang == "kueue" and not merged.get("queue"):
+        raise ConfigError("--gang kueue: Kueue starts all pods of a run or none where --queue names one of its queues")
     if options.priority:
-        if merged.get("queue"):
-            merged["labels"] = {**merged.get("labels", {}), _KUEUE_PRIORITY: options.priority}
-        else:
-            merged["priorityClassName"] = options.priority
+        _set_for_queue(merged, _KUEUE_PRIORITY, "priorityClassName", options.priority)
+    if options.deadline_sec:
+        _set_for_queue(merged, _KUEUE_DEADLINE, "runPolicy.activeDeadlineSeconds", options.deadline_sec)
+    for key, value in (("gpusPerPod", options.gpus_per_pod), ("gang", options.gang), ("job.api", options.job_api)):
+        if value:
+            set_dotted(merged, key, value)
     if options.tolerations:
         known = merged.get("tolerations", list(_OWN_TOLERATIONS))
         merged["tolerations"] = [*known, *map(_toleration, options.tolerations)]
@@ -73,6 +79,25 @@ def with_pod_options(
     for number, text in enumerate(options.volumes):
         _add_volume(merged, f"volume-{number}", text)
     return merged
+
+
+def _refuse_doubly_set_lists(options: PodOptions, assignments: Sequence[str]) -> None:
+    for key, option, given in (
+        ("tolerations", "--toleration", options.tolerations),
+        ("extraEnv", "--env", options.env),
+        ("extraVolumes", "--volume", options.volumes),
+        ("image.pullSecrets", "--image-pull-secret", options.pull_secrets),
+    ):
+        if given and any(text.startswith((f"{key}[", f"{key}=")) for text in assignments):
+            raise ConfigError(f"{option} and --chart-value {key} set the same list: give all of it in one of them")
+
+
+def _set_for_queue(values: dict[str, Any], label: str, key: str, value: str | int) -> None:
+    """Set what Kueue reads from a label where there is a queue, and else a value of the chart is for."""
+    if values.get("queue"):
+        values["labels"] = {**values.get("labels", {}), label: str(value)}
+    else:
+        set_dotted(values, key, value)
 
 
 def _toleration(text: str) -> dict[str, str]:

@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from k8s.client import Cluster, ForbiddenError, NotFoundError
-from k8s.names import PYTORCHJOBS, QUEUE_LABEL
+from k8s.job_apis import Api, no_api, served_apis
+from k8s.names import QUEUE_LABEL, RUNTIMES, TRAINJOBS
 from k8s.pod_options import is_ignored_by_kueue
+from k8s.train_jobs import lacks_runtime
 from tsp.errors import ClusterError
 from tsp.run.status import Finding
 
@@ -23,7 +25,6 @@ Object = Mapping[str, Any]
 
 _ALL = ("create", "delete", "get", "list", "patch")
 NEEDED = (
-    *((verb, "kubeflow.org", "pytorchjobs", "") for verb in _ALL),
     *((verb, "batch", "jobs", "") for verb in _ALL),
     *(
         (verb, "", resource, "")
@@ -38,6 +39,15 @@ NEEDED = (
 
 Helm keeps a release in a Secret, which it updates; what it makes, it looks for before.
 """
+NEEDED_FOR: Mapping[Api, tuple[tuple[str, str, str, str], ...]] = {
+    "pytorchjob": tuple((verb, "kubeflow.org", "pytorchjobs", "") for verb in _ALL),
+    "trainjob": tuple(
+        (verb, TRAINJOBS[0].partition("/")[0], resource, "")
+        for resource in (TRAINJOBS[1], RUNTIMES[1])
+        for verb in _ALL
+    ),
+}
+"""The same for what training is submitted as."""
 _ASKED_AT_A_TIME = 8
 
 _INJECTING = (
@@ -45,8 +55,15 @@ _INJECTING = (
     ("linkerd.io/inject", "enabled"),
     ("kuma.io/sidecar-injection", "enabled"),
 )
-_INTEGRATIONS = {"PyTorchJob": "kubeflow.org/pytorchjob", "Job": "batch/job"}
+_INTEGRATIONS = {
+    "PyTorchJob": "kubeflow.org/pytorchjob",
+    "TrainJob": "trainer.kubeflow.org/trainjob (Kueue 0.14 or newer)",
+    "Job": "batch/job",
+}
 _OPERATOR_SELECTORS = ("control-plane=kubeflow-training-operator", "app.kubernetes.io/name=training-operator")
+_TRAINER_SELECTORS = ("app.kubernetes.io/name in (trainer,kubeflow-trainer),app.kubernetes.io/component=manager",)
+_GANG_GROUPS = {"volcano": "scheduling.volcano.sh", "coscheduling": "scheduling.x-k8s.io"}
+_GANG_FLAG = "--gang-scheduler-name"
 _INIT_TEMPLATE_FLAG = "--pytorch-init-container-template-file"
 
 
@@ -77,33 +94,48 @@ def check_server(cluster: Cluster) -> Iterator[Finding]:
         yield Finding("namespace", "ok", namespace)
 
 
-def check_operator(cluster: Cluster) -> Iterator[Finding]:
-    """Is the training operator's kind of job known, and does the operator run?"""
-    try:
-        kinds = cluster.get(f"/apis/{PYTORCHJOBS[0]}").get("resources") or []
-    except NotFoundError:
-        kinds = []
-    if not any(kind.get("name") == PYTORCHJOBS[1] for kind in kinds):
-        yield Finding(
-            "training operator",
-            "error",
-            "the cluster knows no PyTorchJob: have an administrator install the Kubeflow training operator v1.9",
-        )
+def check_job_api(cluster: Cluster, api: Api | None) -> Iterator[Finding]:
+    """Is the kind of job known that training is submitted as, and does its controller run?
+
+    Args: api, None: whichever the cluster serves.
+    """
+    served = served_apis(cluster)
+    if not served or (api is not None and api not in served):
+        yield Finding("training", "error", no_api(cluster, api, served))
         return
-    operator = find_operator(cluster)
-    if operator is None:
-        yield Finding("training operator", "ok", "PyTorchJob is known (where the operator runs is not to be seen)")
-    elif not (operator.get("status") or {}).get("availableReplicas"):
-        yield Finding(
-            "training operator", "error", f"{_address(operator)} has no pod that is ready: runs would wait for it"
-        )
-    else:
-        yield Finding("training operator", "ok", f"{_address(operator)} runs")
+    for one in served if api is None else (api,):
+        yield from _check_operator(cluster) if one == "pytorchjob" else _check_trainer(cluster)
+
+
+def _check_operator(cluster: Cluster) -> Iterator[Finding]:
+    yield _running("training operator", "PyTorchJob", find_operator(cluster))
+
+
+def _check_trainer(cluster: Cluster) -> Iterator[Finding]:
+    try:
+        cluster.get("/apis/jobset.x-k8s.io/v1alpha2")
+    except NotFoundError:
+        message = "it makes pods with JobSet, which the cluster lacks: have an administrator install JobSet"
+        yield Finding("Kubeflow Trainer", "error", message)
+        return
+    yield _running("Kubeflow Trainer", "TrainJob", _deployment(cluster, _TRAINER_SELECTORS))
+
+
+def _running(what: str, kind: str, deployment: Object | None) -> Finding:
+    if deployment is None:
+        return Finding(what, "ok", f"{kind} is known (where its controller runs is not to be seen)")
+    if not (deployment.get("status") or {}).get("availableReplicas"):
+        return Finding(what, "error", f"{_address(deployment)} has no pod that is ready: runs would wait for it")
+    return Finding(what, "ok", f"{_address(deployment)} runs")
 
 
 def find_operator(cluster: Cluster) -> dict[str, Any] | None:
-    """The operator's Deployment; None where it is not to be seen."""
-    for selector in _OPERATOR_SELECTORS:
+    """The training operator's Deployment; None where it is not to be seen."""
+    return _deployment(cluster, _OPERATOR_SELECTORS)
+
+
+def _deployment(cluster: Cluster, selectors: Iterable[str]) -> dict[str, Any] | None:
+    for selector in selectors:
         try:
             found = next(cluster.items("/apis/apps/v1/deployments", labelSelector=selector), None)
         except (ForbiddenError, NotFoundError):
@@ -113,15 +145,35 @@ def find_operator(cluster: Cluster) -> dict[str, Any] | None:
     return None
 
 
-def check_permissions(cluster: Cluster) -> Iterator[Finding]:
-    """May this user do what submit and logs need?"""
+def check_gang(cluster: Cluster, gang: str, api: Api) -> Iterator[Finding]:
+    """Is the scheduler there that is to start all pods of a run or none?"""
+    group = _GANG_GROUPS.get(gang)
+    if group is None:
+        return
+    known = {item["name"] for item in cluster.get("/apis").get("groups") or []}
+    if group not in known:
+        message = f"--gang {gang}: the cluster serves no {group}: have an administrator install {gang}"
+        yield Finding("gang scheduling", "error", f"{message}, or leave out --gang")
+        return
+    operator = find_operator(cluster) if api == "pytorchjob" else None
+    if operator is not None and _GANG_FLAG not in str(operator["spec"]["template"]["spec"]):
+        advice = f"have an administrator start it with {_GANG_FLAG}, or leave out --gang"
+        yield Finding("gang scheduling", "error", f"--gang {gang}: {_address(operator)} knows of no gang: {advice}")
+
+
+def check_permissions(cluster: Cluster, apis: Iterable[Api] = ()) -> Iterator[Finding]:
+    """May this user do what submit and logs need?
+
+    Args: apis, what training is submitted as.
+    """
+    needed = [*(right for api in apis for right in NEEDED_FOR[api]), *NEEDED]
 
     def is_missing(right: tuple[str, str, str, str]) -> bool:
         verb, group, resource, subresource = right
         return not cluster.may(verb, resource, group=group, subresource=subresource)
 
     with ThreadPoolExecutor(_ASKED_AT_A_TIME) as asking:
-        answers = zip(NEEDED, asking.map(is_missing, NEEDED), strict=True)
+        answers = zip(needed, asking.map(is_missing, needed), strict=True)
         missing = [
             f"{verb} {resource}{'/' + subresource if subresource else ''}{'.' + group if group else ''}"
             for (verb, group, resource, subresource), lacking in answers
@@ -171,16 +223,22 @@ def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Findi
         try:
             judged = cluster.judge(item)
         except ClusterError as error:
+            if lacks_runtime(item, error):
+                # Installing creates the runtime first, and has the TrainJob judged then.
+                continue
             yield Finding(what, "error", f"the API server would refuse it: {error}")
             continue
         if is_ignored_by_kueue(judged):
-            yield Finding(
-                what,
-                "error",
-                f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but nobody holds it back: it would "
-                f"start at once, past every quota; have an administrator enable the integration "
-                f"{_INTEGRATIONS.get(item['kind'], item['kind'])} in Kueue's configuration, or leave out --queue",
-            )
+            yield Finding(what, "error", explain_ignored(judged, item["kind"]))
+
+
+def explain_ignored(judged: Object, kind: str) -> str:
+    """What to say of a job that names a queue which nobody manages."""
+    return (
+        f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but nobody holds it back: it would "
+        f"start at once, past every quota; have an administrator enable the integration "
+        f"{_INTEGRATIONS.get(kind, kind)} in Kueue's configuration, or leave out --queue"
+    )
 
 
 def check_sidecars(cluster: Cluster) -> Iterator[Finding]:

@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import yaml
-
 from k8s.client import Cluster, ForbiddenError, NotFoundError
-from k8s.helm import Chart, Helm
-from k8s.names import JOBS, PART_OF, PYTORCHJOBS, RUN_LABEL, is_of_run
+from k8s.helm import Chart, Helm, objects_in
+from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_of_run
+from k8s.train_jobs import as_helm_has_it
 from tsp.errors import ClusterError, ConfigError
 
 logger = logging.getLogger(__name__)
@@ -34,8 +33,8 @@ INSTALL_LABEL = "tspctl/install"
 """Label of Helm's record: the nonce of the process that installed the release."""
 _PART_OF_KEY, _, _PART_OF_VALUE = PART_OF.partition("=")
 _READERS = 8
-_MADE_BY_CHART = (PYTORCHJOBS, JOBS, ("v1", "configmaps"), ("v1", "serviceaccounts"))
-_PLURALS = {"ConfigMap": "configmaps", "ServiceAccount": "serviceaccounts", "PyTorchJob": "pytorchjobs", "Job": "jobs"}
+_MADE_BY_CHART = (*RUN_RESOURCES, RUNTIMES, ("v1", "configmaps"), ("v1", "serviceaccounts"))
+_KINDS = ("ConfigMap", "ServiceAccount", "PyTorchJob", "TrainJob", "TrainingRuntime", "Job")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +55,7 @@ class Releases:
     """The releases of one namespace."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._secrets = cluster.namespaced("v1", "secrets")
 
     def find(self, name: str) -> Release | None:
@@ -83,7 +82,7 @@ class Releases:
     def _newest(self, selector: str) -> list[Release]:
         """Only metadata is asked for: a record holds the whole chart."""
         newest: dict[str, Release] = {}
-        for item in self._cluster.items(self._secrets, metadata_only=True, labelSelector=selector):
+        for item in self.cluster.items(self._secrets, metadata_only=True, labelSelector=selector):
             release = _release(item["metadata"])
             if release is not None and release.revision >= newest.get(release.name, release).revision:
                 newest[release.name] = release
@@ -98,7 +97,7 @@ class Releases:
     def content(self, release: Release) -> dict[str, Any]:
         """What Helm recorded: ``config`` (the values given), ``manifest``, ``chart``; empty if that cannot be read."""
         try:
-            secret = self._cluster.get(f"{self._secrets}/{release.secret}")
+            secret = self.cluster.get(f"{self._secrets}/{release.secret}")
             packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
             found = json.loads(gzip.decompress(packed))
         except (NotFoundError, KeyError, ValueError, OSError, EOFError) as error:
@@ -125,7 +124,7 @@ class Releases:
             found = self.find(name)
             if found is not None and (found.nonce != nonce or found.revision != 1):
                 raise ConfigError(
-                    f"there is a release {name} in namespace {self._cluster.namespace} already: choose another --name, "
+                    f"there is a release {name} in namespace {self.cluster.namespace} already: choose another --name, "
                     f"or remove it with 'tspctl delete {name}'"
                 ) from error
             if found is not None:
@@ -148,13 +147,13 @@ class Releases:
             for item in self._labelled(kind, name):
                 there = True
                 logger.debug("deleting %s %s", kind[1], item["metadata"]["name"])
-                path = self._cluster.namespaced(*kind, item["metadata"]["name"])
-                self._cluster.delete(path, propagationPolicy="Background")
+                path = self.cluster.namespaced(*kind, item["metadata"]["name"])
+                self.cluster.delete(path, propagationPolicy="Background")
         return there
 
     def _labelled(self, kind: tuple[str, str], name: str) -> list[dict[str, Any]]:
         try:
-            found = self._cluster.items(self._cluster.namespaced(*kind), labelSelector=f"{PART_OF},{RUN_LABEL}={name}")
+            found = self.cluster.items(self.cluster.namespaced(*kind), labelSelector=f"{PART_OF},{RUN_LABEL}={name}")
             return [item for item in found if is_of_run(item, name) and not _is_going(item)]
         except NotFoundError:
             return []
@@ -162,20 +161,24 @@ class Releases:
             logger.debug("%s", error)
             return []
 
+    def objects_of(self, release: Release) -> list[dict[str, Any]]:
+        """What Helm has sent for a release."""
+        return objects_in(str(self.content(release).get("manifest") or ""))
+
     def restore(self, release: Release, *, but: Iterable[str]) -> list[str]:
         """Create again what the release's manifest has and the cluster lost. Returns: kind and name of each.
 
         Args: but, kinds that are left out.
         """
         restored = []
-        for item in yaml.safe_load_all(str(self.content(release).get("manifest") or "")):
-            if not item or item["kind"] in but or item["kind"] not in _PLURALS:
+        for item in self.objects_of(release):
+            if item["kind"] in but or item["kind"] not in _KINDS:
                 continue
-            path = self._cluster.namespaced(item["apiVersion"], _PLURALS[item["kind"]])
+            path = self.cluster.namespaced(item["apiVersion"], f"{item['kind'].lower()}s")
             try:
-                self._cluster.get(f"{path}/{item['metadata']['name']}")
+                self.cluster.get(f"{path}/{item['metadata']['name']}")
             except NotFoundError:
-                self._cluster.create(path, _as_helm_has_it(item, release.name, self._cluster.namespace))
+                self.cluster.create(path, as_helm_has_it(item, release.name, self.cluster.namespace))
                 restored.append(f"{item['kind']} {item['metadata']['name']}")
         return restored
 
@@ -200,13 +203,6 @@ def _release(metadata: Mapping[str, Any]) -> Release | None:
 
 def _is_going(item: Mapping[str, Any]) -> bool:
     return bool(item["metadata"].get("deletionTimestamp"))
-
-
-def _as_helm_has_it(item: dict[str, Any], name: str, namespace: str) -> dict[str, Any]:
-    """With the annotations by which Helm knows its own."""
-    owner = {"meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": namespace}
-    metadata = item["metadata"]
-    return {**item, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **owner}}}
 
 
 def why_without_job(release: Release) -> str:

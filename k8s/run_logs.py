@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from k8s.names import rank_of
+from k8s.names import rank_of, ranks_in
 from k8s.pod_log import Line, PodApi, PodLog, Wanted
 from k8s.status import pod_status
 from tsp.errors import ClusterError, UnreachableError
@@ -193,5 +193,5 @@ class _Reader:
 
 
 def _chosen(pods: Pods, wanted: Wanted) -> Pods:
-    chosen = [pod for pod in pods if wanted.ranks is None or rank_of(pod) in wanted.ranks]
+    chosen = [pod for pod in pods if wanted.ranks is None or not set(ranks_in(pod)).isdisjoint(wanted.ranks)]
     return sorted(chosen, key=rank_of)

@@ -11,19 +11,22 @@ from typing import Any
 
 from k8s.client import Cluster, ForbiddenError, NotFoundError
 from k8s.names import (
-    JOBS,
     KUEUE_VERSIONS,
     PART_OF,
-    PYTORCHJOBS,
     QUEUE_LABEL,
+    RUN_RESOURCES,
+    RUNTIMES,
     STOPPED_ANNOTATION,
+    TRAINJOBS,
     configmaps_of,
     is_hook,
     is_of_run,
+    names_in_events,
     owner_of,
     pod_selector,
+    pods_of,
     rank_of,
-    ranks_of,
+    resource_of,
 )
 from k8s.status import Object, is_suspended, pod_status, state_of
 from k8s.why import why
@@ -57,11 +60,14 @@ class Runs:
         self._gpus: dict[str, str | None] = {}
 
     def find(self, name: str) -> dict[str, Any] | None:
-        """The PyTorchJob or Job of a run of ours; None if there is none."""
-        for kind in (PYTORCHJOBS, JOBS):
+        """The PyTorchJob, TrainJob or Job of a run of ours; None if there is none."""
+        for kind in RUN_RESOURCES:
             try:
                 found = self.cluster.get(self.cluster.namespaced(*kind, name))
             except NotFoundError:
+                continue
+            except ForbiddenError as error:
+                _pass_over_trainjobs(kind, error)
                 continue
             if is_of_run(found, name) and not is_hook(found):
                 return found
@@ -88,7 +94,7 @@ class Runs:
         pods = self.pods(name)
         workload = self._workload(job)
         state = state_of(job, pods, workload)
-        events = [] if state in ("succeeded", "cancelled", "suspended") else list(self._events(name, pods))
+        events = [] if state in ("succeeded", "cancelled", "suspended") else list(self._events(job, pods))
         reason = why(job, pods, events, workload)
         return RunView(job=job, pods=tuple(pods), state=state, reason=reason)
 
@@ -97,7 +103,7 @@ class Runs:
 
         However many runs there are, it takes a page of requests for each kind of object.
         """
-        jobs = list(chain.from_iterable(self._jobs(kind) for kind in (PYTORCHJOBS, JOBS)))
+        jobs = list(chain.from_iterable(self._jobs(kind) for kind in RUN_RESOURCES))
         troubled: dict[str, list[dict[str, Any]]] = {}
         if any(state_of(job) not in ENDED or state_of(job) == "failed" for job in jobs):
             path = self.cluster.namespaced("v1", "pods")
@@ -105,19 +111,19 @@ class Runs:
             for pod in self.cluster.items(path, labelSelector=PART_OF, fieldSelector=not_well):
                 troubled.setdefault(owner_of(pod) or "", []).append(pod)
         waiting = [job for job in jobs if state_of(job) == "pending"]
-        lacking = [job for job in waiting if len(troubled.get(job["metadata"]["name"], [])) < ranks_of(job)]
+        lacking = [job for job in waiting if len(troubled.get(job["metadata"]["name"], [])) < pods_of(job)]
         events = self._refusals() if any(not is_suspended(job) for job in lacking) else {}
         workloads = self._workloads() if any(is_suspended(job) for job in waiting) else {}
         for job in sorted(jobs, key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True):
             name, uid = job["metadata"]["name"], str(job["metadata"].get("uid"))
             pods = sorted(troubled.get(name, []), key=rank_of)
             state = state_of(job, pods, workloads.get(uid))
-            own = events.get(name, []) if state == "pending" else []
+            own = [event for of in names_in_events(job) for event in events.get(of, [])] if state == "pending" else []
             yield RunView(job=job, pods=tuple(pods), state=state, reason=why(job, pods, own, workloads.get(uid)))
 
     def names(self) -> Iterator[str]:
-        """Names of all runs and jobs, in two requests."""
-        for kind in (PYTORCHJOBS, JOBS):
+        """Names of all runs and jobs, in a request for each kind."""
+        for kind in RUN_RESOURCES:
             yield from (str(job["metadata"]["name"]) for job in self._jobs(kind))
 
     def _refusals(self) -> dict[str, list[Object]]:
@@ -154,11 +160,13 @@ class Runs:
                     yield job
         except NotFoundError:
             logger.debug("the cluster has no %s", kind[1])
+        except ForbiddenError as error:
+            _pass_over_trainjobs(kind, error)
 
-    def _events(self, name: str, pods: list[dict[str, Any]]) -> Iterator[Object]:
+    def _events(self, job: Mapping[str, Any], pods: list[dict[str, Any]]) -> Iterator[Object]:
         waiting = [status.name for status in map(pod_status, pods) if status.state in ("pending", "starting")]
         path = self.cluster.namespaced("v1", "events")
-        for involved in [name, *waiting[:_MAX_ASKED_PODS]]:
+        for involved in [*names_in_events(job), *waiting[:_MAX_ASKED_PODS]]:
             try:
                 yield from self.cluster.items(path, fieldSelector=f"involvedObject.name={involved}")
             except ForbiddenError as error:
@@ -197,8 +205,14 @@ class Runs:
         return ", ".join(text for text in (product, memory and memory + unit) if text) or None
 
     def lacks_config(self, job: Mapping[str, Any]) -> bool:
-        """Whether a ConfigMap that the job's pods mount is gone: they would wait for it for ever."""
-        for name in configmaps_of(job):
+        """Whether a ConfigMap that the job's pods mount, or its runtime, is gone: they would wait for it for ever."""
+        template = job
+        if resource_of(job) == TRAINJOBS:
+            try:
+                template = self.cluster.get(self.cluster.namespaced(*RUNTIMES, job["spec"]["runtimeRef"]["name"]))
+            except NotFoundError:
+                return True
+        for name in configmaps_of(template):
             try:
                 self.cluster.get(self.cluster.namespaced("v1", "configmaps", name))
             except NotFoundError:
@@ -212,15 +226,15 @@ class Runs:
         """
         job = self.get(name)
         metadata = {"annotations": {STOPPED_ANNOTATION: stopped}}
-        is_training = "pytorchReplicaSpecs" in job["spec"]
-        path = self.cluster.namespaced(*(PYTORCHJOBS if is_training else JOBS), name)
+        path = self.cluster.namespaced(*resource_of(job), name)
         workload = self._workload(job)
         if workload is not None:
             # Kueue owns the field below: it would set it back.
             self._set_workload_active(workload, not suspended)
             self.cluster.patch(path, {"metadata": metadata})
             return
-        spec = {"runPolicy": {"suspend": suspended}} if is_training else {"suspend": suspended}
+        field = {"suspend": suspended}
+        spec = {"runPolicy": field} if "pytorchReplicaSpecs" in job["spec"] else field
         self.cluster.patch(path, {"metadata": metadata, "spec": spec})
 
     def _set_workload_active(self, workload: Mapping[str, Any], active: bool) -> None:
@@ -251,6 +265,16 @@ class Runs:
                 self.cluster.delete(
                     self.cluster.namespaced("v1", "pods", pod["metadata"]["name"]), gracePeriodSeconds=0
                 )
+
+
+def _pass_over_trainjobs(kind: tuple[str, str], error: ForbiddenError) -> None:
+    """Rights are asked for before a kind is: who has an older Role is refused TrainJobs where there are none, too.
+
+    Raises: the error, for any other kind.
+    """
+    if kind != TRAINJOBS:
+        raise error
+    logger.debug("%s", error)
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_sec: float) -> bool:

@@ -1,4 +1,4 @@
-"""One state from the conditions of a PyTorchJob or Job and its pods. Pure.
+"""One state from the conditions of a PyTorchJob, TrainJob or Job and its pods. Pure.
 
 The operator keeps every condition it ever set and turns some of them False; its printed State column shows the last one
 in the list, which can mislead. Here only conditions with status True count, in the order of how final they are.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, main_container_of, rank_of
+from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, main_container_of, ranks_in, restarts_of
 from tsp.run.status import RankEnd, RunState, is_permanent, root_cause
 
 Object = Mapping[str, Any]
@@ -36,7 +36,8 @@ class Termination:
 class PodStatus:
     """One pod of a run."""
 
-    rank: int
+    ranks: range
+    """Of a training pod; of a Job's pod its index alone."""
     name: str
     uid: str
     state: Literal["pending", "starting", "running", "terminating", "succeeded", "failed"]
@@ -44,6 +45,16 @@ class PodStatus:
     restarts: int
     ended: Termination | None
     """Of its main container: now, or at its last restart."""
+
+    @property
+    def rank(self) -> int:
+        """The first of its ranks."""
+        return self.ranks.start
+
+    @property
+    def who(self) -> str:
+        """As messages call it."""
+        return f"rank {self.rank}" if len(self.ranks) == 1 else f"the pod of ranks {self.rank} to {self.ranks[-1]}"
 
 
 def true_conditions(status: Object) -> dict[str, Object]:
@@ -69,7 +80,7 @@ def is_deactivated(workload: Object | None) -> bool:
 
 
 def state_of(job: Object, pods: Sequence[Object] = (), workload: Object | None = None) -> RunState:
-    """The state of a run from its PyTorchJob or Job, and from its pods and Kueue's workload where they are at hand."""
+    """The state of a run from its job, and from its pods and Kueue's workload where they are at hand."""
     holds = true_conditions(job.get("status") or {})
     if "Succeeded" in holds or "Complete" in holds:
         return "succeeded"
@@ -85,9 +96,17 @@ def state_of(job: Object, pods: Sequence[Object] = (), workload: Object | None =
         return "restarting"
     if "Running" in holds or any(pod_status(pod).state == "running" for pod in pods):
         return "running"
-    if "pytorchReplicaSpecs" not in job["spec"] and (job.get("status") or {}).get("ready"):
+    if _is_ready(job):
         return "running"
-    return "pending"
+    return "restarting" if any(restarts_of(pod) for pod in pods) else "pending"
+
+
+def _is_ready(job: Object) -> bool:
+    """Whether the status of a Job or TrainJob counts pods at work; a TrainJob has no condition for it."""
+    status = job.get("status") or {}
+    if "runtimeRef" in job["spec"]:
+        return any(item.get("ready") for item in status.get("jobsStatus") or [])
+    return "pytorchReplicaSpecs" not in job["spec"] and bool(status.get("ready"))
 
 
 def pod_status(pod: Object) -> PodStatus:
@@ -97,12 +116,12 @@ def pod_status(pod: Object) -> PodStatus:
     name = main_container_of(pod).get("name")
     main = next((item for item in containers if item.get("name") == name), containers[0])
     return PodStatus(
-        rank=rank_of(pod),
+        ranks=ranks_in(pod),
         name=str(pod["metadata"]["name"]),
         uid=str(pod["metadata"].get("uid", "")),
         state=_pod_state(pod, main),
         node=pod["spec"].get("nodeName"),
-        restarts=int(main.get("restartCount", 0)),
+        restarts=int(main.get("restartCount", 0)) + restarts_of(pod),
         ended=termination(main),
     )
 

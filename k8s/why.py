@@ -1,6 +1,7 @@
 """Why a run waits or failed, in one line, from its job, pods and events. Pure.
 
-The texts it reads are those of the scheduler, the kubelet, the admission chain, the training operator and Kueue.
+The texts it reads are those of the scheduler, the kubelet, the admission chain, the training operator, Kubeflow Trainer
+and Kueue.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from k8s.names import QUEUE_LABEL, rank_of, ranks_of
+from k8s.names import PYTORCHJOBS, QUEUE_LABEL, TRAINJOBS, pods_of, rank_of, resource_of
 from k8s.status import (
     Object,
     PodStatus,
@@ -22,8 +23,7 @@ from k8s.status import (
     stopped_by_user,
     true_conditions,
 )
-from tsp.errors import POD_EXIT_MEANINGS
-from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, root_cause
+from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, describe_end, describe_exit, root_cause
 
 _MAX_CHARS = 300
 _ONE_FAILURE_SEC = 300.0
@@ -31,6 +31,9 @@ _ONE_FAILURE_SEC = 300.0
 _LOG_PREFIX = re.compile(
     r"^(?:\d{4}-\d\d-\d\d[T ]\S+ )?(?:rank \d+ )?(?:(?:ERROR|CRITICAL|WARNING|INFO):?\s+)?", re.ASCII
 )
+_CONTROLLERS = {PYTORCHJOBS: "the training operator", TRAINJOBS: "Kubeflow Trainer"}
+_LEADERS_LINE = re.compile(r"(?:\S+Z )?rank (\d+) ERROR (ended with exit code .*)")
+"""The last line of a pod with several ranks (``tsp.run.pod_ranks``)."""
 _PULLING = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _NORMAL_WAITS = {"ContainerCreating", "PodInitializing"}
 _DISRUPTIONS = {
@@ -71,9 +74,10 @@ def why(
     reasons = [*_of_pods(pods, latest), *_not_created(job, pods, latest), *_wait_for_master(pods)]
     if state == "restarting" or not reasons:
         reasons += _restarts(pods, latest, restarting=state == "restarting")
-    is_operators = "pytorchReplicaSpecs" in job["spec"]
-    if is_operators and not reasons and not pods and not (job.get("status") or {}).get("conditions"):
-        reasons.append("nobody has taken it up yet: is the training operator running?")
+    controller = _CONTROLLERS.get(resource_of(job))
+    status = job.get("status") or {}
+    if controller and not reasons and not pods and not (status.get("conditions") or status.get("jobsStatus")):
+        reasons.append(f"nobody has taken it up yet: is {controller} running?")
     return _short(reasons[0]) if reasons else None
 
 
@@ -83,21 +87,13 @@ def why_pod(pod: Object, events: Iterable[Object] = ()) -> str | None:
     return _short(next(iter([*_of_pods([pod], latest), *_wait_for_master([pod])]), None) or _ended(pod))
 
 
-def describe_exit(code: int) -> str:
-    """An exit code of ``tsp.entrypoint`` in words."""
-    meaning = POD_EXIT_MEANINGS.get(code)
-    if meaning is None and 128 < code < 160:
-        meaning = f"killed by signal {code - 128}"
-    return f"exit code {code}" + (f" ({meaning})" if meaning else "")
-
-
 def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
     cause = culprit([pod_status(pod) for pod in pods])
     failed = true_conditions(job.get("status") or {})["Failed"]
     if failed.get("reason") == "DeadlineExceeded" or "active longer than specified deadline" in failed.get(
         "message", ""
     ):
-        return "it ran longer than runPolicy.activeDeadlineSeconds allows"
+        return "it ran longer than its deadline allows (--deadline, runPolicy.activeDeadlineSeconds)"
     for pod in pods:
         taken = _taken_away(pod)
         if taken and (cause is None or pod_status(pod).name == cause.name):
@@ -113,11 +109,14 @@ def _in_words(pod: PodStatus) -> str:
     assert pod.ended is not None
     if pod.ended.reason == "OOMKilled":
         return (
-            f"rank {pod.rank} was OOM-killed: it used more memory than its limit; raise resources.limits.memory, "
+            f"{pod.who} was OOM-killed: it used more memory than its limit; raise resources.limits.memory, "
             f"or lower data.workers or shm.sizeLimit"
         )
-    last = [_without_stamp(line) for line in pod.ended.message.splitlines() if line.strip()][-1:]
-    return f"rank {pod.rank} ended with {describe_exit(pod.ended.exit_code)}" + (f": {last[0]}" if last else "")
+    last = ([line.strip() for line in pod.ended.message.splitlines() if line.strip()] or [""])[-1]
+    of_rank = _LEADERS_LINE.fullmatch(last) if len(pod.ranks) > 1 else None
+    if of_rank is not None:
+        return f"rank {of_rank[1]} {of_rank[2]}"
+    return describe_end(RankEnd(pod.rank, pod.ended.exit_code), _without_stamp(last))
 
 
 def _without_stamp(line: str) -> str:
@@ -139,16 +138,16 @@ def _ended(pod: Object) -> str | None:
 
 def _taken_away(pod: Object) -> str | None:
     """A pod that did not end by itself."""
-    status, rank = pod.get("status") or {}, pod_status(pod).rank
+    status, who = pod.get("status") or {}, pod_status(pod).who
     if status.get("reason") == "Evicted":
-        return f"rank {rank} was evicted from node {pod['spec'].get('nodeName')}: {status.get('message', '').strip()}"
+        return f"{who} was evicted from node {pod['spec'].get('nodeName')}: {status.get('message', '').strip()}"
     disruption = true_conditions(status).get("DisruptionTarget")
     if disruption:
         said = _DISRUPTIONS.get(str(disruption.get("reason")), str(disruption.get("message")))
-        return f"rank {rank} {said}"
+        return f"{who} {said}"
     if status.get("phase") == "Failed" and status.get("reason"):
         # Refused or given up by its node, for one of many reasons: in the kubelet's own words.
-        return f"rank {rank} was refused or lost by its node ({status['reason']}): {status.get('message', '').strip()}"
+        return f"{who} was refused or lost by its node ({status['reason']}): {status.get('message', '').strip()}"
     return None
 
 
@@ -157,7 +156,7 @@ def _held_back(job: Object, workload: Object | None) -> str:
         return f"suspended: go on with 'tspctl resume {job['metadata']['name']}'"
     queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
     if queue is None:
-        return "suspended by somebody else (runPolicy.suspend)"
+        return "suspended by somebody else (its suspend field)"
     status = (workload or {}).get("status") or {}
     conditions = {item["type"]: item for item in status.get("conditions") or []}
     evicted = conditions.get("Evicted") or {}
@@ -197,7 +196,7 @@ def _of_pods(pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
         own = [event for event in events if event.get("involvedObject", {}).get("name") == status.name]
         reason = _unscheduled(pod, own) if status.state == "pending" else _cannot_start(pod, own)
         if reason:
-            yield f"rank {status.rank} {reason}"
+            yield f"{status.who} {reason}"
 
 
 def _unscheduled(pod: Object, events: list[Object]) -> str | None:
@@ -238,15 +237,17 @@ def _wait_for_master(pods: Sequence[Object]) -> Iterable[str]:
     for pod in sorted(pods, key=rank_of):
         init = (pod.get("status") or {}).get("initContainerStatuses") or []
         if pod_status(pod).state == "starting" and any("running" in (item.get("state") or {}) for item in init):
-            yield f"rank {rank_of(pod)} waits for the master's name (the operator's init container)"
+            yield f"{pod_status(pod).who} waits for the master's name (the operator's init container)"
 
 
 def _not_created(job: Object, pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
     """What keeps the operator from creating pods: quota, security standard, other admission."""
-    if len(pods) >= ranks_of(job):
+    if len(pods) >= pods_of(job):
         return
     for event in events:
         message = str(event.get("message") or "")
+        if event.get("reason") == "TrainJobResourcesCreationFailed":
+            yield f"Kubeflow Trainer cannot make its pods: {message}"
         if event.get("reason") not in ("FailedCreatePod", "FailedCreate", "FailedCreateService"):
             continue
         yield _refused(message)

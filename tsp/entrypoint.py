@@ -1,6 +1,7 @@
 """What runs in a pod: one rank of a training run, or an auxiliary job.
 
-    python -m tsp.entrypoint                  trains; the configuration is the JSON file that TSP_CONFIG names
+    python -m tsp.entrypoint                  trains; the configuration is the JSON file that TSP_CONFIG names. In a
+                                              pod with several GPUs it starts a rank for each (tsp.run.pod_ranks).
     python -m tsp.entrypoint KIND < JOB.json  runs a job; its answer is one JSON object on standard output
 
 Narration goes to standard error; training also sends it to the run's log in the store. The exit code says whether
@@ -31,12 +32,13 @@ from typing import TYPE_CHECKING
 
 from tsp.config.address import MaskingFormatter
 from tsp.config.cards import NEEDS_GPU
-from tsp.config.cpus import usable_cpus
+from tsp.config.cpus import THREADS_BESIDE_GPU, usable_cpus
 from tsp.config.job import INDEX_VARIABLE, Answer, Job, own_share
 from tsp.config.jobs import JOBS, job_from_dict
 from tsp.config.pod_request import config_from_pod
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, TspError, exit_code_of
+from tsp.run.pod_ranks import PodRanks, pod_environment, ranks_per_pod, run_ranks
 
 if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tsp.entrypoint")
 
 DEFAULT_CONFIG = "/etc/tsp/config.json"
+RANK_COMMAND = (sys.executable, "-P", "-m", "tsp.entrypoint")
+"""Of each rank of a pod that has several; -P as nothing may hide this package."""
 TORCH_ENVIRONMENT = {
     # Warnings of its C++ parts go straight to the console, past every filter.
     "TORCH_CPP_LOG_LEVEL": "ERROR",
@@ -56,7 +60,6 @@ TORCH_ENVIRONMENT = {
     "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
 }
 """Settings of torch; a pod's environment overrides them."""
-THREADS_BESIDE_GPU = 4
 LINGER_SEC = 30.0
 """How long threads and libraries may take to end once the work is done."""
 
@@ -67,11 +70,16 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     parser.add_argument("kind", nargs="?", choices=sorted(JOBS), help="a job; without one: train")
     parser.add_argument("-v", "--verbose", action="store_true", help="more narration, and tracebacks")
     options = parser.parse_args(argv)
+    env = pod_environment(env)
     verbose = options.verbose or bool(env.get("TSP_VERBOSE"))
     early = _set_up_logging(env, options.kind, verbose)
     with ExitStack() as stack:
         try:
-            return _train(env, early, stack) if options.kind is None else _do_job(options.kind, env)
+            if options.kind is not None:
+                return _do_job(options.kind, env)
+            if ranks_per_pod(env) > 1:
+                return run_ranks(PodRanks.from_env(env), RANK_COMMAND)
+            return _train(env, early, stack)
         except TspError as error:
             logger.error("%s", error, exc_info=verbose)
             return exit_code_of(error)

@@ -61,13 +61,15 @@ def logs(
 
 
 def parse_since(text: str) -> datetime:
-    """The time given to ``--since``: an age (``90s``, ``5m``, ``2h``, ``1d``) or an ISO time (local without a zone)."""
+    """The time given to ``--since``: an age (``90s``, ``5m``, ``1h30m``) or an ISO time (local without a zone)."""
     from datetime import UTC, timedelta
 
-    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if text[:-1].isdigit() and text[-1] in seconds:
+    from cli.options.duration import seconds_in
+
+    seconds = seconds_in(text)
+    if seconds is not None:
         try:
-            return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * seconds[text[-1]])
+            return datetime.now(UTC) - timedelta(seconds=seconds)
         except OverflowError:
             # Before the first year: everything is newer.
             return datetime.min.replace(tzinfo=UTC)

@@ -7,8 +7,27 @@ from typing import Any
 
 import click
 
+from cli.options.duration import Duration
+
 _OPTIONS = (
+    click.option(
+        "--gpus-per-pod",
+        type=click.IntRange(1),
+        metavar="K",
+        help="GPUs, and ranks, of each pod (default 1); divides --gpus.",
+    ),
     click.option("--priority", metavar="NAME", help="PriorityClass; with --queue Kueue's WorkloadPriorityClass."),
+    click.option("--deadline", "deadline_sec", type=Duration(), help="End the run after so long: 90m, 12h, 2d."),
+    click.option(
+        "--gang",
+        type=click.Choice(["volcano", "coscheduling", "kueue"]),
+        help="Start all pods or none, by this scheduler (kueue: with --queue).",
+    ),
+    click.option(
+        "--job-api",
+        type=click.Choice(["auto", "pytorchjob", "trainjob"]),
+        help="A PyTorchJob (training operator) or TrainJob (Kubeflow Trainer v2); auto: what the cluster serves.",
+    ),
     click.option(
         "--toleration",
         "tolerations",
@@ -32,8 +51,19 @@ _OPTIONS = (
     ),
     click.option("--volume", "volumes", multiple=True, metavar="CLAIM:PATH[:ro]", help="Volume claim to mount."),
 )
-KEYS = ("priority", "tolerations", "node_selector", "pull_secrets", "env", "volumes")
-_NAMES = ("--priority", "--toleration", "--node-selector", "--image-pull-secret", "--env", "--volume")
+_NAMES = {
+    "gpus_per_pod": "--gpus-per-pod",
+    "priority": "--priority",
+    "deadline_sec": "--deadline",
+    "gang": "--gang",
+    "job_api": "--job-api",
+    "tolerations": "--toleration",
+    "node_selector": "--node-selector",
+    "pull_secrets": "--image-pull-secret",
+    "env": "--env",
+    "volumes": "--volume",
+}
+"""Keyword of a command -> option."""
 
 
 def pod_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,9 +75,9 @@ def pod_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def take_pod_options(given: dict[str, Any]) -> dict[str, Any]:
     """Their values, removed from a command's keyword arguments."""
-    return {key: given.pop(key) for key in KEYS}
+    return {key: given.pop(key) for key in _NAMES}
 
 
 def by_option(taken: dict[str, Any]) -> dict[str, Any]:
     """Option as on the command line -> value."""
-    return dict(zip(_NAMES, (taken[key] for key in KEYS), strict=True))
+    return {option: taken[key] for key, option in _NAMES.items()}

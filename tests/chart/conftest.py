@@ -47,13 +47,18 @@ class Rendered:
         for item in self.objects:
             if item["kind"] == "PyTorchJob":
                 found += [spec["template"] for spec in item["spec"]["pytorchReplicaSpecs"].values()]
+            elif item["kind"] == "TrainingRuntime":
+                found += [job["template"]["spec"]["template"] for job in replicated_jobs(item)]
             elif item["kind"] == "Job":
                 found.append(item["spec"]["template"])
         return found
 
     @property
     def pod(self) -> dict[str, Any]:
-        """Spec of the master, or of a job's pods."""
+        """Spec of the master, of a TrainJob's or of a job's pods."""
+        if "TrainingRuntime" in self:
+            (job,) = replicated_jobs(self["TrainingRuntime"])
+            return job["template"]["spec"]["template"]["spec"]
         if "PyTorchJob" in self:
             return self["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
         return self["Job"]["spec"]["template"]["spec"]
@@ -70,6 +75,11 @@ class Rendered:
     @staticmethod
     def _is_hook(item: dict[str, Any]) -> bool:
         return "helm.sh/hook" in item["metadata"].get("annotations", {})
+
+
+def replicated_jobs(runtime: dict[str, Any]) -> list[dict[str, Any]]:
+    """Jobs that a TrainingRuntime describes."""
+    return runtime["spec"]["template"]["spec"]["replicatedJobs"]
 
 
 def go_tool(name: str) -> str:
@@ -91,15 +101,18 @@ def helm() -> str:
 def render(helm: str) -> Callable[..., Rendered]:
     """``render(gpus=2, store={...})``: the values that are enough, and these over them.
 
-    ``name`` is the release; ``bare=True`` leaves out the values that are enough. Raises HelmError.
+    ``name`` is the release; ``bare=True`` leaves out the values that are enough; ``serves`` are kinds that the cluster
+    has. Raises HelmError.
     """
 
-    def run(*, name: str = "my-run", bare: bool = False, **values: Any) -> Rendered:
+    def run(*, name: str = "my-run", bare: bool = False, serves: tuple[str, ...] = (), **values: Any) -> Rendered:
         merged = values if bare else {**ENOUGH, **values}
         command = [helm, "template", name, str(CHART), "--namespace", "video", "-f", "-"]
+        command += [f"--api-versions={kind}" for kind in serves]
         done = subprocess.run(command, input=json.dumps(merged), capture_output=True, text=True, check=False)
         if done.returncode:
             raise HelmError(done.stderr)
-        return Rendered([item for item in yaml.load_all(done.stdout, yaml.CSafeLoader) if item])
+        found = [item for item in yaml.load_all(done.stdout, yaml.CSafeLoader) if item]
+        return Rendered([one for item in found for one in (item["items"] if item["kind"] == "List" else [item])])
 
     return run

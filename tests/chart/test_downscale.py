@@ -69,7 +69,7 @@ def test_a_factor_of_ones_own_wins_over_gpu_memory(render):
 def test_without_a_hint_the_pods_decide_and_may_land_anywhere(render):
     rendered = render()
     assert json.loads(rendered.config)["request"]["downscale"] == "auto"
-    assert "affinity" not in rendered.pod
+    assert "nodeAffinity" not in rendered.pod["affinity"]
 
 
 @pytest.mark.parametrize("memory", ["4096", "a lot", "-1"])
@@ -177,4 +177,4 @@ def test_lookup_keeps_a_factor_of_ones_own_to_the_gpus_that_can_hold_it(helm, tm
 def test_lookup_on_a_cluster_without_labels_leaves_it_to_the_pods(helm, tmp_path):
     request, pod = install_on(helm, tmp_path, [node("unlabelled")])
     assert request["downscale"] == "auto"
-    assert "affinity" not in pod
+    assert "nodeAffinity" not in pod["affinity"]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from cli.backends.local import launch as local_launch
-from cli.backends.local.processes import send
 from cli.backends.local.run_folder import known_runs
 from tsp.errors import ConfigError
+from tsp.run.processes import send
 
 FAKE_RANK = Path(__file__).with_name("fake_rank.py")
 

@@ -28,6 +28,39 @@ def job(*conditions: str, suspend: bool = False, gpus: int = 2, name: str = "my-
     }
 
 
+def train_job(
+    *conditions: str, suspend: bool = False, gpus: int = 2, name: str = "my-run", ready: int = 0, **more: Any
+) -> dict[str, Any]:
+    """A TrainJob; conditions as ``job``, ready counts its child Job."""
+    found = job(*conditions, gpus=gpus, name=name, **more)
+    reference = {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": name}
+    found["spec"] = {"runtimeRef": reference, "suspend": suspend, "trainer": {"numNodes": gpus}}
+    if ready or conditions:
+        found["status"]["jobsStatus"] = [{"name": "node", "ready": ready, "active": 1}]
+    return found
+
+
+def node_pod(rank: int = 0, phase: str = "Running", *, restarts: int = 0, **more: Any) -> dict[str, Any]:
+    """A pod of a TrainJob; keywords as ``pod``, restarts are JobSet's."""
+    found = pod(rank, phase, **more)
+    found["metadata"]["name"] = f"my-run-node-0-{rank}-abcde"
+    found["metadata"]["labels"] = {
+        "jobset.sigs.k8s.io/jobset-name": "my-run",
+        "jobset.sigs.k8s.io/replicatedjob-name": "node",
+        "jobset.sigs.k8s.io/restart-attempt": str(restarts),
+        "batch.kubernetes.io/job-name": "my-run-node-0",
+        "batch.kubernetes.io/job-completion-index": str(rank),
+    }
+    found["status"]["containerStatuses"][0]["name"] = "node"
+    return found
+
+
+def with_ranks(item: dict[str, Any], per_pod: int) -> dict[str, Any]:
+    """A job or pod whose pods hold several ranks."""
+    item["metadata"].setdefault("annotations", {})["tspctl/ranks-per-pod"] = str(per_pod)
+    return item
+
+
 def indexed_job(*conditions: str, suspend: bool = False, shards: int = 2, name: str = "my-job", **more: Any) -> Any:
     """An Indexed Job of the chart."""
     labels = {

@@ -8,18 +8,21 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from k8s.names import PYTORCHJOBS, TRAINJOBS, resource_of
 from tests.k8s.fake_api import SECRETS, FakeApi
 
 JOBS = "/apis/kubeflow.org/v1/namespaces/video/pytorchjobs"
+TRAIN_JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/video/trainjobs"
+RUNTIMES = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/video/trainingruntimes"
 INDEXED_JOBS = "/apis/batch/v1/namespaces/video/jobs"
 PODS = "/api/v1/namespaces/video/pods"
 EVENTS = "/api/v1/namespaces/video/events"
 
 
 def path_of(found: dict[str, Any]) -> str:
-    """Where the server has a PyTorchJob or an Indexed Job."""
-    kind = JOBS if "pytorchReplicaSpecs" in found["spec"] else INDEXED_JOBS
-    return f"{kind}/{found['metadata']['name']}"
+    """Where the server has a PyTorchJob, a TrainJob or an Indexed Job."""
+    kinds = {PYTORCHJOBS: JOBS, TRAINJOBS: TRAIN_JOBS}
+    return f"{kinds.get(resource_of(found), INDEXED_JOBS)}/{found['metadata']['name']}"
 
 
 def serve_run(api: FakeApi, found: dict[str, Any], pods: Sequence[dict[str, Any]] = ()) -> None:

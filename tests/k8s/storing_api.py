@@ -24,6 +24,7 @@ KINDS = {
     },
     "batch/v1": {"jobs": "Job"},
     "kubeflow.org/v1": {"pytorchjobs": "PyTorchJob"},
+    "trainer.kubeflow.org/v1alpha1": {"trainjobs": "TrainJob", "trainingruntimes": "TrainingRuntime"},
 }
 ROLE = Path(__file__).resolve().parents[2] / "k8s" / "role.yaml"
 _RELEASE = re.compile(rb"H4sI[A-Za-z0-9+/=]+")

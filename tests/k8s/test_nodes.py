@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s.nodes import GpuNode, can_land, nodes_for, plan_nodes
+from k8s.nodes import GpuNode, can_land, nodes_for, plan_nodes, with_room
 from k8s.quantity import parse_quantity
 from tsp.errors import ConfigError
 
@@ -66,6 +66,29 @@ TAINT = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
 )
 def test_the_schedulers_rules_decide_where_a_pod_can_land(found, pod, lands):
     assert can_land(found, pod) is lands
+
+
+@pytest.mark.parametrize(
+    ("gpus", "per_pod", "ranks"), [("8", 1, 8), ("8", 4, 8), ("6", 4, 4), ("3", 4, 0), ("8", 8, 8)]
+)
+def test_a_node_holds_ranks_in_whole_pods(gpus, per_pod, ranks):
+    (found,) = nodes_for([node(gpus=gpus, memory="81559")], {}, **NVIDIA, gpus_per_pod=per_pod)
+    assert (found.gpus, found.ranks) == (int(gpus), ranks)
+    assert bool(with_room([found], per_pod)[0]) == (ranks > 0)
+
+
+def test_cpu_and_memory_are_a_pods_and_not_a_ranks():
+    found = node(gpus="8", memory="81559")
+    found["status"]["allocatable"] |= {"cpu": "20", "memory": "1Ti"}
+    pod = {"containers": [{"resources": {"requests": {"cpu": "10"}}}]}
+    (able,) = nodes_for([found], pod, **NVIDIA, gpus_per_pod=2)
+    assert able.ranks == 4
+
+
+def test_where_no_node_has_the_gpus_of_a_pod_the_largest_is_named():
+    nodes = nodes_for([node("a", gpus="2"), node("b", gpus="4")], {}, **NVIDIA, gpus_per_pod=8)
+    assert with_room(nodes, 8) == ([], ("no node has the 8 GPUs of a pod; most has b, 4",))
+    assert with_room([], 8) == ([], ())
 
 
 def test_only_nodes_with_gpus_count_and_units_are_repaired():

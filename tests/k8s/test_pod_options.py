@@ -15,6 +15,15 @@ OWN = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
         ({}, {}, {}),
         ({}, {"priority": "high"}, {"priorityClassName": "high"}),
         ({"queue": "q"}, {"priority": "high"}, {"queue": "q", "labels": {"kueue.x-k8s.io/priority-class": "high"}}),
+        ({}, {"deadline_sec": 90}, {"runPolicy": {"activeDeadlineSeconds": 90}}),
+        (
+            {"queue": "q", "labels": {"a": "b"}},
+            {"deadline_sec": 90},
+            {"queue": "q", "labels": {"a": "b", "kueue.x-k8s.io/max-exec-time-seconds": "90"}},
+        ),
+        ({"job": {"kind": "train"}}, {"job_api": "trainjob"}, {"job": {"kind": "train", "api": "trainjob"}}),
+        ({}, {"gpus_per_pod": 4, "gang": "volcano"}, {"gpusPerPod": 4, "gang": "volcano"}),
+        ({"queue": "q"}, {"gang": "kueue"}, {"queue": "q", "gang": "kueue"}),
         (
             {},
             {"tolerations": ("team=video:NoExecute", "spot")},
@@ -55,6 +64,7 @@ def test_an_option_sets_its_value_and_adds_to_lists(values, options, expected):
         ({"env": ("1A=b",)}, "not the name of a variable"),
         ({"env": ("RANK=3",)}, "--env RANK: this variable is set for each rank"),
         ({"volumes": ("claim",)}, "--volume claim"),
+        ({"gang": "kueue"}, "--gang kueue: Kueue starts all pods of a run or none where --queue"),
         ({"volumes": ("claim:relative",)}, "--volume claim:relative"),
         ({"volumes": ("claim:/a:rw",)}, "--volume claim:/a:rw"),
     ],

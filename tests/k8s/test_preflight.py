@@ -8,6 +8,7 @@ from tsp.errors import ClusterError
 from tsp.run.status import Finding
 
 KINDS = {"resources": [{"name": "pytorchjobs", "kind": "PyTorchJob"}]}
+TRAINER_KINDS = {"resources": [{"name": "trainjobs"}, {"name": "trainingruntimes"}]}
 DEPLOYMENTS = "/apis/apps/v1/deployments"
 NAMESPACE = "/api/v1/namespaces/video"
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -36,15 +37,76 @@ def test_the_namespace_must_be_there_but_need_not_be_readable(api, cluster):
     assert list(preflight.check_server(cluster))[1].message == "video"
 
 
-def test_the_operator_must_be_installed_and_ready_as_far_as_can_be_seen(api, cluster):
-    assert levels(preflight.check_operator(cluster)) == [("training operator", "error")]
+def test_the_operator_must_be_ready_as_far_as_can_be_seen(api, cluster):
     api.objects["/apis/kubeflow.org/v1"] = KINDS
     api.objects[DEPLOYMENTS] = forbidden
-    assert levels(preflight.check_operator(cluster)) == [("training operator", "ok")]
+    assert levels(preflight.check_job_api(cluster, "pytorchjob")) == [("training operator", "ok")]
     api.objects[DEPLOYMENTS] = [operator()]
-    assert next(preflight.check_operator(cluster)).message == "kubeflow/training-operator runs"
+    assert next(preflight.check_job_api(cluster, "pytorchjob")).message == "kubeflow/training-operator runs"
     api.objects[DEPLOYMENTS] = [operator(ready=0)]
-    assert levels(preflight.check_operator(cluster)) == [("training operator", "error")]
+    assert levels(preflight.check_job_api(cluster, "pytorchjob")) == [("training operator", "error")]
+
+
+def test_kubeflow_trainer_must_be_ready_and_have_jobset(api, cluster):
+    api.objects["/apis/trainer.kubeflow.org/v1alpha1"] = TRAINER_KINDS
+    api.objects[DEPLOYMENTS] = []
+    (finding,) = preflight.check_job_api(cluster, "trainjob")
+    assert (finding.level, "JobSet, which the cluster lacks" in finding.message) == ("error", True)
+    api.objects["/apis/jobset.x-k8s.io/v1alpha2"] = {"resources": []}
+    assert levels(preflight.check_job_api(cluster, "trainjob")) == [("Kubeflow Trainer", "ok")]
+    api.objects[DEPLOYMENTS] = [operator(ready=0)]
+    assert levels(preflight.check_job_api(cluster, None)) == [("Kubeflow Trainer", "error")]
+
+
+OLD = {"/apis/kubeflow.org/v2alpha1": {"resources": [{"name": "trainjobs"}]}}
+BOTH = {"/apis/kubeflow.org/v1": KINDS, "/apis/trainer.kubeflow.org/v1alpha1": TRAINER_KINDS}
+
+
+@pytest.mark.parametrize(
+    ("served", "api_asked", "said"),
+    [
+        ({}, None, "knows neither PyTorchJob nor TrainJob: have an administrator install"),
+        ({}, "pytorchjob", "knows neither PyTorchJob nor TrainJob: have an administrator install"),
+        (OLD, None, "serves TrainJob kubeflow.org/v2alpha1, which is older than Kubeflow Trainer 2.0"),
+        ({"/apis/kubeflow.org/v1": KINDS, **OLD}, "trainjob", "kubeflow.org/v2alpha1, which is older"),
+        ({"/apis/kubeflow.org/v1": KINDS}, "trainjob", "knows no TrainJob, but PyTorchJob: leave out --job-api"),
+        (
+            {"/apis/trainer.kubeflow.org/v1alpha1": TRAINER_KINDS},
+            "pytorchjob",
+            "knows no PyTorchJob, but TrainJob: leave out --job-api",
+        ),
+    ],
+)
+def test_a_cluster_without_the_kind_of_job_is_refused_with_what_would_help(api, cluster, served, api_asked, said):
+    api.objects |= served
+    (finding,) = preflight.check_job_api(cluster, api_asked)
+    assert (finding.what, finding.level) == ("training", "error")
+    assert said in finding.message
+
+
+def test_doctor_looks_at_each_controller_that_the_cluster_has(api, cluster):
+    api.objects |= {**BOTH, DEPLOYMENTS: [operator()], "/apis/jobset.x-k8s.io/v1alpha2": {}}
+    assert levels(preflight.check_job_api(cluster, None)) == [("training operator", "ok"), ("Kubeflow Trainer", "ok")]
+
+
+@pytest.mark.parametrize(
+    ("gang", "groups", "arguments", "api_asked", "said"),
+    [
+        ("", [], [], "pytorchjob", None),
+        ("kueue", [], [], "pytorchjob", None),
+        ("volcano", [], [], "trainjob", "serves no scheduling.volcano.sh: have an administrator install volcano"),
+        ("coscheduling", ["scheduling.volcano.sh"], [], "trainjob", "serves no scheduling.x-k8s.io"),
+        ("volcano", ["scheduling.volcano.sh"], [], "trainjob", None),
+        ("volcano", ["scheduling.volcano.sh"], [], "pytorchjob", "kubeflow/training-operator knows of no gang"),
+        ("volcano", ["scheduling.volcano.sh"], ["--gang-scheduler-name=volcano"], "pytorchjob", None),
+    ],
+)
+def test_a_gang_scheduler_that_is_not_there_is_refused(api, cluster, gang, groups, arguments, api_asked, said):
+    api.objects["/apis"] = {"groups": [{"name": name} for name in groups]}
+    api.objects[DEPLOYMENTS] = [operator(arguments=arguments)]
+    found = [finding.message for finding in preflight.check_gang(cluster, gang, api_asked)]
+    assert len(found) == (said is not None)
+    assert all(said in message for message in found)
 
 
 def test_missing_permissions_are_all_named_at_once(api, cluster):
@@ -53,9 +115,10 @@ def test_missing_permissions_are_all_named_at_once(api, cluster):
         return 201, {"status": {"allowed": asked["resource"] not in ("secrets", "nodes") and asked["verb"] != "patch"}}
 
     api.objects[REVIEW] = review
-    permissions, nodes = preflight.check_permissions(cluster)
+    permissions, nodes = preflight.check_permissions(cluster, ["pytorchjob", "trainjob"])
     assert permissions.message == (
-        "missing: patch pytorchjobs.kubeflow.org, patch jobs.batch, create secrets, delete secrets, get secrets, "
+        "missing: patch pytorchjobs.kubeflow.org, patch trainjobs.trainer.kubeflow.org, "
+        "patch trainingruntimes.trainer.kubeflow.org, patch jobs.batch, create secrets, delete secrets, get secrets, "
         "list secrets, update secrets in namespace video; have an administrator bind the Role of k8s/role.yaml"
     )
     assert (permissions.level, nodes.level) == ("error", "warning")
@@ -118,5 +181,6 @@ def test_the_role_in_the_documentation_grants_what_is_asked_for():
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    for verb, group, resource, subresource in preflight.NEEDED:
+    needed = {right for rights in preflight.NEEDED_FOR.values() for right in rights} | set(preflight.NEEDED)
+    for verb, group, resource, subresource in needed:
         assert (verb, group, f"{resource}/{subresource}" if subresource else resource) in granted

@@ -10,7 +10,7 @@ import pytest
 from k8s.pod_log import MAX_LINE_BYTES, PodLog, Wanted
 from k8s.run_logs import follow_logs, read_logs
 from tests.k8s.fake_api import FakeLog
-from tests.k8s.objects import pod, terminated
+from tests.k8s.objects import pod, terminated, with_ranks
 from tsp.errors import UnreachableError
 
 
@@ -269,3 +269,52 @@ def test_memory_does_not_grow_with_the_log(cluster):
     tracemalloc.stop()
     assert count == 30_000
     assert peak_bytes < 3e6
+
+
+def of_ranks(second, rank, text):
+    return stamped(second, f"2030-01-01T00:00:00.000Z rank {rank} INFO {text}")
+
+
+SEVERAL = [
+    of_ranks(1, 2, "a"),
+    of_ranks(2, 3, "b"),
+    stamped(3, "rank 3 Traceback (most recent call last):"),
+    stamped(4, "of nobody"),
+    of_ranks(5, 0, "of a rank that this pod does not hold"),
+    of_ranks(6, 2, "c"),
+    of_ranks(7, 3, "d"),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seconds"),
+    [
+        (Wanted(), [(2, 1), (3, 2), (3, 3), (2, 4), (2, 5), (2, 6), (3, 7)]),
+        (Wanted(ranks=(3,)), [(3, 2), (3, 3), (3, 7)]),
+        (Wanted(ranks=(0,)), []),
+        (Wanted(tail=1), [(2, 6), (3, 7)]),
+        (Wanted(tail=2, ranks=(3,)), [(3, 3), (3, 7)]),
+    ],
+)
+@pytest.mark.parametrize("follow", [False, True])
+def test_each_rank_of_a_pod_has_its_own_lines(api, cluster, wanted, seconds, follow):
+    found = with_ranks(ran(1), 2)
+    serve(api, cluster, found, FakeLog(SEVERAL))
+    run = OneRun(cluster, [found])
+    lines = follow_logs(run, wanted) if follow else read_logs(run, wanted)
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    assert [(line.rank, round((line.time - start).total_seconds())) for line in lines] == seconds
+
+
+def test_the_last_lines_of_each_rank_come_before_those_that_follow(api, cluster):
+    found = with_ranks(runs(1), 2)
+    log = FakeLog(SEVERAL, ended=False)
+    serve(api, cluster, found, log)
+    run = OneRun(cluster, [found], ended=False)
+    lines = follow_logs(run, Wanted(tail=1))
+    assert [next(lines).rank, next(lines).rank] == [2, 3]
+    log.lines.append(of_ranks(8, 2, "e"))
+    assert next(lines).text.endswith("rank 2 INFO e")
+    log.ended, run.is_ended = True, True
+    api.objects[cluster.namespaced("v1", "pods", found["metadata"]["name"])] = with_ranks(ran(1), 2)
+    assert list(lines) == []

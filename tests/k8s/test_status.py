@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from k8s.names import kind_of, main_container_of, rank_of, ranks_of
+from k8s.names import kind_of, main_container_of, owner_of, pods_of, rank_of, ranks_in, ranks_of
 from k8s.status import created_at, culprit, ended_at, pod_status, state_of
-from tests.k8s.objects import job, pod, terminated
+from tests.k8s.objects import job, node_pod, pod, shard, terminated, train_job, with_ranks
 
 QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
 
@@ -39,6 +39,32 @@ QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
 )
 def test_conditions_make_one_state(found, state):
     assert state_of(found) == state
+
+
+@pytest.mark.parametrize(
+    ("found", "pods", "state"),
+    [
+        (train_job(), [], "pending"),
+        (train_job("Suspended=False"), [], "pending"),
+        (train_job(ready=1), [], "running"),
+        (train_job("Suspended=False", ready=1), [], "running"),
+        (train_job("Suspended=False"), [node_pod(0, "Pending")], "pending"),
+        # some of the pods are enough, as with the operator
+        (train_job("Suspended=False"), [node_pod(0), node_pod(1, "Pending")], "running"),
+        (train_job("Suspended=False"), [node_pod(0, "Pending", restarts=1)], "restarting"),
+        (train_job("Complete"), [], "succeeded"),
+        (train_job("Failed"), [], "failed"),
+        (train_job("Suspended", suspend=True), [], "suspended"),
+        (train_job("Suspended=False", suspend=True, ready=1), [], "suspended"),
+        (train_job("Suspended", suspend=True, **QUEUED), [], "pending"),
+        (train_job("Suspended", suspend=True, annotations={"tspctl/stopped": "suspended"}, **QUEUED), [], "suspended"),
+        (train_job("Suspended", suspend=True, annotations={"tspctl/stopped": "cancelled"}), [], "cancelled"),
+        (train_job("Complete", suspend=True, annotations={"tspctl/stopped": "cancelled"}), [], "succeeded"),
+        (train_job("Failed", suspend=True, annotations={"tspctl/stopped": "cancelled"}), [], "cancelled"),
+    ],
+)
+def test_a_trainjob_has_the_same_states(found, pods, state):
+    assert state_of(found, pods) == state
 
 
 def test_a_resumed_run_runs_as_soon_as_a_pod_does_whatever_the_conditions_say():
@@ -82,8 +108,28 @@ def test_ranks_are_numbered_as_the_operator_numbers_them():
     assert [rank_of(pod(rank)) for rank in (0, 1, 7)] == [0, 1, 7]
     indexed = {"metadata": {"labels": {"batch.kubernetes.io/job-completion-index": "5"}}}
     assert rank_of(indexed) == 5
-    assert ranks_of(job(gpus=8)) == 8
+    assert [rank_of(node_pod(rank)) for rank in (0, 1, 7)] == [0, 1, 7]
+    assert ranks_of(job(gpus=8)) == ranks_of(train_job(gpus=8)) == 8
     assert kind_of(job(labels={"app.kubernetes.io/component": "gvf"})) == "gvf"
+
+
+@pytest.mark.parametrize("of", [pod, node_pod])
+def test_ranks_of_a_pod_that_holds_several_follow_each_other(of):
+    pods = [with_ranks(of(index), 4) for index in range(3)]
+    assert [list(ranks_in(found)) for found in pods] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert [pod_status(found).who for found in pods[:2]] == ["the pod of ranks 0 to 3", "the pod of ranks 4 to 7"]
+    assert pod_status(of(1)).who == "rank 1"
+    for found in (job(gpus=3), train_job(gpus=3)):
+        assert (pods_of(with_ranks(found, 4)), ranks_of(with_ranks(found, 4))) == (3, 12)
+
+
+def test_jobsets_restarts_are_a_pods():
+    assert pod_status(node_pod(0, restarts=3)).restarts == 3
+
+
+def test_pods_belong_to_the_job_that_tspctl_knows():
+    assert [owner_of(found) for found in (pod(), node_pod(), shard())] == ["my-run", "my-run", "my-job"]
+    assert main_container_of({"containers": [{"name": "istio-proxy"}, {"name": "node"}]})["name"] == "node"
 
 
 def test_a_pod_tells_node_restarts_and_how_it_ended():

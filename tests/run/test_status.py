@@ -1,6 +1,6 @@
 import pytest
 
-from tsp.run.status import RankEnd, is_permanent, root_cause
+from tsp.run.status import RankEnd, describe_exit, is_permanent, root_cause
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,16 @@ def test_the_first_end_that_reports_nobody_elses_is_the_cause(ends, cause):
 
 def test_codes_from_1_to_127_are_permanent():
     assert [code for code in range(-1, 256) if is_permanent(code)] == list(range(1, 128))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exit code 0 (done)"),
+        (139, "exit code 139 (killed by signal 11)"),
+        (151, "exit code 151 (store unreachable)"),
+        (99, "exit code 99"),
+    ],
+)
+def test_exit_codes_have_words(code, words):
+    assert describe_exit(code) == words

@@ -8,6 +8,8 @@ from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+THREADS_BESIDE_GPU = 4
+"""Most threads of torch in a rank that computes on a GPU."""
 
 
 def usable_cpus(v2: Path = _CGROUP_V2, v1: Path = _CGROUP_V1) -> int:

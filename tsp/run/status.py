@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from tsp.errors import POD_EXIT_MEANINGS
+
 RunState = Literal[
     "pending",  # accepted, but no process of it runs yet
     "running",
@@ -48,6 +50,19 @@ def root_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
 def is_permanent(code: int) -> bool:
     """Whether trying again would give the same: 1-127; codes from 128 up are worth another attempt."""
     return 0 < code < 128
+
+
+def describe_exit(code: int) -> str:
+    """An exit code of ``tsp.entrypoint`` in words."""
+    meaning = POD_EXIT_MEANINGS.get(code)
+    if meaning is None and 128 < code < 160:
+        meaning = f"killed by signal {code - 128}"
+    return f"exit code {code}" + (f" ({meaning})" if meaning else "")
+
+
+def describe_end(end: RankEnd, words: str = "") -> str:
+    """One line: which rank, which exit code, what it means, and the last thing the rank said of it."""
+    return f"rank {end.rank} ended with {describe_exit(end.code)}" + (f": {words}" if words else "")
 
 
 @dataclass(frozen=True, slots=True)

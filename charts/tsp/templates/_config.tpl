@@ -28,6 +28,9 @@ tsp.config.json: the text pods read. In rising order of ceremony: a job's reques
 sends it (untouched), or a request that pods resolve through tsp.config.pod_request.
 */}}
 {{- define "tsp.config.json" -}}
+{{- if and (eq .Values.gang "kueue") (not .Values.queue) -}}
+{{- fail "gang is kueue, but no queue is given: Kueue starts all pods of a run or none where queue names a LocalQueue" -}}
+{{- end -}}
 {{- if ne .Values.job.kind "train" -}}
 {{- required "job.request is empty: give the job's request as JSON text" .Values.job.request -}}
 {{- else if .Values.config -}}

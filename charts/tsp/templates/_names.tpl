@@ -83,3 +83,59 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{ include "tsp.texts" . | trim }}
 {{- end }}
 {{- end -}}
+
+{{/*
+tsp.job.api: which object holds the pods: "job" for auxiliary jobs; for training "pytorchjob" or "trainjob". "auto" is a
+PyTorchJob unless the cluster serves TrainJobs alone.
+*/}}
+{{- define "tsp.job.api" -}}
+{{- $served := .Capabilities.APIVersions -}}
+{{- if ne .Values.job.kind "train" -}}job
+{{- else if ne .Values.job.api "auto" -}}{{ .Values.job.api }}
+{{- else if and ($served.Has "trainer.kubeflow.org/v1alpha1/TrainJob") (not ($served.Has "kubeflow.org/v1/PyTorchJob")) -}}trainjob
+{{- else -}}pytorchjob
+{{- end -}}
+{{- end -}}
+
+{{/* tsp.job.pods: pods of a training run; refuses what cannot be shared out evenly. */}}
+{{- define "tsp.job.pods" -}}
+{{- $ranks := int .Values.gpusPerPod -}}
+{{- if mod (int .Values.gpus) $ranks -}}
+{{- fail (printf "gpus is %d, which pods of %d GPUs (gpusPerPod) cannot share out evenly" (int .Values.gpus) $ranks) -}}
+{{- end -}}
+{{- div (int .Values.gpus) $ranks -}}
+{{- end -}}
+
+{{/*
+tsp.job.maxRestarts: starts of all pods of a TrainJob after the first. The run counts its attempts itself; twice as many
+bound those that die before they can count.
+*/}}
+{{- define "tsp.job.maxRestarts" -}}
+{{- $attempts := get .Values.set "max_attempts" | default 20 -}}
+{{- if .Values.config -}}{{- $attempts = dig "max_attempts" 20 (fromJson .Values.config) -}}{{- end -}}
+{{- if kindIs "invalid" .Values.runPolicy.backoffLimit -}}{{ mul 2 (int $attempts) }}{{- else -}}{{ int .Values.runPolicy.backoffLimit }}{{- end -}}
+{{- end -}}
+
+{{/* tsp.job.labels: labels of the job itself. */}}
+{{- define "tsp.job.labels" -}}
+{{ include "tsp.run.labels" . }}
+{{- with .Values.queue }}
+kueue.x-k8s.io/queue-name: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* tsp.job.annotations: what tspctl reads of a training job. */}}
+{{- define "tsp.job.annotations" -}}
+tspctl/store: {{ include "tsp.store.settings" . | quote }}
+{{- with .Values.gpuResource }}
+# What tspctl plans with.
+tspctl/gpu-resource: {{ . | quote }}
+tspctl/memory-label: {{ include "tsp.gpu.memoryLabel" $ | quote }}
+{{- end }}
+{{- if gt (int .Values.gpusPerPod) 1 }}
+tspctl/ranks-per-pod: {{ int .Values.gpusPerPod | quote }}
+{{- end }}
+{{- with .Values.annotations }}
+{{ include "tsp.texts" . | trim }}
+{{- end }}
+{{- end -}}

@@ -7,7 +7,7 @@ priorityClassName: {{ . | quote }}
 {{- with $values.runtimeClassName }}
 runtimeClassName: {{ . | quote }}
 {{- end }}
-{{- with $values.schedulerName }}
+{{- with include "tsp.pod.scheduler" . }}
 schedulerName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
@@ -29,7 +29,8 @@ affinity:
 {{- end -}}
 
 {{/*
-tsp.pod.affinity: JSON of the values' affinity, narrowed for pods with a GPU to the nodes of the plan.
+tsp.pod.affinity: JSON of the values' affinity, narrowed for pods with a GPU to the nodes of the plan, and with a liking for
+the node, then the zone, that has other pods of the run.
 The terms of a node affinity are alternatives, so the plan's requirement joins every one of them.
 */}}
 {{- define "tsp.pod.affinity" -}}
@@ -54,5 +55,26 @@ The terms of a node affinity are alternatives, so the plan's requirement joins e
 {{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms) -}}
 {{- $_ := set $affinity "nodeAffinity" $node -}}
 {{- end -}}
+{{- if and .root.Values.keepTogether .ranks (gt (include "tsp.job.pods" .root | int) 1) -}}
+{{- $pods := get $affinity "podAffinity" | default dict -}}
+{{- $selector := dict "matchLabels" (include "tsp.run.selector" .root | fromYaml) -}}
+{{- $terms := get $pods "preferredDuringSchedulingIgnoredDuringExecution" | default list -}}
+{{- range $key, $weight := dict "kubernetes.io/hostname" 100 "topology.kubernetes.io/zone" 50 -}}
+{{- $terms = append $terms (dict "weight" $weight "podAffinityTerm" (dict "topologyKey" $key "labelSelector" $selector)) -}}
+{{- end -}}
+{{- $_ := set $pods "preferredDuringSchedulingIgnoredDuringExecution" $terms -}}
+{{- $_ := set $affinity "podAffinity" $pods -}}
+{{- end -}}
 {{- toJson $affinity -}}
+{{- end -}}
+
+{{/*
+tsp.pod.scheduler: the scheduler of the pods. The training operator names a gang's itself where it is started with one;
+Kubeflow Trainer leaves it to the pods. Arguments as tsp.pod.template.
+*/}}
+{{- define "tsp.pod.scheduler" -}}
+{{- $gangs := dict "volcano" "volcano" "coscheduling" "scheduler-plugins-scheduler" -}}
+{{- if .root.Values.schedulerName -}}{{ .root.Values.schedulerName }}
+{{- else if and .ranks (eq (include "tsp.job.api" .root) "trainjob") -}}{{ get $gangs .root.Values.gang }}
+{{- end -}}
 {{- end -}}

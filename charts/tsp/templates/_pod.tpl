@@ -1,9 +1,11 @@
 {{/*
-tsp.pod.template: the pod of a rank or of a shard. Arguments: root, container (its name: the operator insists on
-"pytorch"), command (a list), gpu (whether it holds one).
+tsp.pod.template: the pod of ranks or of a shard. Arguments: root, container (its name: the operator insists on
+"pytorch", Kubeflow Trainer on "node"), command (a list), gpu (whether it holds any), ranks (of a training pod, each with
+a GPU of its own; else none).
 */}}
 {{- define "tsp.pod.template" -}}
 {{- $ := .root -}}
+{{- $ranks := .ranks | default 1 | int -}}
 {{- $values := .root.Values -}}
 metadata:
   labels:
@@ -13,6 +15,9 @@ metadata:
     {{- end }}
   annotations:
     kubectl.kubernetes.io/default-container: {{ .container }}
+    {{- if gt $ranks 1 }}
+    tspctl/ranks-per-pod: {{ $ranks | quote }}
+    {{- end }}
     {{- with $values.podAnnotations }}
     {{- include "tsp.texts" . | trim | nindent 4 }}
     {{- end }}
@@ -43,6 +48,10 @@ spec:
         {{- toYaml .command | nindent 8 }}
       env:
         {{- include "tsp.pod.env" $ | nindent 8 }}
+        {{- if gt $ranks 1 }}
+        - name: TSP_RANKS_PER_POD
+          value: {{ $ranks | quote }}
+        {{- end }}
         {{- if and .gpu $values.gpuResource $values.requireGpu }}
         # Then the CPU is no substitute: a pod that finds no usable GPU ends and says why.
         - name: TSP_NEEDS_GPU
@@ -59,36 +68,38 @@ spec:
       volumeMounts:
         {{- include "tsp.pod.mounts" $ | nindent 8 }}
   volumes:
-    {{- include "tsp.pod.volumes" $ | nindent 4 }}
+    {{- include "tsp.pod.volumes" . | nindent 4 }}
 {{- end -}}
 
 {{/*
-tsp.pod.requests: JSON of what a pod asks for where the values do not say: a training rank one CPU more than it has data
-workers, and memory for its /dev/shm, which counts as the container's.
+tsp.pod.requests: JSON of what a pod asks for where the values do not say: for each training rank one CPU more than it has
+data workers, and memory for its /dev/shm, which counts as the container's. Arguments as tsp.pod.template.
 */}}
 {{- define "tsp.pod.requests" -}}
-{{- if eq .Values.job.kind "train" -}}
-{{- $workers := get .Values.set "data.workers" | default 4 -}}
-{{- if .Values.config -}}{{- $workers = dig "data" "workers" 4 (fromJson .Values.config) -}}{{- end -}}
-{{- $shmMib := include "tsp.gpu.memoryMib" .Values.shm.sizeLimit | int64 -}}
-{{- dict "cpu" (add (int $workers) 1 | toString) "memory" (printf "%dMi" (add $shmMib 2048)) | toJson -}}
+{{- $values := .root.Values -}}
+{{- if eq $values.job.kind "train" -}}
+{{- $workers := get $values.set "data.workers" | default 4 -}}
+{{- if $values.config -}}{{- $workers = dig "data" "workers" 4 (fromJson $values.config) -}}{{- end -}}
+{{- $shmMib := include "tsp.gpu.memoryMib" $values.shm.sizeLimit | int64 -}}
+{{- $ranks := .ranks | default 1 | int64 -}}
+{{- dict "cpu" (add (int $workers) 1 | mul $ranks | toString) "memory" (printf "%dMi" (add $shmMib 2048 | mul $ranks)) | toJson -}}
 {{- else -}}
 {{- dict "cpu" "500m" "memory" "2Gi" | toJson -}}
 {{- end -}}
 {{- end -}}
 
-{{/* tsp.pod.resources: requests and limits; a GPU is always a limit, and always one. A limit is a request, too. */}}
+{{/* tsp.pod.resources: requests and limits; a GPU is always a limit, one for each rank. A limit is a request, too. */}}
 {{- define "tsp.pod.resources" -}}
 {{- $resources := deepCopy .root.Values.resources -}}
 {{- $requests := get $resources "requests" | default dict -}}
-{{- range $key, $value := include "tsp.pod.requests" .root | fromJson -}}
+{{- range $key, $value := include "tsp.pod.requests" . | fromJson -}}
 {{- if not (or (get $requests $key) (get (get $resources "limits" | default dict) $key)) -}}
 {{- $_ := set $requests $key $value -}}
 {{- end -}}
 {{- end -}}
 {{- $_ := set $resources "requests" $requests -}}
 {{- if and .gpu .root.Values.gpuResource -}}
-{{- $resources = merge (dict "limits" (dict .root.Values.gpuResource "1")) $resources -}}
+{{- $resources = merge (dict "limits" (dict .root.Values.gpuResource (.ranks | default 1 | toString))) $resources -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end -}}
@@ -155,29 +166,40 @@ workers, and memory for its /dev/shm, which counts as the container's.
 {{- end }}
 {{- end -}}
 
-{{/* tsp.pod.volumes: what tsp.pod.mounts mounts. */}}
+{{/* tsp.pod.shm: the largest /dev/shm of a pod, which its ranks share. Arguments as tsp.pod.template. */}}
+{{- define "tsp.pod.shm" -}}
+{{- $limit := .root.Values.shm.sizeLimit -}}
+{{- if gt (.ranks | default 1 | int) 1 -}}
+{{- printf "%dMi" (include "tsp.gpu.memoryMib" $limit | int64 | mul .ranks) -}}
+{{- else -}}
+{{- $limit -}}
+{{- end -}}
+{{- end -}}
+
+{{/* tsp.pod.volumes: what tsp.pod.mounts mounts. Arguments as tsp.pod.template. */}}
 {{- define "tsp.pod.volumes" -}}
+{{- $values := .root.Values -}}
 - name: config
-  configMap: {name: {{ include "tsp.config.name" . | quote }}}
+  configMap: {name: {{ include "tsp.config.name" .root | quote }}}
 - name: shm
-  emptyDir: {medium: Memory, sizeLimit: {{ .Values.shm.sizeLimit | quote }}}
+  emptyDir: {medium: Memory, sizeLimit: {{ include "tsp.pod.shm" . | quote }}}
 - name: tmp
-  emptyDir: {{ ternary (dict "sizeLimit" .Values.tmp.sizeLimit) dict (not (empty .Values.tmp.sizeLimit)) | toJson }}
+  emptyDir: {{ ternary (dict "sizeLimit" $values.tmp.sizeLimit) dict (not (empty $values.tmp.sizeLimit)) | toJson }}
 - name: cache
-{{- if .Values.cache.claim }}
-  persistentVolumeClaim: {claimName: {{ .Values.cache.claim | quote }}}
+{{- if $values.cache.claim }}
+  persistentVolumeClaim: {claimName: {{ $values.cache.claim | quote }}}
 {{- else }}
-  emptyDir: {{ ternary (dict "sizeLimit" .Values.cache.sizeLimit) dict (not (empty .Values.cache.sizeLimit)) | toJson }}
+  emptyDir: {{ ternary (dict "sizeLimit" $values.cache.sizeLimit) dict (not (empty $values.cache.sizeLimit)) | toJson }}
 {{- end }}
-{{- with .Values.data.claim }}
+{{- with $values.data.claim }}
 - name: data
   persistentVolumeClaim: {claimName: {{ . | quote }}}
 {{- end }}
-{{- with .Values.store.caConfigMap }}
+{{- with $values.store.caConfigMap }}
 - name: store-ca
   configMap: {name: {{ . | quote }}}
 {{- end }}
-{{- with .Values.extraVolumes }}
+{{- with $values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}

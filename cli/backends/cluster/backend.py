@@ -9,15 +9,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cli.backends.base import BackendOptions, Check, JobEnd, LogLine, LogQuery, Plan, RunStatus
-from cli.backends.cluster.lifecycle import Lifecycle
-from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner, parse_manifest
+from cli.backends.cluster.lifecycle import Lifecycle, install
+from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
 from cli.backends.cluster.status import WaitReasonLogger, log_line, release_status, run_status
 from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.client import Cluster, ClusterAddress, ForbiddenError
-from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, shipped_chart
-from k8s.names import kind_of, main_container_of, ranks_of
+from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, objects_in, shipped_chart
+from k8s.job_apis import served_apis
+from k8s.names import kind_of, main_container_of, pods_of
 from k8s.nodes import nodes_for, plan_nodes
 from k8s.pod_log import Wanted
 from k8s.references import check_references
@@ -93,13 +94,13 @@ class ClusterBackend:
         """The release's manifest."""
         assert isinstance(plan, ClusterPlan)
         if on_server:
-            checks.refuse(checks.check_objects(self._cluster, parse_manifest(plan.manifest)))
+            checks.refuse(checks.check_objects(self._cluster, objects_in(plan.manifest)))
         return plan.manifest
 
     def submit(self, plan: Plan) -> None:
         """Install the release."""
         assert isinstance(plan, ClusterPlan)
-        self._releases.install(self._helm, plan.config.name, plan.chart, plan.values)
+        install(self._releases, self._helm, plan.config.name, plan.chart, plan.values, manifest=plan.manifest)
 
     def run_job(self, name: str, job: Job, options: BackendOptions, *, gpus: int) -> JobEnd | None:
         """As an Indexed Job in the background; ``gpus`` pods share the work."""
@@ -158,7 +159,7 @@ class ClusterBackend:
         nothing_comes = not query.follow or state in ENDED or state == "suspended"
         if kind_of(job) == "train":
             # Workers that still ran when the master ended are taken away; the store then has more than the pods left.
-            if nothing_comes and (not pods or (state == "succeeded" and len(pods) < ranks_of(job))):
+            if nothing_comes and (not pods or (state == "succeeded" and len(pods) < pods_of(job))):
                 return None
         elif not pods and nothing_comes:
             logger.warning("%s is %s and has no pods: what they wrote went with them", name, state)
@@ -189,13 +190,15 @@ class ClusterBackend:
     def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
         """In the container of that rank."""
         view = self._view(name)
-        found = [pod for pod in view.pods if pod_status(pod).rank == rank]
+        found = [pod for pod in view.pods if rank in pod_status(pod).ranks]
         if not found:
-            known = ", ".join(str(pod_status(pod).rank) for pod in view.pods) or "none"
+            known = ", ".join(str(rank) for pod in view.pods for rank in pod_status(pod).ranks) or "none"
             raise ConfigError(f"--rank {rank}: run {name} is {view.state}; ranks that have a pod now: {known}")
         if pod_status(found[0]).state != "running":
             raise ConfigError(f"rank {rank} of run {name} is {pod_status(found[0]).state}, not running")
-        container = str(main_container_of(found[0])["name"])
+        container, ranks = str(main_container_of(found[0])["name"]), pod_status(found[0]).ranks
+        if len(ranks) > 1:
+            command = ("python", "-m", "tsp.run.pod_ranks", str(ranks.index(rank)), *command)
         return run_in_pod(self._cluster, found[0]["metadata"]["name"], container, command)
 
     def _view(self, name: str) -> RunView:
@@ -223,9 +226,9 @@ class ClusterBackend:
             yield Finding("helm", "error", str(error))
         for check in (
             checks.check_server,
-            checks.check_operator,
-            checks.check_permissions,
-            checks.check_security_standard,
+            lambda cluster: checks.check_job_api(cluster, None),
+            lambda cluster: checks.check_permissions(cluster, served_apis(cluster)),
+            lambda cluster: checks.check_security_standard(cluster, workers="pytorchjob" in served_apis(cluster)),
             checks.check_sidecars,
             self._check_settings,
             _check_gpu_nodes,

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from cli.backends.base import BackendOptions
 from cli.backends.cluster.status import recorded_store
 from cli.options.store import store_config
-from k8s.helm import Chart, Helm, shipped_chart
+from k8s.helm import Chart, Helm, objects_in, shipped_chart
+from k8s.job_apis import api_of
 from k8s.names import kind_of
+from k8s.pod_options import is_ignored_by_kueue
+from k8s.preflight import explain_ignored
 from k8s.releases import Release, Releases
 from k8s.runs import Runs, RunView
 from k8s.status import true_conditions
+from k8s.train_jobs import refuse_changed_runtime, runtime_first
 from k8s.values import with_attempts
+from tsp.config.codec import set_dotted
 from tsp.config.run import RunConfig
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
 from tsp.run.records import Outcome
@@ -33,7 +38,25 @@ _AFTER_GRACE_SEC = 15.0
 """A kubelet needs this long, beyond the grace of a pod, to report that it is gone."""
 _GONE_TIMEOUT_SEC = 330.0
 """Longer than the chart's own grace period, which pods that still run have."""
-_JOB_KINDS = ("PyTorchJob", "Job")
+_JOB_KINDS = ("PyTorchJob", "TrainJob", "Job")
+
+
+def install(
+    releases: Releases, helm: Helm, name: str, chart: Chart, values: dict[str, Any], *, manifest: str | None = None
+) -> None:
+    """Install a release, the runtime of a TrainJob first; nothing of it is left if that fails.
+
+    Args: manifest, what Helm sends for these values, where that is at hand.
+    Raises: ConfigError if there is one of that name; ClusterError, also for a TrainJob in a queue that nobody manages.
+    """
+    if manifest is None:
+        is_trainjob = (values.get("job") or {}).get("api") == "trainjob"
+        manifest = helm.render(name, chart, values) if is_trainjob else ""
+    objects = objects_in(manifest)
+    with runtime_first(releases.cluster, objects) as judged:
+        if judged is not None and is_ignored_by_kueue(judged):
+            raise ClusterError(f"TrainJob {name}: {explain_ignored(judged, 'TrainJob')}")
+        releases.install(helm, name, chart, values)
 
 
 class Lifecycle:
@@ -96,6 +119,7 @@ class Lifecycle:
             raise ConfigError(f"run {name} is {view.state}: there is nothing to resume")
         if view is not None and "Failed" not in true_conditions(view.job.get("status") or {}):
             if release is not None:
+                refuse_changed_runtime(self._runs.cluster, self._releases.objects_of(release))
                 for restored in self._releases.restore(release, but=_JOB_KINDS):
                     logger.warning("%s was gone and has been created again", restored)
             if release is not None or not self._runs.lacks_config(view.job):
@@ -112,6 +136,9 @@ class Lifecycle:
         submit: Callable[[RunConfig, BackendOptions], None],
     ) -> None:
         values = self._values(release)
+        if values and release is not None and api_of(self._releases.objects_of(release)) == "trainjob":
+            # As it was, whatever else the cluster serves by now.
+            set_dotted(values, "job.api", "trainjob")
         if config is None and not values:
             raise ClusterError(
                 f"{name} cannot be resumed: neither Helm's record of it nor a run.json in its store is there; "
@@ -124,7 +151,7 @@ class Lifecycle:
             if more is not None:
                 values = with_attempts(values, more.max_attempts)
             chart = Chart(reference=self._settings.chart or shipped_chart())
-            self._releases.install(self._helm(), name, chart, values)
+            install(self._releases, self._helm(), name, chart, values)
         elif more is not None:
             submit(more, BackendOptions(image=self._settings.image, queue=self._settings.queue))
 

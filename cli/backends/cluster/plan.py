@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,18 +24,20 @@ from cli.backends.cluster.storage import (
 )
 from k8s import preflight as checks
 from k8s.client import Cluster, ForbiddenError
-from k8s.helm import Chart, Helm, shipped_chart
-from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION
-from k8s.nodes import NodePlan, nodes_for, plan_nodes
+from k8s.helm import Chart, Helm, objects_in, shipped_chart
+from k8s.job_apis import Api, api_of, served_apis
+from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION, pod_template_of, ranks_per_pod
+from k8s.nodes import NodePlan, nodes_for, plan_nodes, with_room
 from k8s.pod_options import PodOptions, with_pod_options
 from k8s.references import check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
 from tsp.config.address import check_address, check_texts
+from tsp.config.codec import set_dotted
 from tsp.config.job import Job, given_paths, written_paths
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.config.throughput import DEFAULT_HEIGHT_PX, HEIGHT_PX, forecast
-from tsp.errors import ClusterError
+from tsp.errors import ClusterError, ConfigError
 from tsp.run.status import Finding
 from tsp.store.s3.aws_settings import with_aws_settings
 
@@ -71,7 +74,7 @@ class Planner:
         chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
         draft = self._run_values(config, None, options)
         manifest = self._render(config.name, chart, draft)
-        nodes = self._plan_nodes(config, parse_manifest(manifest))
+        nodes = self._plan_nodes(config, objects_in(manifest))
         lines, effective = nodes.explanation, None
         if nodes.downscale is not None:
             # Fixed, so that the pods keep to it even where they happen to get larger cards.
@@ -97,7 +100,7 @@ class Planner:
         job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
         own = job_values(job, shards=shards, image=options.image, queue=options.queue)
         values = with_dotted(own, self._settings.chart_values)
-        objects = parse_manifest(self._render(name, chart, values))
+        objects = objects_in(self._render(name, chart, values))
         checks.refuse(checks.check_server(self._cluster))
         checks.refuse(_errors(checks.check_permissions(self._cluster)))
         self._check_references(objects, values)
@@ -115,8 +118,10 @@ class Planner:
 
     def checks(self, plan: ClusterPlan) -> tuple[Check, ...]:
         """What is asked of cluster, namespace, store and data, the cheap and the fundamental first."""
-        config, cluster, objects = plan.config, self._cluster, parse_manifest(plan.manifest)
-        pod = pod_spec(objects)
+        config, cluster, objects = plan.config, self._cluster, objects_in(plan.manifest)
+        pod, api = pod_spec(objects), api_of(objects)
+        apis = () if api is None else (api,)
+        per_pod = max(map(ranks_per_pod, objects))
         checked_nodes = self._settings.check_nodes and not plan.values.get("queue")
 
         def refusing(find: Callable[[], Iterable[Finding]]) -> Callable[[], None]:
@@ -124,14 +129,22 @@ class Planner:
 
         return (
             Check("API server and namespace", refusing(lambda: checks.check_server(cluster))),
-            Check("training operator", refusing(lambda: checks.check_operator(cluster))),
-            Check("permissions", refusing(lambda: _errors(checks.check_permissions(cluster)))),
+            Check("kind of job", refusing(lambda: checks.check_job_api(cluster, api))),
+            Check("permissions", refusing(lambda: _errors(checks.check_permissions(cluster, apis)))),
             Check("Secrets, claims and queue", lambda: self._check_references(objects, plan.values)),
             Check(
                 "security standard",
-                refusing(lambda: checks.check_security_standard(cluster, workers=config.gpus > 1)),
+                refusing(
+                    lambda: checks.check_security_standard(
+                        cluster, workers=api == "pytorchjob" and config.gpus > per_pod
+                    )
+                ),
             ),
-            Check("room", lambda: check_room(plan.nodes, config.gpus) if checked_nodes else None),
+            Check(
+                "gang scheduling",
+                refusing(lambda: checks.check_gang(cluster, str(plan.values.get("gang", "")), api or "pytorchjob")),
+            ),
+            Check("room", lambda: check_room(plan.nodes, config.gpus, per_pod) if checked_nodes else None),
             Check("admission", refusing(lambda: checks.check_objects(cluster, objects))),
             Check("sidecars", refusing(lambda: checks.check_sidecars(cluster))),
             Check("folders", refusing(lambda: check_folders(config, pod))),
@@ -148,7 +161,7 @@ class Planner:
     def _render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:
         """The manifest, once nothing in it could be a secret: whoever may read the release reads all of it."""
         manifest = self._helm.render(name, chart, values)
-        check_texts("chart", parse_manifest(manifest))
+        check_texts("chart", objects_in(manifest))
         return manifest
 
     def _chart(self, options: BackendOptions) -> Chart:
@@ -170,26 +183,46 @@ class Planner:
         for_pods = config_for_pods(config, endpoint_url=self._settings.endpoint_url_in_cluster)
         values = run_values(for_pods, nodes, image=options.image, queue=options.queue)
         values = with_dotted(values, self._settings.chart_values)
-        return with_pod_options(values, PodOptions(**options.pods), assignments=options.chart_values)
+        values = with_pod_options(values, PodOptions(**options.pods), assignments=options.chart_values)
+        per_pod = values.get("gpusPerPod", 1)
+        if isinstance(per_pod, int) and per_pod > 0 and config.gpus % per_pod:
+            raise ConfigError(
+                f"--gpus-per-pod {per_pod} does not divide --gpus {config.gpus}: every pod has the same number of GPUs"
+            )
+        if values.get("job", {}).get("api", "auto") == "auto" and self._served == ("trainjob",):
+            set_dotted(values, "job.api", "trainjob")
+        return values
+
+    @cached_property
+    def _served(self) -> tuple[Api, ...]:
+        """What training can be submitted as; nothing where the cluster cannot be asked, as for a dry run."""
+        try:
+            return served_apis(self._cluster)
+        except ClusterError as error:
+            logger.debug("%s", error)
+            return ()
 
     def _plan_nodes(self, config: RunConfig, objects: Sequence[dict[str, Any]]) -> NodePlan:
         """From what the chart renders: whichever way a value was given, it is read there and nowhere else."""
         pod = pod_spec(objects)
         annotations = next((item for item in map(_annotations, objects) if GPU_RESOURCE_ANNOTATION in item), {})
         resource, label = annotations.get(GPU_RESOURCE_ANNOTATION), annotations.get(MEMORY_LABEL_ANNOTATION, "")
+        per_pod = max((ranks_per_pod(item) for item in objects), default=1)
         chosen = None if config.downscale == "auto" else int(config.downscale)
         if resource is None:
             return NodePlan(downscale=chosen, explanation=("ranks run on the CPU: no GPU is asked for",))
         try:
-            nodes = nodes_for(self._cluster.items("/api/v1/nodes"), pod, gpu_resource=resource, memory_label=label)
+            items = self._cluster.items("/api/v1/nodes")
+            nodes = nodes_for(items, pod, gpu_resource=resource, memory_label=label, gpus_per_pod=per_pod)
         except ForbiddenError:
             return NodePlan(downscale=chosen, explanation=("nodes may not be listed here: the pods decide",))
         except ClusterError as error:
             # Planning creates nothing, so it also serves a dry run without a cluster.
             logger.warning("%s", error)
             return NodePlan(downscale=chosen, explanation=("the nodes are not known: the pods decide",))
+        nodes, lines = with_room(nodes, per_pod)
         plan = plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale, precision=config.model.precision)
-        return replace(plan, explanation=(*plan.explanation, *_forecast(config, plan)))
+        return replace(plan, explanation=(*(lines or plan.explanation), *_forecast(config, plan)))
 
 
 def _forecast(config: RunConfig, plan: NodePlan) -> tuple[str, ...]:
@@ -215,7 +248,7 @@ def _errors(findings: Iterable[Finding]) -> Iterable[Finding]:
     return (item for item in findings if item.level == "error")
 
 
-def check_room(nodes: NodePlan, gpus: int) -> None:
+def check_room(nodes: NodePlan, gpus: int, per_pod: int = 1) -> None:
     """Refuse more ranks than the nodes could ever hold; nodes that may not be listed are accepted unchecked.
 
     Raises: ClusterError.
@@ -228,6 +261,12 @@ def check_room(nodes: NodePlan, gpus: int) -> None:
         raise ClusterError(
             f"--gpus {gpus}, but the nodes that ranks can land on have {nodes.gpus} GPUs in all ({why}): "
             f"ask for fewer, or change the node selection; {advice}"
+        )
+    by_gpus = sum(node.gpus // per_pod * per_pod for node in nodes.nodes)
+    if by_gpus < gpus and nodes.nodes:
+        raise ClusterError(
+            f"--gpus {gpus} in pods of {per_pod} (--gpus-per-pod), but the nodes hold {by_gpus} ranks in whole pods "
+            f"({why}): choose another number of GPUs a pod, or ask for fewer; {advice}"
         )
     raise ClusterError(
         f"--gpus {gpus}, but CPU and memory of the nodes are enough for {nodes.ranks} ranks at a time ({why}): "
@@ -248,20 +287,13 @@ def _values_in(path: str) -> Any:
         return None
 
 
-def parse_manifest(text: str) -> list[dict[str, Any]]:
-    """The objects of a rendered release."""
-    return [item for item in yaml.safe_load_all(text) if item]
-
-
 def pod_spec(objects: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Spec of the pods of a release: the master's, or a job's."""
+    """Spec of the pods of a release: the master's, a runtime's, or a job's."""
     for item in objects:
-        if item["kind"] == "PyTorchJob":
-            spec: dict[str, Any] = item["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
-            return spec
-        if item["kind"] == "Job":
-            return dict(item["spec"]["template"]["spec"])
-    raise ClusterError("the chart renders neither a PyTorchJob nor a Job: is 'chart' in tspctl.toml the right one?")
+        if item["kind"] in ("PyTorchJob", "TrainingRuntime", "Job"):
+            return dict(pod_template_of(item)["spec"])
+    advice = "is 'chart' in tspctl.toml the right one?"
+    raise ClusterError(f"the chart renders neither a PyTorchJob, a TrainJob nor a Job: {advice}")
 
 
 def _job_for_pods(job: Job, endpoint_url: str | None) -> Job:

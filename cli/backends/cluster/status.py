@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -36,7 +37,7 @@ def run_status(view: RunView, *, pods_of: Runs | None = None) -> RunStatus:
         gpus=ranks_of(job),
         created=created_at(job),
         ended=ended_at(job),
-        ranks=tuple(_rank_status(pod, pods_of) for pod in view.pods) if pods_of is not None else (),
+        ranks=tuple(rank for pod in view.pods for rank in _rank_status(pod, pods_of)) if pods_of is not None else (),
         store=recorded_store(job),
     )
 
@@ -47,16 +48,18 @@ def release_status(release: Release) -> RunStatus:
     return RunStatus(name=release.name, state=state, reason=why_without_job(release), created=release.created)
 
 
-def _rank_status(pod: dict[str, Any], runs: Runs) -> RankStatus:
-    status = pod_status(pod)
-    return RankStatus(
-        rank=status.rank,
-        state=status.state,
-        where=status.node,
-        gpu=runs.gpu_of(status.node),
-        restarts=status.restarts,
-        reason=why_pod(pod),
-    )
+def _rank_status(pod: dict[str, Any], runs: Runs) -> Iterator[RankStatus]:
+    """Each rank of a pod: they start, run and end together."""
+    status, reason = pod_status(pod), why_pod(pod)
+    for rank in status.ranks:
+        yield RankStatus(
+            rank=rank,
+            state=status.state,
+            where=status.node,
+            gpu=runs.gpu_of(status.node),
+            restarts=status.restarts,
+            reason=reason,
+        )
 
 
 def recorded_store(job: dict[str, Any]) -> StoreConfig | None:

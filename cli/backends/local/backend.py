@@ -17,7 +17,7 @@ from cli.backends.local.jobs import run_job_here
 from cli.backends.local.lifecycle import delete_run, readable_status, resume_run, stop_run
 from cli.backends.local.paths import with_absolute_paths
 from cli.backends.local.preflight import MODULES, check_data, check_gpus, check_modules, check_store
-from cli.backends.local.rank_group import rank_environment
+from cli.backends.local.ranks import environment_of
 from cli.backends.local.run_folder import LocalRun, known_run, known_runs, local_run, state_home
 from cli.backends.local.status import local_status
 from cli.backends.log_lines import FolderLogs, read_lines
@@ -190,7 +190,7 @@ class LocalBackend:
             raise NoSuchRunError(f"no run {name!r} was started on this machine")
         if not 0 <= rank < found.gpus:
             raise ConfigError(f"--rank {rank}: run {name} has ranks 0 to {found.gpus - 1}")
-        environment = rank_environment(found, rank, config=local.config_path, port=0)
+        environment = environment_of(found, rank, config=local.config_path, port=0)
         return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
 
 

@@ -8,11 +8,11 @@ import time
 from datetime import UTC, datetime
 
 from cli.backends.local.gpus import gpus_here
-from cli.backends.local.processes import POLL_SEC
 from cli.backends.local.records import Launch
 from cli.backends.local.run_folder import LocalRun
 from tsp.config.run import RunConfig
 from tsp.errors import TspError
+from tsp.run.processes import POLL_SEC
 
 ENTRYPOINT = (sys.executable, "-P", "-m", "tsp.entrypoint")
 """Program of a rank; -P keeps a folder called tsp in the user's current folder from shadowing ours."""

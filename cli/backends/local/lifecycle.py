@@ -13,13 +13,14 @@ import time
 
 from cli.backends.base import RunStatus
 from cli.backends.local.launch import START_TIMEOUT_SEC, launch_of, start_supervisor
-from cli.backends.local.processes import POLL_SEC, is_alive, send, stop, wait_gone
-from cli.backends.local.records import Launch, RankProcess, StopRequest, StopState
+from cli.backends.local.records import Launch, StopRequest, StopState
 from cli.backends.local.run_folder import DamagedRunError, LocalRun
 from cli.backends.local.status import local_status
 from cli.backends.local.supervisor import publish_outcome
 from tsp.config.run import RunConfig, to_json
 from tsp.errors import ConfigError, NoSuchRunError, TspError
+from tsp.run.processes import POLL_SEC, is_alive, send, stop, wait_gone
+from tsp.run.rank_group import RankProcess
 from tsp.run.records import Outcome
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cli.backends.local.processes import ProcessId
 from tsp.config.run import StoreConfig
+from tsp.run.processes import ProcessId
+from tsp.run.rank_group import RankProcess
 
 StopState = Literal["cancelled", "suspended"]
 
@@ -29,21 +30,6 @@ class Launch:
     """Pause before the second attempt; doubled before each further one."""
     grace_sec: float = 120.0
     """From SIGTERM to SIGKILL, unless a stop request says otherwise: time to save state and drain uploads."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RankProcess:
-    """A rank of the current attempt."""
-
-    rank: int
-    pid: int
-    started: str
-    device: str
-
-    @property
-    def process(self) -> ProcessId:
-        """Its process, safe against a reused pid."""
-        return ProcessId(self.pid, self.started)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

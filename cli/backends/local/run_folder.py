@@ -21,12 +21,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cli.backends.local.processes import identify, is_alive
-from cli.backends.local.records import Launch, RankProcess, StopRequest, Supervised
+from cli.backends.local.records import Launch, StopRequest, Supervised
 from cli.options.user_folders import user_folder
 from tsp.config.codec import from_dict
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, TspError
+from tsp.run.processes import identify, is_alive
+from tsp.run.rank_group import RankProcess
 from tsp.run.records import Outcome
 from tsp.store.atomic import write_atomically
 from tsp.store.locks import Lock, lock_file

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -22,23 +21,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from cli.backends.local.processes import POLL_SEC, identify, stop
-from cli.backends.local.rank_group import RankGroup, Verdict, judge
+from cli.backends.local.ranks import start_ranks
 from cli.backends.local.records import Launch, Supervised
 from cli.backends.local.run_folder import LocalRun
 from cli.backends.log_lines import FolderLogs
-from tsp.config.address import MaskingFormatter, masked
-from tsp.errors import POD_EXIT_MEANINGS, TspError
+from tsp.config.address import MaskingFormatter
+from tsp.errors import TspError
+from tsp.run.processes import POLL_SEC, identify, stop
+from tsp.run.rank_group import RankGroup, Verdict, judge, last_words
 from tsp.run.records import Outcome
-from tsp.run.status import RankEnd
+from tsp.run.status import RankEnd, describe_end
 from tsp.store.locks import Lock, lock_file
 
 logger = logging.getLogger(__name__)
 
 MOST_BACKOFF_SEC = 60.0
 _TAIL_BYTES = 16384
-_REASON_CHARS = 300
-_ERROR_LINE = re.compile(r"\bERROR (?:[\w.]+: )?(.+)")
 
 
 class Supervisor:
@@ -74,7 +72,8 @@ class Supervisor:
         return self.end("failed", verdict.cause.code, f"gave up after {attempt} attempts: {reason}", attempt)
 
     def _attempt(self, attempt: int) -> Verdict:
-        group = RankGroup(self.launch, config=self.local.config_path, console=self.local.console / f"attempt-{attempt}")
+        console = self.local.console / f"attempt-{attempt}"
+        group = start_ranks(self.launch, config=self.local.config_path, console=console)
         self._note(phase="running", attempt=attempt, ranks=tuple(group.ranks), reason=None)
         logger.info("attempt %d: %d ranks started", attempt, len(group.ranks))
         return judge(group.watch(lambda: self._is_stopping(group)))
@@ -124,25 +123,17 @@ def publish_outcome(launch: Launch, outcome: Outcome) -> None:
 
 def explain(cause: RankEnd, console: Path) -> str:
     """One line: which rank, its exit code and meaning, and its last error message."""
-    meaning = POD_EXIT_MEANINGS.get(cause.code)
-    if meaning is None:
-        meaning = f"killed by signal {cause.code - 128}" if cause.code > 128 else "unknown"
-    said = _last_words(console / f"rank-{cause.rank}.log")
-    return f"rank {cause.rank} ended with exit code {cause.code} ({meaning})" + (f": {said}" if said else "")
+    return describe_end(cause, _words_in(console / f"rank-{cause.rank}.log"))
 
 
-def _last_words(log: Path) -> str:
-    """The last error that a rank logged, else its last line; shortened."""
+def _words_in(log: Path) -> str:
+    """The last words of a rank's log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            return last_words(file.read().decode(errors="replace").splitlines())
     except FileNotFoundError:
         return ""
-    errors = [match[1] for line in lines if (match := _ERROR_LINE.search(line))]
-    words = (errors or lines or [""])[-1]
-    words = masked(words)
-    return words if len(words) <= _REASON_CHARS else words[:_REASON_CHARS] + "..."
 
 
 def main() -> None:

@@ -63,7 +63,8 @@ def test_where_nodes_say_nothing_the_pods_decide(api, backend, real_helm, config
     assert plan.explanation[0].endswith("the pods decide")
     rendered = objects_of(backend, plan)
     assert from_json(rendered["ConfigMap"]["data"]["config.json"]).downscale == "auto"
-    assert "affinity" not in rendered["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
+    master = rendered["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
+    assert "nodeAffinity" not in master["affinity"]
 
 
 def test_ranks_on_the_cpu_ask_for_no_nodes(api, backend, real_helm, config):

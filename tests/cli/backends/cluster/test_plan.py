@@ -8,9 +8,10 @@ import pytest
 
 from cli.backends.base import BackendOptions, run_checks
 from cli.backends.cluster.backend import ClusterBackend
-from cli.backends.cluster.plan import parse_manifest, pod_spec
+from cli.backends.cluster.plan import pod_spec
 from cli.backends.cluster.storage import check_data, check_folders
 from cli.options.settings import Settings
+from k8s.helm import objects_in
 from tests.k8s.objects import job
 from tests.k8s.serving import INDEXED_JOBS, JOBS, gpu_node
 from tsp.config.jobs import ExtractJob, GvfJob, StandardizeJob
@@ -41,7 +42,7 @@ def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_he
 @pytest.mark.parametrize(
     ("break_it", "error", "message"),
     [
-        (lambda api: api.objects.pop("/apis/kubeflow.org/v1"), ClusterError, "knows no PyTorchJob"),
+        (lambda api: api.objects.pop("/apis/kubeflow.org/v1"), ClusterError, "knows neither PyTorchJob nor TrainJob"),
         (lambda api: api.objects.update({f"{JOBS}/my-run": job()}), ConfigError, "has a run 'my-run' already"),
         (
             lambda api: api.objects.update({"/api/v1/nodes": [gpu_node("a", "16384", gpus="3")]}),
@@ -344,7 +345,7 @@ def test_everyday_options_reach_the_manifest(well, cluster, real_helm, config, l
     backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
     pods = {"priority": "high", "node_selector": ("zone=b",), "env": ("A=1",)}
     plan = backend.plan(config, replace(lasting, pods=pods))
-    pod = pod_spec(parse_manifest(plan.manifest))
+    pod = pod_spec(objects_in(plan.manifest))
     assert (pod["priorityClassName"], pod["nodeSelector"]) == ("high", {"zone": "b"})
     assert {"name": "A", "value": "1"} in pod["containers"][0]["env"]
     with pytest.raises(ConfigError, match="--volume and --chart-value extraVolumes set the same list"):
@@ -365,7 +366,7 @@ def test_gpu_resource_and_memory_label_are_read_from_what_the_chart_renders(
     given = (f"gpuResource={resource}", "resources.limits.rdma/hca=1") if option == "chart_value" else ()
     plan = ClusterBackend(settings).plan(config, replace(lasting, chart_values=(*lasting.chart_values, *given)))
     assert (plan.effective.downscale, plan.nodes.gpus) == (2, 4)
-    required = pod_spec(parse_manifest(plan.manifest))["affinity"]["nodeAffinity"]
+    required = pod_spec(objects_in(plan.manifest))["affinity"]["nodeAffinity"]
     assert label in str(required)
 
 

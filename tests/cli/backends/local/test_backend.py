@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.backends.local.processes import is_alive
 from cli.backends.local.run_folder import local_run
 from tests.cli.conftest import FAKE_RANK, Tspctl, wait_until
+from tsp.run.processes import is_alive
 
 SUBMIT = ("submit", "--dataset", "demo", "--method", "tac", "--name", "a")
 Plan = Callable[..., None]

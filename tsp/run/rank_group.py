@@ -1,8 +1,9 @@
-"""The ranks of one attempt on this machine: start them, watch them, report how the attempt ended.
+"""Ranks that are processes of one parent: start them, watch them, report how their attempt ended.
 
+The parent is the supervisor of a run on this machine, or the first process of a pod that holds several GPUs.
 Problem: a rank that fails takes the others with it, so several end at once, and only one of them is the cause; a rank
-that is killed cannot end its data workers; the supervisor itself may be killed.
-Idea: every rank leads a process group of its own and gets SIGTERM from the kernel when the supervisor dies. After the
+that is killed cannot end its data workers; the parent itself may be killed.
+Idea: every rank leads a process group of its own and gets SIGTERM from the kernel when its parent dies. After the
 first end the others get a patience that depends on its exit code, and are then stopped.
 Invariants: ends are reported in order, and only those that came by themselves count towards the cause; no process of a
 group outlives its rank, as the group is killed before the rank is reaped (until then nobody can reuse its id).
@@ -13,18 +14,18 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import IO, Literal
 
-from cli.backends.local.processes import POLL_SEC, ProcessId, identify, kill_group, stop
-from cli.backends.local.records import Launch, RankProcess
+from tsp.config.address import masked
+from tsp.run.processes import POLL_SEC, ProcessId, identify, kill_group, stop
 from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, is_permanent, root_cause
 
 _PR_SET_PDEATHSIG = 1
@@ -33,6 +34,8 @@ _AFTER_GOOD_END_SEC = 300.0
 """How long the other ranks may take once one has succeeded."""
 _AFTER_PEER_LOST_SEC = 10.0
 """How long the lost rank may take to report why, once another has reported a lost peer."""
+_REASON_CHARS = 300
+_ERROR_LINE = re.compile(r"\bERROR (?:[\w.]+: )?(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,48 +54,84 @@ def judge(ends: Sequence[RankEnd]) -> Verdict:
     return Verdict("permanent" if is_permanent(cause.code) else "retry", cause)
 
 
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def last_words(lines: Iterable[str]) -> str:
+    """The last error that a rank wrote, else its last line; shortened, and without secrets."""
+    written = [line.strip() for line in lines if line.strip()]
+    errors = [match[1] for line in written if (match := _ERROR_LINE.search(line))]
+    words = masked((errors or written or [""])[-1])
+    return words if len(words) <= _REASON_CHARS else words[:_REASON_CHARS] + "..."
 
 
-def rank_environment(launch: Launch, rank: int, *, config: Path, port: int) -> dict[str, str]:
-    """Environment of a rank; as in a pod, each rank sees one GPU, so its local rank is 0."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankProcess:
+    """A rank of the present attempt."""
+
+    rank: int
+    pid: int
+    started: str
+    device: str
+
+    @property
+    def process(self) -> ProcessId:
+        """Its process."""
+        return ProcessId(self.pid, self.started)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankCommand:
+    """How one rank is started."""
+
+    rank: int
+    environment: Mapping[str, str] = field(repr=False)
+    """Over the parent's own."""
+    device: str = "cpu"
+    """For status: ``cuda:0``."""
+
+
+def rank_environment(
+    rank: int, world_size: int, *, master_addr: str, master_port: int, device: str | None, num_threads: int
+) -> dict[str, str]:
+    """Variables that make a process rank ``rank``, which sees one GPU or none, so its local rank is 0.
+
+    Args: device, what CUDA_VISIBLE_DEVICES calls the card; None: the ranks run on the CPU.
+    """
     return {
-        "TSP_CONFIG": str(config),
-        "TSP_NUM_THREADS": str(max(1, cores // launch.gpus)),
+        "TSP_NUM_THREADS": str(num_threads),
         "RANK": str(rank),
         "LOCAL_RANK": "0",
-        "WORLD_SIZE": str(launch.gpus),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "CUDA_VISIBLE_DEVICES": launch.devices[rank] if launch.devices else "",
+        "WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": master_addr,
+        "MASTER_PORT": str(master_port),
+        "CUDA_VISIBLE_DEVICES": device or "",
         "PYTHONUNBUFFERED": "1",
     }
 
 
 class RankGroup:
-    """The processes of one attempt."""
+    """The processes of one attempt.
 
-    def __init__(self, launch: Launch, *, config: Path, console: Path) -> None:
-        self.launch = launch
-        self.grace_sec = launch.grace_sec
+    Args: output, opens what a rank writes to; grace_sec, from SIGTERM to SIGKILL.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        ranks: Iterable[RankCommand],
+        *,
+        output: Callable[[int], AbstractContextManager[IO[bytes]]],
+        grace_sec: float,
+    ) -> None:
+        self.command, self.grace_sec = command, grace_sec
         self.processes: list[subprocess.Popen[bytes]] = []
         self.ranks: list[RankProcess] = []
-        console.mkdir(parents=True, exist_ok=True)
-        port = free_port()
-        for rank in range(launch.gpus):
-            environment = rank_environment(launch, rank, config=config, port=port)
-            with (console / f"rank-{rank}.log").open("ab") as log:
-                self._start(rank, environment, log)
+        for rank in ranks:
+            with output(rank.rank) as log:
+                self._start(rank, log)
 
-    def _start(self, rank: int, environment: dict[str, str], log: IO[bytes]) -> None:
+    def _start(self, rank: RankCommand, log: IO[bytes]) -> None:
         process = subprocess.Popen(
-            self.launch.command,
-            env={**os.environ, **environment},
+            self.command,
+            env={**os.environ, **rank.environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -102,8 +141,7 @@ class RankGroup:
         )
         self.processes.append(process)
         known = identify(process.pid) or ProcessId(process.pid, "gone")
-        device = f"cuda:{environment['CUDA_VISIBLE_DEVICES']}" if self.launch.devices else "cpu"
-        self.ranks.append(RankProcess(rank=rank, pid=known.pid, started=known.started, device=device))
+        self.ranks.append(RankProcess(rank=rank.rank, pid=known.pid, started=known.started, device=rank.device))
 
     def watch(self, stopping: Callable[[], bool]) -> list[RankEnd]:
         """Wait for all ranks; the failure of one, or ``stopping``, stops the others.
@@ -123,7 +161,8 @@ class RankGroup:
         return ends if stopping() else by_themselves
 
     def _newly_ended(self, known: set[int]) -> list[RankEnd]:
-        codes = [(rank, _ended(process)) for rank, process in enumerate(self.processes) if rank not in known]
+        pairs = zip(self.ranks, self.processes, strict=True)
+        codes = [(of.rank, _ended(process)) for of, process in pairs if of.rank not in known]
         ends = [RankEnd(rank, code if code >= 0 else 128 - code) for rank, code in codes if code is not None]
         # Among ranks that ended within one interval, one that was killed (137) is the cause.
         return sorted(ends, key=lambda end: end.code != 128 + signal.SIGKILL)
@@ -154,7 +193,7 @@ def _patience_sec(end: RankEnd) -> float:
 
 
 def _end_with(parent_pid: int) -> Callable[[], None]:
-    """Prepare the child: it gets SIGTERM when the supervisor dies, and then saves its state and exits."""
+    """Prepare the child: it gets SIGTERM when its parent dies, and then saves its state and exits."""
 
     def prepare() -> None:
         if _LIBC is not None:

@@ -6,23 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from cli.backends.local.processes import ProcessId, identify, is_alive, send, stop
-from cli.backends.local.rank_group import RankGroup, judge, rank_environment
-from cli.backends.local.records import Launch
 from tests.cli.conftest import wait_until
-from tsp.config.run import StoreConfig
+from tsp.run.processes import ProcessId, identify, is_alive, send, stop
+from tsp.run.rank_group import RankCommand, RankGroup, judge, last_words, rank_environment
 from tsp.run.status import RankEnd
 
 
-def launch(program: str, *, gpus: int = 2, devices: tuple[str, ...] = (), grace_sec: float = 5.0) -> Launch:
-    return Launch(
-        name="a",
-        store=StoreConfig(uri="/nowhere"),
-        gpus=gpus,
-        command=(sys.executable, "-c", program),
-        devices=devices,
-        max_attempts=1,
-        created="2026-01-01T00:00:00+00:00",
+def group_of(program: str, console: Path, *, ranks: int = 2, grace_sec: float = 5.0) -> RankGroup:
+    """Ranks that run a Python program and write to files."""
+    return RankGroup(
+        (sys.executable, "-c", program),
+        [RankCommand(rank=rank, environment={"RANK": str(rank)}) for rank in range(ranks)],
+        output=lambda rank: (console / f"rank-{rank}.log").open("ab"),
         grace_sec=grace_sec,
     )
 
@@ -48,16 +43,32 @@ def test_the_first_end_that_blames_nobody_else_is_the_cause(ends: list[tuple[int
     assert (verdict.kind, verdict.cause.rank) == (kind, cause)
 
 
-def test_a_rank_sees_one_card_as_a_pod_does() -> None:
-    environment = rank_environment(launch("", devices=("0", "3")), 1, config=Path("/c.json"), port=7)
+def test_a_rank_sees_one_card_wherever_it_runs() -> None:
+    environment = rank_environment(1, 2, master_addr="here", master_port=7, device="3", num_threads=4)
     expected = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": "3", "MASTER_PORT": "7"}
     assert expected.items() <= environment.items()
-    assert environment["TSP_NUM_THREADS"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert (environment["TSP_NUM_THREADS"], environment["MASTER_ADDR"]) == ("4", "here")
+    on_cpu = rank_environment(0, 1, master_addr="here", master_port=7, device=None, num_threads=4)
+    assert on_cpu["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("", ""),
+        ("a\nb\n", "b"),
+        ("x ERROR tsp.train: it broke\nbye\n", "it broke"),
+        ("ERROR first\nERROR second\n\n", "second"),
+        ("ERROR " + 400 * "a", 300 * "a" + "..."),
+    ],
+)
+def test_the_last_words_of_a_rank_are_its_last_error(written: str, words: str) -> None:
+    assert last_words(written.splitlines()) == words
 
 
 def test_ranks_that_lost_a_peer_wait_for_the_one_that_says_why(tmp_path: Path) -> None:
     program = "import os, sys, time; rank = int(os.environ['RANK']); time.sleep(rank * 0.6); sys.exit((150, 3)[rank])"
-    group = RankGroup(launch(program), config=tmp_path, console=tmp_path)
+    group = group_of(program, tmp_path)
     assert judge(group.watch(lambda: False)).cause == RankEnd(1, 3)
 
 
@@ -69,7 +80,7 @@ def test_a_rank_and_its_children_are_killed_when_they_do_not_hear(tmp_path: Path
         "print(child.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    group = RankGroup(launch(program, gpus=1, grace_sec=0.2), config=tmp_path, console=tmp_path)
+    group = group_of(program, tmp_path, ranks=1, grace_sec=0.2)
     log = tmp_path / "rank-0.log"
     deadline = time.monotonic() + 600
     ends = group.watch(lambda: "\n" in log.read_text() or time.monotonic() > deadline)
@@ -86,7 +97,7 @@ def test_however_a_rank_ends_its_workers_end_with_it(tmp_path: Path, end: str) -
         "print(*(subprocess.Popen(worker).pid for _ in range(2)), flush=True)\n"
         f"{end}\n"
     )
-    group = RankGroup(launch(program, gpus=1), config=tmp_path, console=tmp_path)
+    group = group_of(program, tmp_path, ranks=1)
     group.watch(lambda: False)
     workers = [int(pid) for pid in (tmp_path / "rank-0.log").read_text().split()]
     assert len(workers) == 2

@@ -1,0 +1,51 @@
+"""The ranks of a run on this machine: what each is told, and where it writes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import IO
+
+from cli.backends.local.records import Launch
+from tsp.run.rank_group import RankCommand, RankGroup, rank_environment
+
+
+def start_ranks(launch: Launch, *, config: Path, console: Path) -> RankGroup:
+    """Start every rank of an attempt; each writes to ``console/rank-R.log``."""
+    console.mkdir(parents=True, exist_ok=True)
+
+    def log_of(rank: int) -> IO[bytes]:
+        return (console / f"rank-{rank}.log").open("ab")
+
+    port = _free_port()
+    ranks = [
+        RankCommand(
+            rank=rank,
+            environment=environment_of(launch, rank, config=config, port=port),
+            device=f"cuda:{launch.devices[rank]}" if launch.devices else "cpu",
+        )
+        for rank in range(launch.gpus)
+    ]
+    return RankGroup(launch.command, ranks, output=log_of, grace_sec=launch.grace_sec)
+
+
+def environment_of(launch: Launch, rank: int, *, config: Path, port: int) -> dict[str, str]:
+    """Variables of one rank; as in a pod, it sees one GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own = rank_environment(
+        rank,
+        launch.gpus,
+        master_addr="127.0.0.1",
+        master_port=port,
+        device=launch.devices[rank] if launch.devices else None,
+        num_threads=max(1, cores // launch.gpus),
+    )
+    return {"TSP_CONFIG": str(config), **own}
+
+
+def _free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,50 @@
+"""What training can be submitted as on a cluster: PyTorchJobs, TrainJobs, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal
+
+from k8s.client import Cluster, NotFoundError
+from k8s.names import PYTORCHJOBS, TRAINJOBS
+
+Api = Literal["pytorchjob", "trainjob"]
+
+_RESOURCES: Mapping[Api, tuple[str, str]] = {"pytorchjob": PYTORCHJOBS, "trainjob": TRAINJOBS}
+_OLD_TRAINJOBS = ("kubeflow.org/v2alpha1", "trainjobs")
+"""Of releases before Kubeflow Trainer 2.0, which had another shape."""
+_ADVICE = "have an administrator install the Kubeflow training operator v1.9 or Kubeflow Trainer 2.0 or newer"
+
+
+def served_apis(cluster: Cluster) -> tuple[Api, ...]:
+    """Those that the cluster serves; PyTorchJobs first, which are preferred."""
+    return tuple(api for api, resource in _RESOURCES.items() if _is_served(cluster, resource))
+
+
+def api_of(objects: Iterable[Mapping[str, Any]]) -> Api | None:
+    """What the objects of a release are training with; None for an auxiliary job."""
+    kinds = {item["kind"] for item in objects}
+    return "trainjob" if "TrainJob" in kinds else "pytorchjob" if "PyTorchJob" in kinds else None
+
+
+def no_api(cluster: Cluster, api: Api | None, served: Collection[Api]) -> str:
+    """What to say where training cannot be submitted as asked for, or not at all."""
+    if api == "trainjob" or not served:
+        old = _is_served(cluster, _OLD_TRAINJOBS)
+        if old:
+            return (
+                f"the cluster serves TrainJob {_OLD_TRAINJOBS[0]}, which is older than Kubeflow Trainer 2.0: "
+                f"have an administrator update it"
+            )
+    if not served:
+        return f"the cluster knows neither PyTorchJob nor TrainJob: {_ADVICE}"
+    kind, other = ("TrainJob", "PyTorchJob") if api == "trainjob" else ("PyTorchJob", "TrainJob")
+    return f"the cluster knows no {kind}, but {other}: leave out --job-api (value job.api), or {_ADVICE}"
+
+
+def _is_served(cluster: Cluster, resource: tuple[str, str]) -> bool:
+    try:
+        kinds = cluster.get(f"/apis/{resource[0]}").get("resources") or []
+    except NotFoundError:
+        return False
+    return any(kind.get("name") == resource[1] for kind in kinds)

@@ -1,0 +1,112 @@
+"""TrainJobs of Kubeflow Trainer v2, whose pods a TrainingRuntime describes: one for each run, of the run's name.
+
+Kubeflow Trainer refuses a TrainJob until it has seen the runtime, so the API server cannot judge both before anything
+is there. The runtime alone starts nothing. It is therefore created first, as Helm would, the TrainJob is judged with it
+there, and only then Helm installs the release and takes the runtime over. Whatever is refused on the way, the runtime
+that was created here goes again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from k8s.client import Cluster, NotFoundError
+from k8s.names import RUNTIMES
+from tsp.errors import ClusterError, ConfigError
+
+logger = logging.getLogger(__name__)
+
+Object = Mapping[str, Any]
+
+_LACKS_RUNTIME = "must be created before the TrainJob is created"
+_SEEN_WITHIN_SEC = 15.0
+"""Kubeflow Trainer needs a moment until it has seen a new runtime."""
+_LOOK_EVERY_SEC = 0.25
+
+
+def lacks_runtime(item: Object, error: ClusterError) -> bool:
+    """Whether a TrainJob was refused only because its runtime is not there yet."""
+    return item["kind"] == "TrainJob" and _LACKS_RUNTIME in str(error)
+
+
+@contextmanager
+def runtime_first(cluster: Cluster, objects: Sequence[Object]) -> Iterator[Object | None]:
+    """Have the runtime of a release while it is installed, if it needs one; it stays unless that fails.
+
+    Returns: the TrainJob as the API server would make it; None where there is none.
+    Raises: ConfigError if there is a runtime of that name; ClusterError if the TrainJob would be refused.
+    """
+    runtimes = [item for item in objects if item["kind"] == "TrainingRuntime"]
+    jobs = [item for item in objects if item["kind"] == "TrainJob"]
+    if not runtimes or not jobs:
+        yield None
+        return
+    path = cluster.namespaced(*RUNTIMES)
+    name = runtimes[0]["metadata"]["name"]
+    _create(cluster, path, runtimes[0])
+    try:
+        yield _judged(cluster, jobs[0])
+    except BaseException:
+        cluster.delete(f"{path}/{name}")
+        raise
+
+
+def _create(cluster: Cluster, path: str, runtime: Object) -> None:
+    name = runtime["metadata"]["name"]
+    try:
+        cluster.create(path, as_helm_has_it(runtime, name, cluster.namespace))
+    except ClusterError as error:
+        if "HTTP 409" not in str(error):
+            raise
+        raise ConfigError(
+            f"there is a TrainingRuntime {name} in namespace {cluster.namespace} already: choose another --name, or "
+            f"remove it with 'tspctl delete {name}'"
+        ) from error
+
+
+def _judged(cluster: Cluster, job: Object) -> Object:
+    deadline = time.monotonic() + _SEEN_WITHIN_SEC
+    while True:
+        try:
+            return cluster.judge(job)
+        except ClusterError as error:
+            if not lacks_runtime(job, error) or time.monotonic() > deadline:
+                raise ClusterError(
+                    f"TrainJob {job['metadata']['name']}: the API server would refuse it: {error}"
+                ) from error
+        time.sleep(_LOOK_EVERY_SEC)
+
+
+def as_helm_has_it(item: Object, name: str, namespace: str) -> dict[str, Any]:
+    """An object with the annotations by which Helm knows its own."""
+    owner = {"meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": namespace}
+    metadata = item["metadata"]
+    return {**item, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **owner}}}
+
+
+def refuse_changed_runtime(cluster: Cluster, objects: Sequence[Object]) -> None:
+    """Refuse to go on with a runtime that somebody has changed since the run was installed.
+
+    Args: objects, of the release.
+    Raises: ClusterError.
+    """
+    for item in objects:
+        if item["kind"] != "TrainingRuntime":
+            continue
+        name = item["metadata"]["name"]
+        try:
+            found = cluster.get(cluster.namespaced(*RUNTIMES, name))
+        except NotFoundError:
+            continue
+        # With the defaults that the API server gives it.
+        ours = cluster.judge({**item, "metadata": {**item["metadata"], "name": f"{name}-as-submitted"}})
+        if found.get("spec") != ours.get("spec"):
+            raise ClusterError(
+                f"TrainingRuntime {name} was changed since the run was submitted, and pods would be made from it: take "
+                f"the run off the cluster with 'tspctl delete {name} --keep-store', and go on with "
+                f"'tspctl resume {name}'"
+            )

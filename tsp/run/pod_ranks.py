@@ -1,0 +1,207 @@
+"""The ranks of one pod: which they are, and how a pod with several GPUs runs one for each.
+
+The problem: NCCL reaches NVLink and shared memory only between processes of one pod. The idea: the first process of
+such a pod loads no torch; it starts a rank for each of its GPUs, passes on what they write, line by line with the rank
+before it, and ends as the one did that brought the others down. Invariants: rank = index of the pod x ranks of a pod +
+local rank; each rank sees one card; with one rank in a pod there is no such process at all.
+
+    python -m tsp.run.pod_ranks LOCAL_RANK COMMAND...   a command with the environment of that rank of this pod
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+from typing import IO
+
+from tsp.config.cards import NEEDS_GPU
+from tsp.config.cpus import THREADS_BESIDE_GPU, usable_cpus
+from tsp.errors import ConfigError
+from tsp.run.rank_group import RankCommand, RankGroup, judge, last_words, rank_environment
+from tsp.run.status import describe_end
+
+RANKS_VARIABLE = "TSP_RANKS_PER_POD"
+"""Set by the chart where it is more than one."""
+TRAINER_VARIABLES = {
+    "RANK": "PET_NODE_RANK",
+    "WORLD_SIZE": "PET_NNODES",
+    "MASTER_ADDR": "PET_MASTER_ADDR",
+    "MASTER_PORT": "PET_MASTER_PORT",
+}
+"""What the training operator sets, and what Kubeflow Trainer sets instead: it means pods by nodes."""
+GRACE_SEC = 120.0
+"""Time of the other ranks to save their state once one has failed."""
+_UNTIL_KILLED_SEC = 86400.0
+"""The kubelet ends a pod that was told to end when its grace period is over; nobody else has to."""
+_MAX_LINE_BYTES = 1 << 20
+_KEPT_LINES = 50
+
+
+def pod_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment with the names that torch uses, whichever controller made the pod."""
+    found = dict(environment)
+    if "RANK" not in found:
+        found |= {name: found[other] for name, other in TRAINER_VARIABLES.items() if other in found}
+    return found
+
+
+def ranks_per_pod(environment: Mapping[str, str]) -> int:
+    """How many ranks a pod holds.
+
+    Raises: ConfigError naming the variable.
+    """
+    return _number(environment, RANKS_VARIABLE, 1)
+
+
+def _number(environment: Mapping[str, str], name: str, least: int) -> int:
+    text = environment.get(name) or str(least)
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise ConfigError(f"the variable {name} must be a whole number from {least} up, got {text!r}")
+    return int(text)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PodRanks:
+    """The ranks that one pod holds."""
+
+    pod: int
+    pods: int
+    per_pod: int
+    environment: Mapping[str, str]
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str]) -> PodRanks:
+        """From the variables of a pod (``pod_environment``).
+
+        Raises: ConfigError naming the variable.
+        """
+
+        return cls(
+            pod=_number(environment, "RANK", 0),
+            pods=_number(environment, "WORLD_SIZE", 1),
+            per_pod=ranks_per_pod(environment),
+            environment=environment,
+        )
+
+    @property
+    def ranks(self) -> range:
+        """Their numbers."""
+        return range(self.pod * self.per_pod, (self.pod + 1) * self.per_pod)
+
+    def environment_of(self, local_rank: int) -> dict[str, str]:
+        """Variables of one of them, over the pod's own."""
+        own = rank_environment(
+            self.ranks[local_rank],
+            self.pods * self.per_pod,
+            master_addr=self.environment.get("MASTER_ADDR", "127.0.0.1"),
+            master_port=int(self.environment.get("MASTER_PORT", "29500")),
+            device=self._device(local_rank),
+            num_threads=self._threads(),
+        )
+        given = self.environment.get("TSP_NUM_THREADS")
+        return {**own, RANKS_VARIABLE: "1", **({"TSP_NUM_THREADS": given} if given else {})}
+
+    def _device(self, local_rank: int) -> str:
+        """What CUDA_VISIBLE_DEVICES calls its card: the pod sees no others than its own, counted from 0."""
+        visible = [name for name in self.environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        return visible[local_rank] if local_rank < len(visible) else str(local_rank)
+
+    def _threads(self) -> int:
+        share = max(1, usable_cpus() // self.per_pod)
+        return min(share, THREADS_BESIDE_GPU) if self.environment.get(NEEDS_GPU) else share
+
+
+def run_ranks(ranks: PodRanks, command: Sequence[str]) -> int:
+    """Run every rank of a pod to its end.
+
+    Args: command, of one rank.
+    Returns: the exit code of the rank that brought the others down, 0 if all ended well.
+    """
+    stopping = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hear)
+    console = _Console(sys.stderr.buffer)
+    group = RankGroup(
+        command,
+        [RankCommand(rank=rank, environment=ranks.environment_of(local)) for local, rank in enumerate(ranks.ranks)],
+        output=console.of,
+        grace_sec=GRACE_SEC,
+    )
+
+    def is_stopping() -> bool:
+        if stopping.is_set():
+            group.grace_sec = _UNTIL_KILLED_SEC
+        return stopping.is_set()
+
+    verdict = judge(group.watch(is_stopping))
+    console.drain()
+    if verdict.kind != "succeeded":
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        end = describe_end(verdict.cause, last_words(console.kept[verdict.cause.rank]))
+        _, _, words = end.partition(f"rank {verdict.cause.rank} ")
+        console.write(f"{stamp} rank {verdict.cause.rank} ERROR {words}\n".encode())
+    return verdict.cause.code if verdict.kind != "succeeded" else 0
+
+
+class _Console:
+    """Passes on what ranks write, whole lines of which each says whose it is."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target, self._lock = target, threading.Lock()
+        self._readers: list[threading.Thread] = []
+        self.kept: dict[int, deque[str]] = {}
+        """Rank -> its last lines."""
+
+    @contextmanager
+    def of(self, rank: int) -> Iterator[IO[bytes]]:
+        """A pipe for one rank, which the child keeps open until it and its workers have ended."""
+        reading, writing = os.pipe()
+        self.kept[rank] = deque(maxlen=_KEPT_LINES)
+        with os.fdopen(writing, "wb") as pipe:
+            yield pipe
+        reader = threading.Thread(target=self._pass_on, args=(rank, reading), daemon=True)
+        self._readers.append(reader)
+        reader.start()
+
+    def _pass_on(self, rank: int, reading: int) -> None:
+        has_rank = re.compile(rb"(?:\S+Z )?rank %d " % rank)
+        with os.fdopen(reading, "rb") as pipe:
+            while line := pipe.readline(_MAX_LINE_BYTES):
+                self.kept[rank].append(line.decode(errors="replace"))
+                whole = line if line.endswith(b"\n") else line + b"\n"
+                self.write(whole if has_rank.match(whole) else b"rank %d " % rank + whole)
+
+    def write(self, line: bytes) -> None:
+        """One whole line."""
+        with self._lock:
+            self._target.write(line)
+            self._target.flush()
+
+    def drain(self, timeout_sec: float = 10.0) -> None:
+        """Until everything that was written has been passed on."""
+        for reader in self._readers:
+            reader.join(timeout_sec)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Become a command in the environment of a rank of this pod."""
+    local_rank, *command = arguments
+    ranks = PodRanks.from_env(pod_environment(os.environ))
+    os.execvpe(command[0], command, {**os.environ, **ranks.environment_of(int(local_rank))})  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

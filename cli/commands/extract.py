@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.commands._job import job_options, run_job
 from cli.runs.session import Session, with_session
 from tsp.config.backbones import BACKBONES
+
+if TYPE_CHECKING:
+    from cli.runs.checkpoint import Checkpoint
 
 
 def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,7 +40,8 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--out", metavar="H5|DIR",
                      help="Output file, folder or URI; default: features/ of RUN, or the current folder."),
         click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote."),
-        click.option("--data", "videos", required=True, metavar="URI", help="Folder or s3:// URI of the videos."),
+        click.option("--data", "videos", metavar="URI",
+                     help="Folder or s3:// URI of the videos; default: the data of the settings."),
         click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best."),
         click.argument("checkpoint", metavar="RUN|CHECKPOINT"),
     ):  # fmt: skip
@@ -94,10 +98,27 @@ def _run(session: Session, kind: str, given: dict[str, Any]) -> None:
     num_shards, epoch = given.pop("num_shards"), given.pop("epoch")
     source = find_checkpoint(session, given["checkpoint"], epoch)
     given["checkpoint"] = source.address
+    given["videos"] = given["videos"] or default_videos(session, source)
     if given["out"] is None:
         given["out"] = f"{source.out_stem('features')}-{file_name(given)}"
     fields = {"store": asdict(source.store)} if source.store is not None else {}
     run_job(session, kind, fields, given, gpus=num_shards)
+
+
+def default_videos(session: Session, source: Checkpoint) -> str:
+    """Where the settings say the videos are.
+
+    Raises: ConfigError if they do not.
+    """
+    from tsp.errors import ConfigError
+
+    found = session.settings.data_of(source.dataset)
+    if found is None:
+        if session.settings.data is not None:
+            why = f"{session.settings.data} in the settings has a {{dataset}}, which {source.address} does not name"
+            raise ConfigError(f"where are the videos? give --data: {why}")
+        raise ConfigError("where are the videos? give --data, or set 'data' in tspctl.toml")
+    return found
 
 
 def file_name(given: dict[str, Any]) -> str:

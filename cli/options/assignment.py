@@ -32,9 +32,9 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key = key.strip()
     if not equals or not key:
         raise ConfigError(f"--set needs KEY=VALUE, for example optim.head_lr=4e-3; got {text!r}")
+    refuse_key(key, where=f"--set {key}")
     if not value.strip():
         raise ConfigError(f"--set {key}= has no value: write {key}=null for none, or {key}='\"\"' for empty text")
-    refuse_key(key, where=f"--set {key}")
     return key, parse_value(value, where=f"--set {key}")
 
 

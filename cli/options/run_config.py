@@ -58,7 +58,7 @@ def build_config(
         overrides |= _released_address(settings, key, overrides.get(key))
     has_store = settings.store is not None or settings.backend == "local"
     dataset = load_dataset(given["dataset"])
-    root = given["data_root"] or settings.datasets.get(dataset.name) or _data_of(settings, dataset.name)
+    root = given["data_root"] or settings.data_of(dataset.name)
     return resolve(
         dataset,
         given["method"],
@@ -138,7 +138,3 @@ def heads_of(config: RunConfig) -> str:
 def _released_address(settings: Settings, key: str, value: Any) -> dict[str, str]:
     """The address that the name of a released checkpoint stands for."""
     return {key: RELEASED[value].address(settings.models_url)} if str(value) in RELEASED else {}
-
-
-def _data_of(settings: Settings, dataset: str) -> str | None:
-    return settings.data.replace("{dataset}", dataset) if settings.data else None

@@ -70,6 +70,14 @@ class Settings:
     def __post_init__(self) -> None:
         check_addresses(self)
 
+    def data_of(self, dataset: str | None) -> str | None:
+        """Folder or URI of a data set; None if it is not set. Args: dataset, its name; None where it is not known."""
+        if dataset in self.datasets:
+            return self.datasets[dataset]
+        if self.data is None or (dataset is None and "{dataset}" in self.data):
+            return None
+        return self.data.replace("{dataset}", dataset or "")
+
 
 def load_settings(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
     """Settings from files and environment; later ones override earlier ones key by key.

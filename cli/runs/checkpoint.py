@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from tsp.config.released import Released, released
-from tsp.errors import ConfigError
+from tsp.errors import ConfigError, NoSuchRunError
 from tsp.run.epochs import is_checkpoint
 
 if TYPE_CHECKING:
@@ -34,6 +34,18 @@ class Checkpoint:
         if self.run is None:
             return self.stem
         return self.run.store.address(self.run.key(folder, self.stem))
+
+    @property
+    def dataset(self) -> str | None:
+        """Name of the data set that it was trained on, if that is known."""
+        if self.released is not None:
+            return self.released.dataset
+        try:
+            data = self.run.about()["config"].get("data") if self.run is not None else None
+        except NoSuchRunError:
+            # A run of the original scripts.
+            return None
+        return str(data["name"]) if isinstance(data, dict) and "name" in data else None
 
 
 def find_checkpoint(session: Session, text: str, epoch: int | None) -> Checkpoint:

@@ -14,7 +14,10 @@ from tests.cli.conftest import Tspctl
 from tsp.config.codec import to_dict
 from tsp.config.job import SharedJob
 from tsp.config.jobs import JOBS, job_from_dict
+from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
+from tsp.run.stored_run import StoredRun
+from tsp.store.local import LocalStore
 
 Plan = Callable[..., None]
 EXTRACT = ("extract", "model.pth", "--data", "videos", "--metadata", "m.csv", "--out", "f.h5")
@@ -185,6 +188,48 @@ def test_a_job_that_touches_s3_is_told_how_to_speak_to_the_server(
 
 def test_a_job_of_files_alone_is_told_of_no_server(tspctl: Tspctl, local: Path) -> None:
     assert tspctl("data", "standardize", "here", "there", "-o", "json").json["job"]["store"] is None
+
+
+def test_videos_come_from_the_settings_unless_told_otherwise(
+    tspctl: Tspctl, local: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TSPCTL_DATA")
+    words = ("extract", "weights.pth", "--metadata", "m.csv", "-o", "json")
+    assert tspctl(*words).code == 2
+    assert "give --data, or set 'data' in tspctl.toml" in tspctl(*words).err
+    (home / "tspctl.toml").write_text('data = "/videos"\n')
+    for kind in ("extract", "gvf"):
+        assert tspctl(kind, *words[1:]).json["job"]["videos"] == "/videos"
+    assert tspctl(*words, "--data", "/other").json["job"]["videos"] == "/other"
+    # {dataset} is the data set that the run was trained on; a bare checkpoint names none.
+    (home / "tspctl.toml").write_text('data = "/data/{dataset}"\n[datasets]\nthumos14 = "/fast/thumos14"\n')
+    refused = tspctl(*words)
+    assert (refused.code, "give --data: /data/{dataset} in the settings has a {dataset}" in refused.err) == (2, True)
+    for dataset, videos in (("demo", "/data/demo"), ("thumos14", "/fast/thumos14")):
+        store = LocalStore(local)
+        config = resolve(load_dataset(dataset), "tac", name=dataset, store={"uri": store.uri}, root="/data")
+        StoredRun(store, dataset).create(config, None)
+        result = "** Valid Epoch 0:  <action-label> Accuracy 9.000 Loss 0.990; Total Loss 1.623 Avg Accuracy 9.000\n"
+        store.write(f"{dataset}/results.txt", result.encode())
+        store.write(f"{dataset}/epoch_0.pth", b"")
+        assert tspctl("extract", dataset, *words[2:]).json["job"]["videos"] == videos
+
+
+def test_videos_of_the_settings_reach_a_job_on_the_cluster(
+    tspctl: Tspctl, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cli.backends import open as backends
+
+    cluster = Sent()
+    monkeypatch.setattr(backends, "open_backend", lambda settings, name=None: cluster)
+    (home / "tspctl.toml").write_text('data = "s3://videos/thumos14"\nstore = "s3://team/runs"\n')
+    for kind in ("extract", "gvf"):
+        ended = tspctl(kind, "s3://team/w.pth", "--metadata", "s3://team/m.csv", "--out", "s3://team/f.h5")
+        assert ended.code == 0, ended.err
+    assert [(kind, job.videos) for kind, job in cluster.jobs] == [
+        ("extract", "s3://videos/thumos14"),
+        ("gvf", "s3://videos/thumos14"),
+    ]
 
 
 class Sent:

@@ -66,6 +66,7 @@ def test_a_number_is_one_to_toml_too(text: str) -> None:
         ("a=[1", "not JSON"),
         ("data.cache_dir=", "null"),
         ("name=b", "--name"),
+        ("name=", "--name"),
         ("method=tac", "--method"),
         ("data.name=thumos14", "--dataset"),
         ("store.uri=s3://b", "--store"),

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.k8s.fake_api import SECRETS
+from tests.k8s.fake_api import SECRETS, FakeLog
 from tests.k8s.objects import condition, pod
 from tests.k8s.serving import JOBS, PODS
 from tests.k8s.storing_api import StoringApi
@@ -227,3 +227,60 @@ def test_every_command_that_a_message_names_works_in_that_state(api, tspctl, ins
     more = ("--yes", "--keep-store") if commands[which][0] == "delete" else ()
     done = tspctl(*commands[which], *more)
     assert done.code == 0, (commands[which], done.err)
+
+
+# Commands that only look
+
+LOOKING = {
+    "wait": ("wait", NAME, "--timeout", "0"),
+    "logs": ("logs", NAME),
+    "follow": ("logs", "-f", NAME),
+    "exec": ("exec", NAME, "--", "true"),
+    "results": ("results", NAME),
+    "fetch": ("fetch-best", NAME),
+}
+# 0 done, 2 refused, 3 no epoch yet, 100-103 outcomes; a run that still runs is not followed here.
+LOOKS = """
+state                  wait logs follow exec results fetch
+running                101  0    -      0    3       3
+pending                101  0    -      2    3       3
+succeeded              0    0    0      2    3       3
+failed                 100  0    100    2    3       3
+suspended              101  0    101    2    3       3
+cancelled              103  0    103    2    3       3
+half-installed         100  0    100    102  3       3
+installation-failed    100  0    100    102  3       3
+job-deleted-by-hand    100  0    100    102  3       3
+removal-cut-short      100  0    100    102  3       3
+ConfigMap-lost,-suspended 101 0  101    2    3       3
+record-lost,-succeeded 0    0    0      2    3       3
+record-lost,-suspended 101  0    101    2    3       3
+record-and-ConfigMap-lost,-cancelled 103 0 103 2 3   3
+"""
+
+
+def looks():
+    head, *lines = [line.split() for line in LOOKS.strip().splitlines()]
+    return {line[0].replace("-", " "): dict(zip(head[1:], line[1:], strict=True)) for line in lines}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_looking_at_a_state_changes_nothing_and_ends_with_its_code(
+    api, tspctl, installed, cluster, tmp_path, monkeypatch, state
+):
+    # What follows exec's -- belongs to its command.
+    monkeypatch.setenv("KUBECONFIG", cluster.where.kubeconfig)
+    monkeypatch.setenv("TSPCTL_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setattr("cli.backends.cluster.backend.run_in_pod", lambda *_: 0)
+    monkeypatch.setattr("cli.runs.logs.STORE_POLL_SEC", 0.01)
+    STATES[state](api, installed)
+    api.logs["my-run-master-0"] = FakeLog([b"2030-01-01T00:00:02Z INFO step 1\n"])
+    before = what_is_left(api)
+    for command, code in looks()[state].items():
+        if code == "-":
+            continue
+        ended = tspctl(*LOOKING[command])
+        assert ended.code == int(code), f"{command}: {ended.err}"
+        assert "unexpected" not in ended.err
+        assert ended.code == 0 or ended.err.strip(), f"{command} says nothing"
+    assert what_is_left(api) == before

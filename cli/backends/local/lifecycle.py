@@ -2,8 +2,9 @@
 
 Problem: the supervisor may be starting, running, writing its last words, killed, or gone with its ranks still alive.
 Idea: ask a live supervisor and wait for it; do its work here only where there is none.
-Invariants: two supervisors never share a run, so ``resume`` and ``delete`` first wait until none is left; the process
-of a submit is never signalled; ranks that outlived their supervisor are handed to the next one, which stops them first.
+Invariants: two supervisors never share a run, so ``resume`` and ``delete`` claim it and wait until none is left; the
+process of a submit is never signalled; ranks that outlived their supervisor are handed to the next one, which stops
+them first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import time
 
 from cli.backends.base import RunStatus
+from cli.backends.local.claim import claimed
 from cli.backends.local.launch import START_TIMEOUT_SEC, launch_of, start_supervisor
 from cli.backends.local.records import Launch, StopRequest, StopState
 from cli.backends.local.run_folder import DamagedRunError, LocalRun
@@ -70,15 +72,19 @@ def resume_run(local: LocalRun, config: RunConfig | None) -> None:
                 f"remove it with 'tspctl delete {local.name}' and submit it again"
             )
     again = StoredRun(open_store(config.store), local.name).with_more_attempts(config)
-    if not local.exists():
+    is_new = not local.exists()
+    if is_new:
         # Started on another machine, or deleted here.
         local.reserve()
-    elif not _becomes_unsupervised(local):
-        raise ConfigError(f"run {local.name} still has a supervisor: stop it first with 'tspctl cancel {local.name}'")
-    local.note_submitter(_orphaned_ranks(local))
-    local.write_launch(launch_of(config), to_json(again))
-    local.forget_end()
-    start_supervisor(local)
+    with claimed(local):
+        if not is_new and not _becomes_unsupervised(local):
+            raise ConfigError(
+                f"run {local.name} still has a supervisor: stop it first with 'tspctl cancel {local.name}'"
+            )
+        local.note_submitter(_orphaned_ranks(local))
+        local.write_launch(launch_of(config), to_json(again))
+        local.forget_end()
+        start_supervisor(local)
 
 
 def delete_run(local: LocalRun) -> None:
@@ -88,9 +94,10 @@ def delete_run(local: LocalRun) -> None:
     """
     if local_status(local).state in ("pending", "running", "restarting"):
         raise ConfigError(f"run {local.name} still runs: stop it first with 'tspctl cancel {local.name}'")
-    if not _becomes_unsupervised(local):
-        raise ConfigError(f"run {local.name} still has a supervisor, which holds {local.folder}/lock: end it first")
-    local.remove()
+    with claimed(local):
+        if not _becomes_unsupervised(local):
+            raise ConfigError(f"run {local.name} still has a supervisor, which holds {local.folder}/lock: end it first")
+        local.remove()
 
 
 def readable_status(local: LocalRun) -> RunStatus:

@@ -27,7 +27,7 @@ from cli.backends.local.run_folder import LocalRun
 from cli.backends.log_lines import FolderLogs
 from tsp.config.address import MaskingFormatter
 from tsp.errors import TspError
-from tsp.run.processes import POLL_SEC, identify, stop
+from tsp.run.processes import POLL_SEC, identify, is_alive, stop
 from tsp.run.rank_group import RankGroup, Verdict, judge, last_words
 from tsp.run.records import Outcome
 from tsp.run.status import RankEnd, describe_end
@@ -147,10 +147,11 @@ def main() -> None:
     if launch is None or process is None:
         sys.exit(f"{local.folder} is not a run")
     with (local.folder / "lock").open("w") as lock:
-        # Without locks, resume and delete rely on the process recorded in supervisor.json.
-        if lock_file(lock.fileno(), wait=False) is Lock.TAKEN:
-            sys.exit("this run already has a supervisor")
+        # The lock may be refused, or granted to everybody: the recorded process counts as well.
         before = local.supervised()
+        is_supervised = before is not None and before.phase != "submitting" and is_alive(before.process)
+        if is_supervised or lock_file(lock.fileno(), wait=False) is Lock.TAKEN:
+            sys.exit("this run already has a supervisor")
         me = Supervised(pid=process.pid, started=process.started, ranks=before.ranks if before else ())
         supervisor = Supervisor(local, launch, me)
         signal.signal(signal.SIGTERM, supervisor.heard)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -343,3 +344,41 @@ def test_the_code_of_a_program_that_is_told_to_end_is_the_errors():
     from tsp import errors, signals
 
     assert errors.TerminatedError.exit_code == signals.TERMINATED
+
+
+LOOK_AT_TORCH = """
+import json, os, sys
+class Look:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(json.dumps({name: value for name, value in os.environ.items() if name.startswith("TORCH_")}))
+            sys.stdout.flush()
+            os._exit(0)
+sys.meta_path.insert(0, Look())
+from tsp import entrypoint
+entrypoint.main([], {"TSP_CONFIG": sys.argv[1]})
+"""
+
+
+@pytest.mark.parametrize("own", [{}, {"TORCH_DIST_USE_NCCL2": "1"}])
+def test_torch_is_told_not_to_abort_a_rank_before_it_is_imported_and_a_pod_may_say_otherwise(tmp_path, own):
+    path = tmp_path / "config.json"
+    path.write_text(to_json(config_for(tmp_path, tmp_path / "store")))
+    env = {key: value for key, value in os.environ.items() if not key.startswith("TORCH_")}
+    command = [sys.executable, "-c", LOOK_AT_TORCH, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**env, **own})
+    assert json.loads(done.stdout) == {**entrypoint.TORCH_ENVIRONMENT, **own}
+    assert entrypoint.TORCH_ENVIRONMENT["TORCH_NCCL_ASYNC_ERROR_HANDLING"] == "0"
+    assert entrypoint.TORCH_ENVIRONMENT["TORCH_DIST_USE_NCCL2"] == "0"
+
+
+def test_torch_knows_the_variables_that_keep_nccl_from_aborting():
+    import torch
+
+    folder = Path(torch.__file__).parent
+    header = (folder / "include/torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp").read_text()
+    chooser = (folder / "distributed/distributed_c10d.py").read_text()
+    for name in entrypoint.TORCH_ENVIRONMENT:
+        if name.startswith("TORCH_NCCL"):
+            assert f'"{name}"' in header
+    assert 'os.environ.get("TORCH_DIST_USE_NCCL2") == "0"' in chooser

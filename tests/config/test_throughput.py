@@ -1,11 +1,9 @@
 """What the data path gives and a step takes, before a run is started; and how many CPUs there really are."""
 
-import os
 from dataclasses import replace
 
 import pytest
 
-from tsp.config.cpus import usable_cpus
 from tsp.config.run import DataConfig, SubsetConfig
 from tsp.config.throughput import cure, data_clips_per_sec, forecast, step_clips_per_sec
 
@@ -58,29 +56,3 @@ def test_the_cure_fits_the_data_at_hand(changes, cpus, words, not_said):
     text = cure(replace(DATA, **changes), cpus=cpus)
     assert all(word in text for word in words)
     assert not any(word in text for word in not_said)
-
-
-CORES = len(os.sched_getaffinity(0))
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("max 100000", CORES),
-        ("50000 100000", 1),
-        ("100000 100000", 1),
-        ("100000000 100000", CORES),
-        ("nonsense", CORES),
-    ],
-)
-def test_cpus_are_those_of_the_quota(tmp_path, text, expected):
-    (tmp_path / "cpu.max").write_text(text + "\n")
-    assert usable_cpus(tmp_path / "cpu.max", tmp_path) == expected
-
-
-@pytest.mark.parametrize(("quota", "expected"), [("-1", CORES), ("100000", 1)])
-def test_cpus_are_those_of_an_older_kernels_quota(tmp_path, quota, expected):
-    (tmp_path / "cpu.cfs_quota_us").write_text(quota)
-    (tmp_path / "cpu.cfs_period_us").write_text("100000")
-    assert usable_cpus(tmp_path / "none", tmp_path) == expected
-    assert usable_cpus(tmp_path / "none", tmp_path / "none") == CORES

@@ -128,22 +128,8 @@ def test_a_batch_that_does_not_come_ends_at_its_deadline_and_says_what_is_waited
     monkeypatch.setattr("tsp.data.loader.ClipDataset", Hanging)
     monkeypatch.setattr(workers_module, "LOOK_EVERY_SEC", 0.2)
     loader = build_loader(config, "train" if one_pass else "valid", batch=5)
-    waits = []
-    loader.on_waiting = lambda waited_sec, doing: waits.append((waited_sec, doing))
     words = r"no batch for \d+ s .*: worker 0 has been reading v1\.mp4 \(.* for"
     with pytest.raises(StalledError, match=words):
-        list(loader)
-    assert all(waited_sec < 300 for waited_sec, _ in waits)
-
-
-def test_whoever_waits_can_end_the_wait(dataset_dir, make_config, monkeypatch):
-    loader = loader_of(Hanging, make_config(dataset_dir, workers=1), monkeypatch)
-
-    def stop(waited_sec, doing):
-        raise KeyboardInterrupt
-
-    loader.on_waiting = stop
-    with pytest.raises(KeyboardInterrupt):
         list(loader)
 
 

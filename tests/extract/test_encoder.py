@@ -145,6 +145,12 @@ def test_a_lost_gpu_is_worth_another_attempt_and_other_errors_pass(
         Encoder(Small(0, RuntimeError("shape mismatch")), CPU)(clips)
 
 
+def test_fp32_is_not_tf32() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    Encoder(lively_tiny(), CPU)
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, False)
+
+
 def test_nan_features_are_a_data_error_that_names_the_videos(tmp_path: Path) -> None:
     from tests.videos import Made, write_video
     from tsp.data.dataset_files import Videos

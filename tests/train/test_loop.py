@@ -1,6 +1,7 @@
 """Whole runs of one rank: what they publish, and that any interruption leaves the same weights."""
 
 import logging
+import multiprocessing
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from tests.train.original_system import build as build_original
 from tests.train.worlds import StopAt, config_for, final_weights, run_of, same_weights, train_here
+from tsp.data.loader import ClipLoader
 from tsp.errors import (
     FIRST_RETRIED_CODE,
     ConfigError,
@@ -20,6 +22,7 @@ from tsp.errors import (
 from tsp.run.results import format_line
 from tsp.train import checkpoint
 from tsp.train.attempt import GaveUpError
+from tsp.train.progress import Reporter
 from tsp.train.saver import Saver
 from tsp.train.step import Stepper
 
@@ -338,3 +341,35 @@ def test_a_gpus_error_in_training_and_validation_ends_with_its_code(
     assert exit_code_of(caught.value) == code
     outcome = run_of(config).read_outcome()
     assert (None if outcome is None else outcome.exit_code) == (6 if code == 6 else None)
+
+
+def test_the_next_epochs_data_workers_start_while_an_epoch_is_validated(
+    tiny_data, tmp_path, uninterrupted, monkeypatch
+):
+    seen, started = [], []
+    real_enter, real_start, real_iter = Reporter.enter, ClipLoader.start, ClipLoader.__iter__
+    monkeypatch.setattr(
+        Reporter, "enter", lambda self, phase, **given: (seen.append(phase), real_enter(self, phase, **given))[1]
+    )
+
+    def start(self, device):
+        started.append((seen[-1], self.dataset.epoch, self))
+        real_start(self, device)
+
+    used = []
+    monkeypatch.setattr(ClipLoader, "start", start)
+    monkeypatch.setattr(ClipLoader, "__iter__", lambda self: (used.append(self), real_iter(self))[1])
+    run = train_here(config_for(tiny_data, tmp_path / "store", data__workers=1))
+    assert [entry[:2] for entry in started] == [("validating", epoch) for epoch in range(1, EPOCHS)]
+    assert all(any(loader is item for item in used) for *_, loader in started)
+    assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
+
+
+def test_workers_that_were_started_for_an_epoch_that_never_comes_are_ended(tiny_data, tmp_path, monkeypatch):
+    def fail(self, content, make_record):
+        raise DataError("not saved")
+
+    monkeypatch.setattr(Saver, "save_epoch", fail)
+    with pytest.raises(DataError, match="not saved"):
+        train_here(config_for(tiny_data, tmp_path / "store", data__workers=1))
+    assert not multiprocessing.active_children()

@@ -102,6 +102,21 @@ def fail_rank_1_while_stuck(rank):
         in_step(2, fail)
 
 
+def stuck_while_a_state_is_uploaded(rank):
+    """Rank 0's training thread hangs where no verdict reaches it, the first state on its slow way to the store."""
+    from tsp.run.stored_run import StoredRun
+
+    real = StoredRun.publish_state
+
+    def slow(self, *args, **options):
+        time.sleep(10.0)
+        return real(self, *args, **options)
+
+    StoredRun.publish_state = slow
+    if rank == 0:
+        in_step(2, lambda: time.sleep(600))
+
+
 class Ranks:
     """Two ranks, each in a process of its own."""
 
@@ -193,3 +208,13 @@ def test_why_another_rank_failed_is_heard_while_a_library_waits_for_it(ranks):
     assert "rank 1: train_0.mp4 is not to be read" in both.log(0)
     outcome = run_of(both.config).read_outcome()
     assert (outcome.exit_code, outcome.reason) == (3, "rank 1: train_0.mp4 is not to be read")
+
+
+def test_a_stuck_rank_ends_with_150_only_when_its_uploads_are_in_the_store(ranks):
+    both = ranks(stuck_while_a_state_is_uploaded, state_every_sec=0.01)
+    assert both.exit_code(0) == 150, both.log(0)
+    run = run_of(both.config)
+    state = run.latest_state()
+    assert (state.epoch, state.step) in ((0, 1), (0, 2))
+    assert run.download_state(both.folder / "state.pth").sha256 == state.sha256
+    assert "gave up waiting for step 2" in run.store.read(run.log_key(1, 0)).decode()

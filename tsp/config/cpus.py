@@ -4,32 +4,53 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
-_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
-_CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 THREADS_BESIDE_GPU = 4
 """Most threads of torch in a rank that computes on a GPU."""
 
 
-def usable_cpus(v2: Path = _CGROUP_V2, v1: Path = _CGROUP_V1) -> int:
-    """Cores of the affinity mask, or fewer where the container has a quota: at least 1.
+def usable_cpus(cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP) -> int:
+    """Cores of the affinity mask, or fewer where a control group has a CPU quota: at least 1.
 
     A pod without CPU pinning sees every core of its node; threads beyond its quota only throttle each other.
+    Args: cgroups, where control groups are mounted; own_cgroup, the file that names this process's.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(v2, v1)
-    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+    quota = min(_quotas(cgroups, own_cgroup), default=math.inf)
+    return cores if quota >= cores else max(1, math.ceil(quota))
 
 
-def _quota(v2: Path, v1: Path) -> float | None:
-    """Cores of the control group's quota; None where there is none."""
+def _quotas(cgroups: Path, own_cgroup: Path) -> Iterator[float]:
+    """Cores that the process's control group and the ones around it allow, where they have a quota."""
+    for folder in _folders(cgroups, own_cgroup):
+        yield from _quota(folder / "cpu.max")
+    # Version 1; in a container its own group is mounted as the root.
+    yield from _quota(cgroups / "cpu" / "cpu.cfs_quota_us", cgroups / "cpu" / "cpu.cfs_period_us")
+
+
+def _folders(cgroups: Path, own_cgroup: Path) -> list[Path]:
+    """The folder of the process's control group (version 2), then those around it.
+
+    In a container that is the mount itself, whatever the file says of the node's groups.
+    """
     try:
-        if v2.exists():
-            limit, period = v2.read_text().split()[:2]
-        else:
-            limit = (v1 / "cpu.cfs_quota_us").read_text().strip()
-            period = (v1 / "cpu.cfs_period_us").read_text().strip()
-        return None if limit in ("max", "-1") else int(limit) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
+        lines = own_cgroup.read_text().splitlines()
+    except OSError:
+        lines = []
+    path = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
+    inner = PurePosixPath(path.lstrip("/"))
+    return [cgroups / part for part in (inner, *inner.parents)]
+
+
+def _quota(*files: Path) -> Iterator[float]:
+    """Cores of one quota: limit and period, in one file or in two."""
+    try:
+        limit, period = " ".join(file.read_text() for file in files).split()[:2]
+        if int(limit) > 0:
+            yield int(limit) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # no such group, or "max"
+        return

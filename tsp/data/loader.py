@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Generator, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,8 +23,9 @@ from tsp.data.epoch_order import Step, as_steps, mixed_steps, steps_from, traini
 from tsp.data.features import GvfFile
 from tsp.data.one_pass import GroupDataset, mix, one_ahead
 from tsp.data.prefetch import Prefetcher
+from tsp.data.read_ahead import ReadAhead
 from tsp.data.segments import load_segments
-from tsp.data.shared_memory import SharedSegments, check_shared_memory, to_shared
+from tsp.data.shared_memory import SharedSegments, check_shared_memory, has_room, to_shared
 from tsp.data.tables import load_label_map, refuse_shared_names, video_name
 from tsp.data.workers import WorkerFailure, WorkerNotes, WorkerReader
 from tsp.errors import DataError
@@ -65,12 +67,11 @@ class ClipLoader:
     start_step: int = 0
     """Steps already done, which are not read."""
     pin_memory: bool = False
-    on_waiting: Callable[[float, str], None] | None = None
-    """Called every few seconds of a wait for a batch, with its length in seconds and its reason."""
     num_bad: int = field(default=0, init=False)
     """Clips that could not be decoded so far."""
     _reported: set[str] = field(default_factory=set, init=False)
     """Files whose further bad clips are only counted."""
+    _ahead: ReadAhead[ClipBatch] | None = field(default=None, init=False)
 
     @property
     def num_steps(self) -> int:
@@ -92,7 +93,27 @@ class ClipLoader:
     def __len__(self) -> int:
         return len(self._steps_left)
 
+    def start(self, device: torch.device) -> None:
+        """Start workers and the first batches now, on a thread, so that they are ready when the loader is iterated.
+
+        Does nothing without data workers, or where shared memory cannot hold another loader's batches.
+        Args: device, the one that pinned memory is for.
+        """
+        batch_bytes = self.dataset.clip_bytes * max((len(step.items) for step in self._steps_left), default=0)
+        if self._num_workers and has_room(batch_bytes, self._num_workers):
+            self._ahead = ReadAhead(self._batches(), device)
+
+    def close(self) -> None:
+        """End what ``start`` began, if the loader was not iterated since."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
     def __iter__(self) -> Iterator[ClipBatch]:
+        ahead, self._ahead = self._ahead, None
+        return self._batches() if ahead is None else iter(ahead)
+
+    def _batches(self) -> Generator[ClipBatch]:
         in_one_pass = any(step.groups for step in self._steps_left)
         with self._prefetcher() as prefetcher:
             for step, batch in enumerate(self._mixed_batches() if in_one_pass else self._plain_batches()):
@@ -118,7 +139,6 @@ class ClipLoader:
             deadline_sec=self.config.batch_deadline_sec,
             describe=self.dataset.describe,
             set_aside=self._set_aside,
-            on_waiting=self.on_waiting,
         )
         return reader.read(dataset, keys, pin_memory=pin_memory)
 

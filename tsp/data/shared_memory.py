@@ -112,6 +112,13 @@ def check_shared_memory(batch_bytes: int, num_workers: int) -> None:
         raise explain_full_shared_memory("shared memory is too small", num_workers, batch_bytes)
 
 
+def has_room(batch_bytes: int, num_workers: int) -> bool:
+    """Whether shared memory has room for all batches that workers may queue, beside what is in it now."""
+    if not SHARED_MEMORY.is_dir():
+        return True
+    return _size_and_free_bytes()[1] >= BATCHES_PER_WORKER * num_workers * batch_bytes
+
+
 def explain_full_shared_memory(what: str, num_workers: int, batch_bytes: int = 0) -> TspError:
     """The error for full shared memory: permanent if it is too small, else worth another attempt."""
     needed_bytes = BATCHES_PER_WORKER * num_workers * batch_bytes

@@ -102,8 +102,6 @@ class WorkerReader:
     """Names an item for messages."""
     set_aside: Callable[[int], None]
     """Called with the item on which a decoder crashed."""
-    on_waiting: Callable[[float, str], None] | None = None
-    """Called every few seconds of a wait, with its length in seconds and its reason."""
 
     def read(self, dataset: Dataset[T | WorkerFailure], keys: Sequence[object], *, pin_memory: bool) -> Iterator[T]:
         """``dataset[key]`` of each key, in order.
@@ -173,8 +171,6 @@ class WorkerReader:
                 f"no batch for {waited_sec:.0f} s (data.batch_deadline_sec): {doing}; look at the storage that the "
                 f"videos lie on, and at the memory of the pod"
             )
-        if self.on_waiting is not None:
-            self.on_waiting(waited_sec, doing)
         if waited_sec >= max(FIRST_WARNING_SEC, 2 * warned_sec):
             log.warning("no batch for %.0f s: %s", waited_sec, doing)
             return waited_sec

@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from tsp.config.run import Precision
 from tsp.errors import GpuMemoryError
 from tsp.model.backbone import build_backbone
+from tsp.model.device import use_exact_fp32
 from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
 from tsp.model.weights import load_pretrained, read_file, recognise
 
@@ -53,6 +54,7 @@ class Encoder:
     """
 
     def __init__(self, network: nn.Module, device: torch.device, precision: Precision = "auto") -> None:
+        use_exact_fp32()
         self.device = device
         self._exact = _fold(network).to(device)
         if precision == "auto":

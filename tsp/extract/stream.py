@@ -1,6 +1,7 @@
 """Turns decoded frames into features: clips on the device, batches across videos, one result per video.
 
-A frame is resized, cropped and normalised once, however many clips share it.
+A frame is resized, cropped and normalised once, however many clips share it. On a GPU that happens on a stream of its
+own while the encoder computes; a video's frames stay there, and its clips are handed over when a batch is full.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tsp.errors import DataError
 from tsp.extract.decode import Chunk, VideoEnd
 from tsp.extract.encoder import Encoder
 from tsp.extract.pool import Event, VideoFailure
+from tsp.model.side_stream import SideStream
 
 FRAMES_IN_CACHE = 2
 
@@ -121,10 +123,15 @@ class FeatureStream:
     collect: Callable[[], Collector]
     num_clips: int = 0
     """Clips encoded so far."""
+    side: SideStream = field(init=False)
+    """Where frames are prepared."""
     _open: dict[str, _OpenVideo] = field(default_factory=dict)
     _queue: deque[tuple[_OpenVideo, Tensor]] = field(default_factory=deque)
     _under_way: deque[_Batch] = field(default_factory=deque)
     _calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        self.side = SideStream(self.encoder.device)
 
     def results(self, events: Iterable[Event]) -> Iterator[VideoResult]:
         """One result per video, as they are done.
@@ -158,12 +165,15 @@ class FeatureStream:
             state.end = event
             yield from self._close_if_done(state)
         else:
-            clips = state.window.clips(event)
+            with self.side():
+                clips = state.window.clips(event)
             if not self._calibrated and len(clips):
+                self.side.hand_over(clips)
                 self.encoder.calibrate(clips)
                 self._calibrated = True
             if len(clips):
-                self._queue.append((state, clips.to(self.encoder.dtype)))
+                with self.side():
+                    self._queue.append((state, clips.to(self.encoder.dtype)))
 
     def _launch(self) -> None:
         """Start the next full batch, or what is left."""
@@ -176,6 +186,7 @@ class FeatureStream:
                 clips = clips[:room]
             parts.append((state, clips))
             room -= len(clips)
+        self.side.hand_over(*(clips for _, clips in parts))
         clips = torch.cat([clips for _, clips in parts])
         features = self.encoder(clips).to("cpu", non_blocking=True)
         arrived = None

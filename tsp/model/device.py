@@ -48,6 +48,11 @@ def device_of_shard(shard: int | None) -> torch.device:
     return choose_device((shard or 0) % max(torch.cuda.device_count(), 1))
 
 
+def use_exact_fp32() -> None:
+    """Make fp32 mean fp32: from Ampere on, torch may otherwise multiply with the 10 bits of TF32."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 def card_of(device: torch.device) -> Card | None:
     """The card of a device; None for the CPU."""
     if device.type != "cuda":

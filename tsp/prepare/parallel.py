@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from tsp.config.cpus import usable_cpus
 from tsp.data.child_processes import end_with_parent, forkserver
 
 logger = logging.getLogger(__name__)
 
-TELL_EVERY_SEC = 10.0
+LOG_EVERY_SEC = 10.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def usable_cpus() -> int:
-    """CPUs this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0))
 
 
 def for_each(
@@ -46,7 +41,7 @@ def for_each(
         now = time.monotonic()
         if done == len(items):
             logger.info("%d of %d %s", done, len(items), noun)
-        elif now - told >= TELL_EVERY_SEC:
+        elif now - told >= LOG_EVERY_SEC:
             told = now
             minutes = (now - begun) / done * (len(items) - done) / 60
             logger.info("%d of %d %s, about %.0f min left", done, len(items), noun, minutes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from tsp.data.batch import ClipBatch
 from tsp.data.transforms import pixels_on_device
 from tsp.errors import StalledError
+from tsp.model.side_stream import SideStream
 from tsp.train.data_wait import DataWait
 from tsp.train.stop_signal import Stop
 
@@ -43,7 +43,7 @@ def on_device(
     Raises: TspError of the data; TerminatedError if a data worker was ended because all are to stop.
     """
     wait = wait or DataWait()
-    side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+    side = SideStream(device)
     iterator = iter(batches)
     while True:
         try:
@@ -54,24 +54,12 @@ def on_device(
             raise
         if batch is None:
             return
-        with _on(side):
+        with side():
             ready = _moved(batch, device)
-        if side is not None:
-            _hand_over(ready, side, torch.cuda.current_stream(device))
+        side.hand_over(ready.clips, ready.gvf, ready.targets)
         yield ready
-
-
-def _on(side: torch.cuda.Stream | None) -> AbstractContextManager[object]:
-    return torch.cuda.stream(side)
 
 
 def _moved(batch: ClipBatch, device: torch.device) -> DeviceBatch:
     batch = batch.to(device, non_blocking=True)
     return DeviceBatch(pixels_on_device(batch, device), batch.gvf, batch.targets, batch.names, batch.num_bad)
-
-
-def _hand_over(batch: DeviceBatch, side: torch.cuda.Stream, user: torch.cuda.Stream) -> None:
-    user.wait_stream(side)
-    for tensor in (batch.clips, batch.gvf, batch.targets):
-        if tensor is not None:
-            tensor.record_stream(user)  # keeps its memory from being reused while that stream reads it

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+
+import torch
 
 from tsp.config.cpus import usable_cpus
 from tsp.config.run import RunConfig
@@ -40,6 +43,8 @@ from tsp.train.validate import Figures, Validator
 logger = logging.getLogger(__name__)
 
 LOADER_FIRST_SEC = 60.0
+LAST_BATCHES = 4
+"""Batches before a validation's end at which the next epoch's data workers are started."""
 LEAST_JUDGED_SEC = 20.0
 """Less training than this says nothing about the data path: workers are still starting."""
 
@@ -66,6 +71,8 @@ class Training:
         self.attempt = context.attempt
         self.results: dict[int, EpochResult] = {}
         self._warned_of_data_wait = False
+        self._next: ClipLoader | None = None
+        """The next training epoch's, started while the one before is validated."""
         self.validator = Validator(
             loss_weights=[head.loss_weight for head in self.config.model.heads],
             numerics=self.numerics,
@@ -85,6 +92,7 @@ class Training:
         train, valid = self._loader("train", epoch=0), self._loader("valid", epoch=0)
         plan = Plan(epochs=self.config.schedule.epochs, train_steps=train.num_steps, valid_steps=valid.num_steps)
         with ExitStack() as stack:
+            stack.callback(lambda: self._next.close() if self._next is not None else None)
             self.saver = stack.enter_context(Saver(self._uploader(stack))) if self.group.is_main else None
             self.reporter = Reporter(
                 self.saver.uploader if self.saver else None,
@@ -169,7 +177,8 @@ class Training:
         return state
 
     def _train_epoch(self, state: TrainingState, position: Position) -> Position:
-        loader = self._loader("train", epoch=position.epoch, start_step=position.step)
+        loader, self._next = self._next, None
+        loader = loader or self._loader("train", epoch=position.epoch, start_step=position.step)
         wait = self._data_wait()
         self.reporter.enter("training", epoch=position.epoch, step=position.step, steps=loader.num_steps, wait=wait)
         started = saved = time.monotonic()
@@ -255,8 +264,18 @@ class Training:
             content = state.snapshot(position.epoch) | state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content, epoch=position.epoch, step=position.step, attempt=self.attempt)
 
-    def _figures(self, model: TspModel, epoch: int) -> Figures:
-        """Validation figures, the same on every rank."""
+    def _start_next(self, epoch: int) -> None:
+        """Start the data workers of an epoch, unless the run has ended by then or they are started already."""
+        if self._next is None and epoch < self.config.schedule.epochs:
+            with torch.inference_mode(False):  # else tensors made in a validation could not be written later
+                self._next = self._loader("train", epoch=epoch)
+            self._next.start(self.numerics.device)
+
+    def _figures(self, model: TspModel, epoch: int, *, then: Callable[[], None] = lambda: None) -> Figures:
+        """Validation figures, the same on every rank.
+
+        Args: then, called when only a few batches are left.
+        """
         loader = self._loader("valid", epoch=epoch)
         self.reporter.enter("validating", epoch=epoch, steps=loader.num_steps)
         num_batches = -(-len(loader.dataset) // self.sizes.batch_per_gpu)
@@ -264,6 +283,8 @@ class Training:
         def after_batch(done: int) -> None:
             self.stop.check(f"validating epoch {epoch}")
             self.reporter.advance(done)
+            if done >= loader.num_steps - LAST_BATCHES:
+                then()
 
         wait = self._data_wait()
         with closing(on_device(loader, self.numerics.device, stop=self.stop, wait=wait)) as batches:
@@ -286,7 +307,7 @@ class Training:
         if self.saver is not None and state.position != position:
             extras = state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content | extras, epoch=epoch, step=position.step, attempt=self.attempt)
-        figures = self._figures(state.model, epoch)
+        figures = self._figures(state.model, epoch, then=lambda: self._start_next(epoch + 1))
         bad_train = sum(self.group.gather(position.bad_clips))
         self.results[epoch] = figures.result
         self._note_best()

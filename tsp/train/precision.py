@@ -13,6 +13,7 @@ from torch import nn
 from tsp.config.cards import Card, precision_for
 from tsp.config.run import ModelConfig
 from tsp.errors import ConfigError
+from tsp.model.device import use_exact_fp32
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,6 @@ def choose_numerics(device: torch.device, config: ModelConfig, cards: Sequence[C
             "bf16 on a CPU is for trying out: oneDNN gave gradients that were not finite in 11 of 120 steps on CPUs "
             "with avx512_bf16; such a step ends the run"
         )
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    use_exact_fp32()
     torch.backends.cudnn.benchmark = True
     return Numerics(device=device, precision=precision)

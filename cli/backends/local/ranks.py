@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 from typing import IO
 
 from cli.backends.local.records import Launch
+from tsp.config.cpus import usable_cpus
 from tsp.run.rank_group import RankCommand, RankGroup, rank_environment
 
 
@@ -32,14 +32,13 @@ def start_ranks(launch: Launch, *, config: Path, console: Path) -> RankGroup:
 
 def environment_of(launch: Launch, rank: int, *, config: Path, port: int) -> dict[str, str]:
     """Variables of one rank; as in a pod, it sees one GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own = rank_environment(
         rank,
         launch.gpus,
         master_addr="127.0.0.1",
         master_port=port,
         device=launch.devices[rank] if launch.devices else None,
-        num_threads=max(1, cores // launch.gpus),
+        num_threads=max(1, usable_cpus() // launch.gpus),
     )
     return {"TSP_CONFIG": str(config), **own}
 

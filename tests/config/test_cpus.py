@@ -1,0 +1,73 @@
+"""How many CPUs a process may use, by made-up control groups."""
+
+import os
+
+import pytest
+
+from tsp.config.cpus import usable_cpus
+
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def cgroups(tmp_path):
+    """Lays out control groups; returns how many CPUs a process of ``own`` may use."""
+
+    def usable(files, own="0::/"):
+        for name, text in files.items():
+            path = tmp_path / "cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n")
+        (tmp_path / "own").write_text(own + "\n")
+        return usable_cpus(tmp_path / "cgroup", tmp_path / "own")
+
+    return usable
+
+
+@pytest.fixture
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("max 100000", 8),
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("250000 100000", 3),
+        ("100000000 100000", 8),
+        ("100000 0", 8),
+        ("nonsense", 8),
+        ("", 8),
+    ],
+)
+def test_cpus_are_those_of_the_containers_quota(cgroups, eight_cores, text, expected):
+    assert cgroups({"cpu.max": text}) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"user.slice/job/cpu.max": "300000 100000"}, 3),
+        ({"user.slice/job/cpu.max": "max 100000", "user.slice/cpu.max": "200000 100000"}, 2),
+        ({"user.slice/job/cpu.max": "400000 100000", "user.slice/cpu.max": "200000 100000"}, 2),
+        ({"other.slice/cpu.max": "100000 100000"}, 8),
+    ],
+)
+def test_the_smallest_quota_around_a_process_counts(cgroups, eight_cores, files, expected):
+    assert cgroups(files, own="0::/user.slice/job") == expected
+
+
+def test_a_container_that_sees_its_nodes_name_of_the_group_reads_the_mount(cgroups, eight_cores):
+    assert cgroups({"cpu.max": "200000 100000"}, own="0::/kubepods/pod1/abc") == 2
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("-1", 8), ("100000", 1), ("350000", 4)])
+def test_cpus_are_those_of_an_older_kernels_quota(cgroups, eight_cores, quota, expected):
+    files = {"cpu/cpu.cfs_quota_us": quota, "cpu/cpu.cfs_period_us": "100000"}
+    assert cgroups(files, own="4:cpu,cpuacct:/kubepods") == expected
+
+
+def test_without_control_groups_it_is_the_affinity_mask(tmp_path):
+    assert usable_cpus(tmp_path / "none", tmp_path / "none") == CORES

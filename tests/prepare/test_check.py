@@ -196,9 +196,9 @@ def only_sound(path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("spoilt", "complaint"),
     [
-        (lambda path: HTML, "Invalid data found"),
-        (lambda path: b"", "Invalid data found"),
-        (cut, "Invalid data found"),  # an MP4 with its index at the end
+        (lambda path: HTML, "Invalid data found when processing input (it begins like a web page"),
+        (lambda path: b"", "it is empty"),
+        (cut, "its index, which MP4 and MOV often have at the end, is missing"),
         (only_sound, "no video stream"),
     ],
     ids=["a web page", "nothing", "cut short", "only sound"],

@@ -1,6 +1,7 @@
 """Which files are taken for videos, and that nothing is left out without a word."""
 
 import logging
+import os
 
 import pytest
 
@@ -21,6 +22,7 @@ def folder(tmp_path):
     (videos / "loop").symlink_to(videos)
     (videos / "far").symlink_to(tmp_path / "far")
     (videos / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(videos / "pipe.mp4")
     return videos
 
 
@@ -40,6 +42,7 @@ def test_every_file_that_is_left_out_is_named_with_the_reason(folder, caplog):
         "anim.gif": ".gif is no video's ending",
         "bare": "no ending is no video's ending",
         "gone.mp4": "a link to nothing",
+        "pipe.mp4": "a pipe, socket or device",
         "loop": "a link to a folder that is read anyway",
         ".hidden.mp4": "hidden",
         "a.train.mov": "a training copy",
@@ -49,6 +52,11 @@ def test_every_file_that_is_left_out_is_named_with_the_reason(folder, caplog):
 
 def test_a_file_that_is_named_itself_is_taken_whatever_its_ending(folder):
     assert find_videos(str(folder / "bare"))[1] == {"bare": 1}
+
+
+def test_a_pipe_that_is_named_itself_is_refused_and_not_waited_for(folder):
+    with pytest.raises(DataError, match=r"pipe\.mp4 is a pipe or device, not a file"):
+        find_videos(str(folder / "pipe.mp4"))
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path):

@@ -50,6 +50,11 @@ class SegmentRow(NamedTuple):
         """Whether it extends beyond its video."""
         return self.start_sec < 0 or self.end_sec > self.duration_sec
 
+    @property
+    def ends_first(self) -> bool:
+        """Whether it ends before it starts, as with an end of -1; no clip is taken from it."""
+        return self.end_sec < self.start_sec
+
     def holds_a_clip(self, clips: ClipConfig) -> bool:
         """Whether training can take a clip from it."""
         return holds_a_clip(*self.clamped_sec(), clips.rate_fps, clips.length_frames)

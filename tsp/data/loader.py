@@ -227,6 +227,11 @@ def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
         "%s: %d of %d segments in %d videos (%d too short, %d cut to their video)",
         part.csv, counts.kept, counts.rows, len(segments.filenames), counts.too_short, counts.clamped,
     )  # fmt: skip
+    if counts.ends_first:
+        log.warning(
+            "%s: %d segments end before they start and are left out (the first in row %d), see 'tspctl data check'",
+            part.csv, len(counts.ends_first), counts.ends_first[0],
+        )  # fmt: skip
     gvf = None
     if config.model.gvf != "none" and part.gvf is not None:
         refuse_shared_names(segments.path, segments.filenames)

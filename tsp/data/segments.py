@@ -40,6 +40,8 @@ class SegmentCounts:
     kept: int
     too_short: int
     """Rows dropped because they are shorter than one clip after clamping."""
+    ends_first: tuple[int, ...]
+    """Lines of those among them that end before they start."""
     clamped: int
     """Rows that extended beyond their video and were clamped to it."""
 
@@ -115,6 +117,7 @@ def load_segments(
             rows=truth.num_rows,
             kept=len(kept),
             too_short=truth.num_rows - len(kept),
+            ends_first=tuple(row.line for row in truth.rows if row.ends_first),
             clamped=sum(row.is_clamped for row in truth.rows),
         ),
     )

@@ -195,12 +195,15 @@ def _require_columns(path: str | Path, columns: Sequence[str], needed: Sequence[
             separator = next((mark for mark in ";\t|" if mark in columns[0]), None) if len(columns) == 1 else None
             cure = f": it is separated by {separator!r}, save it with commas" if separator else ""
             raise DataError(f"{path} lacks the column {name!r}; its header has {', '.join(columns)}{cure}")
+    for name in dict.fromkeys((*needed, *METADATA_COLUMNS, *GROUND_TRUTH_COLUMNS)):
         if columns.count(name) > 1:
             raise DataError(f"{path} has the column {name!r} {columns.count(name)} times: remove all but one")
 
 
 def number_in(text: str) -> float:
     """A finite number as a cell holds it; nan for anything else."""
+    if "_" in text:
+        return math.nan  # Python's own, which no other reader of tables takes for a number
     try:
         number = float(text)
     except ValueError:

@@ -59,7 +59,7 @@ def check_table(subset: str, path: Path, label_maps: Mapping[str, Sequence[str]]
 
 def _odd_times(row: SegmentRow) -> Iterator[str]:
     start_sec, end_sec, duration_sec = row.start_sec, row.end_sec, row.duration_sec
-    if end_sec < start_sec:
+    if row.ends_first:
         yield f"the segment ends at {end_sec} s, before it starts at {start_sec} s, and is left out"
     elif end_sec == start_sec:
         yield f"the segment lasts 0 s, at {start_sec} s, and is left out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Stor
     folder, slash, name = address.rpartition("/")
     if name and not Path(address).is_dir():
         around = open_folder(folder or slash or ".", settings)
+        if around.is_local and Path(address).exists() and not Path(address).is_file():
+            raise DataError(f"{address} is a pipe or device, not a file")
         if around.exists(name):
             return around, {name: around.stat(name).size_bytes}
     source = open_folder(address, settings)
@@ -70,7 +73,11 @@ def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:
             path = Path(parent, file)
             name = path.relative_to(root).as_posix()
             try:
-                sizes_bytes[name] = path.stat().st_size
+                found = path.stat()
+                if stat.S_ISREG(found.st_mode):
+                    sizes_bytes[name] = found.st_size
+                else:
+                    left_out[name] = "a pipe, socket or device"
             except OSError as error:
                 left_out[name] = "a link to nothing" if path.is_symlink() else error.strerror or str(error)
     return sizes_bytes

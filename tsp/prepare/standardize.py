@@ -138,6 +138,8 @@ def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) 
                 num_frames = made.num_frames
                 if made.lost:
                     why = f"{source.address(name)} was salvaged: {'; '.join(made.lost)}"
+                elif made.notes:
+                    why = f"{source.address(name)}: {'; '.join(made.notes)}"
             if job.training_copy is not None:
                 copied = _copy_for_training(dest, file, target, job.training_copy)
     except DataError as error:

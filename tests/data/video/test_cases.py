@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from tests import ffmpeg
-from tests.data.video.test_oracle import KINDS, X264, colour_error
+from tests.data.video.rewritten import with_doubled_times, without_box
+from tests.data.video.test_oracle import KINDS, X264, X265, as_rgb, colour_error
+from tests.videos import number_of
 from tsp.data.video import VideoError, read_clip
 from tsp.data.video.display_matrix import Turn
 from tsp.data.video.inspect import inspect_video
@@ -162,3 +167,81 @@ def test_sound_stays_in_step_with_a_late_picture(tmp_path, suffix):
     loud = np.abs(np.frombuffer(raw, np.float32)) > 0.2
     assert white_sec == pytest.approx(2.5, abs=0.05)
     assert np.argmax(loud) / 8000 == pytest.approx(2.5, abs=0.06)
+
+
+@pytest.mark.parametrize("options", [X264, X265], ids=["h264", "hevc"])
+def test_frames_with_decoding_times_alone_are_shown_in_the_decoders_order(tmp_path, options):
+    """As 'ffmpeg -i IN.h264 -c copy OUT.mp4' writes them; ffmpeg itself shows them out of order and drops some."""
+    path = tmp_path / "copied.mp4"
+    without_box(ffmpeg.make(tmp_path / "a.mp4", options), path, b"ctts")
+    assert [number_of(image) for image in read_clip(path, 0.0)] == list(range(0, 32, 2))
+    assert [number_of(image) for image in read_clip(path, 1.0001)] == list(range(30, 62, 2))
+    slide = Slide(path, [number / 30 + 1e-4 for number in range(90)])
+    assert [frame.number for frame in slide.frames()] == list(range(90))
+    slide.close()
+    report = inspect_video(path)
+    assert (report.num_frames, report.fps, report.start_sec, report.faults) == (90, 30.0, 0.0, ())
+    assert any("in the decoder's order" in remark for remark in report.remarks)
+    transcode(path, tmp_path / "out.mp4", crf=12)
+    assert ffmpeg.shown(tmp_path / "out.mp4").numbers == list(range(90))
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
+def test_of_several_frames_with_one_time_the_last_stays_on_screen(tmp_path, codec):
+    with_doubled_times(ffmpeg.make(tmp_path / "a.mkv", f"-c:v {codec} -q:v 2 -g 25"), tmp_path / "doubled.mkv")
+    truth = ffmpeg.shown(tmp_path / "doubled.mkv", filters="fps=30:start_time=0", passthrough=False)
+    transcode(tmp_path / "doubled.mkv", tmp_path / "out.mp4", crf=12)
+    assert ffmpeg.shown(tmp_path / "out.mp4").numbers == truth.numbers
+    # A new picture every 1.5 frames: read at the rate of the pictures, which is 20 a second.
+    assert [number_of(image) for image in read_clip(tmp_path / "doubled.mkv", 0.0, rate_fps=20.0)] == [
+        number for number in range(24) if number % 3 != 1
+    ]
+
+
+def test_a_file_cut_at_its_front_begins_with_its_first_whole_frame(tmp_path):
+    data = ffmpeg.make(tmp_path / "a.ts", f"{X264} -crf 5").read_bytes()
+    path = tmp_path / "cut.ts"
+    path.write_bytes(data[len(data) // 5 // 188 * 188 + 77 :])
+    truth = ffmpeg.shown(path)
+    late = round(truth.times_sec[0] * 30)
+    assert late > 3
+    clip = [number_of(image) for image in read_clip(path, 0.0)]
+    assert clip == [truth.numbers[max(0, 2 * k - late)] for k in range(16)]
+    slide = Slide(path, [0.0, truth.times_sec[2] + 1e-4])
+    shown = {frame.number: number_of(as_rgb(frame)) for frame in slide.frames()}
+    slide.close()
+    assert [shown[max(0, first)] for first in slide.firsts] == [truth.numbers[0], truth.numbers[2]]
+
+
+def test_pauses_in_an_even_rate_are_said(tmp_path):
+    path = ffmpeg.make(tmp_path / "a.mp4", f"-vf select='not(between(n,45,59))' -vsync vfr {X264}")
+    remark = "15 frames seem to be missing, the first at 1.500 s, so clips there are not evenly spaced"
+    assert any(remark in found for found in inspect_video(path).remarks)
+    made = transcode(path, tmp_path / "out.mp4")
+    assert made.notes == ("no frame between 1.50 and 2.00 s, so the one before stands still",)
+    assert made.lost == ()
+
+
+def test_the_shape_of_pixels_is_kept(tmp_path):
+    path = with_matrix(
+        ffmpeg.make(tmp_path / "a.mp4", f"-vf setsar=64/45 {X264}", num_frames=20), MATRICES["clockwise"]
+    )
+    transcode(path, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.sample_aspect_ratio) == (64, 96, Fraction(45, 64))
+
+
+def test_what_is_no_file_or_empty_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "empty.mp4").touch()
+    for name, reason in (("pipe.mp4", "a pipe or device"), ("empty.mp4", "it is empty"), (".", "it is a folder")):
+        with pytest.raises(VideoError, match=reason):
+            read_clip(tmp_path / name, 0.0)
+
+
+def test_an_mp4_file_without_its_index_says_so(tmp_path):
+    path = ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=20)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(VideoError, match=r"its index, which MP4 and MOV often have at the end, is missing"):
+        read_clip(path, 0.0)

@@ -6,22 +6,25 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests import ffmpeg
+from tests.data.video.rewritten import packed, with_edits, with_every_block_a_key, without_box
 from tests.videos import number_of
 from tsp.data.video import ClipReader
 from tsp.data.video.inspect import inspect_video
 from tsp.data.video.open_video import VideoSource
-from tsp.data.video.sliding_clips import Slide
+from tsp.data.video.sliding_clips import Slide, SlideFrame
 from tsp.data.video.transcode import transcode
 
 MAX_COLOUR_ERROR = 3.0
 """Levels of 255, mean over a frame and channel."""
 X264 = "-c:v libx264 -g 25 -bf 3 -crf 14 -threads 1 -pix_fmt yuv420p"
+X265 = "-c:v libx265 -crf 14 -x265-params log-level=error:keyint=25:pools=1 -pix_fmt yuv420p"
 TONE = "-f lavfi -i sine=440:duration=5"
 MANY = "-c:v {} -q:v 2 -pix_fmt yuv420p"
 
@@ -40,6 +43,8 @@ class Kind:
     """Its true rate; None where it varies."""
     is_delayed: bool = False
     """ffmpeg shows all frames of AVI later by the decoder's delay: the container stores no times of presentation."""
+    lies: bool = False
+    """Its container marks frames as key frames that are none."""
     reads: bool = True
     """False: the reader refuses it and says why; standardize takes it."""
 
@@ -64,11 +69,22 @@ def joined(offset_sec: float) -> Callable[[Path, Path], None]:
     return do
 
 
-def sized(source: Path, target: Path) -> None:
-    """The file, and behind it larger pictures."""
-    second = source.with_name(f"second-{target.name}")
-    ffmpeg.make(second, f"-vf scale=192:128 {X264} -output_ts_offset 3.0667", first=90)
-    target.write_bytes(source.read_bytes() + second.read_bytes())
+def followed_by(options: str) -> Callable[[Path, Path], None]:
+    """The file, and on the same clock behind it pictures of another form."""
+
+    def do(source: Path, target: Path) -> None:
+        second = source.with_name(f"second-{target.name}")
+        ffmpeg.make(second, f"{options} -output_ts_offset 3.0667", first=90)
+        target.write_bytes(source.read_bytes() + second.read_bytes())
+
+    return do
+
+
+def two_programs(source: Path, target: Path) -> None:
+    """Two programs, as a tuner records them; the file's own is the second, with larger pictures."""
+    small = "color=red:s=32x32:r=30:d=3"
+    ffmpeg.run("-v", "error", "-f", "lavfi", "-i", small, "-i", str(source), "-map", "0:v", "-map", "1:v", "-c:v:0",
+               "mpeg2video", "-c:v:1", "copy", "-program", "st=0", "-program", "st=1", str(target))  # fmt: skip
 
 
 def two_videos(source: Path, target: Path) -> None:
@@ -103,7 +119,7 @@ KINDS: dict[str, Kind] = {
     "mp4 h264 open GOP": Kind(".mp4", f"{X264} -x264-params open-gop=1"),
     "mp4 h264 fragmented": Kind(".mp4", f"{X264} -movflags frag_keyframe+empty_moov"),
     "mp4 h264 with sound": Kind(".mp4", f"{X264} -c:a aac -shortest", extra=TONE),
-    "mp4 hevc": Kind(".mp4", "-c:v libx265 -crf 14 -x265-params log-level=error:keyint=25:pools=1 -pix_fmt yuv420p"),
+    "mp4 hevc": Kind(".mp4", X265),
     "mp4 av1": Kind(".mp4", "-c:v libaom-av1 -cpu-used 8 -crf 20 -g 25 -pix_fmt yuv420p"),
     "mp4 mpeg4 B-frames": Kind(".mp4", f"{MANY.format('mpeg4')} -bf 2"),
     "mov h264": Kind(".mov"),
@@ -112,7 +128,7 @@ KINDS: dict[str, Kind] = {
     "mov qtrle alpha": Kind(".mov", "-vf format=argb -c:v qtrle"),
     "3gp mpeg4": Kind(".3gp", MANY.format("mpeg4")),
     "mkv h264": Kind(".mkv"),
-    "mkv hevc": Kind(".mkv", "-c:v libx265 -crf 14 -x265-params log-level=error:keyint=25:pools=1 -pix_fmt yuv420p"),
+    "mkv hevc": Kind(".mkv", X265),
     "mkv mpeg4 B-frames": Kind(".mkv", f"{MANY.format('mpeg4')} -bf 2"),
     "mkv ffv1 RGB": Kind(".mkv", "-c:v ffv1 -pix_fmt bgr0"),
     "mkv with cues at its front, opus": Kind(".mkv", f"{X264} -c:a libopus -shortest", extra=TONE),
@@ -127,7 +143,7 @@ KINDS: dict[str, Kind] = {
     "avi dropped frames": Kind(".avi", f"{DROPPED} {MANY.format('mpeg4')}", fps=None),
     "ts h264": Kind(".ts"),
     "ts h264 with sound": Kind(".ts", f"{X264} -c:a mp2 -shortest", extra=TONE),
-    "ts hevc": Kind(".ts", "-c:v libx265 -crf 14 -x265-params log-level=error:keyint=25:pools=1 -pix_fmt yuv420p"),
+    "ts hevc": Kind(".ts", X265),
     "ts mpeg2": Kind(".ts", f"{MANY.format('mpeg2video')} -bf 2"),
     "m2ts h264": Kind(".m2ts"),
     "ts clock restarts": Kind(".ts", then=joined(0)),
@@ -176,9 +192,41 @@ KINDS: dict[str, Kind] = {
     "4:4:4": Kind(".mp4", X264.replace("yuv420p", "yuv444p")),
     "4:4:4 RGB": Kind(".mp4", "-c:v libx264rgb -crf 10 -g 25"),
     "grey": Kind(".mp4", X264.replace("yuv420p", "gray")),
+    "mp4 fragmented after its first part": Kind(".mp4", f"{X264} -movflags frag_keyframe"),
+    "mp4 of two edits": Kind(".mp4", then=partial(with_edits, edits=[(1000, 3584), (1000, 26624)])),
+    "mp4 that shows a part twice": Kind(
+        ".mp4", then=partial(with_edits, edits=[(1000, 1024), (1000, 1024), (1000, 31744)])
+    ),
+    "mp4 hevc, all frames marked as key frames": Kind(".mp4", X265, then=partial(without_box, name=b"stss"), lies=True),
+    "mp4 mpeg4, all frames marked as key frames": Kind(
+        ".mp4", f"{MANY.format('mpeg4')} -g 25", then=partial(without_box, name=b"stss"), lies=True
+    ),
+    "mkv hevc, all frames marked as key frames": Kind(".mkv", X265, then=with_every_block_a_key, lies=True),
+    "h264 intra refresh": Kind(".mp4", f"{X264} -bf 0 -x264-params intra-refresh=1", lies=True),
+    "avi mpeg4 packed, 1 B-frame": Kind(".avi", f"{MANY.format('mpeg4')} -bf 1 -g 25", then=packed, is_delayed=True),
+    "avi mpeg4 packed, 2 B-frames": Kind(".avi", f"{MANY.format('mpeg4')} -bf 2 -g 25", then=packed, is_delayed=True),
+    "hevc HLG, turned and trimmed": Kind(
+        ".mp4",
+        f"-vf scale=out_color_matrix=bt2020,format=yuv420p10le {X265.replace('-pix_fmt yuv420p', '')} -tag:v hvc1 "
+        f"-colorspace bt2020nc -color_primaries bt2020 -color_trc arib-std-b67 -c:a aac -shortest",
+        extra=TONE, then=copied("-metadata:s:v", "rotate=90", before="-ss 1.25"),
+    ),
+    "ts clock wraps": Kind(".ts", f"{X264} -c:a mp2 -shortest -output_ts_offset 95442", extra=TONE),
+    "mpg clock wraps": Kind(".mpg", f"{MANY.format('mpeg2video')} -bf 2 -output_ts_offset 95442"),
+    "ts of two programs": Kind(".ts", then=two_programs),
+    "webm live, without duration and cues": Kind(".webm", "-c:v libvpx -b:v 2M -g 25 -live 1"),
+    "mov with a time code": Kind(".mov", f"{X264} -timecode 01:00:00:00 -c:a aac -shortest", extra=TONE),
+    "mxf mpeg2 with a time code": Kind(".mxf", "-c:v mpeg2video -q:v 2 -pix_fmt yuv422p -timecode 01:00:00:00"),
+    "gif": Kind(".gif", "-vf split[a][b];[a]palettegen[p];[b][p]paletteuse", fps=None),
+    "mpg telecined": Kind(
+        ".mpg", f"-vf telecine {MANY.format('mpeg2video')} -bf 2 -flags +ildct+ilme -r 30000/1001", rate="24000/1001",
+        fps=Fraction(30000, 1001),
+    ),
+    "pixels that are no squares": Kind(".mp4", f"-vf setsar=64/45 {X264}"),
+    "pixel format changes": Kind(".ts", then=followed_by(X264.replace("yuv420p", "yuv422p"))),
     "two videos": Kind(".mkv", then=two_videos),
     "a cover": Kind(".mp4", then=with_cover),
-    "size changes": Kind(".ts", then=sized, reads=False),
+    "size changes": Kind(".ts", then=followed_by(f"-vf scale=192:128 {X264}"), reads=False),
     "elementary stream": Kind(".h264", reads=False),
 }  # fmt: skip
 
@@ -219,6 +267,11 @@ def colour_error(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours.astype(int) - theirs.astype(int)).mean(axis=tuple(range(ours.ndim - 1))).max())
 
 
+def as_rgb(frame: SlideFrame) -> np.ndarray:
+    """uint8 [H, W, 3]"""
+    return frame.pixels.view(np.uint8).reshape(*frame.pixels.shape, 4)[:, : frame.width, :3]
+
+
 READABLE = [name for name, kind in KINDS.items() if kind.reads]
 
 
@@ -230,7 +283,10 @@ def test_clips_have_the_frames_times_and_colours_that_ffmpeg_shows(made, name):
     source, reader = VideoSource(path), ClipReader()
     fps = source.fps
     assert KINDS[name].fps in (None, fps)
-    assert inspect_video(path).num_frames == len(numbers)
+    report = inspect_video(path)
+    assert report.num_frames == len(numbers)
+    assert report.faults == ()
+    assert any("key frames that are none" in remark for remark in report.remarks) is KINDS[name].lies
     last = int(15 * fps / 15)
     for first in sorted({min(first, len(numbers) - 1 - last) for first in (0, 1, 7, len(numbers) // 2, len(numbers))}):
         start_sec = float(times[first]) + 1e-4
@@ -251,8 +307,7 @@ def test_sliding_clips_hand_out_the_frames_that_ffmpeg_shows(made, name):
     slide = Slide(path, starts)
     got = {}
     for frame in slide.frames():
-        pixels = frame.pixels.view(np.uint8).reshape(*frame.pixels.shape, 4)[:, : frame.width, :3]
-        got[frame.number] = number_of(pixels)
+        got[frame.number] = number_of(as_rgb(frame))
     slide.close()
     assert list(slide.firsts) == list(range(len(numbers)))
     assert [got[number] for number in sorted(got)] == numbers
@@ -261,8 +316,8 @@ def test_sliding_clips_hand_out_the_frames_that_ffmpeg_shows(made, name):
 @pytest.mark.parametrize("name", KINDS, scope="module")
 def test_standardize_keeps_frames_times_and_colours_as_ffmpeg_shows_them(made, name, tmp_path):
     path = made(name)
-    # ffmpeg begins its filters anew where the size changes, and with them the counting of frames.
-    even = "" if name == "size changes" else "fps=30:start_time=0"
+    # ffmpeg begins its filters anew where the pictures' form changes, and with them the counting of frames.
+    even = "" if name in ("size changes", "pixel format changes") else "fps=30:start_time=0"
     truth = ffmpeg.shown(path, filters=even, upright=True)
     numbers = truth.numbers
     if KINDS[name].is_delayed:

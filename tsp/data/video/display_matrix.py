@@ -22,6 +22,9 @@ FILTERS: Mapping[Turn, tuple[tuple[str, str | None], ...]] = {
 }
 """FFmpeg's filters that do what a player does."""
 
+CROSSED: frozenset[Turn] = frozenset({"clockwise", "counterclockwise", "transpose", "antitranspose"})
+"""Those in which width and height change places."""
+
 _SIGNS: Mapping[tuple[int, int, int, int], Turn] = {
     (1, 0, 0, 1): "upright",
     (-1, 0, 0, 1): "hflip",

@@ -18,8 +18,8 @@ from tsp.data.video.choose_stream import video_streams
 from tsp.data.video.claims import missing_end
 from tsp.data.video.display_matrix import Turn, turn_of
 from tsp.data.video.errors import VideoError, reading, reason_of
-from tsp.data.video.open_video import VideoSource
-from tsp.data.video.timeline import is_even
+from tsp.data.video.open_video import UnsureError, VideoSource
+from tsp.data.video.timeline import is_even, pauses
 
 HEAD_FRAMES = 16
 """How many frames at the beginning are decoded where not all are."""
@@ -28,6 +28,7 @@ TAIL_SEC = 1.0
 STILL_SEC = 10.0
 """A frame that is shown for longer than this is worth a remark."""
 _CURE = "run 'tspctl data standardize'"
+_FALSE_KEYS = "its container marks frames as key frames that are none, so clips are decoded from the file's beginning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,9 @@ class VideoReport:
     """Which stream of the file is read."""
     num_video_streams: int = 1
     """How many there are to choose from, attached pictures not counted."""
+    num_missing: int = 0
+    """Frames that seem to be missing, by the pauses in an otherwise even rate."""
+    first_missing_sec: float = 0.0
     longest_still_sec: float = 0.0
     """How long the frame is shown that is shown for longest."""
     changes_size: bool = False
@@ -72,7 +76,12 @@ class VideoReport:
             found.append(f"it holds {self.num_video_streams} videos, of which stream {self.stream_index} is read")
         if self.start_sec > 0.5 / self.fps:
             found.append(f"its picture begins {self.start_sec:.3f} s after the sound: {_CURE}")
-        if not self.constant_rate:
+        if self.num_missing:
+            found.append(
+                f"{_frames_seem(self.num_missing)} to be missing, the first at {self.first_missing_sec:.3f} s, so "
+                f"clips there are not evenly spaced: {_CURE}"
+            )
+        elif not self.constant_rate:
             found.append(
                 f"its frame rate varies (mean {self.fps:.3f} fps, up to {self.off_rate_sec:.3f} s off an even one), so "
                 f"clips are not evenly spaced: {_CURE}"
@@ -84,6 +93,10 @@ class VideoReport:
         if self.changes_size:
             found.append(f"its picture changes its size: {_CURE}")
         return tuple(found)
+
+
+def _frames_seem(number: int) -> str:
+    return "1 frame seems" if number == 1 else f"{number} frames seem"
 
 
 def inspect_video(path: str | Path, *, decode_all: bool = False) -> VideoReport:
@@ -122,7 +135,7 @@ def _inspect(source: VideoSource, decode_all: bool) -> VideoReport:
         raise VideoError(f"{source.path}: not one frame of it can be decoded")
     shown = scan.shown[scan.shown >= decoded.first_pts]
     seconds_per_unit = float(source.time_base)
-    steps = np.diff(shown)
+    steps, missing = np.diff(shown), pauses(shown, source.time_base)
     return VideoReport(
         **about,
         num_frames=len(shown),
@@ -132,9 +145,11 @@ def _inspect(source: VideoSource, decode_all: bool) -> VideoReport:
         off_rate_sec=_off_rate_sec(shown, source.time_base, fps),
         constant_rate=bool(is_even(steps, source.time_base).all()) if len(steps) else True,
         turn=turn_of(decoded.first),
+        num_missing=sum(pause.num_missing for pause in missing),
+        first_missing_sec=missing[0].begin_sec if missing else 0.0,
         longest_still_sec=float(steps.max(initial=0)) * seconds_per_unit,
         changes_size=len(decoded.sizes) > 1,
-        notes=source.timeline.notes,
+        notes=(*source.timeline.notes, *([_FALSE_KEYS] if source.key_marks_lie else [])),
         faults=tuple(faults),
     )
 
@@ -174,11 +189,20 @@ class _Decoded:
         self.sizes.add((frame.width, frame.height))
 
 
-def _decode(source: VideoSource, times: np.ndarray, shown: np.ndarray, decoded: _Decoded, faults: list[str]) -> bool:
+def _decode(
+    source: VideoSource,
+    times: np.ndarray,
+    shown: np.ndarray,
+    decoded: _Decoded,
+    faults: list[str],
+    *,
+    from_beginning: bool = False,
+) -> bool:
     """Decode the frames of these times; note what fails. False if decoding cannot go on."""
     seconds_per_unit = float(source.time_base)
     begin, end = int(times[0]), int(times[-1])
-    packets = source.all_packets() if begin == shown[0] else source.packets_before(begin)
+    from_beginning = from_beginning or begin == shown[0] or source.key_marks_lie
+    packets = source.all_packets() if from_beginning else source.packets_before(begin)
     found: set[int] = set()
     num_damaged, last = 0, int(shown[0])
     try:
@@ -190,10 +214,14 @@ def _decode(source: VideoSource, times: np.ndarray, shown: np.ndarray, decoded: 
                 num_damaged += frame.is_corrupt
             if len(found) == len(times):
                 break
-    except av.error.FFmpegError as error:
+    except (UnsureError, av.error.FFmpegError) as error:
+        if not from_beginning:
+            return _decode(source, times, shown, decoded, faults, from_beginning=True)
         at_sec = last * seconds_per_unit
         faults.append(f"decoding fails after {at_sec:.2f} s of {shown[-1] * seconds_per_unit:.2f}: {reason_of(error)}")
         return False
+    if (num_damaged or len(found) < len(times)) and not from_beginning:
+        return _decode(source, times, shown, decoded, faults, from_beginning=True)
     if num_damaged:
         faults.append(f"{num_damaged} of the {len(found)} decoded frames are damaged")
     # Frames before the first that can be decoded are of a picture group whose beginning was cut away.
@@ -206,7 +234,7 @@ def _decode(source: VideoSource, times: np.ndarray, shown: np.ndarray, decoded: 
 def _frames(source: VideoSource, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
     source.codec.skip_frame = "DEFAULT"
     for packet in packets:
-        yield from source.codec.decode(packet)
+        yield from source.decode(packet)
 
 
 def comment_of(path: str | Path) -> str:

@@ -17,14 +17,16 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tsp.data.video.choose_stream import best_video_stream
-from tsp.data.video.errors import VideoError, reading, reason_of
+from tsp.data.video.errors import VideoError, hint, reading, reason_of, refuse_what_is_no_file
 from tsp.data.video.frame_index import INTRA_CODECS, FrameIndex
-from tsp.data.video.packet_scan import HIDDEN, Scan
+from tsp.data.video.packet_scan import HIDDEN, Scan, undiscarded
 from tsp.data.video.timeline import establish
+from tsp.errors import TspError
 
 COLLECT_AFTER = 8
 """Files closed before their decoders are freed."""
@@ -32,8 +34,13 @@ TRIM_AFTER = 64
 """Files closed before the freed memory goes back to the system, which costs a third of a percent of reading them."""
 MAX_SEEKS = 24
 """How often to seek further back for a key frame that is early enough before starting at the file's beginning."""
+_PREDICTED = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureType.SP})
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """Only glibc has it."""
+
+
+class UnsureError(Exception):
+    """A quick way to decode cannot be relied on in this file: decode all of it from the beginning."""
 
 
 class VideoSource:
@@ -50,6 +57,9 @@ class VideoSource:
         """
         self.path = str(path)
         self.index: FrameIndex | None = None
+        self.key_marks_lie = False
+        """Whether a frame was met that the container marks as a key frame and that needs others."""
+        self._entry: int | None = None
         self._open()
         try:
             with reading(self.path):
@@ -61,9 +71,12 @@ class VideoSource:
 
     def _open(self) -> None:
         try:
+            refuse_what_is_no_file(self.path)
             container = av.open(self.path, metadata_errors="ignore")
+        except TspError:
+            raise
         except Exception as error:
-            raise VideoError(f"cannot open the video {self.path}: {reason_of(error)}") from error
+            raise VideoError(f"cannot open the video {self.path}: {reason_of(error)}{hint(self.path)}") from error
         stream = best_video_stream(container)
         if stream is None:
             container.close()
@@ -93,6 +106,8 @@ class VideoSource:
     def key_frame_before(self, pts: int) -> int | None:
         """Time of the last key frame listed at or before pts; None where there is no such list."""
         scan = self.timeline.scan
+        if self.key_marks_lie:
+            return None
         if scan is not None:
             return int(scan.pts[scan.key_before(pts)])
         entries = self.stream.index_entries
@@ -117,10 +132,36 @@ class VideoSource:
 
     def all_packets(self) -> Iterator[Packet[Any]]:
         """The same from the very beginning."""
+        self._entry = None
         self._reopen()
         if self.timeline.scan is not None:
             return self._numbered(self.timeline.scan, self.container.demux(self.stream), 0, 0)
         return self._shifted(self.container.demux(self.stream))
+
+    def decode(self, packet: Packet[Any] | None) -> list[VideoFrame]:
+        """The frames that the decoder puts out.
+
+        Raises: UnsureError if decoding began at what is no key frame, whatever the container says: some mark all, and
+            decoders then put out frames without what they refer to, or none; av.error.FFmpegError.
+        """
+        frames = self.codec.decode(packet)
+        if self._entry is not None:
+            self._verify_entry(frames, self._entry)
+        return frames
+
+    def is_entry(self, packet: Packet[Any]) -> bool:
+        """Whether decoding begins at this packet, so that it must not be skipped."""
+        return self._entry is not None and packet.pts == self._entry
+
+    def _verify_entry(self, frames: Iterable[VideoFrame], entry: int) -> None:
+        for frame in frames:
+            if frame.pts is None or frame.pts < entry:
+                continue  # of before the key frame, but stored after it
+            if frame.pts > entry or (frame.pict_type in _PREDICTED and not frame.key_frame):
+                self.key_marks_lie = True
+                raise UnsureError
+            self._entry = None
+            return
 
     def _reopen(self) -> None:
         self.container.close()
@@ -146,6 +187,8 @@ class VideoSource:
                 break
             shown = first.pts if first.pts is not None else first.dts
             if first.is_keyframe and shown is not None and shown <= target_pts:
+                # The frame of a packet that an edit list hides does not come out.
+                self._entry = None if self.is_intra or first.is_discard else shown - self.timeline.origin
                 return self._shifted(itertools.chain([first], packets))
             decoded = first.dts if first.dts is not None else shown
             if decoded is None:
@@ -168,6 +211,7 @@ class VideoSource:
     # Files whose packets were all read before
 
     def _scanned(self, scan: Scan, key: int) -> Iterator[Packet[Any]]:
+        self._entry = int(scan.pts[key]) if key and not self.is_intra else None
         offset, step = int(scan.seek_to[key]), round(1 / self.time_base)
         while key and scan.is_seekable and offset + step > int(scan.seek_to[0]):
             try:
@@ -192,6 +236,7 @@ class VideoSource:
                 shown, number = int(scan.pts[number]), number + 1
                 if number <= first:
                     continue
+                packet = packet if shown == HIDDEN else undiscarded(packet)
                 packet.pts, packet.dts = None if shown == HIDDEN else shown, int(scan.due[number - 1])
             yield packet
 

@@ -5,17 +5,21 @@ What may be wrong in a container, and what is done about it:
 - **The clock restarts or jumps** (joined transport streams). In formats whose clock may (MPEG-TS, MPEG-PS, Ogg) a
   jump of more than 10 s, or one back, is closed: what follows comes one packet's duration after what was before. Sound
   takes part, so that both stay in step. Source: ffmpeg's process_input. In other formats a jump forward is a still
-  picture and stays; a jump back is closed.
+  picture and stays; a jump back is closed, but for MP4 and MOV with an index, where an edit list may show an earlier
+  part again: FFmpeg has applied it to the times of presentation.
 - **Decoding times only** (AVI, ASF, Matroska with AVI's headers), or no time for some frames (MPEG-PS). FFmpeg guesses
   the times of presentation there, and guesses wrong with B-frames. The decoder's order is right: each packet is decoded
   under its own number as its time, so the numbers come out in the order in which the frames are shown.
+- **Decoding times in place of times of presentation** (H.264 copied from an elementary stream into MP4): frames that
+  the decoder reorders cannot be shown in the order in which they are stored, so here, too, its order counts.
 - **No times at all** (elementary streams): refused, unless asked to use the rate that the stream says.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -32,6 +36,7 @@ from tsp.data.video.errors import VideoError, reason_of
 
 HIDDEN = int(np.iinfo(np.int64).min)
 """In place of a time: the packet's frame is never shown."""
+ORDER_NOTE = "the container does not store when frames are shown, so they are in the decoder's order"
 MAX_JUMP_SEC = 10
 """A clock that goes on further away than this has jumped, in formats whose clocks may."""
 MAX_STEP_BACK_SEC = Fraction(1, 10)
@@ -90,6 +95,11 @@ class _Raw:
     seek_to: int | None
 
 
+def contradicts_decoder(stream: VideoStream, pts: Iterable[int | None]) -> bool:
+    """Whether packets with these times are shown in the order in which they are stored, while the decoder reorders."""
+    return stream.codec_context.reorder_depth > 0 and _rise([time for time in pts if time is not None])
+
+
 def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed: bool = False) -> Scan:
     """Read all packets of a stream.
 
@@ -115,6 +125,9 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         rate = stream.guessed_rate or stream.average_rate or _FALLBACK_RATE
         has_pts = not _guesses_times(container, stream)
         may_hide = counted and stream.codec_context.name in _HIDING_CODECS
+        if has_pts and contradicts_decoder(stream, (packet.pts for packet in packets)):
+            _take_for_decoding_times(packets, origin, stream.codec_context.reorder_depth)
+            has_pts = False
     if has_no_times:
         if not untimed:
             raise VideoError(
@@ -124,6 +137,8 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         notes.append(f"an elementary stream without times: its frames are taken as {float(rate):g} a second")
         _number(packets, round(1 / (rate * time_base)))
         origin, has_pts = 0, False
+    if packets and has_pts and not packets[0].is_key:
+        _hide_what_lacks_its_beginning(path, stream_index, packets)
     if packets and (not has_pts or may_hide or any(packet.pts is None for packet in packets)):
         _put_in_decoded_order(path, stream_index, packets, has_pts, notes)
     return _table(packets, origin, clock, notes, fault)
@@ -148,6 +163,7 @@ class Clock:
 
     def __init__(self, container: InputContainer) -> None:
         self.may_jump = _has(container, Flags.ts_discont)
+        self._may_be_edited = "mov" in container.format.name.split(",")
         self.notes: list[str] = []
         self.end_sec = Fraction(0)
         self._start_sec = Fraction(container.start_time or 0, 1_000_000)
@@ -165,7 +181,8 @@ class Clock:
         number = packet.stream.index
         now = packet.dts * time_base + self._offset_sec
         due = self._next_sec.get(number)
-        if due is not None and self._has_jumped(now, due, self._newest_sec[number]):
+        is_edited = self._may_be_edited and packet.stream.frames > 0
+        if due is not None and not is_edited and self._has_jumped(now, due, self._newest_sec[number]):
             at_sec = float(due - self._start_sec)
             self.notes.append(f"its clock jumps by {float(now - due):+.3f} s at {at_sec:.3f} s, which is closed")
             self._offset_sec -= now - due
@@ -207,6 +224,27 @@ def _packets(container: InputContainer, stream: VideoStream, clock: Clock) -> It
             )
 
 
+def _hide_what_lacks_its_beginning(path: str, stream_index: int, packets: list[_Raw]) -> None:
+    """In a file that was cut at its front, frames before the first that can be decoded are never shown."""
+    with closing(decoded_order(path, stream_index)) as order:
+        first = next(order, len(packets))
+    if first < len(packets) and (first_pts := packets[first].pts) is not None:
+        for packet in packets:
+            packet.is_hidden |= packet.pts is not None and packet.pts < first_pts
+
+
+def _take_for_decoding_times(packets: list[_Raw], origin: int, reorder_depth: int) -> None:
+    """Stored times are in truth decoding times; an edit list that makes up for the decoder's delay hides no frame."""
+    num_hidden = next((number for number, packet in enumerate(packets) if not packet.is_hidden), 0)
+    early = 0
+    if 0 < num_hidden <= reorder_depth:
+        early = min(0, (packets[0].pts or 0) - origin)
+        for packet in packets[:num_hidden]:
+            packet.is_hidden = False
+    for packet in packets:
+        packet.dts = None if packet.pts is None else packet.pts - early
+
+
 def _number(packets: list[_Raw], duration: int) -> None:
     for number, packet in enumerate(packets):
         packet.dts, packet.duration = number * duration, duration
@@ -217,15 +255,16 @@ def _put_in_decoded_order(path: str, stream_index: int, packets: list[_Raw], has
 
     Args: has_pts, whether presentation times that packets carry were stored, not guessed; the others are filled in.
     """
-    order = [number for number in dict.fromkeys(decoded_order(path, stream_index)) if number < len(packets)]
-    order = [number for number in order if not packets[number].is_hidden]
+    hidden = frozenset(number for number, packet in enumerate(packets) if packet.is_hidden)
+    order = [number for number in dict.fromkeys(decoded_order(path, stream_index, hidden)) if number < len(packets)]
+    order = [number for number in order if number not in hidden]
     times = _filled([packets[number].pts for number in order]) if has_pts else []
-    if not _rise(times):
+    if not _never_fall(times):
         times = _filled([packets[number].dts for number in sorted(order)])
-    if not _rise(times):
+    if not _never_fall(times):
         raise VideoError(f"{path} stores times that do not rise: run 'ffmpeg -i IN -c copy OUT.mkv', or encode it anew")
     if order != sorted(order) and not has_pts:
-        notes.append("the container does not store when frames are shown, so they are in the decoder's order")
+        notes.append(ORDER_NOTE)
     for packet in packets:
         packet.is_hidden = True
     for number, time in zip(order, times, strict=True):
@@ -248,12 +287,27 @@ def _filled(times: list[int | None]) -> list[int]:
 
 
 def _rise(times: list[int]) -> bool:
-    return bool(times) and all(earlier < later for earlier, later in itertools.pairwise(times))
+    return len(times) > 1 and all(earlier < later for earlier, later in itertools.pairwise(times))
 
 
-def decoded_order(path: str, stream_index: int) -> list[int]:
-    """Numbers of the packets, counted in the order of the file, in the order in which their frames are shown."""
-    order: list[int] = []
+def _never_fall(times: list[int]) -> bool:
+    return bool(times) and all(earlier <= later for earlier, later in itertools.pairwise(times))
+
+
+def undiscarded(packet: Packet[Any]) -> Packet[Any]:
+    """The packet without the mark by which an edit list hides its frame from the decoder."""
+    if not packet.is_discard:
+        return packet
+    bare: Packet[Any] = Packet(bytes(packet))
+    bare.time_base, bare.is_keyframe = packet.time_base, packet.is_keyframe
+    return bare
+
+
+def decoded_order(path: str, stream_index: int, hidden: frozenset[int] = frozenset()) -> Generator[int]:
+    """Numbers of the packets, counted in the order of the file, in the order in which their frames are shown.
+
+    Args: hidden, numbers of the packets whose frames are not.
+    """
     with av.open(path, metadata_errors="ignore") as container:
         stream = container.streams[stream_index]
         assert isinstance(stream, VideoStream)
@@ -266,13 +320,14 @@ def decoded_order(path: str, stream_index: int) -> list[int]:
             except (StopIteration, av.error.FFmpegError):
                 break
             if packet.size:
+                packet = packet if number in hidden else undiscarded(packet)
                 packet.pts = packet.dts = number
                 number += 1
             try:
-                order += [frame.pts for frame in stream.codec_context.decode(packet) if frame.pts is not None]
+                frames = stream.codec_context.decode(packet)
             except av.error.FFmpegError:
                 continue  # a damaged packet has no frame
-    return order
+            yield from (frame.pts for frame in frames if frame.pts is not None)
 
 
 def _table(packets: list[_Raw], origin: int, clock: Clock, notes: list[str], fault: str) -> Scan:
@@ -289,7 +344,7 @@ def _table(packets: list[_Raw], origin: int, clock: Clock, notes: list[str], fau
         position=position,
         seek_to=seek_to,
         shown=np.unique(pts[pts != HIDDEN]),
-        is_seekable=not clock.notes and len(np.unique(position)) == len(position),
+        is_seekable=not clock.notes and len(np.unique(position)) == len(position) and HIDDEN not in seek_to,
         notes=tuple(notes),
         end_sec=float(clock.end_sec),
         fault=fault,

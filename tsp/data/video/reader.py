@@ -20,7 +20,7 @@ from tsp.data.clips import exact_rate, frame_offsets, last_pts
 from tsp.data.video.colour import full_range, to_rgb
 from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.frame_chooser import FrameChooser, Want
-from tsp.data.video.open_video import OpenSources, VideoSource
+from tsp.data.video.open_video import OpenSources, UnsureError, VideoSource
 from tsp.errors import TspError
 
 SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
@@ -54,10 +54,6 @@ class WantedFrame(NamedTuple):
 
 
 _Way = Callable[[VideoSource, FrameChooser], Iterator[VideoFrame]]
-
-
-class _UnsureError(Exception):
-    """The packets' times do not tell which frames are wanted: decode everything instead."""
 
 
 class ClipReader:
@@ -140,7 +136,7 @@ class ClipReader:
                         pixels = _pixels(source, frame)
                         got.update(wants)
                         yield from (WantedFrame(*want, pixels, frame.width) for want in wants)
-            except (_UnsureError, av.error.InvalidDataError):
+            except (UnsureError, av.error.InvalidDataError):
                 if decode is _decode_all_from_beginning:
                     raise
             else:
@@ -156,6 +152,8 @@ class ClipReader:
 
     def _ways(self, source: VideoSource) -> list[_Way]:
         """Ways to decode, fastest first; the later ones are for files that the earlier ones cannot read."""
+        if source.key_marks_lie:
+            return [_decode_all_from_beginning]
         skippable = self._short_cuts and (source.is_intra or source.codec.name in SKIPPABLE_CODECS)
         first: list[_Way] = [_decode_wanted] if skippable else []
         return [*first, _decode_all, _decode_all_from_beginning]
@@ -198,7 +196,7 @@ def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[Video
         if packet.size == 0:
             break
         if packet.dts is None or (packet.pts is None and source.timeline.scan is None):
-            raise _UnsureError
+            raise UnsureError
         waiting.append(packet)
         # A packet outside the file's edit list is decoded but never shown.
         if packet.pts is not None and not packet.is_discard:
@@ -217,22 +215,22 @@ def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[Video
     for _ in range(last + 1):
         yield from _decode_one(source, waiting.popleft(), chooser)
     if not source.is_intra:
-        yield from (frame for frame in source.codec.decode(None) if frame.pts in chooser.wanted)
+        yield from (frame for frame in source.decode(None) if frame.pts in chooser.wanted)
 
 
 def _decode_one(source: VideoSource, packet: Packet[Any], chooser: FrameChooser) -> Iterator[VideoFrame]:
     wanted = packet.pts in chooser.wanted
     if not wanted and source.is_intra:
         return
-    source.codec.skip_frame = "DEFAULT" if wanted else "NONREF"
-    for frame in source.codec.decode(packet):
+    source.codec.skip_frame = "DEFAULT" if wanted or source.is_entry(packet) else "NONREF"
+    for frame in source.decode(packet):
         if frame.pts in chooser.wanted:
             yield frame
 
 
 def _push_rising(chooser: FrameChooser, pts: int) -> None:
     if not chooser.push(pts):
-        raise _UnsureError
+        raise UnsureError
 
 
 def _decode_all(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoFrame]:
@@ -249,25 +247,34 @@ def _choose_decoded(source: VideoSource, packets: Iterator[Packet[Any]], chooser
     source.codec.skip_frame = "DEFAULT"
     waiting: list[tuple[int, int, VideoFrame]] = []
     undecided: deque[VideoFrame] = deque()
-    for number, frame in enumerate(frame for packet in packets for frame in source.codec.decode(packet)):
+    for number, frame in enumerate(frame for packet in packets for frame in source.decode(packet)):
         if frame.pts is None:
             if source.timeline.scan is not None:
                 continue  # its packet was found to be hidden
             raise VideoError(f"{source.path} has frames without a time: run 'tspctl data standardize' first")
         heapq.heappush(waiting, (frame.pts, number, frame))
         if len(waiting) > REORDER_FRAMES:
-            yield from _choose(heapq.heappop(waiting)[2], undecided, chooser)
+            yield from _choose_next(waiting, undecided, chooser)
         if chooser.complete and not undecided:
             return
     while waiting:
-        yield from _choose(heapq.heappop(waiting)[2], undecided, chooser)
+        yield from _choose_next(waiting, undecided, chooser)
     chooser.finish()
     yield from (frame for frame in undecided if frame.pts in chooser.wanted)
 
 
+def _choose_next(
+    waiting: list[tuple[int, int, VideoFrame]], undecided: deque[VideoFrame], chooser: FrameChooser
+) -> Iterator[VideoFrame]:
+    pts, _, frame = heapq.heappop(waiting)
+    # Of several frames with the same time, the last one stays on screen.
+    if not waiting or waiting[0][0] != pts:
+        yield from _choose(frame, undecided, chooser)
+
+
 def _choose(frame: VideoFrame, undecided: deque[VideoFrame], chooser: FrameChooser) -> Iterator[VideoFrame]:
     if frame.pts is None or not chooser.push(frame.pts):
-        return  # a second frame of the same time is never shown
+        return
     undecided.append(frame)
     while undecided and chooser.is_decided(undecided[0].pts or 0):
         decided = undecided.popleft()

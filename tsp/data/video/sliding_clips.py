@@ -13,14 +13,13 @@ import numpy as np
 from tsp.data.clips import exact_rate, frame_offsets
 from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.frame_chooser import FrameChooser
-from tsp.data.video.open_video import VideoSource
+from tsp.data.video.open_video import UnsureError, VideoSource
 from tsp.data.video.reader import (
     SKIPPABLE_CODECS,
     _decode_all_from_beginning,
     _decode_wanted,
     _frame_rate,
     _pixels,
-    _UnsureError,
     _Way,
 )
 
@@ -116,7 +115,7 @@ class Slide:
                         if number > last:
                             last = number
                             yield SlideFrame(number, _pixels(source, frame), frame.width)
-                except (_UnsureError, av.error.InvalidDataError):
+                except (UnsureError, av.error.InvalidDataError):
                     if decode is _decode_all_from_beginning:
                         raise
                 else:

@@ -7,7 +7,8 @@ the next frame's; the last one for a frame's time.
 Containers differ in what they store, so there are two kinds of files:
 
 - **MP4 and MOV with one index** store a time for every frame and list all of them in front. Their packets' times are
-  used as they go by (less the container's start), and nothing is read ahead. Edit lists are FFmpeg's work.
+  used as they go by (less the container's start), and nothing is read ahead but the first packet of a stream whose
+  decoder reorders: it shows whether times of presentation are stored at all. Edit lists are FFmpeg's work.
 - **All others** are read through once, packet by packet, without decoding (``packet_scan``). Clocks that restart or
   jump are closed there, as the ``ffmpeg`` program does it. Where the container stores no presentation time for every
   frame (AVI, WMV, Matroska that carries AVI's headers) the frames are decoded once, to learn the decoder's order, and
@@ -19,19 +20,21 @@ frames are shown, and ``dts`` a bound that no later packet's ``pts`` is below. S
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from tsp.data.video.errors import VideoError
-from tsp.data.video.packet_scan import Scan, scan_packets
+from tsp.data.video.packet_scan import Scan, contradicts_decoder, scan_packets
 
 US_PER_SEC = 1_000_000
 CACHED_PACKETS = 4_000_000
@@ -41,6 +44,7 @@ _ROUNDING_SEC = 0.002
 """How far containers that count in milliseconds move two times against each other."""
 _JITTER = 0.05
 _MOSTLY = 0.95
+_PEEKED_PACKETS = 16
 _MAX_DENOMINATOR = 100_000
 
 
@@ -75,7 +79,7 @@ def establish(
     if stream.time_base is None:
         raise VideoError(f"{path} does not say in which unit its times are")
     origin = origin_of(container, stream)
-    if not whole and _lists_every_frame(container, stream):
+    if not whole and _lists_every_frame(container, stream) and not _lists_decoding_times(container, stream):
         first, last = stream.index_entries[0].timestamp, stream.index_entries[-1].timestamp
         fps = frame_rate(first, last, len(stream.index_entries), stream.time_base, _claimed_rates(stream))
         return Timeline(origin, stream.time_base, fps)
@@ -111,6 +115,32 @@ def is_even(steps: np.ndarray, time_base: Fraction) -> np.ndarray:
     return np.abs(steps - usual) <= max(rounding, _JITTER * usual)
 
 
+class Pause(NamedTuple):
+    """A frame that stays for longer than the others, at an otherwise even rate."""
+
+    begin_sec: float
+    """When the first missing frame would have been shown."""
+    end_sec: float
+    num_missing: int
+
+
+def pauses(shown: np.ndarray, time_base: Fraction) -> list[Pause]:
+    """Where frames seem to be missing; none where the rate varies anyway."""
+    steps = np.diff(shown)
+    if not len(steps) or is_even(steps, time_base).mean() < _MOSTLY:
+        return []
+    usual, seconds_per_unit = float(np.median(steps)), float(time_base)
+    return [
+        Pause(
+            (float(shown[number]) + usual) * seconds_per_unit,
+            float(shown[number + 1]) * seconds_per_unit,
+            round(float(steps[number]) / usual) - 1,
+        )
+        for number in np.flatnonzero(steps > 1.5 * usual)
+        if not is_even(steps, time_base)[number]
+    ]
+
+
 def frame_rate(
     first: int, last: int, num_frames: int, time_base: Fraction, claimed: Iterable[Fraction | None]
 ) -> Fraction | None:
@@ -135,7 +165,16 @@ def _claimed_rates(stream: VideoStream) -> tuple[Fraction | None, ...]:
 
 def _lists_every_frame(container: InputContainer, stream: VideoStream) -> bool:
     """Whether the header lists all frames with their times; a fragmented file's does not."""
-    return "mov" in container.format.name.split(",") and 0 < len(stream.index_entries) <= stream.frames
+    entries = stream.index_entries
+    return "mov" in container.format.name.split(",") and 0 < len(entries) <= stream.frames and entries[0].is_keyframe
+
+
+def _lists_decoding_times(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether the frames seem to be listed by decoding times alone, which a look at all of them then decides."""
+    if not stream.codec_context.reorder_depth:
+        return False
+    packets = [packet for packet in itertools.islice(container.demux(stream), _PEEKED_PACKETS) if packet.size]
+    return all(p.pts == p.dts for p in packets) and contradicts_decoder(stream, [packet.pts for packet in packets])
 
 
 class _ScanCache:

@@ -24,11 +24,13 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from tsp.data.video.claims import missing_end
-from tsp.data.video.display_matrix import FILTERS, turn_of
+from tsp.data.video.display_matrix import CROSSED, FILTERS, turn_of
 from tsp.data.video.encode import open_mp4
 from tsp.data.video.errors import VideoError, reading, reason_of
 from tsp.data.video.open_video import VideoSource
+from tsp.data.video.packet_scan import ORDER_NOTE
 from tsp.data.video.sound import sound_frames
+from tsp.data.video.timeline import pauses
 
 GOP_FRAMES = 16
 """Most frames from one key frame to the next in standardised files: see README.md, Decisions."""
@@ -36,6 +38,7 @@ RANDOM_ACCESS_X264: Mapping[str, str] = {"g": str(GOP_FRAMES), "x264-params": "b
 """x264's options for files of which clips are read at random; without any, its defaults are the published encoding."""
 _AUDIO_RATE_HZ = 44100
 _MOST_GAPS = 4
+_FREEZE_SEC = 0.5
 MAX_STILL_SEC = 900.0
 """A frame that would be repeated for longer shows that a time is wrong, and would fill the disk."""
 _MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020nc"}
@@ -49,7 +52,7 @@ class Transcoded:
     lost: tuple[str, ...] = ()
     """What could not be kept, in words; empty unless it was to be salvaged."""
     notes: tuple[str, ...] = ()
-    """What was put right in the source's times."""
+    """What is doubtful about the source's times, in words."""
 
 
 def transcode(
@@ -75,7 +78,23 @@ def transcode(
         with open_mp4(target) as out:
             out.metadata.update({"comment": comment} if comment else {})
             num_frames = _write(video, out, source, keep_audio, {"crf": str(crf), **x264})
-        return Transcoded(num_frames, tuple(video.lost), opened.timeline.notes)
+        return Transcoded(num_frames, tuple(video.lost), _doubts(opened))
+
+
+def _doubts(opened: VideoSource) -> tuple[str, ...]:
+    scan = opened.timeline.scan
+    assert scan is not None
+    freezes = [
+        f"no frame between {pause.begin_sec:.2f} and {pause.end_sec:.2f} s, so the one before stands still"
+        for pause in pauses(scan.shown, opened.time_base)
+        if pause.end_sec - pause.begin_sec >= _FREEZE_SEC
+    ]
+    # Every AVI file with B-frames is put in the decoder's order; nothing about it is doubtful.
+    return (*(note for note in scan.notes if note != ORDER_NOTE), *_shortened(freezes))
+
+
+def _shortened(texts: list[str]) -> list[str]:
+    return texts if len(texts) <= _MOST_GAPS else [*texts[:3], f"and {len(texts) - 3} more gaps"]
 
 
 def _write(video: _Picture, out: OutputContainer, source: Path, keep_audio: bool, options: Mapping[str, str]) -> int:
@@ -90,6 +109,7 @@ def _write(video: _Picture, out: OutputContainer, source: Path, keep_audio: bool
         if num_frames == 0:
             stream.width, stream.height = frame.width, frame.height
             _mark_colours(stream, frame)
+            stream.codec_context.sample_aspect_ratio = video.pixel_aspect
         frame.pts, frame.time_base = num_frames, 1 / video.fps
         frame.pict_type = 0
         out.mux(stream.encode(frame))
@@ -119,6 +139,8 @@ class _Picture:
         self.fps = fps
         self.lost: list[str] = []
         self.has_audio = bool(opened.container.streams.audio)
+        self.pixel_aspect = opened.stream.sample_aspect_ratio or Fraction(1)
+        """Width to height of a pixel to write: kept as it is, pixel for pixel."""
         self._opened = opened
         self._max_height_px = max_height_px
         self._salvage = salvage
@@ -156,7 +178,7 @@ class _Picture:
             yield from _pulled(graph)
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """Frames in the order they are shown, each with a time after the one before."""
+        """Frames in the order they are shown; of several with the same time, the last one will stay on screen."""
         packets = self._opened.all_packets()
         last: int | None = None
         while True:
@@ -176,8 +198,8 @@ class _Picture:
             if packet is None:
                 return
             for frame in frames:
-                if frame.pts is None or (last is not None and frame.pts <= last):
-                    continue  # a second frame of the same time is never shown
+                if frame.pts is None or (last is not None and frame.pts < last):
+                    continue
                 last = frame.pts
                 if not frame.is_corrupt:
                     self._decoded.append(last)
@@ -203,16 +225,19 @@ class _Picture:
         self.lost = lost
 
     def _graph(self, first: VideoFrame) -> av.filter.Graph:
+        turn = turn_of(first)
+        if turn in CROSSED:
+            self.pixel_aspect = 1 / self.pixel_aspect
         height = f"min(ih,{self._max_height_px})" if self._max_height_px else "ih"
         chain: list[tuple[str, str | None]] = [
             # From time 0 on, before a picture that begins late its first frame.
             ("fps", f"fps={self.fps}:start_time=0"),
-            *FILTERS[turn_of(first)],
+            *FILTERS[turn],
             (
                 "scale",
                 f"w='max(2,trunc(iw*{height}/ih/2)*2)':h='max(2,trunc({height}/2)*2)':out_range=tv{_matrices(first)}",
             ),
-            ("setsar", "1"),
+            ("setsar", str(self.pixel_aspect)),
             ("format", "yuv420p"),
         ]
         graph = av.filter.Graph()
@@ -246,9 +271,7 @@ def _gaps(shown: np.ndarray, is_there: np.ndarray, seconds_per_unit: float) -> l
         run = list(numbers)
         begin, end = (float(shown[number]) * seconds_per_unit for number in (run[0], run[-1]))
         texts.append(f"{len(run)} frames from {begin:.2f} to {end:.2f} s cannot be decoded whole")
-    if len(texts) > _MOST_GAPS:
-        texts = [*texts[:3], f"and {len(texts) - 3} more gaps"]
-    return texts
+    return _shortened(texts)
 
 
 def _pulled(graph: av.filter.Graph) -> Iterator[VideoFrame]:

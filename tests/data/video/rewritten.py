@@ -1,0 +1,117 @@
+"""Files as other programs write them and ffmpeg does not: made from ffmpeg's own, byte by byte or packet by packet."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import av
+from av.packet import Packet
+
+VOP = b"\0\0\1\xb6"
+N_VOP = VOP + b"\x50\x00\x7f"
+"""A predicted VOP that is not coded: what stands in a packed stream where a frame was packed into the packet before."""
+_USER_DATA = b"\0\0\1\xb2"
+_B_VOP = 0b10
+
+
+def without_box(source: Path, target: Path, name: bytes) -> None:
+    """An MP4 in which a box is overwritten by free space: ``stss``, then all frames pass for key frames; ``ctts``, then
+    frames have decoding times alone, as an elementary stream that was copied into MP4.
+    """
+    data = source.read_bytes()
+    assert data.count(name) == 1
+    target.write_bytes(data.replace(name, b"free"))
+
+
+def with_edits(source: Path, target: Path, edits: Sequence[tuple[int, int]]) -> None:
+    """An MP4, its index at the end, with another edit list: (milliseconds, media time or -1 for an empty edit)."""
+    data = bytearray(source.read_bytes())
+    begin = data.index(b"edts") - 4
+    length = int.from_bytes(data[begin : begin + 4], "big")
+    entries = b"".join(struct.pack(">iihh", duration, media, 1, 0) for duration, media in edits)
+    elst = _box(b"elst", struct.pack(">II", 0, len(edits)) + entries)
+    new = _box(b"edts", elst)
+    assert data.index(b"mdat") < data.index(b"moov")
+    data[begin : begin + length] = new
+    for name in (b"trak", b"moov"):
+        at = data.index(name) - 4
+        data[at : at + 4] = (int.from_bytes(data[at : at + 4], "big") + len(new) - length).to_bytes(4, "big")
+    target.write_bytes(data)
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def with_every_block_a_key(source: Path, target: Path) -> None:
+    """A Matroska file whose SimpleBlocks all say that they hold key frames."""
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.size and not packet.is_keyframe]
+    for start in starts:
+        assert data[start] == 0x81  # the track's number, before two bytes of time and the flags
+        data[start + 3] |= 0x80
+    target.write_bytes(data)
+
+
+def packed(source: Path, target: Path) -> None:
+    """MPEG-4 in AVI as DivX and Xvid wrote it: a B-frame travels in the packet of the frame that it needs."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as out:
+        stream = container.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        for number, content in enumerate(_packed([bytes(p) for p in container.demux(stream) if p.size])):
+            packet: Packet = Packet(content)
+            packet.stream, packet.time_base = copy, stream.time_base
+            packet.pts = packet.dts = number
+            packet.duration, packet.is_keyframe = 1, _type_of(content) == 0
+            out.mux(packet)
+
+
+def _packed(frames: Iterable[bytes]) -> list[bytes]:
+    """Frames in the decoder's order, as packets: the frame that B-frames need, with the first of these in it; the other
+    B-frames, each one packet later; and a VOP that is not coded in the last one's place.
+    """
+    packets: list[bytes] = []
+    waiting: list[bytes] = []
+    for frame in (*frames, b""):
+        if frame and _type_of(frame) == _B_VOP:
+            waiting.append(frame)
+            continue
+        if waiting:
+            packets[-1] += waiting[0]
+            packets += [*waiting[1:], N_VOP]
+            waiting = []
+        if frame:
+            packets.append(_as_divx(frame))
+    return packets
+
+
+def _type_of(frame: bytes) -> int:
+    """0 for I, 1 for P, 2 for B."""
+    return frame[frame.index(VOP) + 4] >> 6
+
+
+def _as_divx(frame: bytes) -> bytes:
+    """With the signature that tells decoders of packed frames in place of the encoder's own."""
+    at = frame.find(_USER_DATA)
+    if at < 0:
+        return frame
+    end = frame.index(b"\0\0\1", at + 4)
+    return frame[:at] + _USER_DATA + b"DivX503b1393p" + frame[end:]
+
+
+def with_doubled_times(source: Path, target: Path) -> None:
+    """Each frame but every third has a time of its own; the third has that of the one before it."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as out:
+        stream = container.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        before = 0
+        for number, packet in enumerate(container.demux(stream)):
+            if packet.pts is None:
+                continue
+            again: Packet = Packet(bytes(packet))
+            again.stream, again.time_base, again.is_keyframe = copy, stream.time_base, packet.is_keyframe
+            again.pts = again.dts = before = before if number % 3 == 2 else packet.pts
+            out.mux(again)

@@ -220,6 +220,18 @@ def test_too_many_bad_clips_end_the_run(broken_dir, make_config):
         list(build_loader(make_config(broken_dir), "train", batch=8))
 
 
+def test_a_run_reports_segments_that_end_before_they_start(dataset_dir, make_config, tmp_path, caplog):
+    folder = shutil.copytree(dataset_dir, tmp_path / "copy")
+    lines = (folder / "table.csv").read_text().splitlines()
+    cells = lines[4].split(",")
+    cells[2] = "-1"
+    (folder / "table.csv").write_text("\n".join([*lines[:4], ",".join(cells), *lines[5:]]) + "\n")
+    with caplog.at_level(logging.WARNING):
+        data = load_subset(make_config(folder), "train")
+    assert 5 not in [data.segments[index].row for index in range(len(data.segments))]
+    assert "1 segments end before they start and are left out (the first in row 5)" in caplog.text
+
+
 def test_a_missing_folder_and_a_table_that_changed_are_noticed(dataset_dir, make_config, tmp_path):
     with pytest.raises(ConfigError, match="does not exist: give the right one with --data"):
         build_loader(make_config(tmp_path / "nowhere"), "train", batch=8)

@@ -47,6 +47,12 @@ def test_segments_are_clamped_to_their_video_and_then_dropped_if_shorter_than_a_
     assert (table.counts.rows, table.counts.kept, table.counts.too_short, table.counts.clamped) == (3, 1, 2, 3)
 
 
+def test_segments_that_end_before_they_start_are_left_out_and_counted(load):
+    table = load([GOOD, changed(t_end="-1"), changed(t_start="4", t_end="3.999")])
+    assert table.rows.tolist() == [2]
+    assert table.counts.ends_first == (3, 4)
+
+
 def test_a_segment_of_exactly_one_clip_is_kept(load):
     assert len(load([changed(t_start="0", t_end=repr(16 / 15))])) == 1
 
@@ -64,6 +70,8 @@ def test_a_missing_frame_rate_is_left_to_the_file(load):
         (changed(video_duration="nan"), "row 3: video-duration is 'nan', not a number"),
         (changed(action_label="swim"), "row 3: action-label 'swim' is not in the label map"),
         (changed(filename=""), "row 3: filename is empty"),
+        (changed(t_end="1_0"), "row 3: t-end is '1_0', not a number"),
+        (changed(t_end="1,004.5"), "row 3: t-end is '1,004.5', not a number"),
         (GOOD[:-1], "row 3 has 8 fields, its header has 9"),
     ],
 )

@@ -62,6 +62,7 @@ def test_rows_are_numbered_by_the_lines_of_the_file(tmp_path, end):
         (HEADER.replace("t-end", "end"), "lacks the column 't-end'"),
         (HEADER.replace("t-end", "t-start"), "has the column 't-start' 2 times"),
         (HEADER.replace("\n", ",filename\n"), "has the column 'filename' 2 times"),
+        (HEADER.replace("\n", ",fps,fps\n"), "has the column 'fps' 2 times"),
         (HEADER + '"a.mp4,0,4,9,Run\n', "is not CSV from line 2 on: unexpected end of data"),
     ],
 )

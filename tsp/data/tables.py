@@ -190,14 +190,14 @@ def read_table(path: str | Path, what: str, needed: Sequence[str], content: byte
 
 
 def _require_columns(path: str | Path, columns: Sequence[str], needed: Sequence[str]) -> None:
+    for name in dict.fromkeys((*needed, *METADATA_COLUMNS, *GROUND_TRUTH_COLUMNS)):
+        if columns.count(name) > 1:
+            raise DataError(f"{path} has the column {name!r} {columns.count(name)} times: remove all but one")
     for name in needed:
         if name not in columns:
             separator = next((mark for mark in ";\t|" if mark in columns[0]), None) if len(columns) == 1 else None
             cure = f": it is separated by {separator!r}, save it with commas" if separator else ""
             raise DataError(f"{path} lacks the column {name!r}; its header has {', '.join(columns)}{cure}")
-    for name in dict.fromkeys((*needed, *METADATA_COLUMNS, *GROUND_TRUTH_COLUMNS)):
-        if columns.count(name) > 1:
-            raise DataError(f"{path} has the column {name!r} {columns.count(name)} times: remove all but one")
 
 
 def number_in(text: str) -> float:

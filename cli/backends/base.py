@@ -148,11 +148,8 @@ class Backend(Protocol):
     """``kubernetes`` or ``local``; for messages and reports, never to branch on."""
 
     @property
-    def list_sec(self) -> float | None:
-        """Seconds that ``list`` may spend on the backend and the stores of its runs.
-
-        None: no limit, and runs that only the store knows are listed, too.
-        """
+    def lists_stored_runs(self) -> bool:
+        """Whether ``list`` includes runs that only the store knows, without being asked to."""
         ...
 
     def names(self) -> Iterator[str]:

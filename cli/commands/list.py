@@ -19,7 +19,7 @@ LIST_COLUMNS = ("name", "state", "progress", "best", "gpus", "kind", "created", 
 def list_command(everything: bool, output: str, session: Session) -> None:
     """List runs, newest first.
 
-    Progress and best epoch are read from the store; on a busy cluster only for active runs and the newest others.
+    Progress and best epoch come from the store.
     """
     from cli.runs import reports
 

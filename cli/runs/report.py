@@ -17,6 +17,7 @@ from tsp.run.records import Outcome, Progress
 from tsp.run.results import EpochResult, best
 
 if TYPE_CHECKING:
+    from tsp.run.run_index import IndexEntry
     from tsp.run.stored_run import StoredRun
 
 STALE_AFTER = timedelta(minutes=3)
@@ -119,6 +120,18 @@ def report_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunReport
     if progress is None or progress.best_epoch is None:
         facts.update(_best_facts(run.results()))
     facts.update(end_facts(status, None, None))
+    if status.gpus is not None:
+        facts["gpus"] = status.gpus
+    return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
+
+
+def report_from_index(
+    run: StoredRun, status: RunStatus, backend: str, entry: IndexEntry, *, progress: Progress | None = None
+) -> RunReport:
+    """What the index of a bucket says of a run, and what its progress adds, if that was read."""
+    facts = {**asdict(entry.facts), "updated": entry.modified}
+    facts["gpus"] = facts.pop("world_size")
+    facts |= _progress_facts(progress) | end_facts(status, None, None)
     if status.gpus is not None:
         facts["gpus"] = status.gpus
     return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)

@@ -2,6 +2,7 @@
 
     <store>/<run>/run.json, progress.json, outcome.json, epoch_N.pth, epoch_N.json, results.txt,
                   state/{latest.json, attempt.json, <epoch>-<step>-<digest>.pth}, logs/attempt-K/rank-R.log
+    <store>/.index/<run>,<facts>
 
 One process writes, rank 0. Folders of the original TSP scripts, with results.txt and epoch_N.pth alone, can be read.
 """
@@ -13,16 +14,18 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 from tsp.config.codec import flat, from_dict, to_dict
 from tsp.config.run import RunConfig, check_run_name
 from tsp.config.sizing import EffectiveSizes
-from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError, StoreError
+from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError, StoreError, StoreUnreachableError, TspError
 from tsp.run import records
 from tsp.run.epochs import PARALLEL_READS, EpochFiles
 from tsp.run.folder import dump_plain
 from tsp.run.records import Outcome, Progress, dump_record
+from tsp.run.run_index import IndexWriter, remove_from_index
 from tsp.run.states import StateFiles
 from tsp.store.base import KeyExistsError, Store
 
@@ -130,8 +133,26 @@ class StoredRun(EpochFiles, StateFiles):
     # How it goes
 
     def write_progress(self, progress: Progress) -> None:
-        """Replace progress.json."""
+        """Replace progress.json, and keep the run's entry in the index of a bucket.
+
+        Raises: StoreError.
+        """
         self.store.write(self.key("progress.json"), dump_record(progress))
+        self._index.publish(progress)
+
+    @cached_property
+    def _index(self) -> IndexWriter:
+        return IndexWriter(self.store, self.name, self._known_config)
+
+    def _known_config(self) -> Mapping[str, Any]:
+        """The configuration as plain values; empty while there is none to be read."""
+        try:
+            config = self.about()["config"]
+        except StoreUnreachableError:
+            raise
+        except TspError:
+            return {}
+        return config if isinstance(config, dict) else {}
 
     def read_progress(self) -> Progress | None:
         """The newest progress, None before there is any."""
@@ -205,6 +226,7 @@ class StoredRun(EpochFiles, StateFiles):
         """
         if not self.name:
             raise ConfigError(f"{self.address()} is a whole store: name the run to delete")
+        remove_from_index(self.store, self.name)
         # What shows that there is a run lies at the top and goes last: a deletion that broke off can be repeated.
         for folder in self.store.list_folders(self.key()):
             self.store.delete_all(f"{self.key(folder)}/")
@@ -213,7 +235,7 @@ class StoredRun(EpochFiles, StateFiles):
 
 def list_runs(store: Store) -> Iterator[str]:
     """Names of the runs in a store, sorted; folders that hold none are left out."""
-    folders = list(store.list_folders())
+    folders = [folder for folder in store.list_folders() if not folder.startswith(".")]
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
         found = list(pool.map(lambda folder: StoredRun(store, folder).exists(), folders))
     return (folder for folder, is_run in zip(folders, found, strict=True) if is_run)

@@ -38,7 +38,7 @@ class LocalBackend:
     """Runs on this machine; what each method promises is in ``Backend``."""
 
     name = "local"
-    list_sec = None
+    lists_stored_runs = True
 
     # Starting
 

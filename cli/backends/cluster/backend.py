@@ -16,6 +16,7 @@ from cli.backends.cluster.status import WaitReasonLogger, log_line, release_stat
 from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.client import Cluster, ClusterAddress, ForbiddenError
+from k8s.drivers import check_drivers
 from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, objects_in, shipped_chart
 from k8s.job_apis import served_apis
 from k8s.names import kind_of, main_container_of, pods_of
@@ -230,7 +231,7 @@ class ClusterBackend:
             lambda cluster: checks.check_security_standard(cluster, workers="pytorchjob" in served_apis(cluster)),
             checks.check_sidecars,
             self._check_settings,
-            _check_gpu_nodes,
+            self._check_gpu_nodes,
         ):
             try:
                 yield from check(self._cluster)
@@ -252,19 +253,19 @@ class ClusterBackend:
         if not found and any(pod.values()):
             yield Finding("Secrets and claims", "ok", "those of the settings exist")
 
-
-def _check_gpu_nodes(cluster: Cluster) -> Iterator[Finding]:
-    """Which downscale factor a run of one GPU would get here."""
-    pod: dict[str, Any] = {"tolerations": [{"key": GPU_RESOURCE, "operator": "Exists"}]}
-    try:
-        found = cluster.items("/api/v1/nodes")
-        nodes = nodes_for(found, pod, gpu_resource=GPU_RESOURCE, memory_label=GPU_MEMORY_LABEL)
-        plan = plan_nodes(nodes, gpus=1, downscale="auto")
-    except ForbiddenError:
-        return
-    except ConfigError as error:
-        yield Finding("GPUs", "error", str(error))
-        return
-    explanation = "; ".join(plan.explanation)
-    what = f"{plan.gpus} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-    yield Finding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")
+    def _check_gpu_nodes(self, cluster: Cluster) -> Iterator[Finding]:
+        """Which downscale factor would a run of one GPU get here, and do the drivers run the image?"""
+        pod: dict[str, Any] = {"tolerations": [{"key": GPU_RESOURCE, "operator": "Exists"}]}
+        try:
+            found = list(cluster.items("/api/v1/nodes"))
+            nodes = nodes_for(found, pod, gpu_resource=GPU_RESOURCE, memory_label=GPU_MEMORY_LABEL)
+            plan = plan_nodes(nodes, gpus=1, downscale="auto")
+        except ForbiddenError:
+            return
+        except ConfigError as error:
+            yield Finding("GPUs", "error", str(error))
+            return
+        explanation = "; ".join(plan.explanation)
+        what = f"{plan.gpus} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+        yield Finding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")
+        yield from check_drivers(found, self._settings.image, gpu_resource=GPU_RESOURCE)

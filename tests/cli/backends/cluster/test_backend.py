@@ -211,6 +211,9 @@ def test_the_doctor_looks_at_everything_and_stops_where_there_is_no_cluster(well
     assert (findings["helm"].message, findings["GPUs"].level) == ("v3.22.0", "ok")
     assert findings["GPUs"].message.startswith("4 on 1 node; downscale factor 2")
     assert {item.level for item in findings.values()} == {"ok"}
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384", **{"nvidia.com/cuda.driver-version.major": "535"})]
+    drivers = next(item for item in backend.diagnose() if item.what == "GPU drivers")
+    assert (drivers.level, "which needs 580: a 535" in drivers.message) == ("error", True)
     fake_helm.answer(version={"out": "v3.9.4\n"})
     helm = next(iter(backend.diagnose()))
     assert (helm.level, helm.message.startswith("v3.9.4, older than v3.14: see https://helm.sh")) == ("warning", True)

@@ -1,0 +1,59 @@
+"""Whether the nodes' NVIDIA drivers run the CUDA version of an image, by the labels of GPU feature discovery. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tsp.config.cards import driver_for
+from tsp.run.status import Finding
+
+FLAVOUR_CUDA = {"cu130": "13.0", "cu126": "12.6", "cpu": None}
+"""Flavour of our images (``image/build.sh``) -> its CUDA version; None: it has none."""
+DEFAULT_FLAVOUR = "cu130"
+DRIVER_LABELS = ("nvidia.com/cuda.driver-version.major", "nvidia.com/cuda.driver.major")
+"""Major version of a node's driver; the older of the two names is still set beside the newer one."""
+_SHOWN_NODES = 4
+
+
+def cuda_of(image: str | None) -> str | None:
+    """The CUDA version of an image by the flavour in its tag; None for one without CUDA.
+
+    An image of another name counts as the default flavour, which the pods' torch would be without a choice.
+    """
+    match = re.search(r"-(cu\d+|cpu)(?:-compile)?(?:@|$)", image or "")
+    return FLAVOUR_CUDA.get(match[1] if match else DEFAULT_FLAVOUR, FLAVOUR_CUDA[DEFAULT_FLAVOUR])
+
+
+def check_drivers(nodes: Iterable[Mapping[str, Any]], image: str | None, *, gpu_resource: str) -> Iterator[Finding]:
+    """Are the drivers of GPU nodes new enough for the image? Nothing for an image without CUDA, or without labels."""
+    cuda = cuda_of(image)
+    needed = driver_for(cuda) if cuda is not None else None
+    drivers = dict(_drivers(nodes, gpu_resource))
+    if needed is None or not drivers:
+        return
+    old = {name: major for name, major in sorted(drivers.items()) if major < needed}
+    if not old:
+        yield Finding("GPU drivers", "ok", f"{min(drivers.values())} or newer; CUDA {cuda} needs {needed}")
+        return
+    shown = ", ".join(f"{name} {major}" for name, major in list(old.items())[:_SHOWN_NODES])
+    more = f" and {len(old) - _SHOWN_NODES} more" if len(old) > _SHOWN_NODES else ""
+    fits = [flavour for flavour, cuda in FLAVOUR_CUDA.items() if cuda and (driver_for(cuda) or 0) <= min(old.values())]
+    cure = f"an image of flavour {fits[-1]}" if fits else "newer drivers"
+    yield Finding(
+        "GPU drivers",
+        "error" if len(old) == len(drivers) else "warning",
+        f"too old for CUDA {cuda} of {image or 'the default image'}, which needs {needed}: {shown}{more}; use {cure}, "
+        f"or keep runs off these nodes with --node-selector",
+    )
+
+
+def _drivers(nodes: Iterable[Mapping[str, Any]], gpu_resource: str) -> Iterator[tuple[str, int]]:
+    """Name and driver of the nodes with GPUs that say it."""
+    for node in nodes:
+        labels = node["metadata"].get("labels") or {}
+        major = next((labels[name] for name in DRIVER_LABELS if name in labels), "")
+        has_gpus = int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0)) > 0
+        if has_gpus and major.isdecimal():
+            yield str(node["metadata"]["name"]), int(major)

@@ -15,7 +15,7 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -57,47 +57,62 @@ def main() -> None:
     on_gpu = device.type == "cuda"
     card = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
     ways = [way for way in (*WAYS, *(GPU_WAYS if on_gpu else ())) if not (way.compile and arguments.no_compile)]
-    lines = [f"# Training step on {card}", "", f"torch {torch.__version__}; medians of {arguments.steps} steps.", ""]
+    table = Table(arguments.folder / f"step-{card.replace(' ', '-')}.md" if on_gpu else None)
+    table.add([f"# Training step on {card}", "", f"torch {torch.__version__}; medians of {arguments.steps} steps.", ""])
     if not arguments.memory_only:
         for backbone in arguments.backbone or (PUBLISHED if on_gpu else ("tiny", "r3d_18")):
             shape = Shape(arguments.batch or (32 if on_gpu else 8 if backbone == "tiny" else 2), 16, 112)
-            lines += step_table(backbone, shape, ways, device, arguments.steps)
-        lines += data_wait_table(ways, device, arguments.workers)
-        lines += save_lines(device)
-    memory = [] if on_gpu else memory_heading()
+            table.add(step_table(backbone, shape, ways, device, arguments.steps))
+        table.add(data_wait_table(ways, device, arguments.workers))
+        table.add(save_lines(device))
+    memory = table if on_gpu else Table(arguments.folder / "memory.md")
+    memory.add([] if on_gpu else memory_heading())
     for backbone in arguments.backbone if on_gpu and arguments.backbone else PUBLISHED:
-        memory += memory_table(backbone, ways if on_gpu else COMPUTED_WAYS, device)
-    print("\n".join([*lines, *memory]))
-    path = arguments.folder / (f"step-{card.replace(' ', '-')}.md" if on_gpu else "memory.md")
-    path.write_text("\n".join([*lines, *memory] if on_gpu else memory).rstrip() + "\n")
+        memory.add(memory_table(backbone, ways if on_gpu else COMPUTED_WAYS, device))
 
 
-def step_table(backbone: str, shape: Shape, ways: Sequence[Way], device: torch.device, steps: int) -> list[str]:
+class Table:
+    """Lines of Markdown, printed and written as they come: what is measured stays if the program does not."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lines: list[str] = []
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Print lines, and rewrite the file if there is one."""
+        for line in lines:
+            print(line, flush=True)
+            self._lines.append(line)
+            if self._path is not None:
+                self._path.write_text("\n".join(self._lines).rstrip() + "\n")
+
+
+def step_table(backbone: str, shape: Shape, ways: Sequence[Way], device: torch.device, steps: int) -> Iterator[str]:
     """Markdown: step time, clips/s and memory of each way; what compiling costs and whether it pays."""
-    lines = [
+    yield from (
         f"## {backbone}, batch {shape.batch}, {shape.frames}x{shape.side_px}x{shape.side_px}",
         "",
         "| way | step ms | clips/s | of the original | peak MiB |",
         "|---|---|---|---|---|",
-    ]
+    )
     notes: list[str] = []
     step_sec: dict[tuple[str, bool], float] = {}
     original_sec = None
     for way in ways:
         try:
             took_sec, begin_sec, peak_mib = measure(backbone, shape, way, device, steps)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            lines.append(f"| {way.name} | {str(error).splitlines()[0][:60]} | | | |")
+        except RuntimeError as error:  # out of memory, or no compiler
+            yield f"| {way.name} | {str(error).splitlines()[0][:60]} | | | |"
             continue
         original_sec = original_sec or took_sec
         memory = "" if peak_mib is None else f"{peak_mib:.0f}"
         speed = f"{shape.batch / took_sec:.1f} | {original_sec / took_sec:.2f}x"
-        lines.append(f"| {way.name} | {1000 * took_sec:.1f} | {speed} | {memory} |")
+        yield f"| {way.name} | {1000 * took_sec:.1f} | {speed} | {memory} |"
         if not way.is_original and not way.recompute:
             step_sec[way.precision, way.compile] = took_sec
         if way.compile and (way.precision, False) in step_sec:
             notes += [compile_note(way.precision, begin_sec, step_sec[way.precision, False], took_sec), ""]
-    return [*lines, "", *notes]
+    yield from ("", *notes)
 
 
 def compile_note(precision: str, begin_sec: float, plain_sec: float, compiled_sec: float) -> str:
@@ -142,13 +157,12 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def data_wait_table(ways: Sequence[Way], device: torch.device, workers: int) -> list[str]:
+def data_wait_table(ways: Sequence[Way], device: torch.device, workers: int) -> Iterator[str]:
     """Markdown: share of an epoch over real videos in which the loop waits for the next batch, in each of our ways."""
     on_gpu = device.type == "cuda"
     backbone, batch = ("r2plus1d_34", 32) if on_gpu else ("tiny", 8)
-    lines = ["## Data wait", ""]
-    lines += [f"{backbone}, batch {batch}, {workers} data workers, H.264 of the demo.", ""]
-    lines += ["| way | clips/s | waiting for data |", "|---|---|---|"]
+    yield from ("## Data wait", "", f"{backbone}, batch {batch}, {workers} data workers, H.264 of the demo.", "")
+    yield from ("| way | clips/s | waiting for data |", "|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         draw_demo(Path(folder), DemoJob(dest=folder, num_train_videos=16, num_valid_videos=1))
         overrides = {"data.workers": workers, "clips.per_segment": 20 if on_gpu else 5}
@@ -156,10 +170,15 @@ def data_wait_table(ways: Sequence[Way], device: torch.device, workers: int) -> 
             load_dataset("demo"), "tsp", name="bench", store={"uri": folder}, root=folder, overrides=overrides
         )
         for way in ways:
-            if not way.is_original:
+            if way.is_original:
+                continue
+            try:
                 clips_per_sec, share = data_wait(backbone, batch, way, device, config)
-                lines.append(f"| {way.name} | {clips_per_sec:.1f} | {100 * share:.1f} % |")
-    return [*lines, ""]
+            except RuntimeError as error:  # out of memory, or no compiler
+                yield f"| {way.name} | {str(error).splitlines()[0][:60]} | |"
+            else:
+                yield f"| {way.name} | {clips_per_sec:.1f} | {100 * share:.1f} % |"
+    yield ""
 
 
 def data_wait(backbone: str, batch: int, way: Way, device: torch.device, config: RunConfig) -> tuple[float, float]:

@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("cli.commands.status:status", "Show how a run is doing, and why it waits or failed."),
     "logs": ("cli.commands.logs:logs", "Print the logs of all ranks, merged by time."),
     "results": ("cli.commands.results:results", "Show accuracy and loss of each epoch."),
+    "metrics": (
+        "cli.commands.metrics:metrics",
+        "Show losses, learning rates, speed and memory over the steps of a run.",
+    ),
     "report": ("cli.commands.report:report", "Write runs side by side to one HTML page."),
     "wait": ("cli.commands.wait:wait", "Wait until a run ends; the exit code is its outcome."),
     "fetch-best": ("cli.commands.fetch:fetch_best", "Download the checkpoint of the best epoch."),

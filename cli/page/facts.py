@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from tsp.config.codec import flat
 from tsp.errors import DataError, MissingKeyError, TspError
+from tsp.run.metrics import position, read_metrics
 from tsp.run.results import EpochResult, best
 
 if TYPE_CHECKING:
     from tsp.run.records import EpochRecord
     from tsp.run.stored_run import StoredRun
 
+MAX_POINTS = 1500
+"""Of a curve."""
+HISTORY = ("loss", "backbone_lr", "head_lr", "clips_per_sec", "data_wait_share", "gradient_norm", "memory_mib",
+           "gpu_memory_mib")  # fmt: skip
 HEAD_BYTES = 4096
 """Of a log: enough for its first line with a time."""
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?) ")
@@ -42,6 +48,7 @@ def run_facts(run: StoredRun, state: str | None = None) -> dict[str, Any]:
     outcome = tried(run.read_outcome)
     records = tried(run.epochs) or {}
     attempts = tried(lambda: list(_attempts(run))) or []
+    history = tried(lambda: read_metrics(run)) or []
     return {
         "name": run.name or run.address(),
         "address": run.address(),
@@ -56,6 +63,8 @@ def run_facts(run: StoredRun, state: str | None = None) -> dict[str, Any]:
         "best_epoch": (found.epoch if (found := _best(results.values())) else None),
         "classes": _classes(records, found, problems),
         "attempts": attempts,
+        "history": _thinned([line for line in history if line["kind"] == "train"]),
+        "starts": [position(line) for line in history if line["kind"] == "start"],
         "problems": problems,
     }
 
@@ -138,6 +147,14 @@ def _attempts(run: StoredRun) -> Iterator[dict[str, Any]]:
             "started": min(known).isoformat() if known else None,
             "ended": max(ends).isoformat() if ends else None,
         }
+
+
+def _thinned(lines: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Columns of at most ``MAX_POINTS`` lines, evenly chosen: what a curve can show, at a size a page can have."""
+    step = max(1, math.ceil(len(lines) / MAX_POINTS))
+    kept = lines[::step]
+    columns = {key: [line.get(key) for line in kept] for key in HISTORY}
+    return {"position": [round(position(line), 5) for line in kept], **columns}
 
 
 def _as_time(text: str) -> datetime | None:

@@ -127,6 +127,8 @@
   }
   const overEpochs = (value) => () => runs.map((run) => ({ run, name: run.name, points: run.epochs.map((epoch) => [epoch.epoch, value(epoch)]) }));
 
+  const overSteps = (key, factor = 1) => () => runs.map((run) => ({ run, name: run.name, points: run.history.position.map((at, index) => [at, isNumber(run.history[key][index]) ? run.history[key][index] * factor : null]) }));
+
   // The page
   document.getElementById("made").textContent = data.made;
   page.replaceChildren();
@@ -151,7 +153,12 @@
       chart(`Accuracy of ${label}`, "%", "epoch", overEpochs((epoch) => ofHead(epoch, label, "accuracy"))),
       chart(`Loss of ${label}`, "", "epoch", overEpochs((epoch) => ofHead(epoch, label, "loss"))),
     ]) : []),
-    chart("Training speed", "clips/s, all ranks", "epoch", overEpochs((epoch) => epoch.clips_per_sec)),
+    chart("Training loss", "rank 0", "epochs trained", overSteps("loss")),
+    chart("Learning rate of the heads", "", "epochs trained", overSteps("head_lr")),
+    chart("Learning rate of the encoder", "", "epochs trained", overSteps("backbone_lr")),
+    chart("Training speed", "clips/s, all ranks", "epochs trained", overSteps("clips_per_sec")),
+    chart("Data wait", "%", "epochs trained", overSteps("data_wait_share", 100)),
+    chart("Gradient norm", "", "epochs trained", overSteps("gradient_norm")),
     chart("Time of an epoch", "min", "epoch", overEpochs((epoch) => (isNumber(epoch.duration_sec) ? epoch.duration_sec / 60 : null)))));
 
   const different = Object.entries(data.differences);

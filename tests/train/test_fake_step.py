@@ -142,7 +142,7 @@ def test_no_ablation_or_option_reads_anything(mode, heads, options, precision):
 def test_the_forward_pass_and_its_losses_read_nothing_of_a_gpu(mode, backbone, precision):
     stepper = fake_stepper(mode, backbone, precision, HEADS["gvf"], GPU)
     with mode:
-        loss, is_bad = stepper._forward(fake_batch(GPU, 2))
+        _, loss, is_bad = stepper._forward(fake_batch(GPU, 2))
     assert (loss.device, loss.dtype, is_bad.shape) == (GPU, torch.float32, ())
 
 

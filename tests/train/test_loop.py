@@ -19,6 +19,7 @@ from tsp.errors import (
     TspError,
     exit_code_of,
 )
+from tsp.run.metrics import read_metrics
 from tsp.run.results import format_line
 from tsp.train import checkpoint
 from tsp.train.attempt import GaveUpError
@@ -126,6 +127,32 @@ def test_a_run_stopped_at_every_step_gets_to_its_end(uninterrupted, tiny_data, t
         run = train_here(config)
     assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
     assert run.results() == uninterrupted.results()
+    assert history(run) == history(uninterrupted)
+
+
+def history(run):
+    """Each head's loss at each step, and the validations; means over several steps are taken apart no further."""
+    lines = [line for line in read_metrics(run) if line["kind"] != "start"]
+    return [(line["kind"], line["epoch"], line.get("step"), line["loss"], line["losses"]) for line in lines]
+
+
+def test_the_history_has_every_step_and_the_figures_of_results(uninterrupted):
+    lines = read_metrics(uninterrupted)
+    train = [line for line in lines if line["kind"] == "train"]
+    assert [(line["epoch"], line["step"], line["steps"]) for line in train] == [
+        (epoch, step, STEPS) for epoch in range(EPOCHS) for step in range(1, STEPS + 1)
+    ]
+    for line in train:
+        assert line["loss"] == pytest.approx(sum(line["losses"].values()), rel=1e-4)
+        assert line["gradient_norm"] > 0
+        assert line["clips_per_sec"] > 0
+        assert 0 <= line["data_wait_share"] <= 1
+        assert line["loss_scale"] == 1
+    assert train[0]["head_lr"] < train[STEPS - 1]["head_lr"], "the warm-up"
+    valid = [line for line in lines if line["kind"] == "valid"]
+    assert [line["accuracy_percent"] for line in valid] == [
+        result.avg_accuracy_percent for result in uninterrupted.results().values()
+    ]
 
 
 def test_states_saved_by_time_are_resumed_from_after_a_crash(uninterrupted, tiny_data, tmp_path, monkeypatch):

@@ -102,6 +102,7 @@ def config_for(root: Path, store: Path | str, **changes: Any) -> RunConfig:
         optim=OptimConfig(backbone_lr=0.02, head_lr=0.02),
         schedule=ScheduleConfig(epochs=3, warmup_epochs=1, milestones=(2,), gamma=0.1),
         batch_per_gpu=4,
+        metrics_every_steps=1,
     )
     for key, value in changes.items():
         config = _changed(config, key.split("__"), value)

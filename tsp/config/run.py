@@ -255,6 +255,9 @@ class RunConfig:
     seed: int = 42
     state_every_sec: float = number("state_every_sec", 600.0, above=0)
     """Seconds between mid-epoch saves."""
+    metrics_every_sec: float = number("metrics_every_sec", 10.0, above=0)
+    """Seconds between two lines of the history of metrics, or ``metrics_every_steps`` if those come first."""
+    metrics_every_steps: int = number("metrics_every_steps", 50, at_least=1)
     peer_timeout_sec: float = number("peer_timeout_sec", 300.0, above=0)
     """How long a rank waits for another one, or for a step, before the attempt is ended and retried."""
     max_attempts: int = number("max_attempts", 20, at_least=1)

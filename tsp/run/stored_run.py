@@ -31,7 +31,16 @@ from tsp.store.base import KeyExistsError, Store
 
 _LOG_FILE = re.compile(r"rank-(\d+)\.log")
 _ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)")
-_MAY_DIFFER = ("store", "gpus", "max_attempts", "data.root", "data.workers", "data.cache_dir", "data.cache_mib")
+_MAY_DIFFER = (
+    "store",
+    "gpus",
+    "max_attempts",
+    "metrics_every",
+    "data.root",
+    "data.workers",
+    "data.cache_dir",
+    "data.cache_mib",
+)
 """Settings that a restarted attempt of the same run may have otherwise: they change no figure, or are documented to."""
 
 

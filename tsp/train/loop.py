@@ -20,8 +20,9 @@ from tsp.config.run import RunConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.config.throughput import BUSY_SHARE, cure
 from tsp.data.loader import ClipLoader, Subset, SubsetData, build_loader, load_subset
-from tsp.errors import NonFiniteLossError, TerminatedError, TspError
+from tsp.errors import NonFiniteLossError, StoreError, TerminatedError, TspError
 from tsp.model.heads import TspModel
+from tsp.run.metrics import MetricsLog, merge_metrics
 from tsp.run.records import EpochRecord
 from tsp.run.results import EpochResult, best, format_line
 from tsp.run.stored_run import StoredRun
@@ -29,6 +30,7 @@ from tsp.run.uploader import Uploader
 from tsp.train.batches import on_device
 from tsp.train.data_wait import DataWait
 from tsp.train.distributed import Group
+from tsp.train.meter import Meter
 from tsp.train.precision import Numerics
 from tsp.train.progress import Plan, Reporter
 from tsp.train.resume import Position, find_start, state_extras
@@ -38,6 +40,7 @@ from tsp.train.step import StepReport
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import TrainingState, build_model, build_training_state, load_initial_weights
 from tsp.train.unvalidated import validate_unvalidated_epochs
+from tsp.train.usage import Usage
 from tsp.train.validate import Figures, Validator
 
 logger = logging.getLogger(__name__)
@@ -101,15 +104,42 @@ class Training:
                 attempt=self.attempt,
                 device=str(self.numerics.device),
             )
+            self.meter = self._meter(stack)
             self._listen_to_watchdog()
             self.reporter.enter("starting", epoch=0)
             state = self._begin(train)
             position = state.position
+            if self.meter is not None:
+                self.meter.starts(
+                    epoch=position.epoch,
+                    step=position.step,
+                    steps=plan.train_steps,
+                    world_size=self.group.world_size,
+                )
             while position.epoch < self.config.schedule.epochs:
                 if not position.is_trained:
                     position = self._train_epoch(state, position)
                 position = self._validate_epoch(state, position)
             self.reporter.enter("done", epoch=self.config.schedule.epochs - 1)
+
+    def _meter(self, stack: ExitStack) -> Meter | None:
+        """Of rank 0, whose history is the run's."""
+        if not self.group.is_main:
+            return None
+        try:
+            merge_metrics(self.run, self.attempt)
+        except StoreError as error:
+            logger.warning("the metrics of earlier attempts stay as they are: %s", error)
+        log = MetricsLog(self.run, self.attempt)
+        stack.callback(log.close)
+        return Meter(
+            log,
+            Usage(self.numerics.device),
+            [head.label_column for head in self.config.model.heads],
+            global_batch=self.sizes.global_batch,
+            every_sec=self.config.metrics_every_sec,
+            every_steps=self.config.metrics_every_steps,
+        )
 
     def _listen_to_watchdog(self) -> None:
         """Show long waits in progress.json, and let the watchdog finish uploads if this thread is stuck."""
@@ -181,6 +211,8 @@ class Training:
         loader = loader or self._loader("train", epoch=position.epoch, start_step=position.step)
         wait = self._data_wait()
         self.reporter.enter("training", epoch=position.epoch, step=position.step, steps=loader.num_steps, wait=wait)
+        if self.meter is not None:
+            self.meter.enters(epoch=position.epoch, steps=loader.num_steps, wait=wait)
         started = saved = time.monotonic()
         before, step = position, position.step
         with closing(on_device(loader, self.numerics.device, stop=self.stop, wait=wait)) as batches:
@@ -204,6 +236,8 @@ class Training:
                 raise
         self._judge(state, position, state.stepper.flush())
         self.reporter.leave()
+        if self.meter is not None:
+            self.meter.leaves(group_rates(state.optimizer))
         if self.group.is_main:
             took_sec = time.monotonic() - started
             num_clips = (step - before.step) * self.sizes.global_batch
@@ -231,7 +265,10 @@ class Training:
         for report in reports:
             if report.bad_anywhere:
                 self._refuse(position.epoch, report)
-            self.reporter.advance(position.step, rates=group_rates(state.optimizer), loss=report.loss)
+            rates = group_rates(state.optimizer)
+            self.reporter.advance(position.step, rates=rates, loss=report.loss)
+            if self.meter is not None:
+                self.meter.step(report, rates)
         self.reporter.bad_clips = position.bad_clips
         if any(report.stop_anywhere for report in reports):
             who = self.stop.signal_name or "a signal to another rank"
@@ -260,6 +297,9 @@ class Training:
         return time.monotonic()
 
     def _save_state(self, state: TrainingState, position: Position) -> None:
+        if self.meter is not None:
+            # A line ends where an attempt may resume, so that the next one's lines begin there.
+            self.meter.leaves(group_rates(state.optimizer))
         if self.saver is not None:
             content = state.snapshot(position.epoch) | state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content, epoch=position.epoch, step=position.step, attempt=self.attempt)
@@ -311,6 +351,8 @@ class Training:
         bad_train = sum(self.group.gather(position.bad_clips))
         self.results[epoch] = figures.result
         self._note_best()
+        if self.meter is not None:
+            self.meter.validated(figures.result)
         if self.saver is not None:
             self.reporter.enter("saving", epoch=epoch)
             num_clips = position.num_steps * self.sizes.global_batch

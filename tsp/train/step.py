@@ -7,6 +7,7 @@ later on a GPU. A step whose loss or gradient is not finite changes no weight, o
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -45,6 +46,12 @@ class StepReport:
     step: int
     loss: float
     """Of this rank's clips."""
+    losses: tuple[float, ...]
+    """Each head's."""
+    gradient_norm: float
+    """Of the averaged gradient; NaN where it is not computed (fp16, whose gradients are scaled)."""
+    loss_scale: float
+    """Of fp16; 1 otherwise."""
     bad_here: bool
     """Whether this rank's loss is NaN or infinite."""
     bad_anywhere: bool
@@ -75,6 +82,7 @@ class Stepper:
         self.group = group
         self.scaler = numerics.scaler()
         self._parameters = [item for part in optimizer.param_groups for item in part["params"] if item.requires_grad]
+        self._one, self._unknown = torch.tensor([1.0, math.nan], device=numerics.device).unbind()
         self._delay = GPU_DELAY_STEPS if numerics.device.type == "cuda" else 0
         self._num_made, self._longest_sec = 0, 0.0
         self._waiting: deque[tuple[int, Tensor, torch.cuda.Event | None, tuple[str, ...]]] = deque()
@@ -88,14 +96,16 @@ class Stepper:
         """
         started = time.monotonic()
         with self._watched(f"step {step}"), lost_peers(f"making step {step}"):
-            loss, is_bad = self._forward(batch)
+            losses, loss, is_bad = self._forward(batch)
             flags = torch.stack([is_bad, torch.full_like(is_bad, float(stop))])
             agreement = self.group.start_maximum(flags)
             self._backward(loss, is_bad)
             self.group.finish(agreement)
-            bad_anywhere = self._update(flags[0])
+            bad_anywhere, norm, scale = self._update(flags[0])
             self.scheduler.step()
-            self._send_report(step, torch.stack([loss.detach(), is_bad, bad_anywhere, flags[1]]), batch.names)
+            with torch.no_grad():
+                figures = torch.stack([loss, *losses, norm, scale, is_bad, bad_anywhere, flags[1]])
+            self._send_report(step, figures, batch.names)
             reports = self._read_reports(keep=self._delay)
         self._num_made += 1
         if self._num_made > FIRST_STEPS:
@@ -117,15 +127,15 @@ class Stepper:
         """Whether a pending report has a loss that is not finite; waits for the device."""
         for _, _, event, _ in self._waiting:
             self._await(event)
-        return any(report[2].item() for _, report, _, _ in self._waiting)
+        return any(report[-2].item() for _, report, _, _ in self._waiting)
 
-    def _forward(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
-        """Loss and 1.0 if it is not finite."""
+    def _forward(self, batch: DeviceBatch) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Losses of the heads, the whole loss, and 1.0 if that is not finite."""
         with self.numerics.autocast():
             outputs = self.model(batch.clips, batch.gvf)
         losses = [head_loss(logits, target) for logits, target in zip(outputs, batch.targets.unbind(1), strict=True)]
         loss = total_loss(losses, self.loss_weights)
-        return loss, (~torch.isfinite(loss.detach())).float()
+        return losses, loss, (~torch.isfinite(loss.detach())).float()
 
     def _backward(self, loss: Tensor, is_bad: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -134,21 +144,23 @@ class Stepper:
             loss = loss * torch.ones_like(is_bad).masked_fill(is_bad > 0, float("nan"))
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def _update(self, loss_is_bad: Tensor) -> Tensor:
-        """Step the optimizer unless the loss or a gradient is not finite; returns 1.0 if so."""
+    def _update(self, loss_is_bad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Step the optimizer unless loss or gradient is not finite; returns 1.0 if so, gradient norm, scale."""
         if self.scaler.is_enabled():
             # The scaler skips steps whose scaled gradients overflow: that is normal and no reason to end.
             self.scaler.step(self.optimizer)
             self.scaler.update()
             scale = self.scaler._scale
-            return loss_is_bad if scale is None else torch.maximum(loss_is_bad, (scale < SMALLEST_LOSS_SCALE).float())
+            if scale is None:
+                return loss_is_bad, self._unknown, self._one
+            return torch.maximum(loss_is_bad, (scale < SMALLEST_LOSS_SCALE).float()), self._unknown, scale
         gradients = [item.grad for item in self._parameters if item.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))
-        is_bad = torch.maximum(loss_is_bad, (~torch.isfinite(norms.sum())).float())
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        is_bad = torch.maximum(loss_is_bad, (~torch.isfinite(norm)).float())
         # The fused optimizer reads this on the device, and changes nothing if it is 1.
         self.optimizer.grad_scale, self.optimizer.found_inf = None, is_bad  # type: ignore[attr-defined]
         self.optimizer.step()
-        return is_bad
+        return is_bad, norm, self._one
 
     def _send_report(self, step: int, report: Tensor, names: tuple[str, ...]) -> None:
         event = None
@@ -170,8 +182,7 @@ class Stepper:
         while len(self._waiting) > keep:
             step, report, event, names = self._waiting.popleft()
             self._await(event)
-            loss, bad_here, bad_anywhere, stop_anywhere = report.tolist()
-            reports.append(
-                StepReport(step, loss, bool(bad_here), bool(bad_anywhere), bool(stop_anywhere), names),
-            )
+            loss, *losses, norm, scale, bad_here, bad_anywhere, stop_anywhere = report.tolist()
+            flags = bool(bad_here), bool(bad_anywhere), bool(stop_anywhere)
+            reports.append(StepReport(step, loss, tuple(losses), norm, scale, *flags, names))
         return reports

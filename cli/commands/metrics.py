@@ -1,0 +1,122 @@
+"""``tspctl metrics``: the history of a run, step by step."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.output import format_option, print_table, print_value
+from cli.runs.argument import run_argument
+from cli.runs.session import Session, with_session
+
+if TYPE_CHECKING:
+    from cli.runs.found_run import FoundRun
+
+POLL_SEC = 5.0
+COLUMNS = ("time", "kind", "epoch", "step", "loss", "accuracy_percent", "head_lr", "clips_per_sec", "data_wait_share",
+           "gradient_norm", "memory_mib")  # fmt: skip
+"""Of the table; the other formats have everything."""
+
+
+@click.command()
+@run_argument
+@click.option("-f", "--follow", is_flag=True, help="Follow until the run ends; the exit code is its outcome.")
+@click.option("--last", metavar="AGE", help="Only lines since an age (10s, 5m, 2h, 1d) or an ISO time.")
+@format_option("table", "csv", "json")
+@with_session
+def metrics(run: str, follow: bool, last: str | None, output: str, session: Session) -> None:
+    """Show losses, learning rates, speed and memory over the steps of a run.
+
+    One history across attempts: what a killed attempt trained beyond its last state is shown as it was trained again.
+    With --follow, -o json prints one object per line.
+    """
+    from cli.commands.logs import parse_since
+
+    since = parse_since(last).isoformat() if last else ""
+    found = session.find(run, only_training=True)
+    lines = (
+        flat_line(line) for line in _lines(found, follow=follow) if line["kind"] != "start" and line["time"] >= since
+    )
+    if output == "json" and not follow:
+        print_value(list(lines), output)
+    elif output == "json":
+        for line in lines:
+            click.echo(json.dumps(line))
+    elif output == "csv":
+        _print_csv(lines)
+    else:
+        _print_table(lines, follow=follow)
+    if follow:
+        from cli.runs.logs import END_TIMEOUT_SEC
+        from cli.runs.outcome import exit_code_of, wait_for_end
+
+        sys.exit(exit_code_of(wait_for_end(found, timeout_sec=END_TIMEOUT_SEC)[0]))
+
+
+def flat_line(line: dict[str, Any]) -> dict[str, Any]:
+    """A line with a key of its own for each head: ``loss.action-label``."""
+    found: dict[str, Any] = {}
+    for key, value in line.items():
+        if isinstance(value, dict):
+            name = {"losses": "loss", "accuracies_percent": "accuracy_percent"}.get(key, key)
+            found |= {f"{name}.{label}": item for label, item in value.items()}
+        else:
+            found[key] = value
+    return found
+
+
+def _lines(found: FoundRun, *, follow: bool) -> Iterator[dict[str, Any]]:
+    """The history; with ``follow`` what is added to it, until the run has ended."""
+    from cli.runs.outcome import has_ended
+    from tsp.run.metrics import read_metrics
+
+    seen: set[tuple[str, int, str]] = set()
+    while True:
+        is_last = not follow or has_ended(found)
+        for line in read_metrics(found.run):
+            key = (line["time"], line["attempt"], json.dumps(line, sort_keys=True))
+            if key not in seen:
+                seen.add(key)
+                yield line
+        if is_last:
+            return
+        time.sleep(POLL_SEC)
+
+
+def _print_csv(lines: Iterator[dict[str, Any]]) -> None:
+    """With the columns of the first training and the first validation line; a value that came later has no column."""
+    first: list[dict[str, Any]] = []
+    for line in lines:
+        first.append(line)
+        if {item["kind"] for item in first} == {"train", "valid"}:
+            break
+    columns = list(dict.fromkeys(key for line in first for key in line))
+    writer = csv.DictWriter(sys.stdout, columns or ["time"], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for line in (*first, *lines):
+        writer.writerow(line)
+        sys.stdout.flush()
+
+
+def _print_table(lines: Iterator[dict[str, Any]], *, follow: bool) -> None:
+    if not follow:
+        rows = [_row(line) for line in lines]
+        if not rows:
+            click.echo("no metrics: the run has not trained yet, or an older version made it", err=True)
+            return
+        print_table([name.upper().replace("_", " ") for name in COLUMNS], rows)
+        return
+    for line in lines:
+        click.echo(
+            "  ".join(f"{name} {value}" for name, value in zip(COLUMNS, _row(line), strict=True) if value is not None)
+        )
+
+
+def _row(line: dict[str, Any]) -> Sequence[Any]:
+    return [line.get(name) for name in COLUMNS]

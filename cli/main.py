@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show losses, learning rates, speed and memory over the steps of a run.",
     ),
     "report": ("cli.commands.report:report", "Write runs side by side to one HTML page."),
+    "tensorboard": (
+        "cli.commands.tensorboard:tensorboard",
+        "Show the histories of runs in TensorBoard, refreshed while they train.",
+    ),
     "wait": ("cli.commands.wait:wait", "Wait until a run ends; the exit code is its outcome."),
     "fetch-best": ("cli.commands.fetch:fetch_best", "Download the checkpoint of the best epoch."),
     "fetch": ("cli.commands.fetch:fetch", "Download an epoch, features, logs, or all files of a run."),

@@ -1,0 +1,84 @@
+"""``tspctl tensorboard``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.runs.argument import runs_argument
+from cli.runs.session import Session, with_session
+
+if TYPE_CHECKING:
+    from cli.tensorboard.events import EventMirror
+
+
+@click.command()
+@runs_argument
+@click.option("--export", "dest", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Only write the event files, a folder for each run.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=6006, show_default=True,
+              help="Of TensorBoard, on this machine's loopback; 0 takes any.")  # fmt: skip
+@click.option("--every", "every_sec", type=click.FloatRange(1), default=15.0, show_default=True, metavar="SEC",
+              help="Time between two readings of the stores.")  # fmt: skip
+@with_session
+def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: float, session: Session) -> None:
+    """Show the histories of runs in TensorBoard, refreshed while they train.
+
+    Ctrl-C ends it. Runs without a history, such as those of the original scripts, show their epochs.
+    """
+    from tsp.errors import ConfigError
+
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("TensorBoard is not installed: pip install 'tspctl[tensorboard]'")
+    from cli.tensorboard.events import EventMirror
+
+    found = [session.find(name, only_training=True) for name in runs]
+    names = [item.name or "run" for item in found]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"several runs are called {', '.join(sorted(doubled))}: show one of them at a time")
+    with contextlib.ExitStack() as stack:
+        if dest is None:
+            dest = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tspctl-tensorboard-")))
+            serve = True
+        else:
+            serve = False
+        mirrors = [EventMirror(item.run, dest / name) for item, name in zip(found, names, strict=True)]
+        for mirror in mirrors:
+            stack.callback(mirror.close)
+            mirror.refresh()
+        if serve:
+            _serve(dest, mirrors, port, every_sec)
+        else:
+            click.echo(dest)
+
+
+def _serve(folder: Path, mirrors: list[EventMirror], port: int, every_sec: float) -> None:
+    """Run TensorBoard until it ends, or Ctrl-C; it prints its address itself."""
+    from tsp.errors import StoreError
+
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "localhost", "--port",
+               str(port), "--reload_interval", str(every_sec)]  # fmt: skip
+    server = subprocess.Popen(command)
+    try:
+        while server.poll() is None:
+            time.sleep(every_sec)
+            for mirror in mirrors:
+                try:
+                    mirror.refresh()
+                except StoreError as error:
+                    click.echo(f"warning: not refreshed: {error}", err=True)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+    finally:
+        server.terminate()
+        code = server.wait()
+    if code > 0:
+        raise click.exceptions.Exit(code)

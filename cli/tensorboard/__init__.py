@@ -1,0 +1,1 @@
+"""``tspctl tensorboard``: histories of runs as TensorBoard's event files."""

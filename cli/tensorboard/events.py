@@ -1,0 +1,127 @@
+"""Event files of one run, kept up to date while it trains. Needs the package tensorboard, and no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.plugins.hparams import summary_v2 as hparams
+from tensorboard.plugins.text import metadata as text
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from tsp.config.codec import flat
+from tsp.errors import NoSuchRunError
+from tsp.run.metrics import position, read_metrics
+
+if TYPE_CHECKING:
+    from tsp.run.stored_run import StoredRun
+
+TAGS = {
+    "loss": "loss",
+    "losses": "loss",
+    "accuracy_percent": "accuracy_percent",
+    "accuracies_percent": "accuracy_percent",
+    "backbone_lr": "learning_rate/backbone",
+    "head_lr": "learning_rate/heads",
+    "clips_per_sec": "speed/clips_per_sec",
+    "data_wait_share": "speed/data_wait_share",
+    "gradient_norm": "optimizer/gradient_norm",
+    "loss_scale": "optimizer/loss_scale",
+    "cpu_percent": "machine/cpu_percent",
+    "memory_mib": "machine/memory_mib",
+    "gpu_memory_mib": "machine/gpu_memory_mib",
+    "gpu_utilization_percent": "machine/gpu_utilization_percent",
+}
+"""Key of a line -> tag; a line's kind goes before those of losses and accuracies."""
+
+
+class EventMirror:
+    """A run's history as event files in a folder of its own."""
+
+    def __init__(self, run: StoredRun, folder: Path) -> None:
+        self._run = run
+        self._writer = EventFileWriter(str(folder))
+        self._written: set[str] = set()
+        self._write_configuration()
+
+    def refresh(self) -> int:
+        """Write what is new since the last call; returns how many lines that were.
+
+        Raises: StoreError.
+        """
+        lines = read_metrics(self._run) or list(_lines_of_results(self._run))
+        new = {key: line for line in lines if (key := json.dumps(line, sort_keys=True)) not in self._written}
+        for line in new.values():
+            self._write(line)
+        self._written.update(new)
+        self._writer.flush()
+        return len(new)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        step, time = _step(line), datetime.fromisoformat(line["time"]).timestamp()
+        if line["kind"] == "start":
+            # TensorBoard forgets what an earlier attempt wrote beyond this step.
+            log = SessionLog(status=SessionLog.START)
+            self._writer.add_event(Event(wall_time=time, step=step + 1, session_log=log))
+            return
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(line)]
+        self._writer.add_event(Event(wall_time=time, step=step, summary=Summary(value=values)))
+
+    def _write_configuration(self) -> None:
+        """The configuration as text and, where it is a number or a word, as hyperparameters."""
+        try:
+            about = self._run.about()
+        except NoSuchRunError:
+            return
+        config = flat(about["config"])
+        rows = "\n".join(f"| {key} | {value} |" for key, value in config.items())
+        table = TensorProto(dtype="DT_STRING", string_val=[f"| setting | value |\n|---|---|\n{rows}".encode()])
+        table.tensor_shape.SetInParent()
+        shown = Summary.Value(tag="configuration", tensor=table, metadata=text.create_summary_metadata("", ""))
+        values = {key: value for key, value in config.items() if isinstance(value, bool | int | float | str)}
+        session = hparams.hparams_pb(values, trial_id=self._run.name or self._run.address())
+        for summary in (Summary(value=[shown]), session):
+            self._writer.add_event(Event(step=0, summary=summary))
+
+
+def scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Tags and values of a line; ``train/loss``, ``valid/loss/action-label``, ``learning_rate/heads``."""
+    for key, tag in TAGS.items():
+        value = line.get(key)
+        whole = f"{line['kind']}/{tag}" if tag in ("loss", "accuracy_percent") else tag
+        if isinstance(value, dict):
+            yield from ((f"{whole}/{label}", item) for label, item in value.items() if item is not None)
+        elif value is not None:
+            yield whole, value
+
+
+def _step(line: dict[str, Any]) -> int:
+    """Steps since the beginning, as the attempt counts them; a validation stands at its epoch's number."""
+    return int(line["epoch"]) if line["kind"] == "valid" else round(position(line) * line["steps"])
+
+
+def _lines_of_results(run: StoredRun) -> Iterator[dict[str, Any]]:
+    """What a run without a history has: the figures of its epochs."""
+    records = run.epochs()
+    for result in run.results().values():
+        record = records.get(result.epoch)
+        yield {
+            "kind": "valid",
+            "attempt": 1,
+            "time": record.created if record else "1970-01-01T00:00:00+00:00",
+            "epoch": result.epoch,
+            "loss": result.total_loss,
+            "accuracy_percent": result.avg_accuracy_percent,
+            "losses": {head.label_column: head.loss for head in result.heads},
+            "accuracies_percent": {head.label_column: head.accuracy_percent for head in result.heads},
+        }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from tsp.config.address import masked
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def parse_time(text: Any) -> datetime | None:
@@ -48,3 +52,19 @@ def show_size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.1f} TiB"
+
+
+def curve(values: Sequence[float | None], width: int = 40) -> str | None:
+    """A line of blocks and its ends, ``▁▂▅█ 31.5 -> 52.8``; None for fewer than two numbers.
+
+    More values than ``width`` are averaged.
+    """
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if len(known) < 2:
+        return None
+    size = max(1.0, len(known) / width)
+    cuts = [round(index * size) for index in range(round(len(known) / size) + 1)]
+    means = [sum(known[a:b]) / (b - a) for a, b in itertools.pairwise(cuts)]
+    low, high = min(means), max(means)
+    levels = [round((len(_BLOCKS) - 1) * (mean - low) / (high - low)) if high > low else 0 for mean in means]
+    return "".join(_BLOCKS[level] for level in levels) + f" {known[0]:.4g} -> {known[-1]:.4g}"

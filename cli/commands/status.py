@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.humanize import show_duration
+from cli.humanize import curve, show_duration
 from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
     from cli.runs.report import RunReport
+    from tsp.run.stored_run import StoredRun
 
 
 @click.command()
@@ -39,13 +43,29 @@ def status(run: str, output: str, session: Session) -> None:
     if output != "table":
         print_value(report.as_row(), output)
         return
-    print_pairs(_pairs(report))
+    print_pairs([*_pairs(report), *(_curves(found.run) if _is_terminal() and not found.is_job else ())])
     if report.ranks:
         click.echo()
         print_table(
             ["RANK", "STATE", "WHERE", "GPU", "RESTARTS", "REASON"],
             [[rank.rank, rank.state, rank.where, rank.gpu, rank.restarts, rank.reason] for rank in report.ranks],
         )
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _curves(run: StoredRun) -> Iterator[tuple[str, str | None]]:
+    """Accuracy over the epochs, and training loss over the steps, small: for a terminal."""
+    from tsp.errors import TspError
+    from tsp.run.metrics import read_metrics
+
+    # A curve is a help beside the figures: what cannot be read for it is reported by `results` and `metrics`.
+    with contextlib.suppress(TspError):
+        yield "Accuracy", curve([result.avg_accuracy_percent for result in run.results().values()])
+    with contextlib.suppress(TspError):
+        yield "Training loss", curve([line["loss"] for line in read_metrics(run) if line["kind"] == "train"])
 
 
 def _pairs(report: RunReport) -> list[tuple[str, Any]]:

@@ -99,3 +99,12 @@ def test_follow_prints_what_is_added_until_the_run_ends_and_ends_with_its_outcom
     training.join()
     assert done.code == 0
     assert [json.loads(line)["step"] for line in done.out.splitlines()] == [2, 4, 6]
+
+
+def test_status_draws_the_curves_on_a_terminal_and_nowhere_else(run, tspctl, tmp_path, monkeypatch):
+    write(run, 1, 1, 2, 4)
+    words = ("status", "first", "--backend", "local", "--store", tmp_path / "runs")
+    assert "Training loss" not in tspctl(*words).out
+    monkeypatch.setattr("cli.commands.status._is_terminal", lambda: True)
+    assert "Training loss" in (shown := tspctl(*words).out)
+    assert "█▃▁ 2.5 -> 0.625" in shown

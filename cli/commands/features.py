@@ -72,39 +72,41 @@ def info(session: Session, **given: Any) -> None:
 @click.option("--stride", "stride_frames", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
 @click.option("--clip-frames", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
 @click.option("--rate", "rate_fps", type=float, metavar="FPS", help="If SOURCE does not record it.")
+@click.option("--dimension", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
 @with_session
 def config(session: Session, source: str, code: str, annotations: str | None, **given: Any) -> None:
     """Print the configuration block of a localisation code.
 
-    With it that code reads the features in SOURCE, a folder of .npy files written by 'extract --format npy' or
-    'features convert'.
+    With it that code reads the features in SOURCE: a folder of .npy files or an H5 file, with its description beside
+    it, or the description alone. What a published file does not record must be given.
     """
     from cli.options.store import absolute_unless_uri
-    from tsp.errors import ConfigError
-    from tsp.run.localisation import BLOCKS, numbers_of
+    from tsp.run.feature_set import set_of
+    from tsp.run.localisation import BLOCKS, numbers_of, read_from
 
-    if source.endswith((".h5", ".hdf5")):
-        raise ConfigError(f"{code} reads a folder of .npy files: make one with 'tspctl features convert {source} DIR'")
-    folder = absolute_unless_uri(source)
-    numbers = numbers_of(read_feature_set(session, folder), where=source, **given)
+    address = absolute_unless_uri(source)
+    numbers = numbers_of(read_feature_set(session, address), where=source, **given)
+    own = set_of(address) if address.endswith(".json") else address
+    folder = read_from(code, own)
+    if folder != own:
+        click.echo(f"{code} reads .npy files: make them with 'tspctl features convert {own} {folder}'", err=True)
     click.echo(BLOCKS[code](numbers, folder, annotations and absolute_unless_uri(annotations)), nl=False)
 
 
-def read_feature_set(session: Session, folder: str) -> FeatureSet:
-    """The description in a folder of features.
+def read_feature_set(session: Session, address: str) -> FeatureSet:
+    """The description of a set; an empty one for an H5 file without, as others publish them.
 
-    Raises: DataError if it has none.
+    Raises: DataError if there is none in a folder, or it is damaged.
     """
-    import json
-
     from tsp.errors import DataError, MissingKeyError
-    from tsp.run.feature_set import DESCRIPTION, FeatureSet
+    from tsp.run.feature_set import H5_ENDINGS, FeatureSet, described_by, parse_description
 
+    folder, key = described_by(address)
     store = session.open_store(session.store_config(folder))
-    where = store.address(DESCRIPTION)
     try:
-        return FeatureSet.from_dict(json.loads(store.read(DESCRIPTION)), where=where)
+        return parse_description(store.read(key), where=store.address(key)) or FeatureSet()
     except MissingKeyError as error:
-        raise DataError(f"{folder} has no {DESCRIPTION}: make it with 'tspctl features convert SOURCE DIR'") from error
-    except ValueError as error:
-        raise DataError(f"{where} is not JSON: {error}") from error
+        if address.endswith(H5_ENDINGS) and store.exists(address.rpartition("/")[2]):
+            return FeatureSet()
+        hint = "" if address.endswith((".json", *H5_ENDINGS)) else "; 'tspctl features convert SOURCE DIR' writes it"
+        raise DataError(f"there is no {store.address(key)}{hint}") from error

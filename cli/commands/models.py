@@ -1,6 +1,9 @@
-"""``tspctl models``: released checkpoints by name."""
+"""``tspctl models``: published checkpoints by name."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -8,26 +11,43 @@ from cli.humanize import show_size
 from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.session import Session, with_session
 
+if TYPE_CHECKING:
+    from tsp.config.backbones import PublishedWeights
+    from tsp.config.released import Released
+    from tsp.config.run import StoreConfig
+
+REQUESTS_AT_A_TIME = 8
+
+
+def _list_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        format_option(*FORMATS),
+        click.option("--sizes", is_flag=True, help="Ask for the sizes of those that are not cached, too."),
+    ):
+        command = option(command)
+    return command
+
 
 @click.group(invoke_without_command=True)
-@format_option(*FORMATS)
+@_list_options
 @with_session
 @click.pass_context
-def models(context: click.Context, session: Session, output: str) -> None:
+def models(context: click.Context, session: Session, sizes: bool, output: str) -> None:
     """List or download released checkpoints.
 
-    extract, gvf, --pretrained and --resume accept their names. The setting models_url names a mirror.
+    evaluate, extract, gvf, --pretrained and --resume accept their names. The setting models_url names a mirror, which
+    also serves the initial weights that --pretrained default means.
     """
     if context.invoked_subcommand is None:
-        _show(session, output)
+        _show(session, output, sizes=sizes)
 
 
 @models.command("list")
-@format_option(*FORMATS)
+@_list_options
 @with_session
-def list_command(session: Session, output: str) -> None:
+def list_command(session: Session, sizes: bool, output: str) -> None:
     """List released checkpoints, and whether they are cached on this machine."""
-    _show(session, output)
+    _show(session, output, sizes=sizes)
 
 
 @models.command()
@@ -39,41 +59,79 @@ def list_command(session: Session, output: str) -> None:
 def pull(session: Session, name: str, dest: str | None) -> None:
     """Download and verify a released checkpoint, and print its path."""
     from cli.options.store import absolute_unless_uri
-    from tsp.config.released import released
+    from tsp.config.released import published
     from tsp.store.base import sha256_of
     from tsp.store.fetch import cached_release, fetch_object
 
-    checkpoint = released(name)
-    address = checkpoint.address(session.settings.models_url)
-    settings = session.store_config(address.rpartition("/")[0]) if address.startswith("s3://") else None
-    path = fetch_object(address, cached_release(checkpoint.file).parent, settings=settings)
+    item = published(name)
+    address = item.address(session.settings.models_url)
+    path = fetch_object(address, cached_release(item.file).parent, settings=_reach(session, address))
     if dest is None:
         click.echo(path)
         return
     store = session.open_store(session.store_config(absolute_unless_uri(dest)))
-    store.upload(checkpoint.file, path, sha256=sha256_of(path))
-    click.echo(store.address(checkpoint.file))
+    store.upload(item.file, path, sha256=sha256_of(path))
+    click.echo(store.address(item.file))
 
 
-def _show(session: Session, output: str) -> None:
-    from tsp.config.released import RELEASED
-    from tsp.store.fetch import cached_release
+def _reach(session: Session, address: str) -> StoreConfig | None:
+    return session.store_config(address.rpartition("/")[0]) if address.startswith("s3://") else None
 
-    rows = []
-    for name, item in RELEASED.items():
-        path = cached_release(item.file)
-        cached = path.is_file()
-        rows.append({
-            "name": name, "backbone": item.backbone, "method": item.method, "dataset": item.dataset, "gvf": item.gvf,
-            "size_bytes": path.stat().st_size if cached else None, "cached": cached,
-            "address": item.address(session.settings.models_url),
-        })  # fmt: skip
+
+def _show(session: Session, output: str, *, sizes: bool) -> None:
+    from tsp.config.released import INITIAL, RELEASED
+
+    rows = [
+        {"name": name, "backbone": item.backbone, "method": item.method, "dataset": item.dataset, "gvf": item.gvf,
+         **_where(session, item)}
+        for name, item in RELEASED.items()
+    ]  # fmt: skip
+    rows += [
+        {"name": name, "backbone": name.removesuffix("-initial"), "method": None, "dataset": None, "gvf": None,
+         **_where(session, item)}
+        for name, item in INITIAL.items()
+    ]  # fmt: skip
+    if sizes:
+        _ask_sizes(session, rows)
     if output != "table":
         print_value(rows, output)
         return
-    titles = ["NAME", "BACKBONE", "METHOD", "DATASET", "GVF", "CACHED", "ADDRESS"]
+    titles = ["NAME", "BACKBONE", "METHOD", "DATASET", "GVF", "SIZE", "CACHED", "ADDRESS"]
     print_table(titles, [
         [row["name"], row["backbone"], row["method"], row["dataset"], row["gvf"],
-         show_size(int(str(row["size_bytes"]))) if row["cached"] else "no", row["address"]]
+         None if row["size_bytes"] is None else show_size(row["size_bytes"]), "yes" if row["cached"] else "no",
+         row["address"]]
         for row in rows
     ])  # fmt: skip
+
+
+def _where(session: Session, item: Released | PublishedWeights) -> dict[str, Any]:
+    from tsp.store.fetch import cached_release
+
+    path = cached_release(item.file)
+    cached = path.is_file()
+    return {
+        "size_bytes": path.stat().st_size if cached else None,
+        "cached": cached,
+        "address": item.address(session.settings.models_url),
+    }
+
+
+def _ask_sizes(session: Session, rows: list[dict[str, Any]]) -> None:
+    """Fill in sizes that are not known; what cannot be asked is said once."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tsp.errors import TspError
+    from tsp.store.fetch import size_of
+
+    def ask(row: dict[str, Any]) -> TspError | None:
+        try:
+            row["size_bytes"] = size_of(row["address"], _reach(session, row["address"]))
+        except TspError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(REQUESTS_AT_A_TIME) as pool:
+        failed = list(filter(None, pool.map(ask, [row for row in rows if row["size_bytes"] is None])))
+    if failed:
+        click.echo(f"warning: {len(failed)} sizes are not known: {failed[0]}", err=True)

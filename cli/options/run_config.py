@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from cli.options.assignment import describe_value, parse_assignment, refuse_key
 from cli.options.recipe import RECIPE_OPTIONS
 from cli.options.settings import Settings
+from tsp.config.backbones import BACKBONES
 from tsp.config.codec import from_dict, set_dotted, to_dict
 from tsp.config.recipes import COLUMNS_OF_HEADS
 from tsp.config.released import RELEASED
@@ -59,7 +60,7 @@ def build_config(
     has_store = settings.store is not None or settings.backend == "local"
     dataset = load_dataset(given["dataset"])
     root = given["data_root"] or settings.data_of(dataset.name)
-    return resolve(
+    config = resolve(
         dataset,
         given["method"],
         name="unnamed" if name is None else name,
@@ -69,6 +70,17 @@ def build_config(
         gvf=given["gvf"],
         overrides=overrides,
     )
+    return with_mirrored_weights(config, settings.models_url)
+
+
+def with_mirrored_weights(config: RunConfig, mirror: str | None) -> RunConfig:
+    """The configuration with the default initial weights from the mirror, if there is one: pods do not know of it."""
+    published = BACKBONES[config.model.backbone].published
+    if mirror is None or published is None or config.model.pretrained != "default":
+        return config
+    digest = config.model.pretrained_sha256 or published.sha256_prefix
+    model = replace(config.model, pretrained=published.address(mirror), pretrained_sha256=digest)
+    return replace(config, model=model)
 
 
 def given_values(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -32,19 +33,31 @@ from tsp.run.results import parse_line
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "features-to-localisation.md"
 
 
-def as_actionformer_loads(block: dict[str, Any], subset: str) -> dict[str, dict[str, Any]]:
-    """Features, and segments as positions among them, of the videos of a subset."""
+def as_actionformer_loads(block: dict[str, Any], subset: str, *, is_tridet: bool = False) -> dict[str, dict[str, Any]]:
+    """Features, and segments as positions among them, of the videos of a subset.
+
+    TriDet's differs in one line: features of fixed length are of one step each, whatever the configuration says.
+    """
     database = json.loads(Path(block["json_file"]).read_text())["database"]
     loaded = {}
     for video, entry in database.items():
-        path = Path(block["feat_folder"]) / f"{block['file_prefix'] or ''}{video}{block['file_ext']}"
-        if entry["subset"].lower() != subset or not path.exists():
+        key = f"{block['file_prefix'] or ''}{video}"
+        if entry["subset"].lower() != subset:
             continue
-        features = np.load(path).astype(np.float32)
+        if ".hdf5" in block["feat_folder"]:
+            with h5py.File(block["feat_folder"]) as file:
+                features = np.asarray(file[key], np.float32)
+        else:
+            path = Path(block["feat_folder"]) / f"{key}{block['file_ext']}"
+            if not path.exists():
+                continue
+            features = np.load(path).astype(np.float32)
         fps, stride, frames = block["default_fps"], block["feat_stride"], block["num_frames"]
-        if stride <= 0:
+        if stride > 0:
+            features, stride = features[:: block["downsample_rate"]], stride * block["downsample_rate"]
+        else:
             stride = entry["duration"] * fps / len(features)
-            frames = stride * block["num_frames"]
+            frames = stride * (1 if is_tridet else block["num_frames"])
         seconds = np.array([item["segment"] for item in entry["annotations"]], np.float32)
         positions = (seconds * fps - 0.5 * frames) / stride
         ids = [item["label_id"] for item in entry["annotations"]]
@@ -160,8 +173,23 @@ def test_numbers_that_a_set_does_not_know_are_asked_for_and_contradictions_refus
         numbers_of(FeatureSet(dimension=512, stride_frames=16), where="f", stride_frames=1)
 
 
-def test_tridet_reads_as_actionformer_does() -> None:
-    assert BLOCKS["tridet"] is BLOCKS["actionformer"]
+@pytest.mark.parametrize("folder", ["features", "features_100", "features.hdf5"])
+def test_tridet_loads_the_same_as_actionformer(walk: Path, folder: str) -> None:
+    source = walk / ("features" if folder.endswith(".hdf5") else folder)
+    if folder.endswith(".hdf5"):
+        do_job("features", {"source": str(source), "dest": str(walk / folder), "prefix": "v_"})
+    described = FeatureSet.from_dict(json.loads((source / "features.json").read_text()), where="x")
+    numbers = numbers_of(described, where="x")
+    loaded = []
+    for code in ("actionformer", "tridet"):
+        text = BLOCKS[code](numbers, str(walk / folder), str(walk / "annotations.json"))
+        block = yaml.safe_load(text)["dataset"]
+        loaded.append(as_actionformer_loads(block, "validation", is_tridet=code == "tridet"))
+    actionformer, tridet = loaded
+    assert set(actionformer) == set(tridet) != set()
+    for video, item in actionformer.items():
+        np.testing.assert_array_equal(item["features"], tridet[video]["features"])
+        np.testing.assert_array_equal(item["positions"], tridet[video]["positions"])
 
 
 ROW = {"video-name": "a", "video-duration": 10.0, "t-start": 1.0, "t-end": 2.5}

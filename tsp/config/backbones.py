@@ -26,6 +26,15 @@ class PublishedWeights:
     sha256_prefix: str
     """First eight digits of the file's SHA-256; by PyTorch's custom the end of its name."""
 
+    @property
+    def file(self) -> str:
+        """Its name, also in a mirror."""
+        return self.url.rpartition("/")[2]
+
+    def address(self, mirror: str | None) -> str:
+        """Where to download it: from a mirror (a folder, s3:// or https://), else from its publisher."""
+        return self.url if mirror is None else f"{mirror.rstrip('/')}/{self.file}"
+
 
 @dataclass(frozen=True, slots=True)
 class StepMemory:

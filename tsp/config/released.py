@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from tsp.config.backbones import Backbone
+from tsp.config.backbones import BACKBONES, Backbone, PublishedWeights
 from tsp.config.run import GvfPool, Method
 from tsp.errors import ConfigError
 
@@ -121,16 +122,37 @@ RELEASED: dict[str, Released] = {
 }
 """Name -> checkpoint."""
 
-RELEASED_FILES = {item.file: item for item in RELEASED.values()}
+INITIAL: dict[str, PublishedWeights] = {
+    f"{backbone}-initial": row.published for backbone, row in BACKBONES.items() if row.published is not None
+}
+"""Name -> the weights that ``--pretrained default`` means for its backbone."""
+
+PUBLISHED: dict[str, Released | PublishedWeights] = {**RELEASED, **INITIAL}
+RELEASED_FILES = {item.file: item for item in PUBLISHED.values()}
+"""Files that are known by their names, wherever they come from."""
 
 
 def released(name: str) -> Released:
     """The checkpoint of that name.
 
-    Raises: ConfigError suggesting similar names.
+    Raises: ConfigError naming those that are like it.
     """
     if name not in RELEASED:
-        like = get_close_matches(name, RELEASED, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(like)}?" if like else "'tspctl models' lists them"
-        raise ConfigError(f"no released checkpoint is called {name!r}: {hint}")
+        raise ConfigError(_unknown(name, RELEASED))
     return RELEASED[name]
+
+
+def published(name: str) -> Released | PublishedWeights:
+    """The checkpoint or the initial weights of that name.
+
+    Raises: ConfigError naming those that are like it.
+    """
+    if name not in PUBLISHED:
+        raise ConfigError(_unknown(name, PUBLISHED))
+    return PUBLISHED[name]
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    like = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(like)}?" if like else "'tspctl models' lists them"
+    return f"no released checkpoint is called {name!r}: {hint}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tsp.config.job import Answer
 from tsp.config.jobs import FeaturesJob
 from tsp.data.features import write_arrays
 from tsp.errors import ConfigError, DataError
+from tsp.extract.ahead import map_ahead
 from tsp.extract.feature_sources import NPY, Features, open_features, read_description
 from tsp.run.feature_set import (
     DESCRIPTION,
@@ -25,9 +27,14 @@ from tsp.run.feature_set import (
     missing_files,
     refuse_shared_stems,
 )
+from tsp.store.atomic import new_file
+from tsp.store.base import Store
 from tsp.store.files import open_folder, writing
 
 logger = logging.getLogger(__name__)
+
+THREADS = 8
+"""Videos worked on at a time: inflating and copying release the interpreter, requests to S3 wait."""
 
 
 def run(job: FeaturesJob) -> Answer:
@@ -37,16 +44,15 @@ def run(job: FeaturesJob) -> Answer:
     """
     with open_features(job.source, job.store) as features:
         described = read_description(job.source, job.store)
-        facts = _described(features, described, job.source)
         if job.dest is None:
-            return Answer(facts=facts)
+            return Answer(facts=_described(features, described, job.source))
         _refuse_own_source(job.source, job.dest)
-        return _convert(job, features, described, facts)
+        return _Conversion(job, job.dest, features, described or FeatureSet()).run()
 
 
 def _described(features: Features, described: FeatureSet | None, where: str) -> dict[str, Any]:
     """What a set holds; arrays of one dimension are vectors of whole videos."""
-    shapes = [features.shape(name) for name in features.names]
+    shapes = list(map_ahead(features.shape, features.names, threads=THREADS))
     is_global = all(len(shape) == 1 for shape in shapes)
     dimensions = sorted({shape[-1] for shape in shapes if shape})
     lengths = [shape[0] for shape in shapes if len(shape) == 2]
@@ -70,55 +76,98 @@ def _described(features: Features, described: FeatureSet | None, where: str) -> 
     }
 
 
-def _convert(job: FeaturesJob, features: Features, described: FeatureSet | None, facts: dict[str, Any]) -> Answer:
-    assert job.dest is not None
-    known = described or FeatureSet()
-    video_of = {file_stem(video, known.prefix): video for video in known.videos}
-    videos = {video_of.get(stem, stem): stem for stem in features.names}
-    refuse_shared_stems(videos, job.prefix)
-    written: dict[str, VideoFeatures] = {}
+@dataclass
+class _Conversion:
+    """One set on its way to another form."""
 
-    def arrays() -> Iterator[tuple[str, np.ndarray]]:
-        for video, stem in videos.items():
-            array = _clip_features(features.read(stem), stem, job.source)
-            if job.resize is not None:
-                array = resized(array, job.resize)
-            before = known.videos.get(video, VideoFeatures(features=0))
-            written[video] = replace(before, features=len(array))
-            yield file_stem(video, job.prefix), array
+    job: FeaturesJob
+    dest: str
+    features: Features
+    known: FeatureSet
+    written: dict[str, VideoFeatures] = field(default_factory=dict)
+    dimensions: dict[int, str] = field(default_factory=dict)
+    """Size of a feature -> the first video that has it."""
 
-    if job.dest_format == "h5":
-        with writing(job.dest, job.store) as path:
-            write_arrays(path, arrays())
-        folder, _, name = job.dest.rpartition("/")
-        beside, key = open_folder(folder or ".", job.store), f"{name}.json"
-    else:
-        beside, key = open_folder(job.dest, job.store), DESCRIPTION
-        for stem, array in arrays():
-            buffer = io.BytesIO()
-            np.save(buffer, array, allow_pickle=False)
-            beside.write(stem + NPY, buffer.getvalue())
-        beside.write(MISSING_FILES, missing_files(known.missing, job.prefix))
-    description = replace(
-        known,
-        dimension=facts["dimension"],
-        prefix=job.prefix,
-        resized_to=job.resize or known.resized_to,
-        videos=written,
-    )
-    beside.write(key, (json.dumps(description.to_dict(), indent=1) + "\n").encode())
-    logger.info("%d videos written to %s", len(written), job.dest)
-    total = sum(video.features for video in written.values())
-    return Answer(facts={"dest": job.dest, "format": job.dest_format, "videos": len(written), "features": total})
+    def run(self) -> Answer:
+        """Write everything, the description last."""
+        video_of = {file_stem(video, self.known.prefix): video for video in self.known.videos}
+        videos = {video_of.get(stem, stem): stem for stem in self.features.names}
+        refuse_shared_stems(videos, self.job.prefix)
+        beside, key = self._write_h5(videos) if self.job.dest_format == "h5" else self._write_files(videos)
+        description = replace(
+            self.known,
+            dimension=next(iter(self.dimensions)),
+            prefix=self.job.prefix,
+            resized_to=self.job.resize or self.known.resized_to,
+            videos=self.written,
+        )
+        beside.write(key, (json.dumps(description.to_dict(), indent=1) + "\n").encode())
+        logger.info("%d videos written to %s", len(self.written), self.dest)
+        total = sum(video.features for video in self.written.values())
+        facts = {"dest": self.dest, "format": self.job.dest_format, "videos": len(self.written), "features": total}
+        return Answer(facts=facts)
+
+    def _write_h5(self, videos: dict[str, str]) -> tuple[Store, str]:
+        """Returns: where its description belongs, and under which key."""
+
+        def arrays() -> Iterator[tuple[str, np.ndarray]]:
+            for video, array in zip(videos, map_ahead(self._read, videos.values(), threads=THREADS), strict=True):
+                self._note(video, array.shape)
+                yield file_stem(video, self.job.prefix), array
+
+        with writing(self.dest, self.job.store) as path:
+            write_arrays(path, arrays(), compressed=False)
+        folder, _, name = self.dest.rpartition("/")
+        return open_folder(folder or ".", self.job.store), f"{name}.json"
+
+    def _write_files(self, videos: dict[str, str]) -> tuple[Store, str]:
+        """Returns: where its description belongs, and under which key."""
+        folder = open_folder(self.dest, self.job.store)
+
+        def convert(video: str) -> tuple[int, ...]:
+            array = self._read(videos[video])
+            _write_npy(folder, file_stem(video, self.job.prefix) + NPY, array)
+            return array.shape
+
+        for video, shape in zip(videos, map_ahead(convert, videos, threads=THREADS), strict=True):
+            self._note(video, shape)
+        folder.write(MISSING_FILES, missing_files(self.known.missing, self.job.prefix))
+        return folder, DESCRIPTION
+
+    def _read(self, stem: str) -> np.ndarray:
+        """Features of a video as they are to be written, float32 [T, dimension]; called by several threads."""
+        array = self.features.read(stem)
+        if array.ndim != 2 or not len(array):
+            hint = ": a GVF file holds one vector a video, no features of clips" if array.ndim == 1 else ""
+            raise DataError(f"{self.job.source}: {stem!r} has shape {list(array.shape)}, not [T, dimension]{hint}")
+        # NaN is the smallest and the largest of all; two passes that need no memory.
+        if not (math.isfinite(array.min()) and math.isfinite(array.max())):
+            raise DataError(
+                f"{self.job.source}: the features of {stem!r} hold NaN or infinite values: extract them again"
+            )
+        return array if self.job.resize is None else resized(array, self.job.resize)
+
+    def _note(self, video: str, shape: tuple[int, ...]) -> None:
+        """Raises: DataError if its features are of another size than those before."""
+        length, dimension = shape
+        self.written[video] = replace(self.known.videos.get(video, VideoFeatures(features=0)), features=length)
+        self.dimensions.setdefault(dimension, video)
+        if len(self.dimensions) > 1:
+            (size, first), (other, _) = self.dimensions.items()
+            raise DataError(f"{self.job.source}: features of {first!r} have {size} numbers, those of {video!r} {other}")
 
 
-def _clip_features(array: np.ndarray, name: str, where: str) -> np.ndarray:
-    if array.ndim != 2 or not len(array):
-        hint = ": a GVF file holds one vector a video, no features of clips" if array.ndim == 1 else ""
-        raise DataError(f"{where}: {name!r} has shape {list(array.shape)}, not [T, dimension]{hint}")
-    if not np.isfinite(array).all():
-        raise DataError(f"{where}: the features of {name!r} hold NaN or infinite values: extract them again")
-    return array
+def _write_npy(folder: Store, key: str, array: np.ndarray) -> None:
+    """One file, whole. On this machine it is not forced to the disk: that takes longer than converting many small
+    files, they can be made again from the source, and one that a power cut has shortened is refused by name."""
+    path = folder.local_path(key)
+    if path is None:
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        folder.write(key, buffer.getvalue())
+        return
+    with new_file(path, sync=False) as temp, temp.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def resized(array_TF: np.ndarray, num_steps: int) -> np.ndarray:

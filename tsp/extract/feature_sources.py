@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from tsp.config.run import StoreConfig
 from tsp.data.features import FeatureFile
 from tsp.errors import DataError, MissingKeyError
-from tsp.run.feature_set import DESCRIPTION, FeatureSet
+from tsp.run.feature_set import H5_ENDINGS, FeatureSet, described_by, parse_description
 from tsp.store.base import Store
 from tsp.store.files import list_files, open_folder
 
 NPY = ".npy"
 HEADER_BYTES = 1024
-H5_ENDINGS = (".h5", ".hdf5")
 
 
 class Features(Protocol):
@@ -63,8 +61,10 @@ class NpyFolder:
 
         Raises: DataError if the file is damaged or holds Python objects.
         """
+        path = self._folder.local_path(name + NPY)
         try:
-            array: np.ndarray = np.load(io.BytesIO(self._folder.read(name + NPY)), allow_pickle=False)
+            source = io.BytesIO(self._folder.read(name + NPY)) if path is None else path
+            array: np.ndarray = np.load(source, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
             raise DataError(f"{self._folder.address(name + NPY)} cannot be read: {error}") from error
         return array.astype(np.float32, copy=False)
@@ -92,19 +92,14 @@ def _some(features: Features, address: str) -> Features:
 
 
 def read_description(address: str, settings: StoreConfig | None) -> FeatureSet | None:
-    """The description of a set; None where there is none, as for features published by others.
+    """The set's description; None if there is none, as for features published elsewhere.
 
     Raises: DataError if the file does not describe features.
     """
-    folder, _, name = address.rstrip("/").rpartition("/")
-    where, key = (folder or ".", f"{name}.json") if address.endswith(H5_ENDINGS) else (address, DESCRIPTION)
-    store = open_folder(where, settings)
+    folder, key = described_by(address)
+    store = open_folder(folder, settings)
     try:
-        raw: Any = json.loads(store.read(key))
+        data = store.read(key)
     except MissingKeyError:
         return None
-    except ValueError as error:
-        raise DataError(f"{store.address(key)} is not JSON: {error}") from error
-    if isinstance(raw, dict) and "videos" not in raw:
-        return None  # by a version that recorded less
-    return FeatureSet.from_dict(raw, where=store.address(key))
+    return parse_description(data, where=store.address(key))

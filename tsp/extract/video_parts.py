@@ -16,11 +16,12 @@ A part's folder says how it went, so that one listing shows what is left to do.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +30,10 @@ import numpy as np
 from tsp.config.jobs import FeatureFormat
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, DataError, MissingKeyError
+from tsp.extract.ahead import map_ahead
 from tsp.extract.stream import VideoResult
 from tsp.run.feature_set import DESCRIPTION, MISSING_FILES
+from tsp.store.atomic import new_file
 from tsp.store.base import KeyExistsError, Store
 from tsp.store.open import open_store, with_uri
 
@@ -38,8 +41,7 @@ PartState = Literal["done", "padded", "broken"]
 ENDINGS: dict[PartState, str] = {"done": ".npy", "padded": ".npy", "broken": ".txt"}
 
 NPY_HEADER_BYTES = 128
-READS_AT_A_TIME = 32
-FILES_AT_A_TIME = 8
+PARTS_AT_A_TIME = 8
 """Each is held whole: an hour at stride 1 is 106 MiB."""
 
 
@@ -150,10 +152,9 @@ class VideoParts:
 
     def arrays(self, names: Sequence[str], states: Mapping[str, PartState]) -> Iterator[tuple[str, np.ndarray]]:
         """Name and array of each video, in order, with read-ahead."""
-        with ThreadPoolExecutor(READS_AT_A_TIME) as pool:
-            for begin in range(0, len(names), READS_AT_A_TIME):
-                some = names[begin : begin + READS_AT_A_TIME]
-                yield from zip(some, pool.map(lambda name: self._read(states[name], name), some), strict=True)
+        yield from zip(
+            names, map_ahead(lambda name: self._read(states[name], name), names, threads=PARTS_AT_A_TIME), strict=True
+        )
 
     def _read(self, state: PartState, name: str) -> np.ndarray:
         key = self._key(state, name)
@@ -196,13 +197,21 @@ class VideoParts:
         """
 
         def publish(video: str) -> None:
-            self.store.write(f"{self.name}/{stems[video]}.npy", self.store.read(self._key(states[video], video)))
+            self._copy(self._key(states[video], video), f"{self.name}/{stems[video]}.npy")
 
-        with ThreadPoolExecutor(FILES_AT_A_TIME) as pool:
-            for _ in pool.map(publish, stems):
-                pass
+        for _ in map_ahead(publish, stems, threads=PARTS_AT_A_TIME):
+            pass
         self.store.write(f"{self.name}/{MISSING_FILES}", missing)
         self._close(report)
+
+    def _copy(self, key: str, new_key: str) -> None:
+        """The object under another key, too; on this machine as a second name of the file, which is on the disk."""
+        path, new_path = self.store.local_path(key), self.store.local_path(new_key)
+        if path is not None and new_path is not None:
+            with contextlib.suppress(OSError), new_file(new_path) as temp:
+                os.link(path, temp)
+                return
+        self.store.write(new_key, self.store.read(key))
 
     def _close(self, report: Mapping[str, Any]) -> None:
         self.store.write(self._report_key, _json({"about": self.about(), **report}))

@@ -8,6 +8,7 @@ values of a set published by others are None.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from tsp.errors import DataError
 DESCRIPTION = "features.json"
 MISSING_FILES = "missing_files.txt"
 """Ids of videos that have no features, one a line: OpenTAD's block list."""
+H5_ENDINGS = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +83,32 @@ class FeatureSet:
             return cls(**{**values, "videos": videos, "missing": tuple(raw.get("missing") or ())})
         except (AttributeError, KeyError, TypeError) as error:
             raise DataError(f"{where} does not describe features as 'tspctl extract' writes it") from error
+
+
+def described_by(address: str) -> tuple[str, str]:
+    """Folder and file name of the description of a set: an H5 file, a folder of ``.npy`` files, or the description."""
+    folder, slash, name = address.rstrip("/").rpartition("/")
+    if address.endswith(".json"):
+        return folder or slash or ".", name
+    return (folder or slash or ".", f"{name}.json") if address.endswith(H5_ENDINGS) else (address, DESCRIPTION)
+
+
+def set_of(description: str) -> str:
+    """The H5 file or folder that a description is of."""
+    folder, _, name = description.rpartition("/")
+    return (folder or ".") if name == DESCRIPTION else description.removesuffix(".json")
+
+
+def parse_description(data: bytes, *, where: str) -> FeatureSet | None:
+    """A description from its file; None for one by a version that told less.
+
+    Raises: DataError if it does not describe features.
+    """
+    try:
+        raw: Any = json.loads(data)
+    except ValueError as error:
+        raise DataError(f"{where} is not JSON: {error}") from error
+    return None if isinstance(raw, dict) and "videos" not in raw else FeatureSet.from_dict(raw, where=where)
 
 
 def file_stem(video: str, prefix: str) -> str:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsp.errors import ConfigError
-from tsp.run.feature_set import MISSING_FILES, FeatureSet
+from tsp.run.feature_set import H5_ENDINGS, MISSING_FILES, FeatureSet
+
+H5_OF_ACTIONFORMER = ".hdf5"
+OPTIONS = {
+    "stride_frames": "--stride", "clip_frames": "--clip-frames", "rate_fps": "--rate", "dimension": "--dimension",
+}  # fmt: skip
+"""What the codes must know of a set -> the option that says it where the set does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,39 +36,41 @@ class Numbers:
 def numbers_of(features: FeatureSet, *, where: str, **given: Any) -> Numbers:
     """The numbers of a set; unknown ones come from the command line.
 
-    Args: given, ``stride_frames``, ``clip_frames``, ``rate_fps``, None where not given.
+    Args: given, ``stride_frames``, ``clip_frames``, ``rate_fps``, ``dimension``, None where not given.
     Raises: ConfigError naming the option for what is not known, or contradicts the set.
     """
     found: dict[str, Any] = {}
-    for name, option in (("stride_frames", "--stride"), ("clip_frames", "--clip-frames"), ("rate_fps", "--rate")):
+    for name, option in OPTIONS.items():
         known, value = getattr(features, name), given.get(name)
         if known is not None and value is not None and known != value:
             raise ConfigError(f"{option} is {value:g}, but {where} was made with {known:g}: omit the option")
         found[name] = value if known is None else known
         if found[name] is None:
             raise ConfigError(f"{where} does not say how it was made: give {option}")
-    if features.dimension is None:
-        raise ConfigError(f"{where} does not say how many numbers a feature has")
     return Numbers(
         stride=found["stride_frames"],
         clip_frames=found["clip_frames"],
         rate_fps=found["rate_fps"],
-        dimension=features.dimension,
+        dimension=found["dimension"],
         prefix=features.prefix,
         resized_to=features.resized_to,
     )
 
 
 def actionformer_block(numbers: Numbers, folder: str, annotations: str | None) -> str:
-    """YAML for ActionFormer and TriDet."""
+    """YAML for ActionFormer and TriDet, whose data sets are the same.
+
+    Args: folder, of .npy files; or one H5 file, which their ActivityNet data set knows by .hdf5 in its path.
+    """
     lines = [
         "dataset: {",
         *([f"  json_file: {annotations},"] if annotations else []),
         f"  feat_folder: {folder},",
         f"  file_prefix: {numbers.prefix or 'null'},",
-        "  file_ext: .npy,",
+        f"  file_ext: {'.hdf5' if folder.endswith(H5_OF_ACTIONFORMER) else '.npy'},",
         f"  input_dim: {numbers.dimension},",
         f"  default_fps: {numbers.rate_fps:g},",
+        "  downsample_rate: 1,",
     ]
     if numbers.resized_to is None:
         lines += [f"  feat_stride: {numbers.stride},", f"  num_frames: {numbers.clip_frames},"]
@@ -99,6 +107,13 @@ def opentad_block(numbers: Numbers, folder: str, annotations: str | None) -> str
         + "  # the pipelines' first step\n"
         + f"model = dict(projection=dict(in_channels={numbers.dimension}))\n"
     )
+
+
+def read_from(code: str, source: str) -> str:
+    """Where a code reads a set from: the set itself, or the folder of .npy files to be made of an H5 file."""
+    if not source.endswith(H5_ENDINGS) or (code != "opentad" and source.endswith(H5_OF_ACTIONFORMER)):
+        return source
+    return source.rpartition(".")[0]
 
 
 BLOCKS: dict[str, Callable[[Numbers, str, str | None], str]] = {

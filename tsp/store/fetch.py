@@ -20,7 +20,7 @@ from tsp.store.open import open_store, path_of_file_uri, with_uri
 from tsp.store.retry import RetryPolicy
 from tsp.store.scratch import cache_folder
 from tsp.store.transfer import ProgressCallback, download_latest, matches, sha256_of
-from tsp.store.web import http_source
+from tsp.store.web import http_size, http_source
 
 NO_NETWORK_HINT = (
     "without network, download it elsewhere and give it with --pretrained FILE or --pretrained s3://bucket/key "
@@ -97,6 +97,22 @@ def _fetch_once(
             find = functools.partial(http_source, uri, retry)
             download_latest(find, path, sha256=sha256, progress=progress, retry=retry)
     return path
+
+
+def size_of(uri: str, settings: StoreConfig | None = None) -> int | None:
+    """Size in bytes of what ``fetch_object`` would bring; None if a web server does not say.
+
+    Raises: as ``fetch_object``; nothing is downloaded, and nothing tried twice.
+    """
+    if uri.startswith(("http://", "https://")):
+        return http_size(uri)
+    if uri.startswith("s3://"):
+        store, key = _bucket_and_key(uri, settings, RetryPolicy(attempts=1))
+        return store.stat(key).size_bytes
+    path = path_of_file_uri(uri) if uri.startswith("file://") else Path(uri).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    return path.stat().st_size
 
 
 def cached_release(file: str) -> Path:

@@ -38,6 +38,20 @@ def http_source(url: str, retry: RetryPolicy) -> Source:
     return Source(address=shown(url), size_bytes=int(length) if length else None, version=etag, chunks=chunks)
 
 
+def http_size(url: str) -> int | None:
+    """Size in bytes of the file at an address, by one request for its headers alone; None if the server does not say.
+
+    Raises: as ``http_source``.
+    """
+    check_address("the address", url, may_be_signed=True)
+    try:
+        with _open(url, 0, method="HEAD") as answer:
+            length = answer.headers["Content-Length"]
+    except InterruptedTransferError as error:
+        raise StoreUnreachableError(f"{shown(url)} cannot be reached: check the network") from error
+    return int(length) if length else None
+
+
 def _body(answer: HTTPResponse, offset_bytes: int) -> Iterator[bytes]:
     from http.client import HTTPException
 
@@ -69,7 +83,7 @@ def _open_persistently(url: str, retry: RetryPolicy) -> HTTPResponse:
             time.sleep(pause_sec)
 
 
-def _open(url: str, offset_bytes: int) -> HTTPResponse:
+def _open(url: str, offset_bytes: int, *, method: str = "GET") -> HTTPResponse:
     import http.client
     import urllib.error
     import urllib.request
@@ -77,7 +91,7 @@ def _open(url: str, offset_bytes: int) -> HTTPResponse:
     headers = {"User-Agent": "tspctl", "Accept-Encoding": "identity"}
     if offset_bytes:
         headers["Range"] = f"bytes={offset_bytes}-"
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
     try:
         answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SEC)  # noqa: S310
     except urllib.error.HTTPError as error:

@@ -30,7 +30,7 @@ def test_the_block_has_the_numbers_of_the_set_and_absolute_paths(tspctl: Tspctl,
 @pytest.mark.parametrize(
     ("content", "code", "message"),
     [
-        (None, 3, "has no features.json"),
+        (None, 3, "there is no"),
         ("{", 3, "is not JSON"),
         ('{"videos": {"a": 1}}', 3, "does not describe features"),
         ("[]", 3, "does not describe features"),
@@ -48,6 +48,44 @@ def test_a_set_that_says_too_little_is_refused(
     assert (ended.code, message in ended.err) == (code, True), ended.err
 
 
-def test_an_h5_file_is_answered_with_the_command_that_converts_it(tspctl: Tspctl, home: Path) -> None:
-    ended = tspctl("features", "config", "f.h5", "--for", "actionformer")
-    assert (ended.code, "tspctl features convert f.h5 DIR" in ended.err) == (2, True)
+@pytest.mark.parametrize(
+    ("code", "name", "reads"),
+    [
+        ("opentad", "f.h5", "f"),
+        ("opentad", "f.hdf5", "f"),
+        ("tridet", "f.h5", "f"),
+        ("actionformer", "f.hdf5", "f.hdf5"),
+        ("tridet", "f.hdf5", "f.hdf5"),
+    ],
+)
+@pytest.mark.parametrize("given", ["the file", "its description"])
+def test_an_h5_file_is_read_itself_or_from_the_files_that_are_to_be_made_of_it(
+    tspctl: Tspctl, described: Path, home: Path, code: str, name: str, reads: str, given: str
+) -> None:
+    (described / "features.json").rename(home / f"{name}.json")
+    ended = tspctl("features", "config", name if given == "the file" else f"{name}.json", "--for", code)
+    assert ended.code == 0, ended.err
+    key = "data_path=" if code == "opentad" else "feat_folder: "
+    (line,) = [line.strip() for line in ended.out.splitlines() if line.strip().startswith(key)]
+    assert line.removeprefix(key).strip("',") == str(home / reads)
+    convert = f"tspctl features convert {home / name} {home / reads}"
+    assert (convert in ended.err) == (reads != name)
+
+
+def test_a_description_alone_says_where_its_files_are(tspctl: Tspctl, described: Path) -> None:
+    ended = tspctl("features", "config", "features/features.json", "--for", "actionformer")
+    assert f"feat_folder: {described}," in ended.out
+    assert "there is no" in tspctl("features", "config", "gone/features.json", "--for", "actionformer").err
+
+
+def test_what_a_published_file_does_not_record_is_given(tspctl: Tspctl, home: Path) -> None:
+    missing = tspctl("features", "config", "tsp.h5", "--for", "opentad")
+    assert (missing.code, "there is no" in missing.err) == (3, True)
+    (home / "tsp.h5").write_bytes(b"published")
+    numbers = ("--stride", "16", "--clip-frames", "16", "--rate", "15")
+    short = tspctl("features", "config", "tsp.h5", "--for", "opentad", *numbers)
+    assert (short.code, "give --dimension" in short.err) == (2, True)
+    ended = tspctl("features", "config", "tsp.h5", "--for", "opentad", *numbers, "--dimension", "512")
+    assert ended.code == 0, ended.err
+    assert "feature_stride=16," in ended.out
+    assert "in_channels=512" in ended.out

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the image with docker or buildah: image/build.sh [--flavour cu130|cu126|cpu] [--compile] [NAME:TAG] [BUILD-ARG=VALUE...]
 # --flavour: which torch, by the CUDA version it was built with; cu130 (the default) is the lock file's.
-# --compile: with a C compiler, for runs with model.compile.
+# --compile: with a C and C++ compiler, for runs with model.compile.
 # Flavours other than the default and --compile are appended to the tag: tspctl:0.2.0-cu126-compile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 flavour=cu130 compiler=""
 while [[ "${1:-}" == --* ]]; do
     case "$1" in
-        --compile) compiler=gcc && shift ;;
+        --compile) compiler=g++ && shift ;;
         --flavour) flavour="${2:?--flavour cu130, cu126 or cpu}" && shift 2 ;;
         *) echo "unknown option $1: image/build.sh [--flavour cu130|cu126|cpu] [--compile] [NAME:TAG] [BUILD-ARG=VALUE...]" >&2 && exit 2 ;;
     esac

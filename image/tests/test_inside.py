@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import unittest
@@ -40,15 +41,26 @@ class Image(unittest.TestCase):
 
     @unittest.skipUnless(IN_IMAGE, "only inside the image")
     def test_holds_no_installer_and_a_compiler_only_where_it_was_asked_for(self):
-        for program in ("g++", "clang", "uv"):
+        for program in ("clang", "uv"):
             assert shutil.which(program) is None, program
-        assert (shutil.which("gcc") is not None) == bool(os.environ.get("EXPECT_COMPILER"))
+        for program in ("gcc", "g++"):
+            assert (shutil.which(program) is not None) == bool(os.environ.get("EXPECT_COMPILER")), program
 
     @unittest.skipUnless(os.environ.get("EXPECT_COMPILER"), "only in the image with a compiler")
     def test_torch_compiles(self):
         program = "import torch; print(torch.compile(lambda x: (x + 1).sum())(torch.ones(8)).item())"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert done.stdout.strip() == "16.0", done.stderr[-2000:]
+
+    @unittest.skipUnless(os.environ.get("EXPECT_COMPILER"), "only in the image with a compiler")
+    def test_triton_can_build_its_launchers(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "launcher.c"
+            source.write_text("#include <Python.h>\nint version(void) { return PY_MAJOR_VERSION; }\n")
+            include = f"-I{sysconfig.get_path('include')}"
+            command = ["gcc", str(source), "-O3", "-shared", "-fPIC", include, "-o", f"{folder}/launcher.so"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-2000:]
 
     @unittest.skipUnless(IN_IMAGE, "only inside the image")
     def test_the_code_cannot_be_changed_by_its_user(self):

@@ -112,7 +112,7 @@ def built_with(tmp_path, arguments):
 )
 def test_the_build_asks_for_a_compiler_only_when_told_to(tmp_path, arguments, tag, has_compiler):
     build = built_with(tmp_path, arguments)
-    assert ("COMPILER=gcc" in build) == has_compiler
+    assert ("COMPILER=g++" in build) == has_compiler
     assert tag in build.split("--tag ")[1].split()[0]
     assert ("-compile" in build.split("--tag ")[1].split()[0]) == has_compiler
 

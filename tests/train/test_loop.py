@@ -1,5 +1,6 @@
 """Whole runs of one rank: what they publish, and that any interruption leaves the same weights."""
 
+import contextlib
 import logging
 import multiprocessing
 import shutil
@@ -26,6 +27,7 @@ from tsp.train.attempt import GaveUpError
 from tsp.train.progress import Reporter
 from tsp.train.saver import Saver
 from tsp.train.step import Stepper
+from tsp.train.training_state import _check_compile
 
 EPOCHS, STEPS = 3, 4
 
@@ -263,10 +265,16 @@ def test_no_state_is_saved_in_passing_while_the_one_before_is_being_written(tiny
     assert saved == [(0, STEPS), (1, STEPS)]  # those before a validation
 
 
-def test_a_compiled_model_needs_a_compiler(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("tsp.train.training_state.shutil.which", lambda name: None)
-    with pytest.raises(ConfigError, match=r"model\.compile needs a C compiler"):
-        train_here(config_for(tiny_data, tmp_path, model__compile=True))
+@pytest.mark.parametrize(
+    ("device", "there", "lacks"),
+    [("cpu", "gcc", r"C\+\+ compiler"), ("cpu", "g++", None), ("cuda", "g++", "C compiler"), ("cuda", "gcc", None)],
+)
+def test_a_compiled_model_needs_the_compiler_of_its_device(monkeypatch, tiny_data, tmp_path, device, there, lacks):
+    monkeypatch.setattr("tsp.train.training_state.shutil.which", lambda name: name if name == there else None)
+    config = config_for(tiny_data, tmp_path, model__compile=True).model
+    refused = pytest.raises(ConfigError, match=f"needs a {lacks}") if lacks else contextlib.nullcontext()
+    with refused:
+        _check_compile(config, torch.device(device))
 
 
 def test_compiling_and_recomputing_do_not_go_together(tiny_data, tmp_path):

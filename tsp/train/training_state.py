@@ -106,7 +106,7 @@ def build_training_state(
         labels, class names of each head.
     Raises: ConfigError for options that cannot be combined, or a checkpoint of another model.
     """
-    _check_compile(config.model)
+    _check_compile(config.model, numerics.device)
     numerics.prepare(model)
     convolve_on_views(model.features, config.model.conv2d)
     if config.model.sync_batch_norm and group.world_size > 1:
@@ -143,15 +143,19 @@ def build_training_state(
     )
 
 
-def _check_compile(config: ModelConfig) -> None:
+def _check_compile(config: ModelConfig, device: torch.device) -> None:
+    """Raises: ConfigError unless there is a compiler: for C beside a GPU, where Triton uses it, for C++ on the CPU."""
     if not config.compile:
         return
     if config.activation_checkpointing:
         raise ConfigError("model.compile and model.activation_checkpointing cannot be combined: choose one")
-    if not any(shutil.which(name) for name in (os.environ.get("CC") or "cc", "gcc", "clang")):
+    language, variable, names = ("C", "CC", ("cc", "gcc", "clang"))
+    if device.type == "cpu":
+        language, variable, names = ("C++", "CXX", ("c++", "g++", "clang++"))
+    if not any(shutil.which(name) for name in (os.environ.get(variable) or names[0], *names)):
         raise ConfigError(
-            "model.compile needs a C compiler and found none (cc, gcc, clang): use an image that has one, or set "
-            "model.compile=false"
+            f"model.compile needs a {language} compiler and found none ({', '.join(names)}): use an image that has one "
+            f"(image/build.sh --compile), or set model.compile=false"
         )
 
 

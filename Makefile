@@ -113,6 +113,10 @@ sbom: $(READY) ## what the image installs, as CycloneDX, in dist/
 docs: $(READY) ## the documentation, in site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+.PHONY: pictures
+pictures: $(READY) browser ## draw docs/pictures from the demo's run
+	$(BIN)/python -m scripts.pictures
+
 .PHONY: e2e
 e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one brought up here
 	$(PYTEST) tests/e2e -m e2e

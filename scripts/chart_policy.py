@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tests.chart.conftest import Rendered
 from tests.chart.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,15 +55,14 @@ def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def judged_objects(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The objects in a namespace that is not the default one; as Pods what checkov does not know: a PyTorchJob's."""
+    """The objects, in a namespace that is not the default one; of those that checkov does not know, their pods."""
     for item in objects:
         item["metadata"].setdefault("namespace", "video")
-        specs = item["spec"]["pytorchReplicaSpecs"] if item["kind"] == "PyTorchJob" else {}
-        for role, spec in specs.items():
-            metadata = {**spec["template"].get("metadata", {}), "name": f"run-{role.lower()}", "namespace": "video"}
-            yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec["template"]["spec"]}
-        if not specs:
+        if item["apiVersion"] in ("v1", "batch/v1"):
             yield item
+    for number, template in enumerate(Rendered(objects).templates):
+        metadata = {**template.get("metadata", {}), "name": f"run-{number}", "namespace": "video"}
+        yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
 def findings(folder: Path) -> Iterator[tuple[str, str]]:

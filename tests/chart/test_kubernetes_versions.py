@@ -13,7 +13,7 @@ VERSIONS = [f"1.{minor}" for minor in range(29, 35)]
 def objects(rendered):
     """The release's own objects; for one that Kubernetes does not know, a Pod of each of its templates."""
     for item in rendered.objects:
-        if item["kind"] != "PyTorchJob":
+        if item["apiVersion"].partition("/")[0] not in {"kubeflow.org", "trainer.kubeflow.org"}:
             yield item
     for template in rendered.templates:
         metadata = {"name": "pod", **(template.get("metadata") or {})}

@@ -27,6 +27,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one GPU": {"gpus": 1},
     "a run": {},
     "a run with everything": EVERYTHING,
+    "several GPUs a pod": {"gpusPerPod": 4},
+    "a TrainJob": {"job": {"api": "trainjob"}},
+    "a TrainJob with everything": {**EVERYTHING, "job": {"api": "trainjob"}, "runPolicy": {"suspend": True}},
     "a job": {"job": EXTRACT},
     "a job with everything": {**EVERYTHING, "job": EXTRACT},
 }

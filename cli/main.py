@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("cli.commands.evaluate:evaluate", "Validate a checkpoint, class by class, without training."),
     "features": ("cli.commands.features:features", "Convert or describe features."),
     "models": ("cli.commands.models:models", "List or download released checkpoints."),
+    "gpus": ("cli.commands.gpus:gpus", "List GPUs by node, and who holds them."),
     "data": ("cli.commands.data:data", "Prepare and check data sets."),
     "doctor": ("cli.commands.doctor:doctor", "Check this machine, the store and the cluster."),
     "version": ("cli.commands.version:version", "Show the release, its commit, chart and image."),

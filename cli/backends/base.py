@@ -60,6 +60,21 @@ class RunStatus:
     """The run's store, as the backend recorded it."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuStatus:
+    """The GPUs of one kind on one node or machine."""
+
+    node: str
+    gpu: str | None
+    """Its kind, by its labels or driver."""
+    memory: str | None
+    driver: str | None
+    total: int
+    free: int
+    held_by: Mapping[str, int]
+    """Run, or another holder -> GPUs."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """One line of one rank, without its line break."""
@@ -204,6 +219,10 @@ class Backend(Protocol):
 
     def submit(self, plan: Plan) -> None:
         """Start the run and return; it no longer needs this process or its terminal."""
+        ...
+
+    def gpus(self) -> Iterator[GpuStatus]:
+        """Its GPUs and who holds them, by node."""
         ...
 
     def list_runs(self) -> Iterator[RunStatus]:

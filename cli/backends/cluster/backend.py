@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cli.backends.base import BackendOptions, Check, JobEnd, LogLine, LogQuery, Plan, RunStatus
+from cli.backends.base import BackendOptions, Check, GpuStatus, JobEnd, LogLine, LogQuery, Plan, RunStatus
 from cli.backends.cluster.lifecycle import Lifecycle, install
 from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
@@ -17,6 +17,7 @@ from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.client import Cluster, ClusterAddress, ForbiddenError
 from k8s.drivers import check_drivers
+from k8s.gpus import node_gpus
 from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, objects_in, shipped_chart
 from k8s.job_apis import served_apis
 from k8s.names import kind_of, main_container_of, pods_of
@@ -130,6 +131,27 @@ class ClusterBackend:
     def with_job_paths(self, values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
         """Unchanged: pods' paths are not this machine's."""
         return values
+
+    def gpus(self) -> Iterator[GpuStatus]:
+        """By node, as far as its user may see nodes and pods."""
+        nodes = list(self._cluster.items("/api/v1/nodes"))
+        try:
+            pods = list(self._cluster.items("/api/v1/pods"))
+        except ForbiddenError as error:
+            logger.debug("%s", error)
+            logger.warning("pods of other namespaces may not be listed: GPUs that they hold count as free")
+            pods = list(self._cluster.items(self._cluster.namespaced("v1", "pods")))
+        for item in node_gpus(nodes, pods, namespace=self._cluster.namespace):
+            memory = f"{item.memory} MiB" if item.memory and item.memory.isdigit() else item.memory
+            yield GpuStatus(
+                node=item.node,
+                gpu=item.kind or item.resource,
+                memory=memory,
+                driver=item.driver,
+                total=item.total,
+                free=item.free,
+                held_by=item.holders,
+            )
 
     def list_runs(self) -> Iterator[RunStatus]:
         """Every run of the namespace, newest first; installations without a job behind them."""

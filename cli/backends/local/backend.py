@@ -6,11 +6,13 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import socket
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cli.backends.base import BackendOptions, Check, JobEnd, LogLine, LogQuery, Plan, RunStatus
+from cli.backends.base import BackendOptions, Check, GpuStatus, JobEnd, LogLine, LogQuery, Plan, RunStatus
 from cli.backends.local import launch
 from cli.backends.local.gpus import gpus_here
 from cli.backends.local.jobs import run_job_here
@@ -124,6 +126,27 @@ class LocalBackend:
 
     def holds(self, name: str) -> bool:
         return known_run(name) is not None
+
+    def gpus(self) -> Iterator[GpuStatus]:
+        """Those of this machine, and the runs started on it that compute on them."""
+        cards = gpus_here()
+        holders: dict[str, str] = {}
+        for local in known_runs():
+            found = local_status(local)
+            if found.state in ("running", "restarting"):
+                holders |= {str(rank.gpu).removeprefix("cuda:"): local.name for rank in found.ranks if rank.gpu}
+        for name, memory_mib in dict.fromkeys((card.name, card.memory_mib) for card in cards):
+            alike = [card.device for card in cards if (card.name, card.memory_mib) == (name, memory_mib)]
+            held = Counter(holders[device] for device in alike if device in holders)
+            yield GpuStatus(
+                node=socket.gethostname(),
+                gpu=name,
+                memory=f"{memory_mib} MiB" if memory_mib else None,
+                driver=None,
+                total=len(alike),
+                free=len(alike) - held.total(),
+                held_by=dict(held),
+            )
 
     def list_runs(self) -> Iterator[RunStatus]:
         return (local_status(local) for local in known_runs())

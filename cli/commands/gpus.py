@@ -1,0 +1,33 @@
+"""``tspctl gpus``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from cli.output import FORMATS, format_option, print_rows
+from cli.runs.session import Session, with_session
+
+COLUMNS = ("node", "gpu", "memory", "driver", "total", "free", "held_by")
+FIRST_TO_GO = ("driver", "memory", "gpu")
+"""Columns in the order in which a narrow terminal leaves them out."""
+
+
+@click.command("gpus")
+@format_option(*FORMATS)
+@with_session
+def gpus(output: str, session: Session) -> None:
+    """List GPUs by node: kind, memory, driver, how many are free, and which runs hold the others.
+
+    On a cluster it needs the right to list nodes. Where pods of other namespaces may not be listed, GPUs that they hold
+    count as free.
+    """
+    rows = [asdict(item) for item in session.backend.gpus()]
+    if output == "table":
+        if not rows:
+            click.echo("no GPUs", err=True)
+            return
+        for row in rows:
+            row["held_by"] = ", ".join(f"{who} ({count})" for who, count in row["held_by"].items()) or None
+    print_rows(rows, output, columns=COLUMNS, first_to_go=FIRST_TO_GO)

@@ -1,0 +1,104 @@
+"""GPUs of a cluster by node: what they are, and who holds them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from k8s.names import RUN_LABEL, is_of_run
+
+Object = Mapping[str, Any]
+
+_ENDED = ("Succeeded", "Failed")
+_DRIVER = "nvidia.com/cuda.driver-version.full"
+_DRIVER_PARTS = tuple(f"nvidia.com/cuda.driver.{part}" for part in ("major", "minor", "rev"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeGpus:
+    """The GPUs of one kind on one node."""
+
+    node: str
+    resource: str
+    """As pods ask for them."""
+    kind: str | None
+    memory: str | None
+    """The node's label, as written."""
+    driver: str | None
+    total: int
+    """Allocatable."""
+    holders: Mapping[str, int]
+    """Run, or ``namespace/pod`` of others -> GPUs, of the pods that can be seen."""
+    is_open: bool
+    """Whether new pods may land on it."""
+
+    @property
+    def free(self) -> int:
+        """Not held by any pod that can be seen; none on a node that takes no new pods."""
+        return max(0, self.total - sum(self.holders.values())) if self.is_open else 0
+
+
+def node_gpus(nodes: Iterable[Object], pods: Sequence[Object], *, namespace: str) -> list[NodeGpus]:
+    """Every node with GPUs, by name, and what pods hold of them.
+
+    Args: pods, those that can be seen; namespace, the one whose runs are called by their names alone.
+    """
+    found = []
+    for node in nodes:
+        name, labels = str(node["metadata"]["name"]), node["metadata"].get("labels") or {}
+        for resource, count in ((node.get("status") or {}).get("allocatable") or {}).items():
+            if not is_gpu(resource) or not str(count).isdigit() or int(count) == 0:
+                continue
+            found.append(
+                NodeGpus(
+                    node=name,
+                    resource=resource,
+                    kind=labels.get(f"{resource}.product") or labels.get("nvidia.com/gpu.product"),
+                    memory=labels.get(f"{resource}.memory"),
+                    driver=_driver(labels),
+                    total=int(count),
+                    holders=_holders(pods, name, resource, namespace),
+                    is_open=not (node.get("spec") or {}).get("unschedulable"),
+                )
+            )
+    return sorted(found, key=lambda item: (item.node, item.resource))
+
+
+def is_gpu(resource: str) -> bool:
+    """Whether a node's resource is a GPU or a part of one: ``nvidia.com/gpu``, ``nvidia.com/mig-1g.5gb``."""
+    domain, _, what = resource.partition("/")
+    return "." in domain and (what == "gpu" or what.startswith(("mig-", "gpu.")))
+
+
+def _driver(labels: Mapping[str, str]) -> str | None:
+    if _DRIVER in labels:
+        return labels[_DRIVER]
+    parts = [labels[key] for key in _DRIVER_PARTS if key in labels]
+    return ".".join(parts) or None
+
+
+def _holders(pods: Sequence[Object], node: str, resource: str, namespace: str) -> dict[str, int]:
+    held: dict[str, int] = {}
+    for pod in pods:
+        if pod["spec"].get("nodeName") != node or (pod.get("status") or {}).get("phase") in _ENDED:
+            continue
+        count = sum(_asked(container, resource) for container in pod["spec"].get("containers") or [])
+        if count:
+            who = _name_of(pod, namespace)
+            held[who] = held.get(who, 0) + count
+    return held
+
+
+def _asked(container: Object, resource: str) -> int:
+    limit = str(((container.get("resources") or {}).get("limits") or {}).get(resource, "0"))
+    return int(limit) if limit.isdigit() else 0
+
+
+def _name_of(pod: Object, namespace: str) -> str:
+    """The run of a pod of ours, else the pod."""
+    metadata = pod["metadata"]
+    run = (metadata.get("labels") or {}).get(RUN_LABEL, "")
+    name = str(run if run and is_of_run(pod, run) else metadata["name"])
+    own = metadata.get("namespace", namespace) == namespace
+    return name if own else f"{metadata['namespace']}/{name}"

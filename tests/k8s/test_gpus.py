@@ -1,0 +1,102 @@
+"""GPUs by node: what they are, who holds them, what is free."""
+
+import json
+
+import pytest
+
+from k8s.gpus import is_gpu, node_gpus
+from tests.k8s.objects import node_pod, pod, with_ranks
+from tests.k8s.serving import PODS, gpu_node
+
+
+def holding(found, gpus, *, node="a", namespace="video", run=None, resource="nvidia.com/gpu"):
+    found["spec"] |= {
+        "nodeName": node,
+        "containers": [{"name": "pytorch", "resources": {"limits": {resource: str(gpus)}}}, {"name": "sidecar"}],
+    }
+    found["metadata"]["namespace"] = namespace
+    if run is not None:
+        found["metadata"]["labels"] |= {
+            "app.kubernetes.io/part-of": "tspctl",
+            "app.kubernetes.io/instance": run,
+        }
+    return found
+
+
+def test_what_runs_and_others_hold_is_not_free():
+    nodes = [gpu_node("b", None, gpus="2"), gpu_node("a", "81559", gpus="8")]
+    nodes[1]["metadata"]["labels"] |= {
+        "nvidia.com/gpu.product": "NVIDIA-H100",
+        "nvidia.com/cuda.driver-version.full": "570.86.15",
+    }
+    pods = [
+        holding(pod(0), 1, run="my-run"),
+        holding(pod(1), 1, run="my-run"),
+        holding(with_ranks(node_pod(0), 2), 2, run="pairs", namespace="team"),
+        holding(pod(0), 1),
+        holding(pod(0, "Succeeded"), 1, run="done"),
+        holding(pod(0, "Pending"), 1, node=None, run="waiting"),
+        holding(pod(0), 1, node="b", run="my-run"),
+    ]
+    first, second = node_gpus(nodes, pods, namespace="video")
+    assert (first.node, first.kind, first.memory, first.driver) == ("a", "NVIDIA-H100", "81559", "570.86.15")
+    assert (first.total, first.free) == (8, 3)
+    assert first.holders == {"my-run": 2, "team/pairs": 2, "my-run-master-0": 1}
+    assert (second.node, second.kind, second.memory, second.free) == ("b", None, None, 1)
+
+
+def test_parts_of_a_card_have_a_line_each_and_their_own_memory():
+    node = gpu_node("a", "81559", gpus="0")
+    node["status"]["allocatable"] |= {"nvidia.com/mig-1g.10gb": "7", "cpu": "8", "rdma/hca": "4"}
+    node["metadata"]["labels"] |= {
+        "nvidia.com/mig-1g.10gb.memory": "9728",
+        "nvidia.com/gpu.product": "H100-MIG-1g.10gb",
+    }
+    (found,) = node_gpus([node], [holding(pod(0), 1, resource="nvidia.com/mig-1g.10gb")], namespace="video")
+    assert (found.resource, found.memory, found.kind, found.free) == (
+        "nvidia.com/mig-1g.10gb", "9728", "H100-MIG-1g.10gb", 6,
+    )  # fmt: skip
+
+
+def test_a_cordoned_node_has_nothing_free():
+    node = gpu_node("a", "16384")
+    node["spec"]["unschedulable"] = True
+    (found,) = node_gpus([node], [], namespace="video")
+    assert (found.total, found.free) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("resource", "yes"),
+    [("nvidia.com/gpu", True), ("amd.com/gpu", True), ("nvidia.com/gpu.shared", True), ("nvidia.com/mig-1g.5gb", True),
+     ("cpu", False), ("gpu", False), ("rdma/hca", False), ("vpc.amazonaws.com/efa", False)],
+)  # fmt: skip
+def test_gpus_are_told_from_other_devices(resource, yes):
+    assert is_gpu(resource) is yes
+
+
+@pytest.mark.parametrize("sees_all", [True, False])
+def test_the_command_shows_them_with_the_rights_of_submit(api, cluster, tspctl, tmp_path, sees_all):
+    api.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    own, other = holding(pod(0), 1, run="my-run"), holding(pod(1), 2, namespace="other")
+    api.objects[PODS] = [own]
+    api.objects["/api/v1/pods"] = [own, other] if sees_all else (lambda *_: (403, {"message": "no"}))
+    (tmp_path / "tspctl.toml").write_text(f'kubeconfig = "{cluster.where.kubeconfig}"\n')
+    shown = tspctl("gpus", "-o", "json")
+    assert shown.code == 0, shown.err
+    (row,) = json.loads(shown.out)
+    held = {"my-run": 1, "other/my-run-worker-0": 2} if sees_all else {"my-run": 1}
+    assert row == {
+        "node": "a", "gpu": "nvidia.com/gpu", "memory": "16384 MiB", "driver": None, "total": 4,
+        "free": 4 - sum(held.values()), "held_by": held,
+    }  # fmt: skip
+    assert ("pods of other namespaces may not be listed" in shown.err) is not sees_all
+    table = tspctl("gpus").out.splitlines()
+    assert table[0].split() == ["NODE", "GPU", "MEMORY", "DRIVER", "TOTAL", "FREE", "HELD", "BY"]
+    assert "my-run (1)" in table[1]
+
+
+def test_who_may_not_list_nodes_is_told_which_right_is_missing(api, cluster, tspctl, tmp_path):
+    api.objects["/api/v1/nodes"] = lambda *_: (403, {"message": "no"})
+    (tmp_path / "tspctl.toml").write_text(f'kubeconfig = "{cluster.where.kubeconfig}"\n')
+    refused = tspctl("gpus")
+    assert (refused.code, "list nodes in the whole cluster" in refused.err) == (4, True)

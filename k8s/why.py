@@ -11,7 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from k8s.names import PYTORCHJOBS, QUEUE_LABEL, TRAINJOBS, pods_of, rank_of, resource_of
+from k8s.names import (
+    GPU_RESOURCE_ANNOTATION,
+    PYTORCHJOBS,
+    QUEUE_LABEL,
+    TRAINJOBS,
+    pods_of,
+    rank_of,
+    ranks_of,
+    resource_of,
+)
 from k8s.status import (
     Object,
     PodStatus,
@@ -78,7 +87,19 @@ def why(
     status = job.get("status") or {}
     if controller and not reasons and not pods and not (status.get("conditions") or status.get("jobsStatus")):
         reasons.append(f"nobody has taken it up yet: is {controller} running?")
-    return _short(reasons[0]) if reasons else None
+    return _short(_half_placed(job, pods) + reasons[0]) if reasons else None
+
+
+def _half_placed(job: Object, pods: Sequence[Object]) -> str:
+    """What the placed ranks of a run hold while others wait for the scheduler."""
+    if resource_of(job) not in _CONTROLLERS:
+        return ""
+    states = [pod_status(pod) for pod in pods]
+    placed = sum(len(status.ranks) for status in states if status.state in ("starting", "running"))
+    if not placed or not any(status.state == "pending" for status in states):
+        return ""
+    holds = "GPUs" if GPU_RESOURCE_ANNOTATION in (job["metadata"].get("annotations") or {}) else "what they asked for"
+    return f"{placed} of {ranks_of(job)} ranks hold {holds}, until rendezvous_timeout_sec is over; "
 
 
 def why_pod(pod: Object, events: Iterable[Object] = ()) -> str | None:

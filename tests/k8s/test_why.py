@@ -4,7 +4,18 @@ import pytest
 
 from k8s.status import state_of
 from k8s.why import why, why_pod
-from tests.k8s.objects import event, indexed_job, job, pod, terminated, unschedulable, waiting
+from tests.k8s.objects import (
+    event,
+    indexed_job,
+    job,
+    node_pod,
+    pod,
+    terminated,
+    train_job,
+    unschedulable,
+    waiting,
+    with_ranks,
+)
 
 PENDING = job("Created")
 QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
@@ -373,3 +384,20 @@ def test_a_preempted_run_says_so_and_when_it_is_tried_again():
     assert why(found, (), (), again).startswith(expected)
     lost = workload(of_kueue("Evicted", "PodsReadyTimeout", "pods were not ready in time"))
     assert "was evicted (PodsReadyTimeout: pods were not ready in time) and waits" in why(found, (), (), lost)
+
+
+@pytest.mark.parametrize(("of_job", "of_pod"), [(job, pod), (train_job, node_pod)])
+@pytest.mark.parametrize(("per_pod", "held"), [(1, "2 of 3 ranks"), (4, "8 of 12 ranks")])
+def test_ranks_that_hold_gpus_while_others_wait_are_counted(of_job, of_pod, per_pod, held):
+    pods = [of_pod(0), of_pod(1, "Pending"), unschedulable("0/1 nodes: 1 Insufficient nvidia.com/gpu.", 2)]
+    if of_job is train_job:
+        pods[2] |= {"metadata": of_pod(2, "Pending", node=None)["metadata"]}
+    annotations = {"tspctl/gpu-resource": "nvidia.com/gpu"}
+    found = with_ranks(of_job("Created", gpus=3, annotations=annotations), per_pod)
+    said = why(found, [with_ranks(item, per_pod) for item in pods])
+    assert said.startswith(f"{held} hold GPUs, until rendezvous_timeout_sec is over; ")
+    assert "not enough free nvidia.com/gpu" in said
+    # nothing is held where nothing is placed, and nothing is said where all are
+    assert "hold" not in why(found, [with_ranks(pods[2], per_pod)])
+    at_work = train_job(ready=1) if of_job is train_job else job("Running")
+    assert why(at_work, [of_pod(0), of_pod(1)]) is None

@@ -260,6 +260,8 @@ class RunConfig:
     metrics_every_steps: int = number("metrics_every_steps", 50, at_least=1)
     peer_timeout_sec: float = number("peer_timeout_sec", 300.0, above=0)
     """How long a rank waits for another one, or for a step, before the attempt is ended and retried."""
+    rendezvous_timeout_sec: float = number("rendezvous_timeout_sec", 900.0, above=0)
+    """How long ranks wait for each other at the start; then they give their GPUs back to other runs, and try again."""
     max_attempts: int = number("max_attempts", 20, at_least=1)
     """Attempts, restarts included, before the run fails for good."""
     keep_epochs: int = number("keep_epochs", 0, at_least=0)

@@ -130,7 +130,8 @@ def _train_with_peers(
     end: Callable[[int], object],
 ) -> None:
     device = choose_device(rank_env.local_rank)
-    group = join(rank_env, device, stop, peer_sec=config.peer_timeout_sec, end=end)
+    meet_sec = config.rendezvous_timeout_sec
+    group = join(rank_env, device, stop, rendezvous_sec=meet_sec, peer_sec=config.peer_timeout_sec, end=end)
 
     def leave_word(error: TspError) -> None:
         group.report_failure(str(error), exit_code_of(error))

@@ -25,6 +25,8 @@ Object = Mapping[str, Any]
 _LACKS_RUNTIME = "must be created before the TrainJob is created"
 _SEEN_WITHIN_SEC = 15.0
 """Kubeflow Trainer needs a moment until it has seen a new runtime."""
+_GONE_WITHIN_SEC = 60.0
+"""The runtime of a run of that name that was deleted just now."""
 _LOOK_EVERY_SEC = 0.25
 
 
@@ -57,15 +59,28 @@ def runtime_first(cluster: Cluster, objects: Sequence[Object]) -> Iterator[Objec
 
 def _create(cluster: Cluster, path: str, runtime: Object) -> None:
     name = runtime["metadata"]["name"]
+    deadline = time.monotonic() + _GONE_WITHIN_SEC
+    while True:
+        try:
+            cluster.create(path, as_helm_has_it(runtime, name, cluster.namespace))
+            return
+        except ClusterError as error:
+            if "HTTP 409" not in str(error):
+                raise
+            if not _is_going(cluster, f"{path}/{name}") or time.monotonic() > deadline:
+                raise ConfigError(
+                    f"there is a TrainingRuntime {name} in namespace {cluster.namespace} already: choose another "
+                    f"--name, or remove it with 'tspctl delete {name}'"
+                ) from error
+        time.sleep(_LOOK_EVERY_SEC)
+
+
+def _is_going(cluster: Cluster, path: str) -> bool:
+    """Whether a runtime is being deleted: Kubeflow Trainer holds it until its TrainJob is gone."""
     try:
-        cluster.create(path, as_helm_has_it(runtime, name, cluster.namespace))
-    except ClusterError as error:
-        if "HTTP 409" not in str(error):
-            raise
-        raise ConfigError(
-            f"there is a TrainingRuntime {name} in namespace {cluster.namespace} already: choose another --name, or "
-            f"remove it with 'tspctl delete {name}'"
-        ) from error
+        return bool(cluster.get(path)["metadata"].get("deletionTimestamp"))
+    except NotFoundError:
+        return True
 
 
 def _judged(cluster: Cluster, job: Object) -> Object:

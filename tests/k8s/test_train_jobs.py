@@ -103,6 +103,23 @@ def test_somebody_elses_runtime_of_the_name_is_refused_and_left_alone(api, clust
     assert f"{RUNTIMES}/my-run" in api.objects
 
 
+def test_a_runtime_that_is_being_deleted_is_waited_for(api, cluster):
+    """Of the run that is resumed by a new release: Kubeflow Trainer holds it until the TrainJob is gone."""
+    trainer = Trainer(api)
+    looks = []
+
+    def goes(method, query, body):
+        looks.append(method)
+        if len(looks) == 3:
+            del api.objects[f"{RUNTIMES}/my-run"]
+        return 200, {"metadata": {**META, "deletionTimestamp": "2030-01-01T00:00:00Z"}}
+
+    api.objects[f"{RUNTIMES}/my-run"] = goes
+    with runtime_first(cluster, [RUNTIME, JOB]):
+        pass
+    assert (len(looks), len(trainer.created)) == (3, 1)
+
+
 def test_other_jobs_need_no_runtime(api, cluster):
     with runtime_first(cluster, [{"kind": "PyTorchJob", "metadata": META}]) as judged:
         assert judged is None

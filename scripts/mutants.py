@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import functools
 import os
 import random
 import re
@@ -52,6 +53,7 @@ class Mutant:
         return f"{self.path}: {self.before} -> {self.after}"
 
 
+@functools.cache
 def changes_of(source: str) -> list[tuple[str, int]]:
     """Operator and occurrence of every change that can be made to a module."""
     provider = OperatorProvider()
@@ -65,9 +67,9 @@ def changes_of(source: str) -> list[tuple[str, int]]:
     return [(name, occurrence) for name, count in counts.items() for occurrence in range(count)]
 
 
-def draw_mutant(path: str, rng: random.Random) -> Mutant | None:
+def draw_mutant(root: Path, path: str, rng: random.Random) -> Mutant | None:
     """One of the mutants of a module whose program differs (annotations are no program); None if there is none."""
-    source = (ROOT / path).read_text()
+    source = (root / path).read_text()
     program, changes = _program(source), changes_of(source)
     for name, occurrence in rng.sample(changes, len(changes)):
         code = mutate_code(source, OperatorProvider()[name](), occurrence)
@@ -103,25 +105,25 @@ def _program(code: str) -> str | None:
         return None
 
 
-def draw(packages: list[str], number: int, seed: int) -> list[Mutant]:
-    """A sample with as many mutants of each package, drawn module by module so that long ones do not fill it."""
+def draw(root: Path, packages: list[str], number: int, seed: int) -> list[Mutant]:
+    """A sample of a checkout: as many mutants of each package, module by module so that long ones do not fill it."""
     rng, drawn = random.Random(seed), dict[str, Mutant]()
     for package in packages:
-        paths = sorted(str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py"))
+        paths = sorted(str(path.relative_to(root)) for path in (root / package).rglob("*.py"))
         for _ in range(-(-number // len(packages))):
-            if (mutant := draw_mutant(rng.choice(paths), rng)) is not None:
+            if (mutant := draw_mutant(root, rng.choice(paths), rng)) is not None:
                 drawn[mutant.key] = mutant
     return list(drawn.values())[:number]
 
 
-def tests_of(path: str) -> list[str]:
+def tests_of(root: Path, path: str) -> list[str]:
     """The test file of the module's own name, where there is one, then the tests of its package without slow ones."""
     parts = Path(path).with_suffix("").parts
     folder = Path("tests", *(parts[1:-1] if parts[0] == "tsp" else parts[:-1]))
-    while not (ROOT / folder).is_dir():
+    while not (root / folder).is_dir():
         folder = folder.parent
     own = folder / f"test_{parts[-1]}.py"
-    return [str(own), str(folder)] if (ROOT / own).exists() else [str(folder)]
+    return [str(own), str(folder)] if (root / own).exists() else [str(folder)]
 
 
 def is_noticed(mutant: Mutant, copy: Path) -> bool:
@@ -130,7 +132,7 @@ def is_noticed(mutant: Mutant, copy: Path) -> bool:
     original = path.read_text()
     path.write_text(mutant.code)
     try:
-        return any(_fails(tests, copy) for tests in tests_of(mutant.path))
+        return any(_fails(tests, copy) for tests in tests_of(copy, mutant.path))
     finally:
         path.write_text(original)
 
@@ -193,7 +195,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "checkout"
         copy_checkout(copy)
-        for mutant in draw(options.packages, options.number, options.seed):
+        for mutant in draw(copy, options.packages, options.number, options.seed):
             if mutant.key in known:
                 print(f"equivalent: {mutant.key}", flush=True)
             elif is_noticed(mutant, copy):

@@ -24,29 +24,36 @@ def changed_files() -> list[str]:
     return _git("diff", "--name-only", base).split() + _git("ls-files", "--others", "--exclude-standard").split()
 
 
-def tests_of(path: str) -> str | None:
-    """The test file or folder that holds what is said of a file; None where nothing is."""
+def tests_of(path: str) -> set[str]:
+    """The test files or folders that hold what is said of a file; none where nothing is."""
     source = PurePosixPath(path)
     if any(source.match(pattern) for pattern in DOCUMENTS) or path.startswith("docs/"):
-        return "tests/test_docs.py"
+        return {"tests/test_docs.py"}
     for prefix, tests in ALSO.items():
         if path == prefix or path.startswith(f"{prefix}/"):
-            return tests
+            return {tests}
     top = source.parts[0]
     if top == "tests":
         return _test_itself(source)
-    if top not in {"cli", "k8s", "tsp"}:
-        return None
-    folder = PurePosixPath("tests", *(source.parts[1:-1] if top == "tsp" else source.parts[:-1]))
+    return _mirrored(source) if top in {"cli", "k8s", "tsp"} else set()
+
+
+def _mirrored(source: PurePosixPath) -> set[str]:
+    """The folder of the same name, without folders in it that mirror packages of their own: those import no parent."""
+    folder = PurePosixPath("tests", *(source.parts[1:-1] if source.parts[0] == "tsp" else source.parts[:-1]))
     while not (ROOT / folder).is_dir():
         folder = folder.parent
-    return str(folder) if folder != PurePosixPath("tests") else "tests/test_entrypoint.py"
+    if folder == PurePosixPath("tests"):
+        return {"tests/test_entrypoint.py"}
+    if not any((ROOT / source.parent).glob("*/__init__.py")):
+        return {str(folder)}
+    return {str(file.relative_to(ROOT)) for file in (ROOT / folder).glob("test_*.py")} or {str(folder)}
 
 
-def _test_itself(path: PurePosixPath) -> str | None:
+def _test_itself(path: PurePosixPath) -> set[str]:
     if path.parts[1] == "e2e" or path.suffix != ".py" or (len(path.parts) == 2 and not path.name.startswith("test_")):
-        return None  # shared helpers: everything depends on them, which is make test's business
-    return str(path if path.name.startswith("test_") else path.parent)
+        return set()  # shared helpers: everything depends on them, which is make test's business
+    return {str(path if path.name.startswith("test_") else path.parent)}
 
 
 def outermost(paths: set[str]) -> list[str]:
@@ -60,4 +67,4 @@ def _git(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    print(*outermost({tests for path in changed_files() if (tests := tests_of(path))}))
+    print(*outermost({tests for path in changed_files() for tests in tests_of(path)}))

@@ -105,7 +105,7 @@ def _make_moto_user(endpoint_url: str) -> tuple[str, str]:
     boto3.client("s3", endpoint_url=endpoint_url, **anybody).create_bucket(Bucket=BUCKET)
     reset_url, plain = f"{endpoint_url}/moto-api/reset-auth", {"Content-Type": "text/plain"}
     request = urllib.request.Request(reset_url, data=b"0", headers=plain, method="POST")
-    urllib.request.urlopen(request, timeout=120).close()
+    urllib.request.urlopen(request, timeout=600).close()
     return pair["AccessKeyId"], pair["SecretAccessKey"]
 
 
@@ -120,7 +120,7 @@ def _process(command: list[str], folder: Path, port: int, env: dict[str, str]) -
     finally:
         process.terminate()
         try:
-            process.wait(timeout=120)
+            process.wait(timeout=600)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -291,7 +291,7 @@ def start_program(tmp_path, config):
     )
 
 
-@pytest.mark.slow(seconds=30)
+@pytest.mark.slow(seconds=10)
 def test_sigterm_saves_the_state_and_ends_with_143(tiny_data, tmp_path):  # noqa: F811
     changes = {"schedule__epochs": 2, "clips__per_segment": 8, "data__workers": 1}
     straight = config_for(tiny_data, tmp_path / "straight", **changes)

@@ -24,7 +24,6 @@ def test_the_dry_run_computes_what_it_says_and_keeps_its_bounds(tmp_path, monkey
 
 
 @pytest.mark.slow(seconds=25)
-@pytest.mark.timeout(600)  # four processes that import torch, one after the other
 def test_the_dry_run_starts_ranks_ends_them_and_feeds_them(tmp_path, monkeypatch):
     heavy = [(name, part) for name, part in on_gpu.parts(quick=True) if name in ("ends", "data wait")]
     monkeypatch.setattr(on_gpu, "parts", lambda *, quick: heavy)

@@ -96,6 +96,8 @@ def local(home: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("TSPCTL_DATA", str(data_root))
     monkeypatch.setenv("TSPCTL_STORE", str(home / "store"))
     monkeypatch.setattr(local_launch, "ENTRYPOINT", (sys.executable, "-P", str(FAKE_RANK)))
+    for module in ("launch", "lifecycle"):  # a busy machine takes long to start a supervisor
+        monkeypatch.setattr(f"cli.backends.local.{module}.START_TIMEOUT_SEC", 600.0)
     yield home / "store"
     for run in known_runs():
         supervised = None

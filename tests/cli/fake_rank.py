@@ -2,7 +2,7 @@
 
 FAKE_RANK (JSON): epochs, step_sec, exit {rank: code} (on every attempt), exit_once {rank: code} (on the first only),
 words (of that error), kill_once rank, best (progress names it),
-deaf (SIGTERM is not heard), answer (of a job), job_exit.
+hold (a step goes on while that file is there), deaf (SIGTERM is not heard), answer (of a job), job_exit.
 """
 
 import json
@@ -13,7 +13,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-PLAN = {"epochs": 1, "step_sec": 0.0, **json.loads(os.environ.get("FAKE_RANK", "{}"))}
+PLAN = {"epochs": 1, "step_sec": 0.0, "hold": "", **json.loads(os.environ.get("FAKE_RANK", "{}"))}
 
 
 def say(text: str) -> None:
@@ -61,7 +61,9 @@ def train() -> None:
                         best_epoch=1 if PLAN.get("best") else None, best_accuracy_percent=75.0,
                     )
                 )  # fmt: skip
-            time.sleep(PLAN["step_sec"])
+            end = time.monotonic() + PLAN["step_sec"]
+            while not stopped and (os.path.exists(PLAN["hold"]) or time.monotonic() < end):
+                time.sleep(min(0.05, PLAN["step_sec"]))
             if stopped:
                 say("INFO state saved")
                 sys.exit(143)

@@ -56,5 +56,5 @@ def test_a_cuda_version_needs_a_driver(cuda, driver):
      ((12, 0), True), ((6, 1), False)],
 )  # fmt: skip
 def test_machine_code_runs_from_its_minor_version_on_and_the_rest_on_later_cards(compute, expected):
-    assert has_kernels(compute, ["sm_75", "sm_80", "sm_86", "sm_90a", "compute_90"]) is expected
+    assert has_kernels(compute, ["gfx90a", "sm_75", "sm_80", "sm_86", "sm_90a", "compute_90"]) is expected
     assert not has_kernels(compute, [])

@@ -214,7 +214,7 @@ def test_a_small_shared_memory_ends_with_its_size_and_the_cure(dataset_dir, make
     command = program(tmp_path, config, "4", "wait")
     inner = f"mount -t tmpfs -o size={size_mib}m tmpfs /dev/shm && exec " + " ".join(command)
     ended = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", inner], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+        ["unshare", "-rm", "sh", "-c", inner], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900,
         env={**os.environ, "PYTHONPATH": SRC},
     )  # fmt: skip
     assert f"ConfigError: {words}" in ended.stderr, ended.stderr

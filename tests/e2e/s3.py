@@ -16,7 +16,7 @@ import boto3
 from botocore.config import Config
 
 BUCKET = "runs"
-START_TIMEOUT_SEC = 30
+START_TIMEOUT_SEC = 300
 
 
 class S3Server:

@@ -96,7 +96,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory, tiny_model: TspModel) -> Path
     outputs = []
     for line in re.findall(r"^\$ tspctl (.+)$", PAGE.read_text(), flags=re.MULTILINE):
         done = subprocess.run(
-            [program, *line.split()], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+            [program, *line.split()], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, f"{line}: {done.stderr}"
         outputs.append((line, done.stdout))

@@ -59,7 +59,7 @@ def slow_source(
 
 
 def test_two_fetches_to_one_destination_both_end_with_a_whole_file(tmp_path: Path, file_system: str) -> None:
-    path, both = tmp_path / "best.pth", threading.Barrier(2, timeout=20)
+    path, both = tmp_path / "best.pth", threading.Barrier(2, timeout=600)
     failures: list[BaseException] = []
 
     def fetch() -> None:

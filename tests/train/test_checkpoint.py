@@ -121,7 +121,6 @@ def test_a_parameter_that_was_not_trained_before_starts_with_a_momentum_of_zero(
     assert not torch.equal(optimizer.state[stem]["momentum_buffer"], torch.zeros_like(stem))
 
 
-@pytest.mark.timeout(120)
 def test_saving_a_state_of_the_largest_encoder_holds_training_up_for_less_than_one_percent_of_the_time_between_two():
     torch.manual_seed(0)
     model = TspModel("r2plus1d_34", [HeadSpec(label_column="action-label", num_classes=200)])

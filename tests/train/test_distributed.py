@@ -183,7 +183,7 @@ def stop_rank(launch, config, after):
     train(config, launch, stop, log_into=lambda run, attempt: None)
 
 
-@pytest.mark.slow(seconds=40)
+@pytest.mark.slow(seconds=10)
 @pytest.mark.parametrize("world_size", [3])
 def test_ranks_stop_together_when_one_is_told_to_and_go_on_to_the_same_weights(tiny_data, tmp_path, world_size):
     changes = {"gpus": world_size, "batch_per_gpu": 2, "schedule__epochs": 2}
@@ -350,7 +350,7 @@ def compiled_rank(launch, config):
     return found
 
 
-@pytest.mark.slow(seconds=25)
+@pytest.mark.slow(seconds=15)
 @pytest.mark.parametrize(("world_size", "compiled"), [(1, "TspModel"), (2, "DistributedDataParallel")])
 def test_a_compiled_model_trains_to_the_same_weights_its_gradients_still_overlapped(
     tiny_data, tmp_path, world_size, compiled

@@ -29,7 +29,7 @@ from tsp.train.attempt import train
 from tsp.train.distributed import RankEnv
 from tsp.train.stop_signal import Stop
 
-pytestmark = [pytest.mark.slow(seconds=110), pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow(seconds=30), pytest.mark.timeout(3600)]
 
 EPOCHS = 4
 KILLS = {"local": 13, "s3": 13}

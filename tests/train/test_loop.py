@@ -87,7 +87,7 @@ def test_tables_that_go_while_a_run_is_at_work_do_not_touch_it(uninterrupted, ti
     assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
 
 
-@pytest.mark.slow(seconds=25)
+@pytest.mark.slow(seconds=10)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_data_workers_change_no_weight(uninterrupted, tiny_data, tmp_path, workers):
     run = train_here(config_for(tiny_data, tmp_path, data__workers=workers, schedule__epochs=EPOCHS))
@@ -116,6 +116,7 @@ def test_a_stop_in_the_middle_of_an_epoch_loses_no_step(tiny_data, tmp_path):
     assert (meta.epoch, meta.step) == (0, 3)
 
 
+@pytest.mark.slow(seconds=10)
 def test_a_run_stopped_at_every_step_gets_to_its_end(uninterrupted, tiny_data, tmp_path):
     config = config_for(tiny_data, tmp_path, max_attempts=100)
     for _ in range(60):

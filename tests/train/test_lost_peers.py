@@ -143,6 +143,7 @@ class Ranks:
         end = time.monotonic() + within_sec
         while text not in self.log(rank):
             assert time.monotonic() < end, self.log(rank)
+            assert self.processes[rank].is_alive(), self.log(rank)
             time.sleep(0.05)
 
     def kill(self):

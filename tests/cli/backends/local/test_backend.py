@@ -94,7 +94,7 @@ def test_retries_are_bounded(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> N
 
 
 def test_cancel_saves_state_and_resume_goes_on(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
-    plan_ranks(epochs=2, step_sec=0.5)
+    plan_ranks(epochs=2, step_sec=600.0)
     submitted = tspctl(*SUBMIT, "-o", "json")
     assert submitted.json["effective"]["global_batch"] == submitted.json["config"]["batch_per_gpu"]
     wait_until((local / "a" / "progress.json").exists, "the first progress")
@@ -120,7 +120,7 @@ def test_cancel_saves_state_and_resume_goes_on(tspctl: Tspctl, local: Path, plan
 
 
 def test_suspend_is_no_end(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
-    plan_ranks(epochs=2, step_sec=0.5, deaf=True)
+    plan_ranks(epochs=2, step_sec=600.0, deaf=True)
     tspctl(*SUBMIT)
     wait_for_log("a", "rank: rank 0 of 1")
     # A rank that does not hear is killed after the grace period.
@@ -134,7 +134,7 @@ def test_suspend_is_no_end(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> Non
 def test_a_dead_supervisor_is_a_crash_takes_its_ranks_along_and_can_be_resumed(
     tspctl: Tspctl, local: Path, plan_ranks: Plan
 ) -> None:
-    plan_ranks(epochs=100, step_sec=0.5)
+    plan_ranks(epochs=2, step_sec=600.0)
     tspctl(*SUBMIT)
     wait_for_log("a", "rank: rank 0 of 1")
     supervised = local_run("a").supervised()
@@ -182,7 +182,9 @@ def test_logs_come_from_the_store_when_this_machine_has_none(tspctl: Tspctl, loc
 
 
 def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, plan_ranks: Plan) -> None:
-    plan_ranks(epochs=1, step_sec=2.0)
+    hold = home / "hold"
+    hold.touch()
+    plan_ranks(epochs=1, step_sec=0.05, hold=str(hold))
     program = (
         f"import sys; from cli import main; from cli.backends.local import launch as local_launch; "
         f"local_launch.ENTRYPOINT = (sys.executable, '-P', {str(FAKE_RANK)!r}); main.main()"
@@ -201,6 +203,7 @@ def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, 
     assert out == "a\n"
     assert "the run continues" in err
     assert "Traceback" not in err
+    hold.unlink()
     wait_until(lambda: state_of("a") == "succeeded", "it succeeds all the same")
 
 

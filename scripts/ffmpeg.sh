@@ -11,9 +11,8 @@ if [[ "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null; then
     exit 1
 fi
 echo "installing ffmpeg by apt-get" >&2
-{
-    # A new machine has no lists of packages yet, an older one outdated ones.
-    apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ffmpeg
-} >&2
+# A new machine has no lists of packages yet, an older one outdated ones. One source that fails, often a third party's,
+# must not keep ffmpeg from being installed from another.
+apt-get update -q >&2 || echo "apt-get update failed: trying with the lists that are there" >&2
+DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends ffmpeg >&2 || exit 1
 command -v ffmpeg

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import ffmpeg
+from tests import ffmpeg, reference
 from tests.data.video.rewritten import packed, with_edits, with_every_block_a_key, without_box
 from tests.videos import number_of
 from tsp.data.video import ClipReader
@@ -335,6 +335,41 @@ def test_standardize_keeps_frames_times_and_colours_as_ffmpeg_shows_them(made, n
     if ours.frames.shape[1:] == frames.shape[1:]:
         assert colour_error(ours.frames[:both], frames[:both]) <= MAX_COLOUR_ERROR
     assert inspect_video(tmp_path / "out.mp4").remarks == ()
+
+
+def test_opening_an_ordinary_mp4_file_reads_a_small_part_of_it(tmp_path):
+    path = tmp_path / "large.mp4"
+    noise = "testsrc2=s=320x240:r=30:d=6,noise=alls=40:allf=t"
+    ffmpeg.run("-v", "error", "-f", "lavfi", "-i", noise, "-c:v", "libx264", "-preset", "superfast", "-bf", "2", "-crf",
+               "20", "-pix_fmt", "yuv420p", str(path))  # fmt: skip
+    before = _bytes_read()
+    source = VideoSource(path)
+    num_read = _bytes_read() - before
+    assert source.codec.reorder_depth > 0  # so that a look is taken whether times of presentation are stored
+    source.close()
+    assert num_read < path.stat().st_size / 10
+
+
+def _bytes_read() -> int:
+    """Bytes that this process has asked the system for so far."""
+    counters = Path("/proc/self/io")
+    if not counters.exists():
+        pytest.skip("the system does not count what a process reads")
+    return int(counters.read_text().split()[1])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mp4 h264", "mp4 begins at 5 s", "mp4 late picture", "mp4 trimmed by an edit list", "mkv varying rate",
+     "avi h264 B-frames", "avi mpeg4 packed, 2 B-frames", "ts h264 with sound"],
+)  # fmt: skip
+def test_the_plain_reader_of_the_other_tests_shows_what_ffmpeg_shows(made, name):
+    path = made(name)
+    truth = oracle(name, path)
+    times, frames = reference.decode_all(path)
+    assert [number_of(frame) for frame in frames] == truth.numbers
+    assert times == pytest.approx(truth.times_sec, abs=1e-4)
+    assert colour_error(frames, truth.frames) <= MAX_COLOUR_ERROR
 
 
 def test_an_ordinary_mp4_file_is_not_read_ahead_to_establish_its_times(made):

@@ -54,6 +54,14 @@ def test_a_file_that_is_named_itself_is_taken_whatever_its_ending(folder):
     assert find_videos(str(folder / "bare"))[1] == {"bare": 1}
 
 
+def test_a_name_that_no_table_can_hold_is_left_out_or_refused(folder, caplog):
+    (folder / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"1")
+    assert len(find_videos(str(folder))[1]) == 3
+    assert "1 file left out (the name is not UTF-8, so no table can hold it: rename it): caf\\udce9.mp4" in caplog.text
+    with pytest.raises(DataError, match=r"caf\\udce9\.mp4': the name is not UTF-8"):
+        find_videos(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4"))
+
+
 def test_a_pipe_that_is_named_itself_is_refused_and_not_waited_for(folder):
     with pytest.raises(DataError, match=r"pipe\.mp4 is a pipe or device, not a file"):
         find_videos(str(folder / "pipe.mp4"))

@@ -24,6 +24,7 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 _NAMES_SHOWN = 5
+_NO_UNICODE = "the name is not UTF-8, so no table can hold it: rename it"
 
 
 def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Store, dict[str, int]]:
@@ -38,6 +39,8 @@ def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Stor
         around = open_folder(folder or slash or ".", settings)
         if around.is_local and Path(address).exists() and not Path(address).is_file():
             raise DataError(f"{address} is a pipe or device, not a file")
+        if not _is_unicode(name):
+            raise DataError(f"{address!r}: {_NO_UNICODE}")
         if around.exists(name):
             return around, {name: around.stat(name).size_bytes}
     source = open_folder(address, settings)
@@ -53,6 +56,11 @@ def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Stor
     if not found:
         raise DataError(f"{address} holds no video files (*{', *'.join(sorted(VIDEO_SUFFIXES))})")
     return source, found
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether a table can hold the name; other bytes than UTF-8 arrive as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:
@@ -91,6 +99,8 @@ def _reason_against(name: str) -> str:
     """Why a file is not taken for a video; empty if it is."""
     if any(part.startswith(".") for part in name.split("/")):
         return "hidden"
+    if not _is_unicode(name):
+        return _NO_UNICODE
     if name.endswith(TRAINING_COPY_SUFFIX):
         return "a training copy"
     suffix = Path(name).suffix.lower()
@@ -104,10 +114,14 @@ def _say_what_is_left_out(address: str, left_out: Mapping[str, str]) -> None:
     for name in sorted(left_out):
         names_of.setdefault(left_out[name], []).append(name)
     for reason, names in _by_weight(names_of):
-        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        shown = ", ".join(map(_printable, names[:_NAMES_SHOWN])) + (", ..." if len(names) > _NAMES_SHOWN else "")
         what = "1 file" if len(names) == 1 else f"{len(names)} files"
         level = logging.INFO if reason in ("hidden", "a training copy") else logging.WARNING
         logger.log(level, "%s: %s left out (%s): %s", address, what, reason, shown)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _by_weight(names_of: Mapping[str, list[str]]) -> Iterator[tuple[str, list[str]]]:

@@ -130,6 +130,13 @@ def test_a_metadata_table_without_durations_takes_them_from_its_frames(tmp_path)
     assert read_metadata(tmp_path / "m.csv")[0].duration_sec == 2.0
 
 
+@pytest.mark.parametrize("number", ["1e30", "1_000", "1,090", "0x5A", "30/1", "NaN", "-1", ""])
+def test_what_is_no_number_of_frames_is_refused_with_its_row(tmp_path, number):
+    (tmp_path / "m.csv").write_text(f'filename,fps,video-frames\na.mp4,25,"{number}"\n')
+    with pytest.raises(DataError, match=r"m\.csv row 2: video-frames is "):
+        read_metadata(tmp_path / "m.csv")
+
+
 @pytest.mark.parametrize("content", [codecs.BOM_UTF8 + b'["a"]', '["a"]'.encode("utf-16")])
 def test_a_label_map_may_have_a_mark(tmp_path, content):
     (tmp_path / "map.json").write_bytes(content)

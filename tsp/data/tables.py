@@ -36,6 +36,8 @@ GROUND_TRUTH_COLUMNS = (
     "video-frames",
     "temporal-region-label",
 )
+MAX_FRAMES = 100_000_000
+"""A month at 30 fps; a table that claims more is damaged, and listing its clips would fill the memory."""
 _NEEDED_OF_METADATA = ("filename", "fps", "video-frames")
 """Old tables have no video-duration; it is derived from these."""
 ACTION_REGION, BACKGROUND_REGION = REGIONS = ("Action", "No action")
@@ -243,6 +245,8 @@ def _facts(table: Table) -> Iterator[VideoFacts | RowProblem]:
         bad = next((name for name, number in numbers.items() if not number > 0), None)
         if not filename:
             yield RowProblem(line, "filename is empty")
+        elif numbers["video-frames"] > MAX_FRAMES:
+            yield RowProblem(line, f"video-frames is {texts['video-frames']}, more than any video has")
         elif bad is not None:
             cure = "probe the videos again with 'tspctl data probe'"
             yield RowProblem(line, f"{bad} is {texts[bad]!r}, not a number above 0: {cure}")

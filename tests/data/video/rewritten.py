@@ -45,6 +45,15 @@ def _box(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), name) + content
 
 
+def with_dropped_frames(source: Path, target: Path, numbers: Sequence[int]) -> None:
+    """An MP4 with a chunk for each frame, as files with sound have, in which some frames have no bytes."""
+    data = bytearray(source.read_bytes())
+    sizes = data.index(b"stsz") + 16
+    for number in numbers:
+        data[sizes + 4 * number : sizes + 4 * number + 4] = bytes(4)
+    target.write_bytes(data)
+
+
 def with_every_block_a_key(source: Path, target: Path) -> None:
     """A Matroska file whose SimpleBlocks all say that they hold key frames."""
     data = bytearray(source.read_bytes())

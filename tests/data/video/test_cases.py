@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests import ffmpeg
-from tests.data.video.rewritten import with_doubled_times, without_box
-from tests.data.video.test_oracle import KINDS, X264, X265, as_rgb, colour_error
+from tests.data.video.rewritten import with_doubled_times, with_dropped_frames, without_box
+from tests.data.video.test_oracle import KINDS, TONE, X264, X265, as_rgb, colour_error
 from tests.videos import number_of
 from tsp.data.video import VideoError, read_clip
 from tsp.data.video.display_matrix import Turn
@@ -184,6 +184,18 @@ def test_frames_with_decoding_times_alone_are_shown_in_the_decoders_order(tmp_pa
     assert any("in the decoder's order" in remark for remark in report.remarks)
     transcode(path, tmp_path / "out.mp4", crf=12)
     assert ffmpeg.shown(tmp_path / "out.mp4").numbers == list(range(90))
+
+
+def test_frames_of_no_bytes_are_none_that_were_cut_off(tmp_path):
+    source = ffmpeg.make(tmp_path / "a.mp4", "-c:v mjpeg -q:v 2 -c:a aac -shortest", extra=TONE)
+    path = tmp_path / "dropped.mp4"
+    with_dropped_frames(source, path, [20, 21, 40])
+    assert inspect_video(path, decode_all=True).faults == ()
+    truth = ffmpeg.shown(path)
+    assert truth.numbers == [number for number in range(90) if number not in (20, 21, 40)]
+    start_sec = truth.times_sec[4] + 1e-4
+    assert [number_of(image) for image in read_clip(path, start_sec)] == truth.numbers[4:36:2]
+    assert transcode(path, tmp_path / "out.mp4").lost == ()
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])

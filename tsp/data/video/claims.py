@@ -29,9 +29,10 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
     """In words how a file is shorter than its container claims; empty if it is not."""
     formats = set(container.format.name.split(","))
     if "mov" in formats and 0 < len(stream.index_entries) <= stream.frames:
-        size_bytes = os.path.getsize(path)
-        num_there = sum(entry.pos + entry.size <= size_bytes for entry in stream.index_entries)
-        num_claimed = len(stream.index_entries)
+        # An entry of no bytes is a frame that was dropped while recording: the one before stays.
+        entries, size_bytes = [entry for entry in stream.index_entries if entry.size], os.path.getsize(path)
+        num_there = sum(entry.pos + entry.size <= size_bytes for entry in entries)
+        num_claimed = len(entries)
         num_there = min(num_there, len(scan.pts))
         if num_there < num_claimed:
             return f"its header claims {num_claimed} frames, {num_there} are there: the file is cut short"

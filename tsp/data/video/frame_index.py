@@ -55,7 +55,7 @@ class FrameIndex:
     def numbers(self, start_pts: int, offsets: Sequence[int]) -> list[int] | None:
         """Numbers of a clip's frames: the one on screen at start_pts, and those so many after it.
 
-        Returns: None where the file ends before, or has several frames of one time.
+        Returns: None where the file ends before, has several frames of one time, or dropped one of them.
         """
         start_pts += self._origin
         entries, found = self._entries, self._entries.search_timestamp(start_pts)
@@ -64,7 +64,7 @@ class FrameIndex:
         if len(listed) <= offsets[-1] or (found >= 0 and listed[0].timestamp > start_pts):
             return None
         times = [entry.timestamp for entry in listed]
-        if any(later <= earlier for earlier, later in pairwise(times)):
+        if not all(entry.size for entry in listed) or any(later <= earlier for earlier, later in pairwise(times)):
             return None
         return [first + offset for offset in offsets]
 

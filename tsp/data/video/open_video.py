@@ -200,12 +200,12 @@ class VideoSource:
 
     def _shifted(self, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
         origin = self.timeline.origin
-        if not origin:
-            yield from packets
-            return
         for packet in packets:
-            packet.pts = None if packet.pts is None else packet.pts - origin
-            packet.dts = None if packet.dts is None else packet.dts - origin
+            if not packet.size and packet.pts is not None:
+                continue  # a frame that was dropped while recording
+            if origin:
+                packet.pts = None if packet.pts is None else packet.pts - origin
+                packet.dts = None if packet.dts is None else packet.dts - origin
             yield packet
 
     # Files whose packets were all read before
@@ -230,6 +230,8 @@ class VideoSource:
     def _numbered(self, scan: Scan, packets: Iterable[Packet[Any]], number: int, first: int) -> Iterator[Packet[Any]]:
         """The packets from number ``first`` on, with the scan's times; ``number`` is that of the first one given."""
         for packet in packets:
+            if not packet.size and packet.pts is not None:
+                continue
             if packet.size:
                 if number >= len(scan.pts) or scan.position[number] != (-1 if packet.pos is None else packet.pos):
                     raise VideoError(f"{self.path} was changed while it was read")

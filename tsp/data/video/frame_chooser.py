@@ -29,6 +29,7 @@ class FrameChooser:
         self._num_pushed = 0
         self._last_pushed: int | None = None
         self._previous: int | None = None
+        self._last_wanted: int | None = None
         self._wants_at: dict[int, list[Want]] = {}
         self.wanted: dict[int, list[Want]] = {}
         """Presentation time -> what it is wanted for; grows with every push."""
@@ -40,8 +41,9 @@ class FrameChooser:
 
     @property
     def complete(self) -> bool:
-        """Whether every frame of every clip has been found."""
-        return self._next_clip == len(self._queue) and not self._wants_at
+        """Whether every frame of every clip has been found, and no later one has the time of the last."""
+        is_found = self._next_clip == len(self._queue) and not self._wants_at
+        return is_found and self._last_wanted is not None and self._last_wanted < (self._last_pushed or 0)
 
     def push(self, pts: int) -> bool:
         """The next presentation time; False, and nothing done, if it is not larger than all before."""
@@ -84,3 +86,4 @@ class FrameChooser:
         wants = self._wants_at.pop(index, None)
         if wants:
             self.wanted.setdefault(pts, []).extend(wants)
+            self._last_wanted = max(pts, self._last_wanted if self._last_wanted is not None else pts)

@@ -60,7 +60,7 @@ class FrameIndex:
         start_pts += self._origin
         entries, found = self._entries, self._entries.search_timestamp(start_pts)
         first = max(found, 0)
-        listed = entries[first : first + offsets[-1] + 1]
+        listed = entries[first : first + offsets[-1] + 2]  # with the next, which may have the time of the last
         if len(listed) <= offsets[-1] or (found >= 0 and listed[0].timestamp > start_pts):
             return None
         times = [entry.timestamp for entry in listed]

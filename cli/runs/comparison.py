@@ -1,0 +1,81 @@
+"""Several runs in one table: their best epochs, and the settings in which they differ."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cli.page.facts import differences
+from tsp.config.codec import flat
+from tsp.errors import DataError, NoSuchRunError, TspError
+from tsp.run.results import EpochResult, best
+
+if TYPE_CHECKING:
+    from cli.runs.found_run import FoundRun
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ComparedRun:
+    """One run of a comparison."""
+
+    name: str
+    """Its address where another run of the comparison has the same name."""
+    epochs: list[EpochResult]
+    best: EpochResult | None
+    """None before its first validation, or while every figure is nan."""
+    differs: dict[str, Any] = field(default_factory=dict)
+    """Setting -> its value, for those in which the runs differ; None where it recorded none."""
+
+    @property
+    def sort_key(self) -> tuple[float, str]:
+        """The highest Avg Accuracy first, runs without one last."""
+        return (-self.best.avg_accuracy_percent if self.best else math.inf, self.name)
+
+
+def compare(found: Sequence[FoundRun]) -> list[ComparedRun]:
+    """The runs, the best first. One that cannot be read is shown as far as it can, with a warning.
+
+    Raises: what reading the first one failed with, if none of them could be read.
+    """
+    names = Counter(item.name for item in found)
+    runs, configs, failures = [], [], []
+    for item in found:
+        name = item.name if names[item.name] == 1 else item.run.address()
+        try:
+            epochs = list(item.run.results().values())
+        except TspError as error:
+            failures.append(error)
+            logger.warning("%s: %s", name, error)
+            epochs = []
+        runs.append(ComparedRun(name, epochs, _best(epochs)))
+        configs.append({"config": _settings(item, name)})
+    if len(failures) == len(found):
+        raise failures[0]
+    for key, values in differences(configs).items():
+        for run, value in zip(runs, values, strict=True):
+            run.differs[key] = value
+    return sorted(runs, key=lambda run: run.sort_key)
+
+
+def _best(epochs: list[EpochResult]) -> EpochResult | None:
+    try:
+        return best(epochs)
+    except DataError:
+        return None
+
+
+def _settings(item: FoundRun, name: str) -> dict[str, Any]:
+    """By dotted key; none of a run of the original scripts, or of one whose run.json cannot be read."""
+    try:
+        return dict(flat(item.run.about()["config"]))
+    except NoSuchRunError:
+        return {}
+    except TspError as error:
+        logger.warning("%s: its configuration is not compared: %s", name, error)
+        return {}

@@ -92,8 +92,7 @@ def names(session: Session, *, everything: bool) -> list[str]:
     backend = session.backend
     found = [status.name for status in backend.list_runs()]
     if everything or backend.lists_stored_runs:
-        known = set(found)
-        found += [name for name in list_runs(session.store) if name not in known]
+        found += _names_stored_alone(session.store, set(found))
     return found
 
 
@@ -184,4 +183,25 @@ def _stored_alone(session: Session, known: set[str]) -> list[RunReport]:
             return RunReport(name=name, state="damaged", reason=str(error), store=store.uri)
 
     with ThreadPoolExecutor(_READERS) as readers:
-        return list(readers.map(read, [name for name in list_runs(store) if name not in known]))
+        return list(readers.map(read, _names_stored_alone(store, known)))
+
+
+def _names_stored_alone(store: Store, known: set[str]) -> list[str]:
+    """Names of the runs that only the store knows; a store that fails is an error only where nothing else is listed.
+
+    Raises: StoreError.
+    """
+    try:
+        names = list(list_runs(store)) if store.is_local else within(PATIENCE_SEC, lambda: list(list_runs(store)))
+    except TimeoutError:
+        failure: StoreError = StoreUnreachableError(
+            f"{store.uri} did not answer within {PATIENCE_SEC:g} s: try again later"
+        )
+    except StoreError as error:
+        failure = error
+    else:
+        return [name for name in names if name not in known]
+    if not known:
+        raise failure
+    logger.warning("runs that only the store knows are missing here: %s", failure)
+    return []

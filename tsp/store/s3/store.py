@@ -158,6 +158,11 @@ class S3Store(Store):
             size_bytes, modified = answer.headers["content-length"], answer.headers["last-modified"]
             return Entry(key, int(size_bytes), parsedate_to_datetime(modified), answer.headers.get("etag", ""))
         head = self._head(key)
+        if "LastModified" not in head:
+            raise StoreError(
+                f"what answers at {self.bucket.server} is not an S3 server (it knows no time of {self.address(key)}): "
+                f"check store.endpoint_url and proxy variables"
+            )
         return Entry(key, head["ContentLength"], head["LastModified"], head.get("ETag", ""))
 
     def delete(self, key: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.chart.conftest import Rendered
+from tests.chart.conftest import ENOUGH, Rendered
 from tests.chart.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,12 +46,12 @@ def main() -> None:
 def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
     """Objects of a release with these values over those that are enough."""
     helm = subprocess.run([ROOT / "scripts/go_tool.sh", "helm"], stdout=subprocess.PIPE, text=True, check=True)
-    enough = {"dataset": "thumos14", "method": "tac", "store": {"uri": "s3://bucket/runs"}}
     command = [helm.stdout.strip(), "template", "run", str(ROOT / "charts/tsp"), "--namespace", "video", "-f", "-"]
     done = subprocess.run(
-        command, input=json.dumps({**enough, **values}), stdout=subprocess.PIPE, text=True, check=True
+        command, input=json.dumps({**ENOUGH, **values}), stdout=subprocess.PIPE, text=True, check=True
     )
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
+    documents = [item for item in yaml.safe_load_all(done.stdout) if item]
+    return [item for document in documents for item in document.get("items", [document])]
 
 
 def judged_objects(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -34,7 +34,7 @@ from tsp.extract.stream import normalised
 from tsp.store.local import LocalStore
 
 STRIDES = (1, 16)
-TARGETS = {1: 80, 16: 7}
+TARGETS = {1: 100, 16: 7}
 CPU = torch.device("cpu")
 
 

@@ -77,7 +77,8 @@ def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> R
     presets = dict(PRESETS)
     if source.run is not None:
         try:
-            return config_like(session.settings, "evaluate", {**given, **_own_precision(given)}, _as_trained(source))
+            like, store = _as_trained(source), source.store or session.store_config()
+            return config_like(session.settings, "evaluate", {**given, **_own_precision(given)}, like, store=store)
         except NoSuchRunError:
             pass  # a run of the original scripts, of which only checkpoints are known
     if given["dataset"] is None:

@@ -14,7 +14,7 @@ from tsp.config.backbones import BACKBONES
 from tsp.config.codec import from_dict, set_dotted, to_dict
 from tsp.config.recipes import COLUMNS_OF_HEADS
 from tsp.config.released import RELEASED
-from tsp.config.run import RunConfig
+from tsp.config.run import RunConfig, StoreConfig
 from tsp.errors import ConfigError
 
 CHECKPOINT_KEYS = ("model.pretrained", "resume")
@@ -101,14 +101,15 @@ def given_values(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]
     return values
 
 
-def config_like(settings: Settings, name: str, given: dict[str, Any], like: RunConfig) -> RunConfig:
+def config_like(
+    settings: Settings, name: str, given: dict[str, Any], like: RunConfig, *, store: StoreConfig
+) -> RunConfig:
     """The configuration of an earlier run under another name, with what was given in its stead.
 
     With --dataset the recipe values stay and the data set is another; else it is the run's own.
+    Args: store, of the configuration: settings may name none, or another than the run's.
     Raises: ConfigError naming option or key.
     """
-    from cli.options.store import store_config
-
     if given["dataset"] is not None:
         chosen = {
             "method": given["method"] or like.method,
@@ -116,11 +117,12 @@ def config_like(settings: Settings, name: str, given: dict[str, Any], like: RunC
             "gvf": given["gvf"] or like.model.gvf,
             "gpus": like.gpus if given["gpus"] is None else given["gpus"],
         }
-        return build_config(settings, name, {**given, **chosen}, presets=recipe_values(like))
+        config = build_config(settings, name, {**given, **chosen}, needs_store=False, presets=recipe_values(like))
+        return replace(config, store=store)
     for option in ("method", "heads", "gvf"):
         if given[option] is not None:
             raise ConfigError(f"--{option} needs --dataset, which says where its tables lie")
-    tree = {**to_dict(like), "name": name, "store": asdict(store_config(settings))}
+    tree = {**to_dict(like), "name": name, "store": asdict(store)}
     changes = given_values(settings, given)
     changes |= {"gpus": given["gpus"]} if given["gpus"] is not None else {}
     changes |= {"data.root": given["data_root"]} if given["data_root"] is not None else {}

@@ -68,6 +68,16 @@ def test_another_data_set_takes_the_runs_recipe(tspctl: Tspctl, local: Path, tra
     assert sent["out"].endswith("/evaluations/epoch_3-on-thumos14.json")
 
 
+@pytest.mark.parametrize("dataset", [(), ("--dataset", "thumos14", "--data", "/videos")])
+def test_a_run_is_found_by_its_folder_where_no_store_is_set(
+    tspctl: Tspctl, local: Path, trained: RunConfig, monkeypatch: pytest.MonkeyPatch, dataset: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("TSPCTL_STORE", "/nowhere")
+    sent = tspctl("evaluate", local / "tac", *dataset, "-o", "json").json["job"]
+    assert sent_config(sent).store.uri == str(local)
+    assert sent["out"].startswith(str(local / "tac" / "evaluations"))
+
+
 def test_what_is_given_wins(tspctl: Tspctl, local: Path, trained: RunConfig) -> None:
     given = ("--precision", "bf16", "--batch-per-gpu", "4", "--set", "data.bad_clips=fail", "--workers", "3")
     sent = tspctl("evaluate", "tac", *given, "--out", "e.json", "--gpus", "1", "-o", "json").json["job"]

@@ -51,6 +51,23 @@ def test_every_command_exists_and_its_line_in_the_list_is_its_own(name: str) -> 
     assert (command.help or "").splitlines()[0] == COMMANDS[name][1]
 
 
+def defining_modules(command: click.Command) -> set[str]:
+    """The modules that a command and its subcommands come from."""
+    found = {command.callback.__module__} if command.callback is not None else set()
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            found |= defining_modules(inner)
+    return found
+
+
+def test_every_module_of_commands_is_reached_from_the_list() -> None:
+    modules = {f"cli.commands.{path.stem}" for path in (CLI / "commands").glob("[a-z]*.py")}
+    assert modules <= defining_modules(tspctl)
+
+
 def lacking_help(command: click.Command, path: str) -> list[str]:
     """The command, its subcommands and options that say nothing of themselves."""
     lacking = [] if (command.help or "").strip() else [path]

@@ -6,10 +6,9 @@ its objects, and marks the record deployed or failed. $HELM_STUB names a step at
 
 import base64
 import gzip
-import http.client
 import json
 import os
-import random
+import socket
 import sys
 import time
 
@@ -21,16 +20,30 @@ SECRETS = "/api/v1/namespaces/video/secrets"
 
 
 class Api:
+    """One connection. Started by the hundred, the stub takes half as long without http.client's imports."""
+
     def __init__(self, kubeconfig):
         with open(kubeconfig) as file:
             address = json.load(file)["clusters"][0]["cluster"]["server"]
-        self.connection = http.client.HTTPConnection(address.removeprefix("http://"))
+        host, _, port = address.removeprefix("http://").partition(":")
+        self.connection = socket.create_connection((host, int(port)))
+        self.answers = self.connection.makefile("rb")
 
     def __call__(self, method, path, body=None):
-        headers = {"Content-Type": "application/json"}
-        self.connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = self.connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        data = b"" if body is None else json.dumps(body).encode()
+        head = [
+            f"{method} {path} HTTP/1.1",
+            "Host: api",
+            "Content-Type: application/json",
+            f"Content-Length: {len(data)}",
+        ]
+        self.connection.sendall("\r\n".join([*head, "", ""]).encode() + data)
+        status, length = int(self.answers.readline().split()[1]), 0
+        while line := self.answers.readline().strip():
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        return status, json.loads(self.answers.read(length))
 
 
 def fail(text):
@@ -70,7 +83,7 @@ def install(api, name, labels, values):
     path = f"{SECRETS}/sh.helm.release.v1.{name}.v1"
     if api("GET", path)[0] == 200:
         fail("INSTALLATION FAILED: cannot re-use a name that is still in use")
-    time.sleep(random.random() * 0.01)
+    time.sleep(os.urandom(1)[0] / 255 * 0.01)
     made = objects(name, values)
     manifest = "\n---\n".join(json.dumps(item) for item in made)
     content = {"name": name, "config": values, "manifest": manifest, "chart": {"metadata": {"name": "tsp"}}}

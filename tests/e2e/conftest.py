@@ -51,6 +51,25 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
+def trainer(cluster: Cluster) -> None:
+    """Kubeflow Trainer v2; a cluster of somebody else need not have it."""
+    _require_kind(cluster, "trainjobs.trainer.kubeflow.org")
+
+
+@pytest.fixture(scope="session")
+def kueue(cluster: Cluster) -> None:
+    """Kueue; a cluster of somebody else need not have it."""
+    _require_kind(cluster, "clusterqueues.kueue.x-k8s.io")
+
+
+def _require_kind(cluster: Cluster, name: str) -> None:
+    if cluster.kubectl.try_run("get", "crd", name).returncode == 0:
+        return
+    assert not cluster.ours, f"our own cluster has no {name}"
+    pytest.skip(f"the cluster has no {name}")
+
+
+@pytest.fixture(scope="session")
 def gpus(cluster: Cluster) -> Iterator[int]:
     """Eight GPUs of 80 GB on the node; a cluster of somebody else that has GPUs keeps its own."""
     present = int(cluster.kubectl.get("node", cluster.node)["status"]["allocatable"].get("nvidia.com/gpu", "0"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.kubectl import Kubectl
+from tests.e2e.kubectl import Kubectl, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -46,6 +46,8 @@ CASES = {
     **{f"{method}-{dataset}": {"method": method, "dataset": dataset, "gpus": 8}
        for method in ("tsp", "tac") for dataset in ("activitynet", "thumos14")},
     **{f"{gpus}-gpus": {"gpus": gpus} for gpus in (1, 2, 64)},
+    "4-pods-of-2": {"gpus": 8, "gpusPerPod": 2},
+    "gang": {"gang": "volcano"},
     "cpu": {"gpuResource": ""},
     "every-option": EVERYTHING,
     "shared-cache": {"cache": {"claim": "cache"}, "serviceAccount": {"create": False}},
@@ -59,25 +61,67 @@ CASES = {
 }  # fmt: skip
 
 
+TRAINJOBS: dict[str, dict[str, Any]] = {
+    **{f"{gpus}-gpus": {"gpus": gpus} for gpus in (1, 2, 64)},
+    "4-pods-of-2": {"gpus": 8, "gpusPerPod": 2},
+    **{gang: {"gang": gang} for gang in ("volcano", "coscheduling")},
+    "every-option": {
+        **EVERYTHING, "gpus": 8, "gpusPerPod": 4,
+        "runPolicy": {"suspend": True, "backoffLimit": 3, "activeDeadlineSeconds": 600},
+    },
+}  # fmt: skip
+JUDGE = ("create", "--dry-run=server", "--validate=strict", "-f", "-")
+
+
+@pytest.mark.parametrize("case", TRAINJOBS)
+def test_kubeflow_trainer_takes_every_object_of(kubectl: Kubectl, helm: str, trainer: None, case: str):
+    values = {**ENOUGH, **TRAINJOBS[case], "job": {"api": "trainjob"}}
+    command = [helm, "template", "judged", str(CHART), "--namespace", str(kubectl.namespace), "-f", "-"]
+    done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = objects_in(done.stdout)
+    (runtime,) = [item for item in objects if item["kind"] == "TrainingRuntime"]
+    (job,) = [item for item in objects if item["kind"] == "TrainJob"]
+    kubectl.run("create", "--validate=strict", "-f", "-", stdin=json.dumps(runtime))
+
+    def judged() -> bool:
+        # the webhook knows the runtime a moment later
+        answer = kubectl.try_run(*JUDGE, stdin=json.dumps(job))
+        assert answer.returncode == 0 or "must be created before" in answer.stderr, answer.stderr
+        return answer.returncode == 0
+
+    wait_for(judged, timeout_sec=20, what="TrainJob that is taken")
+    judge_pods(kubectl, objects)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_api_server_takes_every_object_of(kubectl: Kubectl, helm: str, case: str):
     values = {**ENOUGH, **CASES[case]}
     command = [helm, "template", "judged", str(CHART), "--namespace", str(kubectl.namespace), "-f", "-"]
     done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    objects = [item for item in yaml.safe_load_all(done.stdout) if item]
+    objects = objects_in(done.stdout)
     assert len(objects) >= (3 if case == "shared-cache" else 4), "job, ConfigMap, account and the test are expected"
-    judge = ("create", "--dry-run=server", "--validate=strict", "-f", "-")
-    judged = kubectl.try_run(*judge, stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    judged = kubectl.try_run(*JUDGE, stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     assert judged.returncode == 0, judged.stderr
     assert "Warning" not in judged.stderr, judged.stderr  # the security standard warns of pod templates
-    # pods come from the job's controller later: here each template stands for one
+    judge_pods(kubectl, objects)
+
+
+def objects_in(manifest: str) -> list[dict[str, Any]]:
+    """Objects of a manifest, those of its lists among them."""
+    found = [item for item in yaml.safe_load_all(manifest) if item]
+    return [one for item in found for one in (item["items"] if item["kind"] == "List" else [item])]
+
+
+def judge_pods(kubectl: Kubectl, objects: list[dict[str, Any]]) -> None:
+    """Pods come from the job's controller later: here each template stands for one."""
     for index, template in enumerate(pod_templates(objects)):
         of_other_clusters = ("serviceAccountName", "priorityClassName", "runtimeClassName")
         spec = {key: value for key, value in template["spec"].items() if key not in of_other_clusters}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"judged-{index}"}}
         pod["spec"] = {**spec, "restartPolicy": "Never"}
-        judged = kubectl.try_run(*judge, stdin=json.dumps(pod))
+        judged = kubectl.try_run(*JUDGE, stdin=json.dumps(pod))
         assert judged.returncode == 0, judged.stderr
 
 
@@ -87,6 +131,9 @@ def pod_templates(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for item in objects:
         if item["kind"] == "PyTorchJob":
             found += [spec["template"] for spec in item["spec"]["pytorchReplicaSpecs"].values()]
+        elif item["kind"] == "TrainingRuntime":
+            jobs = item["spec"]["template"]["spec"]["replicatedJobs"]
+            found += [job["template"]["spec"]["template"] for job in jobs]
         elif item["kind"] == "Job":
             found.append(item["spec"]["template"])
     return found

@@ -1,6 +1,6 @@
 #!/bin/bash
 # One real Kubernetes node with its control plane on this machine, in namespaces of its own.
-#   cluster.sh start [OWNER-PID]   up within a minute, with the training operator; ends with the process OWNER-PID
+#   cluster.sh start [OWNER-PID]   up within two minutes, with its controllers; ends with the process OWNER-PID
 #   cluster.sh stop                ends it, whatever state it is in; images stay for the next start
 #   cluster.sh status              its processes and its node
 #   cluster.sh facts               node, addresses and images, as JSON
@@ -14,7 +14,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 # shellcheck source=/dev/null
 source "$(dirname "${BASH_SOURCE[0]}")/lib/settings.sh"
-for part in packages programs images pki configs network daemons operator; do
+for part in packages programs images pki configs network daemons controllers; do
   # shellcheck source=/dev/null
   source "$HERE/lib/$part.sh"
 done
@@ -48,9 +48,9 @@ start() {
   start_dns
   node_ready
   say "node ready"
-  install_operator
+  install_controllers
   trap - EXIT
-  say "operator ready; KUBECONFIG=$KUBECONFIG_ADMIN"
+  say "controllers ready; KUBECONFIG=$KUBECONFIG_ADMIN"
 }
 
 # end_with PID: a watcher that stops the cluster when that process is gone

@@ -71,6 +71,7 @@ evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available:
 imageGCHighThresholdPercent: 100
 serializeImagePulls: false
 nodeStatusUpdateFrequency: 4s
+syncFrequency: 10s # how soon controllers see the certificates that they make for themselves
 featureGates: {KubeletInUserNamespace: true}
 YAML
 }

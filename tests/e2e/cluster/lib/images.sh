@@ -7,6 +7,9 @@ PAUSE_IMAGE=localhost/pause:e2e
 BUSYBOX_IMAGE=localhost/busybox:e2e
 PROJECT_IMAGE=localhost/tspctl
 OPERATOR_IMAGE=localhost/training-operator:v$OPERATOR_VERSION
+TRAINER_IMAGE=localhost/trainer:v$TRAINER_VERSION
+JOBSET_IMAGE=localhost/jobset:v$JOBSET_VERSION
+KUEUE_IMAGE=localhost/kueue:v$KUEUE_VERSION
 
 # build as root without user namespaces, on any file system that a virtual machine has
 buildah_run() { buildah --log-level error "$@"; }
@@ -45,8 +48,6 @@ build_pause() {
   rm -f "$program"
 }
 
-build_operator() { one_program "$OPERATOR_IMAGE" "$BIN/training-operator.v1" /manager; }
-
 # a shell, nslookup and sleep in 2 MB: the operator's init container, and the trivial image of the first tests
 build_busybox() {
   local folder
@@ -80,7 +81,15 @@ build_base() {
 build_cluster_images() {
   archive pause "$(digest_of "$HERE/pause/main.go" "$HERE/lib/images.sh")" $PAUSE_IMAGE build_pause
   archive busybox "$(digest_of "$HERE/lib/images.sh")" $BUSYBOX_IMAGE build_busybox
-  archive training-operator "$(digest_of "$BIN/training-operator.v1" "$HERE/lib/images.sh")" "$OPERATOR_IMAGE" build_operator
+  controller_archive training-operator "$OPERATOR_IMAGE" training-operator.v1
+  controller_archive trainer "$TRAINER_IMAGE" trainer-controller-manager
+  controller_archive jobset "$JOBSET_IMAGE" jobset
+  controller_archive kueue "$KUEUE_IMAGE" kueue
+}
+
+# controller_archive NAME IMAGE PROGRAM: an image with one of the programs that we built
+controller_archive() {
+  archive "$1" "$(digest_of "$BIN/$3" "$HERE/lib/images.sh")" "$2" one_program "$2" "$BIN/$3" /manager
 }
 
 # The project's own image, from image/Dockerfile on our base; its tag names what it is made from. Prints the name.

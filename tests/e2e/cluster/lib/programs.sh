@@ -2,6 +2,9 @@
 # The programs that Debian does not have, built from their Go modules, once per version of programs/*/go.mod.
 
 OPERATOR_MANIFESTS=$CACHE/programs/training-operator-manifests-v$OPERATOR_VERSION
+TRAINER_MANIFESTS=$CACHE/programs/trainer-manifests-v$TRAINER_VERSION
+JOBSET_MANIFESTS=$CACHE/programs/jobset-manifests-v$JOBSET_VERSION
+KUEUE_MANIFESTS=$CACHE/programs/kueue-manifests-v$KUEUE_VERSION
 
 # build_module MODULE LDFLAGS PACKAGE...: into $CACHE/programs/MODULE-<digest of go.mod and go.sum>, linked from $BIN
 build_module() {
@@ -28,8 +31,19 @@ build_programs() {
   build_module kubernetes "-X $version.gitVersion=v$KUBERNETES_VERSION -X $version.gitMajor=1 -X $version.gitMinor=33" \
     $kubernetes/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet,kube-proxy,kubectl}
   build_module training-operator "" github.com/kubeflow/training-operator/cmd/training-operator.v1
-  [[ -d $OPERATOR_MANIFESTS ]] || cp -r "$(operator_module)/manifests" "$OPERATOR_MANIFESTS"
+  build_module trainer "" github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager
+  build_module jobset "" sigs.k8s.io/jobset
+  build_module kueue "" sigs.k8s.io/kueue/cmd/kueue
+  keep_manifests training-operator github.com/kubeflow/training-operator manifests "$OPERATOR_MANIFESTS"
+  keep_manifests trainer github.com/kubeflow/trainer/v2 manifests "$TRAINER_MANIFESTS"
+  keep_manifests jobset sigs.k8s.io/jobset config "$JOBSET_MANIFESTS"
+  keep_manifests kueue sigs.k8s.io/kueue config "$KUEUE_MANIFESTS"
 }
 
-# operator_module: the folder that go has unpacked it to
-operator_module() (cd "$HERE/programs/training-operator" && go list -m -f '{{.Dir}}' github.com/kubeflow/training-operator)
+# keep_manifests PROGRAMS MODULE FOLDER TARGET: a module's own manifests, from where go has unpacked it
+keep_manifests() {
+  local folder
+  [[ ! -d $4 ]] || return 0
+  folder=$(cd "$HERE/programs/$1" && go list -m -f '{{.Dir}}' "$2")
+  cp -r "$folder/$3" "$4"
+}

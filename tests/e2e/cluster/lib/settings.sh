@@ -4,6 +4,9 @@
 
 KUBERNETES_VERSION=1.33.13 # as in programs/kubernetes/go.mod
 OPERATOR_VERSION=1.9.3     # as in programs/training-operator/go.mod
+TRAINER_VERSION=2.2.1      # as in programs/trainer/go.mod
+JOBSET_VERSION=0.11.1      # as in programs/jobset/go.mod
+KUEUE_VERSION=0.13.10      # as in programs/kueue/go.mod
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${TSPCTL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tspctl}

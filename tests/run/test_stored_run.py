@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores import with_seed
+from tests.s3_servers import S3Server
+from tests.stores import s3_store, with_seed
 from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.errors import ConfigError, DataError, MissingKeyError, NoSuchRunError, StoreError
@@ -18,6 +19,7 @@ from tsp.run.stored_run import StoredRun, list_runs
 from tsp.store.base import Store, sha256_of
 from tsp.store.local import LocalStore
 from tsp.store.open import open_store
+from tsp.store.s3.store import S3Store
 
 MakeEpoch = Callable[..., tuple[Path, EpochRecord]]
 MakeState = Callable[..., tuple[Path, StateMeta]]
@@ -358,3 +360,19 @@ def test_a_deletion_that_breaks_off_leaves_a_run_that_can_be_deleted(tmp_path, m
     assert run.exists()
     run.delete()
     assert list(store.list()) == []
+
+
+def test_two_submits_of_a_second_are_told_apart_though_an_answer_was_lost(
+    s3_servers: Callable[[str], S3Server], config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write whose answer was lost counts as ours where the object holds what we wrote. Moto's honours conditions."""
+    server = s3_servers("moto")
+    for name, value in server.env().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tsp.run.records.utc_now", lambda: "2030-01-01T00:00:00+00:00")
+    monkeypatch.setattr(StoredRun, "exists", lambda run: False)
+    monkeypatch.setattr(S3Store, "exists", lambda store, key: False)
+    store = s3_store(server)
+    StoredRun(store, "first-run").create(config, None)
+    with pytest.raises(ConfigError, match="another run was created"):
+        StoredRun(store, "first-run").create(config, None)

@@ -2,12 +2,11 @@
 
 Each simulated thread is a real one that holds the baton or waits for it, so the code under test is the real code. It
 passes the baton on wherever it would wait for something: a request, a condition, a sleep. There its process may die.
-Whoever passes it on draws who is next: half as many switches between real threads as through one that deals it out, and
-none where the next is the same.
 """
 
 from __future__ import annotations
 
+import _thread
 import random
 import threading
 from collections.abc import Callable
@@ -22,6 +21,13 @@ class HangError(AssertionError):
     """Everybody waits, and no time that passes changes that."""
 
 
+def _taken_lock() -> threading.Lock:
+    """A plain lock serves as a baton: one thread waits for it, another releases it."""
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
 class Process:
     """A simulated process: its threads die with it."""
 
@@ -31,6 +37,8 @@ class Process:
         self.terminate = False
         """SIGTERM was sent."""
         self.exit_code: int | None = None
+        self.on_terminate: Callable[[], None] | None = None
+        """Its handler of SIGTERM; None: SIGTERM ends it."""
         self.error: BaseException | None = None
 
 
@@ -39,14 +47,14 @@ class Task:
 
     def __init__(self, world: World, process: Process, target: Callable[[], object]) -> None:
         self.world, self.process, self.target = world, process, target
-        self.baton = threading.Lock()
-        self.baton.acquire()
+        self.baton = _taken_lock()
         self.until: float | None = 0.0
         """When it goes on at the latest; None: when somebody says so."""
         self.waits_for: object = None
         self.done = False
         world.tasks.append(self)
-        threading.Thread(target=self._run, daemon=True).start()
+        # Not threading.Thread, whose start waits for the thread.
+        _thread.start_new_thread(self._run, ())
 
     def _run(self) -> None:
         self.baton.acquire()
@@ -64,18 +72,18 @@ class Task:
 
 
 class World:
-    """All that is simulated, from one seed."""
+    """All that is simulated, from one seed. Who waits picks the next and hands the baton over directly."""
 
     def __init__(self, seed: int, *, max_turns: int = 20_000) -> None:
         self.random = random.Random(seed)
         self.now = 1_700_000_000.0
+        self.baton = _taken_lock()
+        """Of ``run``, which waits for the end."""
         self.tasks: list[Task] = []
-        """Those that have not ended."""
         self.current: Task | None = None
         self.turns, self.max_turns = 0, max_turns
-        self._over = threading.Semaphore(0)
-        self._failure: BaseException | None = None
         self.before_turn: Callable[[], None] = lambda: None
+        self._failure: BaseException | None = None
 
     def start(self, process: Process, target: Callable[[], object]) -> Task:
         """A thread of a process."""
@@ -83,27 +91,33 @@ class World:
 
     def run(self) -> None:
         """Until every thread has ended. Raises: HangError, and what ``before_turn`` raises."""
-        self._failure = None
         self.pass_on()
-        self._over.acquire()
+        self.baton.acquire()
+        self.current = None
         if self._failure is not None:
             raise self._failure
 
     def pass_on(self) -> Task | None:
-        """Give the baton to the thread whose turn it is; None: to ``run``, as nobody is left or something is wrong."""
-        before, following = self.current, None
+        """Let the next thread go on. Returns: the thread that has the baton now, None if that is ``run``."""
         try:
-            if self.tasks:
-                following = self._draw()
+            task = self._turn() if self.tasks else None
         except BaseException as error:
-            self._failure = error
-        self.current = following
-        # From the release on, others change everything here.
-        if following is None:
-            self._over.release()
-        elif following is not before:
-            following.baton.release()
-        return following
+            self._failure, task = error, None
+        before, self.current = self.current, task
+        if task is None:
+            self.baton.release()
+        elif task is not before or before.done:
+            task.baton.release()
+        return task
+
+    def _turn(self) -> Task:
+        self.turns += 1
+        if self.turns > self.max_turns:
+            raise HangError(f"not ended after {self.max_turns} turns: {self._waiting()}")
+        self.before_turn()
+        task = self._next()
+        task.waits_for, task.until = None, 0.0
+        return task
 
     def pause(self, until: float | None = 0.0, waits_for: object = None) -> None:
         """Let others go on. Raises: Killed if the process died meanwhile."""
@@ -117,20 +131,23 @@ class World:
         if task.process.dead:
             raise Killed
 
+    def end(self) -> None:
+        """Let all threads that are left end, whatever they wait for."""
+        self.before_turn, self.turns, self._failure = lambda: None, 0, None
+        for task in self.tasks:
+            task.process.dead = True
+        if self.tasks:
+            self.run()
+
     def wake(self, what: object) -> None:
         """Let those go on who wait for it."""
         for task in self.tasks:
             if task.waits_for is what:
                 task.until, task.waits_for = 0.0, None
 
-    def _draw(self) -> Task:
-        self.turns += 1
-        if self.turns > self.max_turns:
-            raise HangError(f"not ended after {self.max_turns} turns: {self._waiting()}")
-        self.before_turn()
-        task = self._next()
-        task.waits_for, task.until = None, 0.0
-        return task
+    def kill(self, process: Process) -> None:
+        """As SIGKILL does."""
+        process.dead = True
 
     def _next(self) -> Task:
         ready = [

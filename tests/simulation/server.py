@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +47,8 @@ class Server:
         self.uploads: dict[str, tuple[str, dict[int, bytes]]] = {}
         self.is_down = False
         self.num_requests = self.num_uploads = 0
+        self.writes: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
+        """Process and key -> whether each request to write it was done."""
         self.after_change: Callable[[str], None] = lambda key: None
         self._past: list[dict[str, Object]] = []
 
@@ -82,9 +85,14 @@ class Client:
         self._server, self._world = server, server.world
 
     def put_object(self, *, Key: str, Body: bytes, IfNoneMatch: str | None = None, **_: Any) -> Any:
+        assert self._world.current is not None
+        tries = self._server.writes[self._world.current.process.name, Key]
+        tries.append(False)
+
         def put() -> Any:
             if IfNoneMatch and Key in self._server.objects:
                 raise refusal("PreconditionFailed", 412)
+            tries[-1] = True
             return {"ETag": self._server.put(Key, bytes(Body))}
 
         return self._ask(put)

@@ -7,18 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.breaks import BREAKS, broken
+from tests.simulation.many import play_any
 from tests.simulation.schedule import EPOCHS, RUN, Schedule, play, simulated
 from tests.simulation.scheduler import HangError, Process, World
 from tests.simulation.server import Client, Faults, Server
 
 SHARES = 20
 PER_SHARE = 100
+MOST_TO_NOTICE = 400
 
 
 @pytest.mark.parametrize("share", range(SHARES))
 def test_no_schedule_breaks_an_invariant(share: int) -> None:
-    failures = {seed: play(seed) for seed in range(share * PER_SHARE, (share + 1) * PER_SHARE)}
+    failures = {seed: play_any(seed) for seed in range(share * PER_SHARE, (share + 1) * PER_SHARE)}
     assert {seed: failure for seed, failure in failures.items() if failure is not None} == {}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_deliberate_mistake_is_noticed(name: str) -> None:
+    """Otherwise nothing would be checked. Most show within ten schedules."""
+    with broken(name) as make:
+        assert any(play(seed, make) for seed in range(MOST_TO_NOTICE)), name
 
 
 def test_a_seed_plays_the_same_schedule_again(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -80,6 +81,9 @@ class StoredRun(EpochFiles, StateFiles):
             "versions": dict(versions or {}),
             "data_digest": data_digest,
             "created": records.utc_now(),
+            # Tells two submits of the same configuration in the same second apart: a write whose answer was lost counts
+            # as ours if the object holds what we wrote.
+            "id": uuid.uuid4().hex,
         }
         try:
             self.store.write(self.key("run.json"), dump_plain(about), only_if_absent=True)

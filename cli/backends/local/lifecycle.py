@@ -97,6 +97,8 @@ def delete_run(local: LocalRun) -> None:
     with claimed(local):
         if not _becomes_unsupervised(local):
             raise ConfigError(f"run {local.name} still has a supervisor, which holds {local.folder}/lock: end it first")
+        # Ranks of a killed supervisor may still be saving their state, into a store that is deleted next.
+        stop([rank.process for rank in _orphaned_ranks(local)], GRACE_SEC)
         local.remove()
 
 

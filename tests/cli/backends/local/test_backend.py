@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.backends.local import lifecycle
 from cli.backends.local.run_folder import local_run
 from tests.cli.conftest import FAKE_RANK, Tspctl, wait_until
 from tsp.run.processes import is_alive
@@ -148,6 +149,23 @@ def test_a_dead_supervisor_is_a_crash_takes_its_ranks_along_and_can_be_resumed(
     plan_ranks(epochs=2)
     assert tspctl("resume", "a").code == 0
     assert tspctl("wait", "a").code == 0
+
+
+def test_deleting_a_crashed_run_first_ends_the_ranks_that_outlived_its_supervisor(
+    tspctl: Tspctl, local: Path, plan_ranks: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "GRACE_SEC", 1.0)
+    plan_ranks(epochs=1000, step_sec=0.2, deaf=True)
+    tspctl(*SUBMIT)
+    wait_for_log("a", "rank: rank 0 of 1")
+    supervised = local_run("a").supervised()
+    assert supervised is not None
+    os.kill(supervised.pid, signal.SIGKILL)
+    wait_until(lambda: state_of("a") == "crashed", "crashed")
+    assert any(is_alive(rank.process) for rank in supervised.ranks), "it does not hear SIGTERM"
+    assert tspctl("delete", "a", "--yes").code == 0
+    assert not any(is_alive(rank.process) for rank in supervised.ranks)
+    assert not (local / "a").exists()
 
 
 def test_a_reused_pid_does_not_look_like_a_living_supervisor(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:

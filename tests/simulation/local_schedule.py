@@ -177,15 +177,15 @@ class LocalSchedule(Schedule):
         for number in range(MAX_RESUMES):
             if number == 3:
                 self.server.is_down, self.num_kills = False, MAX_KILLS
-            for home in self.homes:
-                state, _reason = self._status(home)
+            states = {home: self._status(home)[0] for home in self.homes}
+            for home, state in states.items():
                 if state in ("running", "restarting", "pending", "succeeded", "failed", "suspended"):
                     return home
-                if state == "crashed":
-                    # A submit that was killed once its run was in the store is a run like any other.
-                    if self._command_ends(home, lambda backend: backend.resume(RUN, None)):
-                        return home
-                    self._command_ends(home, lambda backend: backend.delete(RUN))
+            for home in [home for home, state in states.items() if state == "crashed"]:
+                # A submit that was killed once its run was in the store is a run like any other.
+                if self._command_ends(home, lambda backend: backend.resume(RUN, None)):
+                    return home
+                self._command_ends(home, lambda backend: backend.delete(RUN))
             # What another machine put into the store can be gone on with here.
             self._wait(resumed := self._resume(self.homes[0]))
             if resumed.exit_code == 0 and self._status(self.homes[0])[0] != "missing":

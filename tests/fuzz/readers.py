@@ -48,7 +48,7 @@ def _train_on(path: Path) -> None:
     segments = SharedSegments.of(load_segments(table, []))
     dataset = ClipDataset(
         segments=segments, gvf=None, videos=Videos(LocalStore(path.parent)), clips=CLIPS, seed=1, epoch=0,
-        training=True, notes=WorkerNotes.new(0, to_shared(np.zeros(1, np.bool_))),
+        training=True, bad_clips="resample", resized=False, notes=WorkerNotes.new(0, to_shared(np.zeros(1, np.bool_))),
     )  # fmt: skip
     batch = dataset[np.array([0, 1])]
     if isinstance(batch, WorkerFailure):

@@ -15,9 +15,10 @@ import pytest
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import S3Server, free_port
 from tests.stores import QUICK, s3_store
+from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store.base import sha256_of
-from tsp.store.fetch import fetch_object
+from tsp.store.fetch import fetch_object, size_of
 from tsp.store.retry import RetryPolicy
 from tsp.store.scratch import cache_folder
 
@@ -194,3 +195,11 @@ def test_downloads_are_kept_below_the_users_own_cache_folder(environment, expect
             monkeypatch.setenv(name, environment[name].replace("HERE", str(tmp_path)))
     expected = expected.replace("HERE", str(tmp_path)).replace("TEMP", tempfile.gettempdir())
     assert str(cache_folder("weights")) == expected.replace("UID", str(os.getuid()))
+
+
+def test_the_size_of_an_object_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    nobody = StoreConfig(uri="s3://b", endpoint_url=f"http://127.0.0.1:{free_port()}", region="us-east-1")
+    with pytest.raises(StoreUnreachableError, match="within 1 tries"):
+        size_of("s3://b/weights.pth", nobody)

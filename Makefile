@@ -5,7 +5,8 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 READY := .venv/.ready
-WORKERS ?= $(shell nproc)
+# Two a core: half of what tests do is waiting for processes and servers that they started.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST := $(BIN)/pytest
 DEMO := .demo
 
@@ -127,7 +128,7 @@ kind-cluster: ## make the current kind cluster ready for the tests: operator and
 
 .PHONY: simulate
 simulate: $(READY) ## 100,000 schedules of runs that die on a store that fails
-	$(BIN)/python -m tests.simulation.many --schedules 100000 --workers $(WORKERS)
+	$(BIN)/python -m tests.simulation.many --schedules 100000 --workers $$(nproc)
 
 .PHONY: bench
 bench: $(READY) ## decode, step and accuracy benchmarks, each beside its baseline

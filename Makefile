@@ -106,9 +106,14 @@ package: helm ## the chart as an archive, in dist/
 image: ## the image, by docker or buildah; FLAVOUR=cpu|cu126|cu130, NAME=..., COMPILER=1
 	image/build.sh $(if $(COMPILER),--compile) --flavour $(or $(FLAVOUR),cu130) $(NAME)
 
+# Apart from .venv: the kubernetes client would load its grammars, which take seconds.
+CYCLONEDX := .cyclonedx/7.5.0
+$(CYCLONEDX): | $(READY)
+	$(BIN)/uv pip install --quiet --target $@ cyclonedx-bom==$(notdir $@)
+
 .PHONY: sbom
-sbom: $(READY) ## what the image installs, as CycloneDX, in dist/
-	mkdir -p dist && $(BIN)/cyclonedx-py requirements image/requirements.lock --output-format JSON -o dist/image.cdx.json
+sbom: $(READY) $(CYCLONEDX) ## what the image installs, as CycloneDX, in dist/
+	mkdir -p dist && PYTHONPATH=$(CYCLONEDX) $(BIN)/python -m cyclonedx_py requirements image/requirements.lock --output-format JSON -o dist/image.cdx.json
 
 .PHONY: docs
 docs: $(READY) ## the documentation, in site/; a broken link fails
@@ -149,4 +154,4 @@ lock: $(READY) ## resolve the lock files anew
 
 .PHONY: clean
 clean: ## remove the environment, the demo and caches
-	rm -rf .venv .mutation .checkov dist site $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .mutation .checkov .cyclonedx dist site $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -208,8 +208,8 @@ def fail_rank(launch, config):
         real = Stepper._forward
 
         def forward(self, batch):
-            loss, is_bad = real(self, batch)
-            return loss * float("nan"), torch.ones_like(is_bad)
+            losses, loss, is_bad = real(self, batch)
+            return losses, loss * float("nan"), torch.ones_like(is_bad)
 
         Stepper._forward = forward
     train_rank(launch, config)

@@ -55,7 +55,7 @@ def test_what_is_kept_is_what_the_backward_pass_was_promised():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss, _ = stepper._forward(batch)
+        _, loss, _ = stepper._forward(batch)
     promised = sum(size for pointer, size in saved.items() if pointer not in own)
     del loss
     _, kept = live_bytes_of(stepper, batch)

@@ -140,7 +140,7 @@ class WatchedStepper(Stepper):
         self._delay = 1_000
         return super().__call__(*args, **options)
 
-    def _forward(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def _forward(self, batch: Any) -> tuple[list[Tensor], Tensor, Tensor]:
         before = self.live.now if self.live else 0
         result = super()._forward(batch)
         self.kept_bytes = self.live.now - before if self.live else 0

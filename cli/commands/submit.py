@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.options.pods import by_option, pod_options, take_pod_options
-from cli.options.recipe import dataset_options, recipe_options
+from cli.options.recipe import recipe_options, submit_options
 from cli.output import interruption_note, print_value
 from cli.runs.session import Session, with_session
 
@@ -22,8 +23,17 @@ logger = logging.getLogger(__name__)
 
 
 @click.command()
-@dataset_options
-@click.option("--name", help="Name of the run; default: from recipe and time.")
+@submit_options
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Start from a configuration that --dry-run -o yaml printed; options win.",
+)
+@click.option("--like", metavar="RUN", help="Start from an earlier run's configuration; options win.")
+@click.option("--name", help="Name of the run; default: from --file, else from recipe and time.")
 @recipe_options
 @click.option("--image", metavar="REF", help="Container image of the ranks.")
 @click.option("--queue", metavar="Q", help="Kueue queue.")
@@ -47,14 +57,20 @@ logger = logging.getLogger(__name__)
 @click.option("-o", "--output", type=click.Choice(["name", "json", "yaml"]), help="Output format.")
 @with_session
 def submit(
-    dry_run: str | None, follow: bool, output: str | None, name: str | None, session: Session, **given: Any
+    dry_run: str | None,
+    follow: bool,
+    output: str | None,
+    name: str | None,
+    file: Path | None,
+    like: str | None,
+    session: Session,
+    **given: Any,
 ) -> None:
     """Start a training run.
 
     Values come from the recipe, settings files, TSPCTL_* variables, options and --set; later ones win.
     """
     from cli.backends.base import BackendOptions
-    from cli.options.run_config import build_config
 
     if dry_run is not None and follow:
         raise click.UsageError("--follow needs a run, and --dry-run starts none")
@@ -77,8 +93,8 @@ def submit(
         pods=pods,
     )
     backend = session.backend
-    config = backend.with_paths(build_config(session.settings, name, given), given["dataset"])
-    if name is None:
+    config = backend.with_paths(_config(session, name, given, file, like), given["dataset"])
+    if name is None and file is None:
         config = replace(config, name=default_name(session, config, look=dry_run is None))
     plan = backend.plan(config, options)
     if dry_run is not None:
@@ -92,6 +108,32 @@ def submit(
     if follow:
         sys.exit(_follow(session, config.name))
     logger.info("follow it with 'tspctl logs -f %s'", config.name)
+
+
+def _config(
+    session: Session, name: str | None, given: dict[str, Any], file: Path | None, like: str | None
+) -> RunConfig:
+    """From a recipe, a file or an earlier run.
+
+    Raises: ConfigError naming option or key.
+    """
+    from cli.options.run_config import build_config, config_like
+    from cli.runs.earlier import config_in_file, config_of_run, report_changes
+
+    if file is not None and like is not None:
+        raise click.UsageError("--file and --like exclude each other")
+    if file is None and like is None:
+        for option in ("dataset", "method"):
+            if given[option] is None:
+                raise click.UsageError(f"Missing option '--{option}'")
+        return build_config(session.settings, name, given)
+    before = config_in_file(file) if file is not None else config_of_run(session, str(like))
+    store = session.store_config() if session.settings.store is not None else before.store
+    config = config_like(
+        session.settings, name or (before.name if file is not None else "unnamed"), given, before, store=store
+    )
+    report_changes(before, config, f"--file {file}" if file is not None else f"--like {like}")
+    return config
 
 
 def default_name(session: Session, config: RunConfig, *, look: bool) -> str:

@@ -120,6 +120,11 @@ def like_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _dataset_options(command, required=False, unless="; default: RUN's own")
 
 
+def submit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same where a file or an earlier run may say it."""
+    return _dataset_options(command, required=False, unless="; default: of --file or --like")
+
+
 def _dataset_options(command: Callable[..., Any], *, required: bool, unless: str) -> Callable[..., Any]:
     for option in (
         click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration value."),

@@ -324,7 +324,7 @@ def test_a_given_start_epoch_moves_the_schedule(uninterrupted, tiny_data, tmp_pa
 
 def test_a_checkpoint_trained_to_the_end_leaves_nothing_to_do(uninterrupted, tiny_data, tmp_path):
     source = uninterrupted.store.local_path("run/epoch_2.pth")
-    with pytest.raises(ConfigError, match=r"trained for 3 epochs already.*--epochs"):
+    with pytest.raises(ConfigError, match=r"already trained for 3 epochs.*--epochs"):
         train_here(config_for(tiny_data, tmp_path, resume=str(source)))
 
 

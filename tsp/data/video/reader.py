@@ -204,10 +204,11 @@ def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[Video
         # No later packet is shown before it is decoded, so what is due by now is complete.
         while unordered and unordered[0] <= packet.dts:
             _push_rising(chooser, heapq.heappop(unordered))
+        if chooser.complete:
+            # Nothing behind the last wanted packet need be decoded.
+            break
         while waiting and (waiting[0].pts is None or chooser.is_decided(waiting[0].pts)):
             yield from _decode_one(source, waiting.popleft(), chooser)
-        if chooser.complete:
-            break
     while unordered:
         _push_rising(chooser, heapq.heappop(unordered))
     chooser.finish()

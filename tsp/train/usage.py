@@ -30,7 +30,7 @@ class Usage:
         if cpu_sec is not None and self._cpu_sec is not None and now > self._at_sec:
             found["cpu_percent"] = round(100 * (cpu_sec - self._cpu_sec) / (now - self._at_sec), 1)
         self._cpu_sec, self._at_sec = cpu_sec, now
-        memory = self._number("memory.current") or self._number("memory.usage_in_bytes")
+        memory = self._number("memory.current") or self._number("memory/memory.usage_in_bytes")
         if memory is not None:
             found["memory_mib"] = round(memory / MIB)
         if self._device.type == "cuda":
@@ -46,7 +46,7 @@ class Usage:
             fields = dict(line.split() for line in (self._folder / "cpu.stat").read_text().splitlines())
             return int(fields["usage_usec"]) / 1e6
         except (OSError, ValueError, KeyError):
-            usage = self._number("cpuacct.usage")
+            usage = self._number("cpuacct/cpuacct.usage")
             return None if usage is None else usage / 1e9
 
     def _number(self, name: str) -> int | None:
@@ -57,7 +57,10 @@ class Usage:
 
 
 def _folder(root: Path, own: Path) -> Path:
-    """The folder of this process's own group: below the root on a machine, the root itself in a container."""
+    """The folder of this process's own group: below the root on a machine, the root itself in a container.
+
+    With control groups of version 1, each resource has a folder of its own below the root.
+    """
     try:
         path = next(line.split(":", 2)[2].strip() for line in own.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):

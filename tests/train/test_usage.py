@@ -1,0 +1,58 @@
+"""CPU and memory of the control group, from made-up folders of both versions; and of this machine, whatever it has."""
+
+import time
+
+import pytest
+import torch
+
+from tsp.train.usage import Usage
+
+CPU = torch.device("cpu")
+MIB = 1 << 20
+
+
+def group(folder, *, cpu_sec, memory_mib):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cpu.stat").write_text(f"usage_usec {round(cpu_sec * 1e6)}\nuser_usec 1\nsystem_usec 1\n")
+    (folder / "memory.current").write_text(f"{memory_mib * MIB}\n")
+
+
+def test_a_pod_reads_its_own_group_at_the_root(tmp_path):
+    group(tmp_path, cpu_sec=10.0, memory_mib=300)
+    (tmp_path / "own").write_text("0::/\n")
+    usage = Usage(CPU, tmp_path, tmp_path / "own")
+    started = time.monotonic()
+    group(tmp_path, cpu_sec=10.5, memory_mib=512)
+    time.sleep(0.05)
+    found = usage()
+    took_sec = time.monotonic() - started
+    assert found["memory_mib"] == 512
+    # Half a second of computing within the time between the two readings.
+    assert found["cpu_percent"] >= 100 * 0.5 / took_sec * 0.9
+
+
+def test_on_a_machine_the_group_is_below_the_root(tmp_path):
+    group(tmp_path, cpu_sec=0, memory_mib=9999)
+    group(tmp_path / "user.slice" / "mine", cpu_sec=1, memory_mib=64)
+    (tmp_path / "own").write_text("1:name=x:/other\n0::/user.slice/mine\n")
+    assert Usage(CPU, tmp_path, tmp_path / "own")()["memory_mib"] == 64
+
+
+def test_version_1_has_a_folder_for_each_resource(tmp_path):
+    for name, value in (("cpuacct/cpuacct.usage", 2_000_000_000), ("memory/memory.usage_in_bytes", 100 * MIB)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"{value}\n")
+    found = Usage(CPU, tmp_path, tmp_path / "none")()
+    assert found["memory_mib"] == 100
+    assert found["cpu_percent"] == 0
+
+
+@pytest.mark.parametrize("content", ["", "max\n", "usage_usec lots\n"])
+def test_what_cannot_be_read_is_left_out(tmp_path, content):
+    for name in ("cpu.stat", "memory.current"):
+        (tmp_path / name).write_text(content)
+    assert Usage(CPU, tmp_path, tmp_path / "none")() == {}
+
+
+def test_this_machine_does_not_fail():
+    assert all(value >= 0 for value in Usage(CPU)().values())

@@ -255,8 +255,19 @@ class Runs:
         return wait_for(quiet, timeout_sec=timeout_sec)
 
     def wait_gone(self, name: str, *, timeout_sec: float) -> bool:
-        """Until neither job nor pod of that name is left. Returns: False if some were not gone in time."""
-        return wait_for(lambda: self.find(name) is None and not self.pods(name), timeout_sec=timeout_sec)
+        """Until no job, pod or runtime of that name is left. Returns: False if some were not gone in time."""
+        return wait_for(
+            lambda: self.find(name) is None and not self.pods(name) and not self._has_runtime(name),
+            timeout_sec=timeout_sec,
+        )
+
+    def _has_runtime(self, name: str) -> bool:
+        """Whether a TrainJob's runtime is there: Kubeflow Trainer lets it go only some time after the TrainJob."""
+        try:
+            self.cluster.get(self.cluster.namespaced(*RUNTIMES, name))
+        except (NotFoundError, ForbiddenError):
+            return False
+        return True
 
     def kill_pods(self, name: str) -> None:
         """Delete what is left of a run's pods without grace."""

@@ -128,5 +128,6 @@ def test_every_file_names_the_same_release():
     version = PROJECT["version"]
     chart = yaml.safe_load((ROOT / "charts/tsp/Chart.yaml").read_text())
     (argument,) = re.findall(r"^ARG VERSION=(.+)$", (ROOT / "image/Dockerfile").read_text(), re.MULTILINE)
+    newest = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert {chart["version"], chart["appVersion"], argument, citation["version"]} == {version}
+    assert {chart["version"], chart["appVersion"], argument, newest, citation["version"]} == {version}

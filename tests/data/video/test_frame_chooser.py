@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.reference import clip_indices
@@ -13,6 +13,7 @@ TIME_BASE = Fraction(1, 600)
 TIMES = st.lists(st.integers(-20, 4000), min_size=1, max_size=200, unique=True).map(sorted)
 
 
+@example(times=[1104], starts=[1.2578125], fps=30)
 @given(
     times=TIMES, starts=st.lists(st.floats(0, 7), min_size=1, max_size=6), fps=st.sampled_from([7, 15, 24, 25, 30, 60])
 )

@@ -24,7 +24,7 @@ class FrameChooser:
         order = sorted(range(len(starts_sec)), key=lambda clip: starts_sec[clip])
         self._queue = [(last_pts(starts_sec[clip], time_base), clip) for clip in order]
         self._offsets = offsets
-        self._frames_per_unit = fps * time_base
+        self._starts_sec, self._time_base, self._fps = starts_sec, time_base, fps
         self._next_clip = 0
         self._num_pushed = 0
         self._last_pushed: int | None = None
@@ -51,12 +51,19 @@ class FrameChooser:
             return False
         while self._next_clip < len(self._queue) and pts > self._queue[self._next_clip][0]:
             # The frame before this one is on screen at the clip's start; at the very beginning none is.
-            late = pts - self._queue[self._next_clip][0]
-            self._anchor(self._num_pushed - 1 if self._num_pushed else -round(late * self._frames_per_unit))
+            self._anchor(self._num_pushed - 1 if self._num_pushed else self._before_the_first(pts))
         self._previous, self._last_pushed = self._last_pushed, pts
         self._resolve(self._num_pushed, pts)
         self._num_pushed += 1
         return True
+
+    def _before_the_first(self, pts: int) -> int:
+        """Number, at most 0, of the frame at the next clip's start, counted back from a first picture that is late.
+
+        From the start itself, not from its unit of time, which may be half a frame earlier.
+        """
+        start_sec = self._starts_sec[self._queue[self._next_clip][1]]
+        return -round((pts * self._time_base.numerator / self._time_base.denominator - start_sec) * float(self._fps))
 
     def finish(self) -> None:
         """No presentation time is left."""

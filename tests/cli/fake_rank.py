@@ -49,6 +49,9 @@ def train() -> None:
     say(f"INFO rank {rank} of {world_size} threads {os.environ['TSP_NUM_THREADS']} pid {os.getpid()}")
     first = not (Path(os.environ["TSP_CONFIG"]).parent / f"seen-{rank}").exists()
     (Path(os.environ["TSP_CONFIG"]).parent / f"seen-{rank}").touch()
+    if first and PLAN.get("kill_once") == rank:
+        # Before it looks what is done: on a busy machine the other rank may have finished everything.
+        os.kill(os.getpid(), signal.SIGKILL)
     done = len(run.epochs())
     for epoch in range(done, PLAN["epochs"]):
         for step in range(5):
@@ -71,8 +74,6 @@ def train() -> None:
             if code:
                 say(f"ERROR rank {rank} cannot go on: {PLAN.get('words', 'clip 7 of video_3.mp4 is broken')}")
                 sys.exit(code)
-            if first and PLAN.get("kill_once") == rank:
-                os.kill(os.getpid(), signal.SIGKILL)
         say(f"INFO rank {rank} epoch {epoch} done")
         if rank == 0:
             accuracy = [50.0, 75.0, 62.5][epoch % 3]

@@ -69,6 +69,8 @@ def test_the_documentation_builds_without_a_broken_link(tmp_path):
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    icon = yaml.safe_load((ROOT / "charts/tsp/Chart.yaml").read_text())["icon"]
+    assert (tmp_path / "site" / icon.removeprefix("https://tspctl.github.io/tspctl/")).is_file()
     page = (tmp_path / "site/tutorials/cluster/index.html").read_text()
     assert "A run is one Helm release of" in page, "the section of the README is missing"
     assert 'href="https://github.com/tspctl/tspctl/blob/main/charts/tsp/README.md"' in page

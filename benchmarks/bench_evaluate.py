@@ -15,8 +15,6 @@ import csv
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ import torch
 
 from benchmarks import original_reader
 from benchmarks.bench_decode import CASES, Case
+from benchmarks.bench_extract import cpu_ms
 from benchmarks.footage import FPS, standardised
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
@@ -91,7 +90,7 @@ def measure(case: Case, path: Path, num_clips: int, num_frames: int) -> tuple[fl
                     model(torch.stack(clips))[0].argmax(1)
 
         cpu = torch.device("cpu")
-        return _cpu_ms(original) / items, _cpu_ms(lambda: evaluate_share(config, data, model, cpu, 0, 1)) / items
+        return cpu_ms(original) / items, cpu_ms(lambda: evaluate_share(config, data, model, cpu, 0, 1)) / items
 
 
 def make_dataset(folder: Path, case: Case, path: Path, num_clips: int, num_frames: int) -> RunConfig:
@@ -112,13 +111,6 @@ def make_dataset(folder: Path, case: Case, path: Path, num_clips: int, num_frame
         load_dataset(str(folder / "dataset.yaml")), "tac", name="bench", store={"uri": str(folder)}, root=str(folder),
         overrides=overrides,
     )  # fmt: skip
-
-
-def _cpu_ms(work: Callable[[], object]) -> float:
-    """CPU time, user and system, of all threads."""
-    begin = time.process_time()
-    work()
-    return (time.process_time() - begin) * 1e3
 
 
 if __name__ == "__main__":

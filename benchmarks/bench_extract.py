@@ -73,9 +73,9 @@ def measure(name: str, path: Path, stride: int, num_frames: int, num_sampled: in
     sampled = np.array(starts_sec)[np.linspace(0, len(starts_sec) - 1, num_sampled).astype(int)]
     original, beside_gpu, all_on_cpu = [], [], []
     for part in np.array_split(sampled, rounds):
-        original.append(_cpu_ms(partial(_original, path, part)) / len(part))
-        beside_gpu.append(_cpu_ms(partial(_slide, place, video, plan)) / len(starts_sec))
-        all_on_cpu.append(_cpu_ms(partial(_slide, place, video, plan, blend=True)) / len(starts_sec))
+        original.append(cpu_ms(partial(_original, path, part)) / len(part))
+        beside_gpu.append(cpu_ms(partial(_slide, place, video, plan)) / len(starts_sec))
+        all_on_cpu.append(cpu_ms(partial(_slide, place, video, plan, blend=True)) / len(starts_sec))
     base, ours, with_blend = (float(np.median(values)) for values in (original, beside_gpu, all_on_cpu))
     row = (
         f"| {name} | {stride} | {len(starts_sec)} | {base:.1f} | {ours:.2f} | {base / ours:.1f} | "
@@ -108,7 +108,7 @@ def _through_pipe(chunk: Chunk) -> Chunk:
     return arrived
 
 
-def _cpu_ms(work: Callable[[], object]) -> float:
+def cpu_ms(work: Callable[[], object]) -> float:
     """CPU time, user and system, of all threads."""
     begin = time.process_time()
     work()

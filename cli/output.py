@@ -50,9 +50,9 @@ def print_value(value: Any, output: str) -> None:
     if output == "yaml":
         import yaml
 
-        click.echo(yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=is_unicode), nl=False)
+        click.echo(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=is_unicode), nl=False)
     else:
-        click.echo(json.dumps(_plain(value), indent=2, ensure_ascii=not is_unicode))
+        click.echo(json.dumps(plain(value), indent=2, ensure_ascii=not is_unicode))
 
 
 def print_rows(
@@ -154,11 +154,12 @@ def interruption_note(text: str) -> Iterator[None]:
         raise
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As JSON and YAML have it: no NaN, no times, and texts without the secrets of addresses."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, str):

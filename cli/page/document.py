@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import json
-import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from cli.output import plain
 from cli.page.facts import differences
 
 PLACEHOLDERS = ("STYLE", "SCRIPT", "DATA", "SUMMARY", "TITLE")
@@ -34,22 +34,12 @@ def document(runs: Sequence[Mapping[str, Any]], *, made: str) -> str:
 
 def as_json(value: Any) -> str:
     """JSON that may stand in a script element: no tag in it is one, figures that are no numbers are null."""
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _asset(name: str) -> str:
     return resources.files("cli.page").joinpath(name).read_text(encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _summary(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from cli.backends.log_lines import split_time
 from tsp.config.codec import flat
 from tsp.errors import DataError, MissingKeyError, TspError
 from tsp.run.metrics import position, read_metrics
@@ -23,7 +23,6 @@ HISTORY = ("loss", "backbone_lr", "head_lr", "clips_per_sec", "data_wait_share",
            "gpu_memory_mib")  # fmt: skip
 HEAD_BYTES = 4096
 """Of a log: enough for its first line with a time."""
-_TIME = re.compile(rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?) ")
 _NO_DIFFERENCE = ("name", "store.")
 """Settings in which any two runs differ."""
 
@@ -130,7 +129,8 @@ def _attempts(run: StoredRun) -> Iterator[dict[str, Any]]:
     """From the logs that each attempt left: its ranks, when the first line was written, and the last."""
     for attempt in run.attempts():
         ranks = run.ranks(attempt)
-        starts, ends = [], []
+        starts: list[datetime] = []
+        ends: list[datetime] = []
         for rank in ranks:
             key = run.log_key(attempt, rank)
             try:
@@ -138,13 +138,12 @@ def _attempts(run: StoredRun) -> Iterator[dict[str, Any]]:
             except MissingKeyError:
                 continue
             ends.append(written)
-            if match := _TIME.search(head):
-                starts.append(_as_time(match[1].decode()))
-        known = [start for start in starts if start is not None]
+            times = (split_time(line)[0] for line in head.decode(errors="replace").splitlines())
+            starts += [time for time in times if time is not None][:1]
         yield {
             "attempt": attempt,
             "ranks": len(ranks),
-            "started": min(known).isoformat() if known else None,
+            "started": min(starts).isoformat() if starts else None,
             "ended": max(ends).isoformat() if ends else None,
         }
 
@@ -155,11 +154,3 @@ def _thinned(lines: list[dict[str, Any]]) -> dict[str, list[Any]]:
     kept = lines[::step]
     columns = {key: [line.get(key) for line in kept] for key in HISTORY}
     return {"position": [round(position(line), 5) for line in kept], **columns}
-
-
-def _as_time(text: str) -> datetime | None:
-    try:
-        time = datetime.fromisoformat(text.replace(",", "."))
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUP = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
 THREADS_BESIDE_GPU = 4
 """Most threads of torch in a rank that computes on a GPU."""
 
 
-def usable_cpus(cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP) -> int:
+def usable_cpus(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
     """Cores of the affinity mask, or fewer where a control group has a CPU quota: at least 1.
 
     A pod without CPU pinning sees every core of its node; threads beyond its quota only throttle each other.
@@ -26,13 +26,13 @@ def usable_cpus(cgroups: Path = _CGROUPS, own_cgroup: Path = _OWN_CGROUP) -> int
 
 def _quotas(cgroups: Path, own_cgroup: Path) -> Iterator[float]:
     """Cores that the process's control group and the ones around it allow, where they have a quota."""
-    for folder in _folders(cgroups, own_cgroup):
+    for folder in control_groups(cgroups, own_cgroup):
         yield from _quota(folder / "cpu.max")
     # Version 1; in a container its own group is mounted as the root.
     yield from _quota(cgroups / "cpu" / "cpu.cfs_quota_us", cgroups / "cpu" / "cpu.cfs_period_us")
 
 
-def _folders(cgroups: Path, own_cgroup: Path) -> list[Path]:
+def control_groups(cgroups: Path, own_cgroup: Path) -> list[Path]:
     """The folder of the process's control group (version 2), then those around it.
 
     In a container that is the mount itself, whatever the file says of the node's groups.

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsp.errors import MissingKeyError, StoreError
 from tsp.run.log_shipper import LogShipper
-from tsp.run.records import utc_now
+from tsp.run.records import strict, utc_now
 
 if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
@@ -51,7 +50,7 @@ class MetricsLog:
     def write(self, kind: str, **values: Any) -> None:
         """Append a line: the time, the attempt, its kind, and these values. What is no finite number becomes null."""
         line = {"time": utc_now(), "attempt": self._attempt, "kind": kind, **values}
-        text = json.dumps(_finite(line), separators=(",", ":")) + "\n"
+        text = json.dumps(strict(line, lambda _: None), separators=(",", ":")) + "\n"
         if self._shipper is None or self._size_bytes + len(text) > SEGMENT_BYTES:
             self._next_segment()
         if self._shipper is not None:
@@ -72,16 +71,6 @@ class MetricsLog:
             self._shipper = LogShipper(self._run.store, key, every_sec=SEND_EVERY_SEC)
         except StoreError as error:
             logger.warning("metrics are not written for now: %s", error)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def read_metrics(run: StoredRun) -> list[Line]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
@@ -119,7 +120,7 @@ def check_time(text: Any) -> None:
 
 def dump_record(record: Any) -> bytes:
     """A record as strict JSON; figures that are no numbers become the texts nan, inf and -inf."""
-    return (json.dumps(_strict(dataclasses.asdict(record)), indent=2, allow_nan=False) + "\n").encode()
+    return (json.dumps(strict(dataclasses.asdict(record)), indent=2, allow_nan=False) + "\n").encode()
 
 
 def load_record(cls: type[T], data: bytes, *, where: str) -> T:
@@ -140,11 +141,12 @@ def load_record(cls: type[T], data: bytes, *, where: str) -> T:
         raise StoreError(f"{where} is damaged: {error}") from error
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any, replaced: Callable[[float], str | None] = str) -> Any:
+    """A value with its figures that are no numbers replaced, by default with the texts nan, inf and -inf."""
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+        return replaced(value)
     if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
+        return {key: strict(item, replaced) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [strict(item, replaced) for item in value]
     return value

@@ -8,16 +8,18 @@ from typing import Any
 
 import torch
 
-_ROOT = Path("/sys/fs/cgroup")
-_OWN = Path("/proc/self/cgroup")
+from tsp.config.cpus import CGROUPS, OWN_CGROUP, control_groups
+
 MIB = 1 << 20
 
 
 class Usage:
     """Readings since the last call; nothing is asked of the GPU that would wait for it."""
 
-    def __init__(self, device: torch.device, root: Path = _ROOT, own: Path = _OWN) -> None:
-        self._device, self._folder = device, _folder(root, own)
+    def __init__(self, device: torch.device, root: Path = CGROUPS, own: Path = OWN_CGROUP) -> None:
+        self._device = device
+        # Version 1 has a folder for each resource below the root.
+        self._folder = next((item for item in control_groups(root, own) if (item / "cpu.stat").exists()), root)
         self._cpu_sec, self._at_sec = self._read_cpu_sec(), time.monotonic()
 
     def __call__(self) -> dict[str, Any]:
@@ -54,16 +56,3 @@ class Usage:
             return int((self._folder / name).read_text())
         except (OSError, ValueError):
             return None
-
-
-def _folder(root: Path, own: Path) -> Path:
-    """The folder of this process's own group: below the root on a machine, the root itself in a container.
-
-    With control groups of version 1, each resource has a folder of its own below the root.
-    """
-    try:
-        path = next(line.split(":", 2)[2].strip() for line in own.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return root
-    below = root / path.lstrip("/")
-    return below if (below / "cpu.stat").exists() else root

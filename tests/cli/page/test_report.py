@@ -214,3 +214,13 @@ def test_a_run_that_does_not_exist_writes_no_page(tspctl, runs, tmp_path):
     assert done.code == NoSuchRunError.exit_code
     assert "third" in done.err
     assert not (tmp_path / "r.html").exists()
+
+
+def test_the_password_of_an_address_is_not_on_the_page(tspctl, runs, tmp_path):
+    reason = "the store at https://ada:hunter2@s3.example refuses"
+    runs["first"].write_outcome(Outcome(state="failed", exit_code=5, reason=reason, attempt=2))
+    done = tspctl("report", "first", "--store", tmp_path / "runs", "--backend", "local", "--out", tmp_path / "r.html")
+    assert done.code == 0, done.err
+    page = (tmp_path / "r.html").read_text()
+    assert "s3.example refuses" in page
+    assert "hunter2" not in page

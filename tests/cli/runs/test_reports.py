@@ -7,7 +7,7 @@ import pytest
 
 from cli.backends.local.run_folder import local_run
 from tests.cli.backends.local.test_backend import Plan
-from tests.cli.conftest import Tspctl
+from tests.cli.conftest import Tspctl, wait_until
 from tsp.store.local import LocalStore
 
 NUM_RUNS = 40
@@ -18,6 +18,7 @@ def many_runs(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> Path:
     """Runs that ended, copied from one that did. Returns: the store's folder."""
     plan_ranks(epochs=3, best=True)
     assert tspctl("submit", "--dataset", "demo", "--method", "tac", "--name", "run-0", "--follow").code == 0
+    wait_until(lambda: not local_run("run-0").is_supervised(), "its supervisor is gone")
     for number in range(1, NUM_RUNS):
         for folder in (local / "run-0", local_run("run-0").folder):
             shutil.copytree(folder, folder.with_name(f"run-{number}"))

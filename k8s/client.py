@@ -1,7 +1,7 @@
-"""The Kubernetes API: the only importer of the official client. Objects go in and come out as plain dicts.
+"""The Kubernetes API. Objects go in and come out as plain dicts.
 
-The official client knows kubeconfigs, credential plugins and certificates; its model classes are left aside, since
-building them costs more time than the requests. Importing it costs over a second, so that happens on first use.
+The official client only logs in (``k8s.login``); its model classes are not used, since building them costs more time
+than the requests.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
-from k8s.kubeconfig import credential_plugin, current_context, kubeconfig_files, proxy_url
-from k8s.proxy import proxy_for
-from tsp.config.address import masked
+from k8s.answers import ForbiddenError, NotFoundError, parsed, permission, refusal
+from k8s.kubeconfig import current_context, kubeconfig_files
+from k8s.login import context_namespace, log_in, official, own_namespace
 from tsp.errors import ClusterError, UnreachableError
 
 logger = logging.getLogger(__name__)
@@ -30,18 +29,8 @@ _TIMEOUT_SEC = (5.0, 30.0)
 _RETRY_AFTER_SEC = (0.3, 1.0, 3.0)
 _REFUSED_FOR_SEC = 60.0
 """A server that refuses what it allowed before may take that long: just started, it may not know its Roles yet."""
-_SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _JSON = "application/json, */*"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json"
-_VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
-
-
-class NotFoundError(ClusterError):
-    """The API server answered: there is no such object (or no such kind)."""
-
-
-class ForbiddenError(ClusterError):
-    """The API server refuses this user; the message names verb and resource."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +55,7 @@ class Cluster:
         """The namespace asked for, else the context's, else the pod's we run in, else ``default``."""
         if self.where.namespace:
             return self.where.namespace
-        return self._context_namespace() or _own_namespace() or "default"
+        return context_namespace(self._files, self.context) or own_namespace() or "default"
 
     @cached_property
     def _files(self) -> tuple[str, ...]:
@@ -77,59 +66,9 @@ class Cluster:
         """The context asked for, else the current one; None inside a cluster."""
         return self.where.context or current_context(self._files)
 
-    def _context_namespace(self) -> str | None:
-        if not self._files:
-            return None
-        config = _official().config
-        try:
-            contexts, _ = config.list_kube_config_contexts(os.pathsep.join(self._files))
-        except config.ConfigException:
-            return None
-        found = [item["context"].get("namespace") for item in contexts if item["name"] == self.context]
-        return str(found[0]) if found and found[0] else None
-
     @cached_property
     def _api(self) -> Any:
-        config = _official().config
-        settings = _official().client.Configuration()
-        advice = "set KUBECONFIG, give --kubeconfig or --context, or run here with --backend local"
-        if not (self._files or self.where.context or os.environ.get("KUBERNETES_SERVICE_HOST")):
-            raise ClusterError(f"no cluster to talk to: there is no kubeconfig file, and this is no pod; {advice}")
-        try:
-            if self._files or self.where.context:
-                files = os.pathsep.join(self._files)
-                with _words_of_plugins() as words:
-                    config.load_kube_config(files, self.context, client_configuration=settings)
-                self._require_credentials(settings, words)
-            else:
-                config.load_incluster_config(client_configuration=settings)
-        except (config.ConfigException, OSError) as error:
-            raise ClusterError(f"no cluster to talk to: {str(error).rstrip('.;')}; {advice}") from error
-        own_proxy = proxy_url(self._files, self.context)
-        settings.proxy = proxy_for(settings.host, os.environ, given=own_proxy)
-        settings.no_proxy = None
-        import urllib3
-
-        if not settings.verify_ssl:
-            # The kubeconfig asked for it; a warning with every request says nothing new.
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        try:
-            return _official().client.ApiClient(settings)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
-            where = "proxy-url of the kubeconfig" if own_proxy else "HTTPS_PROXY or HTTP_PROXY"
-            raise ClusterError(
-                f"the proxy in {where} cannot be used ({masked(str(error))}): give it as http://host:port or https://host:port"
-            ) from error
-
-    def _require_credentials(self, settings: Any, words: list[str]) -> None:
-        """The official client goes on as nobody where a credential plugin has failed.
-
-        Raises: ClusterError with what the plugin said.
-        """
-        plugin = credential_plugin(self._files, self.context)
-        if plugin is not None and not settings.api_key and not settings.cert_file:
-            said = "; ".join(" ".join(text.split()) for text in words) or "it gave neither token nor certificate"
-            raise ClusterError(f"the credential plugin {plugin} of the kubeconfig failed: {said}")
+        return log_in(self._files, self.context)
 
     @property
     def server(self) -> str:
@@ -143,7 +82,7 @@ class Cluster:
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """One object. Raises: NotFoundError, ForbiddenError, UnreachableError, ClusterError."""
-        return _parsed(self._request("GET", path, query))
+        return parsed(self._request("GET", path, query))
 
     def items(self, path: str, *, metadata_only: bool = False, **query: Any) -> Iterator[dict[str, Any]]:
         """Every object of a kind, page by page; with ``metadata_only`` without spec, status and data.
@@ -156,7 +95,7 @@ class Cluster:
         while True:
             try:
                 asked = {"limit": PAGE_ITEMS, **({"continue": token} if token else {}), **query}
-                page = _parsed(self._request("GET", path, asked, accept=_METADATA_LIST if metadata_only else _JSON))
+                page = parsed(self._request("GET", path, asked, accept=_METADATA_LIST if metadata_only else _JSON))
             except ClusterError as error:
                 if token is None or "HTTP 410" not in str(error):
                     raise
@@ -176,15 +115,15 @@ class Cluster:
         plural = item["kind"].lower() + "s"
         path = self.namespaced(item["apiVersion"], plural)
         query = {"dryRun": "All", "fieldValidation": "Strict"}
-        return _parsed(self._request("POST", path, query, item))
+        return parsed(self._request("POST", path, query, item))
 
     def create(self, path: str, item: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object. Raises: ClusterError (HTTP 409) if there is one of that name."""
-        return _parsed(self._request("POST", path, {}, item))
+        return parsed(self._request("POST", path, {}, item))
 
     def patch(self, path: str, body: Mapping[str, Any], **query: Any) -> dict[str, Any]:
         """Merge ``body`` into an object."""
-        return _parsed(self._request("PATCH", path, query, body, content_type="application/merge-patch+json"))
+        return parsed(self._request("PATCH", path, query, body, content_type="application/merge-patch+json"))
 
     def delete(self, path: str, **query: Any) -> None:
         """Delete an object; one that is gone already is no error."""
@@ -206,7 +145,7 @@ class Cluster:
             "spec": {"resourceAttributes": attributes},
         }
         answer = self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {}, body)
-        return bool(_parsed(answer).get("status", {}).get("allowed"))
+        return bool(parsed(answer).get("status", {}).get("allowed"))
 
     def read_log(self, pod: str, *, idle_sec: float, **query: Any) -> Iterator[bytes]:
         """Chunks of a container's log, as they come.
@@ -230,10 +169,10 @@ class Cluster:
 
     def open_shell(self, pod: str, container: str, command: list[str], *, tty: bool) -> Any:
         """A websocket to a command in a container, as ``kubernetes.stream`` has it."""
-        client = _official().client
+        client = official().client
         core = client.CoreV1Api(client.ApiClient(self._api.configuration))
         try:
-            return _official().stream.stream(
+            return official().stream.stream(
                 core.connect_get_namespaced_pod_exec,
                 pod,
                 self.namespace,
@@ -247,7 +186,7 @@ class Cluster:
             )
         except client.ApiException as error:
             if "403" in str(error.reason):
-                missing = _permission("GET", self.namespaced("v1", "pods", pod) + "/exec")
+                missing = permission("GET", self.namespaced("v1", "pods", pod) + "/exec")
                 raise ForbiddenError(
                     f"no command may be run in pod {pod} (missing permission: {missing}; see k8s/role.yaml)"
                 ) from error
@@ -318,10 +257,10 @@ class Cluster:
                 f"or check the kubeconfig's server"
             )
         if response.status >= 400:
-            refusal = _error(method, path, response.status, response.data)
-            if method == "GET" and isinstance(refusal, ForbiddenError) and self._was_allowed(path):
-                raise UnreachableError(f"the API server refuses what it allowed before: {refusal}")
-            raise refusal
+            refused = refusal(method, path, response.status, response.data)
+            if method == "GET" and isinstance(refused, ForbiddenError) and self._was_allowed(path):
+                raise UnreachableError(f"the API server refuses what it allowed before: {refused}")
+            raise refused
         if method == "GET":
             self._refused_since[path] = None
         return response
@@ -334,41 +273,6 @@ class Cluster:
         return time.monotonic() - since < _REFUSED_FOR_SEC
 
 
-def _official() -> Any:
-    """The official client, imported on first use."""
-    import kubernetes.client
-    import kubernetes.config
-    import kubernetes.stream
-
-    return kubernetes
-
-
-@contextmanager
-def _words_of_plugins() -> Iterator[list[str]]:
-    """What the official client logs of credential plugins that fail; it raises nothing."""
-    words: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            words.append(record.getMessage())
-
-    listener, root = Listener(logging.ERROR), logging.getLogger()
-    kept = root.handlers[:]
-    root.handlers[:] = [listener]
-    try:
-        yield words
-    finally:
-        root.handlers[:] = kept
-
-
-def _own_namespace() -> str | None:
-    try:
-        with open(_SERVICE_ACCOUNT_NAMESPACE) as file:
-            return file.read().strip() or None
-    except OSError:
-        return None
-
-
 def _plain(query: Mapping[str, Any]) -> dict[str, str]:
     """Query values as the API writes them; None is left out."""
     return {
@@ -376,51 +280,3 @@ def _plain(query: Mapping[str, Any]) -> dict[str, str]:
         for key, value in query.items()
         if value is not None
     }
-
-
-def _parsed(data: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(data)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        begin = " ".join(data[:200].decode(errors="replace").split())
-        raise ClusterError(
-            f"what answers at the API server's address is no API server, but perhaps a login page or a proxy "
-            f"({begin[:80]!r}...): log in to the cluster again, or check the kubeconfig's server and your proxy"
-        )
-    return answer
-
-
-def _permission(method: str, path: str) -> str:
-    """What a request needs, as a Role has it: ``list pytorchjobs.kubeflow.org in namespace video``."""
-    kind, _, *way = path.strip("/").split("/")
-    group = ""
-    if kind == "apis":
-        group, way = path.strip("/").split("/")[1], way[1:]
-    namespace = ""
-    if way[0] == "namespaces" and len(way) > 2:
-        namespace, way = way[1], way[2:]
-    resource, name, subresource = (*way, "", "", "")[:3]
-    verb = "list" if method == "GET" and not name else _VERBS[method]
-    what = resource + (f"/{subresource}" if subresource else "") + (f".{group}" if group else "")
-    return f"{verb} {what} " + (f"in namespace {namespace}" if namespace else "in the whole cluster")
-
-
-def _error(method: str, path: str, status: int, data: bytes) -> ClusterError:
-    """The error of an answer, with the server's own words."""
-    try:
-        message = str(json.loads(data)["message"])
-    except (ValueError, KeyError, TypeError):
-        message = data[:300].decode(errors="replace").strip() or f"{method} {path}"
-    if status == 404:
-        return NotFoundError(message)
-    if status == 403:
-        return ForbiddenError(f"{message} (missing permission: {_permission(method, path)}; see k8s/role.yaml)")
-    if status == 401:
-        return ForbiddenError(
-            f"the API server does not know this user: {message}; log in again or check the kubeconfig"
-        )
-    if status in (429, 500, 502, 503, 504):
-        return UnreachableError(f"the API server cannot answer now (HTTP {status}): {message}")
-    return ClusterError(f"{message} (HTTP {status})")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
-from k8s.client import Cluster, NotFoundError
+from k8s.answers import NotFoundError
+from k8s.client import Cluster
 from k8s.names import PYTORCHJOBS, TRAINJOBS
 
 Api = Literal["pytorchjob", "trainjob"]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from k8s.client import ForbiddenError, NotFoundError
+from k8s.answers import ForbiddenError, NotFoundError
 from k8s.names import main_container_of
 from k8s.status import Object, pod_status
 from tsp.errors import ClusterError, UnreachableError

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from k8s.client import Cluster, ForbiddenError, NotFoundError
+from k8s.answers import ForbiddenError, NotFoundError
+from k8s.client import Cluster
 from k8s.job_apis import Api, no_api, served_apis
 from k8s.names import QUEUE_LABEL, RUNTIMES, TRAINJOBS
 from k8s.pod_options import is_ignored_by_kueue

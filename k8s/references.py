@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from k8s.client import Cluster, ForbiddenError, NotFoundError
+from k8s.answers import ForbiddenError, NotFoundError
+from k8s.client import Cluster
 from k8s.names import KUEUE_VERSIONS
 from tsp.run.status import Finding
 

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from k8s.client import Cluster, ForbiddenError, NotFoundError
+from k8s.answers import ForbiddenError, NotFoundError
+from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in
 from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_of_run
 from k8s.train_jobs import as_helm_has_it

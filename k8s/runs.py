@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from k8s.client import Cluster, ForbiddenError, NotFoundError
+from k8s.answers import ForbiddenError, NotFoundError
+from k8s.client import Cluster
 from k8s.names import (
     KUEUE_VERSIONS,
     PART_OF,

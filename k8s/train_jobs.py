@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from k8s.client import Cluster, NotFoundError
+from k8s.answers import NotFoundError
+from k8s.client import Cluster
 from k8s.names import RUNTIMES
 from tsp.errors import ClusterError, ConfigError
 

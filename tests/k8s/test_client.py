@@ -6,7 +6,8 @@ import pytest
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
-from k8s.client import Cluster, ClusterAddress, ForbiddenError, NotFoundError
+from k8s.answers import ForbiddenError, NotFoundError
+from k8s.client import Cluster, ClusterAddress
 from tsp.errors import ClusterError, UnreachableError
 
 POD = "/api/v1/namespaces/video/pods/a"

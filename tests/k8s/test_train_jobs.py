@@ -5,7 +5,8 @@ import json
 import pytest
 
 from cli.backends.cluster.lifecycle import install
-from k8s.client import Cluster, ForbiddenError
+from k8s.answers import ForbiddenError
+from k8s.client import Cluster
 from k8s.helm import Chart, Helm
 from k8s.releases import Releases
 from k8s.runs import RunLogs, Runs

@@ -15,7 +15,8 @@ from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
 from cli.backends.cluster.status import WaitReasonLogger, log_line, release_status, run_status
 from cli.options.store import store_config
 from k8s import preflight as checks
-from k8s.client import Cluster, ClusterAddress, ForbiddenError
+from k8s.answers import ForbiddenError
+from k8s.client import Cluster, ClusterAddress
 from k8s.drivers import check_drivers
 from k8s.gpus import node_gpus
 from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, objects_in, shipped_chart

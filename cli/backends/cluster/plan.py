@@ -23,7 +23,8 @@ from cli.backends.cluster.storage import (
     writable_folder,
 )
 from k8s import preflight as checks
-from k8s.client import Cluster, ForbiddenError
+from k8s.answers import ForbiddenError
+from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.job_apis import Api, api_of, served_apis
 from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION, pod_template_of, ranks_per_pod

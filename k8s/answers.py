@@ -1,0 +1,67 @@
+"""What an answer of the API server means: an object, or an error that names the missing permission. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tsp.errors import ClusterError, UnreachableError
+
+_VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+
+
+class NotFoundError(ClusterError):
+    """The API server answered: there is no such object (or no such kind)."""
+
+
+class ForbiddenError(ClusterError):
+    """The API server refuses this user; the message names verb and resource."""
+
+
+def parsed(data: bytes) -> dict[str, Any]:
+    """The JSON object of an answer. Raises: ClusterError if it is none: something else answers there."""
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        begin = " ".join(data[:200].decode(errors="replace").split())
+        raise ClusterError(
+            f"what answers at the API server's address is no API server, but perhaps a login page or a proxy "
+            f"({begin[:80]!r}...): log in to the cluster again, or check the kubeconfig's server and your proxy"
+        )
+    return answer
+
+
+def permission(method: str, path: str) -> str:
+    """What a request needs, as a Role has it: ``list pytorchjobs.kubeflow.org in namespace video``."""
+    kind, _, *way = path.strip("/").split("/")
+    group = ""
+    if kind == "apis":
+        group, way = path.strip("/").split("/")[1], way[1:]
+    namespace = ""
+    if way[0] == "namespaces" and len(way) > 2:
+        namespace, way = way[1], way[2:]
+    resource, name, subresource = (*way, "", "", "")[:3]
+    verb = "list" if method == "GET" and not name else _VERBS[method]
+    what = resource + (f"/{subresource}" if subresource else "") + (f".{group}" if group else "")
+    return f"{verb} {what} " + (f"in namespace {namespace}" if namespace else "in the whole cluster")
+
+
+def refusal(method: str, path: str, status: int, data: bytes) -> ClusterError:
+    """The error of an answer, with the server's own words."""
+    try:
+        message = str(json.loads(data)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = data[:300].decode(errors="replace").strip() or f"{method} {path}"
+    if status == 404:
+        return NotFoundError(message)
+    if status == 403:
+        return ForbiddenError(f"{message} (missing permission: {permission(method, path)}; see k8s/role.yaml)")
+    if status == 401:
+        return ForbiddenError(
+            f"the API server does not know this user: {message}; log in again or check the kubeconfig"
+        )
+    if status in (429, 500, 502, 503, 504):
+        return UnreachableError(f"the API server cannot answer now (HTTP {status}): {message}")
+    return ClusterError(f"{message} (HTTP {status})")

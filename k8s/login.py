@@ -1,0 +1,115 @@
+"""Logging in to the API server: the only importer of the official client.
+
+It knows kubeconfigs, credential plugins and certificates. Importing it costs over a second: that happens on first use.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from k8s.kubeconfig import credential_plugin, proxy_url
+from k8s.proxy import proxy_for
+from tsp.config.address import masked
+from tsp.errors import ClusterError
+
+_SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+
+def context_namespace(files: Sequence[str], context: str | None) -> str | None:
+    """The namespace that the context names."""
+    if not files:
+        return None
+    config = official().config
+    try:
+        contexts, _ = config.list_kube_config_contexts(os.pathsep.join(files))
+    except config.ConfigException:
+        return None
+    found = [item["context"].get("namespace") for item in contexts if item["name"] == context]
+    return str(found[0]) if found and found[0] else None
+
+
+def log_in(files: Sequence[str], context: str | None) -> Any:
+    """An ``ApiClient`` as the kubeconfig says, else as this pod's service account.
+
+    Raises: ClusterError if there is neither, or it cannot be used.
+    """
+    config = official().config
+    settings = official().client.Configuration()
+    advice = "set KUBECONFIG, give --kubeconfig or --context, or run here with --backend local"
+    if not (files or context or os.environ.get("KUBERNETES_SERVICE_HOST")):
+        raise ClusterError(f"no cluster to talk to: there is no kubeconfig file, and this is no pod; {advice}")
+    try:
+        if files or context:
+            with _words_of_plugins() as words:
+                config.load_kube_config(os.pathsep.join(files), context, client_configuration=settings)
+            _require_credentials(files, context, settings, words)
+        else:
+            config.load_incluster_config(client_configuration=settings)
+    except (config.ConfigException, OSError) as error:
+        raise ClusterError(f"no cluster to talk to: {str(error).rstrip('.;')}; {advice}") from error
+    own_proxy = proxy_url(files, context)
+    settings.proxy = proxy_for(settings.host, os.environ, given=own_proxy)
+    settings.no_proxy = None
+    import urllib3
+
+    if not settings.verify_ssl:
+        # The kubeconfig asked for it; a warning with every request says nothing new.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    try:
+        return official().client.ApiClient(settings)
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        where = "proxy-url of the kubeconfig" if own_proxy else "HTTPS_PROXY or HTTP_PROXY"
+        raise ClusterError(
+            f"the proxy in {where} cannot be used ({masked(str(error))}): give it as http://host:port or https://host:port"
+        ) from error
+
+
+def _require_credentials(files: Sequence[str], context: str | None, settings: Any, words: list[str]) -> None:
+    """The official client goes on as nobody where a credential plugin has failed.
+
+    Raises: ClusterError with what the plugin said.
+    """
+    plugin = credential_plugin(files, context)
+    if plugin is not None and not settings.api_key and not settings.cert_file:
+        said = "; ".join(" ".join(text.split()) for text in words) or "it gave neither token nor certificate"
+        raise ClusterError(f"the credential plugin {plugin} of the kubeconfig failed: {said}")
+
+
+def official() -> Any:
+    """The official client, imported on first use."""
+    import kubernetes.client
+    import kubernetes.config
+    import kubernetes.stream
+
+    return kubernetes
+
+
+@contextmanager
+def _words_of_plugins() -> Iterator[list[str]]:
+    """What the official client logs of credential plugins that fail; it raises nothing."""
+    words: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            words.append(record.getMessage())
+
+    listener, root = Listener(logging.ERROR), logging.getLogger()
+    kept = root.handlers[:]
+    root.handlers[:] = [listener]
+    try:
+        yield words
+    finally:
+        root.handlers[:] = kept
+
+
+def own_namespace() -> str | None:
+    """The namespace of the pod that this runs in; None outside a cluster."""
+    try:
+        with open(_SERVICE_ACCOUNT_NAMESPACE) as file:
+            return file.read().strip() or None
+    except OSError:
+        return None

@@ -46,7 +46,7 @@ $(MUTATION): | $(READY)
 
 .PHONY: mutants
 mutants: $(MUTATION) ## change the core in small ways and see that tests notice (an hour; ARGS="--number 20 tsp/store")
-	PYTHONPATH=$(MUTATION) nice $(BIN)/python scripts/mutants.py $(ARGS)
+	PYTHONPATH=$(MUTATION) OMP_NUM_THREADS=1 nice $(BIN)/python -m scripts.mutants $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(READY) ## thousands of damaged files through everything that reads files

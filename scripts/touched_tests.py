@@ -35,10 +35,10 @@ def tests_of(path: str) -> set[str]:
     top = source.parts[0]
     if top == "tests":
         return _test_itself(source)
-    return _mirrored(source) if top in {"cli", "k8s", "tsp"} else set()
+    return mirrored_tests(source) if top in {"cli", "k8s", "tsp"} else set()
 
 
-def _mirrored(source: PurePosixPath) -> set[str]:
+def mirrored_tests(source: PurePosixPath) -> set[str]:
     """The folder of the same name, without folders in it that mirror packages of their own: those import no parent."""
     folder = PurePosixPath("tests", *(source.parts[1:-1] if source.parts[0] == "tsp" else source.parts[:-1]))
     while not (ROOT / folder).is_dir():

@@ -61,7 +61,7 @@ class StuckServer:
 def stuck(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[StuckServer]:
     """Such a server; the client's patience is cut to fractions of a second."""
     server = StuckServer(drips=request.param == "drips")
-    monkeypatch.setattr("tsp.store.s3.client.READ_TIMEOUT_SEC", 0.5)
+    monkeypatch.setattr("tsp.store.s3.boto.READ_TIMEOUT_SEC", 0.5)
     monkeypatch.setattr("tsp.store.s3.wire.PACE_SEC", 0.5)
     monkeypatch.setattr("tsp.store.open.RetryPolicy", lambda: RetryPolicy(attempts=2, first_delay_sec=0.01))
     monkeypatch.setattr("cli.runs.reports.PATIENCE_SEC", 1.0)

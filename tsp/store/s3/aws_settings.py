@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 
 from tsp.config.run import StoreConfig
-from tsp.store.s3.client import make_client
+from tsp.store.s3.boto import make_client
 
 _DEFAULT_ENDPOINT = re.compile(r"https://s3([.-][a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")
 _CREDENTIALS = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE")

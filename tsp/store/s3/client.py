@@ -1,9 +1,8 @@
-"""Speaking to an S3-compatible server: client, retries, refusals in words. The only importer of boto3."""
+"""Speaking to an S3-compatible server: one bucket's clients, retries, refusals in words."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import threading
@@ -12,29 +11,22 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tsp.config.address import check_address
 from tsp.config.run import StoreConfig
-from tsp.errors import ConfigError, StoreError, StoreUnreachableError
+from tsp.errors import StoreError, StoreUnreachableError
 from tsp.store.retry import RetryPolicy
-from tsp.store.s3.errors import CREDENTIALS_HINT, explain_refusal, is_transient
+from tsp.store.s3.boto import check_settings, make_client
+from tsp.store.s3.errors import explain_refusal, is_transient
+from tsp.store.s3.failures import code_and_status, permanent, short
 from tsp.store.s3.quick import KeyPair, Quick, environment_pair
 from tsp.store.transfer import InterruptedTransferError
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
-    from botocore.loaders import Loader
     from mypy_boto3_s3 import S3Client
 
-CONNECT_TIMEOUT_SEC = 10
-READ_TIMEOUT_SEC = 60
-"""A server that sends nothing for so long has stalled; the request is made again."""
 SAY_AFTER_SEC = 15
-"""A request that has been tried again for so long is mentioned, each time anew."""
-POOL_CONNECTIONS = 32
-_CODE_OF_STATUS = {"412": "PreconditionFailed", "416": "InvalidRange"}
+"""A request that has been repeated for that long is mentioned, each time anew."""
 
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
@@ -52,7 +44,7 @@ class Bucket:
     """One bucket of one server. Usable from several threads, and after a fork."""
 
     def __init__(self, name: str, config: StoreConfig, retry: RetryPolicy) -> None:
-        _check_settings(config)
+        check_settings(config)
         self.name, self.config, self.retry = name, config, retry
         self.server = config.endpoint_url or "AWS S3"
         self.seen = False
@@ -128,14 +120,14 @@ class Bucket:
             try:
                 answer = request()
             except ClientError as error:
-                code, status = _code_and_status(error)
+                code, status = code_and_status(error)
                 if code in expect:
                     raise AnsweredError(code) from error
                 if not is_transient(code, status):
                     raise self.refusal(code, status, address=address, doing=doing) from error
                 cause = error
             except (BotoCoreError, ResponseParserError) as error:
-                refusal = self._permanent(error, address=address, doing=doing)
+                refusal = permanent(error, server=self.server, address=address, doing=doing)
                 if refusal is not None:
                     raise refusal from error
                 cause = error
@@ -147,7 +139,7 @@ class Bucket:
                 raise self.unreachable(address=address, doing=doing, cause=cause) from cause
             waited_sec = time.monotonic() - began
             if waited_sec > SAY_AFTER_SEC:
-                logger.warning("%s: waiting for %s since %.0f s (%s)", address, self.server, waited_sec, _short(cause))
+                logger.warning("%s: waiting for %s since %.0f s (%s)", address, self.server, waited_sec, short(cause))
             time.sleep(pause_sec)
 
     def check_exists(self) -> None:
@@ -174,7 +166,7 @@ class Bucket:
                 return self.client.head_bucket(Bucket=self.name)["ResponseMetadata"]["HTTPHeaders"]
             except ClientError as error:
                 # Any answer has a date, a refusal too.
-                if _code_and_status(error)[1] < 500:
+                if code_and_status(error)[1] < 500:
                     return error.response["ResponseMetadata"]["HTTPHeaders"]
                 raise
 
@@ -190,7 +182,7 @@ class Bucket:
         try:
             self.client.head_bucket(Bucket=self.name)
         except ClientError as error:
-            if _code_and_status(error)[1] == 404:
+            if code_and_status(error)[1] == 404:
                 raise self.refusal("NoSuchBucket", 404, address=f"s3://{self.name}", doing="read") from error
             raise
 
@@ -226,110 +218,5 @@ class Bucket:
         """The error when the retries are used up."""
         return StoreUnreachableError(
             f"{self.server} did not answer within {self.retry.attempts} tries to {doing} {address} "
-            f"({_short(cause)}): check store.endpoint_url, the network and proxy variables, or try again later"
+            f"({short(cause)}): check store.endpoint_url, the network and proxy variables, or try again later"
         )
-
-    def _permanent(self, error: Exception, *, address: str, doing: str) -> StoreError | None:
-        """The error for a failure on our side that will not go away; None if it may."""
-        from botocore import exceptions as known
-        from botocore.parsers import ResponseParserError
-
-        if isinstance(error, known.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return StoreError(
-                f"the certificate of {self.server} is signed by an authority unknown here: set store.ca_bundle to "
-                f"its PEM file (or AWS_CA_BUNDLE)"
-            )
-        transient = (
-            known.ConnectionError,
-            known.HTTPClientError,
-            known.IncompleteReadError,
-            known.FlexibleChecksumError,  # may fit when the body comes whole
-            ResponseParserError,
-        )
-        if isinstance(error, transient):
-            return None
-        if isinstance(error, known.ParamValidationError):
-            return StoreError(f"{address} is no valid S3 address: check the bucket's name in --store")
-        if "Credential" in type(error).__name__ or "Token" in type(error).__name__ or "SSO" in type(error).__name__:
-            return StoreError(
-                f"no usable credentials to {doing} {address} at {self.server} ({type(error).__name__}): "
-                f"{CREDENTIALS_HINT}"
-            )
-        return StoreError(f"cannot {doing} {address} at {self.server} ({type(error).__name__})")
-
-
-def _check_settings(config: StoreConfig) -> None:
-    """Refuse settings that boto3 would stumble over, or that hold a secret."""
-    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        check_address(variable, os.environ.get(variable))
-    if config.endpoint_url is not None:
-        split = urlsplit(config.endpoint_url)
-        if split.scheme not in ("http", "https") or not split.hostname:
-            raise ConfigError("store.endpoint_url must start with http:// or https:// and name a host")
-    if config.ca_bundle is not None and not Path(config.ca_bundle).expanduser().is_file():
-        raise ConfigError(f"store.ca_bundle: there is no file {config.ca_bundle}")
-
-
-def make_client(config: StoreConfig) -> S3Client:
-    """A boto3 client with our timeouts and the settings' endpoint, region and certificates.
-
-    Raises: StoreError if boto3 refuses them.
-    """
-    import boto3
-    import botocore.session
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    checksums = "when_required" if config.checksums == "auto" else config.checksums
-    settings = Config(
-        connect_timeout=CONNECT_TIMEOUT_SEC,
-        read_timeout=READ_TIMEOUT_SEC,
-        # Bucket.call tries again itself: it knows which lost answers matter, and botocore's retry quota runs out.
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        s3={"addressing_style": "path" if config.path_style else "virtual"},
-        signature_version="s3v4",
-        request_checksum_calculation=checksums,
-        response_checksum_validation=checksums,
-        tcp_keepalive=True,
-        max_pool_connections=POOL_CONNECTIONS,
-    )
-    try:
-        session = botocore.session.Session()
-        session.register_component("data_loader", _loader())
-        return boto3.session.Session(botocore_session=session).client(
-            "s3",
-            endpoint_url=config.endpoint_url,
-            region_name=config.region,
-            verify=str(Path(config.ca_bundle).expanduser()) if config.ca_bundle else None,
-            config=settings,
-        )
-    except (BotoCoreError, ValueError) as error:
-        raise StoreError(
-            f"cannot set up the S3 client ({_short(error)}): check AWS_PROFILE, ~/.aws/config and store.region"
-        ) from error
-
-
-@functools.cache
-def _loader() -> Loader:
-    """Reads botocore's description of S3, which takes 80 ms, once for all clients of this process."""
-    from botocore.loaders import create_loader
-
-    return create_loader()
-
-
-def _code_and_status(error: ClientError) -> tuple[str, int]:
-    answer = error.response
-    code = str(answer.get("Error", {}).get("Code", ""))
-    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    return _CODE_OF_STATUS.get(code or str(status), code or str(status)), status
-
-
-def _short(error: Exception) -> str:
-    """An error's code or kind; its text may hold addresses with secrets."""
-    return _code_and_status(error)[0] if _is_refusal(error) else type(error).__name__
-
-
-def _is_refusal(error: Exception) -> TypeGuard[ClientError]:
-    from botocore.exceptions import ClientError
-
-    return isinstance(error, ClientError)

@@ -1,0 +1,82 @@
+"""The boto3 client of a store's settings."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tsp.config.address import check_address
+from tsp.config.run import StoreConfig
+from tsp.errors import ConfigError, StoreError
+from tsp.store.s3.failures import short
+
+if TYPE_CHECKING:
+    from botocore.loaders import Loader
+    from mypy_boto3_s3 import S3Client
+
+CONNECT_TIMEOUT_SEC = 10
+READ_TIMEOUT_SEC = 60
+"""A server that sends nothing for that long has stalled; the request is made again."""
+POOL_CONNECTIONS = 32
+
+
+def check_settings(config: StoreConfig) -> None:
+    """Refuse settings that boto3 would stumble over, or that hold a secret."""
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        check_address(variable, os.environ.get(variable))
+    if config.endpoint_url is not None:
+        split = urlsplit(config.endpoint_url)
+        if split.scheme not in ("http", "https") or not split.hostname:
+            raise ConfigError("store.endpoint_url must start with http:// or https:// and name a host")
+    if config.ca_bundle is not None and not Path(config.ca_bundle).expanduser().is_file():
+        raise ConfigError(f"store.ca_bundle: there is no file {config.ca_bundle}")
+
+
+def make_client(config: StoreConfig) -> S3Client:
+    """A boto3 client with our timeouts and the settings' endpoint, region and certificates.
+
+    Raises: StoreError if boto3 refuses them.
+    """
+    import boto3
+    import botocore.session
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    checksums = "when_required" if config.checksums == "auto" else config.checksums
+    settings = Config(
+        connect_timeout=CONNECT_TIMEOUT_SEC,
+        read_timeout=READ_TIMEOUT_SEC,
+        # Bucket.call tries again itself: it knows which lost answers matter, and botocore's retry quota runs out.
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        s3={"addressing_style": "path" if config.path_style else "virtual"},
+        signature_version="s3v4",
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+        tcp_keepalive=True,
+        max_pool_connections=POOL_CONNECTIONS,
+    )
+    try:
+        session = botocore.session.Session()
+        session.register_component("data_loader", _loader())
+        return boto3.session.Session(botocore_session=session).client(
+            "s3",
+            endpoint_url=config.endpoint_url,
+            region_name=config.region,
+            verify=str(Path(config.ca_bundle).expanduser()) if config.ca_bundle else None,
+            config=settings,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise StoreError(
+            f"cannot set up the S3 client ({short(error)}): check AWS_PROFILE, ~/.aws/config and store.region"
+        ) from error
+
+
+@functools.cache
+def _loader() -> Loader:
+    """Reads botocore's description of S3, which takes 80 ms, once for all clients of this process."""
+    from botocore.loaders import create_loader
+
+    return create_loader()

@@ -1,0 +1,60 @@
+"""What boto3 raises: the code of a refusal, and which failures no repetition cures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeGuard
+
+from tsp.errors import StoreError
+from tsp.store.s3.errors import CREDENTIALS_HINT
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+_CODE_OF_STATUS = {"412": "PreconditionFailed", "416": "InvalidRange"}
+
+
+def permanent(error: Exception, *, server: str, address: str, doing: str) -> StoreError | None:
+    """The error for a failure on our side that will not go away; None if it may."""
+    from botocore import exceptions as known
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, known.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return StoreError(
+            f"the certificate of {server} is signed by an authority unknown here: set store.ca_bundle to "
+            f"its PEM file (or AWS_CA_BUNDLE)"
+        )
+    transient = (
+        known.ConnectionError,
+        known.HTTPClientError,
+        known.IncompleteReadError,
+        known.FlexibleChecksumError,  # may fit when the body comes whole
+        ResponseParserError,
+    )
+    if isinstance(error, transient):
+        return None
+    if isinstance(error, known.ParamValidationError):
+        return StoreError(f"{address} is no valid S3 address: check the bucket's name in --store")
+    if "Credential" in type(error).__name__ or "Token" in type(error).__name__ or "SSO" in type(error).__name__:
+        return StoreError(
+            f"no usable credentials to {doing} {address} at {server} ({type(error).__name__}): {CREDENTIALS_HINT}"
+        )
+    return StoreError(f"cannot {doing} {address} at {server} ({type(error).__name__})")
+
+
+def code_and_status(error: ClientError) -> tuple[str, int]:
+    """S3's error code, or the HTTP status as text where the server sends none, and the HTTP status."""
+    answer = error.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return _CODE_OF_STATUS.get(code or str(status), code or str(status)), status
+
+
+def short(error: Exception) -> str:
+    """An error's code or kind; its text may hold addresses with secrets."""
+    return code_and_status(error)[0] if _is_refusal(error) else type(error).__name__
+
+
+def _is_refusal(error: Exception) -> TypeGuard[ClientError]:
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError)

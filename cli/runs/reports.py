@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-PATIENCE_SEC = 5.0
+PATIENCE_SEC = 15.0
 """How long a bucket may take to answer at all."""
 FRESH_FOR = timedelta(minutes=3)
 """A run refreshes its entry in the index every minute; clocks of clusters and stores may differ by the rest."""

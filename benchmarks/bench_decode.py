@@ -23,11 +23,13 @@ from torch import Tensor
 
 from benchmarks import original_reader
 from benchmarks.footage import FPS, standardised
-from tsp.data.transforms import STD, PixelPlan, blend, central_crop, gather, normalise, plan_pixels, plan_resized
+from tsp.data.copy_name import training_copy_name
+from tsp.data.pixel_plan import PixelPlan, central_crop, gather, plan_pixels, plan_resized
+from tsp.data.transforms import STD, blend, normalise
 from tsp.data.video import ClipReader, WantedFrame
 from tsp.data.video.choose_stream import best_video_stream
 from tsp.data.video.timeline import establish
-from tsp.data.video.training_copy import training_copy_name, write_training_copy
+from tsp.data.video.training_copy import write_training_copy
 
 CLIP_SEC = 16 / 15
 

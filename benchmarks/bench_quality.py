@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import get_args
 
 from tsp.config.jobs import CopyFormat, DemoJob
-from tsp.data.video.training_copy import training_copy_name, write_training_copy
+from tsp.data.copy_name import training_copy_name
+from tsp.data.video.training_copy import write_training_copy
 from tsp.prepare.demo import draw_demo
 
 VIDEO_FOLDERS = ("train", "valid")

@@ -15,7 +15,8 @@ import pytest
 from tests.videos import Made, write_video
 from tsp.config.jobs import CopyFormat
 from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
-from tsp.data.video.training_copy import training_copy_name, write_training_copy
+from tsp.data.copy_name import training_copy_name
+from tsp.data.video.training_copy import write_training_copy
 
 HEADER = [
     *("video-name", "t-start", "t-end", "action-label", "video-duration"),

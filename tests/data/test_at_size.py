@@ -16,9 +16,10 @@ from tests.data.conftest import write_rows
 from tests.data.test_segments import published
 from tests.videos import Made, write_video
 from tsp.config.run import ClipConfig, HeadConfig, SubsetConfig
+from tsp.data.copy_name import training_copy_name
 from tsp.data.dataset import MAX_OPEN_COPIES, MAX_OPEN_VIDEOS
 from tsp.data.loader import build_loader
-from tsp.data.video.training_copy import training_copy_name, write_training_copy
+from tsp.data.video.training_copy import write_training_copy
 
 NUM_VIDEOS = 10_000
 MOST_GROWTH_MIB_PER_1000_VIDEOS = 1.2

@@ -14,11 +14,12 @@ import torch
 from tests import reference
 from tests.data.conftest import NUM_VIDEOS, SEGMENTS_PER_VIDEO
 from tests.videos import FPS_30, Made, write_video
+from tsp.data.copy_name import training_copy_name
 from tsp.data.dataset import ClipDataset
 from tsp.data.loader import build_loader, load_subset
 from tsp.data.transforms import STD, pixels_on_device
 from tsp.data.video import ClipReader, VideoError
-from tsp.data.video.training_copy import training_copy_name, write_training_copy
+from tsp.data.video.training_copy import write_training_copy
 from tsp.errors import ConfigError, DataError
 
 NUM_SEGMENTS = NUM_VIDEOS * SEGMENTS_PER_VIDEO

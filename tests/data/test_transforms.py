@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tests.reference import transformed
-from tsp.data.transforms import Crop, blend, central_crop, gather, plan_pixels, plan_resized
+from tsp.data.pixel_plan import Crop, central_crop, gather, plan_pixels, plan_resized
+from tsp.data.transforms import blend
 
 SIZES = [(180, 320), (720, 1280), (256, 340), (97, 131), (128, 171), (64, 85), (113, 401), (128, 600), (7, 5)]
 CROPS = [Crop(8, 30), Crop(0, 0), Crop(16, 59), Crop(3, 17, flip=True), Crop(16, 59, flip=True), Crop(0, 0, flip=True)]

@@ -13,13 +13,13 @@ from torch.utils.data import Dataset
 
 from tsp.config.run import BadClipPolicy, ClipConfig
 from tsp.data.batch import ClipBatch, Problem
+from tsp.data.copy_name import stored_width
 from tsp.data.dataset_files import Videos
+from tsp.data.pixel_plan import PixelPlan, SourceIndex, gather, plan_pixels, plan_resized
 from tsp.data.randomness import Draw, draw_training, draw_validation, start_of
 from tsp.data.segments import UNLABELLED, Segment
 from tsp.data.shared_memory import SharedSegments, empty_batch
-from tsp.data.transforms import PixelPlan, SourceIndex, gather, plan_pixels, plan_resized
 from tsp.data.video import ClipReader, VideoError, WantedFrame
-from tsp.data.video.training_copy import stored_width
 from tsp.data.workers import NO_ITEM, WorkerFailure, WorkerNotes
 from tsp.errors import DataError, TspError
 

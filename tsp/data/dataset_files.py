@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tsp.config.run import DataConfig, StoreConfig
 from tsp.data.cache import MIB, VideoCache
+from tsp.data.copy_name import training_copy_name
 from tsp.data.video import VideoError
-from tsp.data.video.training_copy import training_copy_name
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.store.base import Store, join_key
 from tsp.store.fetch import fetch_object

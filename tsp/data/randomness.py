@@ -8,7 +8,7 @@ import numpy as np
 
 from tsp.config.run import ClipConfig
 from tsp.data.clips import clip_start_sec, uniform_shares
-from tsp.data.transforms import Crop, central_crop
+from tsp.data.pixel_plan import Crop, central_crop
 
 MAX_DRAWS = 8
 """Starts that are tried for a clip, one after the other."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from tsp.config.run import ClipConfig
 from tsp.data.dataset_files import Videos
+from tsp.data.pixel_plan import PixelPlan, central_crop, gather, plan_pixels
 from tsp.data.tables import VideoFacts
-from tsp.data.transforms import PixelPlan, central_crop, gather, plan_pixels
 from tsp.data.video import VideoError
 from tsp.data.video.sliding_clips import Slide, SlideFrame
 from tsp.extract.clip_rows import ClipRows

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tsp.config.run import StoreConfig
+from tsp.data.copy_name import SUFFIX
 from tsp.errors import DataError
 from tsp.store.base import Store
 from tsp.store.files import list_files, open_folder
 
 logger = logging.getLogger(__name__)
 
-TRAINING_COPY_SUFFIX = ".train.mov"
-"""Equal to ``tsp.data.video.training_copy.SUFFIX``, whose module loads torch."""
 VIDEO_SUFFIXES = frozenset(
     (
         *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
@@ -101,7 +100,7 @@ def _reason_against(name: str) -> str:
         return "hidden"
     if not _is_unicode(name):
         return _NO_UNICODE
-    if name.endswith(TRAINING_COPY_SUFFIX):
+    if name.endswith(SUFFIX):
         return "a training copy"
     suffix = Path(name).suffix.lower()
     if suffix not in VIDEO_SUFFIXES:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 from tsp.config.job import Answer
 from tsp.config.jobs import CopyFormat, StandardizeJob
 from tsp.data.clips import exact_rate
+from tsp.data.copy_name import training_copy_name
 from tsp.data.video import VideoError
 from tsp.data.video.transcode import RANDOM_ACCESS_X264, Transcoded, transcode
 from tsp.errors import DataError
-from tsp.prepare.find_videos import TRAINING_COPY_SUFFIX, find_videos
+from tsp.prepare.find_videos import find_videos
 from tsp.prepare.parallel import for_each
 from tsp.prepare.provenance import HEAD_BYTES, made_by, maker_of
 from tsp.store.base import Store
@@ -132,7 +133,7 @@ def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) 
             target: Path | None = None
             if status != "there already":
                 # A copy of another file's frames would train wrongly: it goes first, whatever happens next.
-                dest.delete(_copy_of(file))
+                dest.delete(training_copy_name(file))
                 target = stack.enter_context(dest.writing(file))
                 made = _transcode(job, source, name, target, maker)
                 num_frames = made.num_frames
@@ -183,16 +184,12 @@ def _transcode(job: StandardizeJob, source: Store, name: str, target: Path, make
             raise VideoError(str(error).replace(str(path), source.address(name))) from error
 
 
-def _copy_of(file: str) -> str:
-    return str(Path(file).with_suffix(TRAINING_COPY_SUFFIX))
-
-
 def _copy_for_training(dest: Store, file: str, target: Path | None, copy_format: CopyFormat) -> CopyStatus:
     """Make the training copy unless it is there; ``target`` is the file itself if it was made just now."""
     # Loads torch, which nothing else here needs.
     from tsp.data.video.training_copy import format_of_copy, write_training_copy
 
-    copy = _copy_of(file)
+    copy = training_copy_name(file)
     was_there = dest.exists(copy)
     if was_there:
         with dest.reading(copy, head_bytes=HEAD_BYTES) as beginning:

@@ -13,11 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from tests import reference
 from tests.videos import FPS_25, FPS_30, FPS_NTSC, Made, number_of, numbered_frame, write_video
 from tsp.config.jobs import CopyFormat
+from tsp.data.copy_name import training_copy_name
 from tsp.data.video import ClipReader, VideoError
 from tsp.data.video import reader as reader_module
 from tsp.data.video.frame_index import FrameIndex
 from tsp.data.video.open_video import VideoSource
-from tsp.data.video.training_copy import format_of_copy, training_copy_name, write_training_copy
+from tsp.data.video.training_copy import format_of_copy, write_training_copy
 
 FORMATS = get_args(CopyFormat)
 NUM_FRAMES = 90

@@ -21,23 +21,18 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from tsp.config.jobs import CopyFormat
+from tsp.data.copy_name import stored_width
 from tsp.data.video.colour import to_rgb
 from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.open_video import VideoSource
 from tsp.store.atomic import new_file
 
-SUFFIX = ".train.mov"
 _QSCALE = 2
 """Best quality step of the JPEG encoder; coarser ones save space but no decoding time."""
 _LAMBDA = 118  # FFmpeg's units of quality per step
 _FLAG_QSCALE = 1 << 1
 _FULL_RANGE = 2
 _FORMAT_OF_CODEC: dict[str, CopyFormat] = {"mjpeg": "mjpeg", "rawvideo": "raw"}
-
-
-def training_copy_name(filename: str) -> str:
-    """File name of a video's training copy, which lies in the same folder."""
-    return str(Path(filename).with_suffix(SUFFIX))
 
 
 def format_of_copy(path: Path) -> CopyFormat | None:
@@ -50,11 +45,6 @@ def format_of_copy(path: Path) -> CopyFormat | None:
         return _FORMAT_OF_CODEC.get(opened.codec.name)
     finally:
         opened.close()
-
-
-def stored_width(width_px: int) -> int:
-    """Width of the stored frames: QuickTime pads raw rows to an even width in a way that decoders disagree about."""
-    return width_px + width_px % 2
 
 
 def write_training_copy(

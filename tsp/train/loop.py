@@ -13,14 +13,12 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-import torch
-
 from tsp.config.cpus import usable_cpus
 from tsp.config.run import RunConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.config.throughput import BUSY_SHARE, cure
-from tsp.data.loader import ClipLoader, Subset, SubsetData, build_loader, load_subset
-from tsp.errors import NonFiniteLossError, StoreError, TerminatedError, TspError
+from tsp.data.loader import ClipLoader
+from tsp.errors import StoreError, TerminatedError, TspError
 from tsp.model.heads import TspModel
 from tsp.run.metrics import MetricsLog, merge_metrics
 from tsp.run.records import EpochRecord
@@ -30,7 +28,9 @@ from tsp.run.uploader import Uploader
 from tsp.train.batches import on_device
 from tsp.train.data_wait import DataWait
 from tsp.train.distributed import Group
+from tsp.train.epoch_loaders import EpochLoaders
 from tsp.train.meter import Meter
+from tsp.train.non_finite import refuse
 from tsp.train.precision import Numerics
 from tsp.train.progress import Plan, Reporter
 from tsp.train.resume import Position, find_start, state_extras
@@ -74,8 +74,6 @@ class Training:
         self.attempt = context.attempt
         self.results: dict[int, EpochResult] = {}
         self._warned_of_data_wait = False
-        self._next: ClipLoader | None = None
-        """The next training epoch's, started while the one before is validated."""
         self.validator = Validator(
             loss_weights=[head.loss_weight for head in self.config.model.heads],
             numerics=self.numerics,
@@ -87,15 +85,11 @@ class Training:
 
         Raises: TerminatedError with the state saved; NonFiniteLossError; DataError, StoreError, PeerLostError.
         """
-        # Read once: a table that changes, or a store outage, must not affect an attempt that is running.
-        self.data: dict[Subset, SubsetData] = {
-            "train": load_subset(self.config, "train"),
-            "valid": load_subset(self.config, "valid"),
-        }
-        train, valid = self._loader("train", epoch=0), self._loader("valid", epoch=0)
+        self.loaders = EpochLoaders(self.config, self.sizes, self.group, self.numerics)
+        train, valid = self.loaders.build("train", epoch=0), self.loaders.build("valid", epoch=0)
         plan = Plan(epochs=self.config.schedule.epochs, train_steps=train.num_steps, valid_steps=valid.num_steps)
         with ExitStack() as stack:
-            stack.callback(lambda: self._next.close() if self._next is not None else None)
+            stack.callback(self.loaders.close)
             self.saver = stack.enter_context(Saver(self._uploader(stack))) if self.group.is_main else None
             self.reporter = Reporter(
                 self.saver.uploader if self.saver else None,
@@ -157,19 +151,6 @@ class Training:
         stack.callback(uploader.close)
         return uploader
 
-    def _loader(self, subset: Subset, *, epoch: int, start_step: int = 0) -> ClipLoader:
-        return build_loader(
-            self.config,
-            subset,
-            batch=self.sizes.batch_per_gpu,
-            rank=self.group.rank,
-            world_size=self.group.world_size,
-            epoch=epoch,
-            start_step=start_step,
-            pin_memory=self.numerics.device.type == "cuda",
-            data=self.data[subset],
-        )
-
     def _begin(self, train: ClipLoader) -> TrainingState:
         """Validate unvalidated epochs; then model, optimizer and schedule at the run's position."""
         model = build_model(self.config.model, train.data.num_classes, seed=self.config.seed)
@@ -207,8 +188,7 @@ class Training:
         return state
 
     def _train_epoch(self, state: TrainingState, position: Position) -> Position:
-        loader, self._next = self._next, None
-        loader = loader or self._loader("train", epoch=position.epoch, start_step=position.step)
+        loader = self.loaders.take(position)
         wait = self._data_wait()
         self.reporter.enter("training", epoch=position.epoch, step=position.step, steps=loader.num_steps, wait=wait)
         if self.meter is not None:
@@ -264,7 +244,7 @@ class Training:
             reports = reports + state.stepper.flush()
         for report in reports:
             if report.bad_anywhere:
-                self._refuse(position.epoch, report)
+                refuse(self.group, position.epoch, report)
             rates = group_rates(state.optimizer)
             self.reporter.advance(position.step, rates=rates, loss=report.loss)
             if self.meter is not None:
@@ -273,21 +253,6 @@ class Training:
         if any(report.stop_anywhere for report in reports):
             who = self.stop.signal_name or "a signal to another rank"
             raise TerminatedError(f"{who} in epoch {position.epoch} after step {position.step}: state saved")
-
-    def _refuse(self, epoch: int, report: StepReport) -> None:
-        """Raises: NonFiniteLossError that names the clips, on every rank alike."""
-        found = self.group.gather((report.loss, report.names) if report.bad_here else None)
-        bad = [(rank, *item) for rank, item in enumerate(found) if item is not None]
-        if not bad:
-            raise NonFiniteLossError(
-                f"the gradient is not finite in epoch {epoch}, step {report.step}, though the loss is: the step was "
-                f"not taken; lower the learning rates, or use --precision fp32"
-            )
-        clips = "; ".join(name for _, _, names in bad for name in names)
-        raise NonFiniteLossError(
-            f"the loss is {bad[0][1]} in epoch {epoch}, step {report.step} (rank {bad[0][0]}): the step was not taken "
-            f"and the last checkpoint stays; lower the learning rates or look at these clips: {clips}"
-        )
 
     def _save_in_passing(self, state: TrainingState, position: Position, saved: float) -> float:
         """Save a state unless the previous one is still being written, or a pending step went wrong."""
@@ -304,19 +269,12 @@ class Training:
             content = state.snapshot(position.epoch) | state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content, epoch=position.epoch, step=position.step, attempt=self.attempt)
 
-    def _start_next(self, epoch: int) -> None:
-        """Start the data workers of an epoch, unless the run has ended by then or they are started already."""
-        if self._next is None and epoch < self.config.schedule.epochs:
-            with torch.inference_mode(False):  # else tensors made in a validation could not be written later
-                self._next = self._loader("train", epoch=epoch)
-            self._next.start(self.numerics.device)
-
     def _figures(self, model: TspModel, epoch: int, *, then: Callable[[], None] = lambda: None) -> Figures:
         """Validation figures, the same on every rank.
 
         Args: then, called when only a few batches are left.
         """
-        loader = self._loader("valid", epoch=epoch)
+        loader = self.loaders.build("valid", epoch=epoch)
         self.reporter.enter("validating", epoch=epoch, steps=loader.num_steps)
         num_batches = -(-len(loader.dataset) // self.sizes.batch_per_gpu)
 
@@ -333,7 +291,7 @@ class Training:
         columns = [head.label_column for head in self.config.model.heads]
         figures = Figures(
             result=tally.result(epoch, columns),
-            classes=tally.classes(columns, self.data["valid"].labels),
+            classes=tally.classes(columns, loader.data.labels),
             bad_clips=sum(self.group.gather(loader.num_bad)),
         )
         if self.group.is_main:
@@ -347,7 +305,7 @@ class Training:
         if self.saver is not None and state.position != position:
             extras = state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content | extras, epoch=epoch, step=position.step, attempt=self.attempt)
-        figures = self._figures(state.model, epoch, then=lambda: self._start_next(epoch + 1))
+        figures = self._figures(state.model, epoch, then=lambda: self.loaders.prepare(epoch + 1))
         bad_train = sum(self.group.gather(position.bad_clips))
         self.results[epoch] = figures.result
         self._note_best()

@@ -21,14 +21,14 @@ def list_command(everything: bool, output: str, session: Session) -> None:
 
     Progress and best epoch come from the store.
     """
-    from cli.runs import reports
+    from cli.runs import summaries
 
     if output == "name":
-        for name in reports.names(session, everything=everything):
+        for name in summaries.names(session, everything=everything):
             click.echo(name)
         return
-    found = reports.collect(session, everything=everything, briefly=output == "table")
-    rows = [report.as_row() for report in found]
+    found = summaries.collect(session, everything=everything, briefly=output == "table")
+    rows = [summary.as_row() for summary in found]
     if output == "table" and not rows:
         click.echo("no runs", err=True)
         return

@@ -15,7 +15,7 @@ from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
-    from cli.runs.report import RunReport
+    from cli.runs.summary import RunSummary
     from tsp.run.stored_run import StoredRun
 
 
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 @with_session
 def status(run: str, output: str, session: Session) -> None:
     """Show how a run is doing, and why it waits or failed."""
-    from cli.runs.report import report_from_backend, report_on
+    from cli.runs.summary import summarize, summary_from_backend
     from tsp.errors import StoreError
 
     found = session.find(run)
     backend = found.backend.name if found.backend else None
     try:
         if found.is_job and found.status is not None and backend is not None:
-            report = report_from_backend(found.status, backend)
+            summary = summary_from_backend(found.status, backend)
         else:
-            report = report_on(found.run, found.status, backend)
+            summary = summarize(found.run, found.status, backend)
     except StoreError as error:
         if found.status is None or backend is None:
             raise
         click.echo(f"warning: without progress and results: {error}", err=True)
-        report = report_from_backend(found.status, backend)
+        summary = summary_from_backend(found.status, backend)
     if output != "table":
-        print_value(report.as_row(), output)
+        print_value(summary.as_row(), output)
         return
-    print_pairs([*_pairs(report), *(_curves(found.run) if _is_terminal() and not found.is_job else ())])
-    if report.ranks:
+    print_pairs([*_pairs(summary), *(_curves(found.run) if _is_terminal() and not found.is_job else ())])
+    if summary.ranks:
         click.echo()
         print_table(
             ["RANK", "STATE", "WHERE", "GPU", "RESTARTS", "REASON"],
-            [[rank.rank, rank.state, rank.where, rank.gpu, rank.restarts, rank.reason] for rank in report.ranks],
+            [[rank.rank, rank.state, rank.where, rank.gpu, rank.restarts, rank.reason] for rank in summary.ranks],
         )
 
 
@@ -68,44 +68,44 @@ def _curves(run: StoredRun) -> Iterator[tuple[str, str | None]]:
         yield "Training loss", curve([line["loss"] for line in read_metrics(run) if line["kind"] == "train"])
 
 
-def _pairs(report: RunReport) -> list[tuple[str, Any]]:
+def _pairs(run: RunSummary) -> list[tuple[str, Any]]:
     """Names and values as ``status`` prints them."""
     step = None
-    if report.epoch is not None:
-        epoch = f"{report.epoch} ({report.epoch + 1} of {report.epochs})"
-        step = f"{epoch}, {report.phase}" + (f", step {report.step} of {report.steps}" if report.steps else "")
+    if run.epoch is not None:
+        epoch = f"{run.epoch} ({run.epoch + 1} of {run.epochs})"
+        step = f"{epoch}, {run.phase}" + (f", step {run.step} of {run.steps}" if run.steps else "")
     batch = None
-    if report.batch_per_gpu is not None:
-        batch = f"{report.batch_per_gpu} x {report.gpus} = {report.global_batch} (downscale factor {report.downscale})"
+    if run.batch_per_gpu is not None:
+        batch = f"{run.batch_per_gpu} x {run.gpus} = {run.global_batch} (downscale factor {run.downscale})"
     best = None
-    if report.best_epoch is not None:
-        best = f"epoch {report.best_epoch}, Avg Accuracy {report.best_accuracy_percent:.3f} %"
+    if run.best_epoch is not None:
+        best = f"epoch {run.best_epoch}, Avg Accuracy {run.best_accuracy_percent:.3f} %"
     rates = None
-    if report.backbone_lr is not None:
-        rates = f"{report.backbone_lr:g} (backbone), {report.head_lr:g} (heads)"
+    if run.backbone_lr is not None:
+        rates = f"{run.backbone_lr:g} (backbone), {run.head_lr:g} (heads)"
     code = None
-    if report.exit_code:
-        code = f"{report.exit_code} ({report.exit_meaning})" if report.exit_meaning else str(report.exit_code)
-    recipe = " ".join(str(item) for item in (report.method, report.dataset, report.backbone) if item) or None
+    if run.exit_code:
+        code = f"{run.exit_code} ({run.exit_meaning})" if run.exit_meaning else str(run.exit_code)
+    recipe = " ".join(str(item) for item in (run.method, run.dataset, run.backbone) if item) or None
     return [
-        ("Run" if report.kind == "train" else "Job", report.name),
-        ("Kind", None if report.kind == "train" else report.kind),
-        ("State", report.state),
-        ("Reason", report.reason),
+        ("Run" if run.kind == "train" else "Job", run.name),
+        ("Kind", None if run.kind == "train" else run.kind),
+        ("State", run.state),
+        ("Reason", run.reason),
         ("Exit code", code),
         ("Recipe", recipe),
         ("Epoch", step),
-        ("Speed", None if report.clips_per_sec is None else f"{report.clips_per_sec:.1f} clips/s on {report.device}"),
-        ("Data wait", None if report.data_wait_share is None else f"{report.data_wait_share:.0%} of the time"),
-        ("Waiting for", report.waiting_for),
-        ("Time left", None if report.eta_sec is None else show_duration(report.eta_sec)),
+        ("Speed", None if run.clips_per_sec is None else f"{run.clips_per_sec:.1f} clips/s on {run.device}"),
+        ("Data wait", None if run.data_wait_share is None else f"{run.data_wait_share:.0%} of the time"),
+        ("Waiting for", run.waiting_for),
+        ("Time left", None if run.eta_sec is None else show_duration(run.eta_sec)),
         ("Best so far", best),
         ("Effective batch", batch),
         ("Learning rates now", rates),
-        ("Bad clips", report.bad_clips or None),
-        ("Attempt", report.attempt),
-        ("Started", report.created),
-        ("Last progress", report.updated),
-        ("Ended", report.ended),
-        ("Store", f"{report.store}/{report.name}" if report.store and report.kind == "train" else None),
+        ("Bad clips", run.bad_clips or None),
+        ("Attempt", run.attempt),
+        ("Started", run.created),
+        ("Last progress", run.updated),
+        ("Ended", run.ended),
+        ("Store", f"{run.store}/{run.name}" if run.store and run.kind == "train" else None),
     ]

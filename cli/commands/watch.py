@@ -21,9 +21,9 @@ def watch(everything: bool, every_sec: float, session: Session) -> None:
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.UsageError("watch needs a terminal; 'tspctl list -o json' is for programs")
-    from cli.runs import reports
+    from cli.runs import summaries
     from cli.watch.app import Watch
 
     Watch(
-        lambda: reports.collect(session, everything=everything), session.shared_options, every_sec=every_sec
+        lambda: summaries.collect(session, everything=everything), session.shared_options, every_sec=every_sec
     ).run()  # fmt: skip

@@ -29,7 +29,7 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
 
     Raises: NoSuchRunError if the run was deleted meanwhile.
     """
-    from cli.runs.report import end_facts
+    from cli.runs.summary import end_facts
 
     status = found.backend.status(found.name) if found.backend else None
     if status is not None:

@@ -23,10 +23,10 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
 from cli.humanize import show_duration
-from cli.runs.report import RunReport
+from cli.runs.summary import RunSummary
 from cli.watch.row import COLUMNS, cells, detail
 
-Collect = Callable[[], Sequence[RunReport]]
+Collect = Callable[[], Sequence[RunSummary]]
 
 
 class Watch(App[None]):
@@ -55,7 +55,7 @@ class Watch(App[None]):
         self._collect, self._options, self._every_sec = collect, list(options), every_sec
         self._read_at: float | None = None
         self._error: str | None = None
-        self._reports: tuple[RunReport, ...] = ()
+        self._summaries: tuple[RunSummary, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Summary, table, keys."""
@@ -85,23 +85,23 @@ class Watch(App[None]):
         if sum(worker.group == "read" and worker.is_running for worker in self.workers) > 1:
             return
         try:
-            reports = tuple(self._collect())
+            summaries = tuple(self._collect())
         except Exception as error:
             self.call_from_thread(self._failed, str(error) or type(error).__name__)
         else:
-            self.call_from_thread(self._show, reports)
+            self.call_from_thread(self._show, summaries)
 
     def _failed(self, message: str) -> None:
         self._error = message
         self._show_summary()
 
-    def _show(self, reports: tuple[RunReport, ...]) -> None:
-        self._reports, self._error, self._read_at = reports, None, time.monotonic()
+    def _show(self, summaries: tuple[RunSummary, ...]) -> None:
+        self._summaries, self._error, self._read_at = summaries, None, time.monotonic()
         selected = self.selected
         self.table.clear()
-        for report in reports:
-            self.table.add_row(*(escape(text) for text in cells(report)), key=report.name)
-        names = [report.name for report in reports]
+        for summary in summaries:
+            self.table.add_row(*(escape(text) for text in cells(summary)), key=summary.name)
+        names = [summary.name for summary in summaries]
         if selected in names:
             self.table.move_cursor(row=names.index(selected))
         self._show_summary()
@@ -112,7 +112,7 @@ class Watch(App[None]):
         elif self._read_at is None:
             text = "reading ..."
         else:
-            states = [report.state for report in self._reports]
+            states = [summary.state for summary in self._summaries]
             counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
             text = f"{counts or 'no runs'}; read {show_duration(time.monotonic() - self._read_at)} ago"
         self.query_one("#summary", Static).update(text)
@@ -129,7 +129,7 @@ class Watch(App[None]):
     @on(DataTable.RowHighlighted)
     def _on_cursor(self) -> None:
         """Show the whole line of the selected run: a narrow screen has no room for the last columns."""
-        chosen = next((report for report in self._reports if report.name == self.selected), None)
+        chosen = next((summary for summary in self._summaries if summary.name == self.selected), None)
         self.query_one("#detail", Static).update(detail(chosen) if chosen else "")
 
     @on(DataTable.RowSelected)

@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 from cli.humanize import show_duration
-from cli.runs.report import RunReport
+from cli.runs.summary import RunSummary
 
 COLUMNS = ("NAME", "STATE", "PROGRESS", "CLIPS/S", "BEST", "LEFT", "REASON")
 BAR_CELLS = 8
 
 
-def cells(report: RunReport) -> tuple[str, ...]:
+def cells(summary: RunSummary) -> tuple[str, ...]:
     """One text a column; what is unknown is empty."""
-    speed = "" if report.clips_per_sec is None else f"{report.clips_per_sec:.1f}"
-    left = "" if report.eta_sec is None else show_duration(report.eta_sec)
-    best = "" if report.best_accuracy_percent is None else f"{report.best_accuracy_percent:.2f}"
-    return (report.name, report.state, progress(report), speed, best, left, report.reason or report.waiting_for or "")
+    speed = "" if summary.clips_per_sec is None else f"{summary.clips_per_sec:.1f}"
+    left = "" if summary.eta_sec is None else show_duration(summary.eta_sec)
+    best = "" if summary.best_accuracy_percent is None else f"{summary.best_accuracy_percent:.2f}"
+    reason = summary.reason or summary.waiting_for or ""
+    return (summary.name, summary.state, progress(summary), speed, best, left, reason)
 
 
-def detail(report: RunReport) -> str:
+def detail(summary: RunSummary) -> str:
     """What the last columns say, in words: ``best 61.250 % in epoch 1; 1h02m left; <reason>``."""
     parts = []
-    if report.best_accuracy_percent is not None:
-        parts.append(f"best {report.best_accuracy_percent:.3f} % in epoch {report.best_epoch}")
-    if report.eta_sec is not None:
-        parts.append(f"{show_duration(report.eta_sec)} left")
-    parts += [text for text in (report.reason, report.waiting_for and f"waits for {report.waiting_for}") if text]
-    return f"{report.name}: {'; '.join(parts) or report.state}"
+    if summary.best_accuracy_percent is not None:
+        parts.append(f"best {summary.best_accuracy_percent:.3f} % in epoch {summary.best_epoch}")
+    if summary.eta_sec is not None:
+        parts.append(f"{show_duration(summary.eta_sec)} left")
+    parts += [text for text in (summary.reason, summary.waiting_for and f"waits for {summary.waiting_for}") if text]
+    return f"{summary.name}: {'; '.join(parts) or summary.state}"
 
 
-def progress(report: RunReport) -> str:
+def progress(summary: RunSummary) -> str:
     """A bar over all epochs, and the epoch: ``████▌    3/6``. Empty where nothing is known."""
-    if report.epoch is None or not report.epochs:
+    if summary.epoch is None or not summary.epochs:
         return ""
-    share = finished_share(report)
+    share = finished_share(summary)
     whole, part = divmod(round(share * BAR_CELLS * 2), 2)
     bar = "█" * whole + "▌" * part
-    return f"{bar:<{BAR_CELLS}} {report.epoch + 1}/{report.epochs}"
+    return f"{bar:<{BAR_CELLS}} {summary.epoch + 1}/{summary.epochs}"
 
 
-def finished_share(report: RunReport) -> float:
+def finished_share(summary: RunSummary) -> float:
     """Of the run's epochs, 0 to 1; the epoch that is being trained counts by its steps."""
-    assert report.epoch is not None
-    assert report.epochs
-    if report.state == "succeeded":
+    assert summary.epoch is not None
+    assert summary.epochs
+    if summary.state == "succeeded":
         return 1.0
-    inside = (report.step or 0) / report.steps if report.steps and report.phase == "training" else 0.0
-    if report.phase in ("validating", "saving", "done"):
+    inside = (summary.step or 0) / summary.steps if summary.steps and summary.phase == "training" else 0.0
+    if summary.phase in ("validating", "saving", "done"):
         inside = 1.0
-    return min(1.0, (report.epoch + inside) / report.epochs)
+    return min(1.0, (summary.epoch + inside) / summary.epochs)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS
-from cli.runs import reports
+from cli.runs import summaries
 from tests.cli.conftest import Tspctl
 from tsp.errors import ClusterError
 
@@ -16,7 +16,7 @@ def test_a_known_error_is_one_line_with_its_exit_code(
     def refuse(*_: object, **__: object) -> None:
         raise ClusterError("the cluster is closed: come back tomorrow")
 
-    monkeypatch.setattr(reports, "collect", refuse)
+    monkeypatch.setattr(summaries, "collect", refuse)
     ended = tspctl("list")
     assert (ended.code, ended.out, ended.err) == (4, "", "error: the cluster is closed: come back tomorrow\n")
 
@@ -27,7 +27,7 @@ def test_a_traceback_is_shown_only_when_asked_for(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(reports, "collect", fail)
+    monkeypatch.setattr(summaries, "collect", fail)
     ended = tspctl("list")
     assert ended.code == 1
     assert "ZeroDivisionError: a bug" in ended.err
@@ -39,7 +39,7 @@ def test_ctrl_c_is_130(tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, local: o
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reports, "collect", interrupt)
+    monkeypatch.setattr(summaries, "collect", interrupt)
     ended = tspctl("list")
     assert (ended.code, "Traceback" in ended.err) == (130, False)
 
@@ -80,7 +80,7 @@ def test_verbosity_may_come_before_or_after_the_command(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(reports, "collect", fail)
+    monkeypatch.setattr(summaries, "collect", fail)
     assert "Traceback" in tspctl(*arguments).err
     assert "Traceback" not in tspctl("list").err
 

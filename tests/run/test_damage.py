@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.runs.report import report_on
+from cli.runs.summary import summarize
 from tests.cli.conftest import Tspctl
 from tests.cli.conftest import home as home
 from tests.cli.conftest import tspctl as tspctl
@@ -57,7 +57,7 @@ def test_whatever_is_in_a_file_reading_it_ends_with_an_error_of_ours(full_run: S
     reads: list[Callable[[], Any]] = [
         full_run.about, full_run.config, full_run.effective, full_run.read_progress, full_run.read_outcome,
         full_run.results, full_run.best, full_run.last_attempt, full_run.latest_state, full_run.exists,
-        lambda: report_on(full_run, None, None),
+        lambda: summarize(full_run, None, None),
     ]  # fmt: skip
     content = full_run.store.read(full_run.key(name))
     for variant in _variants(content):

@@ -64,7 +64,7 @@ def stuck(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr("tsp.store.s3.boto.READ_TIMEOUT_SEC", 0.5)
     monkeypatch.setattr("tsp.store.s3.wire.PACE_SEC", 0.5)
     monkeypatch.setattr("tsp.store.open.RetryPolicy", lambda: RetryPolicy(attempts=2, first_delay_sec=0.01))
-    monkeypatch.setattr("cli.runs.reports.PATIENCE_SEC", 1.0)
+    monkeypatch.setattr("cli.runs.summaries.PATIENCE_SEC", 1.0)
     monkeypatch.setattr("cli.runs.outcome.POLL_SEC", 0.01)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")

@@ -11,15 +11,15 @@ import time
 import pytest
 from textual.widgets import DataTable, Static
 
-from cli.runs.report import RunReport
+from cli.runs.summary import RunSummary
 from cli.watch import row
 from cli.watch.app import Message, Question, Watch
 
-RUNNING = RunReport(
+RUNNING = RunSummary(
     name="thumos14-tsp-b", state="running", store="/runs", epoch=2, epochs=6, step=30, steps=60, phase="training",
     clips_per_sec=123.4, eta_sec=3720, best_epoch=1, best_accuracy_percent=61.25,
 )  # fmt: skip
-PENDING = RunReport(name="[red]markup[/red]", state="pending", store="/runs", reason="waits in queue team-a: no quota")
+PENDING = RunSummary(name="[red]markup[/red]", state="pending", store="/runs", reason="waits in queue team-a: no quota")
 
 
 def watching(collect, steps, size=(80, 24)):
@@ -45,17 +45,17 @@ def summary(app):
 
 
 @pytest.mark.parametrize(
-    ("report", "expected"),
+    ("summary", "expected"),
     [
         (RUNNING, "███▌     3/6"),
-        (RunReport(name="r", state="pending", store=""), ""),
-        (RunReport(name="r", state="succeeded", store="", epoch=5, epochs=6), "████████ 6/6"),
-        (RunReport(name="r", state="failed", store="", epoch=0, epochs=6), "         1/6"),
-        (RunReport(name="r", state="running", store="", epoch=5, epochs=6, phase="saving"), "████████ 6/6"),
+        (RunSummary(name="r", state="pending", store=""), ""),
+        (RunSummary(name="r", state="succeeded", store="", epoch=5, epochs=6), "████████ 6/6"),
+        (RunSummary(name="r", state="failed", store="", epoch=0, epochs=6), "         1/6"),
+        (RunSummary(name="r", state="running", store="", epoch=5, epochs=6, phase="saving"), "████████ 6/6"),
     ],
 )
-def test_the_bar_counts_the_steps_of_the_epoch_that_is_trained(report, expected):
-    assert row.progress(report) == expected
+def test_the_bar_counts_the_steps_of_the_epoch_that_is_trained(summary, expected):
+    assert row.progress(summary) == expected
 
 
 def test_each_run_is_a_line_with_speed_time_left_best_and_reason():
@@ -106,7 +106,7 @@ def test_a_store_that_stops_answering_is_named_and_the_last_answer_stays():
 
 
 def test_the_cursor_stays_on_its_run_when_others_come_and_go():
-    answers = [[RUNNING, PENDING], [RunReport(name="new", state="running", store=""), RUNNING, PENDING], [RUNNING]]
+    answers = [[RUNNING, PENDING], [RunSummary(name="new", state="running", store=""), RUNNING, PENDING], [RUNNING]]
 
     async def steps(app, pilot):
         await pilot.press("down")

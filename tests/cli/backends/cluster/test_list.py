@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.runs.reports import within
+from cli.runs.summaries import within
 from tests.fault_proxy import FaultProxy
 from tests.k8s.objects import event, job, pod, unschedulable
 from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS
@@ -32,7 +32,7 @@ WORKLOADS = "/apis/kueue.x-k8s.io/v1beta2/namespaces/video/workloads"
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch):
     """Servers of tests may be slow on a busy machine."""
-    monkeypatch.setattr("cli.runs.reports.PATIENCE_SEC", 600)
+    monkeypatch.setattr("cli.runs.summaries.PATIENCE_SEC", 600)
 
 
 @pytest.fixture
@@ -256,14 +256,14 @@ def test_a_bucket_that_may_be_read_but_not_listed_is_read_run_by_run(api, listed
     def refuse(*_):
         raise StoreError("may not list")
 
-    monkeypatch.setattr("cli.runs.reports.read_index", refuse)
+    monkeypatch.setattr("cli.runs.summaries.read_index", refuse)
     assert listed()["run-0"]["progress"] == "4/5"
 
 
 def test_a_store_that_does_not_answer_does_not_hold_up_the_list(api, listed, monkeypatch, caplog):
     """The address answers to a connection and to nothing else."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr("cli.runs.reports.PATIENCE_SEC", 0.3)
+        monkeypatch.setattr("cli.runs.summaries.PATIENCE_SEC", 0.3)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
         monkeypatch.setenv("TSPCTL_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")

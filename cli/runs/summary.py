@@ -25,7 +25,7 @@ STALE_AFTER = timedelta(minutes=3)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunReport:
+class RunSummary:
     """The keys of ``status -o json``; unknown values are null."""
 
     name: str
@@ -76,9 +76,9 @@ class RunReport:
         return row
 
 
-def report_from_backend(status: RunStatus, backend: str) -> RunReport:
+def summary_from_backend(status: RunStatus, backend: str) -> RunSummary:
     """The backend's part alone: for an auxiliary job, or a run whose store cannot be reached."""
-    return RunReport(
+    return RunSummary(
         name=status.name,
         state=status.state,
         reason=status.reason,
@@ -95,7 +95,7 @@ def report_from_backend(status: RunStatus, backend: str) -> RunReport:
     )
 
 
-def report_on(run: StoredRun, status: RunStatus | None, backend: str | None) -> RunReport:
+def summarize(run: StoredRun, status: RunStatus | None, backend: str | None) -> RunSummary:
     """Read progress, outcome, configuration and results of a run; what does not exist is left out.
 
     Raises: StoreError if something is damaged, or the store does not answer.
@@ -107,13 +107,13 @@ def report_on(run: StoredRun, status: RunStatus | None, backend: str | None) -> 
     facts.update(end_facts(status, outcome, age_sec))
     if of_original and facts["state"] == "unknown":
         facts["reason"] = "a run of the original scripts, which write down no outcome"
-    return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
+    return RunSummary(name=run.name, store=run.store.uri, backend=backend, **facts)
 
 
-def report_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunReport:
+def summarize_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunSummary:
     """What a line of ``list`` shows, by one read from the store where that is enough.
 
-    Raises: StoreError as ``report_on``.
+    Raises: StoreError as ``summarize``.
     """
     progress = run.read_progress()
     facts = _progress_facts(progress)
@@ -122,19 +122,19 @@ def report_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunReport
     facts.update(end_facts(status, None, None))
     if status.gpus is not None:
         facts["gpus"] = status.gpus
-    return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
+    return RunSummary(name=run.name, store=run.store.uri, backend=backend, **facts)
 
 
-def report_from_index(
+def summary_from_index(
     run: StoredRun, status: RunStatus, backend: str, entry: IndexEntry, *, progress: Progress | None = None
-) -> RunReport:
+) -> RunSummary:
     """What the index of a bucket says of a run, and what its progress adds, if that was read."""
     facts = {**asdict(entry.facts), "updated": entry.modified}
     facts["gpus"] = facts.pop("world_size")
     facts |= _progress_facts(progress) | end_facts(status, None, None)
     if status.gpus is not None:
         facts["gpus"] = status.gpus
-    return RunReport(name=run.name, store=run.store.uri, backend=backend, **facts)
+    return RunSummary(name=run.name, store=run.store.uri, backend=backend, **facts)
 
 
 def _about_facts(run: StoredRun) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _progress_facts(progress: Progress | None) -> dict[str, Any]:
     facts = asdict(progress)
     facts["gpus"] = facts.pop("world_size")
     # Fields of a newer version are ignored.
-    facts = {key: value for key, value in facts.items() if key in RunReport.__dataclass_fields__}
+    facts = {key: value for key, value in facts.items() if key in RunSummary.__dataclass_fields__}
     facts["updated"] = parse_time(progress.updated)
     return facts
 
@@ -189,7 +189,7 @@ def end_facts(status: RunStatus | None, outcome: Outcome | None, progress_age_se
     """State, reason and related fields: from the backend, else the outcome, else the progress.
 
     Args: progress_age_sec, by the store's clock.
-    Returns: field of ``RunReport`` -> value.
+    Returns: field of ``RunSummary`` -> value.
     """
     facts: dict[str, Any] = {}
     if status is not None:

@@ -1,4 +1,4 @@
-"""Reports of all runs for ``list``: what the backend knows, and what the stores add.
+"""Summaries of all runs for ``list``: what the backend knows, and what the stores add.
 
 Problem: a namespace may hold a thousand runs, each one or more reads away, in stores that may be slow or unreachable,
 and ``list`` is to answer within about two seconds.
@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.backends.base import RunStatus
-from cli.runs.report import RunReport, report_briefly, report_from_backend, report_from_index, report_on
+from cli.runs.summary import RunSummary, summarize, summarize_briefly, summary_from_backend, summary_from_index
 from tsp.errors import StoreError, StoreUnreachableError, TspError
 from tsp.run.run_index import IndexEntry, read_index
 from tsp.run.stored_run import StoredRun, list_runs
@@ -61,15 +61,15 @@ class Catalogue:
         return entry if seen is None or seen - entry.modified < FRESH_FOR else None
 
 
-def collect(session: Session, *, everything: bool, briefly: bool = False) -> list[RunReport]:
-    """Reports of all runs: those of the backend, then those that only the store knows.
+def collect(session: Session, *, everything: bool, briefly: bool = False) -> list[RunSummary]:
+    """Summaries of all runs: those of the backend, then those that only the store knows.
 
     Args: everything, include runs that only the store knows even if the backend leaves them out by default; briefly,
         only what a table shows.
     """
     backend = session.backend
     statuses = list(backend.list_runs())
-    reports = [report_from_backend(status, backend.name) for status in statuses]
+    summaries = [summary_from_backend(status, backend.name) for status in statuses]
     of_stores: dict[StoreConfig, list[int]] = {}
     for index, status in enumerate(statuses):
         if status.store is not None and status.kind == "train":
@@ -77,14 +77,14 @@ def collect(session: Session, *, everything: bool, briefly: bool = False) -> lis
     for config, indices in of_stores.items():
         store = session.open_store(config)
         found = _read_runs(store, [statuses[index] for index in indices], backend.name, briefly=briefly)
-        for index, report in zip(indices, found, strict=True):
-            if isinstance(report, RunReport):
-                reports[index] = report
-            elif report is not None:
-                reports[index] = replace(reports[index], reason=reports[index].reason or str(report))
+        for index, summary in zip(indices, found, strict=True):
+            if isinstance(summary, RunSummary):
+                summaries[index] = summary
+            elif summary is not None:
+                summaries[index] = replace(summaries[index], reason=summaries[index].reason or str(summary))
     if everything or backend.lists_stored_runs:
-        reports += _stored_alone(session, {status.name for status in statuses})
-    return reports
+        summaries += _stored_alone(session, {status.name for status in statuses})
+    return summaries
 
 
 def names(session: Session, *, everything: bool) -> list[str]:
@@ -98,8 +98,8 @@ def names(session: Session, *, everything: bool) -> list[str]:
 
 def _read_runs(
     store: Store, statuses: Sequence[RunStatus], backend: str, *, briefly: bool
-) -> list[RunReport | TspError | None]:
-    """A report of each run of one store; the error where it cannot be read; None where nothing is stored."""
+) -> list[RunSummary | TspError | None]:
+    """A summary of each run of one store; the error where it cannot be read; None where nothing is stored."""
     catalogue: Catalogue | None = None
     if not store.is_local:
         try:
@@ -117,17 +117,17 @@ def _read_runs(
             # Whoever may not list may still read.
             logger.debug("no index: %s", error)
 
-    def read(status: RunStatus) -> RunReport | TspError | None:
+    def read(status: RunStatus) -> RunSummary | TspError | None:
         run = StoredRun(store, status.name)
         entry = None if catalogue is None else catalogue.entry_of(status)
         try:
             if entry is not None and (briefly or status.state not in ACTIVE):
-                return report_from_index(run, status, backend, entry)
+                return summary_from_index(run, status, backend, entry)
             if entry is not None:
-                return report_from_index(run, status, backend, entry, progress=run.read_progress())
+                return summary_from_index(run, status, backend, entry, progress=run.read_progress())
             if catalogue is not None and status.name not in catalogue.folders:
                 return None
-            return (report_briefly if briefly else report_on)(run, status, backend)
+            return (summarize_briefly if briefly else summarize)(run, status, backend)
         except TspError as error:
             return error
 
@@ -171,16 +171,16 @@ def within(timeout_sec: float, read: Callable[[], T]) -> T:
     return answer()
 
 
-def _stored_alone(session: Session, known: set[str]) -> list[RunReport]:
+def _stored_alone(session: Session, known: set[str]) -> list[RunSummary]:
     store = session.store
 
-    def read(name: str) -> RunReport:
+    def read(name: str) -> RunSummary:
         try:
-            return report_on(StoredRun(store, name), None, None)
+            return summarize(StoredRun(store, name), None, None)
         except StoreUnreachableError as error:
-            return RunReport(name=name, state="unknown", reason=str(error), store=store.uri)
+            return RunSummary(name=name, state="unknown", reason=str(error), store=store.uri)
         except TspError as error:
-            return RunReport(name=name, state="damaged", reason=str(error), store=store.uri)
+            return RunSummary(name=name, state="damaged", reason=str(error), store=store.uri)
 
     with ThreadPoolExecutor(_READERS) as readers:
         return list(readers.map(read, _names_stored_alone(store, known)))

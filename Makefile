@@ -94,9 +94,15 @@ $(CHECKOV): | $(READY)
 policy: $(READY) $(CHECKOV) helm ## checkov over everything that the chart can render
 	PYTHONPATH=$(CHECKOV) $(BIN)/python -m scripts.chart_policy
 
+# Apart from .venv, as checkov: only this target needs it.
+TWINE := .twine/7.0.0
+$(TWINE): | $(READY)
+	$(BIN)/uv pip install --quiet --target $@ twine==$(notdir $@)
+
 .PHONY: wheel
-wheel: $(READY) ## wheel and source distribution, in dist/
+wheel: $(READY) $(TWINE) ## wheel and source distribution, in dist/, as PyPI would accept them
 	rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+	PYTHONPATH=$(TWINE) $(BIN)/python -m twine check --strict dist/*
 
 .PHONY: package
 package: helm ## the chart as an archive, in dist/
@@ -154,4 +160,4 @@ lock: $(READY) ## resolve the lock files anew
 
 .PHONY: clean
 clean: ## remove the environment, the demo and caches
-	rm -rf .venv .mutation .checkov .cyclonedx dist site $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .mutation .checkov .twine .cyclonedx dist site $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Build hook: records the commit in wheels and source distributions, where git is no longer there to ask.
+"""Build hooks: the commit in wheels and source distributions, and a README whose links work on PyPI.
 
 The commit comes from SOURCE_COMMIT (the build of the image has no .git), from the record of a source distribution, or
 from git.
@@ -7,13 +7,16 @@ from git.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 RECORD = "tsp/commit.txt"
+_RELATIVE_LINK = re.compile(r"(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>(?![a-z]+:|#|/)[^)\s]+)\)")
 
 
 class CommitHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -34,6 +37,29 @@ class CommitHook(BuildHookInterface):  # type: ignore[type-arg]
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Leave nothing but the artifact."""
         (Path(self.directory) / "commit.txt").unlink(missing_ok=True)
+
+
+class ReadmeHook(MetadataHookInterface):
+    """README.md with links to the files of the release's tag: PyPI shows it without the repository around it."""
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Set the readme."""
+        text = (Path(self.root) / "README.md").read_text()
+        source, tag = metadata["urls"]["Source"], f"v{metadata['version']}"
+        metadata["readme"] = {"content-type": "text/markdown", "text": absolute_links(text, source, tag)}
+
+
+def absolute_links(text: str, source: str, tag: str) -> str:
+    """Markdown whose relative links and pictures lead to a tag of a GitHub repository."""
+    raw = source.replace("https://github.com", "https://raw.githubusercontent.com")
+
+    def absolute(found: re.Match[str]) -> str:
+        base = f"{raw}/{tag}" if found["picture"] else f"{source}/blob/{tag}"
+        return f"{found['picture']}[{found['text']}]({base}/{found['target']})"
+
+    return _RELATIVE_LINK.sub(absolute, text)
 
 
 def _commit(top: Path) -> str:

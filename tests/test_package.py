@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import hatch_build
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 UV = ROOT / ".venv" / "bin" / "uv"
@@ -92,6 +94,35 @@ def test_the_wheel_has_the_programs_the_chart_and_the_licence_and_no_tests(wheel
     assert {name.partition("/")[0] for name in names} == {
         "cli", "k8s", "tsp", "tspctl.py", f"tspctl-{PROJECT['version']}.dist-info"
     }  # fmt: skip
+
+
+def test_pypi_shows_a_readme_whose_links_and_pictures_are_absolute(wheel):
+    (metadata,) = [data for name, data in contents(wheel).items() if name.endswith(".dist-info/METADATA")]
+    text = metadata.decode().replace("\r\n", "\n").partition("\n\n")[2]
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert [target for target in targets if not target.startswith("https://")] == []
+    tag, repository = f"v{PROJECT['version']}", "tspctl/tspctl"
+    files = [target for target in targets if f"{repository}/" in target]
+    assert len(files) == len(re.findall(r"\]\((?!https)", (ROOT / "README.md").read_text())) > 15
+    for target in files:
+        is_picture = target.endswith((".svg", ".png"))
+        base = f"https://raw.githubusercontent.com/{repository}" if is_picture else f"https://github.com/{repository}/blob"
+        path = target.removeprefix(f"{base}/{tag}/").partition("#")[0]
+        assert (ROOT / path).exists(), target
+
+
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("[a](docs/x.md#b)", "[a](S/blob/v1/docs/x.md#b)"),
+        ("![a\nb](p.svg)", "![a\nb](R/v1/p.svg)"),
+        ("[a](https://x/y) [b](#c) [c](mailto:d)", "[a](https://x/y) [b](#c) [c](mailto:d)"),
+    ],
+)
+def test_relative_links_lead_to_the_tag_and_others_stay(link, shown):
+    source = "https://github.com/o/r"
+    shown = shown.replace("R/", "https://raw.githubusercontent.com/o/r/").replace("S/", f"{source}/")
+    assert hatch_build.absolute_links(link, source, "v1") == shown
 
 
 def test_an_installed_tspctl_runs_anywhere_and_says_what_it_is(installed, tmp_path):

@@ -26,7 +26,7 @@ demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the
 	@BIN=$(BIN) scripts/demo.sh $(DEMO)
 
 .PHONY: test
-test: lint types imports helm policy ffmpeg browser ## lint, types, import contracts, chart policy, and every test that needs no cluster
+test: lint types imports helm kubeconform policy ffmpeg browser ## lint, types, import contracts, chart policy, and every test that needs no cluster
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
 
 .PHONY: quick
@@ -73,6 +73,10 @@ imports: $(READY) ## who may import whom
 helm:
 	-@scripts/go_tool.sh helm >/dev/null
 
+.PHONY: kubeconform
+kubeconform: $(READY)
+	-@scripts/go_tool.sh kubeconform >/dev/null && $(BIN)/python -m scripts.chart_schemas >/dev/null
+
 .PHONY: ffmpeg
 ffmpeg:
 	-@scripts/ffmpeg.sh >/dev/null
@@ -82,7 +86,7 @@ browser:
 	-@scripts/chromium.sh >/dev/null
 
 .PHONY: chart
-chart: $(READY) helm ## the chart's tests
+chart: $(READY) helm kubeconform ## the chart's tests
 	$(PYTEST) tests/chart
 
 # Apart from .venv: its pins of boto3 and others are not ours.

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Prints the path of a program that is written in Go: the one on PATH, else one built at the pinned version into a cache folder.
-# Usage: scripts/go_tool.sh helm|actionlint [--no-build]   (exit code 1: there is none, and none can be built)
+# Usage: scripts/go_tool.sh helm|kubeconform|actionlint [--no-build]   (exit code 1: there is none, and none can be built)
 set -euo pipefail
 
 flags="-s -w"
-tool="${1:?which program: helm or actionlint}"
+tool="${1:?which program: helm, kubeconform or actionlint}"
 case "$tool" in
     helm) module=helm.sh/helm/v3/cmd/helm version=v3.22.0 page=https://helm.sh/docs/intro/install
         # Which Kubernetes `helm template` assumes: without this it is 1.20, which charts refuse.
         flags="$flags -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34" ;;
+    kubeconform) module=github.com/yannh/kubeconform/cmd/kubeconform version=v0.8.0 page=https://github.com/yannh/kubeconform ;;
     actionlint) module=github.com/rhysd/actionlint/cmd/actionlint version=v1.7.12 page=https://github.com/rhysd/actionlint ;;
     *) echo "unknown program: $tool" >&2 && exit 2 ;;
 esac

@@ -106,7 +106,9 @@ def test_pypi_shows_a_readme_whose_links_and_pictures_are_absolute(wheel):
     assert len(files) == len(re.findall(r"\]\((?!https)", (ROOT / "README.md").read_text())) > 15
     for target in files:
         is_picture = target.endswith((".svg", ".png"))
-        base = f"https://raw.githubusercontent.com/{repository}" if is_picture else f"https://github.com/{repository}/blob"
+        base = (
+            f"https://raw.githubusercontent.com/{repository}" if is_picture else f"https://github.com/{repository}/blob"
+        )
         path = target.removeprefix(f"{base}/{tag}/").partition("#")[0]
         assert (ROOT / path).exists(), target
 

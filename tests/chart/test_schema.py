@@ -1,6 +1,5 @@
 """Values, their schema and their README; rendered objects against the operator's own schema."""
 
-import copy
 import json
 import re
 import shlex
@@ -12,7 +11,6 @@ import pytest
 import yaml
 
 from tests.chart.conftest import CHART, ENOUGH, HelmError
-from tests.chart.variants import EVERYTHING, EXTRACT
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -41,48 +39,6 @@ def keys_of(values, schema, prefix=""):
             yield from keys_of(item, inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
-
-
-def closed(schema):
-    """The operator's schema with unknown fields refused, as ``kubectl --validate=strict`` does."""
-    if isinstance(schema, list):
-        return [closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: closed(item) for key, item in schema.items()}
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        result.setdefault("additionalProperties", False)
-    return result
-
-
-@pytest.fixture(scope="module")
-def operator_schema(shared_dir):
-    crd = yaml.load((shared_dir / "crds" / "kubeflow.org_pytorchjobs.yaml").read_text(), yaml.CSafeLoader)
-    schema = closed(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-    schema["properties"]["metadata"] = {"type": "object"}
-    return schema
-
-
-@pytest.mark.parametrize("values", [{"gpus": 1}, {"gpus": 64}, EVERYTHING])
-def test_the_operator_accepts_every_job(render, operator_schema, values):
-    jsonschema.Draft7Validator(operator_schema).validate(render(**values)["PyTorchJob"])
-
-
-def test_the_operators_schema_sees_a_wrong_field(render, operator_schema):
-    job = copy.deepcopy(render()["PyTorchJob"])
-    job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]["imagePullPolcy"] = "Always"
-    with pytest.raises(jsonschema.ValidationError, match="imagePullPolcy"):
-        jsonschema.Draft7Validator(operator_schema).validate(job)
-
-
-@pytest.mark.parametrize("values", [{}, EVERYTHING])
-def test_every_other_pod_fits_the_same_pod_schema(render, operator_schema, values):
-    specs = operator_schema["properties"]["spec"]["properties"]["pytorchReplicaSpecs"]
-    pod_schema = {**specs["additionalProperties"]["properties"]["template"]}
-    rendered = render(**values, job=EXTRACT)
-    for template in rendered.templates:
-        jsonschema.Draft7Validator(pod_schema).validate({"spec": template["spec"]})
-    assert len(rendered.templates) == 1 + bool((values or ENOUGH)["store"]["uri"])
 
 
 def test_every_value_has_a_default_and_every_default_a_schema():

@@ -29,6 +29,11 @@ spec:
   restartPolicy: {{ .restartPolicy }}
   {{- end }}
   terminationGracePeriodSeconds: {{ int $values.gracePeriodSeconds }}
+  {{- if and (eq .container "pytorch") (not (kindIs "invalid" $values.runPolicy.activeDeadlineSeconds)) }}
+  # The training operator looks at the job's deadline only when a pod changes: a pod that ends makes it look.
+  # https://github.com/kubeflow/training-operator/blob/v1.9.3/pkg/common/util/fake_workqueue.go
+  activeDeadlineSeconds: {{ int $values.runPolicy.activeDeadlineSeconds }}
+  {{- end }}
   securityContext:
     {{- toYaml $values.podSecurityContext | nindent 4 }}
   {{- with $values.image.pullSecrets }}

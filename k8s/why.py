@@ -53,6 +53,12 @@ _DISRUPTIONS = {
     "DeletionByPodGC": "was on a node that is gone",
     "TerminationByKubelet": "was ended by its node (pressure or shutdown)",
 }
+_TOO_LONG = "it ran longer than its deadline allows"
+_EXECUTION_TIME = "MaximumExecutionTimeExceeded"
+_NEVER_ADMITTED = ("ExceedsMaxQuota", "NoMatchingFlavor")
+_MORE_THAN_ALL = "> maximum capacity"
+"""Of Kueue before it gave reasons."""
+_UIDS = re.compile(r" \((?:UID|JobUID): [^)]*\)")
 _SCHEDULING_HINTS = (
     (r"pod has unbound immediate PersistentVolumeClaims", "a volume claim is not bound: see 'kubectl get pvc'"),
     (r'persistentvolumeclaim "([^"]+)" not found', r"the volume claim \1 does not exist: create it or set data.claim"),
@@ -114,7 +120,7 @@ def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
     if failed.get("reason") == "DeadlineExceeded" or "active longer than specified deadline" in failed.get(
         "message", ""
     ):
-        return "it ran longer than its deadline allows (--deadline, runPolicy.activeDeadlineSeconds)"
+        return f"{_TOO_LONG} (--deadline, runPolicy.activeDeadlineSeconds)"
     for pod in pods:
         taken = _taken_away(pod)
         if taken and (cause is None or pod_status(pod).name == cause.name):
@@ -181,9 +187,15 @@ def _held_back(job: Object, workload: Object | None) -> str:
     status = (workload or {}).get("status") or {}
     conditions = {item["type"]: item for item in status.get("conditions") or []}
     evicted = conditions.get("Evicted") or {}
+    resume = f"go on with 'tspctl resume {job['metadata']['name']}'"
     if is_deactivated(workload):
+        if _EXECUTION_TIME in str(evicted.get("reason")):
+            return f"{_TOO_LONG} in queue {queue}: {resume}"
         said = evicted.get("message") or "by an administrator"
-        return f"deactivated in queue {queue} ({said}): go on with 'tspctl resume {job['metadata']['name']}'"
+        return f"deactivated in queue {queue} ({said}): {resume}"
+    never = _never_admitted(conditions.get("QuotaReserved") or {})
+    if never:
+        return f"can never start in queue {queue} as it is: {never}"
     if evicted.get("status") == "True":
         return f"{_evicted(evicted, conditions)} and waits in queue {queue} again{_next_try(status)}"
     for kind in ("QuotaReserved", "Admitted"):
@@ -194,11 +206,22 @@ def _held_back(job: Object, workload: Object | None) -> str:
     return f"waits in queue {queue}"
 
 
+def _never_admitted(reserved: Object) -> str | None:
+    """What Kueue says of a run that is larger than all the quota there is, or fits none of its flavors."""
+    if reserved.get("status") == "True":
+        return None
+    message = str(reserved.get("message") or "")
+    clauses = [clause for clause in message.split("; ") if _MORE_THAN_ALL in clause]
+    if clauses or reserved.get("reason") in _NEVER_ADMITTED:
+        return (clauses or [message])[0]
+    return None
+
+
 def _evicted(evicted: Object, conditions: Mapping[str, Object]) -> str:
     """Why Kueue took a run's quota back, in its own words."""
     preempted = conditions.get("Preempted") or {}
     if evicted.get("reason") == "Preempted" and preempted.get("message"):
-        return f"was preempted ({preempted['message']})"
+        return f"was preempted ({_UIDS.sub('', preempted['message'])})"
     return f"was evicted ({evicted.get('reason')}: {evicted.get('message')})"
 
 

@@ -386,6 +386,51 @@ def test_a_preempted_run_says_so_and_when_it_is_tried_again():
     assert "was evicted (PodsReadyTimeout: pods were not ready in time) and waits" in why(found, (), (), lost)
 
 
+def no_quota(message, reason="Pending"):
+    return {"type": "QuotaReserved", "status": "False", "reason": reason, "message": message}
+
+
+WAITS = "couldn't assign flavors to pod set master: insufficient unused quota for nvidia.com/gpu in flavor a, 1 more needed"
+TOO_LARGE = (
+    "couldn't assign flavors to pod set worker: insufficient quota for nvidia.com/gpu in flavor a, previously considered "
+    "podsets requests (1) + current podset request (1) > maximum capacity (1)"
+)
+
+
+@pytest.mark.parametrize("of_job", [job, train_job])
+@pytest.mark.parametrize(
+    ("reserved", "said"),
+    [
+        (no_quota(WAITS), f"waits in queue team: {WAITS}"),
+        (no_quota(TOO_LARGE), f"can never start in queue team as it is: {TOO_LARGE}"),
+        (no_quota(f"{WAITS}; {TOO_LARGE}"), f"can never start in queue team as it is: {TOO_LARGE}"),
+        # As newer Kueue says it.
+        (no_quota("too much", "ExceedsMaxQuota"), "can never start in queue team as it is: too much"),
+        (no_quota("no flavor", "NoMatchingFlavor"), "can never start in queue team as it is: no flavor"),
+        (no_quota("soon", "WaitingForQuota"), "waits in queue team: soon"),
+    ],
+)
+def test_a_run_larger_than_its_queues_whole_quota_is_told_from_one_that_waits(of_job, reserved, said):
+    assert why(of_job("Suspended", suspend=True, **QUEUED), workload=workload(reserved)) == said
+
+
+def test_a_deadline_that_kueue_counts_is_named_as_one():
+    message = "The workload is deactivated due to exceeding the maximum execution time"
+    evicted = of_kueue("Evicted", "DeactivatedDueToMaximumExecutionTimeExceeded", message)
+    said = why(job("Suspended", suspend=True, **QUEUED), workload=workload(evicted, no_quota(message), active=False))
+    assert said == "it ran longer than its deadline allows in queue team: go on with 'tspctl resume my-run'"
+
+
+def test_who_preempts_is_told_without_the_numbers_that_only_kueue_knows():
+    message = "Preempted to accommodate a workload (UID: d651, JobUID: 8816) due to prioritization in the ClusterQueue"
+    conditions = [of_kueue("Evicted", "Preempted", message), of_kueue("Preempted", "InClusterQueue", message)]
+    said = why(job("Suspended", suspend=True, **QUEUED), workload=workload(*conditions, no_quota(WAITS)))
+    assert said == (
+        "was preempted (Preempted to accommodate a workload due to prioritization in the ClusterQueue) and waits in queue "
+        "team again"
+    )
+
+
 @pytest.mark.parametrize(("of_job", "of_pod"), [(job, pod), (train_job, node_pod)])
 @pytest.mark.parametrize(("per_pod", "held"), [(1, "2 of 3 ranks"), (4, "8 of 12 ranks")])
 def test_ranks_that_hold_gpus_while_others_wait_are_counted(of_job, of_pod, per_pod, held):

@@ -44,7 +44,8 @@ class Team:
         tspctl.kubectl.apply(
             {"apiVersion": KUEUE, "kind": "ResourceFlavor", "metadata": {"name": self.name}},
             {"apiVersion": KUEUE, "kind": "ClusterQueue", "metadata": {"name": self.name}, "spec": spec},
-            {"apiVersion": KUEUE, "kind": "LocalQueue", "metadata": {"name": QUEUE}, "spec": {"clusterQueue": self.name}},
+            {"apiVersion": KUEUE, "kind": "LocalQueue", "metadata": {"name": QUEUE},
+             "spec": {"clusterQueue": self.name}},
             *(
                 {"apiVersion": KUEUE, "kind": "WorkloadPriorityClass", "metadata": {"name": self.priority(level)},
                  "value": value}
@@ -207,4 +208,3 @@ def test_a_deadline_ends_a_run_in_a_queue_and_one_without(team: Team):
     status = team.wait_for_reason("short", "ran longer than its deadline allows (--deadline")
     assert status["state"] == "failed"
     assert team.tspctl.try_run("wait", "short").returncode == 100
-

@@ -37,6 +37,13 @@ def clean_environment(home: Path) -> dict[str, str]:
     return {**{key: value for key, value in os.environ.items() if not key.startswith(foreign)}, "HOME": str(home)}
 
 
+def as_toml(settings: dict[str, Any], *, chart_values: dict[str, Any]) -> str:
+    """A settings file; JSON's strings and numbers are TOML's too."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    lines += ["[chart_values]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in chart_values.items())]
+    return "\n".join(lines) + "\n"
+
+
 @dataclass
 class Tspctl:
     """A user with a namespace, a store and an image."""
@@ -72,13 +79,7 @@ class Tspctl:
             "namespace": self.kubectl.namespace,
             "kubeconfig": str(self.kubeconfig),
         }
-        # JSON's strings and numbers are TOML's too
-        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
-        lines += [
-            "[chart_values]",
-            *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in self.chart_values.items()),
-        ]
-        return "\n".join(lines) + "\n"
+        return as_toml(values, chart_values=self.chart_values)
 
     def env(self) -> dict[str, str]:
         """The user's environment: helm on PATH, a home of its own, the credentials of the store."""

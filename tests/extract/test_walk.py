@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.readme import console_lines, section
+
 Tspctl = Callable[..., str]
-README = Path(__file__).resolve().parents[2] / "README.md"
 SETTINGS = {
     # Its features only have to exist: what TSP learns it sees in the clips.
     "tac": {"schedule.epochs": 1, "schedule.warmup_epochs": 0, "schedule.milestones": [], "clips.per_segment": 1},
@@ -33,12 +32,6 @@ def write_settings(folder: Path, changes: dict[str, object]) -> None:
     (folder / "tspctl.toml").write_text("\n".join(["[set]", *lines]))
 
 
-def lines_of_the_walk() -> list[list[str]]:
-    section = README.read_text().split("## From raw videos to features")[1].split("\n## ")[0]
-    (block,) = re.findall(r"```console\n(.*?)```", section, flags=re.DOTALL)
-    return [shlex.split(line.removeprefix("$ ")) for line in block.replace("\\\n", " ").splitlines()]
-
-
 @pytest.mark.slow(seconds=60)
 @pytest.mark.timeout(3600)
 def test_the_walk_leads_from_raw_videos_to_features_of_a_model_that_has_learnt(tmp_path: Path) -> None:
@@ -51,7 +44,7 @@ def test_the_walk_leads_from_raw_videos_to_features_of_a_model_that_has_learnt(t
         assert done.returncode == 0, f"tspctl {' '.join(words)}\n{done.stderr[-3000:]}"
         return done.stdout
 
-    export, *steps = lines_of_the_walk()
+    export, *steps = console_lines(section("From raw videos to features"))
     assert export == ["export", "TSPCTL_BACKEND=local"]
     environment["TSPCTL_BACKEND"] = "local"
     for program_name, *words in steps:

@@ -259,9 +259,10 @@ def check_room(nodes: NodePlan, gpus: int, per_pod: int = 1) -> None:
     why = "; ".join(nodes.explanation)
     advice = "if an autoscaler adds nodes, set check_nodes = false in tspctl.toml"
     if nodes.gpus < gpus:
+        pods, other = (f" in pods of {per_pod}", ", choose another --gpus-per-pod") if per_pod > 1 else ("", "")
         raise ClusterError(
-            f"--gpus {gpus}, but the nodes that ranks can land on have {nodes.gpus} GPUs in all ({why}): "
-            f"ask for fewer, or change the node selection; {advice}"
+            f"--gpus {gpus}{pods}, but the nodes that ranks can land on have {nodes.gpus} GPUs in all ({why}): "
+            f"ask for fewer{other}, or change the node selection; {advice}"
         )
     by_gpus = sum(node.gpus // per_pod * per_pod for node in nodes.nodes)
     if by_gpus < gpus and nodes.nodes:

@@ -22,6 +22,7 @@ from k8s.names import (
     configmaps_of,
     is_hook,
     is_of_run,
+    kind_of,
     names_in_events,
     owner_of,
     pod_selector,
@@ -111,6 +112,7 @@ class Runs:
             not_well = "status.phase!=Running,status.phase!=Succeeded"
             for pod in self.cluster.items(path, labelSelector=PART_OF, fieldSelector=not_well):
                 troubled.setdefault(owner_of(pod) or "", []).append(pod)
+        self._add_placed(troubled, jobs)
         waiting = [job for job in jobs if state_of(job) == "pending"]
         lacking = [job for job in waiting if len(troubled.get(job["metadata"]["name"], [])) < pods_of(job)]
         events = self._refusals() if any(not is_suspended(job) for job in lacking) else {}
@@ -121,6 +123,21 @@ class Runs:
             state = state_of(job, pods, workloads.get(uid))
             own = [event for of in names_in_events(job) for event in events.get(of, [])] if state == "pending" else []
             yield RunView(job=job, pods=tuple(pods), state=state, reason=why(job, pods, own, workloads.get(uid)))
+
+    def _add_placed(self, troubled: dict[str, list[dict[str, Any]]], jobs: list[dict[str, Any]]) -> None:
+        """Beside pods that wait for the scheduler, those of their runs that have their GPUs already."""
+        pods_wanted = {str(job["metadata"]["name"]): pods_of(job) for job in jobs if kind_of(job) == "train"}
+        halved = {
+            name
+            for name, pods in troubled.items()
+            if len(pods) < pods_wanted.get(name, 0) and any(pod_status(pod).state == "pending" for pod in pods)
+        }
+        if not halved:
+            return
+        path = self.cluster.namespaced("v1", "pods")
+        for pod in self.cluster.items(path, labelSelector=PART_OF, fieldSelector="status.phase=Running"):
+            if owner_of(pod) in halved and pod_status(pod).state == "running":
+                troubled[str(owner_of(pod))].append(pod)
 
     def names(self) -> Iterator[str]:
         """Names of all runs and jobs, in a request for each kind."""

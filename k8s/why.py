@@ -105,7 +105,7 @@ def _half_placed(job: Object, pods: Sequence[Object]) -> str:
     if not placed or not any(status.state == "pending" for status in states):
         return ""
     holds = "GPUs" if GPU_RESOURCE_ANNOTATION in (job["metadata"].get("annotations") or {}) else "what they asked for"
-    return f"{placed} of {ranks_of(job)} ranks hold {holds}, until rendezvous_timeout_sec is over; "
+    return f"{placed} of {ranks_of(job)} ranks hold {holds}, for placement_timeout_sec at most; "
 
 
 def why_pod(pod: Object, events: Iterable[Object] = ()) -> str | None:

@@ -47,6 +47,12 @@ class GpuMemoryError(TspError):
     exit_code = 6
 
 
+class NotPlacedError(TspError):
+    """Ranks of a run waited for the others, which had no GPU, for as long as they may; permanent, to free theirs."""
+
+    exit_code = 7
+
+
 class NonFiniteLossError(DataError):
     """The loss became NaN or infinite; the message names epoch, step and clips."""
 
@@ -100,6 +106,7 @@ POD_EXIT_MEANINGS = {
     3: "bad data",
     5: "store refused",
     6: "out of GPU memory",
+    7: "not all ranks were placed in time",
     137: "killed (out of memory, or by force)",
     143: "terminated, state saved",
     150: "another rank was lost",

@@ -390,10 +390,12 @@ def no_quota(message, reason="Pending"):
     return {"type": "QuotaReserved", "status": "False", "reason": reason, "message": message}
 
 
-WAITS = "couldn't assign flavors to pod set master: insufficient unused quota for nvidia.com/gpu in flavor a, 1 more needed"
+WAITS = (
+    "couldn't assign flavors to pod set master: insufficient unused quota for nvidia.com/gpu in flavor a, 1 more needed"
+)
 TOO_LARGE = (
-    "couldn't assign flavors to pod set worker: insufficient quota for nvidia.com/gpu in flavor a, previously considered "
-    "podsets requests (1) + current podset request (1) > maximum capacity (1)"
+    "couldn't assign flavors to pod set worker: insufficient quota for nvidia.com/gpu in flavor a, previously "
+    "considered podsets requests (1) + current podset request (1) > maximum capacity (1)"
 )
 
 
@@ -426,8 +428,8 @@ def test_who_preempts_is_told_without_the_numbers_that_only_kueue_knows():
     conditions = [of_kueue("Evicted", "Preempted", message), of_kueue("Preempted", "InClusterQueue", message)]
     said = why(job("Suspended", suspend=True, **QUEUED), workload=workload(*conditions, no_quota(WAITS)))
     assert said == (
-        "was preempted (Preempted to accommodate a workload due to prioritization in the ClusterQueue) and waits in queue "
-        "team again"
+        "was preempted (Preempted to accommodate a workload due to prioritization in the ClusterQueue) and waits in "
+        "queue team again"
     )
 
 
@@ -440,7 +442,7 @@ def test_ranks_that_hold_gpus_while_others_wait_are_counted(of_job, of_pod, per_
     annotations = {"tspctl/gpu-resource": "nvidia.com/gpu"}
     found = with_ranks(of_job("Created", gpus=3, annotations=annotations), per_pod)
     said = why(found, [with_ranks(item, per_pod) for item in pods])
-    assert said.startswith(f"{held} hold GPUs, until rendezvous_timeout_sec is over; ")
+    assert said.startswith(f"{held} hold GPUs, for placement_timeout_sec at most; ")
     assert "not enough free nvidia.com/gpu" in said
     # nothing is held where nothing is placed, and nothing is said where all are
     assert "hold" not in why(found, [with_ranks(pods[2], per_pod)])

@@ -17,8 +17,10 @@ from tsp.errors import (
     FIRST_RETRIED_CODE,
     ConfigError,
     GpuMemoryError,
+    NotPlacedError,
     PeerLostError,
     StoreError,
+    TerminatedError,
     TspError,
     exit_code_of,
 )
@@ -29,6 +31,7 @@ from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 from tsp.train.distributed import Group, RankEnv
 from tsp.train.loop import Training, TrainingContext
+from tsp.train.placement import Placement
 from tsp.train.precision import Numerics, choose_numerics
 from tsp.train.rendezvous import join
 from tsp.train.stop_signal import Stop
@@ -37,6 +40,7 @@ from tsp.version import commit, version
 logger = logging.getLogger(__name__)
 
 BUG_CODE = 1
+_SHORTEST_MEETING_SEC = 1.0
 DONE = 0
 """In place of an attempt's number: nothing is left to do."""
 
@@ -130,8 +134,7 @@ def _train_with_peers(
     end: Callable[[int], object],
 ) -> None:
     device = choose_device(rank_env.local_rank)
-    meet_sec = config.rendezvous_timeout_sec
-    group = join(rank_env, device, stop, rendezvous_sec=meet_sec, peer_sec=config.peer_timeout_sec, end=end)
+    group = _meet(config, rank_env, device, stop, run, end)
 
     def leave_word(error: TspError) -> None:
         group.report_failure(str(error), exit_code_of(error))
@@ -168,6 +171,42 @@ def _train_with_peers(
     finally:
         group.unwatch()
     group.leave()
+
+
+def _meet(
+    config: RunConfig,
+    rank_env: RankEnv,
+    device: torch.device,
+    stop: Stop,
+    run: StoredRun,
+    end: Callable[[int], object],
+) -> Group:
+    """Join the other ranks.
+
+    Raises: PeerLostError if some did not come in time; NotPlacedError if that was the last time; TerminatedError.
+    """
+    meet_sec, peer_sec = config.rendezvous_timeout_sec, config.peer_timeout_sec
+    if rank_env.world_size == 1:
+        return join(rank_env, device, stop, rendezvous_sec=meet_sec, peer_sec=peer_sec, end=end)
+    placement = Placement(run, limit_sec=config.placement_timeout_sec, meet_sec=meet_sec)
+    wait_sec = min(meet_sec, max(placement.left_sec, _SHORTEST_MEETING_SEC))
+    try:
+        group = join(rank_env, device, stop, rendezvous_sec=wait_sec, peer_sec=peer_sec, end=end)
+    except PeerLostError as error:
+        if not placement.is_over:
+            raise
+        placement.forget()
+        raise NotPlacedError(
+            f"{error}; a part of the ranks has held GPUs for {config.placement_timeout_sec:.0f} s in all "
+            f"(placement_timeout_sec) and gives them back: 'tspctl resume {config.name}' tries again; with --queue or "
+            f"--gang all ranks start or none"
+        ) from error
+    except TerminatedError:
+        placement.forget()
+        raise
+    if rank_env.rank == 0:
+        placement.forget()
+    return group
 
 
 def _explain(lost: PeerLostError, group: Group, stop: Stop) -> TspError:

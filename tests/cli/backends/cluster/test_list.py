@@ -16,8 +16,8 @@ import pytest
 
 from cli.runs.summaries import within
 from tests.fault_proxy import FaultProxy
-from tests.k8s.objects import event, job, pod, unschedulable
-from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS
+from tests.k8s.objects import event, job, node_pod, pod, train_job, unschedulable
+from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, TRAIN_JOBS
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import StoreConfig
 from tsp.errors import StoreError
@@ -86,7 +86,8 @@ def test_a_thousand_runs_take_less_than_two_seconds_and_a_few_pages(api, cluster
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
     pages = [query.get("continue") for _, path, query, _ in api.requests if path == JOBS]
     assert pages == [None, "500"]
-    assert len(api.requests) <= 9
+    # Pods twice: those that wait, and those that hold GPUs meanwhile.
+    assert len(api.requests) <= 11
 
 
 def test_every_run_has_its_reason_where_one_request_for_all_tells_it(api, listed):
@@ -111,6 +112,30 @@ def test_every_run_has_its_reason_where_one_request_for_all_tells_it(api, listed
         "well": None,
         "done": None,
     }
+
+
+@pytest.mark.parametrize(("of_job", "of_pod"), [(job, pod), (train_job, node_pod)])
+def test_a_run_that_holds_gpus_while_some_of_its_ranks_wait_is_told_apart_in_the_list(api, listed, of_job, of_pod):
+    half = of_job("Created", gpus=3, annotations={"tspctl/gpu-resource": "nvidia.com/gpu"})
+    waits = {**unschedulable("0/1 nodes: 1 Insufficient nvidia.com/gpu.", 2), "metadata": of_pod(2)["metadata"]}
+    asked = []
+
+    def pods(method, query, body):
+        asked.append(query["fieldSelector"])
+        found = [of_pod(0), of_pod(1)] if query["fieldSelector"] == "status.phase=Running" else [waits]
+        return 200, {"metadata": {}, "items": found}
+
+    api.objects |= {path: [] for path in (INDEXED_JOBS, TRAIN_JOBS, JOBS)}
+    api.objects |= {JOBS if of_job is job else TRAIN_JOBS: [half], EVENTS: [], PODS: pods}
+    row = listed()["my-run"]
+    assert row["reason"].startswith(
+        "2 of 3 ranks hold GPUs, for placement_timeout_sec at most; rank 2 cannot be scheduled"
+    )
+    # and the pods that are well are asked for only then
+    assert len(asked) == 2
+    waits["metadata"]["labels"] = {}
+    assert listed()["my-run"]["reason"] != row["reason"]
+    assert len(asked) == 3
 
 
 def test_events_and_workloads_that_may_not_be_read_are_passed_over(api, listed):

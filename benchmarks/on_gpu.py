@@ -56,11 +56,18 @@ from tsp import entrypoint
 from tsp.train import distributed, peers, step, watchdog
 distributed.BACKENDS["cuda"] = "gloo"
 watchdog.SILENT_PEER_SEC, watchdog.GRACE_SEC, peers.EVERY_SEC, step.FIRST_STEPS = 10.0, 5.0, 0.5, 1
+if os.environ.get("HOLD"):
+    real, held = step.Stepper.__call__, __import__("time").sleep
+    def hold(self, number, batch, *, stop):
+        while not stop.requested:
+            held(0.05)
+        return real(self, number, batch, stop=stop)
+    step.Stepper.__call__ = hold
 if os.environ.get("MEMORY_SHARE"):
     torch.cuda.set_per_process_memory_fraction(float(os.environ["MEMORY_SHARE"]))
 entrypoint._end(entrypoint.main([]))
 """
-"""A rank; two of them share one card over gloo, since NCCL takes no card twice."""
+"""A rank; two of them share one card over gloo, since NCCL takes no card twice. HOLD: no step before SIGTERM."""
 
 
 @dataclass
@@ -237,7 +244,7 @@ def features(bench: Bench) -> Iterator[Row]:
 def check_ends(bench: Bench) -> Iterator[Row]:
     """Exit codes of real ranks: terminated and resumed, out of memory, a stopped peer."""
     runs = Runs(bench)
-    first = runs.start("resumed")
+    first = runs.start("resumed", HOLD="1")
     runs.wait_for(first, "begins at epoch")
     first.send_signal(signal.SIGTERM)
     codes = [first.wait(120 * runs.patience), runs.start("resumed").wait(240 * runs.patience)]

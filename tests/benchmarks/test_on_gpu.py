@@ -7,6 +7,12 @@ import pytest
 from benchmarks import on_gpu
 
 
+@pytest.fixture(autouse=True)
+def _all_the_time_in_the_world(monkeypatch):
+    """A part that no longer fits is left out; on a busy machine every part may take long."""
+    monkeypatch.setattr(on_gpu, "FULL_SEC", 3600.0)
+
+
 def dry_run(folder):
     assert on_gpu.main(["--dry", "--folder", str(folder)]) == 0, (folder / "gpu-dry-run.md").read_text()
     rows = json.loads((folder / "gpu-dry-run.json").read_text())["rows"]

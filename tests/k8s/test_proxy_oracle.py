@@ -101,11 +101,11 @@ def test_a_request_goes_the_way_that_kubectls_and_helms_go(
 
     def program(*command):
         environment = {**os.environ, "HOME": str(tmp_path)}
-        done = subprocess.run([*command, "--kubeconfig", path], env=environment, capture_output=True, timeout=120)
+        done = subprocess.run([*command, "--kubeconfig", path], env=environment, capture_output=True, timeout=900)
         assert done.returncode, "somebody answered"
 
     way = proxy.went_through(ours)
-    assert way == proxy.went_through(lambda: program(kubectl, "get", "--raw", "/version", "--request-timeout=5s"))
+    assert way == proxy.went_through(lambda: program(kubectl, "get", "--raw", "/version", "--request-timeout=60s"))
     assert way == proxy.went_through(lambda: program(helm, "list"))
 
 

@@ -182,23 +182,29 @@ def test_the_log_of_an_ended_pod_on_a_lost_node_does_not_hold_up_the_end(api, cl
 
 
 def test_following_waits_for_the_pods_tells_about_them_and_ends_with_the_run(api, cluster):
-    one, told = OneRun(cluster, [], ended=False), []
+    one, told, found = OneRun(cluster, [], ended=False), [], []
     log = FakeLog(lines_of(3), ended=False)
     log.not_started = 2
     serve(api, cluster, runs(), log)
 
+    def wait_until(true):
+        end = time.monotonic() + 600
+        while not true() and time.monotonic() < end:
+            time.sleep(0.01)
+
     def live():
-        time.sleep(0.1)
+        wait_until(lambda: [] in told)
         one.now = [runs()]
-        time.sleep(0.15)
+        wait_until(lambda: len(found) == 3)
         log.lines += [stamped(10, "the end")]
-        time.sleep(0.1)
+        wait_until(lambda: len(found) == 4)
         api.objects[cluster.namespaced("v1", "pods", "my-run-master-0")] = ran()
         one.now, log.ended, one.is_ended = [ran()], True, True
 
     thread = threading.Thread(target=live)
     thread.start()
-    found = texts(follow_logs(one, Wanted(), on_silence=told.append))
+    for line in follow_logs(one, Wanted(), on_silence=told.append):
+        found.append(line.text)
     thread.join()
     assert found == ["r0 line 0", "r0 line 1", "r0 line 2", "the end"]
     assert [] in told

@@ -66,7 +66,8 @@ def test_the_last_words_of_a_rank_are_its_last_error(written: str, words: str) -
     assert last_words(written.splitlines()) == words
 
 
-def test_ranks_that_lost_a_peer_wait_for_the_one_that_says_why(tmp_path: Path) -> None:
+def test_ranks_that_lost_a_peer_wait_for_the_one_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsp.run.rank_group._AFTER_PEER_LOST_SEC", 600.0)
     program = "import os, sys, time; rank = int(os.environ['RANK']); time.sleep(rank * 0.6); sys.exit((150, 3)[rank])"
     group = group_of(program, tmp_path)
     assert judge(group.watch(lambda: False)).cause == RankEnd(1, 3)
@@ -101,7 +102,7 @@ def test_however_a_rank_ends_its_workers_end_with_it(tmp_path: Path, end: str) -
     group.watch(lambda: False)
     workers = [int(pid) for pid in (tmp_path / "rank-0.log").read_text().split()]
     assert len(workers) == 2
-    wait_until(lambda: all(identify(pid) is None for pid in workers), "the workers are gone", timeout_sec=5)
+    wait_until(lambda: all(identify(pid) is None for pid in workers), "the workers are gone")
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_alive_and_gets_no_signal() -> None:

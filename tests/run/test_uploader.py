@@ -30,7 +30,7 @@ def gate(local_run: StoredRun, monkeypatch: pytest.MonkeyPatch) -> Iterator[thre
     upload = local_run.store.upload
 
     def wait(*args: object, **kwargs: object) -> None:
-        assert opened.wait(30)
+        assert opened.wait(600)
         upload(*args, **kwargs)
 
     monkeypatch.setattr(local_run.store, "upload", wait)
@@ -137,7 +137,7 @@ def test_a_drain_waits_for_progress_that_is_on_its_way(local_run: StoredRun, mon
     monkeypatch.setattr(local_run.store, "write", slow)
     uploader = Uploader(local_run)
     uploader.submit_progress(PROGRESS)
-    assert begun.wait(10)
+    assert begun.wait(600)
     uploader.drain()
     assert local_run.read_progress() == PROGRESS
     uploader.close()

@@ -20,8 +20,8 @@ def group(folder, *, cpu_sec, memory_mib):
 def test_a_pod_reads_its_own_group_at_the_root(tmp_path):
     group(tmp_path, cpu_sec=10.0, memory_mib=300)
     (tmp_path / "own").write_text("0::/\n")
-    usage = Usage(CPU, tmp_path, tmp_path / "own")
     started = time.monotonic()
+    usage = Usage(CPU, tmp_path, tmp_path / "own")
     group(tmp_path, cpu_sec=10.5, memory_mib=512)
     time.sleep(0.05)
     found = usage()

@@ -118,7 +118,7 @@ def test_what_this_machine_knows_is_shown_without_the_store(
         assert "a" in ended.out
     if words == ("logs", "a"):
         assert "epoch 0 done" in ended.out
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 600, "the server drips for an hour and more"
 
 
 @pytest.mark.parametrize("stuck", ["silent"], indirect=True)

@@ -97,7 +97,10 @@ def test_a_second_supervisor_gives_up_and_harms_nothing(
     before = local_run("a").supervised()
     folder = local_run("a").folder
     second = subprocess.run(
-        [sys.executable, "-m", "cli.backends.local.supervisor", str(folder)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "cli.backends.local.supervisor", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert (second.returncode, "already has a supervisor" in second.stderr) == (1, True)
     assert before is not None

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from cli.backends.base import Backend
+from cli.options.backend_names import BackendName
 from cli.options.settings import Settings
 from tsp.config.jobs import JOBS
 
 
-def open_backend(settings: Settings, name: str | None = None) -> Backend:
+def open_backend(settings: Settings, name: BackendName | None = None) -> Backend:
     """The backend of that name; None: that of the settings."""
-    if (name or settings.backend) == "local":
-        from cli.backends.local.backend import LocalBackend
+    match name or settings.backend:
+        case "local":
+            from cli.backends.local.backend import LocalBackend
 
-        return LocalBackend()
-    from cli.backends.cluster.backend import ClusterBackend
+            return LocalBackend()
+        case "kubernetes":
+            from cli.backends.cluster.backend import ClusterBackend
 
-    return ClusterBackend(settings)
+            return ClusterBackend(settings)
+        case other:
+            assert_never(other)
 
 
 def open_backends(settings: Settings) -> tuple[Backend, ...]:

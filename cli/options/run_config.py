@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cli.options.assignment import describe_value, parse_assignment, refuse_key
+from cli.options.backend_names import BACKENDS
 from cli.options.recipe import RECIPE_OPTIONS
 from cli.options.settings import Settings
 from tsp.config.backbones import BACKBONES
@@ -57,7 +58,7 @@ def build_config(
     overrides = {**settings.set, **known, **(presets or {}), **given_values(settings, given)}
     for key in CHECKPOINT_KEYS:
         overrides |= _released_address(settings, key, overrides.get(key))
-    has_store = settings.store is not None or settings.backend == "local"
+    has_store = settings.store is not None or BACKENDS[settings.backend].has_default_store
     dataset = load_dataset(given["dataset"])
     root = given["data_root"] or settings.data_of(dataset.name)
     config = resolve(

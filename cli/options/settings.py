@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cli.options.backend_names import BackendName
 from cli.options.user_folders import current_folder, user_folder
 from tsp.config.address import check_addresses
 from tsp.config.codec import convert
@@ -28,7 +29,7 @@ NO_SETTINGS = frozenset({"TSPCTL_CACHE"})
 class Settings:
     """The keys of settings files; in the environment they are TSPCTL_<KEY>."""
 
-    backend: Literal["kubernetes", "local"] = "kubernetes"
+    backend: BackendName = "kubernetes"
     """Default of --backend."""
     store: str | None = None
     """``s3://bucket/prefix`` or a folder; default for local runs: ~/.local/share/tspctl/store."""

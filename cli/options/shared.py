@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from cli.options.backend_names import BACKENDS
+
 _SHARED = (
-    click.option("--backend", type=click.Choice(["kubernetes", "local"]), help="Where runs are executed."),
+    click.option("--backend", type=click.Choice(list(BACKENDS)), help="Where runs are executed."),
     click.option("--store", metavar="URI", help="Store: s3://bucket/prefix or a folder."),
     click.option("--endpoint-url", metavar="URL", help="S3 endpoint for this machine."),
     click.option("-n", "--namespace", help="Kubernetes namespace."),
@@ -33,8 +35,8 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 
         options = {key: value for key in SHARED_KEYS if (value := kwargs.pop(key)) is not None}
         settings = dataclasses.replace(load_settings(), **options)
-        if settings.backend == "local" and not kwargs.get("on_cluster"):
-            _refuse_cluster_options(options)
+        if not BACKENDS[settings.backend].takes_cluster_options and not kwargs.get("on_cluster"):
+            _refuse_cluster_options(options, settings.backend)
         return command(*args, settings=settings, given=frozenset(options), **kwargs)
 
     for option in reversed(_SHARED):
@@ -42,8 +44,8 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _refuse_cluster_options(options: dict[str, Any]) -> None:
-    """Refuse cluster options that the local backend would ignore.
+def _refuse_cluster_options(options: dict[str, Any], backend: str) -> None:
+    """Refuse cluster options that the backend would ignore.
 
     Raises: ConfigError.
     """
@@ -51,4 +53,4 @@ def _refuse_cluster_options(options: dict[str, Any]) -> None:
 
     for key in CLUSTER_KEYS:
         if key in options:
-            raise ConfigError(f"--{key} has no effect with the local backend: add --backend kubernetes")
+            raise ConfigError(f"--{key} has no effect with the {backend} backend: add --backend kubernetes")

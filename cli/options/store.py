@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cli.options.backend_names import BACKENDS
 from cli.options.settings import Settings
 from cli.options.user_folders import current_folder, user_folder
 from tsp.config.address import check_address
@@ -17,7 +18,7 @@ _CUT_SCHEME = re.compile(r"(s3|https?|file|gs|hf|az):/?(?!/)", re.IGNORECASE)
 
 
 def default_store() -> Path:
-    """Default store of local runs."""
+    """Default store of runs on this machine."""
     return user_folder("DATA") / "store"
 
 
@@ -26,7 +27,9 @@ def store_config(settings: Settings, uri: str | None = None) -> StoreConfig:
 
     Raises: ConfigError if no store is set.
     """
-    uri = uri or settings.store or (str(default_store()) if settings.backend == "local" else None)
+    uri = uri or settings.store
+    if uri is None and BACKENDS[settings.backend].has_default_store:
+        uri = str(default_store())
     if uri is None:
         raise ConfigError("no store: give --store URI, or set 'store' in tspctl.toml or TSPCTL_STORE")
     check_address("endpoint_url_in_cluster", settings.endpoint_url_in_cluster)

@@ -53,6 +53,7 @@ def main() -> None:
     """Exits with 1 if fewer than 95 % are noticed."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("--number", type=int, default=80, help="mutants to draw")
+    parser.add_argument("--skip", type=int, default=0, help="how many of them were judged before")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("packages", nargs="*", default=list(PACKAGES))
     options = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "checkout"
         copy_checkout(copy)
-        for mutant in draw(copy, options.packages, options.number, options.seed):
+        for mutant in draw(copy, options.packages, options.number, options.seed)[options.skip :]:
             began_sec = time.monotonic()
             if mutant.key in known:
                 print(f"equivalent: {mutant.key}")

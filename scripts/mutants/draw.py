@@ -53,7 +53,7 @@ def changes_of(source: str) -> list[tuple[str, int]]:
 
 
 def draw_mutant(root: Path, path: str, rng: random.Random) -> Mutant | None:
-    """One of the mutants of a module whose program differs (annotations are no program); None if there is none."""
+    """One of the mutants of a module whose behaviour may differ; None if there is none."""
     source = (root / path).read_text()
     program, changes = _program(source), changes_of(source)
     for name, occurrence in rng.sample(changes, len(changes)):
@@ -69,7 +69,17 @@ def _mutant(path: str, source: str, code: str) -> Mutant:
     return Mutant(path, number + 1, before[number].strip(), after[number].strip(), code)
 
 
-class _NoAnnotations(ast.NodeTransformer):
+class _Behaviour(ast.NodeTransformer):
+    """Leaves out what changes no behaviour: annotations, markers in signatures, a dataclass's ``slots``."""
+
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        node.args, node.posonlyargs = [*node.posonlyargs, *node.args, *node.kwonlyargs], []
+        node.kwonlyargs = []
+        return self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
+        return None if node.arg == "slots" else self.generic_visit(node)
+
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None
         return node
@@ -85,7 +95,7 @@ class _NoAnnotations(ast.NodeTransformer):
 
 def _program(code: str) -> str | None:
     try:
-        return ast.dump(_NoAnnotations().visit(ast.parse(code)))
+        return ast.dump(_Behaviour().visit(ast.parse(code)))
     except SyntaxError:
         return None
 

@@ -1,7 +1,7 @@
 """Whether the tests notice a mutant.
 
-The tests of a mutated module run in one process and stop at the first failure, so their order decides how long a
-mutant takes: the module's own test file, then the files of its package that name it, the rest of the package, and last
+The tests of a mutated module run in groups and stop at the first failure, so their order decides how long a mutant
+takes: the module's own test file, then the files of its package that name it, the rest of the package, and last
 the files elsewhere that name it. A failure counts only if the same test passes without the mutant: on a busy machine,
 or with a flaky test, it need not. A test that hangs fails after a while and is judged the same; a run that has to be
 killed as a whole counts as not noticed.
@@ -44,8 +44,8 @@ _ELSEWHERE = ("tests/e2e", "tests/fuzz", "tests/simulation")
 """Too slow to ask for a mutant that nothing else notices."""
 
 
-def tests_of(root: Path, path: str) -> list[str]:
-    """The test files that may notice a change of a module, the likeliest first."""
+def tests_of(root: Path, path: str) -> list[list[str]]:
+    """The test files that may notice a change of a module, in groups, the likeliest first."""
     package = {
         str(file.relative_to(root))
         for found in mirrored_tests(PurePosixPath(path))
@@ -56,12 +56,9 @@ def tests_of(root: Path, path: str) -> list[str]:
         for file in (root / "tests").rglob("test_*.py")
         if not (name := str(file.relative_to(root))).startswith(_ELSEWHERE) and _names(file.read_text(), path)
     }
-    own = f"test_{Path(path).stem}.py"
-    return [
-        *sorted(package & naming, key=lambda name: (Path(name).name != own, name)),
-        *sorted(package - naming, key=lambda name: (Path(name).name != own, name)),
-        *sorted(naming - package),
-    ]
+    own = {name for name in package if Path(name).name == f"test_{Path(path).stem}.py"}
+    stages = (own, package & naming - own, package - naming - own, naming - package)
+    return [sorted(stage) for stage in stages if stage]
 
 
 def _names(text: str, path: str) -> bool:
@@ -76,7 +73,7 @@ def is_noticed(mutant: Mutant, copy: Path) -> bool:
     original = path.read_text()
     path.write_text(mutant.code)
     try:
-        failed = first_failure(copy, tests_of(copy, mutant.path))
+        failed = next(filter(None, (first_failure(copy, tests) for tests in tests_of(copy, mutant.path))), None)
     finally:
         path.write_text(original)
     return failed is not None and first_failure(copy, [failed]) is None

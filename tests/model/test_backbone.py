@@ -62,5 +62,5 @@ def test_the_tiny_encoder_stays_tiny():
 
 
 def test_an_unknown_backbone_is_refused_with_the_names_that_exist():
-    with pytest.raises(ConfigError, match="r2plus1d_34, r2plus1d_18, r3d_18, tiny"):
+    with pytest.raises(ConfigError, match=", ".join(BACKBONES)):
         build_backbone("resnet50")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -193,6 +194,13 @@ def test_what_a_killed_process_left_on_its_way_is_removed_and_what_others_use_is
         with scratch() as second:
             assert (first / "mine").exists()
         assert not second.exists()
+
+
+def test_a_folder_in_transit_that_somebody_has_removed_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with scratch() as folder:
+        shutil.rmtree(folder)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/", "s3://bucket/tables/"])

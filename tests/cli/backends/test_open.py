@@ -38,3 +38,10 @@ def test_every_package_of_a_backend_is_opened_by_a_name_and_imported_by_nothing_
 def test_every_backend_has_all_members_of_the_protocol(name) -> None:
     members = {member for member in Backend.__dict__ if not member.startswith("_")} | set(Backend.__annotations__)
     assert {member for member in members if not hasattr(open_backend(Settings(), name), member)} == set()
+
+
+def test_the_glossary_names_every_backend() -> None:
+    (row,) = [
+        line for line in (PYPROJECT.parent / "README.md").read_text().splitlines() if line.startswith("| backend |")
+    ]
+    assert all(f"`{name}`" in row for name in NAMES)

@@ -376,6 +376,18 @@ def test_a_large_object_is_read_in_ranges_and_whole(
     assert len([method for method, _ in proxy.requests if method == "GET"]) >= 5
 
 
+def test_a_process_keeps_its_connections_and_a_forked_one_makes_its_own(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3_store(s3_server).bucket
+    quick, client = bucket.quick, bucket.client
+    assert quick is not None
+    assert (bucket.quick, bucket.client) == (quick, client)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert bucket.quick is not quick
+    assert bucket.client is not client
+
+
 @pytest.mark.parametrize("fault", ["drip", "drip_headers"])
 def test_a_server_that_drips_bytes_without_end_is_given_up_and_asked_again(
     behind: Store, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str

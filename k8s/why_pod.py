@@ -1,0 +1,144 @@
+"""Why a pod waits, does not start, or has ended, in the words of scheduler, kubelet and program. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from k8s.names import (
+    rank_of,
+)
+from k8s.status import (
+    Object,
+    PodStatus,
+    pod_status,
+    true_conditions,
+)
+from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, describe_end
+
+_LOG_PREFIX = re.compile(
+    r"^(?:\d{4}-\d\d-\d\d[T ]\S+ )?(?:rank \d+ )?(?:(?:ERROR|CRITICAL|WARNING|INFO):?\s+)?", re.ASCII
+)
+_LEADERS_LINE = re.compile(r"(?:\S+Z )?rank (\d+) ERROR (ended with exit code .*)")
+"""The last line of a pod with several ranks (``tsp.run.pod_ranks``)."""
+_PULLING = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_NORMAL_WAITS = {"ContainerCreating", "PodInitializing"}
+_DISRUPTIONS = {
+    "PreemptionByScheduler": "was preempted by a pod of higher priority",
+    "PreemptionByKubeScheduler": "was preempted by a pod of higher priority",
+    "DeletionByTaintManager": "was removed from a node that was tainted (not ready, or being emptied)",
+    "EvictionByEvictionAPI": "was evicted (its node is being drained)",
+    "DeletionByPodGC": "was on a node that is gone",
+    "TerminationByKubelet": "was ended by its node (pressure or shutdown)",
+}
+_SCHEDULING_HINTS = (
+    (r"pod has unbound immediate PersistentVolumeClaims", "a volume claim is not bound: see 'kubectl get pvc'"),
+    (r'persistentvolumeclaim "([^"]+)" not found', r"the volume claim \1 does not exist: create it or set data.claim"),
+    (r"volume node affinity conflict", "its volume lies in a zone without a fitting node"),
+    (r"Insufficient ([\w./-]*gpu[\w/-]*)", r"not enough free \1"),
+    (r"Insufficient ([\w./-]*[\w/-])", r"not enough \1 on the nodes: lower resources.requests.\1"),
+    (r"untolerated taint (\{[^}]*\})", r"the nodes have the taint \1: add to tolerations"),
+    (r"didn't match Pod's node affinity/selector", "no node matches the node selector and the GPU plan"),
+    (r"were unschedulable", "the nodes are cordoned"),
+)
+
+
+def in_words(pod: PodStatus) -> str:
+    """How a container ended, with its last words."""
+    assert pod.ended is not None
+    if pod.ended.reason == "OOMKilled":
+        return (
+            f"{pod.who} was OOM-killed: it used more memory than its limit; raise resources.limits.memory, "
+            f"or lower data.workers or shm.sizeLimit"
+        )
+    last = ([line.strip() for line in pod.ended.message.splitlines() if line.strip()] or [""])[-1]
+    of_rank = _LEADERS_LINE.fullmatch(last) if len(pod.ranks) > 1 else None
+    if of_rank is not None:
+        return f"rank {of_rank[1]} {of_rank[2]}"
+    return describe_end(RankEnd(pod.rank, pod.ended.exit_code), _without_stamp(last))
+
+
+def _without_stamp(line: str) -> str:
+    """A line of a log without its time, rank and level."""
+    return _LOG_PREFIX.sub("", line.strip())
+
+
+def follows(pod: PodStatus) -> bool:
+    """Whether its end only reports or forwards another's."""
+    return pod.ended is not None and pod.ended.exit_code in (PEER_LOST, TERMINATED) and pod.ended.reason != "OOMKilled"
+
+
+def how_it_ended(pod: Object) -> str | None:
+    """Why a pod failed or was restarted; None if it was not."""
+    status = pod_status(pod)
+    if status.state != "failed" and not status.restarts:
+        return None
+    return taken_away(pod) or (in_words(status) if status.ended and status.ended.exit_code else None)
+
+
+def taken_away(pod: Object) -> str | None:
+    """A pod that did not end by itself."""
+    status, who = pod.get("status") or {}, pod_status(pod).who
+    if status.get("reason") == "Evicted":
+        return f"{who} was evicted from node {pod['spec'].get('nodeName')}: {status.get('message', '').strip()}"
+    disruption = true_conditions(status).get("DisruptionTarget")
+    if disruption:
+        said = _DISRUPTIONS.get(str(disruption.get("reason")), str(disruption.get("message")))
+        return f"{who} {said}"
+    if status.get("phase") == "Failed" and status.get("reason"):
+        # Refused or given up by its node, for one of many reasons: in the kubelet's own words.
+        return f"{who} was refused or lost by its node ({status['reason']}): {status.get('message', '').strip()}"
+    return None
+
+
+def held_up(pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
+    """What holds up pods that exist, lowest rank first."""
+    for pod in sorted(pods, key=rank_of):
+        status = pod_status(pod)
+        if status.state not in ("pending", "starting"):
+            continue
+        own = [event for event in events if event.get("involvedObject", {}).get("name") == status.name]
+        reason = _unscheduled(pod, own) if status.state == "pending" else _cannot_start(pod, own)
+        if reason:
+            yield f"{status.who} {reason}"
+
+
+def _unscheduled(pod: Object, events: list[Object]) -> str | None:
+    conditions = {item["type"]: item for item in (pod.get("status") or {}).get("conditions") or []}
+    message = str((conditions.get("PodScheduled") or {}).get("message") or "")
+    if not message:
+        message = next((str(event.get("message")) for event in events if event.get("reason") == "FailedScheduling"), "")
+    if not message:
+        return "waits for the scheduler" if conditions else None
+    message = message.partition(". preemption:")[0].partition(" preemption:")[0].rstrip(". ")
+    for pattern, hint in _SCHEDULING_HINTS:
+        match = re.search(pattern, message)
+        if match:
+            return f"cannot be scheduled: {match.expand(hint)} ({message})"
+    return f"cannot be scheduled: {message}"
+
+
+def _cannot_start(pod: Object, events: list[Object]) -> str | None:
+    status = pod.get("status") or {}
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+        if reason in _PULLING:
+            hint = message or "check --image and image.pullSecrets"
+            return f"cannot pull image {container.get('image')} ({reason}): {hint}"
+        if "not found" in message and re.search(r"secret|configmap", message):
+            return f"cannot start: {message} (store.existingSecret names the Secret with the store's credentials)"
+        if reason and reason not in _NORMAL_WAITS:
+            return f"cannot start ({reason}): {message}"
+    for event in events:
+        if event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"):
+            return f"cannot start ({event['reason']}): {event.get('message')}"
+    return None
+
+
+def wait_for_master(pods: Sequence[Object]) -> Iterable[str]:
+    """Workers that only wait: what the master itself waits for is the better reason, where it is known."""
+    for pod in sorted(pods, key=rank_of):
+        init = (pod.get("status") or {}).get("initContainerStatuses") or []
+        if pod_status(pod).state == "starting" and any("running" in (item.get("state") or {}) for item in init):
+            yield f"{pod_status(pod).who} waits for the master's name (the operator's init container)"

@@ -1,0 +1,44 @@
+"""Why no pods are made: quota, security standard, or other admission. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from k8s.names import (
+    pods_of,
+)
+from k8s.status import (
+    Object,
+)
+
+
+def not_created(job: Object, pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
+    """What keeps the operator from creating pods: quota, security standard, other admission."""
+    if len(pods) >= pods_of(job):
+        return
+    for event in events:
+        message = str(event.get("message") or "")
+        if event.get("reason") == "TrainJobResourcesCreationFailed":
+            yield f"Kubeflow Trainer cannot make its pods: {message}"
+        if event.get("reason") not in ("FailedCreatePod", "FailedCreate", "FailedCreateService"):
+            continue
+        yield _refused(message)
+
+
+def _refused(message: str) -> str:
+    quota = re.search(r"exceeded quota: ([^,]+), (.*)", message)
+    if quota:
+        return f"quota {quota[1]} is used up: {quota[2]}"
+    unspecified = re.search(r"failed quota: ([^:]+): (must specify .*)", message)
+    if unspecified:
+        return f"quota {unspecified[1]} wants every pod to say more: {unspecified[2]} (set resources)"
+    standard = re.search(r'violates PodSecurity "([^"]+)": (.*)', message)
+    if standard and "init-pytorch" in standard[2]:
+        return (
+            f"the namespace enforces the security standard {standard[1]}, which refuses the operator's own init "
+            f"container: give the operator a template with a security context (charts/tsp/README.md)"
+        )
+    if standard:
+        return f"the namespace enforces the security standard {standard[1]}, which refuses the pods: {standard[2]}"
+    return f"pods are not created: {message.removeprefix('Error creating: ')}"

@@ -1,24 +1,24 @@
-"""Which nodes ranks can land on, and the downscale factor that follows from their GPU memory. Pure.
+"""The nodes with GPUs that ranks can land on, and how many fit. Pure.
 
-The scheduler's rules that decide on a node (selector, affinity, taints, cordon) are applied to the pod as the chart
-renders it, so that what users change in the chart's values counts here too.
+The scheduler's rules are applied to the pod as the chart renders it, so that what users change in the chart's values
+counts here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from k8s.quantity import parse_quantity
+from k8s.scheduling import can_land
 from tsp.config.cards import Card, explain_precision, precision_for
-from tsp.config.run import DOWNSCALES, Precision
-from tsp.config.sizing import DOWNSCALE_MIN_MIB, downscale_for, gpu_memory_mib
+from tsp.config.run import Precision
+from tsp.config.sizing import gpu_memory_mib
 from tsp.errors import ConfigError
 
 Object = Mapping[str, Any]
 
-_SHOWN_NODES = 4
 _UNLIMITED = 10**6
 
 
@@ -41,25 +41,6 @@ class GpuNode:
     """Allocatable cores for each of its GPUs; 0 where it does not say."""
     card: Card | None = None
     """What its labels say of the card; None where they say nothing."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NodePlan:
-    """What follows from the nodes."""
-
-    downscale: int | None
-    """None: the pods decide on the cards they find."""
-    memory_values: tuple[str, ...] = ()
-    """Values of the memory label that ranks may land on; empty: any node."""
-    compute_majors: tuple[str, ...] = ()
-    """Major compute capabilities that ranks may land on, where a number format asks for some; empty: any."""
-    nodes: tuple[GpuNode, ...] = ()
-    """Those that ranks may land on, where they are known."""
-    gpus: int | None = None
-    """Allocatable GPUs on the nodes that ranks may land on; None: the nodes cannot be seen, or no GPU is asked for."""
-    ranks: int = 0
-    """Ranks of the run that fit on those nodes when they are empty."""
-    explanation: tuple[str, ...] = ()
 
 
 def nodes_for(
@@ -162,164 +143,3 @@ def _memory_mib(label: str | None) -> int | None:
         return None if label is None else gpu_memory_mib(label)
     except ConfigError:
         return None
-
-
-def can_land(node: Object, pod: Object) -> bool:
-    """Whether selector, required affinity and taints let a pod onto a node that is not cordoned."""
-    spec, labels = node.get("spec") or {}, node["metadata"].get("labels") or {}
-    if spec.get("unschedulable"):
-        return False
-    if any(labels.get(key) != value for key, value in (pod.get("nodeSelector") or {}).items()):
-        return False
-    tolerations = pod.get("tolerations") or []
-    if not all(_tolerated(taint, tolerations) for taint in spec.get("taints") or []):
-        return False
-    affinity = (pod.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    return required is None or any(_term_matches(term, node) for term in required.get("nodeSelectorTerms") or [])
-
-
-def _tolerated(taint: Object, tolerations: Sequence[Object]) -> bool:
-    if taint.get("effect") == "PreferNoSchedule":
-        return True
-    for item in tolerations:
-        key_fits = item.get("key") in (None, "", taint["key"])
-        value_fits = item.get("operator") == "Exists" or (item.get("value") or "") == (taint.get("value") or "")
-        effect_fits = item.get("effect") in (None, "", taint["effect"])
-        if key_fits and value_fits and effect_fits:
-            return True
-    return False
-
-
-def _term_matches(term: Object, node: Object) -> bool:
-    """One alternative of a node affinity; an empty one matches nothing."""
-    labels = node["metadata"].get("labels") or {}
-    expressions, names = term.get("matchExpressions") or [], term.get("matchFields") or []
-    fields = {"metadata.name": node["metadata"]["name"]}
-    return bool(expressions or names) and (
-        all(_requirement_holds(item, labels) for item in expressions)
-        and all(_requirement_holds(item, fields) for item in names)
-    )
-
-
-def _requirement_holds(requirement: Object, labels: Mapping[str, str]) -> bool:
-    value, operator = labels.get(requirement["key"]), requirement["operator"]
-    values = requirement.get("values") or []
-    if operator == "Exists":
-        return value is not None
-    if operator == "DoesNotExist":
-        return value is None
-    if operator == "NotIn":
-        return value not in values
-    if value is None:
-        return False
-    if operator == "In":
-        return value in values
-    # Gt and Lt compare whole numbers; anything else matches nothing.
-    try:
-        return int(value) > int(values[0]) if operator == "Gt" else int(value) < int(values[0])
-    except ValueError:
-        return False
-
-
-def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str, precision: Precision = "auto") -> NodePlan:
-    """The factor, the nodes that keep to it and to the number format, and what they mean for the run.
-
-    Args and errors: as plan_sizes; precision, as asked for.
-    """
-    able = nodes_with(precision, nodes)
-    plan = plan_sizes(able, gpus=gpus, downscale=downscale)
-    lines = explain_cards(precision, plan.nodes)
-    majors: tuple[str, ...] = ()
-    if len(able) < len(nodes):
-        lines = (*lines, f"ranks keep off {_shown([node for node in nodes if node not in able])}, for {precision}")
-        majors = tuple(sorted({str(node.card.compute[0]) for node in able if node.card and node.card.compute}))
-    return replace(plan, compute_majors=majors, explanation=(*plan.explanation, *lines))
-
-
-def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
-    """The factor and the nodes that keep to it.
-
-    Args: nodes, those that ranks can land on; gpus, ranks; downscale, ``auto`` or a factor.
-    Returns: with ``auto`` the factor of the smallest GPU that ranks can land on. Nodes whose memory is unknown are left
-        out, unless the others have too few GPUs: then nothing is narrowed and the pods decide.
-    Raises: ConfigError if no GPU is large enough, or two ranks could meet on one time-sliced card.
-    """
-    shared = [node for node in nodes if node.slots > 1]
-    if shared and gpus > 1:
-        raise ConfigError(
-            f"the cards of {_shown(shared)} are time-sliced, and NCCL refuses two ranks on one card: keep ranks off "
-            f"these nodes (nodeSelector or affinity of the chart), or ask for one GPU"
-        )
-    least_mib = _least_mib(downscale)
-    fitting = [node for node in nodes if node.memory_mib is not None and node.memory_mib >= least_mib]
-    unknown = [node for node in nodes if node.memory_mib is None]
-    if not nodes:
-        line = "no node with GPUs is to be seen that ranks can land on: the pods decide"
-        return NodePlan(downscale=_chosen(downscale), gpus=0, explanation=(line,))
-    if unknown and sum(node.gpus for node in fitting) < gpus:
-        line = f"GPU memory of {_shown(unknown)} is unknown (no usable label): the pods decide"
-        gpus_there, ranks = sum(node.gpus for node in nodes), sum(node.ranks for node in nodes)
-        return NodePlan(
-            downscale=_chosen(downscale), gpus=gpus_there, ranks=ranks, nodes=tuple(nodes), explanation=(line,)
-        )
-    if not fitting:
-        advice = (
-            "use other nodes, or set --downscale yourself" if downscale == "auto" else "choose a larger --downscale"
-        )
-        raise ConfigError(f"no GPU that ranks can land on has {least_mib} MiB: {_shown(nodes)}; {advice}")
-    return _narrowed(nodes, fitting, gpus=gpus, downscale=downscale)
-
-
-def _narrowed(nodes: Sequence[GpuNode], fitting: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
-    smallest_mib = min(node.memory_mib or 0 for node in fitting)
-    factor = _chosen(downscale) or downscale_for(smallest_mib)
-    lines = [f"downscale factor {factor}: {_reason(fitting, smallest_mib, downscale)}"]
-    left_out = [node for node in nodes if node not in fitting]
-    if left_out:
-        lines.append(f"ranks keep off {_shown(left_out)}")
-    if downscale == "auto":
-        lines += _better(fitting, gpus, factor)
-    return NodePlan(
-        downscale=factor,
-        memory_values=tuple(sorted({str(node.label) for node in fitting})),
-        nodes=tuple(fitting),
-        gpus=sum(node.gpus for node in fitting),
-        ranks=sum(node.ranks for node in fitting),
-        explanation=tuple(lines),
-    )
-
-
-def _chosen(downscale: str) -> int | None:
-    return None if downscale == "auto" else int(downscale)
-
-
-def _least_mib(downscale: str) -> int:
-    factor = max(DOWNSCALES) if downscale == "auto" else int(downscale)
-    return next(least for least, d in DOWNSCALE_MIN_MIB if d == factor)
-
-
-def _reason(fitting: Sequence[GpuNode], smallest_mib: int, downscale: str) -> str:
-    if downscale != "auto":
-        return f"as asked for; ranks go to {_shown(fitting)}"
-    deciders = [node for node in fitting if node.memory_mib == smallest_mib]
-    return f"the smallest GPU that ranks can land on has {smallest_mib} MiB: {_shown(deciders)}"
-
-
-def _better(fitting: Sequence[GpuNode], gpus: int, factor: int) -> list[str]:
-    """A hint where the larger GPUs alone would do."""
-    for least_mib, smaller in DOWNSCALE_MIN_MIB:
-        large = [node for node in fitting if (node.memory_mib or 0) >= least_mib]
-        if smaller < factor and sum(node.gpus for node in large) >= gpus:
-            return [f"with --downscale {smaller} it would keep to {_shown(large)}"]
-    return []
-
-
-def _shown(nodes: Sequence[GpuNode]) -> str:
-    """``a (4 x 16384 MiB), b (...) and 3 more nodes``."""
-    texts = [
-        f"{node.name} ({node.gpus} x {node.memory_mib} MiB)" if node.memory_mib else f"{node.name} ({node.gpus} GPUs)"
-        for node in nodes[:_SHOWN_NODES]
-    ]
-    more = len(nodes) - _SHOWN_NODES
-    return ", ".join(texts) + (f" and {more} more node{'s' if more > 1 else ''}" if more > 0 else "")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from k8s.nodes import NodePlan
+from k8s.node_plan import NodePlan
 from tsp.config.codec import set_dotted, to_dict
 from tsp.config.job import Job, written_paths
 from tsp.config.run import RunConfig, StoreConfig, from_json, to_json

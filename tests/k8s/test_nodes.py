@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s.nodes import GpuNode, can_land, nodes_for, plan_nodes, with_room
+from k8s.node_plan import plan_nodes
+from k8s.nodes import GpuNode, nodes_for, with_room
 from k8s.quantity import parse_quantity
+from k8s.scheduling import can_land
 from tsp.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from k8s.client import ClusterAddress
 from k8s.helm import Chart, Helm, is_new_enough, program, shipped_chart
-from k8s.nodes import NodePlan
+from k8s.node_plan import NodePlan
 from k8s.values import config_for_pods, image_values, job_values, run_values, with_dotted
 from tsp.config.jobs import ExtractJob, GvfJob, ProbeJob, StandardizeJob
 from tsp.config.recipes import load_dataset, resolve

@@ -22,7 +22,8 @@ from k8s.gpus import node_gpus
 from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, objects_in, shipped_chart
 from k8s.job_apis import served_apis
 from k8s.names import kind_of, main_container_of, pods_of
-from k8s.nodes import nodes_for, plan_nodes
+from k8s.node_plan import plan_nodes
+from k8s.nodes import nodes_for
 from k8s.pod_log import Wanted
 from k8s.references import check_references
 from k8s.releases import Releases

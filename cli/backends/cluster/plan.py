@@ -28,7 +28,8 @@ from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.job_apis import Api, api_of, served_apis
 from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION, pod_template_of, ranks_per_pod
-from k8s.nodes import NodePlan, nodes_for, plan_nodes, with_room
+from k8s.node_plan import NodePlan, plan_nodes
+from k8s.nodes import nodes_for, with_room
 from k8s.pod_options import PodOptions, with_pod_options
 from k8s.references import check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted

@@ -1,0 +1,135 @@
+"""The nodes that a run is limited to, and the downscale factor that follows from their GPU memory. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from k8s.nodes import GpuNode, explain_cards, nodes_with
+from tsp.config.run import DOWNSCALES, Precision
+from tsp.config.sizing import DOWNSCALE_MIN_MIB, downscale_for
+from tsp.errors import ConfigError
+
+_SHOWN_NODES = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodePlan:
+    """What follows from the nodes."""
+
+    downscale: int | None
+    """None: the pods decide on the cards they find."""
+    memory_values: tuple[str, ...] = ()
+    """Values of the memory label that ranks may land on; empty: any node."""
+    compute_majors: tuple[str, ...] = ()
+    """Major compute capabilities that ranks may land on, where a number format asks for some; empty: any."""
+    nodes: tuple[GpuNode, ...] = ()
+    """Those that ranks may land on, where they are known."""
+    gpus: int | None = None
+    """Allocatable GPUs on the nodes that ranks may land on; None: the nodes cannot be seen, or no GPU is asked for."""
+    ranks: int = 0
+    """Ranks of the run that fit on those nodes when they are empty."""
+    explanation: tuple[str, ...] = ()
+
+
+def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str, precision: Precision = "auto") -> NodePlan:
+    """The factor, the nodes that keep to it and to the number format, and what they mean for the run.
+
+    Args and errors: as plan_sizes; precision, as asked for.
+    """
+    able = nodes_with(precision, nodes)
+    plan = plan_sizes(able, gpus=gpus, downscale=downscale)
+    lines = explain_cards(precision, plan.nodes)
+    majors: tuple[str, ...] = ()
+    if len(able) < len(nodes):
+        lines = (*lines, f"ranks keep off {_shown([node for node in nodes if node not in able])}, for {precision}")
+        majors = tuple(sorted({str(node.card.compute[0]) for node in able if node.card and node.card.compute}))
+    return replace(plan, compute_majors=majors, explanation=(*plan.explanation, *lines))
+
+
+def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
+    """The factor and the nodes that keep to it.
+
+    Args: nodes, those that ranks can land on; gpus, ranks; downscale, ``auto`` or a factor.
+    Returns: with ``auto`` the factor of the smallest GPU that ranks can land on. Nodes whose memory is unknown are left
+        out, unless the others have too few GPUs: then nothing is narrowed and the pods decide.
+    Raises: ConfigError if no GPU is large enough, or two ranks could meet on one time-sliced card.
+    """
+    shared = [node for node in nodes if node.slots > 1]
+    if shared and gpus > 1:
+        raise ConfigError(
+            f"the cards of {_shown(shared)} are time-sliced, and NCCL refuses two ranks on one card: keep ranks off "
+            f"these nodes (nodeSelector or affinity of the chart), or ask for one GPU"
+        )
+    least_mib = _least_mib(downscale)
+    fitting = [node for node in nodes if node.memory_mib is not None and node.memory_mib >= least_mib]
+    unknown = [node for node in nodes if node.memory_mib is None]
+    if not nodes:
+        line = "no node with GPUs is to be seen that ranks can land on: the pods decide"
+        return NodePlan(downscale=_chosen(downscale), gpus=0, explanation=(line,))
+    if unknown and sum(node.gpus for node in fitting) < gpus:
+        line = f"GPU memory of {_shown(unknown)} is unknown (no usable label): the pods decide"
+        gpus_there, ranks = sum(node.gpus for node in nodes), sum(node.ranks for node in nodes)
+        return NodePlan(
+            downscale=_chosen(downscale), gpus=gpus_there, ranks=ranks, nodes=tuple(nodes), explanation=(line,)
+        )
+    if not fitting:
+        advice = (
+            "use other nodes, or set --downscale yourself" if downscale == "auto" else "choose a larger --downscale"
+        )
+        raise ConfigError(f"no GPU that ranks can land on has {least_mib} MiB: {_shown(nodes)}; {advice}")
+    return _narrowed(nodes, fitting, gpus=gpus, downscale=downscale)
+
+
+def _narrowed(nodes: Sequence[GpuNode], fitting: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
+    smallest_mib = min(node.memory_mib or 0 for node in fitting)
+    factor = _chosen(downscale) or downscale_for(smallest_mib)
+    lines = [f"downscale factor {factor}: {_reason(fitting, smallest_mib, downscale)}"]
+    left_out = [node for node in nodes if node not in fitting]
+    if left_out:
+        lines.append(f"ranks keep off {_shown(left_out)}")
+    if downscale == "auto":
+        lines += _better(fitting, gpus, factor)
+    return NodePlan(
+        downscale=factor,
+        memory_values=tuple(sorted({str(node.label) for node in fitting})),
+        nodes=tuple(fitting),
+        gpus=sum(node.gpus for node in fitting),
+        ranks=sum(node.ranks for node in fitting),
+        explanation=tuple(lines),
+    )
+
+
+def _chosen(downscale: str) -> int | None:
+    return None if downscale == "auto" else int(downscale)
+
+
+def _least_mib(downscale: str) -> int:
+    factor = max(DOWNSCALES) if downscale == "auto" else int(downscale)
+    return next(least for least, d in DOWNSCALE_MIN_MIB if d == factor)
+
+
+def _reason(fitting: Sequence[GpuNode], smallest_mib: int, downscale: str) -> str:
+    if downscale != "auto":
+        return f"as asked for; ranks go to {_shown(fitting)}"
+    deciders = [node for node in fitting if node.memory_mib == smallest_mib]
+    return f"the smallest GPU that ranks can land on has {smallest_mib} MiB: {_shown(deciders)}"
+
+
+def _better(fitting: Sequence[GpuNode], gpus: int, factor: int) -> list[str]:
+    """A hint where the larger GPUs alone would do."""
+    for least_mib, smaller in DOWNSCALE_MIN_MIB:
+        large = [node for node in fitting if (node.memory_mib or 0) >= least_mib]
+        if smaller < factor and sum(node.gpus for node in large) >= gpus:
+            return [f"with --downscale {smaller} it would keep to {_shown(large)}"]
+    return []
+
+
+def _shown(nodes: Sequence[GpuNode]) -> str:
+    """``a (4 x 16384 MiB), b (...) and 3 more nodes``."""
+    texts = [
+        f"{node.name} ({node.gpus} x {node.memory_mib} MiB)" if node.memory_mib else f"{node.name} ({node.gpus} GPUs)"
+        for node in nodes[:_SHOWN_NODES]
+    ]
+    more = len(nodes) - _SHOWN_NODES
+    return ", ".join(texts) + (f" and {more} more node{'s' if more > 1 else ''}" if more > 0 else "")

@@ -1,0 +1,66 @@
+"""The scheduler's rules that decide on a node: selector, required affinity, taints, cordon. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Object = Mapping[str, Any]
+
+
+def can_land(node: Object, pod: Object) -> bool:
+    """Whether selector, required affinity and taints let a pod onto a node that is not cordoned."""
+    spec, labels = node.get("spec") or {}, node["metadata"].get("labels") or {}
+    if spec.get("unschedulable"):
+        return False
+    if any(labels.get(key) != value for key, value in (pod.get("nodeSelector") or {}).items()):
+        return False
+    tolerations = pod.get("tolerations") or []
+    if not all(_tolerated(taint, tolerations) for taint in spec.get("taints") or []):
+        return False
+    affinity = (pod.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    return required is None or any(_term_matches(term, node) for term in required.get("nodeSelectorTerms") or [])
+
+
+def _tolerated(taint: Object, tolerations: Sequence[Object]) -> bool:
+    if taint.get("effect") == "PreferNoSchedule":
+        return True
+    for item in tolerations:
+        key_fits = item.get("key") in (None, "", taint["key"])
+        value_fits = item.get("operator") == "Exists" or (item.get("value") or "") == (taint.get("value") or "")
+        effect_fits = item.get("effect") in (None, "", taint["effect"])
+        if key_fits and value_fits and effect_fits:
+            return True
+    return False
+
+
+def _term_matches(term: Object, node: Object) -> bool:
+    """One alternative of a node affinity; an empty one matches nothing."""
+    labels = node["metadata"].get("labels") or {}
+    expressions, names = term.get("matchExpressions") or [], term.get("matchFields") or []
+    fields = {"metadata.name": node["metadata"]["name"]}
+    return bool(expressions or names) and (
+        all(_requirement_holds(item, labels) for item in expressions)
+        and all(_requirement_holds(item, fields) for item in names)
+    )
+
+
+def _requirement_holds(requirement: Object, labels: Mapping[str, str]) -> bool:
+    value, operator = labels.get(requirement["key"]), requirement["operator"]
+    values = requirement.get("values") or []
+    if operator == "Exists":
+        return value is not None
+    if operator == "DoesNotExist":
+        return value is None
+    if operator == "NotIn":
+        return value not in values
+    if value is None:
+        return False
+    if operator == "In":
+        return value in values
+    # Gt and Lt compare whole numbers; anything else matches nothing.
+    try:
+        return int(value) > int(values[0]) if operator == "Gt" else int(value) < int(values[0])
+    except ValueError:
+        return False

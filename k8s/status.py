@@ -45,6 +45,8 @@ class PodStatus:
     restarts: int
     ended: Termination | None
     """Of its main container: now, or at its last restart."""
+    image_id: str | None = None
+    """What its main container's image resolved to, with its digest; None until it was pulled."""
 
     @property
     def rank(self) -> int:
@@ -123,6 +125,7 @@ def pod_status(pod: Object) -> PodStatus:
         node=pod["spec"].get("nodeName"),
         restarts=int(main.get("restartCount", 0)) + restarts_of(pod),
         ended=termination(main),
+        image_id=str(main.get("imageID") or "").removeprefix("docker-pullable://") or None,
     )
 
 

@@ -36,6 +36,8 @@ class RankStatus:
     gpu: str | None = None
     restarts: int = 0
     reason: str | None = None
+    image: str | None = None
+    """Of its container, as the runtime resolved it: with its digest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +167,11 @@ class Backend(Protocol):
     @property
     def lists_stored_runs(self) -> bool:
         """Whether ``list`` includes runs that only the store knows, without being asked to."""
+        ...
+
+    @property
+    def sees_paths(self) -> bool:
+        """Whether a path in a configuration means a file of this machine."""
         ...
 
     def names(self) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
     from cli.runs.found_run import FoundRun
+
+logger = logging.getLogger(__name__)
 
 POLL_SEC = 5.0
 COLUMNS = ("time", "kind", "epoch", "step", "loss", "accuracy_percent", "head_lr", "clips_per_sec", "data_wait_share",
@@ -74,18 +77,28 @@ def flat_line(line: dict[str, Any]) -> dict[str, Any]:
 def _lines(found: FoundRun, *, follow: bool) -> Iterator[dict[str, Any]]:
     """The history; with ``follow`` what is added to it, until the run has ended."""
     from cli.runs.outcome import has_ended
-    from tsp.run.metrics import read_metrics
+    from tsp.errors import StoreUnreachableError, UnreachableError
+    from tsp.run.metrics import MetricsReader, read_metrics
 
-    seen: set[tuple[str, int, str]] = set()
+    if not follow:
+        yield from read_metrics(found.run)
+        return
+    reader, has_answered, is_unreachable = MetricsReader(found.run), False, False
     while True:
-        is_last = not follow or has_ended(found)
-        for line in read_metrics(found.run):
-            key = (line["time"], line["attempt"], json.dumps(line, sort_keys=True))
-            if key not in seen:
-                seen.add(key)
-                yield line
-        if is_last:
-            return
+        try:
+            is_last = has_ended(found)
+            added = reader.added()
+        except (UnreachableError, StoreUnreachableError) as error:
+            if not has_answered:
+                raise
+            if not is_unreachable:
+                logger.warning("%s; still trying", error)
+            is_unreachable = True
+        else:
+            has_answered, is_unreachable = True, False
+            yield from added
+            if is_last:
+                return
         time.sleep(POLL_SEC)
 
 

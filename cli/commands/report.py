@@ -24,11 +24,14 @@ def report(runs: tuple[str, ...], out: Path, session: Session) -> None:
     """
     from cli.page.document import document
     from cli.page.facts import run_facts
+    from cli.runs.several import find_several
     from tsp.run.records import utc_now
     from tsp.store.atomic import write_atomically
     from tsp.version import version
 
-    found = [session.find(name, only_training=True) for name in runs]
-    facts = [run_facts(item.run, item.status.state if item.status else None) for item in found]
+    several = find_several(session, runs)
+    facts = [run_facts(item.found, name=item.name) for item in several]
+    if all(item["unreadable"] for item in facts):
+        several[0].found.run.results()  # raises what failed
     write_atomically(out, document(facts, made=f"tspctl {version()}, {utc_now()}"))
     click.echo(out)

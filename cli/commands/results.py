@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cli.runs.comparison import ComparedRun
     from cli.runs.found_run import FoundRun
+    from cli.runs.several import NamedRun
     from tsp.run.results import EpochResult
 
 _TITLES = {"avg_accuracy_percent": "AVG ACCURACY %", "total_loss": "TOTAL LOSS"}
@@ -32,11 +33,13 @@ def results(runs: tuple[str, ...], plot: str | None, output: str, session: Sessi
     settings in which they differ; --plot draws them over each other. RUN may be a folder of the original scripts
     (results.txt and epoch files only).
     """
-    found = [session.find(run, only_training=True) for run in runs]
-    if len(found) == 1:
-        _show_one(found[0], plot, output)
+    from cli.runs.several import find_several
+
+    several = find_several(session, runs)
+    if len(several) == 1:
+        _show_one(several[0].found, plot, output)
     else:
-        _show_several(found, plot, output)
+        _show_several(several, plot, output)
 
 
 def _show_one(found: FoundRun, plot: str | None, output: str) -> None:
@@ -69,10 +72,10 @@ def _show_one(found: FoundRun, plot: str | None, output: str) -> None:
     )
 
 
-def _show_several(found: Sequence[FoundRun], plot: str | None, output: str) -> None:
+def _show_several(several: Sequence[NamedRun], plot: str | None, output: str) -> None:
     from cli.runs.comparison import compare
 
-    compared = compare(found)
+    compared = compare(several)
     if plot is not None:
         draw_over_each_other(compared, plot)
         click.echo(f"wrote {plot}", err=True)

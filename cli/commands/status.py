@@ -59,13 +59,13 @@ def _is_terminal() -> bool:
 def _curves(run: StoredRun) -> Iterator[tuple[str, str | None]]:
     """Accuracy over the epochs, and training loss over the steps, small: for a terminal."""
     from tsp.errors import TspError
-    from tsp.run.metrics import read_metrics
+    from tsp.run.metrics import sample_metrics
 
     # A curve is a help beside the figures: what cannot be read for it is reported by `results` and `metrics`.
     with contextlib.suppress(TspError):
         yield "Accuracy", curve([result.avg_accuracy_percent for result in run.results().values()])
     with contextlib.suppress(TspError):
-        yield "Training loss", curve([line["loss"] for line in read_metrics(run) if line["kind"] == "train"])
+        yield "Training loss", curve([line["loss"] for line in sample_metrics(run) if line["kind"] == "train"])
 
 
 def _pairs(run: RunSummary) -> list[tuple[str, Any]]:
@@ -104,6 +104,7 @@ def _pairs(run: RunSummary) -> list[tuple[str, Any]]:
         ("Learning rates now", rates),
         ("Bad clips", run.bad_clips or None),
         ("Attempt", run.attempt),
+        ("Image", ", ".join(dict.fromkeys(rank.image for rank in run.ranks if rank.image)) or None),
         ("Started", run.created),
         ("Last progress", run.updated),
         ("Ended", run.ended),

@@ -93,7 +93,7 @@ def submit(
         pods=pods,
     )
     backend = session.backend
-    config = backend.with_paths(_config(session, name, given, file, like), given["dataset"])
+    config = backend.with_paths(_config(session, name, given, file, like, options.image), given["dataset"])
     if name is None and file is None:
         config = replace(config, name=default_name(session, config, look=dry_run is None))
     plan = backend.plan(config, options)
@@ -111,14 +111,19 @@ def submit(
 
 
 def _config(
-    session: Session, name: str | None, given: dict[str, Any], file: Path | None, like: str | None
+    session: Session,
+    name: str | None,
+    given: dict[str, Any],
+    file: Path | None,
+    like: str | None,
+    image: str | None,
 ) -> RunConfig:
     """From a recipe, a file or an earlier run.
 
     Raises: ConfigError naming option or key.
     """
     from cli.options.run_config import build_config, config_like
-    from cli.runs.earlier import config_in_file, config_of_run, report_changes
+    from cli.runs.earlier import config_in_file, earlier_run, report_changes, report_origins
 
     if file is not None and like is not None:
         raise click.UsageError("--file and --like exclude each other")
@@ -127,12 +132,15 @@ def _config(
             if given[option] is None:
                 raise click.UsageError(f"Missing option '--{option}'")
         return build_config(session.settings, name, given)
-    before = config_in_file(file) if file is not None else config_of_run(session, str(like))
+    earlier = earlier_run(session, like) if like is not None else None
+    before = earlier.config if earlier is not None else config_in_file(Path(str(file)))
     store = session.store_config() if session.settings.store is not None else before.store
     config = config_like(
         session.settings, name or (before.name if file is not None else "unnamed"), given, before, store=store
     )
     report_changes(before, config, f"--file {file}" if file is not None else f"--like {like}")
+    if earlier is not None:
+        report_origins(session, earlier, config, image=image)
     return config
 
 

@@ -38,19 +38,17 @@ def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: 
 
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError("TensorBoard is not installed: pip install 'tspctl[tensorboard]'")
+    from cli.runs.several import find_several
     from cli.tensorboard.events import EventMirror
 
-    found = [session.find(name, only_training=True) for name in runs]
-    names = [item.name or "run" for item in found]
-    if doubled := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"several runs are called {', '.join(sorted(doubled))}: show one of them at a time")
+    several = find_several(session, runs)
     with contextlib.ExitStack() as stack:
         if dest is None:
             dest = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tspctl-tensorboard-")))
             serve = True
         else:
             serve = False
-        mirrors = [EventMirror(item.run, dest / name) for item, name in zip(found, names, strict=True)]
+        mirrors = [EventMirror(item.found.run, dest / folder_of(item.name)) for item in several]
         for mirror in mirrors:
             stack.callback(mirror.close)
             mirror.refresh()
@@ -60,9 +58,14 @@ def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: 
             click.echo(dest)
 
 
+def folder_of(name: str) -> str:
+    """A run's folder below TensorBoard's, which shows it as the run's name; of an address its host and path."""
+    return name.partition("://")[2].strip("/") or name.strip("/") or "run"
+
+
 def _serve(folder: Path, mirrors: list[EventMirror], port: int, every_sec: float) -> None:
     """Run TensorBoard until it ends, or Ctrl-C; it prints its address itself."""
-    from tsp.errors import StoreError
+    from tsp.errors import TspError
 
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "localhost", "--port",
                str(port), "--reload_interval", str(every_sec)]  # fmt: skip
@@ -73,7 +76,7 @@ def _serve(folder: Path, mirrors: list[EventMirror], port: int, every_sec: float
             for mirror in mirrors:
                 try:
                     mirror.refresh()
-                except StoreError as error:
+                except TspError as error:
                     click.echo(f"warning: not refreshed: {error}", err=True)
     except KeyboardInterrupt:
         click.echo("stopped", err=True)

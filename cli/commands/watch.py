@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -19,11 +20,19 @@ def watch(everything: bool, every_sec: float, session: Session) -> None:
 
     Keys: s status, l logs, c cancel (asks first), r refresh, q quit.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _is_terminal():
         raise click.UsageError("watch needs a terminal; 'tspctl list -o json' is for programs")
     from cli.runs import summaries
     from cli.watch.app import Watch
 
-    Watch(
+    app = Watch(
         lambda: summaries.collect(session, everything=everything), session.shared_options, every_sec=every_sec
-    ).run()  # fmt: skip
+    )  # fmt: skip
+    app.run()
+    if app.is_reading:
+        # Its threads would be waited for, until the store's own deadlines.
+        os._exit(app.return_code or 0)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()

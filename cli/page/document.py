@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from cli.output import plain
-from cli.page.facts import differences
+from cli.runs.comparison import differences
 
 PLACEHOLDERS = ("STYLE", "SCRIPT", "DATA", "SUMMARY", "TITLE")
 

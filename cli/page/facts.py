@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.backends.log_lines import split_time
 from tsp.config.codec import flat
-from tsp.errors import DataError, MissingKeyError, TspError
+from tsp.errors import DataError, MissingKeyError, NoSuchRunError, StoreUnreachableError, TspError
 from tsp.run.metrics import position, read_metrics
+from tsp.run.origins import recorded
 from tsp.run.results import EpochResult, best
 
 if TYPE_CHECKING:
+    from cli.runs.found_run import FoundRun
     from tsp.run.records import EpochRecord
     from tsp.run.stored_run import StoredRun
 
@@ -23,16 +25,21 @@ HISTORY = ("loss", "backbone_lr", "head_lr", "clips_per_sec", "data_wait_share",
            "gpu_memory_mib")  # fmt: skip
 HEAD_BYTES = 4096
 """Of a log: enough for its first line with a time."""
-_NO_DIFFERENCE = ("name", "store.")
-"""Settings in which any two runs differ."""
+TAIL_BYTES, MAX_REASON_CHARS = 16384, 300
+_NOTHING: Mapping[str, Any] = {
+    "state": "unknown", "reason": None, "created": None, "config": {}, "effective": None, "versions": {}, "machine": {},
+    "digests": {}, "images": [], "epochs": [], "best_epoch": None, "classes": [], "attempts": [], "problems": [],
+    "history": {"position": [], **{key: [] for key in HISTORY}}, "unreadable": False,
+}  # fmt: skip
+"""Of a run of which nothing could be read."""
 
 
-def run_facts(run: StoredRun, state: str | None = None) -> dict[str, Any]:
-    """One run.
+def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
+    """One run, as far as it can be read.
 
-    Args: state, as its backend reports it; None: what the store says.
-    Raises: NoSuchRunError if there is none, StoreError if the store cannot be read.
+    Args: name, among the runs of the page.
     """
+    run, status = found.run, found.status
     problems: list[str] = []
 
     def tried(read: Callable[[], Any]) -> Any:
@@ -42,37 +49,44 @@ def run_facts(run: StoredRun, state: str | None = None) -> dict[str, Any]:
             problems.append(str(error))
             return None
 
-    results = run.results()
-    about = tried(run.about) or {}
+    try:
+        results = run.results()
+    except TspError as error:
+        problems.append(str(error))
+        results = {}
+        if isinstance(error, StoreUnreachableError):
+            # Everything else would wait for it as long again.
+            return {**_NOTHING, "name": name, "address": run.address(), "problems": problems, "unreadable": True}
+    try:
+        about = run.about()
+    except NoSuchRunError:
+        about = {}
+    except TspError as error:
+        problems.append(str(error))
+        about = {}
     outcome = tried(run.read_outcome)
     records = tried(run.epochs) or {}
-    attempts = tried(lambda: list(_attempts(run))) or []
     history = tried(lambda: read_metrics(run)) or []
+    starts = {line["attempt"]: line for line in history if line["kind"] == "start"}
+    attempts = tried(lambda: list(_attempts(run, starts))) or []
     return {
-        "name": run.name or run.address(),
+        **_NOTHING,
+        "name": name or run.address(),
         "address": run.address(),
-        "state": state or (outcome.state if outcome else "unknown"),
+        "state": status.state if status else outcome.state if outcome else "unknown",
         "reason": outcome.reason if outcome else None,
         "created": about.get("created"),
         "config": flat(about.get("config") or {}),
         "effective": about.get("effective"),
-        "versions": about.get("versions") or {},
-        "data_digest": about.get("data_digest"),
+        **{key: recorded(about, key) for key in ("versions", "machine", "digests")},
+        "images": list(dict.fromkeys(rank.image for rank in (status.ranks if status else ()) if rank.image)),
         "epochs": [_epoch(run, result, records.get(result.epoch)) for result in results.values()],
-        "best_epoch": (found.epoch if (found := _best(results.values())) else None),
-        "classes": _classes(records, found, problems),
+        "best_epoch": (chosen.epoch if (chosen := _best(results.values())) else None),
+        "classes": _classes(records, chosen, problems),
         "attempts": attempts,
         "history": _thinned([line for line in history if line["kind"] == "train"]),
-        "starts": [position(line) for line in history if line["kind"] == "start"],
         "problems": problems,
     }
-
-
-def differences(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Setting -> its value in each run, for those in which the runs differ; None where a run has none recorded."""
-    keys = sorted({key for run in runs for key in run["config"]})
-    values = {key: [run["config"].get(key) for run in runs] for key in keys if not key.startswith(_NO_DIFFERENCE)}
-    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
 def _best(results: Any) -> EpochResult | None:
@@ -125,27 +139,43 @@ def _classes(
     return found
 
 
-def _attempts(run: StoredRun) -> Iterator[dict[str, Any]]:
-    """From the logs that each attempt left: its ranks, when the first line was written, and the last."""
+def _attempts(run: StoredRun, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """From the logs that each attempt left: its ranks, when the first line was written and the last, its last error.
+
+    Args: starts, lines of the history that say where an attempt resumed.
+    """
     for attempt in run.attempts():
-        ranks = run.ranks(attempt)
-        starts: list[datetime] = []
-        ends: list[datetime] = []
+        ranks, start = run.ranks(attempt), starts.get(attempt, {})
+        begun: list[datetime] = []
+        ended: list[datetime] = []
+        errors: list[str] = []
         for rank in ranks:
             key = run.log_key(attempt, rank)
             try:
-                head, written = run.store.read_head(key, HEAD_BYTES), run.store.stat(key).modified
+                entry = run.store.stat(key)
+                head = run.store.read(key, size_bytes=HEAD_BYTES)
+                tail = run.store.read(key, offset_bytes=max(0, entry.size_bytes - TAIL_BYTES))
             except MissingKeyError:
                 continue
-            ends.append(written)
+            ended.append(entry.modified)
             times = (split_time(line)[0] for line in head.decode(errors="replace").splitlines())
-            starts += [time for time in times if time is not None][:1]
+            begun += [time for time in times if time is not None][:1]
+            errors += _errors_in(tail)[-1:]
         yield {
             "attempt": attempt,
             "ranks": len(ranks),
-            "started": min(starts).isoformat() if starts else None,
-            "ended": max(ends).isoformat() if ends else None,
+            "started": min(begun).isoformat() if begun else start.get("time"),
+            "ended": max(ended).isoformat() if ended else None,
+            "resumed": position(start) if start else None,
+            "changed": start.get("changed"),
+            "reason": errors[0] if errors else None,
         }
+
+
+def _errors_in(tail: bytes) -> list[str]:
+    """Messages of the log's error lines, each cut to a length that can be shown."""
+    lines = tail.decode(errors="replace").splitlines()
+    return [line.split(" ERROR ", 1)[1].strip()[:MAX_REASON_CHARS] for line in lines if " ERROR " in line]
 
 
 def _thinned(lines: list[dict[str, Any]]) -> dict[str, list[Any]]:

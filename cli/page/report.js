@@ -30,13 +30,15 @@
     if (typeof value === "number") return Number.isInteger(value) ? String(value) : Math.abs(value) < 0.01 ? value.toPrecision(3) : value.toFixed(digits);
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   }
-  const showTime = (text) => (text ? new Date(text).toISOString().replace("T", " ").slice(0, 16) + " UTC" : "–");
+  const isTime = (text) => Boolean(text) && isNumber(Date.parse(text));
+  const showTime = (text) => (isTime(text) ? new Date(text).toISOString().replace("T", " ").slice(0, 16) + " UTC" : "–");
   function showDuration(seconds) {
     if (!isNumber(seconds)) return "–";
     const minutes = Math.round(seconds / 60);
-    return seconds < 90 ? `${Math.round(seconds)} s` : minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+    return seconds < 90 ? `${Math.round(seconds)} s` : minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h${minutes % 60 ? ` ${minutes % 60} min` : ""}`;
   }
   const showSize = (bytes) => (isNumber(bytes) ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : "–");
+  const timeCell = (text) => element("td", { class: "time" }, showTime(text));
   const swatch = (run) => element("span", { class: "swatch", style: `background:${run.colour}` });
   const named = (run) => element("span", { class: "name" }, swatch(run), run.name);
   function table(titles, rows, numbers = []) {
@@ -141,7 +143,7 @@
       element("input", { type: "checkbox", checked: "", "aria-label": `show ${run.name}`, onchange: (event) => { run.shown = event.target.checked; redraws.forEach((draw) => draw()); } }),
       named(run), run.reason && run.state !== "succeeded" ? `${run.state}: ${run.reason}` : run.state,
       best(run)?.accuracy, run.best_epoch, run.epochs.length, run.config.gpus, run.attempts.length || null,
-      showDuration(run.epochs.reduce((sum, epoch) => sum + (epoch.duration_sec ?? 0), 0) || null), showTime(run.created),
+      showDuration(run.epochs.reduce((sum, epoch) => sum + (epoch.duration_sec ?? 0), 0) || null), timeCell(run.created),
     ]), [3, 4, 5, 6, 7]));
 
   const heads = [...new Set(runs.flatMap((run) => run.epochs.flatMap((epoch) => epoch.heads.map((head) => head.label))))];
@@ -197,22 +199,91 @@
         }))))));
   }
 
-  const timed = runs.filter((run) => run.attempts.some((attempt) => attempt.started));
-  if (timed.length)
-    section("Attempts and interruptions", table(["Run", "Attempt", "Ranks", "First line", "Last line", "Lasted", "Epochs finished"], timed.flatMap((run) => run.attempts.map((attempt) => {
-      const inside = run.epochs.filter((epoch) => epoch.ended && attempt.started && attempt.ended && epoch.ended >= attempt.started.slice(0, 19) && Date.parse(epoch.ended) <= Date.parse(attempt.ended) + 60000);
-      return [named(run), attempt.attempt, attempt.ranks, showTime(attempt.started), showTime(attempt.ended),
-        attempt.started && attempt.ended ? showDuration((Date.parse(attempt.ended) - Date.parse(attempt.started)) / 1000) : "–", inside.map((epoch) => epoch.epoch).join(", ") || "–"];
-    })), [1, 2]));
+  const timed = runs.filter((run) => run.attempts.some((attempt) => isTime(attempt.started)));
+  if (timed.length) {
+    section("Attempts and interruptions", timeLine(timed), table(["Run", "Attempt", "Ranks", "First line", "Last line", "Lasted", "Began at epoch", "Epochs finished", "Ended by"],
+      timed.flatMap((run) => run.attempts.map((attempt, index) => [named(run), attempt.attempt, attempt.ranks, timeCell(attempt.started), timeCell(attempt.ended),
+        element("td", { class: "time" }, attempt.started && attempt.ended ? showDuration(Math.max(0, Date.parse(attempt.ended) - Date.parse(attempt.started)) / 1000) : "–"), attempt.resumed,
+        finishedIn(run, index).map((epoch) => epoch.epoch).join(", ") || "–", element("td", { class: "words" }, attempt.reason ?? "–")])), [1, 2, 6]));
+  }
+  // An epoch belongs to the last attempt that had begun when it ended.
+  function finishedIn(run, index) {
+    const from = Date.parse(run.attempts[index].started), next = run.attempts.slice(index + 1).find((attempt) => attempt.started);
+    return run.epochs.filter((epoch) => epoch.ended && Date.parse(epoch.ended) >= from && (!next || Date.parse(epoch.ended) < Date.parse(next.started)));
+  }
+  // One line a run over the time since it was created: attempts as bars, what is between them hatched, epochs as marks.
+  function timeLine(shown) {
+    const WIDTH = 1000, HEIGHT = 30;
+    const spans = shown.map((run) => {
+      const times = run.attempts.flatMap((attempt) => [attempt.started, attempt.ended]).concat(run.created ?? []).filter(isTime).map((text) => Date.parse(text));
+      return [Math.min(...times), Math.max(...times)];
+    });
+    const longest = Math.max(...spans.map(([first, last]) => last - first), 1000);
+    const box = element("div", { class: "timeline", "data-chart": "Attempts" });
+    const tip = element("div", { class: "tip", hidden: "" });
+    const explain = (node, title, ...lines) => {
+      node.append(svg("title", {}, [title, ...lines].join("\n")));
+      node.addEventListener("pointermove", (event) => {
+        const frame = box.getBoundingClientRect(), left = event.clientX - frame.left;
+        tip.replaceChildren(element("b", {}, title), ...lines.map((line) => element("div", {}, line)));
+        tip.hidden = false;
+        tip.style.left = left > frame.width / 2 ? "" : `${left + 14}px`;
+        tip.style.right = left > frame.width / 2 ? `${frame.width - left + 14}px` : "";
+        tip.style.top = `${event.clientY - frame.top + 14}px`;
+      });
+      node.addEventListener("pointerleave", () => { tip.hidden = true; });
+    };
+    shown.forEach((run, number) => {
+      const [origin] = spans[number];
+      const x = (time) => ((Date.parse(time) - origin) / longest) * WIDTH;
+      const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `attempts of ${run.name}` });
+      const pattern = svg("pattern", { id: `hatch-${number}`, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
+      pattern.append(svg("rect", { width: 2, height: 6, class: "hatch" }));
+      picture.append(pattern, svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: HEIGHT / 2, y2: HEIGHT / 2, "vector-effect": "non-scaling-stroke" }));
+      let reached = 0, before = null;
+      const known = run.attempts.filter((attempt) => isTime(attempt.started));
+      for (const attempt of known) {
+        const left = Math.max(x(attempt.started), reached), right = Math.max(attempt.ended ? x(attempt.ended) : left, left + 2);
+        if (left - reached > 1) {
+          const gap = svg("rect", { class: "gap", x: reached, width: left - reached, y: 6, height: HEIGHT - 12, fill: `url(#hatch-${number})` });
+          const lasted = showDuration(((left - reached) / WIDTH) * longest / 1000);
+          explain(gap, before ? `interrupted for ${lasted}` : `waited ${lasted} to begin`, ...(before?.reason ? [before.reason] : []));
+          picture.append(gap);
+        }
+        const bar = svg("rect", { class: "attempt", x: left, width: right - left, y: 4, height: HEIGHT - 8, rx: 2, fill: run.colour, "data-attempt": attempt.attempt, "data-run": run.name });
+        explain(bar, `${run.name}, attempt ${attempt.attempt}`, `${showTime(attempt.started)} to ${showTime(attempt.ended)}`, `${attempt.ranks} rank${attempt.ranks === 1 ? "" : "s"}`,
+          ...(isNumber(attempt.resumed) ? [`began at epoch ${show(attempt.resumed)}`] : []), ...Object.entries(attempt.changed ?? {}).map(([name, text]) => `${name}: ${text}`), ...(attempt.reason ? [attempt.reason] : []));
+        picture.append(bar);
+        reached = right; before = attempt;
+      }
+      for (const epoch of run.epochs.filter((item) => isTime(item.ended))) {
+        const at = Math.min(Math.max(x(epoch.ended), 0), WIDTH), isBest = epoch.epoch === run.best_epoch;
+        const mark = svg("line", { class: isBest ? "mark best" : "mark", x1: at, x2: at, y1: isBest ? 0 : 4, y2: isBest ? HEIGHT : HEIGHT - 4, "vector-effect": "non-scaling-stroke", "data-epoch": epoch.epoch });
+        explain(mark, `epoch ${epoch.epoch} finished${isBest ? ", the best" : ""}`, showTime(epoch.ended), `average accuracy ${show(epoch.accuracy)} %`);
+        picture.append(mark);
+      }
+      if (known.length && run.state === "failed") picture.append(svg("line", { class: "failed", x1: reached, x2: reached, y1: 0, y2: HEIGHT, "vector-effect": "non-scaling-stroke" }));
+      const total = showDuration((spans[number][1] - origin) / 1000), stops = known.length - 1;
+      box.append(element("div", { class: "lane" }, element("div", {}, named(run), element("span", { class: "soft" }, ` ${run.state}; ${total} from ${showTime(new Date(origin).toISOString())}${stops > 0 ? `; interrupted ${stops === 1 ? "once" : `${stops} times`}` : ""}`)), picture));
+    });
+    const axis = element("div", { class: "axis soft" });
+    const unit = longest > 36 * 3600e3 ? [86400e3, "d"] : longest > 90 * 60e3 ? [3600e3, "h"] : longest > 90e3 ? [60e3, "min"] : [1e3, "s"];
+    for (const value of ticks(0, longest / unit[0], false)) axis.append(element("span", { style: `left:${(100 * value * unit[0]) / longest}%` }, `${Number(value.toPrecision(4))} ${unit[1]}`));
+    box.append(axis, element("p", { class: "soft" }, "Bars are attempts, hatched gaps are interruptions (before the first bar: waiting); lines mark finished epochs, the long one the best; red: the run failed. Time since each run was created."), tip);
+    return box;
+  }
 
   section("Checkpoints", table(["Run", "Epoch", "Size", "Address", "SHA-256"], runs.flatMap((run) => run.epochs.map((epoch) => [
     named(run), epoch.epoch === run.best_epoch ? element("b", {}, `${epoch.epoch}, best`) : epoch.epoch, showSize(epoch.size_bytes),
     element("td", { class: "digest" }, epoch.checkpoint), element("td", { class: "digest" }, epoch.sha256 ?? "–")]))));
 
-  section("Environment", table(["", ...runs.map((run) => run.name)], [
-    ...[...new Set(runs.flatMap((run) => Object.keys(run.versions)))].map((key) => [key, ...runs.map((run) => run.versions[key])]),
-    ...[...new Set(runs.flatMap((run) => Object.keys(run.effective ?? {})))].map((key) => [key.replaceAll("_", " "), ...runs.map((run) => run.effective?.[key])]),
-    ["data digest", ...runs.map((run) => (run.data_digest ? run.data_digest.slice(0, 16) : null))],
-    ["store", ...runs.map((run) => run.address)],
-  ]));
+  const facts = (key, shorten = (value) => value) => [...new Set(runs.flatMap((run) => Object.keys(run[key] ?? {})))]
+    .map((name) => [name.replaceAll("_", " "), ...runs.map((run) => (run[key]?.[name] === undefined ? null : shorten(run[key][name])))]);
+  section("Environment", element("div", { class: "wrapped" }, table(["", ...runs.map((run) => run.name)], [
+    ...facts("versions"), ...facts("machine"),
+    ...(runs.some((run) => run.images.length) ? [["image of the pods", ...runs.map((run) => run.images.join(", ") || null)]] : []),
+    ...facts("effective"), ["seed", ...runs.map((run) => run.config.seed)], ["store", ...runs.map((run) => run.address)],
+  ])));
+  if (runs.some((run) => Object.keys(run.digests).length))
+    section("Data and weights", table(["SHA-256 of", ...runs.map((run) => run.name)], facts("digests", (value) => element("td", { class: "digest", title: value }, value.slice(0, 16)))));
 })();

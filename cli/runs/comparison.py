@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cli.page.facts import differences
 from tsp.config.codec import flat
 from tsp.errors import DataError, NoSuchRunError, TspError
 from tsp.run.results import EpochResult, best
 
 if TYPE_CHECKING:
-    from cli.runs.found_run import FoundRun
+    from cli.runs.several import NamedRun
 
 logger = logging.getLogger(__name__)
+
+
+_NO_DIFFERENCE = ("name", "store.")
+"""Settings in which any two runs differ."""
 
 
 @dataclass(slots=True)
@@ -25,7 +27,6 @@ class ComparedRun:
     """One run of a comparison."""
 
     name: str
-    """Its address where another run of the comparison has the same name."""
     epochs: list[EpochResult]
     best: EpochResult | None
     """None before its first validation, or while every figure is nan."""
@@ -38,24 +39,23 @@ class ComparedRun:
         return (-self.best.avg_accuracy_percent if self.best else math.inf, self.name)
 
 
-def compare(found: Sequence[FoundRun]) -> list[ComparedRun]:
+def compare(several: Sequence[NamedRun]) -> list[ComparedRun]:
     """The runs, the best first. One that cannot be read is shown as far as it can, with a warning.
 
     Raises: what reading the first one failed with, if none of them could be read.
     """
-    names = Counter(item.name for item in found)
     runs, configs, failures = [], [], []
-    for item in found:
-        name = item.name if names[item.name] == 1 else item.run.address()
+    for item in several:
+        name = item.name
         try:
-            epochs = list(item.run.results().values())
+            epochs = list(item.found.run.results().values())
         except TspError as error:
             failures.append(error)
             logger.warning("%s: %s", name, error)
             epochs = []
         runs.append(ComparedRun(name, epochs, _best(epochs)))
-        configs.append({"config": _settings(item, name)})
-    if len(failures) == len(found):
+        configs.append({"config": _settings(item)})
+    if len(failures) == len(several):
         raise failures[0]
     for key, values in differences(configs).items():
         for run, value in zip(runs, values, strict=True):
@@ -70,12 +70,19 @@ def _best(epochs: list[EpochResult]) -> EpochResult | None:
         return None
 
 
-def _settings(item: FoundRun, name: str) -> dict[str, Any]:
+def _settings(item: NamedRun) -> dict[str, Any]:
     """By dotted key; none of a run of the original scripts, or of one whose run.json cannot be read."""
     try:
-        return dict(flat(item.run.about()["config"]))
+        return dict(flat(item.found.run.about()["config"]))
     except NoSuchRunError:
         return {}
     except TspError as error:
-        logger.warning("%s: its configuration is not compared: %s", name, error)
+        logger.warning("%s: its configuration is not compared: %s", item.name, error)
         return {}
+
+
+def differences(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Setting -> its value in each run, for those in which the runs differ; None where a run has none recorded."""
+    keys = sorted({key for run in runs for key in run["config"]})
+    values = {key: [run["config"].get(key) for run in runs] for key in keys if not key.startswith(_NO_DIFFERENCE)}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}

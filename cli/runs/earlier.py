@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsp.config.codec import flat, from_dict, to_dict
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, NoSuchRunError
+from tsp.run.origins import PRETRAINED, RESUME, agrees, digests_here, recorded
 
 if TYPE_CHECKING:
     from cli.runs.session import Session
@@ -35,28 +38,70 @@ def config_in_file(path: Path) -> RunConfig:
     return from_dict(RunConfig, tree, where=str(path))
 
 
-def config_of_run(session: Session, name: str) -> RunConfig:
-    """An earlier run's; reports what it was made with where that differs from this program.
+@dataclass(frozen=True, slots=True)
+class EarlierRun:
+    """A run that a new one is to be like."""
+
+    name: str
+    config: RunConfig
+    about: Mapping[str, Any]
+    """Its run.json."""
+
+
+def earlier_run(session: Session, name: str) -> EarlierRun:
+    """The run that --like names.
 
     Raises: NoSuchRunError; ConfigError if it is one of the original scripts.
     """
-    from tsp.version import commit, version
-
     found = session.find(name, only_training=True)
     try:
-        about = found.run.about()
-        config = found.run.config()
+        return EarlierRun(name, found.run.config(), found.run.about())
     except NoSuchRunError as error:
         raise ConfigError(f"--like {name}: {error}") from error
-    ours = {"tspctl": version(), "commit": commit() or "unknown"}
-    for key, value in ours.items():
-        made_with = (about.get("versions") or {}).get(key)
-        if made_with not in (None, value):
-            logger.warning("%s was made with %s %s, this is %s", name, key, made_with, value)
-    if about.get("data_digest"):
-        logger.info("%s read annotation tables with the digest %s: compare it with the new run's run.json",
-                    name, about["data_digest"][:16])  # fmt: skip
-    return config
+
+
+def report_origins(session: Session, earlier: EarlierRun, config: RunConfig, *, image: str | None) -> None:
+    """Say where programs, data and weights are not those that an earlier run was made with.
+
+    Args: config, of the new run; image, that its pods will have, None for the backend's own.
+    """
+    backend = session.backend
+    _report_versions(earlier, {**backend.versions(), **({"image": image} if image else {})})
+    before = recorded(earlier.about, "digests")
+    if not before:
+        logger.warning("%s recorded no digests of its data and weights: they are not compared", earlier.name)
+        return
+    same: list[str] = []
+    unread: dict[str, list[str]] = {}
+    for name, sha256, why in digests_here(config, sees_paths=backend.sees_paths):
+        if name not in before:
+            continue
+        if sha256 is None:
+            unread.setdefault(why, []).append(name)
+        elif agrees(before[name], sha256):
+            same.append(name)
+        else:
+            logger.warning(
+                "%s is not the file that %s was made with: SHA-256 %.12s, was %.12s",
+                _described(name), earlier.name, sha256, before[name],
+            )  # fmt: skip
+    if same:
+        logger.info("the same as for %s (SHA-256): %s", earlier.name, ", ".join(map(_described, same)))
+    for why, names in unread.items():
+        logger.warning("not compared with %s: %s (%s)", earlier.name, ", ".join(map(_described, names)), why)
+
+
+def _report_versions(earlier: EarlierRun, here: Mapping[str, str]) -> None:
+    from tsp.version import commit, version
+
+    before = recorded(earlier.about, "machine") | recorded(earlier.about, "versions")
+    for key, value in {"tspctl": version(), "commit": commit() or "unknown", **here}.items():
+        if before.get(key, value) != value:
+            logger.warning("%s was made with %s %s, this is %s", earlier.name, key, before[key], value)
+
+
+def _described(name: str) -> str:
+    return {PRETRAINED: "the initial weights", RESUME: "the checkpoint to resume from"}.get(name, name)
 
 
 def report_changes(before: RunConfig, after: RunConfig, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +16,13 @@ from tensorboard.plugins.text import metadata as text
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from tsp.config.codec import flat
-from tsp.errors import NoSuchRunError
-from tsp.run.metrics import position, read_metrics
+from tsp.errors import NoSuchRunError, StoreError
+from tsp.run.metrics import MetricsReader, position
 
 if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
+
+logger = logging.getLogger(__name__)
 
 TAGS = {
     "loss": "loss",
@@ -47,7 +49,10 @@ class EventMirror:
     def __init__(self, run: StoredRun, folder: Path) -> None:
         self._run = run
         self._writer = EventFileWriter(str(folder))
-        self._written: set[str] = set()
+        self._reader = MetricsReader(run)
+        self._has_history = False
+        self._written: set[int] = set()
+        """Epochs of a run without a history."""
         self._write_configuration()
 
     def refresh(self) -> int:
@@ -55,13 +60,15 @@ class EventMirror:
 
         Raises: StoreError.
         """
-        lines = read_metrics(self._run) or list(_lines_of_results(self._run))
-        new = {key: line for line in lines if (key := json.dumps(line, sort_keys=True)) not in self._written}
-        for line in new.values():
+        lines = self._reader.added()
+        self._has_history |= bool(lines)
+        if not self._has_history:
+            lines = [line for line in _lines_of_results(self._run) if line["epoch"] not in self._written]
+            self._written.update(line["epoch"] for line in lines)
+        for line in lines:
             self._write(line)
-        self._written.update(new)
         self._writer.flush()
-        return len(new)
+        return len(lines)
 
     def close(self) -> None:
         """Close the file."""
@@ -82,6 +89,9 @@ class EventMirror:
         try:
             about = self._run.about()
         except NoSuchRunError:
+            return
+        except StoreError as error:
+            logger.warning("without the configuration: %s", error)
             return
         config = flat(about["config"])
         rows = "\n".join(f"| {key} | {value} |" for key, value in config.items())

@@ -7,14 +7,17 @@ shell.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from rich.markup import escape
+from rich.text import Text
 from textual import on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding
@@ -22,11 +25,15 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
-from cli.humanize import show_duration
+from cli.humanize import one_line, show_duration
 from cli.runs.summary import RunSummary
 from cli.watch.row import COLUMNS, cells, detail
 
 Collect = Callable[[], Sequence[RunSummary]]
+T = TypeVar("T")
+
+SLOW_SEC = 5.0
+"""A reading that takes longer is mentioned."""
 
 
 class Watch(App[None]):
@@ -54,6 +61,7 @@ class Watch(App[None]):
         super().__init__()
         self._collect, self._options, self._every_sec = collect, list(options), every_sec
         self._read_at: float | None = None
+        self._reading_since: float | None = None
         self._error: str | None = None
         self._summaries: tuple[RunSummary, ...] = ()
 
@@ -73,74 +81,82 @@ class Watch(App[None]):
         self.action_read()
 
     @property
-    def table(self) -> DataTable[str]:
+    def table(self) -> DataTable[Text]:
         """The runs."""
         return self.query_one(DataTable)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether a reading is under way, which a store that does not answer can hold up for minutes."""
+        return self._reading_since is not None
+
     # Reading
 
-    @work(thread=True, exclusive=False, group="read")
-    def action_read(self) -> None:
+    @work(group="read")
+    async def action_read(self) -> None:
         """Read all runs, unless that is under way."""
-        if sum(worker.group == "read" and worker.is_running for worker in self.workers) > 1:
+        if self.is_reading:
             return
+        self._reading_since = time.monotonic()
         try:
-            summaries = tuple(self._collect())
+            summaries = tuple(await in_thread(self._collect))
         except Exception as error:
-            self.call_from_thread(self._failed, str(error) or type(error).__name__)
+            self._error = str(error) or type(error).__name__
         else:
-            self.call_from_thread(self._show, summaries)
-
-    def _failed(self, message: str) -> None:
-        self._error = message
+            self._show(summaries)
+        self._reading_since = None
         self._show_summary()
 
     def _show(self, summaries: tuple[RunSummary, ...]) -> None:
-        self._summaries, self._error, self._read_at = summaries, None, time.monotonic()
+        if not self.query(DataTable):
+            return  # the screen closes
         selected = self.selected
+        self._summaries, self._error, self._read_at = summaries, None, time.monotonic()
         self.table.clear()
         for summary in summaries:
-            self.table.add_row(*(escape(text) for text in cells(summary)), key=summary.name)
+            self.table.add_row(*(Text(text) for text in cells(summary)))
         names = [summary.name for summary in summaries]
         if selected in names:
             self.table.move_cursor(row=names.index(selected))
-        self._show_summary()
 
     def _show_summary(self) -> None:
         if self._error is not None:
-            text = f"cannot read: {self._error}"
+            text = f"cannot read: {one_line(self._error)}"
         elif self._read_at is None:
             text = "reading ..."
         else:
             states = [summary.state for summary in self._summaries]
             counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
             text = f"{counts or 'no runs'}; read {show_duration(time.monotonic() - self._read_at)} ago"
-        self.query_one("#summary", Static).update(text)
+        if self._reading_since is not None and time.monotonic() - self._reading_since > SLOW_SEC:
+            text += f"; no answer for {show_duration(time.monotonic() - self._reading_since)}"
+        # None while the screen closes: the clock that calls this stops after it.
+        for shown in self.query("#summary").results(Static):
+            shown.update(text)
 
     @property
     def selected(self) -> str | None:
         """Name of the run under the cursor."""
-        if not self.table.row_count:
-            return None
-        return self.table.coordinate_to_cell_key(self.table.cursor_coordinate).row_key.value
+        row = self.table.cursor_row
+        return self._summaries[row].name if 0 <= row < min(self.table.row_count, len(self._summaries)) else None
 
     # Keys
 
     @on(DataTable.RowHighlighted)
     def _on_cursor(self) -> None:
         """Show the whole line of the selected run: a narrow screen has no room for the last columns."""
-        chosen = next((summary for summary in self._summaries if summary.name == self.selected), None)
-        self.query_one("#detail", Static).update(detail(chosen) if chosen else "")
+        row = self.table.cursor_row
+        self.query_one("#detail", Static).update(detail(self._summaries[row]) if row < len(self._summaries) else "")
 
     @on(DataTable.RowSelected)
     def _on_row(self) -> None:
         self.action_status()
 
-    @work(thread=True, group="status")
-    def action_status(self) -> None:
+    @work(group="status")
+    async def action_status(self) -> None:
         """Show what ``tspctl status`` prints."""
         if (name := self.selected) is not None:
-            self.call_from_thread(self.push_screen, Message(self._run("status", name)))
+            await self.push_screen(Message(await in_thread(lambda: self._run("status", name))))
 
     def action_logs(self) -> None:
         """Follow the logs on the whole terminal; Ctrl-C comes back."""
@@ -166,10 +182,10 @@ class Watch(App[None]):
 
         self.push_screen(Question(f"Save the state of {name} and stop it for good?"), answered)
 
-    @work(thread=True, group="cancel")
-    def _cancel(self, name: str) -> None:
-        self.call_from_thread(self.push_screen, Message(self._run("cancel", name)))
-        self.call_from_thread(self.action_read)
+    @work(group="cancel")
+    async def _cancel(self, name: str) -> None:
+        await self.push_screen(Message(await in_thread(lambda: self._run("cancel", name))))
+        self.action_read()
 
     def _command(self, *words: str) -> list[str]:
         command, *rest = words
@@ -178,6 +194,32 @@ class Watch(App[None]):
     def _run(self, *words: str) -> str:
         done = subprocess.run(self._command(*words), capture_output=True, text=True, errors="replace", check=False)
         return (done.stdout + done.stderr).strip()
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """What a function returns or raises, without holding up the screen, or the end of the program if it hangs."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = function()
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the screen is closed, and its loop with it
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="watch", daemon=True).start()
+    return await answer
 
 
 def _heed() -> None:

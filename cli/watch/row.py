@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from cli.humanize import show_duration
+from cli.humanize import one_line, show_duration
 from cli.runs.summary import RunSummary
 
 COLUMNS = ("NAME", "STATE", "PROGRESS", "CLIPS/S", "BEST", "LEFT", "REASON")
 BAR_CELLS = 8
+MAX_REASON_CHARS, MAX_DETAIL_CHARS = 200, 600
 
 
 def cells(summary: RunSummary) -> tuple[str, ...]:
@@ -14,8 +15,8 @@ def cells(summary: RunSummary) -> tuple[str, ...]:
     speed = "" if summary.clips_per_sec is None else f"{summary.clips_per_sec:.1f}"
     left = "" if summary.eta_sec is None else show_duration(summary.eta_sec)
     best = "" if summary.best_accuracy_percent is None else f"{summary.best_accuracy_percent:.2f}"
-    reason = summary.reason or summary.waiting_for or ""
-    return (summary.name, summary.state, progress(summary), speed, best, left, reason)
+    reason = one_line(summary.reason or summary.waiting_for or "", MAX_REASON_CHARS)
+    return (one_line(summary.name), summary.state, progress(summary), speed, best, left, reason)
 
 
 def detail(summary: RunSummary) -> str:
@@ -26,7 +27,7 @@ def detail(summary: RunSummary) -> str:
     if summary.eta_sec is not None:
         parts.append(f"{show_duration(summary.eta_sec)} left")
     parts += [text for text in (summary.reason, summary.waiting_for and f"waits for {summary.waiting_for}") if text]
-    return f"{summary.name}: {'; '.join(parts) or summary.state}"
+    return one_line(f"{summary.name}: {'; '.join(parts) or summary.state}", MAX_DETAIL_CHARS)
 
 
 def progress(summary: RunSummary) -> str:

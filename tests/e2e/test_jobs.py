@@ -203,6 +203,25 @@ def test_a_lost_pod_costs_the_videos_it_was_at_and_no_other(shop: Shop):
     assert 0 < extracted < every
 
 
+def test_a_checkpoint_scores_on_the_cluster_what_it_scores_here(shop: Shop):
+    given = (
+        "evaluate", f"{shop.uri}/tac/epoch_0.pth", "--dataset", "demo", "--method", "tac", "--backbone", "tiny",
+        "--data", shop.data,
+    )  # fmt: skip
+    name = shop.tspctl.run(
+        *given, "--gpus", "2", "--name", "figures", "--out", f"{shop.uri}/figures/figures.json"
+    ).strip()
+    assert name == "figures"
+    assert shop.wait(name) == 0
+    there = json.loads(shop.read("figures/figures.json").read_text())
+    shop.tspctl.run(*given, "--backend", "local", "--out", "here.json")
+    here = json.loads((shop.tspctl.folder / "here.json").read_text())
+    assert len(shop.pods(name)) == 2
+    assert (there["results_line"], there["classes"]) == (here["results_line"], here["classes"])
+    shown = json.loads(shop.tspctl.run(*given, "--out", f"{shop.uri}/figures/figures.json", "--show", "-o", "json"))
+    assert shown["results_line"] == here["results_line"]
+
+
 def test_a_job_that_is_cancelled_ends_soon_and_says_so(shop: Shop):
     name = "called-off"
     shop.features("extract", "tac", "--stride", "1", "--batch", "1", "--shards", "2", name=name, out="never.h5")

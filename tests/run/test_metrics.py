@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.run.test_log_shipper import wait_for
+from tests.stores import s3_store
 from tsp.run import metrics
-from tsp.run.metrics import MetricsLog, merge_metrics, position, read_metrics, without_what_was_lost
+from tsp.run.metrics import (
+    MetricsLog,
+    MetricsReader,
+    merge_metrics,
+    position,
+    read_metrics,
+    sample_metrics,
+    without_what_was_lost,
+)
+from tsp.run.stored_run import StoredRun
 
 
 def write_attempt(run, attempt, lines, *, start=(0, 0)):
@@ -109,6 +120,99 @@ def test_a_damaged_line_costs_itself_and_is_counted(local_run, caplog, damage):
     local_run.store.write(key, local_run.store.read(key) + damage)
     assert shown(local_run) == [(0, 5, 1)]
     assert "1 damaged line" in caplog.text
+
+
+class Counting:
+    """A store that counts what is asked of it."""
+
+    def __init__(self, store):
+        self.store, self.requests, self.num_bytes = store, 0, 0
+
+    def __getattr__(self, name):
+        found = getattr(self.store, name)
+        if name not in ("read", "list"):
+            return found
+
+        def counted(*args, **kwargs):
+            answer = found(*args, **kwargs)
+            answer = list(answer) if name == "list" else answer
+            self.requests += 1
+            self.num_bytes += len(answer) if name == "read" else 0
+            return answer
+
+        return counted
+
+
+def test_following_a_history_reads_each_byte_once_and_only_what_grew(local_run, monkeypatch):
+    monkeypatch.setattr(metrics, "SEGMENT_BYTES", 1000)
+    write_attempt(local_run, 1, [(epoch, step) for epoch in range(5) for step in range(1, 11)])
+    store = Counting(local_run.store)
+    reader = MetricsReader(StoredRun(store, local_run.name))
+    assert len(reader.added()) == 51
+    total_bytes = sum(entry.size_bytes for entry in local_run.store.list(local_run.key("metrics")))
+    assert store.num_bytes == total_bytes
+    store.requests = store.num_bytes = 0
+    assert reader.added() == []
+    assert (store.requests, store.num_bytes) == (1, 0)
+    write_attempt(local_run, 2, [(4, 6)], start=(4, 5))
+    store.requests = 0
+    assert [(line["kind"], line["attempt"]) for line in reader.added()] == [("start", 2), ("train", 2)]
+    assert store.requests == 2
+    assert store.num_bytes < 300
+
+
+def test_a_line_that_is_still_being_written_comes_when_it_is_whole(local_run):
+    write_attempt(local_run, 1, [(0, 5)])
+    key = local_run.key("metrics/attempt-1/00001.jsonl")
+    whole = local_run.store.read(key)
+    line = whole.splitlines(keepends=True)[-1].replace(b'"step":5', b'"step":6')
+    reader = MetricsReader(local_run)
+    local_run.store.write(key, whole + line[:20])
+    assert [item.get("step") for item in reader.added()] == [0, 5]
+    local_run.store.write(key, whole + line)
+    assert [item.get("step") for item in reader.added()] == [6]
+
+
+def test_a_merge_brings_no_line_again_to_a_reader_that_has_it(run):
+    reader = MetricsReader(run)
+    for attempt in range(1, 10):
+        write_attempt(run, attempt, [(attempt, 5), (attempt, 10)], start=(attempt, 0))
+        assert len(reader.added()) == 3
+    merge_metrics(run, 10)
+    assert reader.added() == []
+    write_attempt(run, 10, [(9, 10)], start=(9, 5))
+    assert [(line["kind"], line["attempt"]) for line in reader.added()] == [("start", 10), ("train", 10)]
+
+
+def test_of_a_long_history_a_sample_is_read_from_all_over_it(local_run, monkeypatch):
+    monkeypatch.setattr(metrics, "SEGMENT_BYTES", 20_000)
+    write_attempt(local_run, 1, [(epoch, step) for epoch in range(200) for step in range(1, 11)])
+    store = Counting(local_run.store)
+    watched = StoredRun(store, local_run.name)
+    assert sample_metrics(watched) == read_metrics(local_run)
+    monkeypatch.setattr(metrics, "SAMPLED_BYTES", 20_000)
+    monkeypatch.setattr(metrics, "SAMPLE_BYTES", 1000)
+    store.num_bytes = 0
+    epochs = [line["epoch"] for line in sample_metrics(watched) if line["kind"] == "train"]
+    assert store.num_bytes <= 21_000
+    assert epochs == sorted(epochs)
+    assert len({epoch // 20 for epoch in epochs}) == 10
+
+
+def test_a_line_is_in_the_bucket_though_nothing_closes_the_log(s3_servers, monkeypatch):
+    """As when the process is killed: what was written a moment ago is there, and the next attempt keeps it."""
+    server = s3_servers("moto")
+    for name, value in server.env().items():
+        monkeypatch.setenv(name, value)
+    run = StoredRun(s3_store(server), "killed")
+    log = MetricsLog(run, 1)
+    log.write("start", epoch=0, step=0, steps=10)
+    for step in (5, 8):
+        log.write("train", epoch=0, step=step, steps=10, loss=1.0)
+        wait_for(lambda step=step: shown(run)[-1:] == [(0, step, 1)])
+    write_attempt(run, 2, [(0, 7)], start=(0, 5))
+    assert shown(run) == [(0, 5, 1), (0, 7, 2)]
+    log.close()
 
 
 def test_a_run_without_a_history_has_an_empty_one(run):

@@ -52,14 +52,29 @@ def crash_at(store: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None
 def test_a_run_is_created_once_and_read_back(run: StoredRun, config: RunConfig) -> None:
     effective = effective_sizes(config, downscale=2)
     assert not run.exists()
-    run.create(config, effective, versions={"tspctl": "0.1.0"}, data_digest="abc")
+    run.create(config, effective)
     assert run.exists()
     assert run.config() == config
     assert run.effective() == effective
-    assert run.about()["versions"] == {"tspctl": "0.1.0"}
     with pytest.raises(ConfigError, match=r"there is a run already at .*first-run: choose another --name"):
         run.create(config, effective)
     assert list(list_runs(run.store)) == ["first-run"]
+
+
+def test_the_first_attempt_adds_what_the_run_is_made_with_and_later_ones_are_told_what_changed(
+    run: StoredRun, config: RunConfig
+) -> None:
+    run.create(config, None)
+    before = run.about()
+    first = {"versions": {"torch": "2.15.0"}, "machine": {"gpu": "H200"}, "digests": {"train.csv": "ab" * 32}}
+    assert run.record_origins(**first) == {}
+    about = run.about()
+    assert {key: about[key] for key in first} == first
+    assert len(about["data_digest"]) == 64
+    assert {key: about[key] for key in before} == before
+    later = {"versions": {"torch": "2.16.0"}, "machine": {"gpu": "H200", "cpu": "new"}, "digests": {}}
+    assert run.record_origins(**later) == {"torch": "2.16.0, was 2.15.0"}
+    assert run.about() == about
 
 
 def test_a_restarted_attempt_accepts_its_own_run_and_no_other(local_run: StoredRun, config: RunConfig) -> None:

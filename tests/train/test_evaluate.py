@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from tests.jobs import do_job
+from tests.stores import s3_store
 from tests.train.test_validate import COLUMNS, reference_figures
 from tests.train.test_validate import trained as _trained
 from tests.train.worlds import LABELS, config_for, run_of
 from tsp.config.codec import to_dict
-from tsp.errors import ConfigError, DataError, GpuMemoryError
+from tsp.errors import ConfigError, DataError, GpuMemoryError, StoreUnreachableError
+from tsp.run.evaluation import EvaluationFile
 from tsp.run.results import format_line, parse_line
+from tsp.store.base import sha256_of
 from tsp.train import evaluate, evaluation_share
 
 trained = _trained
@@ -69,6 +72,38 @@ def test_shards_give_what_one_process_gives_whichever_ends_last(trained, tmp_pat
     assert without_times(shared) == without_times(alone)
     assert list(tmp_path.rglob("*-of-*")) == []
     assert do_job("evaluate", request(config, weights, shared, shards=shards, merge_only=True)) == last
+
+
+def test_in_a_bucket_a_lost_shard_is_done_again_and_the_figures_are_those_of_a_folder(
+    trained, tiny_data, s3_servers, tmp_path, monkeypatch
+):
+    config, weights = trained
+    alone = do_job("evaluate", request(config, weights, tmp_path / "alone.json"))
+    server = s3_servers("rclone")
+    for name, value in server.env().items():
+        monkeypatch.setenv(name, value)
+    store = s3_store(server)
+    for path in (path for path in tiny_data.rglob("*") if path.is_file()):
+        store.upload(f"data/{path.relative_to(tiny_data)}", path, sha256=sha256_of(path))
+    store.upload("epoch_0.pth", weights, sha256=sha256_of(weights))
+    there = dataclasses.replace(
+        config,
+        store=server.config("runs"),
+        data=dataclasses.replace(config.data, root=f"{store.uri}/data", cache_dir=str(tmp_path / "cache")),
+    )
+    job = request(there, f"{store.uri}/epoch_0.pth", f"{store.uri}/e.json", shards=3)
+    assert do_job("evaluate", {**job, "shard": 0})["missing"] == 2
+    with monkeypatch.context() as patch:
+        # Its pod is lost when it has computed and not yet stored.
+        patch.setattr(EvaluationFile, "write_part", lambda *_: (_ for _ in ()).throw(StoreUnreachableError("gone")))
+        with pytest.raises(StoreUnreachableError):
+            do_job("evaluate", {**job, "shard": 1})
+    assert do_job("evaluate", {**job, "shard": 2})["missing"] == 1
+    with pytest.raises(DataError, match=r"the shards \[1\] are not done: run them again"):
+        do_job("evaluate", {**job, "merge_only": True})
+    answer = do_job("evaluate", {**job, "shard": 1})
+    assert (answer["results_line"], answer["rows"]) == (alone["results_line"], alone["rows"])
+    assert [entry.key for entry in store.list("e.json")] == ["e.json"]
 
 
 def test_what_is_done_is_not_done_again_unless_something_differs(trained, tmp_path, monkeypatch):

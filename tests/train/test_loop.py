@@ -1,9 +1,12 @@
 """Whole runs of one rank: what they publish, and that any interruption leaves the same weights."""
 
 import contextlib
+import hashlib
 import logging
 import multiprocessing
+import platform
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -50,7 +53,12 @@ def test_a_run_publishes_every_epoch_once_and_says_that_it_succeeded(uninterrupt
     assert uninterrupted.latest_state() is None
     assert uninterrupted.effective().global_batch == 4
     assert uninterrupted.read_progress().phase == "done"
-    assert uninterrupted.about()["versions"]["torch"] == torch.__version__
+    about = uninterrupted.about()
+    assert about["versions"]["torch"] == torch.__version__
+    assert about["machine"]["kernel"] == platform.release()
+    csv = about["config"]["data"]["train"]["csv"]
+    root = Path(about["config"]["data"]["root"])
+    assert about["digests"][csv] == hashlib.sha256((root / csv).read_bytes()).hexdigest()
 
 
 def test_checkpoints_hold_the_originals_keys_and_the_epoch(uninterrupted):

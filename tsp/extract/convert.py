@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +13,11 @@ import numpy as np
 
 from tsp.config.job import Answer
 from tsp.config.jobs import FeaturesJob
-from tsp.data.features import write_arrays
+from tsp.data.features import PlainH5
 from tsp.errors import ConfigError, DataError
 from tsp.extract.ahead import map_ahead
 from tsp.extract.feature_sources import NPY, Features, open_features, read_description
+from tsp.extract.raw_floats import copy_floats, is_finite, write_at
 from tsp.run.feature_set import (
     DESCRIPTION,
     MISSING_FILES,
@@ -33,6 +33,7 @@ from tsp.store.files import open_folder, writing
 
 logger = logging.getLogger(__name__)
 
+NAMES_SHOWN = 5
 THREADS = 8
 """Videos worked on at a time: inflating and copying release the interpreter, requests to S3 wait."""
 
@@ -53,6 +54,9 @@ def run(job: FeaturesJob) -> Answer:
 def _described(features: Features, described: FeatureSet | None, where: str) -> dict[str, Any]:
     """What a set holds; arrays of one dimension are vectors of whole videos."""
     shapes = list(map_ahead(features.shape, features.names, threads=THREADS))
+    if described is not None and described.videos:
+        found = {stem: shape[0] for stem, shape in zip(features.names, shapes, strict=True) if len(shape) == 2}
+        report_contradictions(described, found, where)
     is_global = all(len(shape) == 1 for shape in shapes)
     dimensions = sorted({shape[-1] for shape in shapes if shape})
     lengths = [shape[0] for shape in shapes if len(shape) == 2]
@@ -74,6 +78,25 @@ def _described(features: Features, described: FeatureSet | None, where: str) -> 
         "encoder": known.encoder,
         "checkpoint_sha256": known.checkpoint_sha256,
     }
+
+
+def report_contradictions(described: FeatureSet, found: Mapping[str, int], where: str) -> None:
+    """Warn where a description and the features beside it are not of each other.
+
+    Args: found, number of features by the name they are stored under.
+    """
+    said = {file_stem(video, described.prefix): facts.features for video, facts in described.videos.items()}
+    absent = sorted(said.keys() - found.keys())
+    unknown = sorted(found.keys() - said.keys())
+    other = sorted(stem for stem in said.keys() & found.keys() if said[stem] != found[stem])
+    for stems, what in (
+        (absent, "that its description lists are not there"),
+        (unknown, "are not in its description"),
+        (other, "have another number of features than its description says"),
+    ):
+        if stems:
+            shown = ", ".join(stems[:NAMES_SHOWN]) + (", ..." if len(stems) > NAMES_SHOWN else "")
+            logger.warning("%s: %d videos %s: %s", where, len(stems), what, shown)
 
 
 @dataclass
@@ -101,6 +124,9 @@ class _Conversion:
             resized_to=self.job.resize or self.known.resized_to,
             videos=self.written,
         )
+        if self.known.videos:
+            lengths = {stem: self.features.shape(stem)[0] for stem in self.features.names}
+            report_contradictions(self.known, lengths, self.job.source)
         beside.write(key, (json.dumps(description.to_dict(), indent=1) + "\n").encode())
         logger.info("%d videos written to %s", len(self.written), self.dest)
         total = sum(video.features for video in self.written.values())
@@ -109,43 +135,79 @@ class _Conversion:
 
     def _write_h5(self, videos: dict[str, str]) -> tuple[Store, str]:
         """Returns: where its description belongs, and under which key."""
+        with writing(self.dest, self.job.store) as path, PlainH5(path) as h5:
 
-        def arrays() -> Iterator[tuple[str, np.ndarray]]:
-            for video, array in zip(videos, map_ahead(self._read, videos.values(), threads=THREADS), strict=True):
-                self._note(video, array.shape)
-                yield file_stem(video, self.job.prefix), array
+            def reserved() -> Iterator[tuple[str, int]]:
+                for video, stem in videos.items():
+                    shape = self._shape(stem)
+                    self._note(video, shape)
+                    yield stem, h5.reserve(file_stem(video, self.job.prefix), shape)
 
-        with writing(self.dest, self.job.store) as path:
-            write_arrays(path, arrays(), compressed=False)
+            def convert(item: tuple[str, int]) -> None:
+                self._write_values(item[0], h5.descriptor, item[1])
+
+            for _ in map_ahead(convert, reserved(), threads=THREADS):
+                pass
         folder, _, name = self.dest.rpartition("/")
         return open_folder(folder or ".", self.job.store), f"{name}.json"
 
     def _write_files(self, videos: dict[str, str]) -> tuple[Store, str]:
         """Returns: where its description belongs, and under which key."""
         folder = open_folder(self.dest, self.job.store)
+        own = {file_stem(video, self.job.prefix) + NPY for video in videos}
+        for entry in folder.list():
+            # Whoever reads the folder would take it for one of this set.
+            if entry.key.endswith(NPY) and entry.key not in own:
+                raise ConfigError(f"{folder.address(entry.key)} is not of {self.job.source}: choose another DEST")
 
         def convert(video: str) -> tuple[int, ...]:
-            array = self._read(videos[video])
-            _write_npy(folder, file_stem(video, self.job.prefix) + NPY, array)
-            return array.shape
+            shape = self._shape(videos[video])
+            key = file_stem(video, self.job.prefix) + NPY
+            path = folder.local_path(key)
+            if path is None:
+                folder.write(key, _npy_header(shape) + self._read(videos[video]).tobytes())
+                return shape
+            # Not forced to the disk: that takes longer than converting many small files, they can be made again from
+            # the source, and one that a power cut has shortened is refused by name.
+            with new_file(path, sync=False) as temp, temp.open("wb", buffering=0) as file:
+                file.write(header := _npy_header(shape))
+                self._write_values(videos[video], file.fileno(), len(header))
+            return shape
 
         for video, shape in zip(videos, map_ahead(convert, videos, threads=THREADS), strict=True):
             self._note(video, shape)
         folder.write(MISSING_FILES, missing_files(self.known.missing, self.job.prefix))
         return folder, DESCRIPTION
 
+    def _shape(self, stem: str) -> tuple[int, int]:
+        """Of what is to be written.
+
+        Raises: DataError if it is not [T, dimension].
+        """
+        shape = self.features.shape(stem)
+        if len(shape) != 2 or not all(shape):
+            hint = ": a GVF file holds one vector a video, no features of clips" if len(shape) == 1 else ""
+            raise DataError(f"{self.job.source}: {stem!r} has shape {list(shape)}, not [T, dimension]{hint}")
+        return self.job.resize or shape[0], shape[1]
+
+    def _write_values(self, stem: str, file: int, offset_bytes: int) -> None:
+        """Write a video's features at an offset of a file; called by several threads."""
+        raw = self.features.raw(stem) if self.job.resize is None else None
+        if raw is None:
+            write_at(file, self._read(stem), offset_bytes)
+        elif not copy_floats(raw, file, offset_bytes=offset_bytes):
+            raise self._not_finite(stem)
+
     def _read(self, stem: str) -> np.ndarray:
-        """Features of a video as they are to be written, float32 [T, dimension]; called by several threads."""
+        """Features of a video as they are to be written, float32 [T, dimension], rows first."""
         array = self.features.read(stem)
-        if array.ndim != 2 or not len(array):
-            hint = ": a GVF file holds one vector a video, no features of clips" if array.ndim == 1 else ""
-            raise DataError(f"{self.job.source}: {stem!r} has shape {list(array.shape)}, not [T, dimension]{hint}")
-        # NaN is the smallest and the largest of all; two passes that need no memory.
-        if not (math.isfinite(array.min()) and math.isfinite(array.max())):
-            raise DataError(
-                f"{self.job.source}: the features of {stem!r} hold NaN or infinite values: extract them again"
-            )
-        return array if self.job.resize is None else resized(array, self.job.resize)
+        if not is_finite(array):
+            raise self._not_finite(stem)
+        array = array if self.job.resize is None else resized(array, self.job.resize)
+        return np.ascontiguousarray(array, "<f4")
+
+    def _not_finite(self, stem: str) -> DataError:
+        return DataError(f"{self.job.source}: the features of {stem!r} hold NaN or infinite values: extract them again")
 
     def _note(self, video: str, shape: tuple[int, ...]) -> None:
         """Raises: DataError if its features are of another size than those before."""
@@ -157,17 +219,11 @@ class _Conversion:
             raise DataError(f"{self.job.source}: features of {first!r} have {size} numbers, those of {video!r} {other}")
 
 
-def _write_npy(folder: Store, key: str, array: np.ndarray) -> None:
-    """One file, whole. On this machine it is not forced to the disk: that takes longer than converting many small
-    files, they can be made again from the source, and one that a power cut has shortened is refused by name."""
-    path = folder.local_path(key)
-    if path is None:
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        folder.write(key, buffer.getvalue())
-        return
-    with new_file(path, sync=False) as temp, temp.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+def _npy_header(shape: tuple[int, int]) -> bytes:
+    """The head of a .npy file of float32, rows first."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return head.getvalue()
 
 
 def resized(array_TF: np.ndarray, num_steps: int) -> np.ndarray:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from tsp.config.run import StoreConfig
 from tsp.data.features import FeatureFile
 from tsp.errors import DataError, MissingKeyError
+from tsp.extract.raw_floats import RawFloats
 from tsp.run.feature_set import H5_ENDINGS, FeatureSet, described_by, parse_description
 from tsp.store.base import Store
 from tsp.store.files import list_files, open_folder
@@ -33,6 +36,30 @@ class Features(Protocol):
     def read(self, name: str) -> np.ndarray:
         """One array, float32."""
 
+    def raw(self, name: str) -> RawFloats | None:
+        """Where its values lie on this machine as they are in memory; None if they must be read."""
+
+
+class H5Features:
+    """An open H5 file at a local path."""
+
+    def __init__(self, path: Path, file: FeatureFile) -> None:
+        self._path, self._file = path, file
+        self.names = file.names
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one array."""
+        return self._file.shape(name)
+
+    def read(self, name: str) -> np.ndarray:
+        """One array, float32."""
+        return self._file.read(name)
+
+    def raw(self, name: str) -> RawFloats | None:
+        """Unless it is compressed, in pieces or of another type."""
+        offset = self._file.raw_offset(name)
+        return None if offset is None else RawFloats(self._path, offset, self.shape(name))
+
 
 class NpyFolder:
     """A folder of ``<name>.npy``, local or in S3."""
@@ -40,6 +67,10 @@ class NpyFolder:
     def __init__(self, folder: Store) -> None:
         self._folder = folder
         found = [name for name in list_files(folder) if name.endswith(NPY)]
+        if inner := next((name for name in found if "/" in name), None):
+            raise DataError(
+                f"{folder.address(inner)} lies in a folder of its own: give a folder whose .npy files lie in it"
+            )
         self.names = sorted(name.removesuffix(NPY) for name in found)
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -47,14 +78,31 @@ class NpyFolder:
 
         Raises: DataError if it is not a .npy file.
         """
-        head = io.BytesIO(self._folder.read_head(name + NPY, HEADER_BYTES))
+        return self._header(name)[0]
+
+    def raw(self, name: str) -> RawFloats | None:
+        """Unless it is elsewhere, of another type or stored columns first.
+
+        Raises: DataError as ``shape``.
+        """
+        path = self._folder.local_path(name + NPY)
+        if path is None:
+            return None
+        shape, is_fortran, dtype, offset_bytes = self._header(name)
+        if path.stat().st_size < offset_bytes + dtype.itemsize * math.prod(shape):
+            raise DataError(f"{path} is cut short: its header says {list(shape)} values of {dtype}")
+        return RawFloats(path, offset_bytes, shape) if dtype == np.dtype("<f4") and not is_fortran else None
+
+    def _header(self, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+        """Shape, whether columns come first, type, and where the values begin."""
+        head = io.BytesIO(self._folder.read(name + NPY, size_bytes=HEADER_BYTES))
         try:
             version = np.lib.format.read_magic(head)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape: tuple[int, ...] = read(head)[0]
+            shape, is_fortran, dtype = read(head)
         except ValueError as error:
             raise DataError(f"{self._folder.address(name + NPY)} is not a .npy file: {error}") from error
-        return shape
+        return shape, is_fortran, dtype, head.tell()
 
     def read(self, name: str) -> np.ndarray:
         """Its values, float32.
@@ -65,8 +113,12 @@ class NpyFolder:
         try:
             source = io.BytesIO(self._folder.read(name + NPY)) if path is None else path
             array: np.ndarray = np.load(source, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except (ValueError, EOFError, OSError, MemoryError) as error:
             raise DataError(f"{self._folder.address(name + NPY)} cannot be read: {error}") from error
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{self._folder.address(name + NPY)} cannot be read: it is an archive (.npz)")
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"{self._folder.address(name + NPY)} holds {array.dtype}, no real numbers")
         return array.astype(np.float32, copy=False)
 
 
@@ -80,7 +132,7 @@ def open_features(address: str, settings: StoreConfig | None) -> Iterator[Featur
         folder, slash, name = address.rpartition("/")
         around = open_folder(folder or slash or ".", settings)
         with around.reading(name) as path, FeatureFile(path, where=address) as file:
-            yield _some(file, address)
+            yield _some(H5Features(path, file), address)
     else:
         yield _some(NpyFolder(open_folder(address, settings)), address)
 

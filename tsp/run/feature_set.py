@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,9 +81,26 @@ class FeatureSet:
                 name: VideoFeatures(**{key: value for key, value in facts.items() if key in kept})
                 for name, facts in raw["videos"].items()
             }
-            return cls(**{**values, "videos": videos, "missing": tuple(raw.get("missing") or ())})
+            found = cls(**{**values, "videos": videos, "missing": tuple(raw.get("missing") or ())})
+            _check_numbers(found)
+            return found
         except (AttributeError, KeyError, TypeError) as error:
-            raise DataError(f"{where} does not describe features as 'tspctl extract' writes it") from error
+            raise DataError(
+                f"{where} does not describe features as 'tspctl extract' writes it: {error!r:.200}"
+            ) from error
+
+
+def _check_numbers(found: FeatureSet) -> None:
+    """Raises: TypeError naming a value that is of another kind."""
+    for name in ("rate_fps", "stride_frames", "clip_frames", "dimension", "resized_to"):
+        value = getattr(found, name)
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+            raise TypeError(f"{name} is {value!r}")
+    for name, facts in found.videos.items():
+        if not isinstance(facts.features, int):
+            raise TypeError(f"the number of features of {name} is {facts.features!r}")
+    if not isinstance(found.prefix, str):
+        raise TypeError(f"prefix is {found.prefix!r}")
 
 
 def described_by(address: str) -> tuple[str, str]:

@@ -7,6 +7,8 @@ no stride: its steps share the video equally.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,9 @@ OPTIONS = {
     "stride_frames": "--stride", "clip_frames": "--clip-frames", "rate_fps": "--rate", "dimension": "--dimension",
 }  # fmt: skip
 """What the codes must know of a set -> the option that says it where the set does not."""
+_OF_STRIDES = ("stride_frames", "clip_frames")
+_PLAIN_YAML = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
+"""Texts that YAML takes for themselves within braces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,9 @@ class Numbers:
     """The numbers that the codes need."""
 
     stride: int
+    """0 for a resized set, which has none."""
     clip_frames: int
+    """0 for a resized set."""
     rate_fps: float
     dimension: int
     prefix: str
@@ -45,6 +52,8 @@ def numbers_of(features: FeatureSet, *, where: str, **given: Any) -> Numbers:
         if known is not None and value is not None and known != value:
             raise ConfigError(f"{option} is {value:g}, but {where} was made with {known:g}: omit the option")
         found[name] = value if known is None else known
+        if found[name] is None and features.resized_to is not None and name in _OF_STRIDES:
+            found[name] = 0
         if found[name] is None:
             raise ConfigError(f"{where} does not say how it was made: give {option}")
     return Numbers(
@@ -64,9 +73,9 @@ def actionformer_block(numbers: Numbers, folder: str, annotations: str | None) -
     """
     lines = [
         "dataset: {",
-        *([f"  json_file: {annotations},"] if annotations else []),
-        f"  feat_folder: {folder},",
-        f"  file_prefix: {numbers.prefix or 'null'},",
+        *([f"  json_file: {_yaml(annotations)},"] if annotations else []),
+        f"  feat_folder: {_yaml(folder)},",
+        f"  file_prefix: {_yaml(numbers.prefix) if numbers.prefix else 'null'},",
         f"  file_ext: {'.hdf5' if folder.endswith(H5_OF_ACTIONFORMER) else '.npy'},",
         f"  input_dim: {numbers.dimension},",
         f"  default_fps: {numbers.rate_fps:g},",
@@ -78,6 +87,11 @@ def actionformer_block(numbers: Numbers, folder: str, annotations: str | None) -
         # Steps share the video: the loader finds the stride from the duration, and num_frames counts in steps.
         lines += ["  feat_stride: -1,", "  num_frames: 1,", f"  max_seq_len: {numbers.resized_to},"]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _yaml(text: str) -> str:
+    """A text as YAML's flow style takes it."""
+    return text if _PLAIN_YAML.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def opentad_block(numbers: Numbers, folder: str, annotations: str | None) -> str:

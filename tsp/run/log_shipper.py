@@ -35,15 +35,18 @@ class LogShipper:
     A failing store never stops the writer: it is reported once and retried.
     """
 
-    def __init__(self, store: Store, key: str, *, every_sec: float = 5.0, max_bytes: int = MAX_LOG_BYTES) -> None:
+    def __init__(
+        self, store: Store, key: str, *, every_sec: float = 5.0, at_once: bool = False, max_bytes: int = MAX_LOG_BYTES
+    ) -> None:
         """Open the log.
 
-        Args: every_sec, between uploads to a remote store; max_bytes, after which lines are left out.
+        Args: every_sec, between uploads to a remote store; at_once, upload what is written right away, unless an
+            upload has just been; max_bytes, after which lines are left out.
         Raises: StoreError if a local log cannot be opened.
         """
         self.store, self.key, self.every_sec, self.max_bytes = store, key, every_sec, max_bytes
         self._lock = threading.Lock()
-        self._closing = threading.Event()
+        self._closing, self._grew, self._at_once = threading.Event(), threading.Event(), at_once
         self._failing = False
         self._sent_bytes = 0
         self._thread: threading.Thread | None = None
@@ -69,6 +72,7 @@ class LogShipper:
                 with contextlib.suppress(OSError):
                     self._file.write(data)
                 self._size_bytes += len(data)
+        self._grew.set()
         return len(text)
 
     def flush(self) -> None:
@@ -81,16 +85,26 @@ class LogShipper:
         if self._thread is None:
             return
         self._closing.set()
+        self._grew.set()
         self._thread.join()
         self._path.unlink(missing_ok=True)
 
     def _send_often(self) -> None:
-        while not self._closing.wait(max(self.every_sec, self._sent_bytes / BYTES_PER_SEC)):
+        while not self._closing.is_set():
+            self._grew.wait()
+            if not self._at_once:
+                self._pause()
             self._send()
+            if self._at_once:
+                self._pause()
         self._send()
+
+    def _pause(self) -> None:
+        self._closing.wait(max(self.every_sec, self._sent_bytes / BYTES_PER_SEC))
 
     def _send(self) -> None:
         """Upload the log as it is now, if it grew."""
+        self._grew.clear()
         size_bytes = self._path.stat().st_size
         if size_bytes == self._sent_bytes:
             return
@@ -103,6 +117,7 @@ class LogShipper:
             if not self._failing:
                 logger.warning("the log cannot be sent for now: %s", error)
             self._failing = True
+            self._grew.set()
         else:
             self._sent_bytes, self._failing = copy.stat().st_size, False
         finally:

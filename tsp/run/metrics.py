@@ -7,7 +7,8 @@ and it is small. Every attempt begins with a line that says where it resumes: wh
 point was lost with them and is trained again, so a reader leaves it out. When an attempt begins, what is before it is
 merged into one object, so the number of objects stays bounded.
 Invariants: a reader sees every position at most once; a line that is damaged costs itself; a store that fails costs
-lines, never the run. A killed attempt loses the lines of its last seconds.
+lines, never the run. A line is sent when it is written: an attempt that is stopped loses none, one that is killed only
+the steps since its last line, and none that was published is lost but by being trained again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tsp.errors import MissingKeyError, StoreError
@@ -24,12 +25,16 @@ from tsp.run.records import strict, utc_now
 
 if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
+    from tsp.store.base import Entry
 
 logger = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 256 << 10
 """A segment that is this long is followed by a new one: it is what is sent again every few seconds."""
-SEND_EVERY_SEC = 10.0
+PAUSE_SEC = 1.0
+"""Between two uploads of a segment: lines come every few seconds, and several at once at an epoch's end."""
+SAMPLE_BYTES, SAMPLED_BYTES = 64 << 10, 2 << 20
+"""A history longer than the latter is sampled by pieces of the former where only its shape is wanted."""
 MERGE_FROM = 8
 """Objects from which an attempt that begins merges them."""
 FOLDER = "metrics"
@@ -68,9 +73,40 @@ class MetricsLog:
         self._number, self._size_bytes = self._number + 1, 0
         key = self._run.key(FOLDER, f"attempt-{self._attempt}", f"{self._number:05}.jsonl")
         try:
-            self._shipper = LogShipper(self._run.store, key, every_sec=SEND_EVERY_SEC)
+            self._shipper = LogShipper(self._run.store, key, every_sec=PAUSE_SEC, at_once=True)
         except StoreError as error:
             logger.warning("metrics are not written for now: %s", error)
+
+
+class MetricsReader:
+    """Reads a history that is being written: each time only what was added since."""
+
+    def __init__(self, run: StoredRun) -> None:
+        self._run = run
+        self._read_bytes: dict[str, int] = {}
+        self._seen: set[int] = set()
+        """Hashes of lines: a merge brings lines again."""
+
+    def added(self) -> list[Line]:
+        """Lines since the last call, at first the whole history; a line that is still being written comes later.
+
+        A line that a later attempt trains again stays what it was when it was returned.
+        Raises: StoreError if the store cannot be read.
+        """
+        entries = {entry.key: entry.size_bytes for entry in _entries(self._run)}
+        texts: list[bytes] = []
+        for key in _wanted(list(entries)):
+            start = self._read_bytes.get(key, 0)
+            if entries[key] <= start:
+                continue
+            data = _read_or_nothing(self._run, key, start)
+            whole = data[: data.rfind(b"\n") + 1]
+            self._read_bytes[key] = start + len(whole)
+            texts += whole.splitlines()
+        new = {hash(json.dumps(line, sort_keys=True)): line for line in _lines_of(texts, self._run)}
+        lines = [line for key, line in new.items() if key not in self._seen]
+        self._seen.update(new)
+        return without_what_was_lost(lines)
 
 
 def read_metrics(run: StoredRun) -> list[Line]:
@@ -81,12 +117,37 @@ def read_metrics(run: StoredRun) -> list[Line]:
     return without_what_was_lost(_stored_lines(run))
 
 
+def sample_metrics(run: StoredRun) -> list[Line]:
+    """The history, or of a long one lines from all over it: enough for a small curve, whatever its length.
+
+    Raises: StoreError if the store cannot be read.
+    """
+    entries = {entry.key: entry.size_bytes for entry in _entries(run)}
+    wanted = _wanted(list(entries))
+    total = sum(entries[key] for key in wanted)
+    if total <= SAMPLED_BYTES:
+        return read_metrics(run)
+    every = total * SAMPLE_BYTES // SAMPLED_BYTES
+    texts: list[bytes] = []
+    due = 0
+    for key in wanted:
+        while due < entries[key]:
+            data = _read_or_nothing(run, key, due, SAMPLE_BYTES)
+            # The first and the last line are cut, unless they are the object's own.
+            pieces = data.split(b"\n")
+            texts += pieces[0 if due == 0 else 1 : -1]
+            due += every
+        due -= entries[key]
+    return without_what_was_lost(_lines_of(texts, run))
+
+
 def merge_metrics(run: StoredRun, attempt: int) -> None:
     """Make one object of everything before an attempt, if there are many. A crash in between loses and doubles nothing.
 
     Raises: StoreError.
     """
-    keys = [key for key in _keys(run) if _attempt_of(key) < attempt or _MERGED.search(key)]
+    keys = [entry.key for entry in _entries(run)]
+    keys = [key for key in keys if _attempt_of(key) < attempt or _MERGED.search(key)]
     if len(keys) < MERGE_FROM:
         return
     merged = run.key(FOLDER, f"before-attempt-{attempt}.jsonl")
@@ -118,31 +179,41 @@ def position(line: Mapping[str, Any]) -> float:
     return float(line["epoch"] + (line["step"] / line["steps"] if line.get("steps") else 0.0))
 
 
-def _stored_lines(run: StoredRun) -> Iterator[Line]:
+def _stored_lines(run: StoredRun) -> list[Line]:
     """Lines of every attempt, in order; of what a merged object holds, its copies alone."""
-    keys = _keys(run)
+    keys = [entry.key for entry in _entries(run)]
+    return _lines_of([text for key in _wanted(keys) for text in _read_or_nothing(run, key).splitlines()], run)
+
+
+def _read_or_nothing(run: StoredRun, key: str, start: int = 0, size_bytes: int | None = None) -> bytes:
+    try:
+        return run.store.read(key, offset_bytes=start, size_bytes=size_bytes)
+    except MissingKeyError:
+        return b""  # merged just now
+
+
+def _wanted(keys: list[str]) -> list[str]:
+    """The objects that hold the history: the newest merged one, and what came after it."""
     merged = max((int(match[1]) for key in keys if (match := _MERGED.search(key))), default=0)
     wanted = [key for key in keys if key.endswith(f"before-attempt-{merged}.jsonl")]
-    wanted += [key for key in keys if _SEGMENT.search(key) and _attempt_of(key) >= merged]
-    num_damaged = 0
-    for key in wanted:
-        try:
-            data = run.store.read(key)
-        except MissingKeyError:
-            continue  # merged just now
-        for text in data.splitlines():
-            if (line := _parsed(text)) is None:
-                num_damaged += 1
-            else:
-                yield line
-    if num_damaged:
-        logger.warning("%d damaged lines of the metrics of %s are left out", num_damaged, run.address())
+    return wanted + [key for key in keys if _SEGMENT.search(key) and _attempt_of(key) >= merged]
 
 
-def _keys(run: StoredRun) -> list[str]:
-    prefix = f"{run.key(FOLDER)}/"
-    found = [entry.key for entry in run.store.list(prefix)]
-    return sorted((key for key in found if _SEGMENT.search(key) or _MERGED.search(key)), key=_order)
+def _lines_of(texts: Iterable[bytes], run: StoredRun) -> list[Line]:
+    """Those that can be read; the others are counted in a warning."""
+    found = [_parsed(text) for text in texts]
+    lines = [line for line in found if line is not None]
+    if len(lines) < len(found):
+        logger.warning("%d damaged lines of the metrics of %s are left out", len(found) - len(lines), run.address())
+    return lines
+
+
+def _entries(run: StoredRun) -> list[Entry]:
+    found = run.store.list(f"{run.key(FOLDER)}/")
+    return sorted(
+        (entry for entry in found if _SEGMENT.search(entry.key) or _MERGED.search(entry.key)),
+        key=lambda entry: _order(entry.key),
+    )
 
 
 def _order(key: str) -> tuple[int, int]:

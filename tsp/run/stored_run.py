@@ -25,6 +25,7 @@ from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError, StoreError,
 from tsp.run import records
 from tsp.run.epochs import PARALLEL_READS, EpochFiles
 from tsp.run.folder import dump_plain
+from tsp.run.origins import data_digest, recorded
 from tsp.run.records import Outcome, Progress, dump_record
 from tsp.run.run_index import IndexWriter, remove_from_index
 from tsp.run.states import StateFiles
@@ -58,18 +59,10 @@ class StoredRun(EpochFiles, StateFiles):
         """Whether there is such a run, ours or the original scripts'."""
         return any(self.store.exists(self.key(name)) for name in ("run.json", "results.txt")) or bool(self._files())
 
-    def create(
-        self,
-        config: RunConfig,
-        effective: EffectiveSizes | None,
-        *,
-        versions: Mapping[str, str] | None = None,
-        data_digest: str | None = None,
-    ) -> None:
-        """Write run.json, once.
+    def create(self, config: RunConfig, effective: EffectiveSizes | None) -> None:
+        """Write run.json, which claims the name; the first attempt adds what it is made with.
 
-        Args: effective, batch and learning rates, None while the GPUs are unknown; versions, of the programs that
-            train; data_digest, of the annotation tables.
+        Args: effective, batch and learning rates, None while the GPUs are unknown.
         Raises: ConfigError if the name is taken or no name of a run.
         """
         check_run_name(self.name)
@@ -78,8 +71,6 @@ class StoredRun(EpochFiles, StateFiles):
         about = {
             "config": to_dict(config),
             "effective": None if effective is None else dataclasses.asdict(effective),
-            "versions": dict(versions or {}),
-            "data_digest": data_digest,
             "created": records.utc_now(),
             # Tells two submits of the same configuration in the same second apart: a write whose answer was lost counts
             # as ours if the object holds what we wrote.
@@ -90,7 +81,29 @@ class StoredRun(EpochFiles, StateFiles):
         except KeyExistsError as error:
             raise ConfigError(f"another run was created at {self.address()} just now: choose another --name") from error
 
-    def ensure(self, config: RunConfig, effective: EffectiveSizes | None, **about: Any) -> bool:
+    def record_origins(
+        self, *, versions: Mapping[str, str], machine: Mapping[str, str], digests: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Add to run.json what the first attempt is made with: programs, machines, digests of data and weights.
+
+        Of a later attempt nothing is written: run.json says what the run began with.
+        Returns: what is otherwise now, as ``{"torch": "2.15.0, was 2.14.1"}``.
+        Raises: NoSuchRunError, StoreError.
+        """
+        about = self.about()
+        found = {"versions": dict(versions), "machine": dict(machine), "digests": dict(digests)}
+        if "digests" not in about:
+            about |= {**found, "data_digest": data_digest(digests)}
+            self.store.write(self.key("run.json"), dump_plain(about))
+            return {}
+        return {
+            name: f"{value}, was {before[name]}"
+            for key, now in found.items()
+            for name, value in now.items()
+            if (before := recorded(about, key)).get(name, value) != value
+        }
+
+    def ensure(self, config: RunConfig, effective: EffectiveSizes | None) -> bool:
         """Create the run, or accept one with the same configuration, as a restarted attempt finds it.
 
         Returns: whether it was created.
@@ -99,7 +112,7 @@ class StoredRun(EpochFiles, StateFiles):
         try:
             old = self.config()
         except NoSuchRunError:
-            self.create(config, effective, **about)
+            self.create(config, effective)
             return True
         before, now = flat(to_dict(old)), flat(to_dict(config))
         for key in sorted(before.keys() | now.keys()):
@@ -111,7 +124,7 @@ class StoredRun(EpochFiles, StateFiles):
         return False
 
     def about(self) -> dict[str, Any]:
-        """All of run.json: config, effective, versions, data_digest, created.
+        """All of run.json: config, effective, created, id; and versions, machine, digests, data_digest once it trains.
 
         Raises: NoSuchRunError.
         """

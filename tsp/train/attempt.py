@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
 import torch
 
@@ -35,7 +34,6 @@ from tsp.train.placement import Placement
 from tsp.train.precision import Numerics, choose_numerics
 from tsp.train.rendezvous import join
 from tsp.train.stop_signal import Stop
-from tsp.version import commit, version
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +148,7 @@ def _train_with_peers(
             log_into(run, attempt)
         sizes, numerics = agree(config, group)
         if group.is_main:
-            run.ensure(config, sizes, versions=versions())
+            run.ensure(config, sizes)
         Training(
             TrainingContext(
                 config=config, run=run, sizes=sizes, numerics=numerics, group=group, stop=stop, attempt=attempt
@@ -277,14 +275,3 @@ def out_of_memory(error: BaseException, device: torch.device, config: RunConfig)
         f"larger --downscale, --precision bf16, or --set model.activation_checkpointing=true "
         f"({str(error).splitlines()[0][:200]})"
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of the programs that train, for run.json."""
-    found: dict[str, str] = {"torch": str(torch.__version__), "tspctl": version(), "commit": commit() or "unknown"}
-    for name in ("torchvision", "av", "numpy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -21,6 +21,7 @@ from tsp.data.loader import ClipLoader
 from tsp.errors import StoreError, TerminatedError, TspError
 from tsp.model.heads import TspModel
 from tsp.run.metrics import MetricsLog, merge_metrics
+from tsp.run.origins import PRETRAINED, RESUME
 from tsp.run.records import EpochRecord
 from tsp.run.results import EpochResult, best, format_line
 from tsp.run.stored_run import StoredRun
@@ -31,6 +32,7 @@ from tsp.train.distributed import Group
 from tsp.train.epoch_loaders import EpochLoaders
 from tsp.train.meter import Meter
 from tsp.train.non_finite import refuse
+from tsp.train.origins import record_origins
 from tsp.train.precision import Numerics
 from tsp.train.progress import Plan, Reporter
 from tsp.train.resume import Position, find_start, state_extras
@@ -74,6 +76,8 @@ class Training:
         self.attempt = context.attempt
         self.results: dict[int, EpochResult] = {}
         self._warned_of_data_wait = False
+        self._changed: dict[str, str] = {}
+        """What has changed since the run's first attempt, on rank 0."""
         self.validator = Validator(
             loss_weights=[head.loss_weight for head in self.config.model.heads],
             numerics=self.numerics,
@@ -109,6 +113,7 @@ class Training:
                     step=position.step,
                     steps=plan.train_steps,
                     world_size=self.group.world_size,
+                    changed=self._changed,
                 )
             while position.epoch < self.config.schedule.epochs:
                 if not position.is_trained:
@@ -124,23 +129,25 @@ class Training:
             merge_metrics(self.run, self.attempt)
         except StoreError as error:
             logger.warning("the metrics of earlier attempts stay as they are: %s", error)
-        log = MetricsLog(self.run, self.attempt)
-        stack.callback(log.close)
-        return Meter(
-            log,
+        meter = Meter(
+            MetricsLog(self.run, self.attempt),
             Usage(self.numerics.device),
             [head.label_column for head in self.config.model.heads],
             global_batch=self.sizes.global_batch,
             every_sec=self.config.metrics_every_sec,
             every_steps=self.config.metrics_every_steps,
         )
+        stack.callback(meter.close)
+        return meter
 
     def _listen_to_watchdog(self) -> None:
         """Show long waits in progress.json, and let the watchdog finish uploads if this thread is stuck."""
         self.group.watchdog.on_notice = self.reporter.waiting_for
-        saver = self.saver
+        saver, meter = self.saver, self.meter
         if saver is not None:
             self.group.watchdog.last_words.append(lambda error: saver.drain(DRAIN_SEC))
+        if meter is not None:
+            self.group.watchdog.last_words.append(lambda error: meter.close())
 
     def _data_wait(self) -> DataWait:
         """The loader has its own deadline with a better message; the watchdog's comes after it."""
@@ -158,11 +165,21 @@ class Training:
             self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, self._figures
         )
         start = None
+        weights: dict[str, str | None] = {}
         if self.saver is not None:
             start = find_start(self.run, self.config, self.saver.folder)
             self.results = {epoch: record.result for epoch, record in self.run.epochs().items()}
             if start.content is None:
-                load_initial_weights(model, self.config)
+                weights = {PRETRAINED: load_initial_weights(model, self.config)}
+            else:
+                weights = {RESUME: start.sha256}
+        self._changed = record_origins(
+            self.run,
+            self.config,
+            self.group,
+            self.numerics.device,
+            {name: digest for name, digest in weights.items() if digest is not None},
+        )
         start = self.group.from_main(start)
         self.stop.check("starting")
         state = build_training_state(
@@ -217,7 +234,7 @@ class Training:
         self._judge(state, position, state.stepper.flush())
         self.reporter.leave()
         if self.meter is not None:
-            self.meter.leaves(group_rates(state.optimizer))
+            self.meter.leaves()
         if self.group.is_main:
             took_sec = time.monotonic() - started
             num_clips = (step - before.step) * self.sizes.global_batch
@@ -264,7 +281,7 @@ class Training:
     def _save_state(self, state: TrainingState, position: Position) -> None:
         if self.meter is not None:
             # A line ends where an attempt may resume, so that the next one's lines begin there.
-            self.meter.leaves(group_rates(state.optimizer))
+            self.meter.leaves()
         if self.saver is not None:
             content = state.snapshot(position.epoch) | state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content, epoch=position.epoch, step=position.step, attempt=self.attempt)

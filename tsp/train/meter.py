@@ -32,12 +32,21 @@ class Meter:
         self._epoch, self._steps = 0, 0
         self._wait: DataWait | None = None
         self._reports: list[StepReport] = []
+        self._rates: dict[str, float] = {}
         self._mark_sec, self._mark_wait_sec = time.monotonic(), 0.0
 
-    def starts(self, *, epoch: int, step: int, steps: int, world_size: int) -> None:
-        """The attempt resumes here."""
+    def starts(
+        self, *, epoch: int, step: int, steps: int, world_size: int, changed: Mapping[str, str] | None = None
+    ) -> None:
+        """The attempt resumes here. Args: changed, versions and files that differ from the first attempt's."""
         self._log.write(
-            "start", epoch=epoch, step=step, steps=steps, world_size=world_size, global_batch=self._global_batch
+            "start",
+            epoch=epoch,
+            step=step,
+            steps=steps,
+            world_size=world_size,
+            global_batch=self._global_batch,
+            **({"changed": dict(changed)} if changed else {}),
         )
 
     def enters(self, *, epoch: int, steps: int, wait: DataWait) -> None:
@@ -48,13 +57,19 @@ class Meter:
     def step(self, report: StepReport, rates: Mapping[str, float]) -> None:
         """A step is done; its number counts from 0."""
         self._reports.append(report)
+        self._rates = dict(rates)
         if len(self._reports) >= self._every_steps or time.monotonic() - self._mark_sec >= self._every_sec:
             self._write(rates)
 
-    def leaves(self, rates: Mapping[str, float]) -> None:
-        """The epoch's training is over, or a state is saved: write what is left."""
+    def leaves(self) -> None:
+        """The epoch's training is over, a state is saved, or the attempt ends: write what is left."""
         if self._reports:
-            self._write(rates)
+            self._write(self._rates)
+
+    def close(self) -> None:
+        """The attempt ends, whatever ends it: write what is left, and send it."""
+        self.leaves()
+        self._log.close()
 
     def validated(self, result: EpochResult) -> None:
         """An epoch has its figures."""

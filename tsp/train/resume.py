@@ -12,6 +12,7 @@ from tsp.config.run import RunConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.run.stored_run import StoredRun
+from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
 from tsp.train import checkpoint
 from tsp.train.schedule import WarmupMultiStepLR
@@ -50,6 +51,8 @@ class Start:
     """Its address, for messages."""
     is_own: bool = False
     """Whether it is this run's own, so that the configuration's schedule applies."""
+    sha256: str | None = None
+    """Of another run's checkpoint."""
 
 
 def unvalidated_epochs(run: StoredRun) -> list[int]:
@@ -128,7 +131,7 @@ def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
             f"{where} is already trained for {epoch} epochs, and --epochs is {config.schedule.epochs}: give "
             f"more --epochs, or a --start-epoch"
         )
-    return Start(position=Position(epoch=epoch), content=content, where=where)
+    return Start(position=Position(epoch=epoch), content=content, where=where, sha256=sha256_of(path))
 
 
 def position_here(start: Start, sizes: EffectiveSizes, num_steps: int) -> Position:

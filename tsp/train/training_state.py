@@ -23,6 +23,7 @@ from tsp.model.conv_views import convolve_on_views
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.model.weights import load_pretrained
+from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
 from tsp.store.scratch import cache_folder
 from tsp.train import checkpoint
@@ -65,16 +66,17 @@ def build_model(config: ModelConfig, num_classes: Sequence[int], *, seed: int) -
     return TspModel(config.backbone, heads)
 
 
-def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | None = None) -> None:
+def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | None = None) -> str | None:
     """The encoder weights that ``model.pretrained`` names: the published ones, none, a file or an address.
 
     Only rank 0 needs them: the others receive its weights. Downloaded once per machine.
+    Returns: the SHA-256 of the file; None for random weights.
     Raises: ConfigError, StoreError.
     """
     uri, digest = config.model.pretrained, config.model.pretrained_sha256
     if uri == "none":
         logger.info("the encoder starts from random weights")
-        return
+        return None
     if uri == "default":
         published = published_weights(config.model.backbone)
         uri, digest = published.url, digest or published.sha256_prefix
@@ -87,6 +89,7 @@ def load_initial_weights(model: TspModel, config: RunConfig, cache_dir: Path | N
         raise StoreError(str(error)) from error
     load_pretrained(model, path)
     logger.info("the encoder starts from %s", uri)
+    return sha256_of(path)
 
 
 def build_training_state(

@@ -120,6 +120,8 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
   value: /cache
 - name: TORCH_HOME
   value: /cache/torch
+- name: TSP_IMAGE
+  value: {{ include "tsp.image.ref" . | quote }}
 {{- if $store.caConfigMap }}
 - name: AWS_CA_BUNDLE
   value: {{ include "tsp.store.caPath" . | quote }}

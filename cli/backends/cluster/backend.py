@@ -47,6 +47,7 @@ class ClusterBackend:
 
     name = "kubernetes"
     lists_stored_runs = False
+    sees_paths = False
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -59,6 +59,7 @@ def _rank_status(pod: dict[str, Any], runs: Runs) -> Iterator[RankStatus]:
             gpu=runs.gpu_of(status.node),
             restarts=status.restarts,
             reason=reason,
+            image=status.image_id,
         )
 
 

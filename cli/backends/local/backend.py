@@ -41,6 +41,7 @@ class LocalBackend:
 
     name = "local"
     lists_stored_runs = True
+    sees_paths = True
 
     # Starting
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli.conftest import Tspctl
 from tsp.run.feature_set import FeatureSet, VideoFeatures
@@ -89,3 +90,17 @@ def test_what_a_published_file_does_not_record_is_given(tspctl: Tspctl, home: Pa
     assert ended.code == 0, ended.err
     assert "feature_stride=16," in ended.out
     assert "in_channels=512" in ended.out
+
+
+def test_a_resized_set_needs_no_stride_and_any_path_is_yaml(tspctl: Tspctl, home: Path) -> None:
+    folder = home / "my features, {new}: #1"
+    folder.mkdir()
+    (folder / "features.json").write_text(
+        json.dumps({"rate_fps": 15, "dimension": 512, "resized_to": 100, "prefix": "no", "videos": {}})
+    )
+    done = tspctl("features", "config", "--for", "actionformer", folder)
+    assert done.code == 0, done.err
+    block = yaml.safe_load(done.out)["dataset"]
+    assert (block["feat_folder"], block["file_prefix"], block["max_seq_len"]) == (str(folder), "no", 100)
+    done = tspctl("features", "config", "--for", "opentad", folder)
+    assert "resize_length=100" in done.out

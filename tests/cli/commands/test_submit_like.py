@@ -1,11 +1,15 @@
 """Runs that start from a file or from an earlier run."""
 
+import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from cli.runs.earlier import EarlierRun, report_origins
 from tsp.config.recipes import load_dataset, resolve
+from tsp.run.origins import tables_of
 from tsp.run.stored_run import StoredRun
 from tsp.store.local import LocalStore
 
@@ -37,17 +41,63 @@ def test_options_win_over_the_file_and_what_differs_is_said(tspctl, data_root, t
     assert "model.backbone is r3d_18, was tiny" in done.err
 
 
-def test_a_run_like_an_earlier_one_has_its_values_and_a_name_of_its_own(tspctl, data_root, tmp_path):
+@pytest.fixture
+def old(data_root, tmp_path):
+    """A run of this machine whose tables and weights are still as it found them."""
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"weights")
+    overrides = {"optim.head_lr": 0.5, "model.pretrained": str(weights)}
     config = resolve(load_dataset("demo"), "tac", name="old", store={"uri": str(tmp_path / "runs")},
-                     root=str(data_root), overrides={"optim.head_lr": 0.5})  # fmt: skip
+                     root=str(data_root), overrides=overrides)  # fmt: skip
     run = StoredRun(LocalStore(tmp_path / "runs"), "old")
-    run.create(config, None, versions={"tspctl": "0.0.9"}, data_digest="ab" * 32)
+    run.create(config, None)
+    digests = {name: hashlib.sha256((data_root / name).read_bytes()).hexdigest() for name in tables_of(config)}
+    digests["pretrained"] = hashlib.sha256(b"weights").hexdigest()
+    run.record_origins(versions={"tspctl": "0.0.9"}, machine={"image": "tsp:old"}, digests=digests)
+    return run
+
+
+def test_a_run_like_an_earlier_one_has_its_values_and_a_name_of_its_own(tspctl, old, tmp_path):
     done = dry_run(tspctl, "--like", "old", "--store", tmp_path / "runs", "--set", "seed=7")
     new = yaml.safe_load(done.out)["config"]
     assert (new["optim"]["head_lr"], new["seed"], new["method"]) == (0.5, 7, "tac")
     assert new["name"] != "old"
     assert "old was made with tspctl 0.0.9" in done.err
-    assert "digest abababab" in done.err
+    assert "--like old: seed is 7, was 42" in done.err
+
+
+def test_data_and_weights_are_compared_with_those_that_are_there_now(tspctl, old, data_root, tmp_path):
+    words = ("--like", "old", "--store", tmp_path / "runs")
+    done = dry_run(tspctl, *words)
+    assert "the same as for old (SHA-256): demo_train_tsp_groundtruth.csv, " in done.err
+    assert "the initial weights" in done.err
+    assert "is not the file" not in done.err
+    (data_root / "demo_valid_tsp_groundtruth.csv").open("a").write("a.mp4,3,6,9,Bouncing,Action\n")
+    (tmp_path / "weights.pth").write_bytes(b"others")
+    (data_root / "demo_action_label_mapping.json").unlink()
+    done = dry_run(tspctl, *words)
+    assert "demo_valid_tsp_groundtruth.csv is not the file that old was made with: SHA-256" in done.err
+    assert "the initial weights is not the file that old was made with" in done.err
+    assert "not compared with old: demo_action_label_mapping.json" in done.err
+    assert "the same as for old (SHA-256): demo_train_tsp_groundtruth.csv\n" in done.err
+
+
+def test_on_a_cluster_images_are_compared_and_what_only_pods_see_is_named(old, caplog):
+    backend = SimpleNamespace(sees_paths=False, versions=lambda: {"chart": "tsp 1", "image": "tsp:new"})
+    earlier = EarlierRun("old", old.config(), old.about())
+    for image, shown in ((None, "tsp:new"), ("tsp:mine", "tsp:mine")):
+        caplog.clear()
+        report_origins(SimpleNamespace(backend=backend), earlier, old.config(), image=image)
+        assert f"old was made with image tsp:old, this is {shown}" in caplog.text
+        assert "not compared with old: demo_train_tsp_groundtruth.csv, " in caplog.text
+        assert "in the pods' file system" in caplog.text
+
+
+def test_a_run_of_a_version_that_recorded_no_digests_says_that_nothing_is_compared(tspctl, old, tmp_path):
+    about = {key: value for key, value in old.about().items() if key not in ("versions", "machine", "digests")}
+    old.store.write(old.key("run.json"), json.dumps({**about, "versions": None, "data_digest": None}).encode())
+    done = dry_run(tspctl, "--like", "old", "--store", tmp_path / "runs")
+    assert "old recorded no digests of its data and weights: they are not compared" in done.err
 
 
 @pytest.mark.parametrize(

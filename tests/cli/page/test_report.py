@@ -1,8 +1,11 @@
 """``tspctl report`` as a reader sees it: in a real browser, its figures compared with the store's."""
 
 import dataclasses
+import json
+import os
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.stores import epoch_record, with_seed
 from tsp.config.recipes import load_dataset, resolve
 from tsp.errors import NoSuchRunError
 from tsp.run.class_counts import ClassCounts
+from tsp.run.metrics import MetricsLog
 from tsp.run.records import Outcome
 from tsp.run.results import EpochResult, HeadResult, format_line
 from tsp.run.stored_run import StoredRun
@@ -27,7 +31,8 @@ def store_run(folder: Path, name: str, accuracies: list[float], *, seed: int = 4
     """A finished run with two heads, a confusion matrix, and two attempts."""
     run = StoredRun(LocalStore(folder), name)
     config = resolve(load_dataset("thumos14"), "tsp", name=name, store={"uri": str(folder)}, root="/data")
-    run.create(with_seed(config, seed), None, versions={"torch": "2.15.0"}, data_digest="ab" * 32)
+    run.create(with_seed(config, seed), None)
+    run.record_origins(versions={"torch": "2.15.0"}, machine={"gpu": "NVIDIA H200"}, digests={"train.csv": "ab" * 32})
     counts = ClassCounts.of("action-label", LABELS, [[6, 3, 1], [0, 9, 1], [2, 0, 0]])
     for epoch, accuracy in enumerate(accuracies):
         path = folder / "checkpoint"
@@ -117,6 +122,87 @@ def test_what_differs_is_shown_and_nothing_else(browser, page):
     assert rows_of(browser, "What differs in the configurations") == [["seed", "0", "1"]]
 
 
+@pytest.fixture
+def interrupted(runs) -> StoredRun:
+    """The first run with three attempts: killed after an hour, lost a rank after two hours off, failed."""
+    run = runs["first"]
+    hours = {1: (0, 1), 2: (3, 5), 3: (6, 8)}
+    errors = {1: "", 2: " ERROR no heartbeat of rank 1 for 60 s", 3: " ERROR the loss is nan in epoch 2, step 7"}
+    for attempt, (begun, ended) in hours.items():
+        key = run.log_key(attempt, 0)
+        lines = f"2026-11-29T0{begun}:00:00+00:00 INFO starting\n2026-11-29T0{ended}:00:00+00:00{errors[attempt]}\n"
+        run.store.write(key, lines.encode())
+        written = datetime(2026, 11, 29, ended, tzinfo=UTC).timestamp()
+        os.utime(run.store.local_path(key), (written, written))
+        log = MetricsLog(run, attempt)
+        log.write(
+            "start", epoch=attempt - 1, step=5, steps=10, **({"changed": {"driver": "2, was 1"}} if ended == 8 else {})
+        )
+        log.close()
+    for path, change in (
+        ("run.json", {"created": "2026-11-28T23:00:00+00:00"}),
+        ("epoch_0.json", {"created": "2026-11-29T00:30:00+00:00"}),
+        ("epoch_1.json", {"created": "2026-11-29T04:00:00+00:00"}),
+        ("epoch_2.json", {"created": "2026-11-29T07:30:00+00:00"}),
+    ):
+        run.store.write(run.key(path), json.dumps({**json.loads(run.store.read(run.key(path))), **change}).encode())
+    run.write_outcome(Outcome(state="failed", exit_code=7, reason="the loss is nan", attempt=3))
+    return run
+
+
+def test_attempts_and_interruptions_are_drawn_to_scale_and_say_what_ended_them(browser, interrupted, tspctl, tmp_path):
+    done = tspctl("report", "first", "--store", tmp_path / "runs", "--backend", "local", "--out", tmp_path / "r.html")
+    assert done.code == 0, done.err
+    opened(browser, tmp_path / "r.html")
+
+    # Nine hours, from the run's creation to the last attempt's last line, are 1000 wide.
+    def boxes(selector):
+        return browser.execute_script(
+            f"return [...document.querySelectorAll('.lane {selector}')].map((item) => "
+            "[item.x.baseVal.value, item.x.baseVal.value + item.width.baseVal.value]);"
+        )
+
+    hours = [[round(9 * side / 1000, 3) for side in box] for box in boxes(".attempt")]
+    assert hours == [[1, 2], [4, 6], [7, 9]]
+    assert [[round(9 * side / 1000, 3) for side in box] for box in boxes(".gap")] == [[0, 1], [2, 4], [6, 7]]
+    titles = browser.execute_script(
+        "return [...document.querySelectorAll('.lane title')].map((item) => item.textContent)"
+    )
+    assert "interrupted for 120 min" in " ".join(titles).replace("2 h", "120 min")
+    assert any(title.startswith("interrupted") and "no heartbeat of rank 1" in title for title in titles)
+    assert any("attempt 3" in title and "driver: 2, was 1" in title and "loss is nan" in title for title in titles)
+    marks = browser.execute_script(
+        "return [...document.querySelectorAll('.lane .mark')].map((i) => [i.dataset.epoch, i.x1.baseVal.value])"
+    )
+    assert [(epoch, round(9 * x / 1000, 3)) for epoch, x in marks] == [("0", 1.5), ("1", 5.0), ("2", 8.5)]
+    assert len(browser.execute_script("return document.querySelectorAll('.lane .failed')")) == 1
+    rows = rows_of(browser, "Attempts and interruptions")
+    assert [(row[1], row[5], row[6], row[7], row[8]) for row in rows] == [
+        ("1", "60 min", "0.500", "0", "–"),
+        ("2", "2 h", "1.500", "1", "no heartbeat of rank 1 for 60 s"),
+        ("3", "2 h", "2.500", "2", "the loss is nan in epoch 2, step 7"),
+    ]
+    SCREENSHOTS.mkdir(exist_ok=True)
+    assert browser.save_screenshot(str(SCREENSHOTS / "report-attempts.png"))
+
+
+def test_attempts_whose_clocks_jumped_stay_in_order_and_inside(browser, interrupted, tspctl, tmp_path):
+    for attempt, text in (
+        (1, "2026-11-29T09:00:00+00:00 INFO a clock ahead\n"),
+        (2, "2031-01-01T00:00:00+00:00 INFO far\n"),
+    ):
+        interrupted.store.write(interrupted.log_key(attempt, 0), text.encode())
+    done = tspctl("report", "first", "--store", tmp_path / "runs", "--backend", "local", "--out", tmp_path / "r.html")
+    assert done.code == 0, done.err
+    opened(browser, tmp_path / "r.html")
+    edges = browser.execute_script(
+        "return [...document.querySelectorAll('.lane .attempt')].flatMap((item) => "
+        "[item.x.baseVal.value, item.x.baseVal.value + item.width.baseVal.value]);"
+    )
+    assert edges == sorted(edges)
+    assert 0 <= edges[0] <= edges[-1] <= 1010
+
+
 def test_attempts_show_when_they_started_and_classes_what_they_were_taken_for(browser, page):
     opened(browser, page)
     assert [(row[0], row[1], row[3]) for row in rows_of(browser, "Attempts and interruptions")] == [
@@ -160,8 +246,6 @@ def test_a_logarithmic_scale_keeps_the_order_of_the_curves(browser, page):
 
 
 def test_nothing_is_requested_beside_the_page_itself(browser, page):
-    import json
-
     browser.get_log("performance")
     opened(browser, page)
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]

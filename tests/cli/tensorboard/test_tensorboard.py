@@ -79,13 +79,15 @@ def test_the_server_shows_the_runs_on_loopback_and_ctrl_c_ends_it_and_its_files(
     assert list(temporary.glob("tspctl-*")) == []
 
 
-def test_two_runs_of_one_name_are_refused(run, tspctl, tmp_path):
+def test_two_runs_of_one_name_have_folders_of_their_own(run, tspctl, tmp_path):
+    write(run, 1, 2)
     other = tmp_path / "other" / "first"
     other.mkdir(parents=True)
     (other / "results.txt").write_text("")
     done = tspctl("tensorboard", tmp_path / "runs/first", other, "--export", tmp_path / "events")
-    assert done.code == 2
-    assert "several runs are called first" in done.err
+    assert done.code == 0, done.err
+    folders = {str(path.parent.relative_to(tmp_path / "events")) for path in (tmp_path / "events").rglob("events*")}
+    assert folders == {str(path).strip("/") for path in (tmp_path / "runs/first", other)}
 
 
 def test_without_tensorboard_it_says_what_to_install(run, tspctl, tmp_path, monkeypatch):

@@ -1,19 +1,24 @@
 """``tspctl watch``: its screen driven by textual's pilot, and the whole program in a real terminal."""
 
 import asyncio
+import dataclasses
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from textual.widgets import DataTable, Static
 
 from cli.runs.summary import RunSummary
+from cli.watch import app as app_module
 from cli.watch import row
 from cli.watch.app import Message, Question, Watch
+from tsp.config.run import MAX_RUN_NAME_CHARS
 
 RUNNING = RunSummary(
     name="thumos14-tsp-b", state="running", store="/runs", epoch=2, epochs=6, step=30, steps=60, phase="training",
@@ -45,7 +50,7 @@ def summary(app):
 
 
 @pytest.mark.parametrize(
-    ("summary", "expected"),
+    ("report", "expected"),
     [
         (RUNNING, "███▌     3/6"),
         (RunSummary(name="r", state="pending", store=""), ""),
@@ -54,8 +59,8 @@ def summary(app):
         (RunSummary(name="r", state="running", store="", epoch=5, epochs=6, phase="saving"), "████████ 6/6"),
     ],
 )
-def test_the_bar_counts_the_steps_of_the_epoch_that_is_trained(summary, expected):
-    assert row.progress(summary) == expected
+def test_the_bar_counts_the_steps_of_the_epoch_that_is_trained(report, expected):
+    assert row.progress(report) == expected
 
 
 def test_each_run_is_a_line_with_speed_time_left_best_and_reason():
@@ -103,6 +108,75 @@ def test_a_store_that_stops_answering_is_named_and_the_last_answer_stays():
         assert len(table(app)) == 2
 
     watching(collect, steps)
+
+
+def test_a_store_that_hangs_is_said_to_and_does_not_hold_up_the_end(monkeypatch):
+    monkeypatch.setattr(app_module, "SLOW_SEC", 0.0)
+    hangs, answers = threading.Event(), [[RUNNING]]
+
+    def collect():
+        if answers:
+            return answers.pop()
+        hangs.wait()
+        return []
+
+    async def steps(app, pilot):
+        await pilot.press("r")
+        await pilot.press("r")
+        await pilot.pause()
+        app._show_summary()
+        assert re.fullmatch(r"1 running; read \d+s ago; no answer for \d+s", summary(app))
+        assert app.is_reading
+        await pilot.press("q")
+
+    try:
+        watching(collect, steps)  # comes back though the reading never does
+    finally:
+        hangs.set()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the store at https://ada:hunter2@s3.example refuses", "the store at https://***@s3.example refuses"),
+        ("\x1b[31mred\x07\r\nnext\u202eline", r"\x1b[31mred\x07 next\u202eline"),
+        ("[bold]not bold[/bold] [link=x]y[/] \\[z", "[bold]not bold[/bold] [link=x]y[/] \\[z"),
+        ("trailing backslash\\", "trailing backslash\\"),
+        ("x" * 5000, "x" * 197 + "..."),
+        ("\udcff broken name", r"\udcff broken name"),
+    ],
+)
+def test_text_from_elsewhere_is_shown_as_text_and_without_secrets(text, shown):
+    report = RunSummary(name="run", state="failed", store="", reason=text)
+
+    async def steps(app, pilot):
+        assert table(app)[0][-1] == shown
+        assert shown[:100] in str(app.query_one("#detail", Static).content)
+        assert "hunter2" not in str(app.query_one("#detail", Static).content)
+
+    watching(lambda: [report], steps)
+
+
+def test_an_error_is_shown_without_secrets():
+    async def steps(app, pilot):
+        assert summary(app) == "cannot read: https://***@s3.example does not answer"
+
+    def collect():
+        raise RuntimeError("https://ada:hunter2@s3.example\ndoes not answer")
+
+    watching(collect, steps)
+
+
+def test_the_longest_name_and_its_progress_fit_80_columns_and_two_runs_may_share_a_name():
+    longest = dataclasses.replace(RUNNING, name="n" * MAX_RUN_NAME_CHARS)
+
+    async def steps(app, pilot):
+        shown = "\n".join("".join(segment.text for segment in line) for line in app.screen._compositor.render_strips())
+        assert "n" * MAX_RUN_NAME_CHARS in shown
+        assert "███▌     3/6" in shown
+        assert [row[0] for row in table(app)] == [longest.name] * 2
+
+    watching(lambda: [longest, longest], steps)
 
 
 def test_the_cursor_stays_on_its_run_when_others_come_and_go():

@@ -1,0 +1,286 @@
+"""Features in every layout that H5 and .npy files come in, held against h5py's and numpy's own reading of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.extract.test_features import assert_same, read_h5, read_npy
+from tests.jobs import do_job
+from tsp.data.features import FeatureFile
+from tsp.errors import ConfigError, DataError
+from tsp.extract import raw_floats
+from tsp.extract.feature_sources import NpyFolder
+from tsp.store.local import LocalStore
+
+VALUES = np.random.default_rng(7).normal(size=(37, 16)).astype(np.float32)
+Make = Callable[[Any], object]
+
+H5_LAYOUTS: dict[str, Make] = {
+    "contiguous": lambda file: file.create_dataset("v", data=VALUES),
+    "chunked": lambda file: file.create_dataset("v", data=VALUES, chunks=(10, 5)),
+    "gzip": lambda file: file.create_dataset("v", data=VALUES, chunks=(10, 5), compression="gzip"),
+    "gzip, shuffled": lambda file: file.create_dataset("v", data=VALUES, compression="gzip", shuffle=True),
+    "gzip, checked": lambda file: file.create_dataset("v", data=VALUES, compression="gzip", fletcher32=True),
+    "lzf": lambda file: file.create_dataset("v", data=VALUES, compression="lzf"),
+    "resizable": lambda file: file.create_dataset("v", data=VALUES, maxshape=(None, 16)),
+    "float16": lambda file: file.create_dataset("v", data=VALUES.astype("<f2")),
+    "float64": lambda file: file.create_dataset("v", data=VALUES.astype("<f8")),
+    "big-endian": lambda file: file.create_dataset("v", data=VALUES.astype(">f4")),
+    "integers": lambda file: file.create_dataset("v", data=(10 * VALUES).astype("<i4")),
+    "never written": lambda file: file.create_dataset("v", (37, 16), "<f4"),
+    "half written": lambda file: file.create_dataset("v", (37, 16), "<f4", chunks=(10, 16)).__setitem__(slice(10), 1),
+    "linked": lambda file: (file.create_dataset("v", data=VALUES), file.__setitem__("w", h5py.SoftLink("/v"))),
+    "linked hard": lambda file: (file.create_dataset("v", data=VALUES), file.__setitem__("w", file["v"])),
+    "with unusual names": lambda file: [file.create_dataset(name, data=VALUES) for name in ("é ü", "a b.mp4", "視頻")],
+}
+
+NPY_LAYOUTS: dict[str, Make] = {
+    "C order": lambda path: np.save(path, VALUES),
+    "Fortran order": lambda path: np.save(path, np.asfortranarray(VALUES)),
+    "float16": lambda path: np.save(path, VALUES.astype("<f2")),
+    "float64": lambda path: np.save(path, VALUES.astype("<f8")),
+    "big-endian": lambda path: np.save(path, VALUES.astype(">f4")),
+    "integers": lambda path: np.save(path, (10 * VALUES).astype("<i2")),
+    "version 2": lambda path: _save_as(path, (2, 0)),
+    "version 3": lambda path: _save_as(path, (3, 0)),
+    "longer than it says": lambda path: (np.save(path, VALUES), path.open("ab").write(b"more")),
+}
+
+
+def _save_as(path: Path, version: tuple[int, int]) -> None:
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, VALUES, version=version)
+
+
+def both_ways(source: Path, expected: dict[str, np.ndarray], folder: Path) -> None:
+    h5, files = folder / f"from-{source.stem}.h5", folder / f"from-{source.stem}"
+    for dest in (h5, files):
+        do_job("features", {"source": str(source), "dest": str(dest)})
+    assert_same(read_h5(h5), expected)
+    assert_same(read_npy(files), expected)
+
+
+@pytest.mark.parametrize("layout", H5_LAYOUTS)
+def test_every_layout_of_an_h5_is_read_as_h5py_reads_it(tmp_path: Path, layout: str) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        H5_LAYOUTS[layout](file)
+    expected = {name: array.astype(np.float32) for name, array in read_h5(tmp_path / "in.h5").items()}
+    both_ways(tmp_path / "in.h5", expected, tmp_path)
+
+
+def test_an_h5_behind_a_user_block_and_values_in_files_of_their_own_are_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w", userblock_size=1024) as file:
+        file.create_dataset("v", data=VALUES)
+    both_ways(tmp_path / "in.h5", {"v": VALUES}, tmp_path)
+    raw = tmp_path / "values.raw"
+    raw.write_bytes(VALUES.tobytes())
+    with h5py.File(tmp_path / "external.h5", "w") as file:
+        file.create_dataset("v", VALUES.shape, "<f4", external=[(str(raw), 0, h5py.h5f.UNLIMITED)])
+        file["w"] = h5py.ExternalLink("in.h5", "/v")
+    both_ways(tmp_path / "external.h5", {"v": VALUES, "w": VALUES}, tmp_path)
+    layout = h5py.VirtualLayout(VALUES.shape, "<f4")
+    layout[:] = h5py.VirtualSource("in.h5", "v", VALUES.shape)
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("v", layout)
+    both_ways(tmp_path / "virtual.h5", {"v": VALUES}, tmp_path)
+
+
+@pytest.mark.parametrize("layout", NPY_LAYOUTS)
+def test_every_layout_of_a_npy_is_read_as_numpy_reads_it(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "in").mkdir()
+    NPY_LAYOUTS[layout](tmp_path / "in/v.npy")
+    expected = {"v": np.load(tmp_path / "in/v.npy").astype(np.float32)}
+    both_ways(tmp_path / "in", expected, tmp_path)
+
+
+def test_plain_values_are_copied_without_an_array_and_all_others_are_not(tmp_path: Path) -> None:
+    """Else the quick way would not be what the other tests try."""
+    plain = {"contiguous", "linked", "linked hard", "with unusual names"}
+    for layout, make in H5_LAYOUTS.items():
+        with h5py.File(tmp_path / "in.h5", "w") as file:
+            make(file)
+        with FeatureFile(tmp_path / "in.h5", where="in.h5") as found:
+            assert (found.raw_offset(found.names[0]) is not None) is (layout in plain), layout
+    for number, make in enumerate(NPY_LAYOUTS.values()):
+        make(tmp_path / f"{number}.npy")
+    folder = NpyFolder(LocalStore(tmp_path))
+    is_raw = [folder.raw(str(number)) is not None for number in range(len(NPY_LAYOUTS))]
+    assert [layout for layout, raw in zip(NPY_LAYOUTS, is_raw, strict=True) if raw] == [
+        "C order", "version 2", "version 3", "longer than it says"
+    ]  # fmt: skip
+
+
+def _with(change: Callable[[np.ndarray], None], dtype: str = "<f4") -> np.ndarray:
+    array = VALUES.astype(dtype)
+    change(array)
+    return array
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "NaN at the end": (_with(lambda array: array.__setitem__((-1, -1), np.nan)), "'v' hold NaN or infinite"),
+    "infinite": (_with(lambda array: array.__setitem__((18, 3), -np.inf)), "'v' hold NaN or infinite"),
+    "too large for float32": (_with(lambda array: array.__setitem__(0, 1e300), "<f8"), "'v' hold NaN or infinite"),
+    "no rows": (np.zeros((0, 16), np.float32), r"'v' has shape \[0, 16\]"),
+    "a vector": (np.zeros(16, np.float32), r"'v' has shape \[16\].*one vector a video"),
+    "three dimensions": (np.zeros((2, 3, 16), np.float32), r"'v' has shape \[2, 3, 16\]"),
+    "a number": (np.float32(3), r"'v' has shape \[\]"),
+    "complex": (np.zeros((2, 16), np.complex64), "'v'|v.npy"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("form", ["h5", "npy"])
+@pytest.mark.parametrize("dest", ["out.h5", "out"])
+def test_what_no_localisation_code_could_use_is_refused_by_name(
+    tmp_path: Path, kind: str, form: str, dest: str
+) -> None:
+    array, message = REFUSED[kind]
+    source = tmp_path / "in.h5"
+    if form == "h5":
+        with h5py.File(source, "w") as file:
+            file["v"] = array
+    else:
+        source = tmp_path / "in"
+        source.mkdir()
+        np.save(source / "v.npy", array)
+    with np.errstate(over="ignore"), pytest.raises(DataError, match=message):
+        do_job("features", {"source": str(source), "dest": str(tmp_path / dest)})
+    assert not (tmp_path / "out.h5").exists()
+    assert not (tmp_path / "out/v.npy").exists()
+
+
+def _pickled(path: Path) -> None:
+    np.save(path, np.array([[{"a": 1}]], dtype=object), allow_pickle=True)
+
+
+def _lying(path: Path) -> None:
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**9, 512)})
+        file.write(b"little")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_pickled, r"v\.npy"),
+        (_lying, r"v\.npy is cut short"),
+        (lambda path: (np.save(path, VALUES), path.write_bytes(path.read_bytes()[:-1])), r"v\.npy is cut short"),
+        (lambda path: path.write_bytes(b"PK\x03\x04"), r"v\.npy is not a \.npy file"),
+        (lambda path: np.save(path, np.array([["a", "b"]])), r"v\.npy"),
+        (lambda path: np.save(path, np.zeros((3, 2), [("a", "<f4")])), r"v\.npy"),
+    ],
+)
+def test_files_that_hold_no_numbers_or_fewer_than_they_say_are_named(tmp_path: Path, make: Make, message: str) -> None:
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in/v.npy")
+    for dest in ("out.h5", "out"):
+        with pytest.raises(DataError, match=message):
+            do_job("features", {"source": str(tmp_path / "in"), "dest": str(tmp_path / dest)})
+
+
+def test_a_folder_that_holds_files_of_another_set_is_left_alone(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["v"] = VALUES
+    job = {"source": str(tmp_path / "in.h5"), "dest": str(tmp_path / "out")}
+    do_job("features", job)
+    do_job("features", job)
+    np.save(tmp_path / "out/w.npy", VALUES)
+    with pytest.raises(ConfigError, match=r"out/w\.npy is not of .*in\.h5: choose another DEST"):
+        do_job("features", job)
+    with pytest.raises(ConfigError, match=r"out/v\.npy is not of .*in\.h5"):
+        do_job("features", {**job, "prefix": "v_x"})
+
+
+def test_files_in_folders_of_their_own_are_named(tmp_path: Path) -> None:
+    (tmp_path / "in/test").mkdir(parents=True)
+    np.save(tmp_path / "in/test/v.npy", VALUES)
+    with pytest.raises(DataError, match=r"test/v\.npy lies in a folder of its own"):
+        do_job("features", {"source": str(tmp_path / "in")})
+
+
+def test_videos_of_many_blocks_are_whole_and_checked_to_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_floats, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(raw_floats, "_mine", raw_floats.threading.local())
+    (tmp_path / "in").mkdir()
+    arrays = {f"v{number}": VALUES + number for number in range(20)}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"in/{name}.npy", array)
+    both_ways(tmp_path / "in", arrays, tmp_path)
+    np.save(tmp_path / "in/v9.npy", _with(lambda array: array.__setitem__((-1, -1), np.inf)))
+    with pytest.raises(DataError, match="'v9' hold NaN"):
+        do_job("features", {"source": str(tmp_path / "in"), "dest": str(tmp_path / "again")})
+
+
+def test_one_step_is_the_middle_of_a_video_and_a_video_of_one_step_is_repeated(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in/long.npy", VALUES)
+    np.save(tmp_path / "in/one.npy", VALUES[:1])
+    do_job("features", {"source": str(tmp_path / "in"), "dest": str(tmp_path / "out"), "resize": 1})
+    found = read_npy(tmp_path / "out")
+    np.testing.assert_array_equal(found["long"], VALUES[18:19])
+    do_job("features", {"source": str(tmp_path / "in"), "dest": str(tmp_path / "more"), "resize": 3})
+    np.testing.assert_array_equal(read_npy(tmp_path / "more")["one"], np.repeat(VALUES[:1], 3, axis=0))
+
+
+def described(folder: Path, **changes: Any) -> Path:
+    """A folder of two videos, and what its description says of them."""
+    folder.mkdir()
+    for name in ("v_a", "v_b"):
+        np.save(folder / f"{name}.npy", VALUES)
+    videos = {"a": {"features": 37}, "b": {"features": 37}}
+    said = {"rate_fps": 15.0, "stride_frames": 16, "clip_frames": 16, "dimension": 16, "prefix": "v_", "videos": videos}
+    (folder / "features.json").write_text(json.dumps({**said, **changes}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("videos", "said"),
+    [
+        ({"a": {"features": 37}}, "1 videos are not in its description: v_b"),
+        ({"a": {"features": 37}, "b": {"features": 12}}, "1 videos have another number of features .*: v_b"),
+        ({name: {"features": 37} for name in "abc"}, "1 videos that its description lists are not there: v_c"),
+        ({"a": {"features": 37}, "b": {"features": 37}}, None),
+        ({}, None),
+    ],
+)
+def test_a_description_of_other_features_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, videos: dict[str, Any], said: str | None
+) -> None:
+    source = described(tmp_path / "in", videos=videos)
+    for more in ({}, {"dest": str(tmp_path / "out.h5")}):
+        caplog.clear()
+        do_job("features", {"source": str(source), **more})
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == (said is not None)
+        assert said is None or re.search(said, warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rate_fps": "fifteen"}, "rate_fps is 'fifteen'"),
+        ({"stride_frames": 0}, "stride_frames is 0"),
+        ({"clip_frames": -16}, "clip_frames is -16"),
+        ({"dimension": [16]}, r"dimension is \[16\]"),
+        ({"rate_fps": float("nan")}, "rate_fps is nan"),
+        ({"videos": {"a": {"features": "many"}}}, "features of a is 'many'"),
+        ({"videos": {"a": None}}, "does not describe features"),
+        ({"videos": []}, "does not describe features"),
+        ({"prefix": 3}, "prefix is 3"),
+        ({"missing": 7}, "does not describe features"),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    source = described(tmp_path / "in", **changes)
+    with pytest.raises(DataError, match=f"features.json.*{message}"):
+        do_job("features", {"source": str(source)})

@@ -72,6 +72,7 @@ def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> R
     Raises: ConfigError if the data set is neither given nor known.
     """
     from cli.options.run_config import build_config, config_like
+    from tsp.config.recipes import shipped_datasets
     from tsp.errors import ConfigError, NoSuchRunError
 
     presets = dict(PRESETS)
@@ -81,9 +82,11 @@ def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> R
             return config_like(session.settings, "evaluate", {**given, **_own_precision(given)}, like, store=store)
         except NoSuchRunError:
             pass  # a run of the original scripts, of which only checkpoints are known
-    if given["dataset"] is None:
-        raise ConfigError("which data set? give --dataset: only a run of tspctl knows its own")
     known = source.released
+    if given["dataset"] is None and known is not None and known.dataset in shipped_datasets():
+        given = {**given, "dataset": known.dataset}
+    if given["dataset"] is None:
+        raise ConfigError("which data set? give --dataset: the checkpoint does not say what it was trained on")
     if known is not None:
         presets["model.backbone"] = known.backbone
         given = {**given, "method": given["method"] or known.method, "gvf": given["gvf"] or known.gvf}

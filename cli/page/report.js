@@ -5,7 +5,9 @@
   const page = document.getElementById("page");
   // Okabe and Ito's colours, told apart by colour-blind readers, on light and dark ground.
   const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a000", "#7f7f7f"];
-  const runs = data.runs.map((run, index) => ({ ...run, colour: COLOURS[index % COLOURS.length], dash: index < COLOURS.length ? "" : "6 3", shown: true }));
+  const MANY_ROWS = 40;
+  const DASHES = ["", "6 3", "2 3", "9 3 2 3"];
+  const runs = data.runs.map((run, index) => ({ ...run, colour: COLOURS[index % COLOURS.length], dash: DASHES[Math.floor(index / COLOURS.length) % DASHES.length], shown: true }));
   const redraws = [];
 
   function element(tag, attributes = {}, ...children) {
@@ -30,6 +32,7 @@
     if (typeof value === "number") return Number.isInteger(value) ? String(value) : Math.abs(value) < 0.01 ? value.toPrecision(3) : value.toFixed(digits);
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   }
+  const showAccuracy = (value) => (isNumber(value) ? value.toFixed(3) : "–");
   const isTime = (text) => Boolean(text) && isNumber(Date.parse(text));
   const showTime = (text) => (isTime(text) ? new Date(text).toISOString().replace("T", " ").slice(0, 16) + " UTC" : "–");
   function showDuration(seconds) {
@@ -39,13 +42,19 @@
   }
   const showSize = (bytes) => (isNumber(bytes) ? `${(bytes / 2 ** 20).toFixed(1)} MiB` : "–");
   const timeCell = (text) => element("td", { class: "time" }, showTime(text));
-  const swatch = (run) => element("span", { class: "swatch", style: `background:${run.colour}` });
+  function swatch(run) {
+    if (!run.dash) return element("span", { class: "swatch", style: `background:${run.colour}` });
+    const picture = svg("svg", { class: "swatch", viewBox: "0 0 24 8" });
+    picture.append(svg("line", { x1: 0, x2: 24, y1: 4, y2: 4, stroke: run.colour, "stroke-width": 4, "stroke-dasharray": run.dash }));
+    return picture;
+  }
   const named = (run) => element("span", { class: "name" }, swatch(run), run.name);
   function table(titles, rows, numbers = []) {
     const cell = (tag, value, index) => element(tag, { class: numbers.includes(index) ? "number" : null }, value instanceof Node ? value : show(value));
-    return element("div", { class: "scroll" }, element("table", {},
+    const whole = element("div", { class: "scroll" }, element("table", {},
       element("thead", {}, element("tr", {}, ...titles.map((title, index) => cell("th", document.createTextNode(title), index)))),
       element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((value, index) => value instanceof Node && value.tagName === "TD" ? value : cell("td", value, index)))))));
+    return rows.length > MANY_ROWS ? element("details", {}, element("summary", {}, `${rows.length} rows`), whole) : whole;
   }
   function section(title, ...children) {
     page.append(element("section", {}, element("h2", {}, title), ...children));
@@ -142,8 +151,8 @@
     .map((run) => [
       element("input", { type: "checkbox", checked: "", "aria-label": `show ${run.name}`, onchange: (event) => { run.shown = event.target.checked; redraws.forEach((draw) => draw()); } }),
       named(run), run.reason && run.state !== "succeeded" ? `${run.state}: ${run.reason}` : run.state,
-      best(run)?.accuracy, run.best_epoch, run.epochs.length, run.config.gpus, run.attempts.length || null,
-      showDuration(run.epochs.reduce((sum, epoch) => sum + (epoch.duration_sec ?? 0), 0) || null), timeCell(run.created),
+      showAccuracy(best(run)?.accuracy), run.best_epoch, run.epochs.length, run.config.gpus, run.attempts.length || null,
+      element("td", { class: "time" }, showDuration(run.epochs.reduce((sum, epoch) => sum + (epoch.duration_sec ?? 0), 0) || null)), timeCell(run.created),
     ]), [3, 4, 5, 6, 7]));
 
   const heads = [...new Set(runs.flatMap((run) => run.epochs.flatMap((epoch) => epoch.heads.map((head) => head.label))))];
@@ -286,4 +295,5 @@
   ])));
   if (runs.some((run) => Object.keys(run.digests).length))
     section("Data and weights", table(["SHA-256 of", ...runs.map((run) => run.name)], facts("digests", (value) => element("td", { class: "digest", title: value }, value.slice(0, 16)))));
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((folded) => { folded.open = true; }));
 })();

@@ -82,7 +82,11 @@ def _settings(item: NamedRun) -> dict[str, Any]:
 
 
 def differences(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Setting -> its value in each run, for those in which the runs differ; None where a run has none recorded."""
+    """Setting -> its value in each run, for those in which the runs differ; None where a run has none recorded.
+
+    A run that recorded no settings at all, as those of the original scripts, differs in none.
+    """
     keys = sorted({key for run in runs for key in run["config"]})
     values = {key: [run["config"].get(key) for run in runs] for key in keys if not key.startswith(_NO_DIFFERENCE)}
-    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+    known = [index for index, run in enumerate(runs) if run["config"]]
+    return {key: found for key, found in values.items() if any(found[index] != found[known[0]] for index in known)}

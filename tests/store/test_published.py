@@ -103,15 +103,24 @@ def test_all_files_arrive_side_by_side_and_a_second_time_nothing_is_fetched(mirr
     assert states == ["there already", "downloaded", "there already"]
 
 
-@pytest.mark.parametrize("below", ["data/thumos14", "thumos14", "."])
-def test_a_clone_will_do_and_so_will_the_folder_of_the_files(tmp_path: Path, dest: Store, below: str) -> None:
+@pytest.mark.parametrize(
+    ("below", "is_flat"), [("data/thumos14", False), ("thumos14", False), ("thumos14", True), (".", True)]
+)
+def test_a_clone_will_do_and_so_will_the_folder_of_the_files(
+    tmp_path: Path, dest: Store, below: str, is_flat: bool
+) -> None:
     for path, data in CONTENT.items():
-        name = path.removeprefix("data/thumos14/") if below != "." else path.rpartition("/")[2]
+        name = path.rpartition("/")[2] if is_flat else path.removeprefix("data/thumos14/")
         target = tmp_path / "clone" / below / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     download_dataset("thumos14", dest, source=str(tmp_path / "clone"))
     assert stored(dest) == EXPECTED
+
+
+def test_a_folder_that_does_not_exist_is_said_to(tmp_path: Path, dest: Store) -> None:
+    with pytest.raises(ConfigError, match=r"folder .*/nowhere does not exist"):
+        download_dataset("thumos14", dest, source=str(tmp_path / "nowhere"))
 
 
 def test_from_s3_to_s3(s3_server: S3Server) -> None:

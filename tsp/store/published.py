@@ -50,13 +50,16 @@ class PublishedSource:
         self._retry = retry
         is_web = self.address.startswith(("https://", "http://"))
         self._store = None if is_web else open_store(with_uri(settings, self.address), retry=retry)
+        if self._store is not None and self._store.is_local and not Path(self._store.uri).is_dir():
+            raise ConfigError(f"the folder {self.address} does not exist: give a clone, or a folder of the files")
 
     def fetch(self, file: PublishedFile, path: Path) -> None:
         """Bring a file to ``path``, resumed where an earlier try broke off.
 
         Raises: MissingKeyError if it is nowhere in the source; StoreError, StoreUnreachableError.
         """
-        tried = [file.path, file.path.removeprefix("data/"), file.name]
+        inside = file.path.removeprefix("data/")
+        tried = [file.path, inside, f"{inside.partition('/')[0]}/{file.name}", file.name]
         for key in dict.fromkeys(tried):
             try:
                 self._fetch_key(key, path)

@@ -97,6 +97,13 @@ def test_a_file_needs_a_data_set_and_is_tsp_unless_told(tspctl: Tspctl, local: P
     assert sent["out"] == str(home / "x-on-demo.json")
 
 
+def test_a_released_checkpoint_is_evaluated_on_what_it_was_trained_on_unless_told(tspctl: Tspctl, local: Path) -> None:
+    sent = tspctl("evaluate", "r2plus1d_34-tsp_on_thumos14", "-o", "json").json["job"]
+    assert sent_config(sent).data.name == "thumos14"
+    # There is no data set of that name here to validate on.
+    assert "which data set?" in tspctl("evaluate", "r2plus1d_34-tac_on_kinetics").err
+
+
 def test_what_is_known_of_a_released_checkpoint_is_taken(
     tspctl: Tspctl, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

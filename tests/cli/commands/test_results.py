@@ -92,7 +92,7 @@ def test_runs_of_one_name_and_of_the_original_are_told_apart(tspctl: Tspctl, run
     write_results(home / "other" / "low", [55.0], [ACTION])
     found = tspctl("results", "low", "./other/low", "-o", "json").json
     assert [run["run"] for run in found] == [str(home / "other" / "low"), str(runs / "low")]
-    assert found[0]["differs"]["method"] is None
+    assert found[0]["differs"] == {}
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_shown(tspctl: Tspctl, runs: Path) -> None:
@@ -106,3 +106,9 @@ def test_what_cannot_be_read_is_said_and_the_rest_shown(tspctl: Tspctl, runs: Pa
     (runs / "low" / "epoch_0.json").write_text("{")
     assert tspctl("results", "low", "high").code == 5
     assert tspctl("results", "low", "nobody").code == 102
+
+
+def test_a_run_that_recorded_no_settings_makes_no_setting_differ(tspctl: Tspctl, runs: Path) -> None:
+    write_results(runs / "original", [10.0], [ACTION])
+    found = tspctl("results", "low", "new", str(runs / "original"), "-o", "json").json
+    assert [run["differs"] for run in found] == [{}, {}, {}]

@@ -281,6 +281,31 @@ def test_a_folder_of_the_original_scripts_makes_a_page_of_what_it_has(tspctl, br
     assert rows_of(browser, "Runs")[0][3] == "12.500"
 
 
+def test_thirty_runs_have_lines_of_their_own_and_fit_a_phone_and_500_epochs_are_folded(tspctl, browser, tmp_path):
+    line = "** Valid Epoch {}:  <action-label> Accuracy {}.500 Loss 2.000; Total Loss 2.000 Avg Accuracy {}.500\n"
+    names = [f"a-run-{number:02d}-{'x' * 30}" for number in range(30)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        epochs = 500 if name == names[0] else 2
+        (tmp_path / name / "results.txt").write_text("".join(line.format(n, n % 50, n % 50) for n in range(epochs)))
+    done = tspctl("report", *(tmp_path / name for name in names), "--out", tmp_path / "many.html")
+    assert done.code == 0, done.err
+    size = {"width": 360, "height": 2000, "deviceScaleFactor": 1, "mobile": True}
+    try:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        opened(browser, tmp_path / "many.html")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    looks = browser.execute_script(
+        "return [...document.querySelectorAll('[data-chart=\"Average accuracy\"] .line')].map((line) => "
+        "line.getAttribute('stroke') + line.getAttribute('stroke-dasharray'));"
+    )
+    assert (len(looks), len(set(looks))) == (30, 30)
+    assert len(rows_of(browser, "Checkpoints")) == 558
+    assert browser.execute_script("return document.querySelector('details').open") is False
+
+
 def test_damaged_files_are_named_on_the_page_beside_what_can_be_shown(tspctl, browser, runs, tmp_path):
     (tmp_path / "runs/first/run.json").write_text("{")
     (tmp_path / "runs/first/outcome.json").write_text("[]")

@@ -24,6 +24,7 @@ from tsp.data.video.training_copy import write_training_copy
 NUM_VIDEOS = 10_000
 MOST_GROWTH_MIB_PER_1000_VIDEOS = 1.2
 """Of any process, once it is warm; a reader that gave no memory back grew by two and more."""
+SMALL = {"resize_height_px": 24, "resize_width_px": 32, "crop_px": 16}
 HANDLES_BESIDE_VIDEOS = 60
 """Pipes, shared memory of batches under way, libraries."""
 
@@ -33,14 +34,14 @@ def many_videos(tmp_path_factory):
     """Ten thousand names of one video and of its training copy, one segment each."""
     root = tmp_path_factory.mktemp("many")
     (root / "videos").mkdir()
-    video = write_video(root / "one.mp4", Made(num_frames=36, width=32, height=24, gop=6))
+    video = write_video(root / "one.mp4", Made(num_frames=12, width=32, height=24, gop=6))
     copy = root / training_copy_name(video.name)
-    write_training_copy(video, copy)
+    write_training_copy(video, copy, height_px=SMALL["resize_height_px"], width_px=SMALL["resize_width_px"])
     names = [f"v{number}.mp4" for number in range(NUM_VIDEOS)]
     for name in names:
         os.link(video, root / "videos" / name)
         os.link(copy, root / "videos" / training_copy_name(name))
-    write_rows(root / "table.csv", [[name[:-4], 0, 1.2, "jump", 1.2, name, 30, 36, "Action"] for name in names])
+    write_rows(root / "table.csv", [[name[:-4], 0, 0.4, "jump", 0.4, name, 30, 12, "Action"] for name in names])
     (root / "actions.json").write_text('["jump"]')
     (root / "regions.json").write_text('["Action"]')
     return root
@@ -64,8 +65,8 @@ def own_mib(process):
 def test_handles_and_memory_stay_flat_over_an_epoch_of_ten_thousand_videos(
     many_videos, make_config, training_copy, most_open, num_steps
 ):
-    # Short clips: what a reader does not give back, it keeps of each file that it opens.
-    clips = ClipConfig(length_frames=4, per_segment=1, crop_px=16)
+    # Short clips of few pixels: what a reader does not give back, it keeps of each file that it opens.
+    clips = ClipConfig(length_frames=4, per_segment=1, **SMALL)
     config = dataclasses.replace(make_config(many_videos, training_copy=training_copy, workers=2), clips=clips)
     loader = build_loader(config, "train", batch=20)
     assert len(loader) == NUM_VIDEOS // 20
@@ -91,7 +92,7 @@ def test_workers_get_tables_and_features_by_handle_and_see_the_same_memory(many_
         for number in range(NUM_VIDEOS):
             file[f"v{number}"] = np.zeros(512, np.float32)
     config = dataclasses.replace(
-        make_config(many_videos, gvf="max", workers=1), clips=ClipConfig(per_segment=1, crop_px=16)
+        make_config(many_videos, gvf="max", workers=1), clips=ClipConfig(length_frames=4, per_segment=1, **SMALL)
     )
     loader = build_loader(config, "train", batch=4)
     # 20 MB of features and a megabyte of annotations.

@@ -117,6 +117,15 @@ BREAKS: dict[str, tuple[Callable[..., Schedule], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+SEEN_BY = {
+    "an epoch is dropped when the store is away": 105,
+    "a failure is not written down": 41,
+    "two submits of a second cannot be told apart": 19,
+    "delete does not stop ranks without supervisor": 230,
+}
+"""A schedule that notices a mistake which few notice: where to look first."""
+
+
 @contextlib.contextmanager
 def broken(name: str) -> Iterator[Callable[..., Schedule]]:
     """The code with one mistake. Yields: the kind of schedule that must notice."""

@@ -25,8 +25,13 @@ setup: $(READY) ## make .venv from the lock files
 demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the best checkpoint
 	@BIN=$(BIN) scripts/demo.sh $(DEMO)
 
+# Side by side: mypy alone takes half a minute of one core on a clean checkout.
+.PHONY: checks
+checks: $(READY)
+	@$(MAKE) --no-print-directory --jobs 4 lint types imports kubeconform policy ffmpeg browser
+
 .PHONY: test
-test: lint types imports helm kubeconform policy ffmpeg browser ## lint, types, import contracts, chart policy, and every test that needs no cluster
+test: checks ## lint, types, import contracts, chart policy, and every test that needs no cluster
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
 
 .PHONY: quick

@@ -1,8 +1,10 @@
 """Fixtures for every test folder."""
 
 import contextlib
+import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -88,6 +90,32 @@ def _seconds(item: pytest.Item) -> float:
     """The duration that the mark gives, by which slow tests are ordered."""
     (mark,) = list(item.iter_markers("slow"))[:1]
     return float(mark.kwargs.get("seconds", 15))
+
+
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """``make_once(name, make)``: the folder of that name, made by one of the workers and only read from then on.
+
+    ``make(folder)`` fills an empty folder; whoever comes meanwhile waits for it to be whole.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder, whole = base / name, base / f"{name}.whole"
+        with open(base / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                whole.touch()
+        return folder
+
+    return get
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -1,7 +1,6 @@
 """A small data set: four videos of two sizes, twelve segments, two label maps, global features."""
 
 import csv
-import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.conftest import MakeOnce
 from tests.videos import Made, write_video
 from tsp.config.jobs import CopyFormat
 from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
@@ -32,9 +32,12 @@ def write_rows(path: Path, rows: list[list[Any]], header: list[str] = HEADER) ->
 
 
 @pytest.fixture(scope="session")
-def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset_dir(make_once: MakeOnce) -> Path:
     """videos/v0.mp4 ... v3.mp4 of 4 s, ``table.csv``, ``actions.json``, ``regions.json``, ``gvf.h5``."""
-    folder = tmp_path_factory.mktemp("dataset")
+    return make_once("dataset", _write_dataset)
+
+
+def _write_dataset(folder: Path) -> None:
     (folder / "videos").mkdir()
     rows = []
     for video in range(NUM_VIDEOS):
@@ -50,22 +53,21 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with h5py.File(folder / "gvf.h5", "w") as file:
         for video in range(NUM_VIDEOS):
             file[f"v{video}"] = np.full(512, video, np.float32)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def copies_dir(dataset_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[CopyFormat], Path]:
+def copies_dir(dataset_dir: Path, make_once: MakeOnce) -> Callable[[CopyFormat], Path]:
     """Gives the same data set with training copies of that format in place of its videos."""
 
-    @functools.cache
     def make(copy_format: CopyFormat) -> Path:
-        folder = tmp_path_factory.mktemp(copy_format) / "dataset"
-        shutil.copytree(dataset_dir, folder)
-        for video in (folder / "videos").glob("*.mp4"):
-            target = video.parent / training_copy_name(video.name)
-            assert write_training_copy(video, target, copy_format=copy_format) == 120
-            video.unlink()
-        return folder
+        def copy(folder: Path) -> None:
+            shutil.copytree(dataset_dir, folder, dirs_exist_ok=True)
+            for video in (folder / "videos").glob("*.mp4"):
+                target = video.parent / training_copy_name(video.name)
+                assert write_training_copy(video, target, copy_format=copy_format) == 120
+                video.unlink()
+
+        return make_once(f"dataset-{copy_format}", copy)
 
     return make
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.conftest import MakeOnce
 from tests.videos import Made, write_video
 from tsp.model.heads import HeadSpec, TspModel
 
@@ -52,18 +53,20 @@ def tiny_model() -> TspModel:
 
 
 @pytest.fixture(scope="session")
-def drawn_videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+def drawn_videos(make_once: MakeOnce) -> tuple[Path, dict[str, int]]:
     """A folder of videos of several sizes and lengths; one is shorter than a clip."""
-    folder = tmp_path_factory.mktemp("videos")
     made = {
         "long.mp4": Made(num_frames=130, width=160, height=96, noise=6),
         "middle.mp4": Made(num_frames=75, width=320, height=180),
         "other.mp4": Made(num_frames=64, width=96, height=128),
         "short.mp4": Made(num_frames=20),
     }
-    for name, how in made.items():
-        write_video(folder / name, how)
-    return folder, {name: how.num_frames for name, how in made.items()}
+
+    def draw(folder: Path) -> None:
+        for name, how in made.items():
+            write_video(folder / name, how)
+
+    return make_once("videos-to-extract", draw), {name: how.num_frames for name, how in made.items()}
 
 
 @pytest.fixture

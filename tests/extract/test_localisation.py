@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 
+from tests.conftest import MakeOnce
 from tests.jobs import do_job
 from tsp.config.jobs import DemoJob
 from tsp.errors import ConfigError, DataError
@@ -85,23 +86,26 @@ def as_opentad_loads(source: str, subset: str, *, thumos: bool) -> dict[str, dic
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory, tiny_model: TspModel) -> Path:
+def walk(make_once: MakeOnce, tiny_model: TspModel) -> Path:
     """A folder in which the page's commands were run, one after the other."""
-    folder = tmp_path_factory.mktemp("page")
-    draw_demo(folder / "data", DemoJob(dest="data", num_train_videos=1, num_valid_videos=3), workers=1)
-    torch.save({"model": tiny_model.state_dict(), "epoch": 5}, folder / "epoch_5.pth")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("TSPCTL_", "XDG_", "AWS_"))}
-    environment |= {"HOME": str(folder / "home"), "TSPCTL_BACKEND": "local", "OMP_NUM_THREADS": "1"}
-    program = Path(sys.executable).with_name("tspctl")
-    outputs = []
-    for line in re.findall(r"^\$ tspctl (.+)$", PAGE.read_text(), flags=re.MULTILINE):
-        done = subprocess.run(
-            [program, *line.split()], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
-        )
-        assert done.returncode == 0, f"{line}: {done.stderr}"
-        outputs.append((line, done.stdout))
-    (folder / "outputs.json").write_text(json.dumps(outputs))
-    return folder
+
+    def run(folder: Path) -> None:
+        draw_demo(folder / "data", DemoJob(dest="data", num_train_videos=1, num_valid_videos=3), workers=1)
+        torch.save({"model": tiny_model.state_dict(), "epoch": 5}, folder / "epoch_5.pth")
+        prefixes = ("TSPCTL_", "XDG_", "AWS_")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
+        environment |= {"HOME": str(folder / "home"), "TSPCTL_BACKEND": "local", "OMP_NUM_THREADS": "1"}
+        program = Path(sys.executable).with_name("tspctl")
+        outputs = []
+        for line in re.findall(r"^\$ tspctl (.+)$", PAGE.read_text(), flags=re.MULTILINE):
+            done = subprocess.run(
+                [program, *line.split()], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+            )
+            assert done.returncode == 0, f"{line}: {done.stderr}"
+            outputs.append((line, done.stdout))
+        (folder / "outputs.json").write_text(json.dumps(outputs))
+
+    return make_once("localisation-page", run)
 
 
 def output_of(walk: Path, words: str) -> str:

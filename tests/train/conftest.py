@@ -14,9 +14,12 @@ from tests.train.worlds import COLUMNS, FPS, LABELS, segments_of, write_clip_vid
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory) -> Path:
+def tiny_data(make_once) -> Path:
     """Two videos of a texture per class in each subset, with tables, label maps and GVF."""
-    root = tmp_path_factory.mktemp("tiny-data")
+    return make_once("tiny-data", _write_tiny_data)
+
+
+def _write_tiny_data(root: Path) -> None:
     for name, labels in LABELS.items():
         (root / f"{name}.json").write_text(json.dumps(labels))
     with h5py.File(root / "gvf.h5", "w") as gvf:
@@ -33,7 +36,6 @@ def tiny_data(tmp_path_factory) -> Path:
                     rows.append((name, start, end, action, duration, f"{name}.mp4", FPS, num_frames, region))
             lines = [",".join(COLUMNS), *(",".join(map(str, row)) for row in rows)]
             (root / f"{subset}.csv").write_text("\n".join(lines) + "\n")
-    return root
 
 
 @pytest.fixture(scope="session", autouse=True)

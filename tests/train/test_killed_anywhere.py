@@ -136,8 +136,9 @@ class Plan:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_data, tmp_path_factory):
-    return train_here(config_for(tiny_data, tmp_path_factory.mktemp("store"), **CHANGES))
+def undisturbed(tiny_data, make_once):
+    folder = make_once("undisturbed", lambda store: train_here(config_for(tiny_data, store, **CHANGES)))
+    return run_of(config_for(tiny_data, folder, **CHANGES))
 
 
 CHANGES = {

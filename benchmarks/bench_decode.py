@@ -1,8 +1,8 @@
-"""What a clip costs: CPU milliseconds (user and system) of the original's way and of ours, in one run.
+"""What a clip costs: CPU milliseconds (user and system) of the original reader and of ours, in one run.
 
     python -m benchmarks.bench_decode [--clips 40] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
 
-Ways take turns every few clips, so a change of clock speed or load meets all of them. MAD is the mean absolute
+Readers take turns every few clips, so a change of clock speed or load affects all of them. MAD is the mean absolute
 difference of the 128x171 frames' central crop from the float32 reference, in levels of 0-255.
 """
 
@@ -36,7 +36,7 @@ CLIP_SEC = 16 / 15
 PER_SEGMENT = 5
 OPENED = "ours, file opened each time"
 BLOCK = 8
-"""Clips that a way reads before the next has its turn."""
+"""Clips that one reader reads before the next has its turn."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def measure(case: Case, path: Path, num_clips: int, duration_sec: float) -> None
         for way, (read, clips) in ways.items():
             # As in a data worker: collections look only at what reading makes. The original has no such thing.
             (gc.unfreeze if way == "original" else gc.freeze)()
-            read(block)  # brings this way's memory back into the processor's caches
+            read(block)  # brings this reader's memory back into the processor's caches
             for i in range(block, min(block + BLOCK, num_clips)):
                 begin = time.process_time()
                 read(i)

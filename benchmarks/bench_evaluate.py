@@ -3,10 +3,9 @@
     python -m benchmarks.bench_evaluate [--clips 64] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
 
 The original reads each clip by itself, makes float pixels of its whole frames, and runs batches of 32 through the model
-in fp32. Ours is ``tspctl evaluate`` in one process. The encoder is the tiny one on both sides: what a GPU computes is
-the same in both, and beside a GPU decoding decides. Ends with 1 unless ours is at least three times as quick with 720p
-files as ``data standardize`` makes them.
-"""
+in fp32. Ours is ``tspctl evaluate`` in one process. Both use the tiny encoder: a GPU computes the same in both, and
+with a GPU decoding is the bottleneck. Ends with 1 unless ours is at least three times as quick with 720p files as
+``data standardize`` makes them."""
 
 from __future__ import annotations
 

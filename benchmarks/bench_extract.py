@@ -2,11 +2,10 @@
 
     python -m benchmarks.bench_extract [--frames 1800] [--clips 30] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
 
-The original reads each clip by itself, the published system's way, and makes float pixels of it; a sample of its clips
-is timed, spread over the file. Ours decodes the file once and slides over it: what the decoding process does (decode,
-gather) and what the pipe to the encoder's process costs. The blend to float pixels runs on the GPU; the last columns
-have it on the CPU too.
-"""
+The original reads each clip by itself, as the published system does, and makes float pixels of it; a sample of its
+clips is timed, spread over the file. Ours decodes the file once and slides over it: what the decoding process does
+(decode, gather) and what the pipe to the encoder's process costs. The blend to float pixels runs on the GPU; the last
+columns have it on the CPU too."""
 
 from __future__ import annotations
 
@@ -66,7 +65,7 @@ def main() -> int:
 
 
 def measure(name: str, path: Path, stride: int, num_frames: int, num_sampled: int, rounds: int) -> tuple[str, float]:
-    """One row of the table, and the ratio; the two ways take turns, so that a change of clock or load meets both."""
+    """One row of the table, and the ratio; the two take turns, so that a change of clock or load affects both."""
     video = VideoFacts(path.name, num_frames / FPS, float(FPS), num_frames)
     plan = SlidePlan(stride, 16, 15.0, pads_short=True)
     place, starts_sec = Videos(LocalStore(path.parent)), plan.starts_sec(video)

@@ -1,4 +1,4 @@
-"""What a training step costs: the original's way in plain fp32, and each option of ours, in one run.
+"""What a training step costs: the original's step in plain fp32, and each option of ours, in one run.
 
     python -m benchmarks.bench_step [--backbone tiny ...] [--batch N] [--steps N] [--memory-only]
 
@@ -88,7 +88,7 @@ class Table:
 
 
 def step_table(backbone: str, shape: Shape, ways: Sequence[Way], device: torch.device, steps: int) -> Iterator[str]:
-    """Markdown: step time, clips/s and memory of each way; what compiling costs and whether it pays."""
+    """Markdown: step time, clips/s and memory of each variant; what compiling costs and whether it pays."""
     yield from (
         f"## {backbone}, batch {shape.batch}, {shape.frames}x{shape.side_px}x{shape.side_px}",
         "",
@@ -158,7 +158,8 @@ def synchronize(device: torch.device) -> None:
 
 
 def data_wait_table(ways: Sequence[Way], device: torch.device, workers: int) -> Iterator[str]:
-    """Markdown: share of an epoch over real videos in which the loop waits for the next batch, in each of our ways."""
+    """Markdown: share of an epoch over real videos in which the loop waits for the next batch, for each of our
+    variants."""
     on_gpu = device.type == "cuda"
     backbone, batch = ("r2plus1d_34", 32) if on_gpu else ("tiny", 8)
     yield from ("## Data wait", "", f"{backbone}, batch {batch}, {workers} data workers, H.264 of the demo.", "")

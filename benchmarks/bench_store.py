@@ -147,7 +147,7 @@ class Bench:
         }
 
     def clean(self) -> None:
-        """Nothing on this machine or up there that a way could find done already."""
+        """Delete, here and on the server, whatever a contestant could find already done."""
         shutil.rmtree(self.here, ignore_errors=True)
         self.here.mkdir()
         self.store.delete_all("up/")

@@ -1,7 +1,7 @@
 """Videos to measure with: standardised as users' are (30 fps, an AAC track), from footage or drawn to look natural.
 
-A file is made once and kept; its name says of what, so that another ``--source`` or encoding never meets an old file.
-"""
+A file is made once and kept; its name contains its source and encoding, so that another ``--source`` never finds an old
+file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 
 FPS = 30
 DRAWN = 2
-"""Goes up when the drawn footage changes."""
+"""Increased when the drawn footage changes."""
 SHOT_FRAMES = 150
 NUM_SHAPES = 4
 

@@ -1,12 +1,11 @@
-"""Everything that only a card can show, in one command that ends within ten minutes and writes as it goes.
+"""Everything that only a GPU can show, in one command that ends within ten minutes and writes results as it goes.
 
     python -m benchmarks.on_gpu [--quick] [--folder DIR]     on a machine with a GPU: benchmarks/gpu-<card>.md and .json
     python -m benchmarks.on_gpu --dry --folder DIR           the same program on the CPU with the tiny encoder
 
 First whether a GPU gives what the CPU gives, and ends as it should (resume, out of memory, a stopped peer); then speed
-and memory of a step in each way, data wait, and extraction. A part that fails is a row that says so; a part that no
-longer fits the time is named and left out. Each row is in both files before the next part begins.
-"""
+and memory of each variant of a step, data wait, and extraction. A part that fails becomes a row that says so; a part
+for which no time remains is named and skipped. Each row is in both files before the next part begins."""
 
 from __future__ import annotations
 
@@ -93,7 +92,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured on what."""
+    """What to measure, and on which device."""
 
     device: torch.device
     backbone: str

@@ -1,4 +1,4 @@
-"""The published system's way to read a clip, re-implemented: the baseline of ``bench_decode``.
+"""The published system's clip reader, re-implemented: the baseline of ``bench_decode``.
 
 The reader is the one of torchvision 0.5: seek back to a key frame, decode everything up to the clip's end, the audio as
 well, turn all frames into full-resolution RGB and stack them; then the transforms in float on full frames.

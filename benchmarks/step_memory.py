@@ -67,7 +67,7 @@ def cost_of(probe: Probe, batches: tuple[int, int] = BATCHES, extra_mib: float =
 
 
 def memory_table(backbone: str, ways: Sequence[Way], device: torch.device) -> list[str]:
-    """Markdown: what a clip costs in each way, and the largest batch that fits a card."""
+    """Markdown: what a clip costs in each variant, and the largest batch that fits a card."""
     how = f"measured on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "computed, not measured"
     cards = " | ".join(f"{size} GB" for size in CARDS_GIB)
     lines = [f"### {backbone}: memory, and the largest batch that fits ({how})", ""]

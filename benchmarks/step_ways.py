@@ -1,4 +1,4 @@
-"""The ways of making a training step that are measured, and what they are made of."""
+"""The variants of a training step that are measured."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEADS = (
 
 @dataclass(frozen=True)
 class Way:
-    """One way of making a step."""
+    """One variant."""
 
     name: str
     precision: str = "fp32"
@@ -79,7 +79,7 @@ def random_batch(shape: Shape, device: torch.device, layout: torch.memory_format
 
 
 def make_step(backbone: str, shape: Shape, way: Way, device: torch.device) -> Callable[[], object]:
-    """A step in the way asked for, to be called again and again."""
+    """A callable that makes a step of this variant."""
     return original_step(backbone, shape, device) if way.is_original else our_step(backbone, shape, way, device)
 
 
@@ -91,7 +91,7 @@ def our_step(backbone: str, shape: Shape, way: Way, device: torch.device) -> Cal
 
 
 def make_stepper(backbone: str, batch: int, way: Way, device: torch.device) -> Stepper:
-    """Model, optimizer and schedule in the way asked for."""
+    """Model, optimizer and schedule of this variant."""
     model, numerics = make_model(backbone, way, device)
     return stepper_of(model, batch, way, numerics)
 

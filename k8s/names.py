@@ -39,7 +39,7 @@ _RESTART_ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
 
 
 def pod_selector(name: str) -> str:
-    """Selector of the pods of a run or job. ``owner_of`` tells those of its ``helm test`` apart."""
+    """Selector of the pods of a run or job. ``owner_of`` separates them from those of its ``helm test``."""
     return f"{PART_OF},{RUN_LABEL}={name}"
 
 

@@ -119,7 +119,7 @@ def nodes_with(precision: Precision, nodes: Sequence[GpuNode]) -> list[GpuNode]:
 
 
 def explain_cards(precision: Precision, nodes: Sequence[GpuNode]) -> tuple[str, ...]:
-    """The number format that ranks on any of these nodes will share, in one line; none where no label tells."""
+    """The number format that ranks on any of these nodes will share, in one line; empty if no label names the cards."""
     cards = [node.card for node in nodes if node.card is not None and node.card.compute is not None]
     return (explain_precision(precision, cards),) if cards else ()
 

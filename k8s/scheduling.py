@@ -1,4 +1,4 @@
-"""The scheduler's rules that decide on a node: selector, required affinity, taints, cordon. Pure."""
+"""The scheduler's rules for a node: selector, required affinity, taints, cordon. Pure."""
 
 from __future__ import annotations
 

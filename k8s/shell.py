@@ -1,4 +1,4 @@
-"""A command beside a rank, with the terminal passed through."""
+"""A command in a rank's container, with the terminal attached."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _pump(shell: Any, *, tty: bool) -> None:
 
 @contextmanager
 def _raw_terminal(wanted: bool) -> Iterator[None]:
-    """Keys go to the command, not to our own line discipline."""
+    """Keystrokes go to the command, not to our own line discipline."""
     if not wanted:
         yield
         return

@@ -71,7 +71,7 @@ def stopped_by_user(job: Object) -> str | None:
 
 
 def is_suspended(job: Object) -> bool:
-    """Whether the operator is told to have no pods for it."""
+    """Whether its suspend field is set, so that the operator keeps no pods for it."""
     spec = job["spec"]
     return bool((spec.get("runPolicy") or spec).get("suspend"))
 
@@ -112,7 +112,7 @@ def _is_ready(job: Object) -> bool:
 
 
 def pod_status(pod: Object) -> PodStatus:
-    """What a pod does, from its own status."""
+    """The state of a pod, from its own status."""
     status = pod.get("status") or {}
     containers: Sequence[Object] = status.get("containerStatuses") or [{}]
     name = main_container_of(pod).get("name")

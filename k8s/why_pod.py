@@ -92,7 +92,7 @@ def taken_away(pod: Object) -> str | None:
 
 
 def held_up(pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
-    """What holds up pods that exist, lowest rank first."""
+    """Why existing pods do not run, lowest rank first."""
     for pod in sorted(pods, key=rank_of):
         status = pod_status(pod)
         if status.state not in ("pending", "starting"):
@@ -137,7 +137,7 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
 
 
 def wait_for_master(pods: Sequence[Object]) -> Iterable[str]:
-    """Workers that only wait: what the master itself waits for is the better reason, where it is known."""
+    """Workers that only wait for the master, whose own reason is the better one where it is known."""
     for pod in sorted(pods, key=rank_of):
         init = (pod.get("status") or {}).get("initContainerStatuses") or []
         if pod_status(pod).state == "starting" and any("running" in (item.get("state") or {}) for item in init):

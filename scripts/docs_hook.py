@@ -1,7 +1,7 @@
-"""Hook of the documentation: takes sections of the project's README and other files in, and mends their links.
+"""Hook of the documentation: includes sections of the project's README and other files, and adjusts their links.
 
 A line ``<!-- include: README.md ## On a cluster -->`` becomes that section, without its heading; without a heading it
-becomes the whole file below its title. What stands in two places has one source this way.
+becomes the whole file below its title. So text that appears twice has one source.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def section_of(text: str, heading: str | None) -> str | None:
 
 
 def with_links(text: str, *, written_in: Path, read_in: Path, repository: str) -> str:
-    """Links from one folder made right for another; those that lead out of the documentation lead to the repository."""
+    """Adjust links of one folder for another; those that lead out of the documentation point to the repository."""
 
     def mended(found: re.Match[str]) -> str:
         target = (written_in / found["target"]).resolve()

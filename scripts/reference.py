@@ -42,7 +42,7 @@ def commands_page() -> str:
 
 
 def all_commands() -> Iterator[tuple[str, click.Command]]:
-    """Path and command, subcommands in the place of their group, hidden ones left out."""
+    """Path and command; subcommands replace their group, hidden ones are left out."""
     yield "tspctl", tspctl
     yield from _subcommands("tspctl", tspctl)
 

@@ -25,7 +25,7 @@ def changed_files() -> list[str]:
 
 
 def tests_of(path: str) -> set[str]:
-    """The test files or folders that hold what is said of a file; none where nothing is."""
+    """The test files or folders that cover a file; none where nothing does."""
     source = PurePosixPath(path)
     if any(source.match(pattern) for pattern in DOCUMENTS) or path.startswith("docs/"):
         return {"tests/test_docs.py"}

@@ -17,7 +17,7 @@ _OPTIONS = (
         help="GPUs, and ranks, of each pod (default 1); divides --gpus.",
     ),
     click.option("--priority", metavar="NAME", help="PriorityClass; with --queue Kueue's WorkloadPriorityClass."),
-    click.option("--deadline", "deadline_sec", type=Duration(), help="End the run after so long: 90m, 12h, 2d."),
+    click.option("--deadline", "deadline_sec", type=Duration(), help="End the run after this time: 90m, 12h, 2d."),
     click.option(
         "--gang",
         type=click.Choice(["volcano", "coscheduling", "kueue"]),

@@ -2,7 +2,7 @@
 
 Problem: a namespace may hold a thousand runs, each one or more reads away, in stores that may be slow or unreachable,
 and ``list`` is to answer within about two seconds.
-Idea: the backend's list is complete by itself. Of a bucket two lists tell the rest, the index that runs keep of
+Idea: the backend's list is complete by itself. Of a bucket two listings give the rest, the index that runs keep of
 themselves and the folders that exist; only a run whose entry is missing or not fresh is read by itself, in parallel.
 Files of a folder are simply read.
 Invariants: every run is listed, whatever its store does; a damaged run is shown as damaged beside the others; no run is
@@ -45,7 +45,7 @@ _READERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What a bucket tells of all its runs at once."""
+    """What the listings of a bucket say of all its runs."""
 
     index: dict[str, IndexEntry]
     folders: frozenset[str]

@@ -1,6 +1,6 @@
 """The contract of an auxiliary job: what every kind declares, which of its fields are paths, and what it answers.
 
-A kind is one class in ``tsp.config.jobs``, the only place that knows it: the entrypoint finds the
+A kind is one class in ``tsp.config.jobs``, the only module that knows it: the entrypoint finds the
 function by ``function``, the chart's values ask ``needs_gpu``, the command line ``runs_in_place``, and whoever
 resolves, refuses or mounts paths reads the annotations that ``reads``, ``writes``, ``scratch`` and ``text`` leave on
 the fields. ``path_fields`` refuses a string field without one of the four, so no path is overlooked.

@@ -1,4 +1,4 @@
-"""The videos that a table names: there, readable to the end, and as long as the table says."""
+"""The videos that a table names: whether they exist, are readable to the end, and last as long as the table says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tsp.prepare.findings import ERROR, WARNING, DataFinding
 from tsp.prepare.parallel import for_each
 
 _FRAMES_OFF = 1.5
-"""A duration that is further from the file's than this many frames is taken for a mistake."""
+"""A duration that differs from the file's by more frames than this is reported as a mistake."""
 _RATE_OFF = 0.01
 
 Seen = VideoReport | str
@@ -32,7 +32,7 @@ def check_videos(
     decode_all: bool,
     workers: int | None,
 ) -> list[DataFinding]:
-    """Look into every video of the table, side by side; findings name the video or the row.
+    """Inspect every video of the table in parallel; findings name the video or the row.
 
     A video none of whose segments holds a clip is never read by a run, so nothing about it is an error.
     """
@@ -80,7 +80,7 @@ def _named_by(table: Path, rows: Sequence[SegmentRow]) -> str:
 
 
 def _against_table(subset: str, table: Path, row: SegmentRow, seen: VideoReport) -> Iterator[DataFinding]:
-    """Where a video and the table's first row of it disagree; training goes by the file, and by the rows' times."""
+    """Where a video and the table's first row of it disagree. Training uses the file's duration and the rows' times."""
     odd = []
     if abs(row.duration_sec - seen.duration_sec) > _FRAMES_OFF / seen.fps:
         odd.append(
@@ -96,7 +96,7 @@ def _against_table(subset: str, table: Path, row: SegmentRow, seen: VideoReport)
 def _past_the_end(
     subset: str, table: Path, rows: Sequence[SegmentRow], seen: VideoReport, config: RunConfig
 ) -> Iterator[DataFinding]:
-    """Segments that go on after their video has ended: clips that start too late are drawn again, where that helps."""
+    """Segments that end after their video: clips that start too late are drawn again where possible."""
     tolerance_sec = _FRAMES_OFF / seen.fps
     for row in rows:
         start_sec, end_sec = row.clamped_sec()

@@ -1,6 +1,6 @@
-"""The demo data set: small videos that a tiny encoder learns in a minute on a CPU, in TSP's own formats.
+"""The demo data set: small videos that the tiny encoder learns in a minute on a CPU, in TSP's own formats.
 
-Three actions told by their motion, as long in all as the background between them: guessing gives 33 % on the
+Three actions that differ by motion, together as long as the background between them: guessing gives 33 % on the
 action head and 50 % on the region head, 42 % on average. Training and validation share no video.
 """
 
@@ -41,7 +41,7 @@ _GVF_SEED = 512
 
 @dataclass(frozen=True, slots=True)
 class DemoVideo:
-    """One drawn video: what the tables and the GVF files say of it."""
+    """What the tables and the GVF files contain for one drawn video."""
 
     facts: VideoFacts
     timeline: list[Segment]
@@ -119,7 +119,8 @@ def _draw_video(task: tuple[Path, tuple[int, ...], tuple[str, ...]]) -> DemoVide
 
 
 def _watched(frames: Iterable[NDArray[np.uint8]], looks: list[NDArray[np.float32]]) -> Iterator[NDArray[np.uint8]]:
-    """Pass frames on; of every fifth keep mean colours and mean absolute changes over a grid of cells, in [0, 1]."""
+    """Yield frames unchanged; of every fifth, record mean colours and mean absolute changes over a grid of cells, in
+    [0, 1]."""
     before: Pixels | None = None
     rows, columns = _GVF_CELLS
     for index, frame in enumerate(frames):
@@ -137,7 +138,7 @@ def _watched(frames: Iterable[NDArray[np.uint8]], looks: list[NDArray[np.float32
 def _project(looks_TD: NDArray[np.float32]) -> NDArray[np.float32]:
     """A fixed random layer with a ReLU: [T, D] pixel statistics -> [T, 512], of the size of an encoder's features.
 
-    It stands in for the features of a pretrained encoder, which the demo has none of: it has seen no label.
+    It stands in for a pretrained encoder, which the demo has none of, and uses no label.
     """
     rng = np.random.default_rng(_GVF_SEED)
     weights = rng.normal(0, 1 / np.sqrt(looks_TD.shape[1]), (looks_TD.shape[1], GVF_DIM))
@@ -161,7 +162,7 @@ def _write_tables(folder: Path, subset: str, videos: list[DemoVideo]) -> None:
 
 
 def _write_annotations(path: Path, subsets: dict[str, list[DemoVideo]]) -> None:
-    """The actions as people publish them, JSON of ActivityNet's v1-3 shape: what ``annotate`` makes the tables of."""
+    """The actions in the published format, JSON of ActivityNet's v1-3 shape: the input of ``annotate``."""
     names = {"train": "training", "valid": "validation"}
     database = {
         Path(video.facts.filename).stem: {

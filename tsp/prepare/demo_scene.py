@@ -1,8 +1,7 @@
 """The demo's videos as arithmetic: shapes over a textured ground, some of which perform an action for a while.
 
-Everything about a video is random but reproducible: ground, shapes, colours, sizes, speeds, phases. What tells an
-action is how one shape moves; which shapes are there and where tells nothing, so a single frame does not do.
-"""
+Everything about a video is random but reproducible: ground, shapes, colours, sizes, speeds, phases. An action is
+defined by how one shape moves; which shapes there are, and where, says nothing, so a single frame is not enough."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One shape's looks and its steady drift; places in pixels, the drift in pixels per second."""
+    """One shape's appearance and its steady drift; positions in pixels, the drift in pixels per second."""
 
     kind: int
     colour: Pixels
@@ -121,7 +120,7 @@ def _ground(rng: Generator) -> Pixels:
 
 
 def _stretched(values: Pixels, places: NDArray[np.float64]) -> Pixels:
-    """Linear interpolation along the first axis at fractional places."""
+    """Linear interpolation along the first axis at fractional positions."""
     whole = places.astype(int)
     share = (places - whole).astype(np.float32)[:, None, None]
     stretched: Pixels = values[whole] * (1 - share) + values[whole + 1] * share
@@ -129,10 +128,8 @@ def _stretched(values: Pixels, places: NDArray[np.float64]) -> Pixels:
 
 
 def _shapes(rng: Generator, segment: Segment) -> list[Shape]:
-    """Two shapes in the middle of the frame, where the central crop of the validation sees them.
-
-    The first one's kind is its action's, or any in background, where it does no more than drift.
-    """
+    """Two shapes in the middle of the frame, inside the central crop of the validation. The first one has the kind of
+    its action; in background it has any kind and only drifts."""
     side = rng.choice((-1, 1))
     shapes = []
     for number in range(_NUM_SHAPES):
@@ -155,7 +152,7 @@ def _shapes(rng: Generator, segment: Segment) -> list[Shape]:
 
 
 def _colour(rng: Generator, kind: int) -> Pixels:
-    """A colour in which one channel leads: red, green or blue by the kind of shape, by how much is random."""
+    """A colour dominated by one channel, red, green or blue by the kind of shape, by a random amount."""
     colour = rng.uniform(30, 130, 3).astype(np.float32)
     colour[kind] = rng.uniform(170, 240)
     return colour

@@ -1,4 +1,4 @@
-"""What ``check`` reports: one finding per trouble, with the file and the row it is about."""
+"""What ``check`` reports: one finding per problem, with its file and row."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ WARNING: Severity = "warning"
 
 @dataclass(frozen=True, slots=True)
 class DataFinding:
-    """One trouble."""
+    """One problem of a data set."""
 
     severity: Severity
-    """``error``: a run fails or trains wrongly; ``warning``: it goes on, but look."""
+    """``error``: a run would fail or train wrongly; ``warning``: it would run, but the data looks wrong."""
     subset: str
     """``train``, ``valid``, or ``both``."""
     file: str
-    """The table, video, label map or GVF file it is in."""
+    """The table, video, label map or GVF file that has it."""
     row: int | None
-    """Line of the table, counting its header as 1; None if it is not about one row."""
+    """Line of the table, its header being 1; None if no single row is affected."""
     message: str
 
     def as_row(self) -> dict[str, Any]:
-        """Plain data, for the answer."""
+        """As plain data."""
         return {
             "severity": self.severity,
             "subset": self.subset,
@@ -37,7 +37,7 @@ class DataFinding:
 
 
 def count(findings: Iterable[DataFinding], severity: Severity) -> int:
-    """How many findings are of that severity."""
+    """Number of findings of that severity."""
     return sum(finding.severity == severity for finding in findings)
 
 

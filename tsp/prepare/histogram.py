@@ -1,4 +1,4 @@
-"""The picture that ``check --plot`` draws: segments per class, training beside validation."""
+"""The chart of ``check --plot``: segments per class, training beside validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One function over many files, in processes, with one result per file whatever a decoder does."""
+"""One function over many files, in processes, with one result per file even if a decoder crashes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def for_each(
     crashed: Callable[[Item], Result] | None = None,
     noun: str = "videos",
 ) -> Iterator[tuple[Item, Result]]:
-    """Pairs of item and ``function(item)`` as they are done, in no order; progress goes to the log.
+    """Pairs of item and ``function(item)`` in order of completion; progress is logged.
 
     Args: function, importable by name; workers, processes (default: usable CPUs), 1 stays in this one;
-        crashed, the result of an item whose process died (a decoder that ran into a bad file may take it along).
+        crashed, the result of an item whose process died (a bad file may crash a decoder, and its process with it).
     Raises: what ``function`` raises; BrokenProcessPool if a process died and ``crashed`` is not given.
     """
     workers = min(workers or usable_cpus(), max(1, len(items)))
@@ -66,7 +66,8 @@ def _in_processes(
     except BrokenProcessPool:
         if crashed is None:
             raise
-        # A dead process takes the whole pool down without saying which item killed it: try those left one by one.
+        # A dead process breaks the whole pool without naming the item that killed it: try the remaining ones one by
+        # one.
         for index, item in left.items():
             try:
                 yield item, next(_pool(function, {index: item}, 1))[1]
@@ -76,7 +77,7 @@ def _in_processes(
 
 def _pool(function: Callable[[Item], Result], items: dict[int, Item], workers: int) -> Iterator[tuple[int, Result]]:
     # Not fork: a forked child of a process that has threads (a decoder's, torch's) may hang. Not spawn: every child
-    # would import everything again, where the server that they are forked from here does it once.
+    # would import everything again, which the fork server does once.
     context = forkserver("__main__", _module_of(function))
     with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         futures = {pool.submit(function, item): index for index, item in items.items()}

@@ -1,4 +1,4 @@
-"""The metadata CSV of a folder of videos: what is really in the files, not what their headers claim."""
+"""The metadata CSV of a folder of videos: what the files contain, not what their headers claim."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(job: ProbeJob) -> Answer:
 
 
 def probe_videos(source: Store, names: Iterable[str], *, workers: int | None = None) -> list[Probed]:
-    """What is in these videos, sorted by name."""
+    """Inspect these videos; sorted by name."""
     pairs = for_each(partial(_probe, source), list(names), workers=workers or None, crashed=partial(_crashed, source))
     return sorted((probed for _, probed in pairs), key=lambda probed: probed.filename)
 

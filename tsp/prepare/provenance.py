@@ -1,4 +1,4 @@
-"""What made a standardised file, written into the file itself, so that a changed option or source is noticed."""
+"""How a standardised file was made, written into the file itself, so that a changed option or source is detected."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tsp.data.video.inspect import comment_of
 from tsp.store.base import Store
 
 HEAD_BYTES = 8 << 20
-"""Holds the index of any video that was written with its index in front."""
+"""Large enough for the index of any video that was written with its index in front."""
 _HASHED_BYTES = 1 << 20
 _FORMAT = 1
-"""Goes up when the same options make another file."""
+"""Increased when the same options produce a different file."""
 
 
 def made_by(job: StandardizeJob, source: Store, name: str) -> str:
-    """What a file is made of: the options, and the source by name, size and the hash of its first MiB."""
+    """Description of a file's making: the options, and the source by name, size and the hash of its first MiB."""
     with source.reading(name, head_bytes=_HASHED_BYTES) as path, open(path, "rb") as file:
         head = file.read(_HASHED_BYTES)
     about: dict[str, Any] = {
@@ -37,7 +37,7 @@ def made_by(job: StandardizeJob, source: Store, name: str) -> str:
 
 
 def maker_of(dest: Store, file: str) -> str | None:
-    """What made a file that is there, as ``made_by`` writes it; None if it does not say."""
+    """The description stored in an existing file, as ``made_by`` writes it; None if it has none."""
     with dest.reading(file, head_bytes=HEAD_BYTES) as path:
         comment = comment_of(path)
     return comment if comment.startswith('{"standardize":') else None

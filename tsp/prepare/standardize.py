@@ -1,4 +1,4 @@
-"""Any videos to constant-rate MP4 files, in parallel; a stopped job goes on where it was."""
+"""Convert any videos to constant-rate MP4 files, in parallel; a stopped job continues where it was."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FileStatus = Literal["written", "replaced", "there already"]
 
 @dataclass(frozen=True, slots=True)
 class Standardized:
-    """What became of one input."""
+    """The outcome for one input."""
 
     source: str
     """Relative to the source."""
@@ -44,7 +44,7 @@ class Standardized:
     status: FileStatus | Literal["broken"]
     num_frames: int | None = None
     why: str = ""
-    """What is wrong: why nothing was written, or what was lost and what is doubtful about what was."""
+    """Problems: why nothing was written, or what was lost or is doubtful in what was."""
     training_copy: CopyStatus | None = None
     """None where there is none to write."""
 
@@ -91,7 +91,7 @@ def standardize(job: StandardizeJob) -> list[Standardized]:
 
 
 def share_of(sizes_bytes: Mapping[str, int], names: Sequence[str], shards: int, shard: int) -> list[str]:
-    """The videos of one shard: the largest files are dealt first, each to the shard that has the fewest bytes."""
+    """The videos of one shard: the largest files are assigned first, each to the shard with the fewest bytes."""
     bytes_of, mine = [0] * shards, []
     for name in sorted(names, key=lambda name: (-sizes_bytes[name], name)):
         lightest = bytes_of.index(min(bytes_of))
@@ -102,7 +102,7 @@ def share_of(sizes_bytes: Mapping[str, int], names: Sequence[str], shards: int, 
 
 
 def _plan(source: Store, dest: Store, names: Iterable[str]) -> dict[str, str]:
-    """The file that each video becomes; folders in the source are kept, but a destination among them is no source."""
+    """The output file of each video. Subfolders of the source are kept; a destination inside the source is not read."""
     inside = dest.real_uri.removeprefix(source.real_uri) if dest.real_uri.startswith(source.real_uri) else ""
     made_of: dict[str, list[str]] = {}
     for name in names:
@@ -132,7 +132,7 @@ def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) 
         with ExitStack() as stack:
             target: Path | None = None
             if status != "there already":
-                # A copy of another file's frames would train wrongly: it goes first, whatever happens next.
+                # A training copy of other frames would train wrongly: delete it first, whatever happens next.
                 dest.delete(training_copy_name(file))
                 target = stack.enter_context(dest.writing(file))
                 made = _transcode(job, source, name, target, maker)
@@ -151,7 +151,7 @@ def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) 
 def _state(
     job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str], maker: str
 ) -> tuple[FileStatus, str]:
-    """What is to be done about a file, and a doubt about it in words."""
+    """What to do about a file, and a doubt about it in words."""
     name, file = task
     if job.overwrite or not dest.exists(file):
         return "written", ""
@@ -185,7 +185,7 @@ def _transcode(job: StandardizeJob, source: Store, name: str, target: Path, make
 
 
 def _copy_for_training(dest: Store, file: str, target: Path | None, copy_format: CopyFormat) -> CopyStatus:
-    """Make the training copy unless it is there; ``target`` is the file itself if it was made just now."""
+    """Make the training copy unless it exists; ``target`` is the file itself if it has just been made."""
     # Loads torch, which nothing else here needs.
     from tsp.data.video.training_copy import format_of_copy, write_training_copy
 

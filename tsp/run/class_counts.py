@@ -1,4 +1,4 @@
-"""Validation figures by class: how many clips each class had, and which classes they were taken for."""
+"""Validation figures by class: how many clips each class had, and which classes were predicted for them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class ClassRow:
     """Labelled with the class."""
     correct: int
     predicted: dict[str, int]
-    """Class -> clips that were taken for it, most first; those that were right are among them."""
+    """Predicted class -> clips, most first, correct ones included."""
 
     @property
     def accuracy_percent(self) -> float | None:
-        """None where no clip has the class."""
+        """None if no clip has the class."""
         return 100 * self.correct / self.clips if self.clips else None
 
 

@@ -77,11 +77,9 @@ class EpochFiles(RunFolder):
         return {epoch: record for epoch, record in zip(epochs, found, strict=True) if record is not None}
 
     def certain_epochs(self) -> dict[int, EpochRecord]:
-        """As ``epochs``, also if the store's listings lag behind: what a listing may miss is requested by key.
-
-        For callers that decide or write by the answer. Costs a request for each gap, and one for the epoch after the
-        last.
-        """
+        """As ``epochs``, but correct even if the store's listings lag behind: what a listing may miss is requested by
+        key. For callers whose decisions or writes depend on the answer. Costs a request for each gap, and one for the
+        epoch after the last."""
         found = self._read_records(self.load_whole)
         epoch = 0
         while epoch <= max(found, default=-1) + 1:

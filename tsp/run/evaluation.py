@@ -1,10 +1,10 @@
-"""The result of ``tspctl evaluate`` where it is stored, and the parts of it that shards leave until all are there.
+"""The stored result of ``tspctl evaluate``, and the partial results that shards keep until all have finished.
 
-    <out>.parts/<work>/<shard>-of-<shards>.json     what one shard found
-    <out>                                           the evaluation, whole or not there
+    <out>.parts/<work>/<shard>-of-<shards>.json     the result of one shard
+    <out>                                           the evaluation; complete or absent
 
 ``work`` is a digest of what is evaluated on what, so that parts of different evaluations never mix. Merging adds counts
-up and so gives the same bytes whoever does it: two shards that find all parts there at once do no harm.
+up, so it gives the same bytes whoever does it: two shards that see all parts at the same time do no harm.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationPart:
-    """What one shard found."""
+    """The result of one shard."""
 
     losses: dict[str, tuple[float, ...]]
-    """Number of a batch -> its row of the validation's table."""
+    """Batch number -> its row of the validation's table."""
     counts: tuple[tuple[int, ...], ...]
     """Per head, clips by true class and predicted class."""
     bad_clips: int
@@ -84,7 +84,7 @@ def answer_of(evaluation: Evaluation, address: str) -> Answer:
 
 
 class EvaluationFile:
-    """An evaluation in the store it lies in."""
+    """An evaluation in its store."""
 
     def __init__(self, folder: Store, name: str) -> None:
         self.folder, self.name = folder, name
@@ -95,7 +95,7 @@ class EvaluationFile:
         return self.folder.address(self.name)
 
     def read(self) -> Evaluation | None:
-        """What is there; None if nothing is.
+        """The stored evaluation; None if there is none.
 
         Raises: ConfigError if it is something else.
         """
@@ -109,16 +109,16 @@ class EvaluationFile:
             raise ConfigError(f"{self.address} is there and no evaluation: choose another --out, or move it") from error
 
     def write(self, evaluation: Evaluation) -> None:
-        """Store it whole; parts go away."""
+        """Store the complete evaluation and delete the parts."""
         self.folder.write(self.name, dump_record(evaluation))
         self.folder.delete_all(f"{self.name}.parts/")
 
     def write_part(self, work: str, shard: int, shards: int, part: EvaluationPart) -> None:
-        """Keep what a shard found."""
+        """Store the result of a shard."""
         self.folder.write(self._part_key(work, shard, shards), dump_record(part))
 
     def part(self, work: str, shard: int, shards: int) -> EvaluationPart | None:
-        """What a shard found; None before it is done."""
+        """The result of a shard; None until it has finished."""
         key = self._part_key(work, shard, shards)
         try:
             data = self.folder.read(key)

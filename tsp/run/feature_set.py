@@ -48,7 +48,7 @@ class FeatureSet:
     encoder: str | None = None
     checkpoint_sha256: str | None = None
     prefix: str = ""
-    """What the names of the files (or H5 keys) have before the video's."""
+    """Prefix of the file names (or H5 keys) before the video's name."""
     resized_to: int | None = None
     """Every video was resized to that many features, linearly over time."""
     videos: dict[str, VideoFeatures] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def set_of(description: str) -> str:
 
 
 def parse_description(data: bytes, *, where: str) -> FeatureSet | None:
-    """A description from its file; None for one by a version that told less.
+    """A description from its file; None for one of an older version that has too little.
 
     Raises: DataError if it does not describe features.
     """

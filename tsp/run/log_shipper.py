@@ -61,14 +61,14 @@ class LogShipper:
         self._size_bytes = self._path.stat().st_size
 
     def write(self, text: str) -> int:
-        """Append text to the file at once. Text past the limit is dropped, which the log itself says."""
+        """Append text to the file at once. Text beyond the limit is dropped, and the log says so."""
         data = text.encode(errors="replace")
         with self._lock:
             if self._size_bytes < self.max_bytes and not self._file.closed:
                 if self._size_bytes + len(data) >= self.max_bytes:
                     data = f"[the rest of this log is left out: it is longer than {self.max_bytes} bytes]\n".encode()
                     self._size_bytes = self.max_bytes
-                # A full disk must not end the run for the sake of its log.
+                # A full disk must not end the run just because of its log.
                 with contextlib.suppress(OSError):
                     self._file.write(data)
                 self._size_bytes += len(data)
@@ -76,10 +76,10 @@ class LogShipper:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: every write goes to the file at once."""
+        """Does nothing: every write goes to the file at once."""
 
     def close(self) -> None:
-        """Send what is left and end."""
+        """Send the rest and stop."""
         with self._lock:
             self._file.close()
         if self._thread is None:
@@ -103,7 +103,7 @@ class LogShipper:
         self._closing.wait(max(self.every_sec, self._sent_bytes / BYTES_PER_SEC))
 
     def _send(self) -> None:
-        """Upload the log as it is now, if it grew."""
+        """Upload the log if it has grown."""
         self._grew.clear()
         size_bytes = self._path.stat().st_size
         if size_bytes == self._sent_bytes:

@@ -1,9 +1,9 @@
-"""The ranks of one pod: which they are, and how a pod with several GPUs runs one for each.
+"""The ranks of one pod: which ones it holds, and how a pod with several GPUs runs one rank per GPU.
 
 The problem: NCCL reaches NVLink and shared memory only between processes of one pod. The idea: the first process of
-such a pod loads no torch; it starts a rank for each of its GPUs, passes on what they write, line by line with the rank
-before it, and ends as the one did that brought the others down. Invariants: rank = index of the pod x ranks of a pod +
-local rank; each rank sees one card; with one rank in a pod there is no such process at all.
+such a pod loads no torch; it starts a rank for each of its GPUs, forwards their output line by line, prefixed with the
+rank, and exits with the code of the rank that caused the failure. Invariants: rank = index of the pod x ranks of a pod
++ local rank; each rank sees one card; with one rank in a pod there is no such process at all.
 
     python -m tsp.run.pod_ranks LOCAL_RANK COMMAND...   a command with the environment of that rank of this pod
 """
@@ -30,7 +30,7 @@ from tsp.run.rank_group import RankCommand, RankGroup, judge, last_words, rank_e
 from tsp.run.status import describe_end
 
 RANKS_VARIABLE = "TSP_RANKS_PER_POD"
-"""Set by the chart where it is more than one."""
+"""Set by the chart if it is more than one."""
 TRAINER_VARIABLES = {
     "RANK": "PET_NODE_RANK",
     "WORLD_SIZE": "PET_NNODES",
@@ -39,9 +39,9 @@ TRAINER_VARIABLES = {
 }
 """What the training operator sets, and what Kubeflow Trainer sets instead: it means pods by nodes."""
 GRACE_SEC = 120.0
-"""Time of the other ranks to save their state once one has failed."""
+"""How long the other ranks have to save their state once one has failed."""
 _UNTIL_KILLED_SEC = 86400.0
-"""The kubelet ends a pod that was told to end when its grace period is over; nobody else has to."""
+"""The kubelet kills a terminating pod after its grace period; nothing here needs to."""
 _MAX_LINE_BYTES = 1 << 20
 _KEPT_LINES = 50
 
@@ -94,11 +94,11 @@ class PodRanks:
 
     @property
     def ranks(self) -> range:
-        """Their numbers."""
+        """Numbers of the ranks."""
         return range(self.pod * self.per_pod, (self.pod + 1) * self.per_pod)
 
     def environment_of(self, local_rank: int) -> dict[str, str]:
-        """Variables of one of them, over the pod's own."""
+        """Variables of one rank, in addition to the pod's own."""
         own = rank_environment(
             self.ranks[local_rank],
             self.pods * self.per_pod,
@@ -157,7 +157,7 @@ def run_ranks(ranks: PodRanks, command: Sequence[str]) -> int:
 
 
 class _Console:
-    """Passes on what ranks write, whole lines of which each says whose it is."""
+    """Forwards the output of ranks in whole lines, each prefixed with its rank."""
 
     def __init__(self, target: IO[bytes]) -> None:
         self._target, self._lock = target, threading.Lock()
@@ -191,7 +191,7 @@ class _Console:
             self._target.flush()
 
     def drain(self, timeout_sec: float = 10.0) -> None:
-        """Until everything that was written has been passed on."""
+        """Wait until everything that was written has been forwarded."""
         for reader in self._readers:
             reader.join(timeout_sec)
 

@@ -103,7 +103,7 @@ class StateMeta:
     sha256: str
     size_bytes: int
     key: str = ""
-    """Where the data lies, relative to the run; filled in when published."""
+    """Key of the data, relative to the run; filled in when published."""
     created: str = field(default_factory=utc_now)
     previous: StateMeta | None = None
     """Fallback if the data named here is not there."""

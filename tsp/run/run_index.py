@@ -1,13 +1,13 @@
-"""How all runs of a bucket stand, for one request: the index that runs keep of themselves.
+"""The state of all runs of a bucket in one request: an index that the runs maintain themselves.
 
 Problem: ``list`` shows progress and best epoch of hundreds of runs, and reading each from its own objects takes a
 request or two per run.
 Idea: an answer to a list request holds nothing of an object but its key. So each run keeps one empty object whose key
-says how it stands: ``.index/<run>,<facts>``. A thousand runs are one page. It is written by the one that writes
-``progress.json`` with the rights it has for that; the new key first, then the old one is deleted.
-Invariants: an entry is refreshed at least every ``REFRESH_SEC`` while the run reports progress, so its age shows
-whether its run still keeps it; the index is never the only place of a fact, and a run without an entry (of an older
-version, or without the rights to write here) loses nothing; of several entries the newest attempt's newest counts.
+holds its state: ``.index/<run>,<facts>``. A thousand runs are one page. It is written by the one that writes
+``progress.json`` with the rights it has for that; the new key first, then the old one is deleted. Invariants: an entry
+is refreshed at least every ``REFRESH_SEC`` while the run reports progress, so its age shows whether its run still keeps
+it; no fact is stored in the index alone, and a run without an entry (of an older version, or without the rights
+to write here) loses nothing; of several entries the newest attempt's newest counts.
 
 Local stores have none: their files are read faster than a folder of all runs could be kept.
 """
@@ -38,7 +38,7 @@ MAX_KEY_BYTES = 900
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexedRun:
-    """What the index says of a run: the lasting part of its progress, and what it is."""
+    """What the index holds of a run: the lasting part of its progress, and its recipe."""
 
     attempt: int
     phase: str
@@ -60,7 +60,7 @@ class IndexedRun:
 
     @property
     def position(self) -> tuple[object, ...]:
-        """What a new key is written for at once; other facts are as they were then."""
+        """A change of these writes a new key at once; all other facts are as of that moment."""
         is_done = self.phase == "done"
         return self.attempt, is_done, self.epoch, self.epochs, self.best_epoch, self.best_accuracy_percent
 
@@ -119,7 +119,7 @@ class IndexWriter:
 
 
 def read_index(store: Store) -> dict[str, IndexEntry]:
-    """Run -> its entry, of all runs of a store that keep one. Keys that are none of ours are passed over."""
+    """Run -> its entry, for all runs of a store that keep one. Other keys are skipped."""
     found: dict[str, IndexEntry] = {}
     for entry in store.list(PREFIX):
         name, _, text = entry.key.removeprefix(PREFIX).partition(",")
@@ -146,7 +146,7 @@ def _prefix_of(run: str) -> str:
 
 
 def key_of(run: str, facts: IndexedRun) -> str:
-    """The key that says how a run stands."""
+    """The key that holds a run's state."""
     known = {name: value for name, value in dataclasses.asdict(facts).items() if value is not None}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
     key = _prefix_of(run) + urlencode(texts, quote_via=quote, safe="")

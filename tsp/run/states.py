@@ -1,6 +1,6 @@
-"""Mid-epoch state of a run, from which a restarted attempt goes on.
+"""Mid-epoch states of a run, from which a restarted attempt continues.
 
-The data lies under a name of its own, made of epoch, step and digest. ``latest.json`` says which is the newest and
+The data is stored under its own name, made of epoch, step and digest. ``latest.json`` says which is the newest and
 which was before it. Order: data, verified; then the pointer; then what neither names is deleted. So a crash at any
 point leaves a pointer to whole data, and a rank that is still reading the last state finds it.
 """
@@ -45,7 +45,7 @@ class StateFiles(RunFolder):
         return new
 
     def latest_state(self) -> StateMeta | None:
-        """The newest state whose data is there in full length; None if there is none."""
+        """The newest state whose data has its full length; None if there is none."""
         for meta in self._candidates():
             try:
                 if self.store.stat(self.key(meta.key)).size_bytes == meta.size_bytes:
@@ -56,7 +56,7 @@ class StateFiles(RunFolder):
         return None
 
     def download_state(self, path: Path) -> StateMeta:
-        """Bring the newest state that is whole to this machine, verified.
+        """Download the newest intact state, verified.
 
         Returns: which one it was; the one before the newest if that is damaged.
         Raises: MissingKeyError if there is none; StoreError if none is whole; StoreUnreachableError.

@@ -48,7 +48,7 @@ def root_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
 
 
 def is_permanent(code: int) -> bool:
-    """Whether trying again would give the same: 1-127; codes from 128 up are worth another attempt."""
+    """Whether another attempt would end the same: codes 1 to 127. From 128 up another attempt is worthwhile."""
     return 0 < code < 128
 
 
@@ -61,7 +61,7 @@ def describe_exit(code: int) -> str:
 
 
 def describe_end(end: RankEnd, words: str = "") -> str:
-    """One line: which rank, which exit code, what it means, and the last thing the rank said of it."""
+    """One line: which rank, which exit code, what it means, and the rank's last message."""
     return f"rank {end.rank} ended with {describe_exit(end.code)}" + (f": {words}" if words else "")
 
 

@@ -1,4 +1,4 @@
-"""A place for runs: a local folder or a bucket of an S3-compatible server, behind one small set of verbs.
+"""Where runs are kept: a local folder or a bucket of an S3-compatible server, behind one small set of verbs.
 
 Keys are relative to the store's URI and separated by "/". Every write is atomic: a reader sees the old object or the
 new one. Nothing heavy is imported before a bucket is really used.

@@ -1,4 +1,4 @@
-"""Which store a URI means: the only place that knows every kind of store."""
+"""Which store a URI means: the only module that knows every kind of store."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ def path_of_file_uri(uri: str) -> Path:
 
 
 def with_uri(config: StoreConfig | None, uri: str) -> StoreConfig:
-    """The same way of speaking to a server, for another URI."""
+    """The same connection settings, for another URI."""
     return StoreConfig(uri=uri) if config is None else dataclasses.replace(config, uri=uri)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tsp.store.locks import Lock, lock_file
 
 ABANDONED_AFTER_SEC = 900.0
-"""What another machine has not touched for so long, by the clock of the file system, nobody is writing."""
+"""What another machine has not touched for this long, by the clock of the file system, nobody is writing."""
 _OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 _mine: set[str] = set()
 

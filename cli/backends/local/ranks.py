@@ -1,4 +1,4 @@
-"""The ranks of a run on this machine: what each is told, and where it writes."""
+"""The ranks of a run on this machine: their environment, and where they write."""
 
 from __future__ import annotations
 

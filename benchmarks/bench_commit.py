@@ -1,6 +1,6 @@
 """What a training step costs in CPU time beside an older commit, with a second copy of that commit as the control.
 
-    python -m benchmarks.bench_commit COMMIT [--backbone tiny r3d_18 r2plus1d_18] [--rounds N] [--way "ours, fp32"]
+    python -m benchmarks.bench_commit COMMIT [--backbone tiny r3d_18 r2plus1d_18] [--rounds N] [--variant "ours, fp32"]
 
 Three processes, one thread each, take turns in ABCCBA order, one step a turn: ours, theirs, theirs again. A ratio
 of ours to theirs says something only as far as it lies outside what theirs against theirs shows in the same run.
@@ -23,14 +23,14 @@ STEPPER = """
 import sys, time
 from pathlib import Path
 import torch
-from benchmarks import step_ways
+from benchmarks import step_variants
 import tsp.train.step
 backbone, batch, name, tree = sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
-for module in (step_ways, tsp.train.step):
+for module in (step_variants, tsp.train.step):
     assert Path(module.__file__).is_relative_to(tree), module.__file__
 torch.set_num_threads(1)
-(way,) = [way for way in step_ways.WAYS if way.name == name]
-step = step_ways.make_step(backbone, step_ways.Shape(batch, 16, 112), way, torch.device("cpu"))
+(variant,) = [variant for variant in step_variants.VARIANTS if variant.name == name]
+step = step_variants.make_step(backbone, step_variants.Shape(batch, 16, 112), variant, torch.device("cpu"))
 for _ in range(3):
     step()
 print("ready", flush=True)
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("commit")
     parser.add_argument("--backbone", nargs="*", default=list(BACKBONES), choices=list(BACKBONES))
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--way", default="ours, fp32")
+    parser.add_argument("--variant", default="ours, fp32")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         theirs = Path(folder).resolve() / "theirs"
@@ -58,15 +58,15 @@ def main() -> None:
             print("| encoder, batch | theirs, CPU s a step | ours / theirs | theirs / theirs, the control |")
             print("|---|---|---|---|")
             for backbone in arguments.backbone:
-                print(row(backbone, arguments.way, arguments.rounds, theirs), flush=True)
+                print(row(backbone, arguments.variant, arguments.rounds, theirs), flush=True)
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", theirs], cwd=ROOT, check=True)
 
 
-def row(backbone: str, way: str, rounds: int, theirs: Path) -> str:
+def row(backbone: str, variant: str, rounds: int, theirs: Path) -> str:
     """A row of the table: median and quartiles of the ratios of rounds."""
     batch = BACKBONES[backbone]
-    steppers = [start(tree, backbone, batch, way) for tree in (ROOT, theirs, theirs)]
+    steppers = [start(tree, backbone, batch, variant) for tree in (ROOT, theirs, theirs)]
     try:
         for stepper in steppers:
             said = stepper.stdout.readline() if stepper.stdout else ""
@@ -83,9 +83,9 @@ def row(backbone: str, way: str, rounds: int, theirs: Path) -> str:
     return f"| {backbone}, {batch} | {median_sec:.3f} | {spread(ours)} | {spread(control)} |"
 
 
-def start(tree: Path, backbone: str, batch: int, way: str) -> subprocess.Popen[str]:
+def start(tree: Path, backbone: str, batch: int, variant: str) -> subprocess.Popen[str]:
     """A process that makes a step of the code in ``tree`` for each line that it reads, and prints its CPU seconds."""
-    command = [sys.executable, "-c", STEPPER, backbone, str(batch), way, str(tree)]
+    command = [sys.executable, "-c", STEPPER, backbone, str(batch), variant, str(tree)]
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=tree, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

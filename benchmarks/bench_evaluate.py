@@ -5,7 +5,8 @@
 The original reads each clip by itself, makes float pixels of its whole frames, and runs batches of 32 through the model
 in fp32. Ours is ``tspctl evaluate`` in one process. Both use the tiny encoder: a GPU computes the same in both, and
 with a GPU decoding is the bottleneck. Ends with 1 unless ours is at least three times as quick with 720p files as
-``data standardize`` makes them."""
+``data standardize`` makes them.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@
 The original reads each clip by itself, as the published system does, and makes float pixels of it; a sample of its
 clips is timed, spread over the file. Ours decodes the file once and slides over it: what the decoding process does
 (decode, gather) and what the pipe to the encoder's process costs. The blend to float pixels runs on the GPU; the last
-columns have it on the CPU too."""
+columns have it on the CPU too.
+"""
 
 from __future__ import annotations
 
@@ -68,13 +69,13 @@ def measure(name: str, path: Path, stride: int, num_frames: int, num_sampled: in
     """One row of the table, and the ratio; the two take turns, so that a change of clock or load affects both."""
     video = VideoFacts(path.name, num_frames / FPS, float(FPS), num_frames)
     plan = SlidePlan(stride, 16, 15.0, pads_short=True)
-    place, starts_sec = Videos(LocalStore(path.parent)), plan.starts_sec(video)
+    videos, starts_sec = Videos(LocalStore(path.parent)), plan.starts_sec(video)
     sampled = np.array(starts_sec)[np.linspace(0, len(starts_sec) - 1, num_sampled).astype(int)]
     original, beside_gpu, all_on_cpu = [], [], []
     for part in np.array_split(sampled, rounds):
         original.append(cpu_ms(partial(_original, path, part)) / len(part))
-        beside_gpu.append(cpu_ms(partial(_slide, place, video, plan)) / len(starts_sec))
-        all_on_cpu.append(cpu_ms(partial(_slide, place, video, plan, blend=True)) / len(starts_sec))
+        beside_gpu.append(cpu_ms(partial(_slide, videos, video, plan)) / len(starts_sec))
+        all_on_cpu.append(cpu_ms(partial(_slide, videos, video, plan, blend=True)) / len(starts_sec))
     base, ours, with_blend = (float(np.median(values)) for values in (original, beside_gpu, all_on_cpu))
     row = (
         f"| {name} | {stride} | {len(starts_sec)} | {base:.1f} | {ours:.2f} | {base / ours:.1f} | "
@@ -89,8 +90,8 @@ def _original(path: Path, starts_sec: np.ndarray) -> None:
         original_reader.transform(original_reader.read_clip(path, float(start_sec) + 5e-7))
 
 
-def _slide(place: Videos, video: VideoFacts, plan: SlidePlan, *, blend: bool = False) -> None:
-    for _, event in decode_videos(place, [video], plan, workers=0):
+def _slide(videos: Videos, video: VideoFacts, plan: SlidePlan, *, blend: bool = False) -> None:
+    for _, event in decode_videos(videos, [video], plan, workers=0):
         if isinstance(event, Chunk):
             arrived = _through_pipe(event)
             if blend:

@@ -21,7 +21,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.step_memory import WORKSPACE_MIB, memory_table
-from benchmarks.step_ways import GPU_WAYS, ORIGINAL, WAYS, Shape, Way, make_model, make_step, make_stepper, stepper_of
+from benchmarks.step_variants import (
+    GPU_VARIANTS,
+    ORIGINAL,
+    VARIANTS,
+    Shape,
+    Variant,
+    make_model,
+    make_step,
+    make_stepper,
+    stepper_of,
+)
 from tsp.config.jobs import DemoJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
@@ -35,16 +45,16 @@ from tsp.train.stop_signal import Stop
 
 PUBLISHED = ("r2plus1d_34", "r2plus1d_18", "r3d_18")
 HERE = Path(__file__).parent
-COMPUTED_WAYS = (
-    Way("plain, fp32, stem trained", trains_stem=True),
-    Way("plain, bf16, stem trained", "bf16", trains_stem=True),
-    *(way for way in (*WAYS, *GPU_WAYS) if way is not ORIGINAL),
+COMPUTED_VARIANTS = (
+    Variant("plain, fp32, stem trained", trains_stem=True),
+    Variant("plain, bf16, stem trained", "bf16", trains_stem=True),
+    *(variant for variant in (*VARIANTS, *GPU_VARIANTS) if variant is not ORIGINAL),
 )
 
 
 def main() -> None:
     """Measure and print; write the tables."""
-    parser = argparse.ArgumentParser(description="What a training step costs, the original's way and ours.")
+    parser = argparse.ArgumentParser(description="What a training step costs, the original's and ours.")
     parser.add_argument("--backbone", nargs="*", help="encoders; default: what the device can carry")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--steps", type=int, default=10)
@@ -56,19 +66,23 @@ def main() -> None:
     device = choose_device(0)
     on_gpu = device.type == "cuda"
     card = torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    ways = [way for way in (*WAYS, *(GPU_WAYS if on_gpu else ())) if not (way.compile and arguments.no_compile)]
+    variants = [
+        variant
+        for variant in (*VARIANTS, *(GPU_VARIANTS if on_gpu else ()))
+        if not (variant.compile and arguments.no_compile)
+    ]
     table = Table(arguments.folder / f"step-{card.replace(' ', '-')}.md" if on_gpu else None)
     table.add([f"# Training step on {card}", "", f"torch {torch.__version__}; medians of {arguments.steps} steps.", ""])
     if not arguments.memory_only:
         for backbone in arguments.backbone or (PUBLISHED if on_gpu else ("tiny", "r3d_18")):
             shape = Shape(arguments.batch or (32 if on_gpu else 8 if backbone == "tiny" else 2), 16, 112)
-            table.add(step_table(backbone, shape, ways, device, arguments.steps))
-        table.add(data_wait_table(ways, device, arguments.workers))
+            table.add(step_table(backbone, shape, variants, device, arguments.steps))
+        table.add(data_wait_table(variants, device, arguments.workers))
         table.add(save_lines(device))
     memory = table if on_gpu else Table(arguments.folder / "memory.md")
     memory.add([] if on_gpu else memory_heading())
     for backbone in arguments.backbone if on_gpu and arguments.backbone else PUBLISHED:
-        memory.add(memory_table(backbone, ways if on_gpu else COMPUTED_WAYS, device))
+        memory.add(memory_table(backbone, variants if on_gpu else COMPUTED_VARIANTS, device))
 
 
 class Table:
@@ -87,31 +101,33 @@ class Table:
                 self._path.write_text("\n".join(self._lines).rstrip() + "\n")
 
 
-def step_table(backbone: str, shape: Shape, ways: Sequence[Way], device: torch.device, steps: int) -> Iterator[str]:
+def step_table(
+    backbone: str, shape: Shape, variants: Sequence[Variant], device: torch.device, steps: int
+) -> Iterator[str]:
     """Markdown: step time, clips/s and memory of each variant; what compiling costs and whether it pays."""
     yield from (
         f"## {backbone}, batch {shape.batch}, {shape.frames}x{shape.side_px}x{shape.side_px}",
         "",
-        "| way | step ms | clips/s | of the original | peak MiB |",
+        "| variant | step ms | clips/s | of the original | peak MiB |",
         "|---|---|---|---|---|",
     )
     notes: list[str] = []
     step_sec: dict[tuple[str, bool], float] = {}
     original_sec = None
-    for way in ways:
+    for variant in variants:
         try:
-            took_sec, begin_sec, peak_mib = measure(backbone, shape, way, device, steps)
+            took_sec, begin_sec, peak_mib = measure(backbone, shape, variant, device, steps)
         except RuntimeError as error:  # out of memory, or no compiler
-            yield f"| {way.name} | {str(error).splitlines()[0][:60]} | | | |"
+            yield f"| {variant.name} | {str(error).splitlines()[0][:60]} | | | |"
             continue
         original_sec = original_sec or took_sec
         memory = "" if peak_mib is None else f"{peak_mib:.0f}"
         speed = f"{shape.batch / took_sec:.1f} | {original_sec / took_sec:.2f}x"
-        yield f"| {way.name} | {1000 * took_sec:.1f} | {speed} | {memory} |"
-        if not way.is_original and not way.recompute:
-            step_sec[way.precision, way.compile] = took_sec
-        if way.compile and (way.precision, False) in step_sec:
-            notes += [compile_note(way.precision, begin_sec, step_sec[way.precision, False], took_sec), ""]
+        yield f"| {variant.name} | {1000 * took_sec:.1f} | {speed} | {memory} |"
+        if not variant.is_original and not variant.recompute:
+            step_sec[variant.precision, variant.compile] = took_sec
+        if variant.compile and (variant.precision, False) in step_sec:
+            notes += [compile_note(variant.precision, begin_sec, step_sec[variant.precision, False], took_sec), ""]
     yield from ("", *notes)
 
 
@@ -125,14 +141,14 @@ def compile_note(precision: str, begin_sec: float, plain_sec: float, compiled_se
 
 
 def measure(
-    backbone: str, shape: Shape, way: Way, device: torch.device, steps: int
+    backbone: str, shape: Shape, variant: Variant, device: torch.device, steps: int
 ) -> tuple[float, float, float | None]:
     """Median seconds of a step, seconds of the first three (compiling, trying out), and peak MiB on a GPU."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     torch._dynamo.reset()
-    step = make_step(backbone, shape, way, device)
+    step = make_step(backbone, shape, variant, device)
     started = time.perf_counter()
     for _ in range(3):
         step()
@@ -157,37 +173,39 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def data_wait_table(ways: Sequence[Way], device: torch.device, workers: int) -> Iterator[str]:
+def data_wait_table(variants: Sequence[Variant], device: torch.device, workers: int) -> Iterator[str]:
     """Markdown: share of an epoch over real videos in which the loop waits for the next batch, for each of our
     variants."""
     on_gpu = device.type == "cuda"
     backbone, batch = ("r2plus1d_34", 32) if on_gpu else ("tiny", 8)
     yield from ("## Data wait", "", f"{backbone}, batch {batch}, {workers} data workers, H.264 of the demo.", "")
-    yield from ("| way | clips/s | waiting for data |", "|---|---|---|")
+    yield from ("| variant | clips/s | waiting for data |", "|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         draw_demo(Path(folder), DemoJob(dest=folder, num_train_videos=16, num_valid_videos=1))
         overrides = {"data.workers": workers, "clips.per_segment": 20 if on_gpu else 5}
         config = resolve(
             load_dataset("demo"), "tsp", name="bench", store={"uri": folder}, root=folder, overrides=overrides
         )
-        for way in ways:
-            if way.is_original:
+        for variant in variants:
+            if variant.is_original:
                 continue
             try:
-                clips_per_sec, share = data_wait(backbone, batch, way, device, config)
+                clips_per_sec, share = data_wait(backbone, batch, variant, device, config)
             except RuntimeError as error:  # out of memory, or no compiler
-                yield f"| {way.name} | {str(error).splitlines()[0][:60]} | |"
+                yield f"| {variant.name} | {str(error).splitlines()[0][:60]} | |"
             else:
-                yield f"| {way.name} | {clips_per_sec:.1f} | {100 * share:.1f} % |"
+                yield f"| {variant.name} | {clips_per_sec:.1f} | {100 * share:.1f} % |"
     yield ""
 
 
-def data_wait(backbone: str, batch: int, way: Way, device: torch.device, config: RunConfig) -> tuple[float, float]:
+def data_wait(
+    backbone: str, batch: int, variant: Variant, device: torch.device, config: RunConfig
+) -> tuple[float, float]:
     """Clips a second, and the share of the time in which the next batch is waited for."""
     gc.collect()
     torch._dynamo.reset()
     loader = build_loader(config, "train", batch=batch, pin_memory=device.type == "cuda")
-    stepper = make_stepper(backbone, batch, way, device)
+    stepper = make_stepper(backbone, batch, variant, device)
     batches = on_device(loader, device, stop=Stop())
     first = next(batches)
     for _ in range(3):
@@ -217,9 +235,9 @@ def timed(batches: Iterator[DeviceBatch]) -> Iterator[tuple[DeviceBatch, float]]
 
 def save_lines(device: torch.device) -> list[str]:
     """What a mid-epoch state of the largest encoder costs the training thread, and the threads beside it."""
-    way = Way("")
-    model, numerics = make_model("r2plus1d_34", way, device)
-    stepper = stepper_of(model, 32, way, numerics)
+    variant = Variant("")
+    model, numerics = make_model("r2plus1d_34", variant, device)
+    stepper = stepper_of(model, 32, variant, numerics)
     (every_sec,) = (item.default for item in dataclasses.fields(RunConfig) if item.name == "state_every_sec")
     copied_sec = []
     for _ in range(3):

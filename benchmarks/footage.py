@@ -1,7 +1,8 @@
 """Videos to measure with: standardised as users' are (30 fps, an AAC track), from footage or drawn to look natural.
 
 A file is made once and kept; its name contains its source and encoding, so that another ``--source`` never finds an old
-file."""
+file.
+"""
 
 from __future__ import annotations
 

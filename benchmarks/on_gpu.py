@@ -5,7 +5,8 @@
 
 First whether a GPU gives what the CPU gives, and ends as it should (resume, out of memory, a stopped peer); then speed
 and memory of each variant of a step, data wait, and extraction. A part that fails becomes a row that says so; a part
-for which no time remains is named and skipped. Each row is in both files before the next part begins."""
+for which no time remains is named and skipped. Each row is in both files before the next part begins.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ import torch
 
 from benchmarks.bench_step import data_wait, measure, synchronize
 from benchmarks.step_memory import measured
-from benchmarks.step_ways import ORIGINAL, Shape, Way, make_model, random_batch
+from benchmarks.step_variants import ORIGINAL, Shape, Variant, make_model, random_batch
 from tsp.config.jobs import DemoJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import to_json
@@ -39,15 +40,15 @@ from tsp.prepare.demo import draw_demo
 HERE = Path(__file__).parent
 FULL_SEC, QUICK_SEC = 560.0, 170.0
 PIXEL_BOUND, LOGIT_BOUND, COSINE_BOUND = 1e-5, 1e-3, 0.9999
-WAYS = (
+VARIANTS = (
     ORIGINAL,
-    Way("ours, fp32"),
-    Way("ours, bf16", "bf16"),
-    Way("ours, bf16, conv2d spatial", "bf16", conv2d="spatial"),
-    Way("ours, bf16, conv2d all", "bf16", conv2d="all"),
-    Way("ours, fp16", "fp16"),
-    Way("ours, bf16, compiled", "bf16", compile=True),
-    Way("ours, bf16, conv2d all, compiled", "bf16", conv2d="all", compile=True),
+    Variant("ours, fp32"),
+    Variant("ours, bf16", "bf16"),
+    Variant("ours, bf16, conv2d spatial", "bf16", conv2d="spatial"),
+    Variant("ours, bf16, conv2d all", "bf16", conv2d="all"),
+    Variant("ours, fp16", "fp16"),
+    Variant("ours, bf16, compiled", "bf16", compile=True),
+    Variant("ours, bf16, conv2d all, compiled", "bf16", conv2d="all", compile=True),
 )
 RANK = """
 import os, sys, torch
@@ -113,7 +114,7 @@ Row = tuple[str, str]
 def main(argv: list[str] | None = None) -> int:
     """Run all parts; returns 1 if a check failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="three minutes: fewer ways and steps")
+    parser.add_argument("--quick", action="store_true", help="three minutes: fewer variants and steps")
     parser.add_argument("--dry", action="store_true", help="on the CPU, tiny: only whether the program works")
     parser.add_argument("--folder", type=Path, default=HERE, help="where the tables are written")
     arguments = parser.parse_args(argv)
@@ -150,9 +151,9 @@ def _cudnn(device: torch.device) -> object:
 
 def parts(*, quick: bool) -> list[tuple[str, Callable[[Bench], Iterator[Row]]]]:
     """What is done, the most telling first."""
-    first = WAYS[1:5] if quick else WAYS[:6]
+    first = VARIANTS[1:5] if quick else VARIANTS[:6]
     later: list[tuple[str, Callable[[Bench], Iterator[Row]]]] = [
-        ("memory", largest_batch), ("compiled", lambda bench: step_times(bench, WAYS[6:])),
+        ("memory", largest_batch), ("compiled", lambda bench: step_times(bench, VARIANTS[6:])),
     ]  # fmt: skip
     return [
         ("transforms", check_transforms),
@@ -193,34 +194,34 @@ def check_logits(bench: Bench) -> Iterator[Row]:
     cpu = torch.device("cpu")
     batch = random_batch(Shape(2, bench.shape.frames, bench.shape.side_px), cpu, torch.channels_last_3d)
     with torch.inference_mode():
-        expected = make_model(bench.backbone, Way(""), cpu)[0].eval()(batch.clips, batch.gvf)
-        for way in (Way("fp32"), Way("fp32, conv2d all", conv2d="all")):
-            model, numerics = make_model(bench.backbone, way, bench.device)
+        expected = make_model(bench.backbone, Variant(""), cpu)[0].eval()(batch.clips, batch.gvf)
+        for variant in (Variant("fp32"), Variant("fp32, conv2d all", conv2d="all")):
+            model, numerics = make_model(bench.backbone, variant, bench.device)
             with numerics.autocast():
                 assert batch.gvf is not None
                 found = model.eval()(batch.clips.to(bench.device), batch.gvf.to(bench.device))
             difference = max(float((a - b.cpu()).abs().max()) for a, b in zip(expected, found, strict=True))
-            yield f"{way.name}: largest difference from the CPU", judged(difference, LOGIT_BOUND)
+            yield f"{variant.name}: largest difference from the CPU", judged(difference, LOGIT_BOUND)
 
 
-def step_times(bench: Bench, ways: tuple[Way, ...]) -> Iterator[Row]:
+def step_times(bench: Bench, variants: tuple[Variant, ...]) -> Iterator[Row]:
     """Time, clips/s and memory of a training step."""
-    for way in ways:
+    for variant in variants:
         try:
-            took_sec, begin_sec, peak_mib = measure(bench.backbone, bench.shape, way, bench.device, bench.steps)
+            took_sec, begin_sec, peak_mib = measure(bench.backbone, bench.shape, variant, bench.device, bench.steps)
         except RuntimeError as error:
-            if not is_out_of_memory(error) and not way.compile:
+            if not is_out_of_memory(error) and not variant.compile:
                 raise
-            yield way.name, f"does not run: {str(error).splitlines()[0][:120]}"
+            yield variant.name, f"does not run: {str(error).splitlines()[0][:120]}"
             continue
         peak = "" if peak_mib is None else f", peak {peak_mib:.0f} MiB"
         speed = f"{1000 * took_sec:.1f} ms, {bench.shape.batch / took_sec:.1f} clips/s"
-        yield way.name, f"{speed}{peak}, first steps {begin_sec:.1f} s"
+        yield variant.name, f"{speed}{peak}, first steps {begin_sec:.1f} s"
 
 
 def features(bench: Bench) -> Iterator[Row]:
     """Extraction's encoder: speed, and features against the CPU's in fp32."""
-    network = make_model(bench.backbone, Way(""), torch.device("cpu"))[0].features
+    network = make_model(bench.backbone, Variant(""), torch.device("cpu"))[0].features
     few = random_batch(Shape(2, bench.shape.frames, bench.shape.side_px), torch.device("cpu"), torch.channels_last_3d)
     exact = Encoder(network, torch.device("cpu"), "fp32")(few.clips)
     many = random_batch(bench.shape, bench.device, torch.channels_last_3d).clips
@@ -321,18 +322,22 @@ def data_waits(bench: Bench) -> Iterator[Row]:
         overrides={"data.workers": bench.workers, "clips.per_segment": 20 if bench.on_gpu else 2},
     )  # fmt: skip
     batch = 32 if bench.on_gpu else 2
-    for way in (Way("ours, bf16", "bf16"),) if bench.on_gpu else (Way("ours, fp32"),):
-        clips_per_sec, share = data_wait(bench.backbone, batch, way, bench.device, config)
-        yield f"{way.name}, {bench.workers} workers", f"{clips_per_sec:.1f} clips/s, waits {100 * share:.1f} %"
+    for variant in (Variant("ours, bf16", "bf16"),) if bench.on_gpu else (Variant("ours, fp32"),):
+        clips_per_sec, share = data_wait(bench.backbone, batch, variant, bench.device, config)
+        yield f"{variant.name}, {bench.workers} workers", f"{clips_per_sec:.1f} clips/s, waits {100 * share:.1f} %"
 
 
 def largest_batch(bench: Bench) -> Iterator[Row]:
     """What a clip costs in memory, and how many fit this card."""
     card = card_of(bench.device)
-    for way in (Way("ours, fp32"), Way("ours, bf16", "bf16"), Way("ours, bf16, recomputed", "bf16", recompute=True)):
-        cost = measured(bench.backbone, way, bench.device)
+    for variant in (
+        Variant("ours, fp32"),
+        Variant("ours, bf16", "bf16"),
+        Variant("ours, bf16, recomputed", "bf16", recompute=True),
+    ):
+        cost = measured(bench.backbone, variant, bench.device)
         fits = cost.largest_batch(round((card.memory_mib if card else 0) / 1024))
-        yield way.name, f"{cost.fixed_mib:.0f} MiB and {cost.per_clip_mib:.0f} a clip: {fits} clips fit"
+        yield variant.name, f"{cost.fixed_mib:.0f} MiB and {cost.per_clip_mib:.0f} a clip: {fits} clips fit"
 
 
 if __name__ == "__main__":

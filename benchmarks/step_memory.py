@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.step_ways import Shape, Way, make_model, make_step, random_batch, stepper_of
+from benchmarks.step_variants import Shape, Variant, make_model, make_step, random_batch, stepper_of
 from tsp.model.heads import TspModel
 from tsp.train.step import Stepper
 
@@ -66,31 +66,31 @@ def cost_of(probe: Probe, batches: tuple[int, int] = BATCHES, extra_mib: float =
     return Cost(small / MIB - batches[0] * per_clip_mib + extra_mib, per_clip_mib, (large_kept - small_kept) / clips)
 
 
-def memory_table(backbone: str, ways: Sequence[Way], device: torch.device) -> list[str]:
+def memory_table(backbone: str, variants: Sequence[Variant], device: torch.device) -> list[str]:
     """Markdown: what a clip costs in each variant, and the largest batch that fits a card."""
     how = f"measured on {torch.cuda.get_device_name(device)}" if device.type == "cuda" else "computed, not measured"
     cards = " | ".join(f"{size} GB" for size in CARDS_GIB)
     lines = [f"### {backbone}: memory, and the largest batch that fits ({how})", ""]
-    lines.append(f"| way | kept, MiB a clip | at the peak, MiB a clip | fixed MiB | batch 32, MiB | {cards} |")
+    lines.append(f"| variant | kept, MiB a clip | at the peak, MiB a clip | fixed MiB | batch 32, MiB | {cards} |")
     lines.append("|---|---|---|---|---|" + "---|" * len(CARDS_GIB))
-    for way in ways:
-        if way.compile:
+    for variant in variants:
+        if variant.compile:
             continue  # what is fused away is not known before
-        cost = measured(backbone, way, device) if device.type == "cuda" else computed(backbone, way)
+        cost = measured(backbone, variant, device) if device.type == "cuda" else computed(backbone, variant)
         kept = f"{cost.kept_mib:.0f}" if cost.kept_mib else ""
         fits = " | ".join(str(cost.largest_batch(size)) for size in CARDS_GIB)
         figures = f"{cost.per_clip_mib:.0f} | {cost.fixed_mib:.0f} | {cost.of_batch(32):.0f}"
-        lines.append(f"| {way.name} | {kept} | {figures} | {fits} |")
+        lines.append(f"| {variant.name} | {kept} | {figures} | {fits} |")
     return [*lines, ""]
 
 
-def measured(backbone: str, way: Way, device: torch.device) -> Cost:
+def measured(backbone: str, variant: Variant, device: torch.device) -> Cost:
     """On a GPU: the caching allocator's peak in a step after the first ones, which try out algorithms."""
 
     def probe(batch: int) -> tuple[int, int]:
         gc.collect()
         torch.cuda.empty_cache()
-        step = make_step(backbone, Shape(batch, 16, 112), way, device)
+        step = make_step(backbone, Shape(batch, 16, 112), variant, device)
         for _ in range(2):
             step()
         torch.cuda.synchronize(device)
@@ -105,14 +105,14 @@ def measured(backbone: str, way: Way, device: torch.device) -> Cost:
         return cost_of(probe, SMALL_BATCHES)
 
 
-def computed(backbone: str, way: Way, frames: int = 16, side_px: int = 112) -> Cost:
+def computed(backbone: str, variant: Variant, frames: int = 16, side_px: int = 112) -> Cost:
     """Without a GPU: nothing is calculated but shapes."""
-    model, numerics = make_model(backbone, way, torch.device("cpu"))
+    model, numerics = make_model(backbone, variant, torch.device("cpu"))
     mode = without_values(model)
 
     def probe(batch: int) -> tuple[int, int]:
         with mode:
-            stepper = stepper_of(model, batch, way, numerics, WatchedStepper)
+            stepper = stepper_of(model, batch, variant, numerics, WatchedStepper)
             clips = random_batch(Shape(batch, frames, side_px), numerics.device, torch.channels_last_3d)
         with mode:
             return live_bytes_of(stepper, clips)

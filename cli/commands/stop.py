@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
+from cli.backends.base import Backend
 from cli.output import interruption_note
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
@@ -27,10 +31,8 @@ def cancel(run: str, grace_sec: float | None, session: Session) -> None:
 
     Returns when the state is saved, uploads are drained and all processes have ended.
     """
-    found = session.find(run)
-    click.echo(f"stopping {run}; its state is saved first", err=True)
-    with interruption_note(f"{run} is still being stopped: see 'tspctl status {run}'"):
-        found.require_backend().cancel(found.name, grace_sec=grace_sec)
+    with _stopping(run, session) as (backend, name):
+        backend.cancel(name, grace_sec=grace_sec)
     click.echo(f"cancelled {run}", err=True)
 
 
@@ -43,8 +45,15 @@ def suspend(run: str, grace_sec: float | None, session: Session) -> None:
 
     Returns when the state is saved, uploads are drained and all processes have ended.
     """
+    with _stopping(run, session) as (backend, name):
+        backend.suspend(name, grace_sec=grace_sec)
+    click.echo(f"suspended {run}: continue it with 'tspctl resume {run}'", err=True)
+
+
+@contextmanager
+def _stopping(run: str, session: Session) -> Iterator[tuple[Backend, str]]:
+    """The run's backend and its name there."""
     found = session.find(run)
     click.echo(f"stopping {run}; its state is saved first", err=True)
     with interruption_note(f"{run} is still being stopped: see 'tspctl status {run}'"):
-        found.require_backend().suspend(found.name, grace_sec=grace_sec)
-    click.echo(f"suspended {run}: continue it with 'tspctl resume {run}'", err=True)
+        yield found.require_backend(), found.name

@@ -13,37 +13,37 @@ from benchmarks.step_memory import (
     live_bytes_of,
     without_values,
 )
-from benchmarks.step_ways import Shape, Way, make_model, random_batch, stepper_of
+from benchmarks.step_variants import Shape, Variant, make_model, random_batch, stepper_of
 
 CPU = torch.device("cpu")
 SHAPE = Shape(batch=4, frames=8, side_px=64)
 CLIP_MIB = 16 * 112 * 112 * 3 * 4 / 2**20
 
 
-def bytes_of(way, *, real):
-    model, numerics = make_model("tiny", way, CPU)
+def bytes_of(variant, *, real):
+    model, numerics = make_model("tiny", variant, CPU)
     if real:
         batch = random_batch(SHAPE, CPU, torch.channels_last_3d)
-        return live_bytes_of(stepper_of(model, SHAPE.batch, way, numerics, WatchedStepper), batch)
+        return live_bytes_of(stepper_of(model, SHAPE.batch, variant, numerics, WatchedStepper), batch)
     with without_values(model):
         batch = random_batch(SHAPE, CPU, torch.channels_last_3d)
-        return live_bytes_of(stepper_of(model, SHAPE.batch, way, numerics, WatchedStepper), batch)
+        return live_bytes_of(stepper_of(model, SHAPE.batch, variant, numerics, WatchedStepper), batch)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("precision", "within"), [("fp32", 0.0), ("bf16", 0.005), ("fp16", 0.005)])
 def test_a_simulated_step_holds_the_bytes_of_a_real_one(precision, within, recompute):
-    way = Way("", precision, recompute=recompute)
-    peak, kept = bytes_of(way, real=True)
-    assert bytes_of(way, real=False) == (pytest.approx(peak, rel=within), pytest.approx(kept, rel=within))
+    variant = Variant("", precision, recompute=recompute)
+    peak, kept = bytes_of(variant, real=True)
+    assert bytes_of(variant, real=False) == (pytest.approx(peak, rel=within), pytest.approx(kept, rel=within))
     assert peak > kept > 0
 
 
 def test_what_is_kept_is_what_the_backward_pass_was_promised():
-    way = Way("", trains_stem=True)
-    model, numerics = make_model("tiny", way, CPU)
+    variant = Variant("", trains_stem=True)
+    model, numerics = make_model("tiny", variant, CPU)
     batch = random_batch(SHAPE, CPU, torch.channels_last_3d)
-    stepper = stepper_of(model, SHAPE.batch, way, numerics, WatchedStepper)
+    stepper = stepper_of(model, SHAPE.batch, variant, numerics, WatchedStepper)
     own = {
         item.untyped_storage().data_ptr() for item in (*model.parameters(), *model.buffers(), batch.clips, batch.gvf)
     }
@@ -64,7 +64,7 @@ def test_what_is_kept_is_what_the_backward_pass_was_promised():
 
 @pytest.mark.parametrize(("precision", "activations_mib"), [("fp32", 763), ("bf16", 382)])
 def test_the_largest_encoder_keeps_what_was_measured(precision, activations_mib):
-    cost = computed("r2plus1d_34", Way("", precision, trains_stem=True))
+    cost = computed("r2plus1d_34", Variant("", precision, trains_stem=True))
     assert cost.kept_mib + (CLIP_MIB if precision == "fp32" else 0) == pytest.approx(activations_mib, rel=0.005)
 
 

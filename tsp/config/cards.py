@@ -18,7 +18,8 @@ FP16_FROM = (7, 0)
 CUDA_DRIVERS = ((13, 580), (12, 525), (11, 450))
 """Major version of CUDA -> oldest driver branch that runs programs built with it.
 
-Source: NVIDIA's CUDA compatibility guide, minor version compatibility."""
+Source: NVIDIA's CUDA compatibility guide, minor version compatibility.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

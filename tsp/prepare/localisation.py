@@ -1,7 +1,8 @@
 """Annotations for localisation codes: one JSON of ActivityNet's shape, with what their loaders read.
 
 ``duration`` is in seconds; ``fps`` and ``frame`` count at the rate that clips are sampled at, because OpenTAD's THUMOS
-loader turns seconds into positions by ``frame / duration``, whatever the file's own rate."""
+loader turns seconds into positions by ``frame / duration``, whatever the file's own rate.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import av.filter
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
+from tsp.data.video.filter_graph import pulled
 from tsp.data.video.packet_scan import Clock
 
 
@@ -37,10 +38,10 @@ def sound_frames(path: str, rate_hz: int) -> Iterator[AudioFrame]:
                     if frame.pts is not None and frame.time_base:
                         frame.pts += offset - round(start / frame.time_base)
                     graph.push(frame)
-                    yield from _pulled(graph)
+                    yield from pulled(graph, AudioFrame)
         if graph is not None:
             graph.push(None)
-            yield from _pulled(graph)
+            yield from pulled(graph, AudioFrame)
 
 
 def _sound_graph(sound: AudioStream, first: AudioFrame, rate_hz: int) -> av.filter.Graph:
@@ -59,13 +60,3 @@ def _sound_graph(sound: AudioStream, first: AudioFrame, rate_hz: int) -> av.filt
     last.link_to(sink)
     graph.configure()
     return graph
-
-
-def _pulled(graph: av.filter.Graph) -> Iterator[AudioFrame]:
-    while True:
-        try:
-            frame = graph.pull()
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
-        assert isinstance(frame, AudioFrame)
-        yield frame

@@ -27,6 +27,7 @@ from tsp.data.video.claims import missing_end
 from tsp.data.video.display_matrix import CROSSED, FILTERS, turn_of
 from tsp.data.video.encode import open_mp4
 from tsp.data.video.errors import VideoError, reading, reason_of
+from tsp.data.video.filter_graph import pulled
 from tsp.data.video.open_video import VideoSource
 from tsp.data.video.packet_scan import ORDER_NOTE
 from tsp.data.video.sound import sound_frames
@@ -171,11 +172,11 @@ class _Picture:
                 frame = frame.reformat(*size)
                 frame.pts, frame.time_base = pts, time_base
             graph.push(frame)
-            yield from _pulled(graph)
+            yield from pulled(graph, VideoFrame)
         self._account()
         if graph is not None:
             graph.push(None)
-            yield from _pulled(graph)
+            yield from pulled(graph, VideoFrame)
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Frames in the order they are shown; of several with the same time, the last one will stay on screen."""
@@ -272,13 +273,3 @@ def _gaps(shown: np.ndarray, is_there: np.ndarray, seconds_per_unit: float) -> l
         begin, end = (float(shown[number]) * seconds_per_unit for number in (run[0], run[-1]))
         texts.append(f"{len(run)} frames from {begin:.2f} to {end:.2f} s cannot be decoded whole")
     return _shortened(texts)
-
-
-def _pulled(graph: av.filter.Graph) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            frame = graph.pull()
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
-        assert isinstance(frame, VideoFrame)
-        yield frame

@@ -29,7 +29,7 @@ HEADS = (
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """One variant."""
 
     name: str
@@ -42,20 +42,20 @@ class Way:
     """As the original does, though its rate is 0."""
 
 
-ORIGINAL = Way("original: fp32, waits for the device", is_original=True, trains_stem=True)
-WAYS = (
+ORIGINAL = Variant("original: fp32, waits for the device", is_original=True, trains_stem=True)
+VARIANTS = (
     ORIGINAL,
-    Way("ours, fp32"),
-    Way("ours, fp32, recomputed", recompute=True),
-    Way("ours, bf16", "bf16"),
-    Way("ours, bf16, recomputed", "bf16", recompute=True),
-    Way("ours, bf16, compiled", "bf16", compile=True),
+    Variant("ours, fp32"),
+    Variant("ours, fp32, recomputed", recompute=True),
+    Variant("ours, bf16", "bf16"),
+    Variant("ours, bf16, recomputed", "bf16", recompute=True),
+    Variant("ours, bf16, compiled", "bf16", compile=True),
 )
-GPU_WAYS = (
-    Way("ours, fp32, compiled", compile=True),
-    Way("ours, fp16", "fp16"),
-    Way("ours, fp16, recomputed", "fp16", recompute=True),
-    Way("ours, fp16, compiled", "fp16", compile=True),
+GPU_VARIANTS = (
+    Variant("ours, fp32, compiled", compile=True),
+    Variant("ours, fp16", "fp16"),
+    Variant("ours, fp16, recomputed", "fp16", recompute=True),
+    Variant("ours, fp16, compiled", "fp16", compile=True),
 )
 
 
@@ -78,40 +78,42 @@ def random_batch(shape: Shape, device: torch.device, layout: torch.memory_format
     return DeviceBatch(clips, torch.rand(shape.batch, 512).to(device), targets.to(device), names, 0)
 
 
-def make_step(backbone: str, shape: Shape, way: Way, device: torch.device) -> Callable[[], object]:
+def make_step(backbone: str, shape: Shape, variant: Variant, device: torch.device) -> Callable[[], object]:
     """A callable that makes a step of this variant."""
-    return original_step(backbone, shape, device) if way.is_original else our_step(backbone, shape, way, device)
+    return original_step(backbone, shape, device) if variant.is_original else our_step(backbone, shape, variant, device)
 
 
-def our_step(backbone: str, shape: Shape, way: Way, device: torch.device) -> Callable[[], object]:
+def our_step(backbone: str, shape: Shape, variant: Variant, device: torch.device) -> Callable[[], object]:
     """A step as the training loop makes it."""
-    stepper = make_stepper(backbone, shape.batch, way, device)
+    stepper = make_stepper(backbone, shape.batch, variant, device)
     batch = random_batch(shape, device, torch.channels_last_3d)
     return lambda: stepper(0, batch, stop=False)
 
 
-def make_stepper(backbone: str, batch: int, way: Way, device: torch.device) -> Stepper:
+def make_stepper(backbone: str, batch: int, variant: Variant, device: torch.device) -> Stepper:
     """Model, optimizer and schedule of this variant."""
-    model, numerics = make_model(backbone, way, device)
-    return stepper_of(model, batch, way, numerics)
+    model, numerics = make_model(backbone, variant, device)
+    return stepper_of(model, batch, variant, numerics)
 
 
-def make_model(backbone: str, way: Way, device: torch.device) -> tuple[TspModel, Numerics]:
+def make_model(backbone: str, variant: Variant, device: torch.device) -> tuple[TspModel, Numerics]:
     """The model on its device, with random weights."""
     torch.manual_seed(0)
     model = TspModel(backbone, HEADS)
     config = resolve(load_dataset("demo"), "tsp", name="bench", store={"uri": "/tmp"}, root="/tmp").model
     card = card_of(device)
     choose_numerics(device, config, [card] if card else [])
-    numerics = Numerics(device=device, precision=way.precision)
-    convolve_on_views(model.features, way.conv2d)
+    numerics = Numerics(device=device, precision=variant.precision)
+    convolve_on_views(model.features, variant.conv2d)
     numerics.prepare(model)
-    if way.recompute:
+    if variant.recompute:
         recompute_blocks(model.features)
     return model, numerics
 
 
-def stepper_of(model: TspModel, batch: int, way: Way, numerics: Numerics, kind: type[Stepper] = Stepper) -> Stepper:
+def stepper_of(
+    model: TspModel, batch: int, variant: Variant, numerics: Numerics, kind: type[Stepper] = Stepper
+) -> Stepper:
     """A stepper of a kind over a model."""
     sizes = EffectiveSizes(
         downscale=1,
@@ -120,11 +122,11 @@ def stepper_of(model: TspModel, batch: int, way: Way, numerics: Numerics, kind: 
         global_batch=batch,
         backbone_lr=1e-4,
         head_lr=2e-3,
-        stem_lr=1e-9 if way.trains_stem else 0.0,
+        stem_lr=1e-9 if variant.trains_stem else 0.0,
     )
     optimizer = build_optimizer(model, sizes, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
-    network: nn.Module = torch.compile(model, dynamic=False) if way.compile else model  # type: ignore[assignment]
+    network: nn.Module = torch.compile(model, dynamic=False) if variant.compile else model  # type: ignore[assignment]
     group = Group(RankEnv(), numerics.device)
     return kind(network, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
 

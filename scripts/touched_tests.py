@@ -11,9 +11,19 @@ ALSO = {
     "tsp/errors.py": "tests/test_entrypoint.py",
     "charts": "tests/chart",
     "image": "tests/k8s/test_image.py",
-    "cli/commands": "tests/cli",
 }
 """Sources whose tests are not in the folder of the same name."""
+OF_COMMANDS = {
+    "tests/cli/commands",
+    "tests/cli/test_main.py",
+    "tests/cli/test_startup.py",
+    "tests/cli/test_output.py",
+    "tests/cli/backends/cluster/test_commands.py",
+    "tests/cli/backends/cluster/test_states.py",
+    "tests/cli/backends/local/test_backend.py",
+    "tests/cli/backends/local/test_states.py",
+}
+"""Commands are tested on both backends; all tests of cli are more than a quick look."""
 DOCUMENTS = ("*.md", "docs/**", "Makefile", "scripts/*", "examples/**")
 
 
@@ -29,6 +39,8 @@ def tests_of(path: str) -> set[str]:
     source = PurePosixPath(path)
     if any(source.match(pattern) for pattern in DOCUMENTS) or path.startswith("docs/"):
         return {"tests/test_docs.py"}
+    if path.startswith("cli/commands/"):
+        return OF_COMMANDS
     for prefix, tests in ALSO.items():
         if path == prefix or path.startswith(f"{prefix}/"):
             return {tests}

@@ -15,7 +15,7 @@ from scripts.touched_tests import ROOT, outermost
         ("tsp/data/video/reader.py", {"tests/data/video"}),
         ("tsp/train/loop.py", {"tests/train"}),
         ("tsp/errors.py", {"tests/test_entrypoint.py"}),
-        ("cli/commands/submit.py", {"tests/cli"}),
+        ("cli/commands/submit.py", touched_tests.OF_COMMANDS),
         ("charts/tsp/values.yaml", {"tests/chart"}),
         ("docs/time.md", {"tests/test_docs.py"}),
         ("tests/run/test_states.py", {"tests/run/test_states.py"}),

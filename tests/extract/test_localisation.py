@@ -108,11 +108,16 @@ def walk(make_once: MakeOnce, tiny_model: TspModel) -> Path:
     return make_once("localisation-page", run)
 
 
+reads_the_page = pytest.mark.slow(seconds=0)
+"""Later than the other slow tests: by then the first of these has run the page's commands."""
+
+
 def output_of(walk: Path, words: str) -> str:
     (text,) = [out for line, out in json.loads((walk / "outputs.json").read_text()) if words in line]
     return str(text)
 
 
+@pytest.mark.slow(seconds=30)
 def test_the_page_leads_to_what_actionformer_loads(walk: Path) -> None:
     block = yaml.safe_load(output_of(walk, "--for actionformer"))["dataset"]
     loaded = as_actionformer_loads(block, "validation")
@@ -130,6 +135,7 @@ def test_the_page_leads_to_what_actionformer_loads(walk: Path) -> None:
         assert [sorted(labels)[index] for index in item["labels"]] == [action["label"] for action in actions]
 
 
+@reads_the_page
 def test_the_page_scores_the_encoder_as_the_original_reports_it(walk: Path) -> None:
     line, *table = output_of(walk, "evaluate").splitlines()
     result = parse_line(line)
@@ -140,6 +146,7 @@ def test_the_page_scores_the_encoder_as_the_original_reports_it(walk: Path) -> N
     assert [row.split()[0] for row in table[2 : 2 + len(labels)]] == labels
 
 
+@reads_the_page
 @pytest.mark.parametrize("thumos", [False, True])
 def test_opentad_loads_the_same(walk: Path, thumos: bool) -> None:
     theirs = as_opentad_loads(output_of(walk, "--for opentad"), "validation", thumos=thumos)
@@ -151,6 +158,7 @@ def test_opentad_loads_the_same(walk: Path, thumos: bool) -> None:
         np.testing.assert_allclose(theirs[video]["positions"], item["positions"], atol=1.5 / 16 if thumos else 1e-4)
 
 
+@reads_the_page
 def test_a_resized_set_has_its_actions_at_the_same_share_of_the_video(walk: Path) -> None:
     described = FeatureSet.from_dict(json.loads((walk / "features_100" / "features.json").read_text()), where="x")
     text = actionformer_block(
@@ -177,6 +185,7 @@ def test_numbers_that_a_set_does_not_know_are_asked_for_and_contradictions_refus
         numbers_of(FeatureSet(dimension=512, stride_frames=16), where="f", stride_frames=1)
 
 
+@reads_the_page
 @pytest.mark.parametrize("folder", ["features", "features_100", "features.hdf5"])
 def test_tridet_loads_the_same_as_actionformer(walk: Path, folder: str) -> None:
     source = walk / ("features" if folder.endswith(".hdf5") else folder)

@@ -288,13 +288,27 @@ def test_another_world_size_goes_on_with_the_same_share_of_the_epoch_done(tiny_d
     assert list(run.results()) == [0]
 
 
+@pytest.fixture(scope="module")
+def plain_weights(tiny_data, make_once):
+    """Weights after an epoch of that many ranks, without any option."""
+
+    def get(world_size):
+        def train(store):
+            config = config_for(tiny_data, store, gpus=world_size, schedule__epochs=1)
+            assert on_ranks(world_size, train_rank, config) == [(None, None)] * world_size
+
+        store = make_once(f"plain-run-of-{world_size}", train)
+        return final_weights(run_of(config_for(tiny_data, store)), 0)
+
+    return get
+
+
+@pytest.mark.slow(seconds=10)
 @pytest.mark.parametrize("changes", [{"model__gradients": "bf16"}, {"model__conv2d": "all"}])
-def test_options_that_round_otherwise_train_to_nearly_the_same_weights(tiny_data, tmp_path, changes):
-    plain = config_for(tiny_data, tmp_path / "plain", gpus=2, schedule__epochs=1)
-    assert on_ranks(2, train_rank, plain) == [(None, None)] * 2
+def test_options_that_round_otherwise_train_to_nearly_the_same_weights(tiny_data, tmp_path, plain_weights, changes):
     other = config_for(tiny_data, tmp_path / "other", gpus=2, schedule__epochs=1, **changes)
     assert on_ranks(2, train_rank, other) == [(None, None)] * 2
-    weights, expected = final_weights(run_of(other), 0), final_weights(run_of(plain), 0)
+    weights, expected = final_weights(run_of(other), 0), plain_weights(2)
     assert list(weights) == list(expected)
     for name, value in expected.items():
         assert torch.allclose(weights[name].float(), value.float(), rtol=0.05, atol=5e-3), name
@@ -353,14 +367,11 @@ def compiled_rank(launch, config):
 @pytest.mark.slow(seconds=15)
 @pytest.mark.parametrize(("world_size", "compiled"), [(1, "TspModel"), (2, "DistributedDataParallel")])
 def test_a_compiled_model_trains_to_the_same_weights_its_gradients_still_overlapped(
-    tiny_data, tmp_path, world_size, compiled
+    tiny_data, tmp_path, plain_weights, world_size, compiled
 ):
-    changes = {"gpus": world_size, "schedule__epochs": 1}
-    plain = config_for(tiny_data, tmp_path / "plain", **changes)
-    assert on_ranks(world_size, train_rank, plain) == [(None, None)] * world_size
-    config = config_for(tiny_data, tmp_path / "compiled", model__compile=True, **changes)
+    config = config_for(tiny_data, tmp_path, model__compile=True, gpus=world_size, schedule__epochs=1)
     assert on_ranks(world_size, compiled_rank, config) == [([compiled], None)] * world_size
-    weights, expected = final_weights(run_of(config), 0), final_weights(run_of(plain), 0)
+    weights, expected = final_weights(run_of(config), 0), plain_weights(world_size)
     assert list(weights) == list(expected)
     for name, value in expected.items():
         assert torch.allclose(weights[name], value, rtol=1e-4, atol=1e-6), name

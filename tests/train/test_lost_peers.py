@@ -214,6 +214,7 @@ def test_why_another_rank_failed_is_heard_while_a_library_waits_for_it(ranks):
     assert (outcome.exit_code, outcome.reason) == (3, "rank 1: train_0.mp4 is not to be read")
 
 
+@pytest.mark.slow(seconds=20)
 def test_a_stuck_rank_ends_with_150_only_when_its_uploads_are_in_the_store(ranks):
     # Long enough for the steps before it on a busy machine: it must be step 2 that is given up.
     both = ranks(stuck_while_a_state_is_uploaded, state_every_sec=0.01, peer_timeout_sec=10.0)

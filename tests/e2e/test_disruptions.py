@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 
 from tests.e2e.conftest import a_namespace, what_happened
-from tests.e2e.kubectl import Kubectl, Object, wait_for
+from tests.e2e.kubectl import Kubectl, wait_for
+from tests.e2e.long_run import RECOVERY_SEC, LongRun
 from tests.e2e.places import Cluster
 from tests.e2e.tspctl import Tspctl
 
@@ -22,42 +22,15 @@ pytestmark = pytest.mark.e2e
 EPOCHS = 32
 """More than the disturbances take; ``test_the_run_ends_well`` cannot pass if one of them comes after the end."""
 RUN = "long"
-RECOVERY_SEC = 150
 
 
-class LongRun:
-    """A run of two ranks, and what has happened to it so far."""
-
-    def __init__(self, tspctl: Tspctl) -> None:
-        self.tspctl = tspctl
-        tspctl.run(
-            "submit", "--dataset", "demo", "--method", "tac", "--gpus", "2", "--name", RUN, "--epochs", str(EPOCHS),
-            "--clips-per-segment", "2", "--set", "state_every_sec=1",
-        )  # fmt: skip
-        self.following: Popen[str] = tspctl.start("logs", "-f", "--timestamps", RUN)
-        self.wait_for_epochs(1, timeout_sec=240)
-
-    def epochs(self) -> int:
-        """Epochs in the store."""
-        return sum(key.startswith("epoch_") and key.endswith(".json") for key in self.tspctl.keys(RUN))
-
-    def attempt(self) -> int:
-        """The attempt that wrote progress last."""
-        return int(self.tspctl.stored(RUN, "progress.json")["attempt"])
+class DisturbedRun(LongRun):
+    """A run that the next disturbance must still find at work."""
 
     def wait_for_epochs(self, count: int, *, timeout_sec: float = RECOVERY_SEC) -> None:
-        """Until so many are in the store; the next disturbance must still find the run at work."""
-        assert count < EPOCHS, "the run was too quick to be disturbed"
-        wait_for(
-            lambda: self.epochs() >= count,
-            timeout_sec=timeout_sec,
-            what=f"{count} epochs",
-            describe=lambda: what_happened(self.tspctl.kubectl),
-        )
-
-    def pods(self) -> list[Object]:
-        """Its pods."""
-        return self.tspctl.kubectl.items("pods", "-l", f"training.kubeflow.org/job-name={RUN}")
+        """Until that many are in the store."""
+        assert count < self.num_epochs, "the run was too quick to be disturbed"
+        super().wait_for_epochs(count, timeout_sec=timeout_sec)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +38,10 @@ def long_run(
     cluster: Cluster, user: Callable[[Kubectl, Path], Tspctl], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LongRun]:
     with a_namespace(cluster, "disruptions") as kubectl:
-        run = LongRun(user(kubectl, tmp_path_factory.mktemp("user")))
+        run = DisturbedRun(
+            user(kubectl, tmp_path_factory.mktemp("user")), RUN, "--method", "tac",
+            epochs=EPOCHS, pods_label="training.kubeflow.org/job-name",
+        )  # fmt: skip
         yield run
         run.following.kill()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import a_namespace, what_happened
-from tests.e2e.kubectl import Kubectl, Object, wait_for
+from tests.e2e.kubectl import Kubectl, wait_for
+from tests.e2e.long_run import LongRun
 from tests.e2e.places import Cluster
 from tests.e2e.test_helm import install
 from tests.e2e.tspctl import SECRET, Tspctl
@@ -22,43 +23,15 @@ EPOCHS = 16
 DEMO = ("--dataset", "demo", "--epochs", str(EPOCHS), "--clips-per-segment", "2", "--set", "state_every_sec=1")
 
 
-class LongRun:
-    """TSP on two ranks as a TrainJob, and what has happened to it so far."""
-
-    def __init__(self, tspctl: Tspctl) -> None:
-        self.tspctl = tspctl
-        tspctl.run("submit", *DEMO, "--method", "tsp", "--gpus", "2", "--name", RUN, "--job-api", "trainjob")
-        self.following = tspctl.start("logs", "-f", RUN)
-        self.wait_for_epochs(1, timeout_sec=240)
-
-    def epochs(self) -> int:
-        """Epochs in the store."""
-        return sum(key.startswith("epoch_") and key.endswith(".json") for key in self.tspctl.keys(RUN))
-
-    def attempt(self) -> int:
-        """The attempt that wrote progress last."""
-        return int(self.tspctl.stored(RUN, "progress.json")["attempt"])
-
-    def wait_for_epochs(self, count: int, *, timeout_sec: float = 150) -> None:
-        """Until so many are in the store."""
-        wait_for(
-            lambda: self.epochs() >= min(count, EPOCHS),
-            timeout_sec=timeout_sec,
-            what=f"{count} epochs",
-            describe=lambda: what_happened(self.tspctl.kubectl),
-        )
-
-    def pods(self) -> list[Object]:
-        """Its pods."""
-        return self.tspctl.kubectl.items("pods", "-l", f"jobset.sigs.k8s.io/jobset-name={RUN}")
-
-
 @pytest.fixture(scope="module")
 def long_run(
     cluster: Cluster, user: Callable[[Kubectl, Path], Tspctl], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LongRun]:
     with a_namespace(cluster, "trainjob") as kubectl:
-        run = LongRun(user(kubectl, tmp_path_factory.mktemp("user")))
+        run = LongRun(
+            user(kubectl, tmp_path_factory.mktemp("user")), RUN, "--method", "tsp", "--job-api", "trainjob",
+            epochs=EPOCHS, pods_label="jobset.sigs.k8s.io/jobset-name",
+        )  # fmt: skip
         yield run
         run.following.kill()
 

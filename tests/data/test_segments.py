@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import HEADER, write_rows
+from tsp.data.label_map import load_label_map
 from tsp.data.segments import load_segments
-from tsp.data.tables import load_label_map
 from tsp.errors import DataError
 
 GOOD = ["a", "1.0", "4.0", "run", "5.0", "sub/a.mp4", "30.0", "150", "Action"]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tsp.config.run import ClipConfig
 from tsp.data.clips import uniform_shares
 from tsp.data.ground_truth import read_ground_truth
+from tsp.data.label_map import load_label_map
 from tsp.data.segments import load_segments
-from tsp.data.tables import load_label_map, read_metadata, read_table, refuse_shared_names
+from tsp.data.tables import read_metadata, read_table, refuse_shared_names
 from tsp.errors import DataError
 from tsp.prepare.check_table import check_table
 

@@ -14,9 +14,10 @@ from tsp.data.dataset import ClipDataset
 from tsp.data.dataset_files import Videos
 from tsp.data.features import FeatureFile, GvfFile
 from tsp.data.ground_truth import read_ground_truth
+from tsp.data.label_map import load_label_map
 from tsp.data.segments import load_segments
 from tsp.data.shared_memory import SharedSegments, to_shared
-from tsp.data.tables import VideoFacts, load_label_map, read_metadata
+from tsp.data.tables import VideoFacts, read_metadata
 from tsp.data.video.inspect import inspect_video
 from tsp.data.video.transcode import transcode
 from tsp.data.workers import WorkerFailure, WorkerNotes

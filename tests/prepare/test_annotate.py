@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.jobs import do_job
-from tsp.data.tables import VideoFacts, load_label_map, read_metadata
+from tsp.data.label_map import load_label_map
+from tsp.data.tables import VideoFacts, read_metadata
 from tsp.errors import DataError
 from tsp.prepare.annotate import annotate, background
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14

@@ -13,7 +13,8 @@ from tests.jobs import do_job
 from tsp.config.codec import to_dict
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig, SubsetConfig
-from tsp.data.tables import load_label_map, read_metadata, read_table
+from tsp.data.label_map import load_label_map
+from tsp.data.tables import read_metadata, read_table
 from tsp.data.video.inspect import VideoReport
 from tsp.errors import ConfigError
 from tsp.prepare.check import check_data

@@ -21,12 +21,13 @@ from tsp.data.dataset import ClipDataset
 from tsp.data.dataset_files import DatasetFiles, Videos
 from tsp.data.epoch_order import Step, as_steps, mixed_steps, steps_from, training_batches, validation_batches
 from tsp.data.features import GvfFile
+from tsp.data.label_map import load_label_map
 from tsp.data.one_pass import GroupDataset, mix, one_ahead
 from tsp.data.prefetch import Prefetcher
 from tsp.data.read_ahead import ReadAhead
 from tsp.data.segments import load_segments
 from tsp.data.shared_memory import SharedSegments, check_shared_memory, has_room, to_shared
-from tsp.data.tables import load_label_map, refuse_shared_names, video_name
+from tsp.data.tables import refuse_shared_names, video_name
 from tsp.data.workers import WorkerFailure, WorkerNotes, WorkerReader
 from tsp.errors import DataError
 

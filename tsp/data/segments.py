@@ -11,7 +11,8 @@ import numpy as np
 
 from tsp.config.run import ClipConfig
 from tsp.data.ground_truth import read_ground_truth
-from tsp.data.tables import load_label_map, video_name
+from tsp.data.label_map import load_label_map
+from tsp.data.tables import video_name
 
 UNLABELLED = -1
 

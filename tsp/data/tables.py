@@ -1,26 +1,21 @@
-"""The CSV tables and label maps of a data set: how they are read, and how they are written.
+"""The CSV tables of a data set: how they are read, and how they are written.
 
 Every reader of a table uses this module (the loader, ``check``, ``annotate``, ``extract``, the checks before a submit),
 so what one accepts, all accept. Only the standard library is imported: a laptop without torch and numpy reads tables
-too.
-
-Text is UTF-8, with or without a byte order mark, or UTF-16 with one. Anything else is refused rather than guessed: a
-wrong guess would silently change file names. Empty lines are skipped; rows are numbered by the file's lines.
+too. Empty lines are skipped; rows are numbered by the file's lines.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tsp.data.text_files import read_text
 from tsp.errors import DataError
 from tsp.store.atomic import new_file
 
@@ -42,14 +37,6 @@ _NEEDED_OF_METADATA = ("filename", "fps", "video-frames")
 """Old tables have no video-duration; it is derived from these."""
 ACTION_REGION, BACKGROUND_REGION = REGIONS = ("Action", "No action")
 """The temporal-region label map of every TSP data set."""
-
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of it
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 class RowProblem(NamedTuple):
@@ -108,54 +95,6 @@ class VideoFacts:
 def video_name(filename: str) -> str:
     """Key of a video's features: its file name without extension."""
     return Path(filename).stem
-
-
-def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
-    """The text of a table, label map or annotation file.
-
-    Args: what, what the file is, for messages; content, its bytes if they are read already.
-    Raises: DataError naming the file, and the line that is not UTF-8.
-    """
-    if content is None:
-        try:
-            content = Path(path).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            raise DataError(f"cannot read the {what} {path}: {getattr(error, 'strerror', None) or error}") from error
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"the {what} {path} is not UTF-8 text (line {line} holds the byte 0x{content[error.start]:02X}): save it "
-            f"as UTF-8; 'iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW' converts a file from Windows"
-        ) from error
-    if "\0" in text:
-        raise DataError(
-            f"the {what} {path} holds NUL bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8"
-        )
-    return text
-
-
-def read_json(path: str | Path, what: str, content: bytes | None = None, *, once: bool = False) -> Any:
-    """The content of a JSON file.
-
-    Args: once, refuse duplicate keys of a mapping, of which JSON readers keep the last.
-    Raises: DataError naming the file, and line and column where it is not JSON.
-    """
-    text = read_text(path, what, content)
-
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            key, times = Counter(key for key, _ in pairs).most_common(1)[0]
-            raise DataError(f"the {what} {path} has the key {key!r} {times} times in one mapping: keep one of them")
-        return result
-
-    try:
-        return json.loads(text, object_pairs_hook=distinct if once else None)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"the {what} {path} is not JSON: {error}") from error
 
 
 def read_table(path: str | Path, what: str, needed: Sequence[str], content: bytes | None = None) -> Table:
@@ -269,20 +208,6 @@ def refuse_shared_names(path: str | Path, filenames: Iterable[str]) -> None:
             )
 
 
-def load_label_map(path: str | Path, content: bytes | None = None) -> tuple[str, ...]:
-    """Class names; the index is the class id.
-
-    Raises: DataError unless it is a JSON list of distinct names.
-    """
-    names = read_json(path, "label map", content)
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise DataError(f"the label map {path} must be a JSON list of class names")
-    if len(set(names)) != len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise DataError(f"the label map {path} names the class {twice!r} twice")
-    return tuple(names)
-
-
 def ground_truth_row(
     video: VideoFacts, video_name: str, start_sec: float, end_sec: float, action: str | None
 ) -> dict[str, Any]:
@@ -303,9 +228,3 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def write_labels(path: Path, labels: Sequence[str]) -> None:
-    """Write a label map: a JSON list, the index is the class id."""
-    with new_file(path) as partial:
-        partial.write_text(json.dumps(list(labels), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -15,16 +15,8 @@ from typing import Any
 from tsp.config.job import Answer
 from tsp.config.jobs import AnnotateJob
 from tsp.config.run import ClipConfig
-from tsp.data.tables import (
-    GROUND_TRUTH_COLUMNS,
-    REGIONS,
-    VideoFacts,
-    ground_truth_row,
-    load_label_map,
-    read_metadata,
-    write_labels,
-    write_table,
-)
+from tsp.data.label_map import load_label_map, write_labels
+from tsp.data.tables import GROUND_TRUTH_COLUMNS, REGIONS, VideoFacts, ground_truth_row, read_metadata, write_table
 from tsp.errors import DataError
 from tsp.prepare.annotations import Action, Annotations, read_activitynet, read_thumos14, refuse_entries
 from tsp.prepare.localisation import localisation_database, merged

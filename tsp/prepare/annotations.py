@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tsp.data.tables import read_json, read_text
+from tsp.data.text_files import read_json, read_text
 from tsp.errors import DataError
 
 _THUMOS14_FILE = re.compile(r"(?P<label>.+?)(_(val|test|validation))?", re.IGNORECASE)

@@ -12,7 +12,8 @@ from tsp.config.jobs import CheckJob
 from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.dataset_files import DatasetFiles
 from tsp.data.features import GvfFile
-from tsp.data.tables import load_label_map, refuse_shared_names
+from tsp.data.label_map import load_label_map
+from tsp.data.tables import refuse_shared_names
 from tsp.errors import DataError
 from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.check_videos import check_videos

@@ -18,15 +18,8 @@ from numpy.typing import NDArray
 from tsp.config.job import Answer
 from tsp.config.jobs import DemoJob
 from tsp.data.features import write_arrays
-from tsp.data.tables import (
-    GROUND_TRUTH_COLUMNS,
-    METADATA_COLUMNS,
-    REGIONS,
-    VideoFacts,
-    ground_truth_row,
-    write_labels,
-    write_table,
-)
+from tsp.data.label_map import write_labels
+from tsp.data.tables import GROUND_TRUTH_COLUMNS, METADATA_COLUMNS, REGIONS, VideoFacts, ground_truth_row, write_table
 from tsp.data.video.encode import write_video
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, FPS, Pixels, Segment, draw_frames, draw_timeline
 from tsp.prepare.parallel import for_each

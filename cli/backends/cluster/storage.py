@@ -11,7 +11,7 @@ from typing import Any
 from k8s.names import main_container_of
 from tsp.config.run import RunConfig, StoreConfig, SubsetConfig
 from tsp.data.ground_truth import read_ground_truth
-from tsp.data.tables import load_label_map
+from tsp.data.label_map import load_label_map
 from tsp.errors import ConfigError, DataError
 from tsp.run.status import Finding
 from tsp.store.base import Store

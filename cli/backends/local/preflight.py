@@ -9,7 +9,7 @@ from cli.humanize import show_size
 from tsp.config.backbones import BACKBONES
 from tsp.config.run import RunConfig
 from tsp.data.ground_truth import read_ground_truth
-from tsp.data.tables import load_label_map
+from tsp.data.label_map import load_label_map
 from tsp.errors import ConfigError, DataError, StoreError
 from tsp.store.base import free_bytes
 from tsp.store.open import open_store

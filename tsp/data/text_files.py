@@ -1,0 +1,71 @@
+"""Text and JSON from other people's programs.
+
+Text is UTF-8, with or without a byte order mark, or UTF-16 with one. Anything else is refused rather than guessed: a
+wrong guess would silently change file names.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tsp.errors import DataError
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of it
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
+    """The text of a table, label map or annotation file.
+
+    Args: what, what the file is, for messages; content, its bytes if they are read already.
+    Raises: DataError naming the file, and the line that is not UTF-8.
+    """
+    if content is None:
+        try:
+            content = Path(path).read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise DataError(f"cannot read the {what} {path}: {getattr(error, 'strerror', None) or error}") from error
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"the {what} {path} is not UTF-8 text (line {line} holds the byte 0x{content[error.start]:02X}): save it "
+            f"as UTF-8; 'iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW' converts a file from Windows"
+        ) from error
+    if "\0" in text:
+        raise DataError(
+            f"the {what} {path} holds NUL bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8"
+        )
+    return text
+
+
+def read_json(path: str | Path, what: str, content: bytes | None = None, *, once: bool = False) -> Any:
+    """The content of a JSON file.
+
+    Args: once, refuse duplicate keys of a mapping, of which JSON readers keep the last.
+    Raises: DataError naming the file, and line and column where it is not JSON.
+    """
+    text = read_text(path, what, content)
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            key, times = Counter(key for key, _ in pairs).most_common(1)[0]
+            raise DataError(f"the {what} {path} has the key {key!r} {times} times in one mapping: keep one of them")
+        return result
+
+    try:
+        return json.loads(text, object_pairs_hook=distinct if once else None)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the {what} {path} is not JSON: {error}") from error

@@ -140,6 +140,10 @@ pictures: $(READY) browser ## draw docs/pictures from the demo's run
 
 .PHONY: e2e
 e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one brought up here
+	$(PYTEST) tests/e2e -m "e2e and not e2e_all"
+
+.PHONY: e2e-all
+e2e-all: $(READY) ## all of them: also those that build more for themselves
 	$(PYTEST) tests/e2e -m e2e
 
 .PHONY: kind-cluster

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.names import QUEUE_LABEL
+from k8s.names import QUEUE_LABEL, QUEUE_PRIORITY_LABEL
 from tsp.config.address import check_variable
 from tsp.config.codec import set_dotted
 from tsp.errors import ConfigError
@@ -16,7 +16,6 @@ from tsp.errors import ConfigError
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _OWN_TOLERATIONS = ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
 """The chart's default, which a list of values replaces as a whole."""
-_KUEUE_PRIORITY = "kueue.x-k8s.io/priority-class"
 _KUEUE_DEADLINE = "kueue.x-k8s.io/max-exec-time-seconds"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _OWN_VARIABLES = re.compile(r"RANK|WORLD_SIZE|LOCAL_RANK|MASTER_(ADDR|PORT)|PET_.*|TSP_.*|HOME|CUDA_VISIBLE_DEVICES")
@@ -59,7 +58,7 @@ def with_pod_options(
     if options.gang == "kueue" and not merged.get("queue"):
         raise ConfigError("--gang kueue: Kueue starts all pods of a run or none where --queue names one of its queues")
     if options.priority:
-        _set_for_queue(merged, _KUEUE_PRIORITY, "priorityClassName", options.priority)
+        _set_for_queue(merged, QUEUE_PRIORITY_LABEL, "priorityClassName", options.priority)
     if options.deadline_sec:
         _set_for_queue(merged, _KUEUE_DEADLINE, "runPolicy.activeDeadlineSeconds", options.deadline_sec)
     for key, value in (("gpusPerPod", options.gpus_per_pod), ("gang", options.gang), ("job.api", options.job_api)):

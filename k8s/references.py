@@ -8,7 +8,7 @@ from typing import Any
 
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
-from k8s.names import KUEUE_VERSIONS
+from k8s.names import KUEUE_VERSIONS, QUEUE_PRIORITY_LABEL
 from tsp.run.status import Finding
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,26 @@ def check_references(cluster: Cluster, pod: Object, *, own: Iterable[str], queue
         yield from _exists(cluster, ("v1",), resource, name, keys=wanted, is_pull_secret=is_pull_secret)
     if queue:
         yield from _exists(cluster, KUEUE_VERSIONS, "localqueues", queue)
+
+
+def check_priority(cluster: Cluster, pod: Object, labels: Mapping[str, str]) -> Iterator[Finding]:
+    """Is there the priority that a run asks for? Kueue makes nothing of a run with another, and says so nowhere.
+
+    Args: pod, the spec of its template; labels, of its job. Nothing is said of classes that may not be read.
+    """
+    for kind, versions, name in (
+        ("PriorityClass", ("scheduling.k8s.io/v1",), pod.get("priorityClassName")),
+        ("WorkloadPriorityClass", KUEUE_VERSIONS, labels.get(QUEUE_PRIORITY_LABEL)),
+    ):
+        if not name:
+            continue
+        try:
+            found = _first(cluster, [f"/apis/{version}/{kind.lower()}es/{name}" for version in versions])
+        except ForbiddenError as error:
+            logger.debug("%s", error)
+            continue
+        if found is None:
+            yield Finding("priority", "error", f"--priority {name}: the cluster has no {kind} of that name")
 
 
 def _references(pod: Object) -> Iterator[tuple[str, str, str | None]]:

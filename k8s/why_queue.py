@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from k8s.names import (
-    QUEUE_LABEL,
-)
+from k8s.names import QUEUE_LABEL, QUEUE_PRIORITY_LABEL
 from k8s.status import (
     Object,
     is_deactivated,
@@ -47,7 +45,9 @@ def held_back(job: Object, workload: Object | None) -> str:
         if kind in conditions and conditions[kind].get("status") != "True":
             return f"waits in queue {queue}: {conditions[kind].get('message')}"
     if workload is None:
-        return f"waits in queue {queue}; whether Kueue knows it cannot be seen (does the LocalQueue exist?)"
+        priority = (job["metadata"].get("labels") or {}).get(QUEUE_PRIORITY_LABEL)
+        asked = f"do the LocalQueue and the WorkloadPriorityClass {priority}" if priority else "does the LocalQueue"
+        return f"waits in queue {queue}; whether Kueue knows it cannot be seen ({asked} exist?)"
     return f"waits in queue {queue}"
 
 

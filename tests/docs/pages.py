@@ -59,6 +59,16 @@ def blocks_of(text: str, page: str) -> list[Block]:
     return [Block(page, number, match["mark"] or ONE_MACHINE, lines_of(match["text"])) for number, match in found]
 
 
+def section(title: str) -> str:
+    """What README has under a heading of the second level."""
+    return (ROOT / "README.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def words_of(text: str) -> list[list[str]]:
+    """Every line that a text has typed, as a shell splits it."""
+    return [line.words for block in blocks_of(text, "README.md") for line in block.lines]
+
+
 def lines_of(text: str) -> tuple[Line, ...]:
     """What is typed follows ``$``, over several lines where they end in a backslash; the rest is shown."""
     lines: list[Line] = []

@@ -6,23 +6,22 @@ Only somebody's own things are exchanged: data set, bucket, endpoint, image, nam
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tomllib
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.docs.pages import ROOT, section, words_of
 from tests.e2e.conftest import what_happened
 from tests.e2e.kubectl import wait_for
 from tests.e2e.tspctl import DATA_PREFIX, SECRET, Tspctl, as_toml
-from tests.readme import blocks, console_lines, section
 
 pytestmark = pytest.mark.e2e
 
 TEXT = section("On a cluster")
 GPUS = "2"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Walker:
@@ -49,7 +48,7 @@ class Walker:
 
     def write_settings(self) -> None:
         """tspctl.toml as README shows it; pods that are small enough for this machine come on top."""
-        (text,) = blocks(TEXT, "toml")
+        (text,) = re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL)
         found = tomllib.loads(text)
         found |= {key: self.own(value) for key, value in found.items() if isinstance(value, str)}
         assert set(found) == {"store", "endpoint_url", "image", "namespace", "chart_values"}
@@ -80,7 +79,7 @@ class Walker:
 def test_every_line_of_the_walk_does_what_it_says(tspctl: Tspctl):
     walker = Walker(tspctl)
     walker.write_settings()
-    secret, doctor, submit, logs, fetch, by_helm = console_lines(TEXT)
+    secret, doctor, submit, logs, fetch, by_helm = words_of(TEXT)
 
     assert walker.type(secret) == f"secret/{SECRET} created\n"
     assert "permissions" in walker.type(doctor)

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.readme import console_lines, section
+from tests.docs.pages import section, words_of
 
 Tspctl = Callable[..., str]
 SETTINGS = {
@@ -44,7 +44,7 @@ def test_the_walk_leads_from_raw_videos_to_features_of_a_model_that_has_learnt(t
         assert done.returncode == 0, f"tspctl {' '.join(words)}\n{done.stderr[-3000:]}"
         return done.stdout
 
-    export, *steps = console_lines(section("From raw videos to features"))
+    export, *steps = words_of(section("From raw videos to features"))
     assert export == ["export", "TSPCTL_BACKEND=local"]
     environment["TSPCTL_BACKEND"] = "local"
     for program_name, *words in steps:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from k8s.references import check_references
+from k8s.references import check_priority, check_references
 
 
 def forbidden(method, query, body):
@@ -84,3 +84,26 @@ def test_a_secret_of_another_type_pulls_no_image(api, cluster):
     assert found.message == (
         "pull is of type Opaque, with which no image is pulled: make it with 'kubectl create secret docker-registry'"
     )
+
+
+CLASSES = "/apis/scheduling.k8s.io/v1/priorityclasses"
+QUEUES_CLASSES = "/apis/kueue.x-k8s.io/v1beta2/workloadpriorityclasses"
+
+
+@pytest.mark.parametrize(
+    ("pod", "labels", "path", "kind"),
+    [
+        ({"priorityClassName": "high"}, {}, CLASSES, "PriorityClass"),
+        ({}, {"kueue.x-k8s.io/priority-class": "high"}, QUEUES_CLASSES, "WorkloadPriorityClass"),
+    ],
+)
+def test_a_priority_that_is_not_there_is_refused_and_one_that_may_not_be_seen_is_not(
+    api, cluster, pod, labels, path, kind
+):
+    (found,) = check_priority(cluster, pod, labels)
+    assert (found.level, found.message) == ("error", f"--priority high: the cluster has no {kind} of that name")
+    api.objects[f"{path}/high"] = lambda *_: (403, {"message": "no"})
+    assert list(check_priority(cluster, pod, labels)) == []
+    api.objects[f"{path}/high"] = {"metadata": {}}
+    assert list(check_priority(cluster, pod, labels)) == []
+    assert list(check_priority(cluster, {}, {})) == []

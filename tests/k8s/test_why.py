@@ -416,6 +416,13 @@ def test_a_run_larger_than_its_queues_whole_quota_is_told_from_one_that_waits(of
     assert why(of_job("Suspended", suspend=True, **QUEUED), workload=workload(reserved)) == said
 
 
+def test_a_run_of_which_kueue_made_nothing_names_what_may_not_be_there():
+    """Kueue says nothing of a WorkloadPriorityClass that does not exist, but in its own log."""
+    labels = {**QUEUED["labels"], "kueue.x-k8s.io/priority-class": "high"}
+    said = why(job("Suspended", suspend=True, labels=labels))
+    assert said.endswith("(do the LocalQueue and the WorkloadPriorityClass high exist?)")
+
+
 def test_a_deadline_that_kueue_counts_is_named_as_one():
     message = "The workload is deactivated due to exceeding the maximum execution time"
     evicted = of_kueue("Evicted", "DeactivatedDueToMaximumExecutionTimeExceeded", message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +32,7 @@ from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION, pod_temp
 from k8s.node_plan import NodePlan, plan_nodes
 from k8s.nodes import nodes_for, with_room
 from k8s.pod_options import PodOptions, with_pod_options
-from k8s.references import check_references
+from k8s.references import check_priority, check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
 from tsp.config.address import check_address, check_texts
 from tsp.config.codec import set_dotted
@@ -158,7 +159,9 @@ class Planner:
     def _check_references(self, objects: Sequence[dict[str, Any]], values: dict[str, Any]) -> None:
         own = [item["metadata"]["name"] for item in objects]
         queue = str(values.get("queue") or "") or None
-        checks.refuse(check_references(self._cluster, pod_spec(objects), own=own, queue=queue))
+        pod, labels = pod_spec(objects), ChainMap(*(item["metadata"].get("labels") or {} for item in objects))
+        checks.refuse(check_references(self._cluster, pod, own=own, queue=queue))
+        checks.refuse(check_priority(self._cluster, pod, labels))
 
     def _render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:
         """The manifest, once nothing in it could be a secret: whoever may read the release reads all of it."""

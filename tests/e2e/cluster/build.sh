@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds what is missing for a cluster of ours, once, into $TSPCTL_CACHE (default ~/.cache/tspctl).
 #   build.sh [packages|programs|images|all]   what the cluster itself needs
+#   build.sh gang-scheduler                   the coscheduling plugin in a scheduler of its own
 #   build.sh project-image                    the project's own image, from image/Dockerfile; prints its name
 set -euo pipefail
 shopt -s inherit_errexit
@@ -24,9 +25,10 @@ case ${1:-all} in
     build_programs
     build_cluster_images >/dev/null
     ;;
+  gang-scheduler) build_gang_scheduler ;;
   project-image) build_project_image ;;
   *)
-    sed -n '2,4s/^# *//p' "$0" >&2
+    sed -n '2,5s/^# *//p' "$0" >&2
     exit 2
     ;;
 esac

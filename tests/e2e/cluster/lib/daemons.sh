@@ -13,7 +13,7 @@ background() {
 }
 
 # pid_of NAME: of the daemon itself, which nsenter waits for
-pid_of() { pgrep --parent "$(<"$PIDS/$1")"; }
+pid_of() { [[ -f $PIDS/$1 ]] && pgrep --parent "$(<"$PIDS/$1")"; }
 
 # stop_daemon NAME: asked to end, and killed after 10 seconds
 stop_daemon() {
@@ -54,6 +54,25 @@ start_scheduler() {
   background scheduler kube-scheduler --bind-address=127.0.0.1 --cert-dir="$STATE/scheduler" --leader-elect=false \
     --kubeconfig="$STATE/scheduler.kubeconfig" --authentication-kubeconfig="$STATE/scheduler.kubeconfig" \
     --authorization-kubeconfig="$STATE/scheduler.kubeconfig"
+}
+
+# Beside the other one, for the pods that name it.
+start_gang-scheduler() {
+  kubectl_admin apply --server-side -f "$GANG_MANIFESTS/coscheduling/crd.yaml" >/dev/null
+  cat >"$STATE/gang-scheduler.yaml" <<EOF
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+leaderElection: {leaderElect: false}
+clientConnection: {kubeconfig: "$KUBECONFIG_ADMIN"}
+profiles:
+  - schedulerName: scheduler-plugins-scheduler
+    plugins:
+      multiPoint: {enabled: [{name: Coscheduling}]}
+      queueSort: {enabled: [{name: Coscheduling}], disabled: [{name: "*"}]}
+    pluginConfig: [{name: Coscheduling, args: {permitWaitingTimeSeconds: 60}}]
+EOF
+  background gang-scheduler scheduler --config="$STATE/gang-scheduler.yaml" --bind-address=127.0.0.1 --secure-port=10359 \
+    --cert-dir="$STATE/gang-scheduler" --authentication-kubeconfig="$KUBECONFIG_ADMIN" --authorization-kubeconfig="$KUBECONFIG_ADMIN"
 }
 
 start_kubelet() {

@@ -5,6 +5,7 @@ OPERATOR_MANIFESTS=$CACHE/programs/training-operator-manifests-v$OPERATOR_VERSIO
 TRAINER_MANIFESTS=$CACHE/programs/trainer-manifests-v$TRAINER_VERSION
 JOBSET_MANIFESTS=$CACHE/programs/jobset-manifests-v$JOBSET_VERSION
 KUEUE_MANIFESTS=$CACHE/programs/kueue-manifests-v$KUEUE_VERSION
+GANG_MANIFESTS=$CACHE/programs/scheduler-plugins-manifests-v$GANG_SCHEDULER_VERSION
 
 # build_module MODULE LDFLAGS PACKAGE...: into $CACHE/programs/MODULE-<digest of go.mod and go.sum>, linked from $BIN
 build_module() {
@@ -38,6 +39,12 @@ build_programs() {
   keep_manifests trainer github.com/kubeflow/trainer/v2 manifests "$TRAINER_MANIFESTS"
   keep_manifests jobset sigs.k8s.io/jobset config "$JOBSET_MANIFESTS"
   keep_manifests kueue sigs.k8s.io/kueue config "$KUEUE_MANIFESTS"
+}
+
+# The scheduler of gangs, apart from the others: only `make e2e-all` needs it
+build_gang_scheduler() {
+  build_module scheduler-plugins "" sigs.k8s.io/scheduler-plugins/cmd/scheduler
+  keep_manifests scheduler-plugins sigs.k8s.io/scheduler-plugins manifests "$GANG_MANIFESTS"
 }
 
 # keep_manifests PROGRAMS MODULE FOLDER TARGET: a module's own manifests, from where go has unpacked it

@@ -7,6 +7,7 @@ OPERATOR_VERSION=1.9.3     # as in programs/training-operator/go.mod
 TRAINER_VERSION=2.2.1      # as in programs/trainer/go.mod
 JOBSET_VERSION=0.11.1      # as in programs/jobset/go.mod
 KUEUE_VERSION=0.13.10      # as in programs/kueue/go.mod
+GANG_SCHEDULER_VERSION=0.33.5 # as in programs/scheduler-plugins/go.mod
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${TSPCTL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tspctl}

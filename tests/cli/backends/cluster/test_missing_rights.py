@@ -1,0 +1,51 @@
+"""A Role that lacks one right of k8s/role.yaml: a command does without it, or says which it is and where to get it."""
+
+import pytest
+
+from tests.cli.backends.cluster.test_states import NAME, at_work
+from tests.cli.backends.cluster.test_states import api as api
+from tests.cli.backends.cluster.test_states import installed as installed
+from tests.cli.backends.cluster.test_states import tspctl as tspctl
+from tests.k8s.storing_api import documented_role
+from tests.k8s.test_releases import stub_helm as stub_helm
+
+COMMANDS = (
+    ("list",),
+    ("status", NAME),
+    ("suspend", NAME),
+    ("delete", NAME, "--yes", "--keep-store"),
+)
+USED = ("pytorchjobs", "trainjobs", "pods", "secrets", "configmaps", "events", "workloads")
+RIGHTS = [
+    (verb, group, resource)
+    for rule in documented_role()["rules"]
+    for group in rule["apiGroups"]
+    for resource in rule["resources"]
+    for verb in rule["verbs"]
+    if verb not in ("create", "update", "watch") and resource in USED and (verb, resource) != ("get", "secrets")
+]
+"""Secrets are read by Helm, which says itself what it may not. What ``submit`` alone needs it asks for beforehand."""
+
+
+def without(verb, group, resource):
+    role = documented_role()
+    for rule in role["rules"]:
+        if group in rule["apiGroups"] and resource in rule["resources"]:
+            rest = [item for item in rule["resources"] if item != resource]
+            role["rules"].append({**rule, "resources": [resource], "verbs": [v for v in rule["verbs"] if v != verb]})
+            rule["resources"] = rest
+            break
+    return role
+
+
+@pytest.mark.parametrize("right", RIGHTS, ids=" ".join)
+def test_a_command_does_without_a_right_or_names_it(tspctl, api, installed, right):
+    at_work(api, installed)
+    api.role = without(*right)
+    verb, group, resource = right
+    named = f"missing permission: {verb} {resource}{'.' + group if group else ''} in namespace video; see k8s/role.yaml"
+    for command in COMMANDS:
+        done = tspctl(*command)
+        if done.code:
+            assert (done.code, named in done.err) == (4, True), (command, done.err)
+            break

@@ -60,6 +60,8 @@ class RunStatus:
     ranks: tuple[RankStatus, ...] = ()
     store: StoreConfig | None = None
     """The run's store, as the backend recorded it."""
+    owner: str | None = None
+    """What the backend is called as the one that trains this run (``tsp.run.ownership``), if it has a name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,8 +261,12 @@ class Backend(Protocol):
         """As ``cancel``, with outcome ``suspended``."""
         ...
 
-    def resume(self, name: str, config: RunConfig | None) -> None:
-        """Continue from the newest saved state. Args: config, as in the store; None if it has none."""
+    def resume(self, name: str, config: RunConfig | None, *, force: bool = False) -> None:
+        """Continue from the newest saved state.
+
+        Args: config, as in the store; None if it has none; force, even if another machine or namespace may train it.
+        Raises: HeldElsewhereError.
+        """
         ...
 
     def delete(self, name: str) -> None:

@@ -10,9 +10,6 @@ from cli.output import interruption_note
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
-MAY_BE_WRITING_SEC = 600
-"""Runs write progress every ten seconds; during a validation or a save one may be quiet for minutes."""
-
 
 @click.command()
 @run_argument
@@ -24,6 +21,7 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
     """Delete a run that has ended, and its files in the store."""
     from cli.runs.outcome import final_state
     from tsp.errors import ConfigError
+    from tsp.run.ownership import QUIET_SEC, owner_of
 
     found = session.find(run)
     backend = found.require_backend()
@@ -32,9 +30,13 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
         raise ConfigError(f"run {run} is {state}: stop it first with 'tspctl cancel {run}'")
     # If the backend does not know the run's store, the store that is set may hold another run of that name.
     keep_store = keep_store or found.is_job or (found.status is not None and found.status.store is None)
+    owner = None if keep_store or found.status is None else found.status.owner
+    if owner is not None and not force and (holder := owner_of(found.run)) not in (None, owner):
+        keep_store = True
+        click.echo(f"{found.run.address()} stays: it belongs to {holder}, which trained the run last", err=True)
     if not keep_store and not force and state == "unknown":
         written_ago_sec = found.run.written_ago_sec()
-        if written_ago_sec is not None and written_ago_sec < MAY_BE_WRITING_SEC:
+        if written_ago_sec is not None and written_ago_sec < QUIET_SEC:
             raise ConfigError(
                 f"run {run} is unknown here, but wrote to {found.run.store.uri} {written_ago_sec:.0f} s ago by the "
                 f"store's clock: stop it where it runs, or use --force"

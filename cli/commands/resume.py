@@ -10,8 +10,9 @@ from cli.runs.session import Session, with_session
 
 @click.command()
 @run_argument
+@click.option("--force", is_flag=True, help="Take over a run that another machine or namespace may still be training.")
 @with_session
-def resume(run: str, session: Session) -> None:
+def resume(run: str, force: bool, session: Session) -> None:
     """Continue a run from its newest saved state.
 
     The run must be suspended, cancelled, failed or crashed.
@@ -28,5 +29,5 @@ def resume(run: str, session: Session) -> None:
     except NoSuchRunError:
         # The run was stopped before any rank wrote it.
         config = None
-    found.require_backend().resume(found.name, config)
+    found.require_backend().resume(found.name, config, force=force)
     click.echo(f"resumed {run}: follow it with 'tspctl logs -f {run}'", err=True)

@@ -97,7 +97,13 @@ BREAKS: dict[str, tuple[Callable[..., Schedule], dict[str, Any]]] = {
     "a failure is not written down": (PODS, {"tsp.train.attempt._write_failure": nothing}),
     "a new attempt leaves the old outcome": (PODS, {"tsp.run.stored_run.StoredRun.start_attempt": _keep_the_outcome}),
     "run.json replaces another's": (LOCAL, {"tsp.store.s3.store.S3Store.write": _always_write}),
-    "two submits of a second cannot be told apart": (LOCAL, {"tsp.run.stored_run.uuid": _same_draw()}),
+    "two submits of a second cannot be told apart": (
+        LOCAL, {"tsp.run.stored_run.uuid": _same_draw(), "cli.backends.local.launch.uuid": _same_draw()}),
+    "a run is resumed wherever somebody resumes it": (
+        LOCAL,
+        {"cli.backends.local.lifecycle.refuse_anothers": nothing, "cli.backends.local.lifecycle.take": nothing,
+         "tsp.train.attempt.take": nothing},
+    ),
     "a second submit takes the first one's folder": (
         LOCAL, {"cli.backends.local.run_folder.LocalRun.reserve": _take_whatever_is_there}),
     "ranks of a killed supervisor are not stopped": (LOCAL, {"cli.backends.local.supervisor.stop": nothing}),
@@ -120,8 +126,6 @@ BREAKS: dict[str, tuple[Callable[..., Schedule], dict[str, Any]]] = {
 SEEN_BY = {
     "an epoch is dropped when the store is away": 105,
     "a failure is not written down": 41,
-    "two submits of a second cannot be told apart": 19,
-    "delete does not stop ranks without supervisor": 230,
 }
 """A schedule that notices a mistake which few notice: where to look first."""
 

@@ -24,12 +24,14 @@ from tests.simulation.server import Faults
 from tsp.config.codec import from_dict
 from tsp.config.run import RunConfig
 from tsp.errors import FIRST_RETRIED_CODE, DataError, NoSuchRunError, PeerLostError, TspError
+from tsp.run.ownership import QUIET_SEC
 from tsp.store.open import open_store
 from tsp.train.distributed import RankEnv
 
 MAX_KILLS = 4
 MAX_RESUMES = 14
-PATIENCE_SEC = 900.0
+PATIENCE_SEC = 2400.0
+"""All attempts of a run take so long, with the longest pauses between them."""
 
 
 class LocalSchedule(Schedule):
@@ -41,6 +43,10 @@ class LocalSchedule(Schedule):
         self.two_writers = self.checks.two_writers = False
         self.num_submits = draw.choice((1, 2, 2))
         self.config = dataclasses.replace(self.config, gpus=draw.choice((1, 2)))
+        self.server.conditions = draw.choice(("honoured", "honoured", "refused", "ignored"))
+        if self.server.conditions != "honoured":
+            # Then the list is all that shows who else writes.
+            self.server.faults = dataclasses.replace(self.server.faults, stale_list=0.0)
         self.homes = [folder / name for name in draw.choice((("here", "here"), ("here", "there")))]
         self.machines = Machines(self.world, self._run_process)
         self.num_kills = 0
@@ -100,12 +106,16 @@ class LocalSchedule(Schedule):
             (self._lead if process.environment["RANK"] == "0" else self._follow)(process)
 
     def _lead(self, process: SimulatedProcess) -> None:
+        self.trainers.append(process)
+        config = from_dict(RunConfig, json.loads(Path(process.environment["TSP_CONFIG"]).read_text()), where="config")
+        self.train_one(process, config, RankEnv(owner=process.environment["TSP_OWNER"]))
+
+    def begin_training(self, process: Process) -> None:
+        """Raises: ViolationError while another trains."""
+        assert isinstance(process, SimulatedProcess)
         others = [other.name for other in self.training if not other.is_gone]
         require(not others, f"{process.name} starts to train while {others} still do")
         self.training[process] = None
-        self.trainers.append(process)
-        config = from_dict(RunConfig, json.loads(Path(process.environment["TSP_CONFIG"]).read_text()), where="config")
-        self.train_one(process, config, RankEnv())
 
     def _follow(self, process: SimulatedProcess) -> None:
         """A rank that does what rank 0 does."""
@@ -170,7 +180,18 @@ class LocalSchedule(Schedule):
             self.world.pause(self.world.now + draw.expovariate(0.1))
             if self._meddle(home) == "deleted":
                 return
+            home = self._perhaps_elsewhere(home)
         self._go_on_to_the_end(home)
+
+    def _perhaps_elsewhere(self, home: Path) -> Path:
+        """Somebody at the other machine resumes the run, whatever it does at the first. Returns: who has it now."""
+        others = [other for other in set(self.homes) if other != home]
+        if not others or self.world.random.random() < 0.5:
+            return home
+        self._wait(resumed := self._resume(others[0]))
+        return (
+            others[0] if resumed.exit_code == 0 and self._status(others[0])[0] not in ("missing", "crashed") else home
+        )
 
     def _submit_anew(self) -> Path:
         """After submits that were killed or got no answer: clean up as ``status`` advises, and try again."""
@@ -178,15 +199,17 @@ class LocalSchedule(Schedule):
             if number == 3:
                 self.server.is_down, self.num_kills = False, MAX_KILLS
             states = {home: self._status(home)[0] for home in self.homes}
-            for home, state in states.items():
-                if state in ("running", "restarting", "pending", "succeeded", "failed", "suspended"):
-                    return home
             for home in [home for home, state in states.items() if state == "crashed"]:
-                # A submit that was killed once its run was in the store is a run like any other.
+                # A submit that was killed once its run was in the store is a run like any other. Whoever resumes it
+                # does not know whether another machine trains the name by now.
                 if self._command_ends(home, lambda backend: backend.resume(RUN, None)):
                     return home
                 self._command_ends(home, lambda backend: backend.delete(RUN))
-            # What another machine put into the store can be gone on with here.
+            for home, state in states.items():
+                if state in ("running", "restarting", "pending", "succeeded", "failed", "suspended"):
+                    return home
+            # What another machine put into the store can be gone on with here, once that is silent.
+            self.world.pause(self.world.now + self.world.random.choice((1.0, QUIET_SEC)))
             self._wait(resumed := self._resume(self.homes[0]))
             if resumed.exit_code == 0 and self._status(self.homes[0])[0] != "missing":
                 return self.homes[0]
@@ -257,7 +280,10 @@ class LocalSchedule(Schedule):
             if state == "succeeded" or self._is_permanent(home):
                 break
             self.num_kills = MAX_KILLS
-            self._wait(self._resume(home))
+            self._wait(resumed := self._resume(home))
+            if resumed.exit_code != 0:
+                # Another machine took it over and died.
+                self.world.pause(self.world.now + QUIET_SEC)
         else:
             require(False, f"the run is {state} after {MAX_RESUMES} resumes: {reason}")
         self.server.faults, self.server.is_down, self.num_kills = Faults(), False, MAX_KILLS

@@ -121,6 +121,8 @@ class Schedule:
             self.world.run()
             if self.checks.violation is not None:
                 raise self.checks.violation
+            for process in self.trainers:
+                require(process.error is None, f"{process.name}: {process.error!r}")
             self.server.faults, self.server.is_down = Faults(), False
             self.world.before_turn = lambda: None
             process = Process("at the end")
@@ -207,6 +209,7 @@ class Schedule:
             return
         assert self.world.current is not None
         process = self.world.current.process
+        self.begin_training(process)
         shippers = self.shippers[process]
         draw = self.world.random
         folder = Path(tempfile.mkdtemp(dir=self.folder))
@@ -256,6 +259,9 @@ class Schedule:
                 uploader.submit_epoch(path, record_of(position.epoch, path))
                 position = Position(epoch=position.epoch + 1)
             uploader.drain()
+
+    def begin_training(self, process: Process) -> None:
+        """Called when a process has found out that there is something to train."""
 
     def check_peers(self, process: Process) -> None:
         """Raises: PeerLostError where another rank of the process is gone; here there are none."""
@@ -401,7 +407,7 @@ def simulated(schedule: Schedule) -> Iterator[None]:
 
         for module in ("tsp.run.uploader", "tsp.run.log_shipper"):
             patch(f"{module}.threading", threads)
-        for module in ("tsp.run.uploader", "tsp.store.s3.client", "tsp.store.transfer"):
+        for module in ("tsp.run.uploader", "tsp.store.s3.client", "tsp.store.s3.claims", "tsp.store.transfer"):
             patch(f"{module}.time", clock)
         for module in (
             "tsp.store.transfer",
@@ -411,7 +417,8 @@ def simulated(schedule: Schedule) -> Iterator[None]:
             "tsp.run.stored_run",
         ):
             patch(f"{module}.ThreadPoolExecutor", InlinePool)
-        patch("tsp.store.retry.random", world.random)
+        for module in ("tsp.store.retry", "tsp.store.s3.claims"):
+            patch(f"{module}.random", world.random)
         patch("tsp.store.s3.client.make_client", lambda config: Client(server))
         patch("tsp.store.transfer.RANGE_BYTES", 64)
         patch("tsp.store.transfer.PARALLEL_FROM_BYTES", schedule.parallel_from_bytes)

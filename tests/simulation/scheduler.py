@@ -201,6 +201,12 @@ class Event(Condition):
         super().__init__(world)
         self._is_set = False
 
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def clear(self) -> None:
+        self._is_set = False
+
     def set(self) -> None:
         self._is_set = True
         self.notify_all()

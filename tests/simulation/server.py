@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from email.utils import format_datetime
+from typing import Any, BinaryIO, Literal
 
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
@@ -46,18 +47,25 @@ class Server:
         self.objects: dict[str, Object] = {}
         self.uploads: dict[str, tuple[str, dict[int, bytes]]] = {}
         self.is_down = False
+        self.conditions: Literal["honoured", "refused", "ignored"] = "honoured"
+        """What becomes of If-None-Match."""
         self.num_requests = self.num_uploads = 0
         self.writes: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
         """Process and key -> whether each request to write it was done."""
         self.after_change: Callable[[str], None] = lambda key: None
         self._past: list[dict[str, Object]] = []
 
+    @property
+    def clock(self) -> datetime:
+        """The time by the server's own clock."""
+        return datetime.fromtimestamp(self.world.now + self.skew_sec, UTC)
+
     def put(self, key: str, data: bytes, *, parts: int = 0, part_md5s: bytes = b"") -> str:
         """Store an object."""
         md5 = hashlib.md5(part_md5s if parts else data, usedforsecurity=False).hexdigest()
         etag = f'"{md5}-{parts}"' if parts else f'"{md5}"'
         self._remember()
-        self.objects[key] = Object(data, etag, datetime.fromtimestamp(self.world.now + self.skew_sec, UTC))
+        self.objects[key] = Object(data, etag, self.clock)
         self.after_change(key)
         return etag
 
@@ -90,7 +98,9 @@ class Client:
         tries.append(False)
 
         def put() -> Any:
-            if IfNoneMatch and Key in self._server.objects:
+            if IfNoneMatch and self._server.conditions == "refused":
+                raise refusal("NotImplemented", 501)
+            if IfNoneMatch and self._server.conditions == "honoured" and Key in self._server.objects:
                 raise refusal("PreconditionFailed", 412)
             tries[-1] = True
             return {"ETag": self._server.put(Key, bytes(Body))}
@@ -120,7 +130,7 @@ class Client:
         return self._ask(head)
 
     def head_bucket(self, **_: Any) -> Any:
-        return self._ask(lambda: {"ResponseMetadata": {"HTTPHeaders": {}}})
+        return self._ask(lambda: {"ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(self._server.clock)}}})
 
     def list_objects_v2(self, *, Prefix: str = "", Delimiter: str = "", **_: Any) -> Any:
         def listing() -> Any:

@@ -3,15 +3,21 @@
 A failing seed is played again by ``python -m tests.simulation.many --schedules 1 --first SEED``.
 """
 
+import contextlib
+import functools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.simulation.breaks import BREAKS, SEEN_BY, broken
+from tests.simulation.local_schedule import LocalSchedule
 from tests.simulation.many import play_any
 from tests.simulation.schedule import EPOCHS, RUN, Schedule, play, simulated
 from tests.simulation.scheduler import HangError, Process, World
 from tests.simulation.server import Client, Faults, Server
+from tsp.store.base import KeyExistsError
+from tsp.store.s3.claims import CLAIM_SEC
 
 SHARES = 20
 PER_SHARE = 100
@@ -95,3 +101,47 @@ def test_a_killed_process_has_no_further_effect() -> None:
     world.start(process, work)
     world.run()
     assert set(server.objects) == {"a"}
+
+
+@pytest.mark.parametrize("conditions", ["honoured", "refused", "ignored"])
+def test_of_writers_of_one_second_one_wins(tmp_path: Path, conditions: Any) -> None:
+    for seed in range(40):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        schedule = LocalSchedule(seed, folder)
+        schedule.server.faults, schedule.server.conditions, schedule.world.before_turn = Faults(), conditions, _nothing
+        won: list[str] = []
+
+        def write(who: str, schedule: LocalSchedule = schedule, won: list[str] = won) -> None:
+            store = schedule.open_run().store
+            schedule.world.pause(schedule.world.now + schedule.world.random.random() / 5)
+            with contextlib.suppress(KeyExistsError):
+                store.write("once", who.encode(), only_if_absent=True)
+                won.append(who)
+
+        with simulated(schedule):
+            for who in ("a", "b", "c"):
+                schedule.world.start(process := Process(who), functools.partial(write, who))
+                assert process.error is None
+            schedule.world.run()
+        assert [who.encode() for who in won] == [schedule.server.objects["team/once"].data], (seed, won)
+        assert list(schedule.server.objects) == ["team/once"]
+
+
+def test_a_claim_of_a_killed_writer_counts_for_a_while(tmp_path: Path) -> None:
+    schedule = LocalSchedule(0, tmp_path)
+    schedule.server.faults, schedule.server.conditions, schedule.world.before_turn = Faults(), "refused", _nothing
+    schedule.server.put("team/once.claim-of-the-dead", b"")
+    began = schedule.world.now
+    with simulated(schedule):
+        schedule.world.start(
+            process := Process("a"), lambda: schedule.open_run().store.write("once", b"a", only_if_absent=True)
+        )
+        schedule.world.run()
+    assert process.error is None
+    assert schedule.world.now - began > CLAIM_SEC
+    assert schedule.server.objects["team/once"].data == b"a"
+
+
+def _nothing() -> None:
+    """Nobody is disturbed."""

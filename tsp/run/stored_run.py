@@ -1,7 +1,8 @@
 """A run in a store: its files, the order in which they are written, and what is read from them.
 
     <store>/<run>/run.json, progress.json, outcome.json, epoch_N.pth, epoch_N.json, results.txt,
-                  state/{latest.json, attempt.json, <epoch>-<step>-<digest>.pth}, logs/attempt-K/rank-R.log
+                  state/{latest.json, attempt.json, owner-N.json, <epoch>-<step>-<digest>.pth},
+                  logs/attempt-K/rank-R.log
     <store>/.index/<run>,<facts>
 
 One process writes, rank 0. Folders of the original TSP scripts, with results.txt and epoch_N.pth alone, can be read.
@@ -59,10 +60,11 @@ class StoredRun(EpochFiles, StateFiles):
         """Whether there is such a run, ours or the original scripts'."""
         return any(self.store.exists(self.key(name)) for name in ("run.json", "results.txt")) or bool(self._files())
 
-    def create(self, config: RunConfig, effective: EffectiveSizes | None) -> None:
+    def create(self, config: RunConfig, effective: EffectiveSizes | None, *, owner: str | None = None) -> None:
         """Write run.json, which claims the name; the first attempt adds what it is made with.
 
-        Args: effective, batch and learning rates, None while the GPUs are unknown.
+        Args: effective, batch and learning rates, None while the GPUs are unknown; owner, who will train it
+            (``ownership``), if that is known.
         Raises: ConfigError if the name is taken or no name of a run.
         """
         check_run_name(self.name)
@@ -75,6 +77,7 @@ class StoredRun(EpochFiles, StateFiles):
             # Tells two submits of the same configuration in the same second apart: a write whose answer was lost counts
             # as ours if the object holds what we wrote.
             "id": uuid.uuid4().hex,
+            **({} if owner is None else {"owner": owner}),
         }
         try:
             self.store.write(self.key("run.json"), dump_plain(about), only_if_absent=True)

@@ -25,6 +25,7 @@ from tsp.errors import (
 )
 from tsp.model.device import card_of, choose_device
 from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
+from tsp.run.ownership import HeldElsewhereError, check_still, take
 from tsp.run.records import Outcome
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
@@ -64,8 +65,11 @@ def train(
     run = StoredRun(open_store(config.store), config.name)
     attempt = DONE
     try:
+        if rank_env.rank == 0:
+            take(run, rank_env.owner)
         if rank_env.rank == 0 and not _is_done(run):
             attempt = _count_attempt(run, config)
+            check_still(run, rank_env.owner)
             log_into(run, attempt)
         _train_with_peers(config, rank_env, stop, run, attempt, log_into, end)
         if rank_env.rank == 0 and attempt != DONE:
@@ -73,6 +77,9 @@ def train(
             run.rebuild_results()
             run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="trained to the end", attempt=attempt))
             run.clear_state()
+    except HeldElsewhereError:
+        # Another's run has not failed.
+        raise
     except TspError as error:
         if rank_env.rank == 0 and exit_code_of(error) < FIRST_RETRIED_CODE:
             _write_failure(run, str(error), exit_code_of(error), attempt)

@@ -25,6 +25,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compr
 
 from tsp.errors import ConfigError, PeerLostError
 from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory
+from tsp.run.ownership import OWNER_VARIABLE
 from tsp.train.peers import Failure
 from tsp.train.stop_signal import Stop
 from tsp.train.watchdog import Watchdog
@@ -49,6 +50,8 @@ class RankEnv:
     local_rank: int = 0
     master_addr: str = "127.0.0.1"
     master_port: int = 29500
+    owner: str = ""
+    """Who started the ranks (``tsp.run.ownership``)."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> RankEnv:
@@ -69,6 +72,7 @@ class RankEnv:
             local_rank=number("LOCAL_RANK", 0),
             master_addr=env.get("MASTER_ADDR") or "127.0.0.1",
             master_port=number("MASTER_PORT", 29500),
+            owner=env.get(OWNER_VARIABLE) or "",
         )
         if not 0 <= rank_env.rank < rank_env.world_size:
             raise ConfigError(f"RANK must lie in [0, WORLD_SIZE = {rank_env.world_size}), got {rank_env.rank}")

@@ -130,6 +130,11 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
 - name: TSP_NUM_THREADS
   value: {{ int . | quote }}
 {{- end }}
+{{- if eq .Values.job.kind "train" }}
+# Two namespaces that share a store do not train one run.
+- name: TSP_OWNER
+  value: {{ printf "namespace %s" .Release.Namespace | quote }}
+{{- end }}
 {{- if ne .Values.job.kind "train" }}
 - name: TSP_NUM_SHARDS
   value: {{ int .Values.job.shards | quote }}

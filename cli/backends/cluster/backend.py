@@ -34,6 +34,7 @@ from k8s.status import pod_status, state_of
 from tsp.config.job import Job
 from tsp.config.run import RunConfig, StoreConfig, check_run_name
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError
+from tsp.run.ownership import owner_of_namespace, refuse_anothers, take
 from tsp.run.status import ENDED, Finding
 
 if TYPE_CHECKING:
@@ -204,8 +205,12 @@ class ClusterBackend:
         """As cancel; ``resume`` brings the pods back."""
         self._lifecycle.stop(name, "suspended", grace_sec)
 
-    def resume(self, name: str, config: RunConfig | None) -> None:
+    def resume(self, name: str, config: RunConfig | None, *, force: bool = False) -> None:
         """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone."""
+        if config is not None:
+            owner = owner_of_namespace(self._cluster.namespace)
+            run = self._lifecycle.stored(name, config.store.uri)
+            take(run, owner, force=True) if force else refuse_anothers(run, owner)
         self._lifecycle.resume(name, config, lambda more, options: self.submit(self.plan(more, options)))
 
     def delete(self, name: str) -> None:

@@ -22,6 +22,7 @@ from k8s.values import with_attempts
 from tsp.config.codec import set_dotted
 from tsp.config.run import RunConfig
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
+from tsp.run.ownership import is_anothers, owner_of_namespace
 from tsp.run.records import Outcome
 from tsp.run.status import ENDED, TERMINATED
 from tsp.run.stored_run import StoredRun
@@ -97,6 +98,8 @@ class Lifecycle:
             return
         run = self.stored(view.job["metadata"]["name"], recorded.uri)
         try:
+            if is_anothers(run, owner_of_namespace(self._runs.cluster.namespace)):
+                return
             attempt = run.last_attempt()
             reason = f"asked for with 'tspctl {'cancel' if stopped == 'cancelled' else 'suspend'}'"
             run.write_outcome(Outcome(state=stopped, exit_code=TERMINATED, reason=reason, attempt=attempt))

@@ -19,6 +19,7 @@ from k8s.why import why_pod
 from tsp.config.codec import from_dict
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, UnreachableError
+from tsp.run.ownership import owner_of_namespace
 from tsp.run.status import RunState
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def run_status(view: RunView, *, pods_of: Runs | None = None) -> RunStatus:
         ended=ended_at(job),
         ranks=tuple(rank for pod in view.pods for rank in _rank_status(pod, pods_of)) if pods_of is not None else (),
         store=recorded_store(job),
+        owner=owner_of_namespace(namespace) if (namespace := job["metadata"].get("namespace")) else None,
     )
 
 

@@ -103,8 +103,10 @@ class LocalBackend:
         local = local_run(plan.config.name)
         local.reserve()
         try:
-            local.write_launch(launch.launch_of(plan.config), to_json(plan.config))
-            StoredRun(open_store(plan.config.store), plan.config.name).create(plan.config, plan.effective)
+            owner = launch.new_owner()
+            local.write_launch(launch.launch_of(plan.config, owner), to_json(plan.config))
+            run = StoredRun(open_store(plan.config.store), plan.config.name)
+            run.create(plan.config, plan.effective, owner=owner)
         except BaseException as error:
             _undo_submit(local, error)
             raise
@@ -196,8 +198,8 @@ class LocalBackend:
         """As cancel, with another outcome."""
         stop_run(local_run(name), "suspended", grace_sec)
 
-    def resume(self, name: str, config: RunConfig | None) -> None:
-        resume_run(local_run(name), config)
+    def resume(self, name: str, config: RunConfig | None, *, force: bool = False) -> None:
+        resume_run(local_run(name), config, force=force)
 
     def delete(self, name: str) -> None:
         """Remove the run's folder and console output."""

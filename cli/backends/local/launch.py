@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
+import uuid
 from datetime import UTC, datetime
 
 from cli.backends.local.gpus import gpus_here
@@ -19,7 +21,17 @@ ENTRYPOINT = (sys.executable, "-P", "-m", "tsp.entrypoint")
 START_TIMEOUT_SEC = 20.0
 
 
-def launch_of(config: RunConfig) -> Launch:
+def machine_name() -> str:
+    """What owners of runs on this machine begin with."""
+    return f"machine {socket.gethostname()}"
+
+
+def new_owner() -> str:
+    """A name for this machine as the one that trains a run; of this one submit, so that another's is told apart."""
+    return f"{machine_name()} ({uuid.uuid4().hex[:12]})"
+
+
+def launch_of(config: RunConfig, owner: str) -> Launch:
     """How to start a run on the GPUs of this machine."""
     return Launch(
         name=config.name,
@@ -29,6 +41,7 @@ def launch_of(config: RunConfig) -> Launch:
         devices=tuple(card.device for card in gpus_here()[: config.gpus]),
         max_attempts=config.max_attempts,
         created=datetime.now(UTC).isoformat(),
+        owner=owner,
     )
 
 

@@ -14,13 +14,14 @@ import time
 
 from cli.backends.base import RunStatus
 from cli.backends.local.claim import claimed
-from cli.backends.local.launch import START_TIMEOUT_SEC, launch_of, start_supervisor
+from cli.backends.local.launch import START_TIMEOUT_SEC, launch_of, machine_name, new_owner, start_supervisor
 from cli.backends.local.records import Launch, StopRequest, StopState
 from cli.backends.local.run_folder import DamagedRunError, LocalRun
 from cli.backends.local.status import local_status
 from cli.backends.local.supervisor import publish_outcome
 from tsp.config.run import RunConfig, to_json
 from tsp.errors import ConfigError, NoSuchRunError, TspError
+from tsp.run.ownership import owner_of, refuse_anothers, take
 from tsp.run.processes import POLL_SEC, is_alive, send, stop, wait_gone
 from tsp.run.rank_group import RankProcess
 from tsp.run.records import Outcome
@@ -58,11 +59,11 @@ def stop_run(local: LocalRun, state: StopState, grace_sec: float | None) -> None
     _record_outcome(local, launch, state, supervised.attempt if supervised else 0)
 
 
-def resume_run(local: LocalRun, config: RunConfig | None) -> None:
+def resume_run(local: LocalRun, config: RunConfig | None, *, force: bool = False) -> None:
     """Start a supervisor again; the ranks find the newest state in the store.
 
-    Args: config, as the store has it; None: as this machine has it.
-    Raises: NoSuchRunError if neither has it; ConfigError while a supervisor runs.
+    Args: config, as the store has it; None: as this machine has it; force, even if another machine may train it.
+    Raises: NoSuchRunError if neither has it; ConfigError while a supervisor runs; HeldElsewhereError.
     """
     if config is None:
         config = local.config()
@@ -71,7 +72,11 @@ def resume_run(local: LocalRun, config: RunConfig | None) -> None:
                 f"neither the store of run {local.name} nor this machine has its configuration: "
                 f"remove it with 'tspctl delete {local.name}' and submit it again"
             )
-    again = StoredRun(open_store(config.store), local.name).with_more_attempts(config)
+    run = StoredRun(open_store(config.store), local.name)
+    owner = _owner_here(local, run)
+    again = run.with_more_attempts(config)
+    if not force:
+        refuse_anothers(run, owner)
     is_new = not local.exists()
     if is_new:
         # Started on another machine, or deleted here.
@@ -82,9 +87,21 @@ def resume_run(local: LocalRun, config: RunConfig | None) -> None:
                 f"run {local.name} still has a supervisor: stop it first with 'tspctl cancel {local.name}'"
             )
         local.note_submitter(_orphaned_ranks(local))
-        local.write_launch(launch_of(config), to_json(again))
+        local.write_launch(launch_of(config, owner), to_json(again))
         local.forget_end()
+        take(run, owner, force=force)
         start_supervisor(local)
+
+
+def _owner_here(local: LocalRun, run: StoredRun) -> str:
+    """What this machine is called as the one that trains the run."""
+    try:
+        former = local.launch()
+    except DamagedRunError:
+        # Then the store has to say it; nothing of the run runs here, which is looked at elsewhere.
+        found = owner_of(run) or ""
+        return found if found.startswith(f"{machine_name()} ") else new_owner()
+    return (former.owner if former else "") or new_owner()
 
 
 def delete_run(local: LocalRun) -> None:

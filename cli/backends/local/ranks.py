@@ -8,6 +8,7 @@ from typing import IO
 
 from cli.backends.local.records import Launch
 from tsp.config.cpus import usable_cpus
+from tsp.run.ownership import OWNER_VARIABLE
 from tsp.run.rank_group import RankCommand, RankGroup, rank_environment
 
 
@@ -40,7 +41,7 @@ def environment_of(launch: Launch, rank: int, *, config: Path, port: int) -> dic
         device=launch.devices[rank] if launch.devices else None,
         num_threads=max(1, usable_cpus() // launch.gpus),
     )
-    return {"TSP_CONFIG": str(config), **own}
+    return {"TSP_CONFIG": str(config), OWNER_VARIABLE: launch.owner, **own}
 
 
 def _free_port() -> int:

@@ -26,6 +26,8 @@ class Launch:
     max_attempts: int
     created: str
     """ISO time."""
+    owner: str = ""
+    """What this machine is called as the one that trains the run; empty in records of older versions."""
     first_backoff_sec: float = 1.0
     """Pause before the second attempt; doubled before each further one."""
     grace_sec: float = 120.0

@@ -47,6 +47,7 @@ def _read_status(local: LocalRun) -> RunStatus:
         created=parse_time(launch.created),
         store=launch.store,
         attempt=supervised.attempt if supervised else None,
+        owner=launch.owner or None,
     )
     if outcome is not None:
         return _with_outcome(status, outcome)

@@ -111,12 +111,17 @@ class Supervisor:
 
 
 def publish_outcome(launch: Launch, outcome: Outcome) -> None:
-    """Write the outcome to the store; if that fails, warn."""
+    """Write the outcome to the store, unless the run is another's by now; if that fails, warn."""
+    from tsp.run.ownership import is_anothers
     from tsp.run.stored_run import StoredRun
     from tsp.store.open import open_store
 
     try:
-        StoredRun(open_store(launch.store), launch.name).write_outcome(outcome)
+        run = StoredRun(open_store(launch.store), launch.name)
+        if is_anothers(run, launch.owner or None):
+            logger.warning("the outcome is not stored: the run at %s is trained elsewhere", run.address())
+        else:
+            run.write_outcome(outcome)
     except TspError as error:
         logger.warning("the outcome could not be stored: %s", error)
 

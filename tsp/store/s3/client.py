@@ -49,6 +49,8 @@ class Bucket:
         self.server = config.endpoint_url or "AWS S3"
         self.seen = False
         """Whether the bucket has answered."""
+        self.honours_conditions: bool | None = None
+        """Whether the server refuses to replace an object that must not exist; None until it was tried."""
         self._lock = threading.RLock()
         self._client_of_pid: tuple[int, S3Client] | None = None
         self._quick_of_pid: tuple[int, Quick | None] | None = None

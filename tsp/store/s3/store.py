@@ -16,6 +16,7 @@ from tsp.errors import ConfigError, MissingKeyError, StoreError
 from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.bodies import steadily
+from tsp.store.s3.claims import only_writer
 from tsp.store.s3.client import AnsweredError, Bucket
 from tsp.store.s3.list_page import parse_page
 from tsp.store.s3.upload import Sent, content_md5, md5_of, put_file
@@ -68,14 +69,36 @@ class S3Store(Store):
             return
         if self.exists(key):
             raise KeyExistsError(f"{self.address(key)} exists already")
-        try:
-            self._write(key, data, md5, IfNoneMatch="*")
-        except AnsweredError as error:
-            if error.code == "NotImplemented":
+        if not self._honours_conditions():
+            with only_writer(self, key):
                 self.write(key, data)
-            # Our own first try may have arrived although its answer was lost.
-            elif self.read(key) != data:
-                raise KeyExistsError(f"{self.address(key)} exists already") from None
+        # Our own first try may have arrived although its answer was lost.
+        elif not self._write_if_absent(key, data) and self.read(key) != data:
+            raise KeyExistsError(f"{self.address(key)} exists already")
+
+    def _write_if_absent(self, key: str, data: bytes) -> bool:
+        """Whether the server did so; False also where it knows no conditions."""
+        try:
+            self._write(key, data, content_md5(md5_of(data)), IfNoneMatch="*")
+        except AnsweredError:
+            return False
+        return True
+
+    def _honours_conditions(self) -> bool:
+        """Whether the server refuses to replace an object that must not exist: tried once, on an object of its own."""
+        if self.bucket.honours_conditions is None:
+            probe = f".tspctl-condition-{uuid.uuid4().hex}"
+            self.write(probe, b"")
+            self.bucket.honours_conditions = self._refuses_to_replace(probe)
+            self.delete(probe)
+        return self.bucket.honours_conditions
+
+    def _refuses_to_replace(self, key: str) -> bool:
+        try:
+            self._write(key, b"", content_md5(md5_of(b"")), IfNoneMatch="*")
+        except AnsweredError as error:
+            return error.code != "NotImplemented"
+        return False
 
     def _write(self, key: str, data: bytes, md5: str, **condition: str) -> None:
         self.bucket.call(

@@ -1,0 +1,139 @@
+"""Who may train a run: one machine or one namespace at a time, agreed on in the run's store.
+
+Problem: a name is unique on a machine and in a namespace, not in a store that several of them share. A submit that was
+killed leaves a machine with a run of a name that another one trains by now; a run can be resumed where it never ran;
+Helm alone installs one name in two namespaces. Each would train into one folder and overwrite the other's states.
+Idea: whoever starts ranks has a name, which they get in ``TSP_OWNER``. ``run.json`` or the last ``state/owner-N.json``
+says who trains the run; another takes over by writing the next, once the run has ended or been silent for
+``QUIET_SEC``. Rank 0 looks before it writes anything else, and again when it has counted its attempt.
+Invariants: of two that take over at once one wins, since each N is written once; of one that takes over and one that
+goes on at the same moment, each writes first and looks then, so that at least one sees the other and gives way; a rank
+that cannot write for less than ``QUIET_SEC`` gives up (``Uploader``), and its next attempt looks again; without
+``TSP_OWNER`` nothing is checked.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError
+from tsp.run import records
+from tsp.run.folder import dump_plain
+from tsp.run.records import Outcome
+from tsp.run.stored_run import StoredRun
+from tsp.store.base import KeyExistsError
+
+OWNER_VARIABLE = "TSP_OWNER"
+QUIET_SEC = 900.0
+"""A run without an outcome that wrote nothing for so long counts as dead. Ranks report progress every ten seconds."""
+
+SIGNS_OF_LIFE = ("run.json", "progress.json", "state/attempt.json", "state/latest.json")
+"""What a run that goes on writes."""
+
+
+class HeldElsewhereError(ConfigError):
+    """Another machine or namespace trains the run."""
+
+
+def owner_of_namespace(namespace: str) -> str:
+    """What the pods of a namespace are called; the chart says the same."""
+    return f"namespace {namespace}"
+
+
+def owner_of(run: StoredRun) -> str | None:
+    """Who trained it last; None if nobody said so."""
+    return _last_owner(run)[0]
+
+
+def is_anothers(run: StoredRun, owner: str | None) -> bool:
+    """Whether somebody else trained it last."""
+    return owner is not None and owner_of(run) not in (None, owner)
+
+
+def refuse_anothers(run: StoredRun, owner: str) -> None:
+    """Refuse a run that another may be training at this moment.
+
+    Raises: HeldElsewhereError naming who.
+    """
+    _refuse_live(run, _last_owner(run)[0], owner)
+
+
+def take(run: StoredRun, owner: str, *, force: bool = False) -> None:
+    """Become the one that trains it; nothing changes if that is so already.
+
+    Args: owner, "" where the launcher gave none: nothing is checked; force, whatever the other one does.
+    Raises: HeldElsewhereError; StoreError.
+    """
+    if not owner:
+        return
+    current, number = _last_owner(run)
+    if current == owner:
+        return
+    if not force:
+        _refuse_live(run, current, owner)
+    key = run.key("state", f"owner-{number + 1}.json")
+    content = dump_plain({"owner": owner, "since": records.utc_now()})
+    try:
+        run.store.write(key, content, only_if_absent=True)
+        if not force:
+            # The other one may have begun meanwhile: it says so before it looks whether it still is the owner.
+            _refuse_live(run, current, owner)
+    except KeyExistsError as error:
+        raise HeldElsewhereError(f"another took over the run at {run.address()} just now: look again") from error
+    except HeldElsewhereError:
+        run.store.delete(key)
+        raise
+
+
+def check_still(run: StoredRun, owner: str) -> None:
+    """Look again whether nobody took over, after it was made known that the run goes on.
+
+    Raises: HeldElsewhereError.
+    """
+    if is_anothers(run, owner or None):
+        raise HeldElsewhereError(f"{owner_of(run)} took over the run at {run.address()} just now")
+
+
+def _last_owner(run: StoredRun) -> tuple[str | None, int]:
+    """The last one, and how many files say so. By reads alone: what a list shows may be old."""
+    try:
+        owner = run.about().get("owner")
+    except NoSuchRunError:
+        owner = None
+    number = 0
+    while True:
+        try:
+            data = run.store.read(run.key("state", f"owner-{number + 1}.json"))
+        except MissingKeyError:
+            return owner, number
+        owner, number = _parsed(data), number + 1
+
+
+def _parsed(data: bytes) -> str:
+    """Of a damaged file: somebody, who is not known."""
+    try:
+        return str(json.loads(data)["owner"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "an unknown machine"
+
+
+def _refuse_live(run: StoredRun, current: str | None, owner: str) -> None:
+    if current in (None, owner) or run.load_whole(Outcome, "outcome.json") is not None:
+        return
+    silent_sec = _silent_sec(run)
+    if silent_sec is not None and silent_sec < QUIET_SEC:
+        raise HeldElsewhereError(
+            f"the run at {run.address()} is trained by {current}, which wrote {silent_sec:.0f} s ago: stop it there "
+            f"first; if it is gone for good, wait until it was silent for {QUIET_SEC / 60:.0f} minutes, or take over "
+            f"with 'tspctl resume {run.name} --force'"
+        )
+
+
+def _silent_sec(run: StoredRun) -> float | None:
+    """Seconds since it gave a sign of life, by the store's clock; None if it never did."""
+    written = []
+    for name in SIGNS_OF_LIFE:
+        with suppress(MissingKeyError):
+            written.append(run.store.stat(run.key(name)).modified)
+    return max(0.0, (run.store.now() - max(written)).total_seconds()) if written else None

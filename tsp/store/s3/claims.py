@@ -1,0 +1,59 @@
+"""Writing an object once, on servers that know no conditional writes, or accept the condition and ignore it.
+
+Problem: two that look, find nothing and write both believe that they were first.
+Idea: each writes a claim of its own beside the key before it looks, and looks for claims as well. Whoever sees
+another's claim takes its own back and tries again a little later. Of two that claim, the later one sees the earlier
+one's claim or, if that is gone already, the object.
+Invariants: at most one goes on, where lists and reads show what was written before; a claim that its process left
+behind counts for ``CLAIM_SEC`` by the server's clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+
+from tsp.errors import StoreError
+from tsp.store.base import KeyExistsError, Store
+
+CLAIM_SEC = 60.0
+"""Twice as long as whoever claims may take until it writes."""
+MOST_PAUSE_SEC = 2.0
+
+
+@contextlib.contextmanager
+def only_writer(store: Store, key: str) -> Iterator[None]:
+    """Be the only one that writes a key while the block lasts.
+
+    Raises: KeyExistsError if it exists; StoreError while another one is about to write it.
+    """
+    deadline = time.monotonic() + 2 * CLAIM_SEC
+    while time.monotonic() < deadline:
+        began, mine = time.monotonic(), f"{key}.claim-{uuid.uuid4().hex}"
+        try:
+            store.write(mine, b"")
+            if _is_alone(store, key, mine) and time.monotonic() - began < CLAIM_SEC / 2:
+                yield
+                return
+        finally:
+            with contextlib.suppress(StoreError):
+                store.delete(mine)
+        time.sleep(random.uniform(0.1, MOST_PAUSE_SEC))  # noqa: S311
+    raise StoreError(
+        f"{store.address(key)} was not written: others have been about to write it for {2 * CLAIM_SEC:.0f} s "
+        f"(their claims are the objects {key}.claim-...): try again later"
+    )
+
+
+def _is_alone(store: Store, key: str, mine: str) -> bool:
+    """Raises: KeyExistsError."""
+    claims = {entry.key: entry.modified for entry in store.list(f"{key}.claim-")}
+    now = claims.pop(mine, None)
+    is_alone = now is not None and all(now - other > timedelta(seconds=CLAIM_SEC) for other in claims.values())
+    if store.exists(key):
+        raise KeyExistsError(f"{store.address(key)} exists already")
+    return is_alone

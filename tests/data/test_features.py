@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tsp.data.features import GvfFile
+from tsp.data.features import GvfFile, write_arrays
 from tsp.errors import DataError
 
 
@@ -101,3 +101,16 @@ def test_an_external_link_that_people_sent_is_named(shared_dir):
         names = list(file)
     with pytest.raises(DataError, match=r"extlink_gone\.h5: .* is a link to .* that leads nowhere"):
         GvfFile(path).load(names)
+
+
+def test_a_file_of_other_names_shows_one_of_them(tmp_path):
+    write_arrays(tmp_path / "gvf.h5", [("v_a", np.ones(512, np.float32))])
+    with pytest.raises(DataError, match=r"1 of 1 videos are missing; its entries begin with 'v_a'"):
+        GvfFile(tmp_path / "gvf.h5").load(["a"])
+
+
+def test_of_two_names_that_differ_in_unicode_form_the_exact_one_counts(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    arrays = [(composed, np.ones(512, np.float32)), (decomposed, np.zeros(512, np.float32))]
+    write_arrays(tmp_path / "gvf.h5", arrays)
+    assert GvfFile(tmp_path / "gvf.h5").load([composed, decomposed]).sum(1).tolist() == [512, 0]

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -120,10 +121,28 @@ def test_rows_of_another_width_are_counted_and_the_first_is_named(tmp_path):
         truth.kept(ClipConfig())
 
 
+@pytest.mark.parametrize(("text", "is_known"), [("", False), ("nan", False), ("N/A", False), ("25", True)])
+def test_what_stands_for_no_number_in_a_column_that_may_lack_it_is_accepted(tmp_path, text, is_known):
+    (tmp_path / "t.csv").write_text(f"{HEADER.strip()},fps\na.mp4,0,4,9,Run,{text}\n")
+    (row,) = read_ground_truth(tmp_path / "t.csv", LABELS).kept(ClipConfig())
+    assert (row.fps == 25) is is_known
+
+
+@pytest.mark.parametrize("column", ["fps", "video-frames"])
+@pytest.mark.parametrize("text", ["thirty", "30 fps", "30000/1001", "1_000"])
+def test_any_other_text_in_it_is_a_problem_of_its_row(tmp_path, column, text):
+    (tmp_path / "t.csv").write_text(f"{HEADER.strip()},{column}\na.mp4,0,4,9,Run,{text}\n")
+    with pytest.raises(DataError, match=rf"t\.csv row 2: {column} is '{text}', not a number"):
+        read_ground_truth(tmp_path / "t.csv", LABELS).kept(ClipConfig())
+
+
 @pytest.mark.parametrize("second", ["b/v0.mp4", "a/v0.avi", "a/v0.mp4"])
 def test_two_files_of_one_name_are_refused_where_their_features_would_be_one(second):
     with pytest.raises(DataError, match=r"t\.csv names two videos 'v0'"):
         refuse_shared_names("t.csv", ["a/v0.mp4", second])
+    composed, decomposed = (unicodedata.normalize(form, "é.mp4") for form in ("NFC", "NFD"))
+    with pytest.raises(DataError, match="names two videos"):
+        refuse_shared_names("t.csv", [composed, decomposed])
 
 
 def test_a_metadata_table_without_durations_takes_them_from_its_frames(tmp_path):

@@ -169,3 +169,58 @@ def test_a_few_actions_past_the_end_are_read_and_told(tmp_path, caplog):
     rows = (tmp_path / "out.csv").read_text().splitlines()
     assert sum(",Action" in row for row in rows) == 5
     assert not any(row.startswith("c,") and "No action" in row and row.split(",")[2] == "25" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Run", "run"), ("Run", "Run "), ("Long Jump", "Long  jump"),
+        (unicodedata.normalize("NFC", "Café"), unicodedata.normalize("NFD", "Café")),
+    ],
+)  # fmt: skip
+def test_a_class_in_two_spellings_is_refused_and_not_two_classes(one, other):
+    actions = [Action("a", 1, 2, one, "entry 0"), Action("a", 3, 4, other, "entry 1")]
+    with pytest.raises(DataError, match=r"entry 1: the label .* and .* \(entry 0\) differ only in spelling"):
+        annotate(actions, videos("a.mp4"))
+    assert len(annotate(actions, videos("a.mp4"), labels=[one, other]).labels) == 2  # as one's own list says
+
+
+@pytest.mark.parametrize("label", ["", "  ", 3, None])
+def test_a_label_that_names_no_class_is_refused(tmp_path, label):
+    path = written(tmp_path / "a.json", {"a": {"annotations": [{"segment": [1, 2], "label": label}]}})
+    with pytest.raises(DataError, match=r"a\.json, a, annotation 0: the label is .*, not a class's name"):
+        read_activitynet(path)
+
+
+@pytest.mark.parametrize("text", ["1_0", "0x1", "1,5", "00:01", "one"])
+def test_times_are_numbers_as_tables_have_them(tmp_path, text):
+    path = written(tmp_path / "a.json", {"a": {"annotations": [{"segment": ["0", text], "label": "Run"}]}})
+    with pytest.raises(DataError, match="are not seconds"):
+        read_activitynet(path)
+
+
+@pytest.mark.parametrize(
+    ("database", "message"), [({}, "holds no video"), ({"a": {"annotations": []}}, "hold no action")]
+)
+def test_annotations_of_nothing_are_refused(tmp_path, database, message):
+    with pytest.raises(DataError, match=message):
+        annotate(read_activitynet(written(tmp_path / "a.json", database)).actions, videos("a.mp4"))
+
+
+def test_odd_entries_are_read_and_said(tmp_path, caplog):
+    (tmp_path / "m.csv").write_text("filename,video-duration,fps,video-frames\na.mp4,20,30,600\n")
+    entries = [(-1, 4, "Run"), (6, 8, "Background"), (6, 8, "Background"), (10, 12, "Run")]
+    database = {"a": {"annotations": [{"segment": [s, e], "label": label} for s, e, label in entries]}}
+    answer = do_job(
+        "annotate",
+        {
+            "annotations": str(written(tmp_path / "a.json", database)), "metadata": str(tmp_path / "m.csv"),
+            "out": str(tmp_path / "o.csv"),
+        },
+    )  # fmt: skip
+    assert answer["skipped"] == {
+        "actions annotated more than once": 1,
+        "actions that begin before 0 s": 1,
+        "labels that sound like background": 1,
+    }
+    assert "a 6 to 8 s 'Background'" in caplog.text

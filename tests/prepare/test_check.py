@@ -81,6 +81,7 @@ def test_the_counts_equal_the_published_ones(shared_dir, subset, table, labels):
         ),
         ("a.mp4,0,4,9,,Action", WARNING, "temporal-region-label is 'Action' but action-label is ''"),
         ("a.mp4,0,4,9,Run,No action", WARNING, "temporal-region-label is 'No action' but action-label is 'Run'"),
+        ("a.mp4,4,6,9,,", WARNING, "the segment has no label, so nothing is learnt from it"),
         ("a.mp4,1,3,9,Run,Action", WARNING, "the same segment as row 2"),
         ("a.mp4,4,6,8,Run,Action", WARNING, "video-duration of a.mp4 is 8.0, in row 2 9.0"),
     ],
@@ -197,7 +198,7 @@ def only_sound(path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("spoilt", "complaint"),
     [
-        (lambda path: HTML, "Invalid data found when processing input (it begins like a web page"),
+        (lambda path: HTML, "Invalid data found when processing input (it is a web page"),
         (lambda path: b"", "it is empty"),
         (cut, "its index, which MP4 and MOV often have at the end, is missing"),
         (only_sound, "no video stream"),

@@ -71,3 +71,14 @@ def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="holds no video files"):
         find_videos(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("gone.mp4", r"is a link to .*nowhere\.mp4 that leads nowhere"), ("self.mp4", "that leads nowhere"),
+     ("no.mp4", "does not exist"), ("no/no.mp4", "does not exist")],
+)  # fmt: skip
+def test_what_is_not_there_is_refused_as_what_it_is(folder, name, reason):
+    (folder / "self.mp4").symlink_to("self.mp4")
+    with pytest.raises(DataError, match=reason):
+        find_videos(str(folder / name))

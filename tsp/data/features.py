@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tsp.data.foreign_files import HEAD_BYTES, what_begins
+from tsp.data.tables import composed
 from tsp.errors import DataError
 
 GVF_DIMS = 512
@@ -41,16 +42,20 @@ class GvfFile:
             has another shape or is not finite.
         """
         with FeatureFile(self.path, where=f"the GVF file {self.path}") as file:
-            name_of = {_composed(name): name for name in file.names}
-            missing = [video for video in videos if _composed(video) not in name_of]
+            name_of = {composed(name): name for name in file.names}
+            missing = [video for video in videos if composed(video) not in name_of]
             if missing:
+                # With all of them missing, the names are of another form.
+                entries = _entries(file.names) if len(missing) == len(videos) else ""
                 raise DataError(
                     f"the GVF file {self.path} has no feature for the video {missing[0]!r} ({len(missing)} of "
-                    f"{len(videos)} videos are missing): build it with 'tspctl gvf', or train with --gvf none"
+                    f"{len(videos)} videos are missing{entries}): build it with 'tspctl gvf', or "
+                    f"train with --gvf none"
                 )
             features = np.empty((len(videos), self._dims), np.float32)
+            there = frozenset(file.names)
             for index, video in enumerate(videos):
-                features[index] = self._vector(file, name_of[_composed(video)])
+                features[index] = self._vector(file, video if video in there else name_of[composed(video)])
         return features
 
     def _vector(self, file: FeatureFile, video: str) -> np.ndarray:
@@ -66,9 +71,8 @@ class GvfFile:
         return vector
 
 
-def _composed(name: str) -> str:
-    """The name in one Unicode form: systems differ in how they encode an accented letter."""
-    return unicodedata.normalize("NFC", name)
+def _entries(names: Sequence[str]) -> str:
+    return f"; its entries begin with {names[0]!r}" if names else "; it has no entry"
 
 
 class FeatureFile:
@@ -81,8 +85,7 @@ class FeatureFile:
         Raises: DataError if it cannot be read as H5.
         """
         self._where = where
-        if not os.path.exists(path):
-            raise DataError(f"{where} does not exist")
+        _refuse_what_is_no_h5(Path(path), where)
         with _explained(f"{where} cannot be read as H5"):
             self._file = h5py.File(path, "r")
 
@@ -135,7 +138,8 @@ class FeatureFile:
         with _explained(f"{self._where}: {name!r} is {self._link(name)}that leads nowhere; restore its target"):
             entry = self._file[name]
         if not isinstance(entry, h5py.Dataset):
-            raise DataError(f"{self._where}: {name!r} is a group, not the features of a video")
+            what = "a group" if isinstance(entry, h5py.Group) else "a type"
+            raise DataError(f"{self._where}: {name!r} is {what}, not the features of a video")
         return entry
 
     def _link(self, name: str) -> str:
@@ -144,6 +148,21 @@ class FeatureFile:
         if isinstance(link, h5py.ExternalLink):
             return f"a link to {link.path} in {link.filename} "
         return f"a link to {link.path} " if isinstance(link, h5py.SoftLink) else "an entry "
+
+
+def _refuse_what_is_no_h5(path: Path, where: str) -> None:
+    """Raises: DataError where the library's own words would not help."""
+    if not path.is_file():
+        raise DataError(f"{where} {'is not a file' if path.exists() else 'does not exist'}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise DataError(f"{where} cannot be read: {error.strerror}") from error
+    if not head:
+        raise DataError(f"{where} is empty")
+    if not h5py.is_hdf5(path) and (foreign := what_begins(head)):
+        raise DataError(f"{where} cannot be read as H5: {foreign}")
 
 
 def _is_only_deflated(entry: h5py.Dataset) -> bool:

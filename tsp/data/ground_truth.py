@@ -18,6 +18,8 @@ from tsp.errors import DataError
 
 NEEDED_COLUMNS = ("filename", "t-start", "t-end", "video-duration")
 _OPTIONAL_COLUMNS = ("fps", "video-frames")
+_NOT_GIVEN = frozenset({"", "nan", "na", "n/a", "none", "null", "-"})
+"""What programs write into a cell for no number."""
 
 
 class SegmentRow(NamedTuple):
@@ -137,4 +139,7 @@ def _row(line: int, cells: Sequence[str], labels: Mapping[str, str]) -> SegmentR
     if math.isnan(start_sec + end_sec + duration_sec):
         bad = next(index for index, text in enumerate(texts) if math.isnan(number_in(text)))
         return RowProblem(line, f"{NEEDED_COLUMNS[bad + 1]} is {texts[bad]!r}, not a number")
+    for name, text in zip(_OPTIONAL_COLUMNS, texts[len(NEEDED_COLUMNS) - 1 :], strict=True):
+        if math.isnan(number_in(text)) and text.strip().lower() not in _NOT_GIVEN:
+            return RowProblem(line, f"{name} is {text!r}, not a number")
     return SegmentRow(line, filename, start_sec, end_sec, duration_sec, fps, num_frames, labels)

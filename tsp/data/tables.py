@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,11 @@ class VideoFacts:
 def video_name(filename: str) -> str:
     """Key of a video's features: its file name without extension."""
     return Path(filename).stem
+
+
+def composed(name: str) -> str:
+    """The name in one Unicode form: systems differ in how they encode an accented letter."""
+    return unicodedata.normalize("NFC", name)
 
 
 def read_table(path: str | Path, what: str, needed: Sequence[str], content: bytes | None = None) -> Table:
@@ -195,11 +201,12 @@ def _facts(table: Table) -> Iterator[VideoFacts | RowProblem]:
 
 
 def refuse_shared_names(path: str | Path, filenames: Iterable[str]) -> None:
-    """Raises: DataError if two files differ only in folder or extension: their features would share a key."""
+    """Raises: DataError if two files differ only in folder, extension or Unicode form: their features share a key."""
     seen: dict[str, str] = {}
     for filename in filenames:
-        other = seen.get(video_name(filename))
-        seen[video_name(filename)] = filename
+        key = composed(video_name(filename))
+        other = seen.get(key)
+        seen[key] = filename
         if other is not None:
             named = f"{filename} twice" if other == filename else f"{other} and {filename}"
             raise DataError(

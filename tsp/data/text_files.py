@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tsp.data.foreign_files import HEAD_BYTES, what_begins
 from tsp.errors import DataError
 
 _MARKS = (
@@ -34,6 +35,8 @@ def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
             content = Path(path).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             raise DataError(f"cannot read the {what} {path}: {getattr(error, 'strerror', None) or error}") from error
+    if foreign := what_begins(content[:HEAD_BYTES]):
+        raise DataError(f"cannot read the {what} {path}: {foreign}")
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

@@ -8,7 +8,8 @@ from five (ActivityNet, 16/3 s); times as annotated, not clamped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,15 @@ from tsp.config.job import Answer
 from tsp.config.jobs import AnnotateJob
 from tsp.config.run import ClipConfig
 from tsp.data.label_map import load_label_map, write_labels
-from tsp.data.tables import GROUND_TRUTH_COLUMNS, REGIONS, VideoFacts, ground_truth_row, read_metadata, write_table
+from tsp.data.tables import (
+    GROUND_TRUTH_COLUMNS,
+    REGIONS,
+    VideoFacts,
+    composed,
+    ground_truth_row,
+    read_metadata,
+    write_table,
+)
 from tsp.errors import DataError
 from tsp.prepare.annotations import Action, Annotations, read_activitynet, read_thumos14, refuse_entries
 from tsp.prepare.localisation import localisation_database, merged
@@ -27,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 PUBLISHED_MIN_BACKGROUND_CLIPS = {"thumos14": 1, "activitynet": 5}
 """Shortest gap that became background in the published tables, in clips of 16/15 s."""
+_LIKE_BACKGROUND = frozenset({"background", "bg", "no action", "no_action", "noaction", "none", "null", "nothing"})
 _ROUNDING_SEC = 1e-9
 _SHOWN = 3
 
@@ -164,15 +174,19 @@ def annotate(
         as_published, as ``background``; durations_sec, how long videos are by their annotation.
     Raises: DataError for a label that is not among ``labels``, or if no annotated video has a file.
     """
+    if not actions:
+        raise DataError("the annotations hold no action: nothing is annotated")
     by_name = match_files({action.video for action in actions}, videos, filename_prefix)
     known = [action for action in actions if action.video in by_name]
     if not known:
         raise DataError(
             f"none of the {len({action.video for action in actions})} annotated videos (such as "
-            f"{actions[0].video if actions else 'none'!r}) is among the {len(videos)} files of the metadata (such as "
+            f"{actions[0].video!r}) is among the {len(videos)} files of the metadata (such as "
             f"{videos[0].filename if videos else 'none'!r}): give --filename-prefix, or another --subset"
         )
     names = tuple(labels or sorted({action.label for action in actions}))
+    if not labels:
+        refuse_entries(list(_spelt_differently(actions)))
     known_names = frozenset(names)
     refuse_entries(
         [
@@ -208,6 +222,18 @@ def annotate(
     )
 
 
+def _spelt_differently(actions: Iterable[Action]) -> Iterator[str]:
+    """Labels that are one class by case, spaces or Unicode form; in words."""
+    seen: dict[str, Action] = {}
+    for action in actions:
+        other = seen.setdefault(" ".join(composed(action.label).casefold().split()), action)
+        if other.label != action.label:
+            yield (
+                f"{action.where}: the label {action.label!r} and {other.label!r} ({other.where}) differ only in "
+                f"spelling"
+            )
+
+
 def background(
     spans_sec: Iterable[tuple[float, float]], duration_sec: float, *, min_sec: float = 0.0, as_published: bool = False
 ) -> list[tuple[float, float]]:
@@ -230,10 +256,22 @@ def _tell_left_out(annotations: Annotations, result: Annotated, metadata: str) -
     for reason, where in annotations.skipped:
         left_out.setdefault(f"{reason}: skipped", []).append(where)
     by_name = {row["video-name"]: row["video-duration"] for row in result.rows}
+    seen = Counter((action.video, action.start_sec, action.end_sec, action.label) for action in annotations.actions)
     left_out |= {
         f"files of {metadata} without any action: they give no segment": result.unannotated,
         f"annotated videos that are not in {metadata}: skipped": result.without_file,
         "videos whose annotation gives another duration than the file has": result.other_duration,
+        "labels that sound like background: as annotated, they are actions": [
+            label for label in result.labels if label.strip().lower() in _LIKE_BACKGROUND
+        ],
+        "actions annotated more than once: each counts": [
+            f"{video} {start_sec:g} to {end_sec:g} s {label!r}"
+            for (video, start_sec, end_sec, label), times in seen.items()
+            if times > 1
+        ],
+        "actions that begin before 0 s: cut there": [
+            action.where for action in annotations.actions if action.start_sec < 0
+        ],
         "actions of 0 s: no clip fits in": [
             action.where for action in annotations.actions if action.start_sec == action.end_sec
         ],

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tsp.data.tables import number_in
 from tsp.data.text_files import read_json, read_text
 from tsp.errors import DataError
 
@@ -19,6 +20,7 @@ _THUMOS14_FILE = re.compile(r"(?P<label>.+?)(_(val|test|validation))?", re.IGNOR
 THUMOS14_IGNORED = ("ambiguous",)
 """Classes, in lower case, of stretches that no one could label; the published tables treat them as not annotated."""
 _ERRORS_SHOWN = 5
+_SHAPE = '{"database": {"VIDEO": {"subset": "...", "annotations": [{"segment": [START, END], "label": "..."}]}}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Annotations:
             self.errors.append(f"{where}: {start!r} to {end!r} are not seconds")
         elif end_sec < start_sec:
             self.errors.append(f"{where}: the action ends at {end_sec:g} s, before it starts at {start_sec:g} s")
-        elif not isinstance(label, str) or not label:
+        elif not isinstance(label, str) or not label.strip():
             self.errors.append(f"{where}: the label is {label!r}, not a class's name")
         else:
             self.actions.append(Action(video, start_sec, end_sec, label, where))
@@ -128,10 +130,12 @@ def read_activitynet(path: Path, *, subset: str | None = None) -> Annotations:
     Returns: in the file's order.
     Raises: DataError naming file and entries, or the subsets there are.
     """
-    raw = read_json(path, "annotations", once=True)
+    raw = read_json(path, "annotation file", once=True)
     database = raw.get("database") if isinstance(raw, dict) else None
     if not isinstance(database, dict):
-        raise DataError(f"{path} has no mapping 'database': it is not JSON of ActivityNet's v1-3 shape")
+        raise DataError(f"{path} has no mapping 'database': it is not JSON of ActivityNet's v1-3 shape, {_SHAPE}")
+    if not database:
+        raise DataError(f"{path} holds no video")
     subsets = sorted({str(entry.get("subset")) for entry in database.values() if isinstance(entry, dict)})
     if subset is not None and subset not in subsets:
         raise DataError(f"{path} has no subset {subset!r}; it has {', '.join(subsets)}")
@@ -172,6 +176,8 @@ def _add_entry(found: Annotations, video: str, entry: dict[str, Any], where: str
 
 def _seconds(value: Any) -> float:
     """A finite number; nan for anything else."""
+    if isinstance(value, str):
+        return number_in(value)
     try:
         number = math.nan if value is None or isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):

@@ -73,6 +73,8 @@ def _odd_labels(row: SegmentRow) -> Iterator[str]:
     action, region = row.labels.get(ACTION_COLUMN), row.labels.get(REGION_COLUMN)
     if action is not None and region and bool(action) == (region == BACKGROUND_REGION):
         yield f"{REGION_COLUMN} is {region!r} but {ACTION_COLUMN} is {action!r}"
+    if region is not None and not any(row.labels.values()):
+        yield "the segment has no label, so nothing is learnt from it"
 
 
 def _contradictions(rows: Sequence[SegmentRow]) -> Iterator[tuple[int, str]]:

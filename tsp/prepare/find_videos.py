@@ -36,8 +36,8 @@ def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Stor
     folder, slash, name = address.rpartition("/")
     if name and not Path(address).is_dir():
         around = open_folder(folder or slash or ".", settings)
-        if around.is_local and Path(address).exists() and not Path(address).is_file():
-            raise DataError(f"{address} is a pipe or device, not a file")
+        if around.is_local:
+            _refuse_what_is_no_file(Path(address))
         if not _is_unicode(name):
             raise DataError(f"{address!r}: {_NO_UNICODE}")
         if around.exists(name):
@@ -57,6 +57,16 @@ def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Stor
     return source, found
 
 
+def _refuse_what_is_no_file(path: Path) -> None:
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is a pipe or device, not a file")
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path} is a link to {os.readlink(path)} that leads nowhere")
+    except OSError as error:  # a link to itself
+        raise DataError(f"{path} cannot be used: {error.strerror}") from error
+
+
 def _is_unicode(name: str) -> bool:
     """Whether a table can hold the name; other bytes than UTF-8 arrive as lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
@@ -65,7 +75,7 @@ def _is_unicode(name: str) -> bool:
 def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:
     """Sizes of the files below a folder of this machine; what cannot be entered or read goes to left_out."""
     if not root.is_dir():
-        raise DataError(f"the folder {root} does not exist")
+        raise DataError(f"{root} does not exist")
     sizes_bytes: dict[str, int] = {}
     entered: set[tuple[int, int]] = set()
     for parent, folders, files in os.walk(root, followlinks=True, onerror=lambda error: _note(left_out, root, error)):

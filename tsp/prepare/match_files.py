@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from tsp.data.tables import VideoFacts
+from tsp.data.tables import VideoFacts, composed
 from tsp.errors import DataError
 from tsp.prepare.annotations import Action, refuse_entries
 from tsp.prepare.find_videos import VIDEO_SUFFIXES
@@ -25,7 +24,7 @@ def match_files(names: Collection[str], videos: Sequence[VideoFacts], prefix: st
     """
     by_name: dict[str, list[VideoFacts]] = {}
     for facts in videos:
-        path = PurePosixPath(_composed(facts.filename))
+        path = PurePosixPath(composed(facts.filename))
         for spelling in {str(path), str(path.with_suffix("")), path.name, path.stem}:
             by_name.setdefault(spelling, []).append(facts)
     if prefix is None:
@@ -49,7 +48,7 @@ def match_files(names: Collection[str], videos: Sequence[VideoFacts], prefix: st
 
 
 def _files(name: str, prefix: str, by_name: Mapping[str, list[VideoFacts]]) -> list[VideoFacts]:
-    path = PurePosixPath(_composed(name))
+    path = PurePosixPath(composed(name))
     spellings = [path]
     if path.suffix.lower() in VIDEO_SUFFIXES:
         spellings.append(path.with_suffix(""))
@@ -59,11 +58,6 @@ def _files(name: str, prefix: str, by_name: Mapping[str, list[VideoFacts]]) -> l
             if found:
                 return found
     return []
-
-
-def _composed(name: str) -> str:
-    """The name in one spelling: systems differ in how they write an accented letter."""
-    return unicodedata.normalize("NFC", name)
 
 
 def refuse_other_units(actions: Sequence[Action], by_name: Mapping[str, VideoFacts]) -> None:
@@ -84,7 +78,8 @@ def refuse_other_units(actions: Sequence[Action], by_name: Mapping[str, VideoFac
             f"these frames or milliseconds? The times must be seconds"
         )
     if last and all(
-        action.end_sec <= _SHARES_UP_TO and by_name[video].duration_sec >= _LONG_SEC for video, action in last.items()
+        0 < action.end_sec <= _SHARES_UP_TO and by_name[video].duration_sec >= _LONG_SEC
+        for video, action in last.items()
     ):
         raise DataError(
             f"{actions[0].where}: no action of {len(last)} videos ends after {_SHARES_UP_TO:g} s: are these shares of "

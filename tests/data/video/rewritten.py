@@ -124,3 +124,72 @@ def with_doubled_times(source: Path, target: Path) -> None:
             again.stream, again.time_base, again.is_keyframe = copy, stream.time_base, packet.is_keyframe
             again.pts = again.dts = before = before if number % 3 == 2 else packet.pts
             out.mux(again)
+
+
+def cut_before_key(source: Path, target: Path, number: int) -> None:
+    """Without what is stored before a key frame, counted from 0: of an open GOP the frames shown before it are lost."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as out:
+        stream = container.streams.video[0]
+        copy, num_keys = out.add_stream_from_template(stream), 0
+        for packet in container.demux(stream):
+            num_keys += packet.is_keyframe
+            if packet.size and num_keys > number:
+                packet.stream = copy
+                out.mux(packet)
+
+
+def without_avi_index(source: Path, target: Path) -> None:
+    """An AVI file that was cut off in its index, at the end."""
+    data = source.read_bytes()
+    target.write_bytes(data[: data.rindex(b"idx1")])
+
+
+def without_fragments(source: Path, target: Path, num: int) -> None:
+    """A fragmented MP4 as a player keeps it of a live stream that it joined late."""
+    data = source.read_bytes()
+    boxes, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        boxes.append(data[at : at + length])
+        at += length
+    first = next(number for number, box in enumerate(boxes) if box[4:8] == b"moof")
+    target.write_bytes(b"".join(boxes[:first] + boxes[first + 2 * num :]))
+
+
+def with_clean_aperture(source: Path, target: Path, width: int, height: int) -> None:
+    """An MP4, its index at the end, whose picture players are to cut to a size, about its middle."""
+    data = bytearray(source.read_bytes())
+    clap = _box(b"clap", struct.pack(">8I", width, 1, height, 1, 0, 1, 0, 1))
+    entry = data.index(b"avc1", data.index(b"stsd")) - 4
+    length = int.from_bytes(data[entry : entry + 4], "big")
+    data[entry + length : entry + length] = clap
+    assert data.index(b"mdat") < data.index(b"moov")
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+        at = data.index(name, data.index(b"moov")) - 4
+        data[at : at + 4] = (int.from_bytes(data[at : at + 4], "big") + len(clap)).to_bytes(4, "big")
+    data[entry : entry + 4] = (length + len(clap)).to_bytes(4, "big")
+    target.write_bytes(data)
+
+
+def with_pixel_crop(source: Path, target: Path, top: int) -> None:
+    """A Matroska file whose picture players are to crop; the mark's room comes from the padding before the tracks."""
+    data = bytearray(source.read_bytes())
+    mark = b"\x54\xbb\x81" + bytes((top,))
+    padding = data.index(b"\xec\x01")
+    tracks = data.index(b"\x16\x54\xae\x6b", padding)
+    track = data.index(b"\xae", tracks + 4)
+    video = data.index(b"\xe0", track + 1)
+    while data[video + 1] & 0x80 == 0 or b"\xb0\x81" not in data[video + 2 : video + 12]:
+        video = data.index(b"\xe0", video + 1)
+    for at in (tracks + 4, track + 1, video + 1):
+        _lengthen(data, at, len(mark))
+    data[video + 2 : video + 2] = mark
+    _lengthen(data, padding + 1, -len(mark))
+    del data[padding + 9 : padding + 9 + len(mark)]
+    target.write_bytes(data)
+
+
+def _lengthen(data: bytearray, at: int, num_bytes: int) -> None:
+    """Change the length of a Matroska element, which keeps its width."""
+    width = 9 - data[at].bit_length()
+    data[at : at + width] = (int.from_bytes(data[at : at + width], "big") + num_bytes).to_bytes(width, "big")

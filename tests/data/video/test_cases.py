@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 
 from tests import ffmpeg
-from tests.data.video.rewritten import with_doubled_times, with_dropped_frames, without_box
-from tests.data.video.test_oracle import KINDS, TONE, X264, X265, as_rgb, colour_error
+from tests.data.video.kinds import KINDS, TONE, X264, X265, colour_error
+from tests.data.video.rewritten import (
+    with_clean_aperture,
+    with_doubled_times,
+    with_dropped_frames,
+    with_pixel_crop,
+    without_box,
+)
+from tests.data.video.test_oracle import as_rgb
 from tests.videos import number_of
 from tsp.data.video import VideoError, read_clip
 from tsp.data.video.display_matrix import Turn
@@ -257,3 +264,63 @@ def test_an_mp4_file_without_its_index_says_so(tmp_path):
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(VideoError, match=r"its index, which MP4 and MOV often have at the end, is missing"):
         read_clip(path, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.mp4", b"ffconcat version 1.0\nfile a.mp4\n"),
+        ("live.mp4", b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\na.mp4\n"),
+    ],
+)
+def test_a_list_of_other_files_is_no_video(tmp_path, name, content):
+    ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=40)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(VideoError, match="is a list of other files"):
+        read_clip(tmp_path / name, 0.0)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_a_picture_is_no_video_whatever_its_name(tmp_path, suffix):
+    picture = ffmpeg.make(tmp_path / f"a{suffix}", "-frames:v 1", num_frames=1)
+    for path in (picture, Path(shutil.copy(picture, tmp_path / "a.mp4"))):
+        with pytest.raises(VideoError, match="is a picture, not a video"):
+            inspect_video(path)
+
+
+def test_a_single_frame_is_remarked(tmp_path):
+    assert "it holds a single frame" in inspect_video(ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=1)).remarks
+
+
+def test_how_players_crop_the_picture_is_remarked(tmp_path):
+    """FFmpeg does not tell, and the program of the tests does not crop."""
+    path = ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=20)
+    assert inspect_video(path).unheeded == ()
+    with_clean_aperture(path, tmp_path / "clap.mp4", width=80, height=64)
+    assert any("cut its picture to 80x64" in remark for remark in inspect_video(tmp_path / "clap.mp4").remarks)
+    with_clean_aperture(path, tmp_path / "whole.mp4", width=96, height=64)
+    assert inspect_video(tmp_path / "whole.mp4").unheeded == ()
+    source = ffmpeg.make(tmp_path / "a.mkv", X264, num_frames=20)
+    with_pixel_crop(source, tmp_path / "crop.mkv", top=8)
+    report = inspect_video(tmp_path / "crop.mkv")
+    assert any("(8 at the top)" in remark for remark in report.remarks)
+    assert report.faults == inspect_video(source).unheeded == ()
+    assert any("8 at the top" in note for note in transcode(tmp_path / "crop.mkv", tmp_path / "out.mp4").notes)
+
+
+@pytest.mark.parametrize("codec", ["libtheora", "libvpx"])
+def test_a_stream_chained_on_is_a_fault_and_what_is_before_it_is_read(tmp_path, codec):
+    options = f"-c:v {codec} -q:v 10 -b:v 2M -g 16"
+    first, second = (ffmpeg.make(tmp_path / f"{n}.ogv", options, num_frames=40, first=n) for n in (0, 90))
+    path = tmp_path / "chained.ogv"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    assert any("another stream is chained on" in fault for fault in inspect_video(path).faults)
+    assert [number_of(image) for image in read_clip(path, 0.0)] == list(range(0, 32, 2))
+    with pytest.raises(VideoError, match=r"another stream is chained on.*--salvage keeps"):
+        transcode(path, tmp_path / "out.mp4")
+
+
+def test_colours_of_rgb_files_lose_little(tmp_path):
+    path = ffmpeg.make(tmp_path / "a.avi", "-c:v rawvideo -pix_fmt bgr24", num_frames=20)
+    transcode(path, tmp_path / "out.mp4", crf=1)
+    assert colour_error(ffmpeg.shown(tmp_path / "out.mp4").frames, ffmpeg.shown(path).frames) <= 2.5

@@ -13,6 +13,8 @@ from fractions import Fraction
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from tsp.data.video.boxes import clean_aperture, joined_at
+from tsp.data.video.matroska import pixel_crop
 from tsp.data.video.packet_scan import Scan
 
 _CLAIM_DURATION = frozenset({"matroska", "webm", "flv", "mov"})
@@ -23,6 +25,9 @@ _TOLERANCE_FRAMES = 3
 _TOLERANCE_SEC = 0.15
 """A sound's last packet may end so much later than what it holds."""
 _US_PER_SEC = 1_000_000
+_INDEXED_LAST = frozenset({"mov", "matroska", "webm"})
+"""Formats that may hold an index, fonts or empty space of any size behind the pictures."""
+_TRAILER_BYTES, _TRAILER_SHARE = 8192, 0.1
 
 
 def missing_end(path: str, container: InputContainer, stream: VideoStream, scan: Scan, fps: Fraction) -> str:
@@ -45,6 +50,29 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
     if claimed_sec is None or claimed_sec - end_sec <= _TOLERANCE_SEC + _TOLERANCE_FRAMES / fps:
         return ""
     return f"its header claims {claimed_sec:.2f} s, {end_sec:.2f} s are there: the file is cut short"
+
+
+def unheeded(path: str, container: InputContainer, stream: VideoStream, scan: Scan) -> tuple[str, ...]:
+    """In words what a container holds or asks for that neither training nor ``standardize`` heeds."""
+    formats, found = set(container.format.name.split(",")), []
+    if "mov" in formats:
+        if (at := joined_at(path)) is not None:
+            found.append(
+                f"another file follows in it from byte {at} on, which players and training do not see: join MP4 files "
+                f"by 'ffmpeg -f concat'"
+            )
+        if size := clean_aperture(path):
+            found.append(f"it asks players to cut its picture to {size[0]}x{size[1]}, which is not done")
+    if formats & {"matroska", "webm"} and (edges := pixel_crop(path, stream.index)):
+        cut = ", ".join(f"{pixels} at the {edge}" for edge, pixels in edges.items())
+        found.append(f"it asks players to cut off pixels of its picture ({cut}), which is not done")
+    num_bytes = os.path.getsize(path)
+    num_behind = num_bytes - scan.end_byte
+    if not formats & _INDEXED_LAST and scan.end_byte and num_behind > max(_TRAILER_BYTES, num_bytes * _TRAILER_SHARE):
+        found.append(
+            f"{num_behind} of its {num_bytes} bytes come behind the last that can be read: is another file joined on?"
+        )
+    return tuple(found)
 
 
 def _claimed_sec(formats: set[str], container: InputContainer, stream: VideoStream) -> float | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import re
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
+from tsp.data.foreign_files import HEAD_BYTES, what_begins
+from tsp.data.video.boxes import lacks_index
 from tsp.errors import DataError, TspError
 
-_HEAD_BYTES = 512
-_WEB_PAGE = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
+_LISTS = frozenset({"concat", "concatf", "hls", "dash", "imf", "sdp"})
+"""Formats that read other files, or the network, by what is written in a text."""
+_PICTURES = frozenset({"image2", "image2pipe", "ico"})
 
 
 class VideoError(DataError):
@@ -49,29 +50,27 @@ def hint(path: str) -> str:
     """What is probably wrong with a file that cannot be opened, to follow the reason; may be empty."""
     try:
         with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-            if head[4:8] == b"ftyp" and _lacks_index(file):
+            head = file.read(HEAD_BYTES)
+            if head[4:8] == b"ftyp" and lacks_index(file):
                 return " (its index, which MP4 and MOV often have at the end, is missing: was it copied whole?)"
     except OSError:
         return ""
-    return " (it begins like a web page: was the download refused?)" if _WEB_PAGE.match(head) else ""
+    foreign = what_begins(head)
+    return f" ({foreign})" if foreign else ""
 
 
-def _lacks_index(file: BinaryIO) -> bool:
-    size_bytes, at = os.fstat(file.fileno()).st_size, 0
-    while at + 8 <= size_bytes:
-        file.seek(at)
-        length, name = struct.unpack(">I4s", file.read(8))
-        if length == 1:
-            length = int.from_bytes(file.read(8))
-        if name == b"moov":
-            return bool(at + length > size_bytes)
-        if length < 8:
-            return True
-        at += length
-    return True
+def refuse_what_is_no_video(path: str, format_name: str) -> None:
+    """Raises: VideoError for what FFmpeg opens as if it were one: a picture, or a list of other files."""
+    if format_name in _LISTS:
+        raise VideoError(f"{path} is a list of other files, not a video: give the files themselves")
+    if format_name.endswith("_pipe") or format_name in _PICTURES:
+        raise VideoError(
+            f"{path} is a picture, not a video: 'ffmpeg -framerate 30 -i IMG%04d.png OUT.mp4' makes one of pictures"
+        )
 
 
 def reason_of(error: Exception) -> str:
     """What an error says, without the number and the file name that FFmpeg's errors add."""
+    if getattr(error, "errno", None) == errno.EPERM and getattr(error, "filename", None) is None:
+        return "the decoder does not say why"  # FFmpeg's codecs return -1, which is EPERM, where they have no number
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from tsp.data.video.choose_stream import video_streams
-from tsp.data.video.claims import missing_end
+from tsp.data.video.claims import missing_end, unheeded
 from tsp.data.video.display_matrix import Turn, turn_of
 from tsp.data.video.errors import VideoError, reading, reason_of
 from tsp.data.video.open_video import UnsureError, VideoSource
@@ -65,6 +65,8 @@ class VideoReport:
     """Whether a decoded frame had another size than the first."""
     notes: tuple[str, ...] = ()
     """What had to be put right in the file's times, in words."""
+    unheeded: tuple[str, ...] = ()
+    """What the container holds or asks for that is not done, in words."""
     faults: tuple[str, ...] = ()
     """What is wrong inside the file, in words: part of it cannot be read."""
 
@@ -92,6 +94,9 @@ class VideoReport:
             found.append(f"players turn its picture ({self.turn}), training does not: {_CURE}")
         if self.changes_size:
             found.append(f"its picture changes its size: {_CURE}")
+        if self.num_frames == 1:
+            found.append("it holds a single frame")
+        found += self.unheeded
         return tuple(found)
 
 
@@ -150,6 +155,7 @@ def _inspect(source: VideoSource, decode_all: bool) -> VideoReport:
         longest_still_sec=float(steps.max(initial=0)) * seconds_per_unit,
         changes_size=len(decoded.sizes) > 1,
         notes=(*source.timeline.notes, *([_FALSE_KEYS] if source.key_marks_lie else [])),
+        unheeded=unheeded(source.path, source.container, source.stream, scan),
         faults=tuple(faults),
     )
 

@@ -22,7 +22,14 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tsp.data.video.choose_stream import best_video_stream
-from tsp.data.video.errors import VideoError, hint, reading, reason_of, refuse_what_is_no_file
+from tsp.data.video.errors import (
+    VideoError,
+    hint,
+    reading,
+    reason_of,
+    refuse_what_is_no_file,
+    refuse_what_is_no_video,
+)
 from tsp.data.video.frame_index import INTRA_CODECS, FrameIndex
 from tsp.data.video.packet_scan import HIDDEN, Scan, undiscarded
 from tsp.data.video.timeline import establish
@@ -35,6 +42,8 @@ TRIM_AFTER = 64
 MAX_SEEKS = 24
 """How often to seek further back for a key frame that is early enough before starting at the file's beginning."""
 _PREDICTED = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureType.SP})
+SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
+"""Codecs whose decoders can leave out frames that nothing refers to."""
 _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """Only glibc has it."""
 
@@ -77,6 +86,11 @@ class VideoSource:
             raise
         except Exception as error:
             raise VideoError(f"cannot open the video {self.path}: {reason_of(error)}{hint(self.path)}") from error
+        try:
+            refuse_what_is_no_video(self.path, container.format.name)
+        except VideoError:
+            container.close()
+            raise
         stream = best_video_stream(container)
         if stream is None:
             container.close()
@@ -97,6 +111,11 @@ class VideoSource:
     def time_base(self) -> Fraction:
         """Seconds per unit of a presentation time."""
         return self.timeline.time_base
+
+    @property
+    def is_skippable(self) -> bool:
+        """Whether frames that nothing refers to can be left out of decoding, by the times of their packets."""
+        return self.codec.name in SKIPPABLE_CODECS and not (self.timeline.scan and self.timeline.scan.fields_apart)
 
     @property
     def fps(self) -> Fraction | None:
@@ -233,6 +252,8 @@ class VideoSource:
             if not packet.size and packet.pts is not None:
                 continue
             if packet.size:
+                if number == len(scan.pts) and scan.fault:
+                    return  # where the scan ended
                 if number >= len(scan.pts) or scan.position[number] != (-1 if packet.pos is None else packet.pos):
                     raise VideoError(f"{self.path} was changed while it was read")
                 shown, number = int(scan.pts[number]), number + 1

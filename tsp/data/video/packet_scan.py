@@ -33,6 +33,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from tsp.data.video.errors import VideoError, reason_of
+from tsp.data.video.h264_fields import FieldPairs
 
 HIDDEN = int(np.iinfo(np.int64).min)
 """In place of a time: the packet's frame is never shown."""
@@ -48,6 +49,10 @@ _ORDERED_CODECS = frozenset(
 _HIDING_CODECS = frozenset({"mpeg4", "msmpeg4v2", "msmpeg4v3", "h263", "vc1", "wmv3", "theora"})
 """Codecs in which a packet may hold no frame, or an empty one, which repeats the one before."""
 _DECODING_TIMES_ONLY = frozenset({"avi", "asf"})
+_MOST_LEADING = 64
+"""More packets than this are never shown before the key frame that they follow."""
+_OGG_HEADERS = (b"\x80theora", b"OVP80")
+"""How streams begin; within one another begins, of which the decoder knows nothing."""
 _VP8_SHOWN = 1 << 4
 """Bit of a VP8 packet's first byte."""
 _FALLBACK_RATE = Fraction(25)
@@ -75,6 +80,10 @@ class Scan:
     """What was found and put right, in words."""
     end_sec: float
     """When the last packet of any stream ends, by its container's clock, made continuous."""
+    end_byte: int
+    """Where in the file the last packet of any stream ends."""
+    fields_apart: bool
+    """Whether some frames are two packets, a field each."""
     fault: str
     """Why reading ended before the file's end; empty if it did not."""
 
@@ -93,6 +102,7 @@ class _Raw:
     is_key: bool
     is_hidden: bool
     seek_to: int | None
+    is_second_field: bool = False
 
 
 def contradicts_decoder(stream: VideoStream, pts: Iterable[int | None]) -> bool:
@@ -119,6 +129,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
             packets += _packets(container, stream, clock)
         except av.error.FFmpegError as error:
             fault = f"reading it fails after {len(packets)} packets: {reason_of(error)}"
+        fault = fault or clock.fault
         notes = list(clock.notes)
         origin = round(Fraction(container.start_time or 0, 1_000_000) / time_base)
         has_no_times = _has(container, Flags.no_timestamps)
@@ -137,7 +148,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         notes.append(f"an elementary stream without times: its frames are taken as {float(rate):g} a second")
         _number(packets, round(1 / (rate * time_base)))
         origin, has_pts = 0, False
-    if packets and has_pts and not packets[0].is_key:
+    if packets and has_pts and _may_lack_its_beginning(packets):
         _hide_what_lacks_its_beginning(path, stream_index, packets)
     if packets and (not has_pts or may_hide or any(packet.pts is None for packet in packets)):
         _put_in_decoded_order(path, stream_index, packets, has_pts, notes)
@@ -165,7 +176,9 @@ class Clock:
         self.may_jump = _has(container, Flags.ts_discont)
         self._may_be_edited = "mov" in container.format.name.split(",")
         self.notes: list[str] = []
-        self.end_sec = Fraction(0)
+        self.fault = ""
+        """Why reading ends before the file does."""
+        self.end_sec, self.end_byte = Fraction(0), 0
         self._start_sec = Fraction(container.start_time or 0, 1_000_000)
         self._offset_sec = Fraction(0)
         self._next_sec: dict[int, Fraction] = {}
@@ -193,6 +206,7 @@ class Clock:
 
     def note_end(self, packet: Packet[Any], offset: int) -> None:
         """Remember when the last packet ends; attached pictures last for ever and do not count."""
+        self.end_byte = max(self.end_byte, (packet.pos or 0) + packet.size)
         shown = packet.pts if packet.pts is not None else packet.dts
         if shown is not None and packet.time_base and packet.stream.type in ("video", "audio", "subtitle"):
             self.end_sec = max(self.end_sec, (shown + offset + (packet.duration or 0)) * packet.time_base)
@@ -204,6 +218,8 @@ class Clock:
 def _packets(container: InputContainer, stream: VideoStream, clock: Clock) -> Iterator[_Raw]:
     sound = container.streams.best("audio")
     is_vp8 = stream.codec_context.name == "vp8"
+    fields = FieldPairs.of(stream.codec_context.name, stream.codec_context.extradata)
+    is_ogg, num_frames = container.format.name == "ogg", 0
     for packet in container.demux():
         if not packet.size:
             continue
@@ -212,16 +228,31 @@ def _packets(container: InputContainer, stream: VideoStream, clock: Clock) -> It
         offset = clock.offset(packet) if takes_part else 0
         clock.note_end(packet, offset)
         if is_video:
+            if is_ogg and num_frames and bytes(memoryview(packet)[:8]).startswith(_OGG_HEADERS):
+                clock.fault = "another stream is chained on behind it, which is not read: split the file into its parts"
+                return
+            num_frames += 1
             pts, dts = packet.pts, packet.dts
+            is_second_field = fields is not None and fields.is_second(bytes(packet))
             yield _Raw(
                 pts=None if pts is None else pts + offset,
                 dts=None if dts is None else dts + offset,
                 duration=packet.duration or 0,
                 position=-1 if packet.pos is None else packet.pos,
                 is_key=packet.is_keyframe,
-                is_hidden=packet.is_discard or (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN),
+                is_hidden=packet.is_discard or is_second_field or (is_vp8 and not memoryview(packet)[0] & _VP8_SHOWN),
                 seek_to=pts if pts is not None else dts,
+                is_second_field=is_second_field,
             )
+
+
+def _may_lack_its_beginning(packets: list[_Raw]) -> bool:
+    """Whether frames are shown before the first key frame: in open GOPs they need what was cut away."""
+    first = packets[0]
+    return not first.is_key or any(
+        packet.pts is not None and first.pts is not None and packet.pts < first.pts and not packet.is_hidden
+        for packet in packets[:_MOST_LEADING]
+    )
 
 
 def _hide_what_lacks_its_beginning(path: str, stream_index: int, packets: list[_Raw]) -> None:
@@ -230,7 +261,7 @@ def _hide_what_lacks_its_beginning(path: str, stream_index: int, packets: list[_
         first = next(order, len(packets))
     if first < len(packets) and (first_pts := packets[first].pts) is not None:
         for packet in packets:
-            packet.is_hidden |= packet.pts is not None and packet.pts < first_pts
+            packet.is_hidden = packet.is_hidden or (packet.pts is not None and packet.pts < first_pts)
 
 
 def _take_for_decoding_times(packets: list[_Raw], origin: int, reorder_depth: int) -> None:
@@ -347,6 +378,8 @@ def _table(packets: list[_Raw], origin: int, clock: Clock, notes: list[str], fau
         is_seekable=not clock.notes and len(np.unique(position)) == len(position) and HIDDEN not in seek_to,
         notes=tuple(notes),
         end_sec=float(clock.end_sec),
+        end_byte=clock.end_byte,
+        fields_apart=any(packet.is_second_field for packet in packets),
         fault=fault,
     )
 

@@ -23,8 +23,6 @@ from tsp.data.video.frame_chooser import FrameChooser, Want
 from tsp.data.video.open_video import OpenSources, UnsureError, VideoSource
 from tsp.errors import TspError
 
-SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
-"""Codecs whose decoders can leave out frames that nothing refers to, found by packet times."""
 DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 """Pixel formats that FFmpeg turns into RGBA with the bits of RGB24, but for the widths in ``_pixels``."""
 REORDER_FRAMES = 16
@@ -154,7 +152,7 @@ class ClipReader:
         """Ways to decode, fastest first; the later ones are for files that the earlier ones cannot read."""
         if source.key_marks_lie:
             return [_decode_all_from_beginning]
-        skippable = self._short_cuts and (source.is_intra or source.codec.name in SKIPPABLE_CODECS)
+        skippable = self._short_cuts and (source.is_intra or source.is_skippable)
         first: list[_Way] = [_decode_wanted] if skippable else []
         return [*first, _decode_all, _decode_all_from_beginning]
 

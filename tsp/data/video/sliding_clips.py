@@ -15,7 +15,6 @@ from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.frame_chooser import FrameChooser
 from tsp.data.video.open_video import UnsureError, VideoSource
 from tsp.data.video.reader import (
-    SKIPPABLE_CODECS,
     _decode_all_from_beginning,
     _decode_wanted,
     _frame_rate,
@@ -135,7 +134,7 @@ class Slide:
             )
 
     def _ways(self) -> list[_Way]:
-        skippable = self._short_cuts and self._source.codec.name in SKIPPABLE_CODECS
+        skippable = self._short_cuts and self._source.is_skippable
         return [*([_decode_wanted] if skippable else []), _decode_all_from_beginning]
 
     def _finish(self, chooser: SlideChooser) -> None:

@@ -34,6 +34,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from tsp.data.video.errors import VideoError
+from tsp.data.video.h264_fields import FieldPairs
 from tsp.data.video.packet_scan import Scan, contradicts_decoder, scan_packets
 
 US_PER_SEC = 1_000_000
@@ -79,7 +80,7 @@ def establish(
     if stream.time_base is None:
         raise VideoError(f"{path} does not say in which unit its times are")
     origin = origin_of(container, stream)
-    if not whole and _lists_every_frame(container, stream) and not _lists_decoding_times(container, stream):
+    if not whole and _lists_every_frame(container, stream) and not _is_doubtful(container, stream):
         first, last = stream.index_entries[0].timestamp, stream.index_entries[-1].timestamp
         fps = frame_rate(first, last, len(stream.index_entries), stream.time_base, _claimed_rates(stream))
         return Timeline(origin, stream.time_base, fps)
@@ -169,11 +170,14 @@ def _lists_every_frame(container: InputContainer, stream: VideoStream) -> bool:
     return "mov" in container.format.name.split(",") and 0 < len(entries) <= stream.frames and entries[0].is_keyframe
 
 
-def _lists_decoding_times(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether the frames seem to be listed by decoding times alone, which a look at all of them then decides."""
-    if not stream.codec_context.reorder_depth:
+def _is_doubtful(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether frames seem to be listed by decoding times alone, or by fields; a look at all of them then decides."""
+    fields = FieldPairs.of(stream.codec_context.name, stream.codec_context.extradata)
+    if not stream.codec_context.reorder_depth and fields is None:
         return False
     packets = [packet for packet in itertools.islice(container.demux(stream), _PEEKED_PACKETS) if packet.size]
+    if fields is not None and any([fields.is_second(bytes(packet)) for packet in packets]):
+        return True
     return all(p.pts == p.dts for p in packets) and contradicts_decoder(stream, [packet.pts for packet in packets])
 
 

@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from tsp.data.video.claims import missing_end
+from tsp.data.video.claims import missing_end, unheeded
 from tsp.data.video.display_matrix import CROSSED, FILTERS, turn_of
 from tsp.data.video.encode import open_mp4
 from tsp.data.video.errors import VideoError, reading, reason_of
@@ -91,7 +91,11 @@ def _doubts(opened: VideoSource) -> tuple[str, ...]:
         if pause.end_sec - pause.begin_sec >= _FREEZE_SEC
     ]
     # Every AVI file with B-frames is put in the decoder's order; nothing about it is doubtful.
-    return (*(note for note in scan.notes if note != ORDER_NOTE), *_shortened(freezes))
+    return (
+        *(note for note in scan.notes if note != ORDER_NOTE),
+        *_shortened(freezes),
+        *unheeded(opened.path, opened.container, opened.stream, scan),
+    )
 
 
 def _shortened(texts: list[str]) -> list[str]:
@@ -259,7 +263,8 @@ def _matrices(frame: VideoFrame) -> str:
     """RGB becomes BT.601; everything else keeps its matrix, and what is not marked stays so."""
     name = _MATRIX_NAMES.get(int(frame.colorspace))
     if frame.format.is_rgb:
-        return ":out_color_matrix=bt601"
+        # Its quick way from RGB loses a level more.
+        return ":out_color_matrix=bt601:flags=bicubic+accurate_rnd+full_chroma_inp"
     return f":in_color_matrix={name}:out_color_matrix={name}" if name else ""
 
 

@@ -31,6 +31,12 @@ def wait_for_log(name: str, text: str) -> None:
     wait_until(lambda: any(text in log.read_text() for log in console.glob("*/*.log")), f"{text!r} in the logs")
 
 
+def follow_to_the_last_process(tspctl: Tspctl) -> None:
+    """The outcome is known before the supervisor has ended, which may still write to the run's folder."""
+    tspctl(*SUBMIT, "--follow")
+    wait_until(lambda: not local_run("a").is_supervised(), "its supervisor is gone")
+
+
 def test_a_followed_run_ends_with_its_outcome_and_leaves_results(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
     plan_ranks(epochs=3, step_sec=0.02)
     followed = tspctl(*SUBMIT, "--gpus", "2", "--follow")
@@ -170,7 +176,7 @@ def test_deleting_a_crashed_run_first_ends_the_ranks_that_outlived_its_superviso
 
 def test_a_reused_pid_does_not_look_like_a_living_supervisor(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
     plan_ranks(epochs=1)
-    tspctl(*SUBMIT, "--follow")
+    follow_to_the_last_process(tspctl)
     run = local_run("a")
     (run.folder / "outcome.json").unlink()
     record = json.loads((run.folder / "supervisor.json").read_text())
@@ -226,7 +232,7 @@ def test_interrupting_a_followed_run_leaves_it_running(home: Path, local: Path, 
 
 
 def test_a_store_that_went_away_still_leaves_a_status(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
-    tspctl(*SUBMIT, "--follow")
+    follow_to_the_last_process(tspctl)
     (local / "a" / "progress.json").write_text("{")
     shown = tspctl("status", "a")
     assert (shown.code, "succeeded" in shown.out) == (0, True)
@@ -235,7 +241,7 @@ def test_a_store_that_went_away_still_leaves_a_status(tspctl: Tspctl, local: Pat
 
 
 def test_a_run_deleted_by_hand_makes_room_for_another(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
-    tspctl(*SUBMIT, "--follow")
+    follow_to_the_last_process(tspctl)
     shutil.rmtree(local / "a")
     assert tspctl(*SUBMIT, "--follow").code == 0
 

@@ -18,7 +18,8 @@ from tsp.run.processes import POLL_SEC
 
 ENTRYPOINT = (sys.executable, "-P", "-m", "tsp.entrypoint")
 """Program of a rank; -P keeps a folder called tsp in the user's current folder from shadowing ours."""
-START_TIMEOUT_SEC = 20.0
+START_TIMEOUT_SEC = 120.0
+"""Only ends what hangs: a supervisor that dies is noticed at once, and a busy machine takes long to start one."""
 
 
 def machine_name() -> str:

@@ -31,6 +31,8 @@ from tsp.store.open import open_store
 GRACE_SEC = 120.0
 """Time to save state and drain uploads, unless a command says otherwise."""
 _LAST_MOMENT_SEC = 5.0
+_AFTER_OUTCOME_SEC = 120.0
+"""A supervisor that has recorded the outcome ends by itself, late where the machine is busy."""
 _AFTER_GRACE_SEC = 30.0
 """The supervisor needs this long, beyond the grace period of the ranks, to record the outcome."""
 
@@ -132,9 +134,10 @@ def readable_status(local: LocalRun) -> RunStatus:
 
 def _becomes_unsupervised(local: LocalRun) -> bool:
     """Whether no supervisor is left; one that has recorded the outcome needs a moment to exit."""
-    deadline = time.monotonic() + _LAST_MOMENT_SEC
+    began = time.monotonic()
     while local.is_supervised():
-        if time.monotonic() > deadline:
+        limit_sec = _AFTER_OUTCOME_SEC if local.has_outcome() else _LAST_MOMENT_SEC
+        if time.monotonic() - began > limit_sec:
             return False
         time.sleep(POLL_SEC)
     return True

@@ -126,6 +126,10 @@ class LocalRun:
         """How it ended; None if it has not."""
         return self._read(Outcome, "outcome.json")
 
+    def has_outcome(self) -> bool:
+        """Whether an outcome is recorded, readable or not."""
+        return (self.folder / "outcome.json").exists()
+
     def stop_request(self) -> StopRequest | None:
         """The stop request, if there is one."""
         return self._read(StopRequest, "stop.json")

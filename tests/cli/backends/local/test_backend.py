@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.backends.local import lifecycle
-from cli.backends.local.run_folder import local_run
+from cli.backends.local.run_folder import LocalRun, local_run
 from tests.cli.conftest import FAKE_RANK, Tspctl, wait_until
 from tsp.run.processes import is_alive
 
@@ -263,3 +263,14 @@ def test_no_such_run_is_exit_code_102(tspctl: Tspctl, local: Path, command: str)
     ended = tspctl(command, "nobody")
     assert ended.code == 102
     assert "no run 'nobody'" in ended.err
+
+
+def test_a_supervisor_that_has_recorded_the_outcome_is_waited_for_on_a_busy_machine(
+    tspctl: Tspctl, local: Path, plan_ranks: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow_to_the_last_process(tspctl)
+    monkeypatch.setattr(lifecycle, "_LAST_MOMENT_SEC", 0.0)
+    looks = iter([True] * 5)  # as while it exits, slowly
+    monkeypatch.setattr(LocalRun, "is_supervised", lambda run: next(looks, False))
+    assert tspctl("delete", "a", "--yes").code == 0
+    assert next(looks, None) is None

@@ -179,7 +179,10 @@ def test_a_private_authority_is_mounted_where_the_config_says(render):
     ],
 )
 def test_the_image_is_named_by_digest_then_tag_then_the_charts_version(render, image, reference):
-    assert render(image=image).container["image"] == reference
+    container = render(image=image).container
+    assert container["image"] == reference
+    # So that run.json can say which image trained.
+    assert {"name": "TSP_IMAGE", "value": reference} in container["env"]
 
 
 def test_placement_and_extras_reach_the_pod(render):

@@ -10,6 +10,7 @@ import pytest
 
 from cli.commands import metrics as command
 from tsp.config.recipes import load_dataset, resolve
+from tsp.errors import StoreUnreachableError
 from tsp.run.metrics import MetricsLog
 from tsp.run.records import Outcome, Progress
 from tsp.run.stored_run import StoredRun
@@ -99,6 +100,35 @@ def test_follow_prints_what_is_added_until_the_run_ends_and_ends_with_its_outcom
     training.join()
     assert done.code == 0
     assert [json.loads(line)["step"] for line in done.out.splitlines()] == [2, 4, 6]
+
+
+def test_follow_goes_on_through_an_outage_of_the_store_and_says_so_once(run, metrics, monkeypatch):
+    monkeypatch.setattr(command, "POLL_SEC", 0.0)
+    write(run, 1, 2)
+    answers = iter([False, None, None, True])
+
+    def ended(found):
+        answer = next(answers)
+        if answer is None:
+            raise StoreUnreachableError("the store does not answer")
+        if answer:
+            write(run, 2, 4, start=2)
+            run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="all epochs", attempt=2))
+        return answer
+
+    monkeypatch.setattr("cli.runs.outcome.has_ended", ended)
+    done = metrics("-f", "-o", "json")
+    assert done.code == 0, done.err
+    assert [json.loads(line)["step"] for line in done.out.splitlines()] == [2, 4]
+    assert done.err.count("the store does not answer; still trying") == 1
+
+
+def test_a_store_that_does_not_answer_at_first_is_an_error(run, metrics, monkeypatch):
+    def ended(found):
+        raise StoreUnreachableError("the store does not answer")
+
+    monkeypatch.setattr("cli.runs.outcome.has_ended", ended)
+    assert metrics("-f").code == 5
 
 
 def test_status_draws_the_curves_on_a_terminal_and_nowhere_else(run, tspctl, tmp_path, monkeypatch):

@@ -53,6 +53,17 @@ def test_a_jobs_status_is_its_controllers_and_needs_no_store(tspctl, api):
     assert [(rank["rank"], rank["state"]) for rank in answer["ranks"]] == [(0, "succeeded"), (1, "failed")]
 
 
+def test_status_shows_the_image_that_the_pods_resolved(tspctl, api):
+    digest = "registry.example/tsp@sha256:" + "ab" * 32
+    pods = [shard(0), shard(1)]
+    for found, image in zip(pods, (f"docker-pullable://{digest}", digest), strict=True):
+        found["status"]["containerStatuses"][0]["imageID"] = image
+    serve_run(api, indexed_job("Running"), pods)
+    shown = tspctl("status", "my-job").out
+    assert f"Image       {digest}\n" in re.sub("(?m)^Image +", "Image       ", shown)
+    assert {rank["image"] for rank in tspctl("status", "my-job", "-o", "json").json["ranks"]} == {digest}
+
+
 def test_a_job_is_listed_beside_runs(tspctl, api):
     serve_run(api, job("Created", "Running"))
     api.objects[JOBS] = [job("Created", "Running")]

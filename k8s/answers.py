@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tsp.errors import ClusterError, UnreachableError
 
 _VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+_ADMISSION = re.compile(
+    r"exceeded quota: |failed quota: |violates PodSecurity |admission webhook .* denied|no PriorityClass with name|"
+    r"forbidden: (minimum|maximum|\[m)|is being terminated|limit of .* exceeded"
+)
+"""Also refused with 403, but not for want of a right: a quota, a standard, a LimitRange, somebody's webhook."""
 
 
 class NotFoundError(ClusterError):
@@ -56,6 +62,8 @@ def refusal(method: str, path: str, status: int, data: bytes) -> ClusterError:
         message = data[:300].decode(errors="replace").strip() or f"{method} {path}"
     if status == 404:
         return NotFoundError(message)
+    if status == 403 and _ADMISSION.search(message):
+        return ClusterError(message)
     if status == 403:
         return ForbiddenError(f"{message} (missing permission: {permission(method, path)}; see k8s/role.yaml)")
     if status == 401:

@@ -239,3 +239,24 @@ def test_without_a_cluster_the_message_says_how_to_name_one(tmp_path, monkeypatc
 def test_an_answer_that_is_no_json_is_shown(api, cluster):
     api.objects["/version"] = json.loads("[]")
     assert cluster.get("/version") == {"metadata": {}, "items": []}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'pytorchjobs.kubeflow.org "r" is forbidden: exceeded quota: few, requested: count/pytorchjobs.kubeflow.org=1',
+        'pods "r" is forbidden: failed quota: lim: must specify limits.cpu for: node',
+        'pods "r" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false',
+        'admission webhook "policy.example" denied the request: images come from registry.example alone',
+        'pods "r" is forbidden: no PriorityClass with name high was found',
+        'pods "r" is forbidden: maximum memory usage per Container is 100Mi, but limit is 2Gi',
+        'configmaps "r" is forbidden: unable to create new content in namespace video because it is being terminated',
+    ],
+)
+def test_what_admission_refuses_is_not_taken_for_a_missing_right(api, cluster, message):
+    path = cluster.namespaced("kubeflow.org/v1", "pytorchjobs")
+    api.objects[path] = lambda *_: (403, {"message": message})
+    with pytest.raises(ClusterError) as refused:
+        cluster.create(path, {"kind": "PyTorchJob", "metadata": {"name": "r"}})
+    assert str(refused.value) == message
+    assert not isinstance(refused.value, ForbiddenError)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k8s.quantity import parse_quantity
-from k8s.scheduling import can_land
+from k8s.scheduling import can_land, why_not
 from tsp.config.cards import Card, explain_precision, precision_for
 from tsp.config.run import Precision
 from tsp.config.sizing import gpu_memory_mib
@@ -19,6 +19,7 @@ from tsp.errors import ConfigError
 
 Object = Mapping[str, Any]
 
+_MAX_LEFT_OUT = 3
 _UNLIMITED = 10**6
 
 
@@ -71,6 +72,18 @@ def nodes_for(
             )
         )
     return sorted(found, key=lambda item: item.name)
+
+
+def left_out(nodes: Iterable[Object], pod: Object, *, gpu_resource: str) -> str | None:
+    """Which nodes with GPUs a pod cannot land on, and why, the first few by name; None if there are none."""
+    found = [
+        f"{node['metadata']['name']} {reason}"
+        for node in sorted(nodes, key=lambda item: str(item["metadata"]["name"]))
+        if int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0))
+        and (reason := why_not(node, pod)) is not None
+    ]
+    more = f" and {len(found) - _MAX_LEFT_OUT} more" if len(found) > _MAX_LEFT_OUT else ""
+    return f"left out: {', '.join(found[:_MAX_LEFT_OUT])}{more}" if found else None
 
 
 def _slots(labels: Mapping[str, str]) -> int:

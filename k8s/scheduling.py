@@ -10,17 +10,28 @@ Object = Mapping[str, Any]
 
 def can_land(node: Object, pod: Object) -> bool:
     """Whether selector, required affinity and taints let a pod onto a node that is not cordoned."""
+    return why_not(node, pod) is None
+
+
+def why_not(node: Object, pod: Object) -> str | None:
+    """What keeps a pod from a node: ``is cordoned``, ``has the taint team=other:NoSchedule``; None if nothing does."""
     spec, labels = node.get("spec") or {}, node["metadata"].get("labels") or {}
     if spec.get("unschedulable"):
-        return False
-    if any(labels.get(key) != value for key, value in (pod.get("nodeSelector") or {}).items()):
-        return False
+        return "is cordoned"
+    selector = (pod.get("nodeSelector") or {}).items()
+    lacking = ", ".join(f"{key}={value}" for key, value in selector if labels.get(key) != value)
+    if lacking:
+        return f"lacks the label {lacking}"
     tolerations = pod.get("tolerations") or []
-    if not all(_tolerated(taint, tolerations) for taint in spec.get("taints") or []):
-        return False
+    for taint in spec.get("taints") or []:
+        if not _tolerated(taint, tolerations):
+            value = f"={taint['value']}" if taint.get("value") else ""
+            return f"has the taint {taint['key']}{value}:{taint.get('effect')}"
     affinity = (pod.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    return required is None or any(_term_matches(term, node) for term in required.get("nodeSelectorTerms") or [])
+    if required is None or any(_term_matches(term, node) for term in required.get("nodeSelectorTerms") or []):
+        return None
+    return "does not match the node affinity"
 
 
 def _tolerated(taint: Object, tolerations: Sequence[Object]) -> bool:

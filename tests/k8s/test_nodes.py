@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8s.node_plan import plan_nodes
-from k8s.nodes import GpuNode, nodes_for, with_room
+from k8s.nodes import GpuNode, left_out, nodes_for, with_room
 from k8s.quantity import parse_quantity
 from k8s.scheduling import can_land
+from tests.k8s import serving
 from tsp.errors import ConfigError
 
 
@@ -308,4 +309,24 @@ def test_exa_is_no_exponent():
         2.0**60,
         5.0,
         1e3,
+    )
+
+
+def test_nodes_that_are_left_out_say_why():
+    nodes = [serving.gpu_node(name, "16384", zone="a") for name in ("cordoned", "elsewhere", "tainted", "well")]
+    nodes[0]["spec"] = {"unschedulable": True}
+    nodes[1]["metadata"]["labels"]["zone"] = "b"
+    nodes[2]["spec"] = {"taints": [{"key": "team", "value": "other", "effect": "NoSchedule"}]}
+    without_gpus = {"metadata": {"name": "cpu", "labels": {}}, "spec": {}, "status": {"allocatable": {}}}
+    pod = {"nodeSelector": {"zone": "a"}}
+    said = left_out([*nodes, without_gpus], pod, gpu_resource="nvidia.com/gpu")
+    assert said == (
+        "left out: cordoned is cordoned, elsewhere lacks the label zone=a, tainted has the taint team=other:NoSchedule"
+    )
+    assert left_out(nodes[3:], pod, gpu_resource="nvidia.com/gpu") is None
+    many = [serving.gpu_node(f"n{number}", "16384") for number in range(9)]
+    assert left_out(many, pod, gpu_resource="nvidia.com/gpu").endswith("n2 lacks the label zone=a and 6 more")
+    nowhere = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    assert left_out(nodes[3:], {"affinity": nowhere}, gpu_resource="nvidia.com/gpu") == (
+        "left out: well does not match the node affinity"
     )

@@ -30,7 +30,7 @@ from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.job_apis import Api, api_of, served_apis
 from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION, pod_template_of, ranks_per_pod
 from k8s.node_plan import NodePlan, plan_nodes
-from k8s.nodes import nodes_for, with_room
+from k8s.nodes import left_out, nodes_for, with_room
 from k8s.pod_options import PodOptions, with_pod_options
 from k8s.references import check_priority, check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
@@ -217,7 +217,7 @@ class Planner:
         if resource is None:
             return NodePlan(downscale=chosen, explanation=("ranks run on the CPU: no GPU is asked for",))
         try:
-            items = self._cluster.items("/api/v1/nodes")
+            items = list(self._cluster.items("/api/v1/nodes"))
             nodes = nodes_for(items, pod, gpu_resource=resource, memory_label=label, gpus_per_pod=per_pod)
         except ForbiddenError:
             return NodePlan(downscale=chosen, explanation=("nodes may not be listed here: the pods decide",))
@@ -227,7 +227,10 @@ class Planner:
             return NodePlan(downscale=chosen, explanation=("the nodes are not known: the pods decide",))
         nodes, lines = with_room(nodes, per_pod)
         plan = plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale, precision=config.model.precision)
-        return replace(plan, explanation=(*(lines or plan.explanation), *_forecast(config, plan)))
+        lines = tuple(lines or plan.explanation)
+        if plan.ranks < config.gpus:
+            lines += tuple(filter(None, [left_out(items, pod, gpu_resource=resource)]))
+        return replace(plan, explanation=(*lines, *_forecast(config, plan)))
 
 
 def _forecast(config: RunConfig, plan: NodePlan) -> tuple[str, ...]:

@@ -13,13 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -27,6 +30,7 @@ import torch
 from benchmarks.bench_step import data_wait, measure, synchronize
 from benchmarks.step_memory import measured
 from benchmarks.step_variants import ORIGINAL, Shape, Variant, make_model, random_batch
+from tsp.config.cpus import auto_workers, usable_cpus
 from tsp.config.jobs import DemoJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import to_json
@@ -63,8 +67,9 @@ if os.environ.get("HOLD"):
             held(0.05)
         return real(self, number, batch, stop=stop)
     step.Stepper.__call__ = hold
-if os.environ.get("MEMORY_SHARE"):
-    torch.cuda.set_per_process_memory_fraction(float(os.environ["MEMORY_SHARE"]))
+if os.environ.get("MEMORY_MIB"):
+    whole = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(int(os.environ["MEMORY_MIB"]) * 2**20 / whole)
 entrypoint._end(entrypoint.main([]))
 """
 """A rank; two of them share one card over gloo, since NCCL takes no card twice. HOLD: no step before SIGTERM."""
@@ -91,7 +96,7 @@ class Report:
         self.path.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
     """What to measure, and on which device."""
 
@@ -101,11 +106,25 @@ class Bench:
     steps: int
     workers: int
     scratch: Path
+    end: float
+    """When the time is up, by the monotonic clock."""
 
     @property
     def on_gpu(self) -> bool:
         """Whether this is no dry run."""
         return self.device.type == "cuda"
+
+    @property
+    def left_sec(self) -> float:
+        """How long a part may still take."""
+        return max(1.0, self.end - time.monotonic())
+
+    @cached_property
+    def videos(self) -> Path:
+        """The demo's, drawn once."""
+        folder = self.scratch / "videos"
+        draw_demo(folder, DemoJob(dest=str(folder), num_train_videos=16 if self.on_gpu else 1, num_valid_videos=1))
+        return folder
 
 
 Row = tuple[str, str]
@@ -125,13 +144,14 @@ def main(argv: list[str] | None = None) -> int:
     name = card.name if card else "dry-run"
     facts = {"torch": str(torch.__version__), "CUDA": str(torch.version.cuda), "cuDNN": str(_cudnn(device))}
     facts |= {"driver": driver_version() or "none", "card": str(card or "the CPU")}
-    report = Report(arguments.folder / f"gpu-{name.replace(' ', '-')}", f"On {name}", facts)
+    report = Report(arguments.folder / f"gpu-{re.sub(r'[^A-Za-z0-9.]+', '-', name)}", f"On {name}", facts)
     end = time.monotonic() + (QUICK_SEC if arguments.quick else FULL_SEC)
     with tempfile.TemporaryDirectory(prefix="on-gpu-") as scratch:
         shape = Shape(2, 8, 32) if arguments.dry else Shape(32, 16, 112)
         steps = 2 if arguments.dry else 5 if arguments.quick else 10
         backbone = "tiny" if arguments.dry else "r2plus1d_34"
-        bench = Bench(device, backbone, shape, steps, 2 if arguments.dry else 8, Path(scratch))
+        workers = 0 if arguments.dry else auto_workers(usable_cpus())
+        bench = Bench(device, backbone, shape, steps, workers, Path(scratch), end)
         for part, run in parts(quick=arguments.quick or arguments.dry):
             if time.monotonic() > end:
                 report.add(part, "left out", "the time is up")
@@ -139,6 +159,9 @@ def main(argv: list[str] | None = None) -> int:
             try:
                 for what, result in run(bench):
                     report.add(part, what, result)
+                    if time.monotonic() > end:
+                        report.add(part, "cut short", "the time is up")
+                        break
             except Exception as error:
                 lines = str(error).splitlines() or [""]
                 report.add(part, "FAILED", f"{type(error).__name__}: {lines[0][:200]}")
@@ -243,37 +266,49 @@ def features(bench: Bench) -> Iterator[Row]:
 
 def check_ends(bench: Bench) -> Iterator[Row]:
     """Exit codes of real ranks: terminated and resumed, out of memory, a stopped peer."""
-    runs = Runs(bench)
-    first = runs.start("resumed", HOLD="1")
-    runs.wait_for(first, "begins at epoch")
-    first.send_signal(signal.SIGTERM)
-    codes = [first.wait(120 * runs.patience), runs.start("resumed").wait(240 * runs.patience)]
-    yield "SIGTERM, then resumed", f"{codes[0]}, {codes[1]} (143, 0){'' if codes == [143, 0] else ' FAILED'}"
-    if bench.on_gpu:
-        code = runs.start("memory", MEMORY_SHARE="0.004").wait(120)
-        yield "out of memory", f"{code} (6){'' if code == 6 else ' FAILED'}"
-    ranks = [runs.start("peers", epochs=500, RANK=str(rank), WORLD_SIZE="2", MASTER_PORT="29877") for rank in range(2)]
-    try:
+    with Runs(bench) as runs:
+        first = runs.start("resumed", HOLD="1")
+        runs.wait_for(first, "begins at epoch")
+        first.send_signal(signal.SIGTERM)
+        codes = [runs.end_of(first), runs.end_of(runs.start("resumed"))]
+        yield "SIGTERM, then resumed", f"{codes[0]}, {codes[1]} (143, 0){'' if codes == [143, 0] else ' FAILED'}"
+        if bench.on_gpu:
+            code = runs.end_of(runs.start("memory", MEMORY_MIB="48"))
+            yield "out of memory", f"{code} (6){'' if code == 6 else ' FAILED'}"
+        pair = {"WORLD_SIZE": "2", "MASTER_PORT": str(free_port())}
+        ranks = [runs.start("peers", epochs=500, RANK=str(rank), **pair) for rank in range(2)]
         runs.wait_for(ranks[0], "begins at epoch")
         ranks[1].send_signal(signal.SIGSTOP)
-        code = ranks[0].wait(120 * runs.patience)
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.wait()
-    yield "a stopped peer", f"{code} (150){'' if code == 150 else ' FAILED'}"
+        code = runs.end_of(ranks[0])
+        yield "a stopped peer", f"{code} (150){'' if code == 150 else ' FAILED'}"
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 class Runs:
-    """Ranks of small runs on the demo's videos."""
+    """Ranks of small runs on the demo's videos; none outlives the ``with`` block."""
 
     def __init__(self, bench: Bench) -> None:
-        self.folder = bench.scratch
-        self.data = self.folder / "data"
-        draw_demo(self.data, DemoJob(dest=str(self.data), num_train_videos=4, num_valid_videos=1))
-        self.is_dry = not bench.on_gpu
-        # A dry run proves that the program works, on a machine as busy as it may be.
-        self.patience = 10 if self.is_dry else 1
+        self.bench, self.folder, self.is_dry = bench, bench.scratch, not bench.on_gpu
+        self.logs: dict[int, Path] = {}
+        self.started: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Runs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.started:
+            process.kill()
+            process.wait()
+
+    def patience_sec(self, most_sec: float) -> float:
+        """How long something may take; a dry run proves that the program works, on a machine as busy as it may be."""
+        return 10 * most_sec if self.is_dry else min(most_sec, self.bench.left_sec)
 
     def start(self, name: str, *, epochs: int = 2, **environment: str) -> subprocess.Popen[str]:
         """A rank of a run of that name."""
@@ -287,26 +322,33 @@ class Runs:
                 "data.workers": 0,
             }  # fmt: skip
         config = resolve(
-            load_dataset("demo"), "tac", name=name, store={"uri": str(self.folder / "store")}, root=str(self.data),
-            overrides=overrides,
+            load_dataset("demo"), "tac", name=name, store={"uri": str(self.folder / "store")},
+            root=str(self.bench.videos), overrides=overrides,
         )  # fmt: skip
         path = self.folder / f"{name}-{environment.get('RANK', '0')}-{epochs}.json"
         path.write_text(to_json(config))
         own = {**os.environ, "TSP_CONFIG": str(path), "RANK": "0", "WORLD_SIZE": "1", "TSP_NUM_THREADS": "1"}
         if self.is_dry:
             own["CUDA_VISIBLE_DEVICES"] = ""
-        self.logs = getattr(self, "logs", {})
         log = path.with_suffix(".log")
         with log.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, "-c", RANK], env={**own, **environment}, stderr=file, stdout=file, text=True
             )
         self.logs[process.pid] = log
+        self.started.append(process)
         return process
+
+    def end_of(self, process: subprocess.Popen[str]) -> int:
+        """Exit code of a rank, which must end by itself."""
+        try:
+            return process.wait(self.patience_sec(120.0))
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"a rank did not end: {self.logs[process.pid].read_text()[-300:]}") from None
 
     def wait_for(self, process: subprocess.Popen[str], text: str, within_sec: float = 120.0) -> None:
         """Wait until a rank has logged something."""
-        end = time.monotonic() + within_sec * self.patience
+        end = time.monotonic() + self.patience_sec(within_sec)
         while text not in self.logs[process.pid].read_text():
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"no {text!r} in the log: {self.logs[process.pid].read_text()[-300:]}")
@@ -315,10 +357,9 @@ class Runs:
 
 def data_waits(bench: Bench) -> Iterator[Row]:
     """The share of an epoch in which the loop waits for clips from the demo's H.264 videos."""
-    folder = bench.scratch / "wait"
-    draw_demo(folder, DemoJob(dest=str(folder), num_train_videos=4 if not bench.on_gpu else 16, num_valid_videos=1))
+    folder = str(bench.videos)
     config = resolve(
-        load_dataset("demo"), "tsp", name="bench", store={"uri": str(folder)}, root=str(folder),
+        load_dataset("demo"), "tsp", name="bench", store={"uri": folder}, root=folder,
         overrides={"data.workers": bench.workers, "clips.per_segment": 20 if bench.on_gpu else 2},
     )  # fmt: skip
     batch = 32 if bench.on_gpu else 2

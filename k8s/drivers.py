@@ -22,8 +22,10 @@ def cuda_of(image: str | None) -> str | None:
 
     An image of another name counts as the default flavour, which the pods' torch would be without a choice.
     """
-    match = re.search(r"-(cu\d+|cpu)(?:-compile)?(?:@|$)", image or "")
-    return FLAVOUR_CUDA.get(match[1] if match else DEFAULT_FLAVOUR, FLAVOUR_CUDA[DEFAULT_FLAVOUR])
+    match = re.search(r"[-:](?:cu(\d+)(\d)|cpu)(?:-compile)?(?:@|$)", image or "")
+    if match is None:
+        return FLAVOUR_CUDA[DEFAULT_FLAVOUR]
+    return f"{match[1]}.{match[2]}" if match[1] else None
 
 
 def check_drivers(nodes: Iterable[Mapping[str, Any]], image: str | None, *, gpu_resource: str) -> Iterator[Finding]:
@@ -55,5 +57,5 @@ def _drivers(nodes: Iterable[Mapping[str, Any]], gpu_resource: str) -> Iterator[
         labels = node["metadata"].get("labels") or {}
         major = next((labels[name] for name in DRIVER_LABELS if name in labels), "")
         has_gpus = int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0)) > 0
-        if has_gpus and major.isdecimal():
+        if has_gpus and major.isdecimal() and int(major) > 0:  # 0: the labeller could not tell
             yield str(node["metadata"]["name"]), int(major)

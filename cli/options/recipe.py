@@ -71,7 +71,12 @@ RECIPE_OPTIONS = (
     ),
     RecipeOption("--clips-per-segment", "clips.per_segment", _AT_LEAST_1, "Clips drawn from each segment per epoch."),
     RecipeOption("--seed", "seed", _AT_LEAST_0, "Seed of all randomness."),
-    RecipeOption("--workers", "data.workers", _AT_LEAST_0, "Data workers per rank."),
+    RecipeOption(
+        "--workers",
+        "data.workers",
+        _AT_LEAST_0,
+        "Data workers per rank; by default one less than its CPUs, 8 at most.",
+    ),
     RecipeOption(
         "--bad-clips",
         "data.bad_clips",

@@ -79,6 +79,20 @@ def test_a_pod_asks_for_what_its_ranks_need_together(render):
     }
 
 
+@pytest.mark.parametrize(("workers", "cpu"), [(None, "5"), (0, "1"), (4, "5"), (12, "13")])
+def test_the_cpu_request_follows_the_data_workers_and_reaches_the_ranks(render, workers, cpu):
+    chosen = {} if workers is None else {"set": {"data.workers": workers}}
+    config = resolve(
+        load_dataset("thumos14"), "tac", name="my-run", store={"uri": "s3://b"}, root="/data",
+        overrides={"gpus": 2, "data.workers": workers},
+    )  # fmt: skip
+    sent = render(bare=True, gpus=2, config=to_json(config))
+    for rendered in (render(**chosen), sent):
+        assert rendered.container["resources"]["requests"]["cpu"] == cpu
+        (told,) = [item for item in rendered.container["env"] if item["name"] == "TSP_CPUS"]
+        assert told["valueFrom"] == {"resourceFieldRef": {"resource": "requests.cpu"}}
+
+
 @pytest.mark.parametrize("api", ["pytorchjob", "trainjob"])
 def test_gpus_that_pods_cannot_share_out_evenly_are_refused(render, api):
     with pytest.raises(HelmError, match=r"gpus is 8, which pods of 3 GPUs \(gpusPerPod\) cannot share out evenly"):

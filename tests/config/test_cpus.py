@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tsp.config import cpus
 from tsp.config.cpus import usable_cpus
 
 CORES = len(os.sched_getaffinity(0))
@@ -69,5 +70,45 @@ def test_cpus_are_those_of_an_older_kernels_quota(cgroups, eight_cores, quota, e
     assert cgroups(files, own="4:cpu,cpuacct:/kubepods") == expected
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"), [("4:cpu,cpuacct:/user.slice/job", 2), ("4:cpu:/user.slice", 3), ("4:cpuset:/user.slice", 8)]
+)
+def test_quotas_around_a_process_count_on_an_older_kernel_too(cgroups, eight_cores, own, expected):
+    files = {}
+    for group, quota in (("", "-1"), ("user.slice/", "300000"), ("user.slice/job/", "150000")):
+        files[f"cpu/{group}cpu.cfs_quota_us"], files[f"cpu/{group}cpu.cfs_period_us"] = quota, "100000"
+    assert cgroups(files, own=f"12:cpuset:/\n{own}") == expected
+
+
 def test_without_control_groups_it_is_the_affinity_mask(tmp_path):
     assert usable_cpus(tmp_path / "none", tmp_path / "none") == CORES
+
+
+@pytest.mark.parametrize(
+    ("quota", "share", "expected"),
+    [
+        ("max 100000", "5", 5),
+        ("max 100000", None, 8),
+        ("max 100000", "64", 8),
+        ("200000 100000", "5", 2),
+        ("50000 100000", "1", 1),
+        ("max 100000", "0", 1),
+        ("max 100000", "", 8),
+        ("max 100000", "some", 8),
+        ("max 100000", "-3", 8),
+        ("max 100000", "²", 8),
+    ],
+)
+def test_a_rank_counts_on_its_pods_request_and_on_no_more_than_it_may_use(
+    cgroups, eight_cores, monkeypatch, quota, share, expected
+):
+    usable = cgroups({"cpu.max": quota})
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: usable)
+    assert cpus.rank_cpus({} if share is None else {"TSP_CPUS": share}) == expected
+
+
+@pytest.mark.parametrize(
+    ("of_rank", "workers"), [(0.5, 1), (1, 1), (1.5, 1), (2, 1), (2.9, 1), (3, 2), (5, 4), (9, 8), (96, 8)]
+)
+def test_one_cpu_is_the_loops_the_others_are_the_data_workers_up_to_eight(of_rank, workers):
+    assert cpus.auto_workers(of_rank) == workers

@@ -20,6 +20,7 @@ DATA = DataConfig(name="activitynet", root="/data", train=SUBSET, valid=SUBSET, 
         ({"training_copy": True}, 720, 6000 / 1.9),
         ({"workers": 12}, 720, 8000 / 175),
         ({"workers": 0}, 720, 1000 / 175),
+        ({"workers": None}, 720, 7000 / 175),
     ],
 )
 def test_a_ranks_workers_decode_as_measured_on_the_cpus_that_there_are(changes, height_px, expected):
@@ -49,6 +50,8 @@ def test_the_forecast_says_what_is_short_and_what_cures_it():
     [
         ({}, 8, ["training copies", "--one-pass", "--workers 8, now 6"], ["more CPUs"]),
         ({"training_copy": True}, 6, ["--one-pass", "more CPUs"], ["training copies", "--workers"]),
+        ({"workers": None}, 6, ["training copies", "more CPUs"], ["--workers"]),
+        ({"workers": None}, 32, ["--workers 32, now 8"], ["more CPUs"]),
         ({"training_copy": True, "one_pass": True}, 12, ["--workers 12"], ["--one-pass", "copies"]),
     ],
 )
@@ -56,3 +59,23 @@ def test_the_cure_fits_the_data_at_hand(changes, cpus, words, not_said):
     text = cure(replace(DATA, **changes), cpus=cpus)
     assert all(word in text for word in words)
     assert not any(word in text for word in not_said)
+
+
+@pytest.mark.parametrize(
+    ("name", "as_fast_as"),
+    [
+        ("NVIDIA-A10G", "A10"),
+        ("NVIDIA-L40S", "L40"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA-H100-80GB-HBM3", "H100"),
+        ("NVIDIA GH200 480GB", "GH200"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA RTX A1000 Laptop GPU", None),
+        ("NVIDIA-RTX-A4000", None),
+        ("Quadro-T400", None),
+        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", None),
+    ],
+)
+def test_a_card_is_known_by_a_whole_part_of_its_name(name, as_fast_as):
+    expected = step_clips_per_sec("r2plus1d_34", as_fast_as) if as_fast_as else None
+    assert step_clips_per_sec("r2plus1d_34", name) == expected

@@ -37,6 +37,9 @@ def test_flavours_are_those_of_the_build_and_need_the_drivers_of_its_readme():
         ("tspctl:0.2.0-cu126-compile", "12.6"),
         ("tspctl:0.2.0-cu126@sha256:" + 64 * "0", "12.6"),
         ("tspctl:0.2.0-cpu", None),
+        ("tspctl:cu126", "12.6"),
+        ("team/tspctl:mine-cu118", "11.8"),
+        ("tspctl:cpu-compile", None),
         ("a-cu126-b/tspctl:0.2.0", "13.0"),
     ],
 )

@@ -44,11 +44,11 @@ def test_the_first_end_that_blames_nobody_else_is_the_cause(ends: list[tuple[int
 
 
 def test_a_rank_sees_one_card_wherever_it_runs() -> None:
-    environment = rank_environment(1, 2, master_addr="here", master_port=7, device="3", num_threads=4)
+    environment = rank_environment(1, 2, master_addr="here", master_port=7, device="3", num_threads=4, cpus=6)
     expected = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": "3", "MASTER_PORT": "7"}
     assert expected.items() <= environment.items()
-    assert (environment["TSP_NUM_THREADS"], environment["MASTER_ADDR"]) == ("4", "here")
-    on_cpu = rank_environment(0, 1, master_addr="here", master_port=7, device=None, num_threads=4)
+    assert (environment["TSP_NUM_THREADS"], environment["TSP_CPUS"], environment["MASTER_ADDR"]) == ("4", "6", "here")
+    on_cpu = rank_environment(0, 1, master_addr="here", master_port=7, device=None, num_threads=4, cpus=6)
     assert on_cpu["CUDA_VISIBLE_DEVICES"] == ""
 
 

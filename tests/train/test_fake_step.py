@@ -137,12 +137,25 @@ def test_no_ablation_or_option_reads_anything(mode, heads, options, precision):
         assert stepper(0, fake_batch(CPU, len(HEADS[heads])), stop=False) == []
 
 
+@pytest.fixture
+def autocasting(monkeypatch):
+    """Has autocast believe in a card: else it warns and does nothing, and every step would be one in fp32."""
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_forward_pass_and_its_losses_read_nothing_of_a_gpu(mode, backbone, precision):
+def test_the_forward_pass_and_its_losses_read_nothing_of_a_gpu(mode, autocasting, backbone, precision):
     stepper = fake_stepper(mode, backbone, precision, HEADS["gvf"], GPU)
+    formats = {}
+    for name, module in stepper.model.features.named_modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_hook(lambda _, given, output, name=name: formats.update({name: output.dtype}))
     with mode:
         _, loss, is_bad = stepper._forward(fake_batch(GPU, 2))
+    assert set(formats.values()) == {stepper.numerics.dtype}
     assert (loss.device, loss.dtype, is_bad.shape) == (GPU, torch.float32, ())
 
 

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 THREADS_BESIDE_GPU = 4
 """Most threads of torch in a rank that computes on a GPU."""
+CPUS_VARIABLE = "TSP_CPUS"
+"""CPUs that a pod requests, by the chart; those of one rank, by whoever starts several on a machine."""
+MOST_AUTO_WORKERS = 8
+"""Each holds its own decoders and queues batches in shared memory: more only where they are asked for."""
+
+
+def rank_cpus(environment: Mapping[str, str] = os.environ) -> int:
+    """CPUs that this process can count on: its share or its pod's request, and no more than it may use."""
+    share = environment.get(CPUS_VARIABLE, "")
+    usable = usable_cpus()
+    return min(usable, max(1, int(share))) if share.isascii() and share.isdigit() else usable
+
+
+def auto_workers(cpus: float) -> int:
+    """Data workers of a rank with that many CPUs: one CPU is the training loop's."""
+    return max(1, min(MOST_AUTO_WORKERS, math.floor(cpus) - 1))
 
 
 def usable_cpus(cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
@@ -28,20 +44,20 @@ def _quotas(cgroups: Path, own_cgroup: Path) -> Iterator[float]:
     """Cores that the process's control group and the ones around it allow, where they have a quota."""
     for folder in control_groups(cgroups, own_cgroup):
         yield from _quota(folder / "cpu.max")
-    # Version 1; in a container its own group is mounted as the root.
-    yield from _quota(cgroups / "cpu" / "cpu.cfs_quota_us", cgroups / "cpu" / "cpu.cfs_period_us")
+    for folder in control_groups(cgroups / "cpu", own_cgroup, controller="cpu"):
+        yield from _quota(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
 
 
-def control_groups(cgroups: Path, own_cgroup: Path) -> list[Path]:
-    """The folder of the process's control group (version 2), then those around it.
+def control_groups(cgroups: Path, own_cgroup: Path, *, controller: str = "") -> list[Path]:
+    """The folder of the process's control group, then those around it; of version 2, or of a controller of version 1.
 
     In a container that is the mount itself, whatever the file says of the node's groups.
     """
     try:
-        lines = own_cgroup.read_text().splitlines()
+        lines = [line.split(":", 2) for line in own_cgroup.read_text().splitlines()]
     except OSError:
         lines = []
-    path = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
+    path = next((line[2] for line in lines if len(line) == 3 and controller in line[1].split(",")), "/")
     inner = PurePosixPath(path.lstrip("/"))
     return [cgroups / part for part in (inner, *inner.parents)]
 

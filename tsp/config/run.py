@@ -103,8 +103,11 @@ class DataConfig:
     """Folder or ``s3://`` URI that every path of the data set is relative to."""
     train: SubsetConfig
     valid: SubsetConfig
-    workers: int = number("data.workers", 4, at_least=0)
-    """Data worker processes per rank; 0 reads in the training process."""
+    workers: int | None = number("data.workers", None, at_least=0)
+    """Data worker processes per rank; 0 reads in the training process; null: by the rank's CPUs.
+
+    Their number changes no result.
+    """
     bad_clips: BadClipPolicy = "resample"
     """What to do with a clip that cannot be decoded: end the run, draw another of its segment, or leave it out."""
     max_bad_share: float = number("data.max_bad_share", 0.1, at_least=0, at_most=1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tsp.config.backbones import BACKBONES, Backbone
+from tsp.config.cpus import auto_workers
 from tsp.config.run import DataConfig
 
 MS_PER_CLIP = {
@@ -45,20 +47,28 @@ class Forecast:
         return self.data < (1 - BUSY_SHARE) * self.step
 
 
+def workers_of(data: DataConfig, cpus: float) -> int:
+    """Data workers of a rank with that many CPUs."""
+    return auto_workers(cpus) if data.workers is None else data.workers
+
+
 def data_clips_per_sec(data: DataConfig, *, cpus: float, height_px: int) -> float:
     """Clips per second that a rank's data workers decode."""
     small, large = MS_PER_CLIP["copy" if data.training_copy else "h264", data.one_pass]
     # Between the two measured sizes, and beyond them, decoding costs as much as there are pixels.
     share = (height_px**2 - 180**2) / (720**2 - 180**2)
     milliseconds = max(0.5 * small, small + share * (large - small))
-    return 1000 * min(max(data.workers, 1), cpus) / milliseconds
+    return 1000 * min(max(workers_of(data, cpus), 1), cpus) / milliseconds
 
 
 def step_clips_per_sec(backbone: Backbone, gpu_name: str) -> float | None:
     """Clips per second that a GPU trains on in half precision; None for a card that is not in the table."""
     name = gpu_name.upper().replace(" ", "-")
+    if "-MIG-" in name:
+        return None  # a slice of a card
     for part, tflops in HALF_TFLOPS:
-        if part in name:
+        # A10G and L40S are of the family; RTX A1000 is no A100, T400 no T4.
+        if re.search(rf"(?<![A-Z0-9]){part}(?![0-9])", name):
             return 1000 * tflops * SHARE_OF_PEAK / BACKBONES[backbone].step_gflop_per_clip
     return None
 
@@ -72,8 +82,9 @@ def forecast(
         return None
     given = data_clips_per_sec(data, cpus=cpus, height_px=height_px)
     what = "the training copy" if data.training_copy else f"{height_px}p H.264"
+    workers = workers_of(data, cpus)
     text = (
-        f"{what} feeds about {given:.0f} clips/s a rank with {data.workers} workers; {backbone} on {gpu_name} takes "
+        f"{what} feeds about {given:.0f} clips/s a rank with {workers} workers; {backbone} on {gpu_name} takes "
         f"about {needed:.0f} (computed)"
     )
     if given < (1 - BUSY_SHARE) * needed:
@@ -88,8 +99,9 @@ def cure(data: DataConfig, *, cpus: float) -> str:
         ways.append("write training copies (tspctl data standardize --training-copy) and read them (--training-copy)")
     if not data.one_pass:
         ways.append("decode a segment's clips in one pass (--one-pass)")
-    if data.workers < cpus:
-        ways.append(f"use more data workers (--workers {int(cpus)}, now {data.workers})")
+    workers = workers_of(data, cpus)
+    if workers < int(cpus) - (data.workers is None):
+        ways.append(f"use more data workers (--workers {int(cpus)}, now {workers})")
     else:
         ways.append(f"give each rank more CPUs (now {cpus:g}) and as many data.workers")
     return ", or ".join(ways)

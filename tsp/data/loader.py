@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tsp.config.cpus import rank_cpus
 from tsp.config.run import DataConfig, RunConfig, SubsetConfig
+from tsp.config.throughput import workers_of
 from tsp.data.batch import ClipBatch
 from tsp.data.cache import MIB
 from tsp.data.dataset import ClipDataset
@@ -26,7 +28,7 @@ from tsp.data.one_pass import GroupDataset, mix, one_ahead
 from tsp.data.prefetch import Prefetcher
 from tsp.data.read_ahead import ReadAhead
 from tsp.data.segments import load_segments
-from tsp.data.shared_memory import SharedSegments, check_shared_memory, has_room, to_shared
+from tsp.data.shared_memory import SharedSegments, check_shared_memory, fitting_workers, has_room, to_shared
 from tsp.data.tables import refuse_shared_names, video_name
 from tsp.data.workers import WorkerFailure, WorkerNotes, WorkerReader
 from tsp.errors import DataError
@@ -65,6 +67,8 @@ class ClipLoader:
     steps: list[Step]
     """Of this rank in the whole epoch."""
     config: DataConfig
+    num_workers: int
+    """Data workers; fewer where there are fewer batches."""
     start_step: int = 0
     """Steps already done, which are not read."""
     pin_memory: bool = False
@@ -89,7 +93,7 @@ class ClipLoader:
 
     @property
     def _num_workers(self) -> int:
-        return min(self.config.workers, len(self))
+        return min(self.num_workers, len(self))
 
     def __len__(self) -> int:
         return len(self._steps_left)
@@ -190,6 +194,7 @@ def build_loader(
     seed = config.seed if seed is None else seed
     training = subset == "train"
     data = data or load_subset(config, subset)
+    num_workers = workers_of(config.data, rank_cpus())
     dataset = ClipDataset(
         segments=data.segments,
         gvf=data.gvf,
@@ -200,7 +205,7 @@ def build_loader(
         training=training,
         bad_clips=config.data.bad_clips,
         resized=config.data.training_copy,
-        notes=WorkerNotes.new(config.data.workers, data.crashed),
+        notes=WorkerNotes.new(num_workers, data.crashed),
     )
     deal = {"rank": rank, "world_size": world_size}
     if training and config.data.one_pass:
@@ -209,8 +214,16 @@ def build_loader(
         steps = as_steps(training_batches(len(dataset), batch, seed=seed, epoch=epoch, **deal))
     else:
         steps = as_steps(validation_batches(len(dataset), batch, **deal))
+    if config.data.workers is None:
+        num_workers = fitting_workers(dataset.clip_bytes * batch, num_workers)
     return ClipLoader(
-        dataset=dataset, data=data, steps=steps, config=config.data, start_step=start_step, pin_memory=pin_memory
+        dataset=dataset,
+        data=data,
+        steps=steps,
+        config=config.data,
+        num_workers=num_workers,
+        start_step=start_step,
+        pin_memory=pin_memory,
     )
 
 

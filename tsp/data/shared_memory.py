@@ -119,6 +119,11 @@ def has_room(batch_bytes: int, num_workers: int) -> bool:
     return _size_and_free_bytes()[1] >= BATCHES_PER_WORKER * num_workers * batch_bytes
 
 
+def fitting_workers(batch_bytes: int, num_workers: int) -> int:
+    """So many workers, or as many as there is room for in shared memory, but one at least."""
+    return next((fewer for fewer in range(num_workers, 1, -1) if has_room(batch_bytes, fewer)), 1)
+
+
 def explain_full_shared_memory(what: str, num_workers: int, batch_bytes: int = 0) -> TspError:
     """The error for full shared memory: permanent if it is too small, else worth another attempt."""
     needed_bytes = BATCHES_PER_WORKER * num_workers * batch_bytes

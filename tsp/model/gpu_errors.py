@@ -12,11 +12,10 @@ import torch
 from tsp.errors import GpuLostError
 
 OUT_OF_MEMORY = (
-    r"out of memory",  # the allocator, the runtime, "Cuda failure 2 'out of memory'" of NCCL
+    r"out[ _]of[ _]memory",  # the allocator, the runtime, "Cuda failure 2 'out of memory'" of NCCL, CUDA_ERROR_...
     r"unable to find an engine to execute this computation",  # cuDNN, when no algorithm's workspace fits
-    r"CUDNN_STATUS_ALLOC_FAILED",
-    r"CUBLAS_STATUS_ALLOC_FAILED",
-    r"CUSOLVER_STATUS_ALLOC_FAILED",
+    r"CU[A-Z]+_(STATUS_)?([A-Z]+_)*ALLOC(ATION)?_FAILED",  # cuBLAS, cuDNN, cuFFT, cuRAND, cuSOLVER, cuSPARSE
+    r"CUBLAS_STATUS_NOT_INITIALIZED when calling `?cublasCreate",  # no memory left for its handle
     r"cudaErrorMemoryAllocation",
 )
 """Messages of failed allocations, by library."""
@@ -29,7 +28,9 @@ LOST = (
     r"hardware stack error",
     r"GPU is lost|fallen off the bus",
     r"busy or unavailable",
-    r"an illegal memory access was encountered",
+    r"an illegal (memory access|instruction) was encountered|misaligned address",
+    r"CUDA_ERROR_(ILLEGAL_ADDRESS|LAUNCH_FAILED|LAUNCH_TIMEOUT|ECC_UNCORRECTABLE|HARDWARE_STACK_ERROR|UNKNOWN)",
+    r"GPU requires reset|system not yet initialized",
     r"CUDA error: unknown error",
     r"CUDNN_STATUS_EXECUTION_FAILED",
     r"CUBLAS_STATUS_EXECUTION_FAILED",

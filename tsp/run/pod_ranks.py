@@ -24,7 +24,7 @@ from types import FrameType
 from typing import IO
 
 from tsp.config.cards import NEEDS_GPU
-from tsp.config.cpus import THREADS_BESIDE_GPU, usable_cpus
+from tsp.config.cpus import THREADS_BESIDE_GPU, rank_cpus, usable_cpus
 from tsp.errors import ConfigError
 from tsp.run.rank_group import RankCommand, RankGroup, judge, last_words, rank_environment
 from tsp.run.status import describe_end
@@ -106,6 +106,7 @@ class PodRanks:
             master_port=int(self.environment.get("MASTER_PORT", "29500")),
             device=self._device(local_rank),
             num_threads=self._threads(),
+            cpus=self._cpus(),
         )
         given = self.environment.get("TSP_NUM_THREADS")
         return {**own, RANKS_VARIABLE: "1", **({"TSP_NUM_THREADS": given} if given else {})}
@@ -118,6 +119,9 @@ class PodRanks:
     def _threads(self) -> int:
         share = max(1, usable_cpus() // self.per_pod)
         return min(share, THREADS_BESIDE_GPU) if self.environment.get(NEEDS_GPU) else share
+
+    def _cpus(self) -> int:
+        return max(1, rank_cpus(self.environment) // self.per_pod)
 
 
 def run_ranks(ranks: PodRanks, command: Sequence[str]) -> int:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import IO, Literal
 
 from tsp.config.address import masked
+from tsp.config.cpus import CPUS_VARIABLE
 from tsp.run.processes import POLL_SEC, ProcessId, identify, kill_group, stop
 from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, is_permanent, root_cause
 
@@ -89,7 +90,7 @@ class RankCommand:
 
 
 def rank_environment(
-    rank: int, world_size: int, *, master_addr: str, master_port: int, device: str | None, num_threads: int
+    rank: int, world_size: int, *, master_addr: str, master_port: int, device: str | None, num_threads: int, cpus: int
 ) -> dict[str, str]:
     """Variables that make a process rank ``rank``, which sees one GPU or none, so its local rank is 0.
 
@@ -97,6 +98,7 @@ def rank_environment(
     """
     return {
         "TSP_NUM_THREADS": str(num_threads),
+        CPUS_VARIABLE: str(cpus),
         "RANK": str(rank),
         "LOCAL_RANK": "0",
         "WORLD_SIZE": str(world_size),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-from tsp.config.cpus import usable_cpus
+from tsp.config.cpus import rank_cpus
 from tsp.config.run import RunConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.config.throughput import BUSY_SHARE, cure
@@ -249,7 +249,7 @@ class Training:
         """Warn once if the data path holds training up, and say what makes it faster."""
         if share > BUSY_SHARE and took_sec > LEAST_JUDGED_SEC and not self._warned_of_data_wait:
             self._warned_of_data_wait = True
-            cpus = usable_cpus()
+            cpus = rank_cpus()
             logger.warning("data wait is %.0f %% of training: %s", 100 * share, cure(self.config.data, cpus=cpus))
 
     def _judge(self, state: TrainingState, position: Position, reports: list[StepReport]) -> None:

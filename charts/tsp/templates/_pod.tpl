@@ -57,6 +57,13 @@ spec:
         - name: TSP_RANKS_PER_POD
           value: {{ $ranks | quote }}
         {{- end }}
+        {{- if eq $values.job.kind "train" }}
+        # How many data workers there are by default.
+        - name: TSP_CPUS
+          valueFrom:
+            resourceFieldRef:
+              resource: requests.cpu
+        {{- end }}
         {{- if and .gpu $values.gpuResource $values.requireGpu }}
         # Then the CPU is no substitute: a pod that finds no usable GPU ends and says why.
         - name: TSP_NEEDS_GPU
@@ -83,8 +90,10 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
 {{- define "tsp.pod.requests" -}}
 {{- $values := .root.Values -}}
 {{- if eq $values.job.kind "train" -}}
-{{- $workers := get $values.set "data.workers" | default 4 -}}
-{{- if $values.config -}}{{- $workers = dig "data" "workers" 4 (fromJson $values.config) -}}{{- end -}}
+{{- $workers := get $values.set "data.workers" -}}
+{{- if $values.config -}}{{- $workers = dig "data" "workers" nil (fromJson $values.config) -}}{{- end -}}
+{{- /* Where nobody says: the ranks then take as many as this request has room for. */ -}}
+{{- if or (kindIs "invalid" $workers) (eq (toString $workers) "") -}}{{- $workers = 4 -}}{{- end -}}
 {{- $shmMib := include "tsp.gpu.memoryMib" $values.shm.sizeLimit | int64 -}}
 {{- $ranks := .ranks | default 1 | int64 -}}
 {{- dict "cpu" (add (int $workers) 1 | mul $ranks | toString) "memory" (printf "%dMi" (add $shmMib 2048 | mul $ranks)) | toJson -}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,16 +29,24 @@ from k8s.answers import ForbiddenError
 from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.job_apis import Api, api_of, served_apis
-from k8s.names import GPU_RESOURCE_ANNOTATION, MEMORY_LABEL_ANNOTATION, pod_template_of, ranks_per_pod
+from k8s.names import (
+    GPU_RESOURCE_ANNOTATION,
+    MEMORY_LABEL_ANNOTATION,
+    main_container_of,
+    pod_template_of,
+    ranks_per_pod,
+)
 from k8s.node_plan import NodePlan, plan_nodes
 from k8s.nodes import left_out, nodes_for, with_room
 from k8s.pod_options import PodOptions, with_pod_options
+from k8s.quantity import parse_quantity
 from k8s.references import check_priority, check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
 from tsp.config.address import check_address, check_texts
 from tsp.config.codec import set_dotted
+from tsp.config.cpus import auto_workers
 from tsp.config.job import Job, given_paths, written_paths
-from tsp.config.run import RunConfig, StoreConfig
+from tsp.config.run import DataConfig, RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
 from tsp.config.throughput import DEFAULT_HEIGHT_PX, HEIGHT_PX, forecast
 from tsp.errors import ClusterError, ConfigError
@@ -227,20 +236,34 @@ class Planner:
             return NodePlan(downscale=chosen, explanation=("the nodes are not known: the pods decide",))
         nodes, lines = with_room(nodes, per_pod)
         plan = plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale, precision=config.model.precision)
+        data, shown = _planned_data(config.data, pod, per_pod)
         lines = tuple(lines or plan.explanation)
         if plan.ranks < config.gpus:
             lines += tuple(filter(None, [left_out(items, pod, gpu_resource=resource)]))
-        return replace(plan, explanation=(*lines, *_forecast(config, plan)))
+        else:
+            lines += shown
+        return replace(plan, explanation=(*lines, *_forecast(config, data, plan)))
 
 
-def _forecast(config: RunConfig, plan: NodePlan) -> tuple[str, ...]:
+def _planned_data(data: DataConfig, pod: Mapping[str, Any], per_pod: int) -> tuple[DataConfig, tuple[str, ...]]:
+    """The data path with the workers that a rank will have, and a line that says so where nobody has chosen them."""
+    resources = main_container_of(pod).get("resources") or {}
+    cpus = parse_quantity(str((resources.get("requests") or {}).get("cpu", "")))
+    if data.workers is not None or cpus is None:
+        return data, ()
+    workers = auto_workers(math.ceil(cpus) // per_pod)
+    asked_for = f"{cpus:g} CPUs requested for {per_pod} ranks" if per_pod > 1 else f"{cpus:g} CPUs requested"
+    return replace(data, workers=workers), (f"data workers: {workers} a rank ({asked_for})",)
+
+
+def _forecast(config: RunConfig, data: DataConfig, plan: NodePlan) -> tuple[str, ...]:
     """What the data path gives and a step takes on the slowest card that is known, if the former is too little."""
     found = [
         forecast(
-            config.data,
+            data,
             config.model.backbone,
             gpu_name=node.card.name,
-            cpus=node.cpus or config.data.workers,
+            cpus=node.cpus or data.workers or 1,
             height_px=HEIGHT_PX.get(config.data.name, DEFAULT_HEIGHT_PX),
         )
         for node in plan.nodes

@@ -19,7 +19,7 @@ from cli.backends.local.jobs import run_job_here
 from cli.backends.local.lifecycle import delete_run, readable_status, resume_run, stop_run
 from cli.backends.local.paths import with_absolute_paths
 from cli.backends.local.preflight import MODULES, check_data, check_gpus, check_modules, check_store
-from cli.backends.local.ranks import environment_of
+from cli.backends.local.ranks import environment_of, workers_line
 from cli.backends.local.run_folder import LocalRun, known_run, known_runs, local_run, state_home
 from cli.backends.local.status import local_status
 from cli.backends.log_lines import FolderLogs, read_lines
@@ -74,9 +74,10 @@ class LocalBackend:
         elif sizes_mib:
             factor, why = downscale_for(min(sizes_mib)), f"smallest of {len(cards)} GPUs has {min(sizes_mib)} MiB"
         else:
-            return Plan(config=config, options=options, explanation=("downscale factor: the ranks decide",))
+            lines = ("downscale factor: the ranks decide", *workers_line(config))
+            return Plan(config=config, options=options, explanation=lines)
         sizes = effective_sizes(config, downscale=factor)
-        lines = (f"downscale factor {factor}: {why}", str(sizes))
+        lines = (f"downscale factor {factor}: {why}", str(sizes), *workers_line(config))
         return Plan(config=config, options=options, effective=sizes, explanation=lines)
 
     def checks(self, plan: Plan) -> Sequence[Check]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import IO
 
 from cli.backends.local.records import Launch
-from tsp.config.cpus import usable_cpus
+from tsp.config.cpus import auto_workers, usable_cpus
+from tsp.config.run import RunConfig
 from tsp.run.ownership import OWNER_VARIABLE
 from tsp.run.rank_group import RankCommand, RankGroup, rank_environment
 
@@ -39,9 +40,22 @@ def environment_of(launch: Launch, rank: int, *, config: Path, port: int) -> dic
         master_addr="127.0.0.1",
         master_port=port,
         device=launch.devices[rank] if launch.devices else None,
-        num_threads=max(1, usable_cpus() // launch.gpus),
+        num_threads=cpus_of_rank(launch.gpus),
+        cpus=cpus_of_rank(launch.gpus),
     )
     return {"TSP_CONFIG": str(config), OWNER_VARIABLE: launch.owner, **own}
+
+
+def cpus_of_rank(ranks: int) -> int:
+    """CPUs of this machine for each of so many ranks."""
+    return max(1, usable_cpus() // ranks)
+
+
+def workers_line(config: RunConfig) -> tuple[str, ...]:
+    """What a rank's data workers will be, where nobody has chosen them."""
+    if config.data.workers is not None:
+        return ()
+    return (f"data workers: {auto_workers(cpus_of_rank(config.gpus))} a rank ({usable_cpus()} CPUs here)",)
 
 
 def _free_port() -> int:

@@ -256,3 +256,13 @@ def test_memory_stays_flat_over_epochs(dataset_dir, make_config):
     grown = [memory_after(epoch) for epoch in range(2, 4)][-1] - first
     tracemalloc.stop()
     assert grown < 50_000
+
+
+@pytest.mark.parametrize(("cpus", "room_for", "expected"), [(6, 99, 5), (1, 99, 1), (6, 2, 2), (6, 0, 1), (64, 99, 8)])
+def test_workers_that_nobody_chose_follow_cpus_and_shared_memory(
+    dataset_dir, make_config, monkeypatch, cpus, room_for, expected
+):
+    monkeypatch.setattr("tsp.data.loader.rank_cpus", lambda: cpus)
+    monkeypatch.setattr("tsp.data.shared_memory.has_room", lambda batch_bytes, workers: workers <= room_for)
+    assert build_loader(make_config(dataset_dir, workers=None), "train", batch=8).num_workers == expected
+    assert build_loader(make_config(dataset_dir, workers=3), "train", batch=8).num_workers == 3

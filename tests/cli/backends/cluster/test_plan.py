@@ -376,3 +376,15 @@ def test_a_file_of_this_machine_is_no_input_of_a_job_on_the_cluster(well, send, 
     job = GvfJob(checkpoint="s3://b/c.pth", videos="s3://b/v", metadata=str(table), out="s3://b/o.h5")
     with pytest.raises(ConfigError, match=f"--metadata {table} is a file or folder of this machine"):
         send("g", job)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "line"), [(None, "4 a rank (5 CPUs requested)"), ("500m", "1 a rank (0.5 CPUs requested)")]
+)
+def test_data_workers_that_nobody_chose_are_shown(well, backend, real_helm, config, lasting, cpu, line):
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    values = () if cpu is None else (f"resources.requests.cpu={cpu}",)
+    options = replace(lasting, chart_values=(*lasting.chart_values, *values))
+    assert f"data workers: {line}" in backend.plan(config, options).explanation
+    chosen = replace(config, data=replace(config.data, workers=2))
+    assert not any("data workers" in shown for shown in backend.plan(chosen, options).explanation)

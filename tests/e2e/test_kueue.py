@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests.e2e.conftest import a_namespace, what_happened
 from tests.e2e.kubectl import Kubectl, Object, wait_for
 from tests.e2e.places import Cluster
-from tests.e2e.tspctl import Tspctl
+from tests.e2e.tspctl import Tspctl, model_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("kueue")]
 
@@ -118,8 +117,7 @@ class Team:
         """Digest of every tensor of the last epoch's model."""
         path = self.tspctl.folder / f"{name}.pth"
         path.write_bytes(self.tspctl.s3.read(f"{self.tspctl.prefix}/{name}/epoch_{EPOCHS - 1}.pth"))
-        model = torch.load(path, map_location="cpu", weights_only=True)["model"]
-        return {key: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for key, tensor in model.items()}
+        return {key: hashlib.sha256(found.numpy().tobytes()).hexdigest() for key, found in model_in(path).items()}
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,11 @@ import subprocess
 import tomllib
 
 import pytest
-import torch
 
 from tests.docs.pages import ROOT, section, words_of
 from tests.e2e.conftest import what_happened
 from tests.e2e.kubectl import wait_for
-from tests.e2e.tspctl import DATA_PREFIX, SECRET, Tspctl, as_toml
+from tests.e2e.tspctl import DATA_PREFIX, SECRET, Tspctl, as_toml, model_in
 
 pytestmark = pytest.mark.e2e
 
@@ -87,7 +86,7 @@ def test_every_line_of_the_walk_does_what_it_says(tspctl: Tspctl):
     assert tspctl.status(walker.run_name)["state"] == "succeeded", what_happened(tspctl.kubectl)
     assert f"[rank {int(GPUS) - 1}] " in walker.type(logs)
     checkpoint = tspctl.folder / walker.type(fetch).strip()
-    assert torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
+    assert model_in(checkpoint)
 
     # Without tspctl: README's values are the run's, the rest is what this cluster needs.
     os.symlink(ROOT / "charts", tspctl.folder / "charts")

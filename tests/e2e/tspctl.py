@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.s3 import S3Server
@@ -35,6 +38,13 @@ def clean_environment(home: Path) -> dict[str, str]:
     """The environment without settings of whoever runs the tests; ``home`` holds files of settings, if any."""
     foreign = ("TSPCTL_", "AWS_", "HELM_", "KUBECONFIG", "XDG_")
     return {**{key: value for key, value in os.environ.items() if not key.startswith(foreign)}, "HOME": str(home)}
+
+
+def model_in(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint, which holds nothing but tensors, numbers and the arguments of the run."""
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        found: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    return found
 
 
 def as_toml(settings: dict[str, Any], *, chart_values: dict[str, Any]) -> str:

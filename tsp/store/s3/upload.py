@@ -101,41 +101,7 @@ def _md5_of_file(path: Path, sha256: str) -> str | None:
 
 
 def _put_parts(bucket: Bucket, key: str, path: Path, sha256: str, part_bytes: int, address: str) -> Sent:
-    client, quick = bucket.client, bucket.quick
-    upload_id = bucket.call(
-        lambda: client.create_multipart_upload(Bucket=bucket.name, Key=key, Metadata={"sha256": sha256}),
-        address=address,
-        doing="write",
-    )["UploadId"]
-
-    def put(number: int, body: bytes) -> tuple[bytes, CompletedPartTypeDef]:
-        md5 = md5_of(body)
-        if quick is not None:
-            sent = quick.ask(
-                "PUT",
-                key,
-                query={"partNumber": str(number), "uploadId": upload_id},
-                headers={"content-md5": content_md5(md5)},
-                body=body,
-            )
-            if sent is not None and sent.status == 200 and sent.headers.get("etag"):
-                return md5, {"PartNumber": number, "ETag": sent.headers["etag"]}
-        answer = bucket.call(
-            lambda: client.upload_part(
-                Bucket=bucket.name,
-                Key=key,
-                UploadId=upload_id,
-                PartNumber=number,
-                # As a file it is sent piece by piece; at once, all of it would have to go within one timeout.
-                Body=io.BytesIO(body),
-                ContentMD5=content_md5(md5),
-            ),
-            address=address,
-            doing="write",
-            expect=("NoSuchUpload",),
-        )
-        return md5, {"PartNumber": number, "ETag": answer["ETag"]}
-
+    upload = _PartUpload(bucket, key, sha256, address)
     pool = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="upload")
     digest, size_bytes, md5s = hashlib.sha256(), 0, b""
     parts: list[CompletedPartTypeDef] = []
@@ -143,7 +109,7 @@ def _put_parts(bucket: Bucket, key: str, path: Path, sha256: str, part_bytes: in
     waiting: deque[Future[tuple[bytes, CompletedPartTypeDef]]] = deque()
     try:
         for number, body in enumerate(_parts_of(path, part_bytes), start=1):
-            waiting.append(pool.submit(put, number, body))
+            waiting.append(pool.submit(upload.put, number, body))
             digest.update(body)
             size_bytes += len(body)
             if len(waiting) > PARALLEL_PARTS:
@@ -152,26 +118,76 @@ def _put_parts(bucket: Bucket, key: str, path: Path, sha256: str, part_bytes: in
         for md5, part in (future.result() for future in waiting):
             md5s, parts = md5s + md5, [*parts, part]
         _check_digest(path, digest.hexdigest(), sha256)
-        answered = bucket.call(
-            lambda: client.complete_multipart_upload(
-                Bucket=bucket.name, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
-            ),
-            address=address,
-            doing="write",
-            expect=("NoSuchUpload",),
-        ).get("ETag", "")
+        answered = upload.complete(parts)
     except AnsweredError:
         # Our request to complete it arrived although its answer was lost, or the server forgot the upload. The look
         # afterwards decides which.
         pass
     except BaseException:
         pool.shutdown(cancel_futures=True)
-        with contextlib.suppress(Exception):
-            client.abort_multipart_upload(Bucket=bucket.name, Key=key, UploadId=upload_id)
+        upload.abort()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
     return Sent(path, size_bytes, sha256, f"{md5_of(md5s).hex()}-{len(parts)}", len(parts), answered)
+
+
+class _PartUpload:
+    """One upload in parts, begun at the server. Usable from several threads."""
+
+    def __init__(self, bucket: Bucket, key: str, sha256: str, address: str) -> None:
+        self._bucket, self._key, self._address = bucket, key, address
+        self._client, self._quick = bucket.client, bucket.quick
+        self._id = bucket.call(
+            lambda: self._client.create_multipart_upload(Bucket=bucket.name, Key=key, Metadata={"sha256": sha256}),
+            address=address,
+            doing="write",
+        )["UploadId"]
+
+    def put(self, number: int, body: bytes) -> tuple[bytes, CompletedPartTypeDef]:
+        """Send one part; returns its MD5, and what completing the upload needs of it."""
+        md5 = md5_of(body)
+        if self._quick is not None:
+            sent = self._quick.ask(
+                "PUT",
+                self._key,
+                query={"partNumber": str(number), "uploadId": self._id},
+                headers={"content-md5": content_md5(md5)},
+                body=body,
+            )
+            if sent is not None and sent.status == 200 and sent.headers.get("etag"):
+                return md5, {"PartNumber": number, "ETag": sent.headers["etag"]}
+        answer = self._bucket.call(
+            lambda: self._client.upload_part(
+                Bucket=self._bucket.name,
+                Key=self._key,
+                UploadId=self._id,
+                PartNumber=number,
+                # As a file it is sent piece by piece; at once, all of it would have to go within one timeout.
+                Body=io.BytesIO(body),
+                ContentMD5=content_md5(md5),
+            ),
+            address=self._address,
+            doing="write",
+            expect=("NoSuchUpload",),
+        )
+        return md5, {"PartNumber": number, "ETag": answer["ETag"]}
+
+    def complete(self, parts: list[CompletedPartTypeDef]) -> str:
+        """Make the object of its parts; returns the ETag that the server answered."""
+        return self._bucket.call(
+            lambda: self._client.complete_multipart_upload(
+                Bucket=self._bucket.name, Key=self._key, UploadId=self._id, MultipartUpload={"Parts": parts}
+            ),
+            address=self._address,
+            doing="write",
+            expect=("NoSuchUpload",),
+        ).get("ETag", "")
+
+    def abort(self) -> None:
+        """Have the server forget the parts; a failure to do so is not worth another error."""
+        with contextlib.suppress(Exception):
+            self._client.abort_multipart_upload(Bucket=self._bucket.name, Key=self._key, UploadId=self._id)
 
 
 def _parts_of(path: Path, part_bytes: int) -> Iterator[bytes]:

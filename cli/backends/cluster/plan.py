@@ -1,4 +1,10 @@
-"""From a configuration to what Helm is given on a cluster, and everything that is asked before it is given."""
+"""From a configuration to what Helm is given on a cluster, and all checks before that.
+
+Problem: what a run needs depends on the nodes its pods can land on, and that depends on the pods as the chart renders
+them with the user's own values. Idea: render once, read the pod from the manifest, plan the nodes for it, render again
+with the plan. Invariants: what is shown by --dry-run, checked and installed is the same manifest; planning creates
+nothing; a node list that cannot be read leaves the decision to the pods.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""Frames of clips out of video files: seek, decode what is needed, convert what is wanted."""
+"""Frames of clips out of video files: seek, decode what is needed, convert what is wanted.
+
+Problem: a clip needs a few frames, a decoder must start at a key frame, and converting pixels costs as much as decoding
+them; key-frame marks, indices and times of real files may be wrong. Idea: a clip's frames are known as times before
+anything is decoded, so frames that nobody wants are skipped where the codec allows it, clips that lie close together
+are read in one pass, and only wanted frames become pixels. The fastest decoder that suits a file goes first; one that
+cannot be sure of a frame raises UnsureError, and the next, slower one does the pass again, at last from the file's
+beginning. Invariants: every decoder gives the same pixels; each frame of each clip is given exactly once, or VideoError
+says how many are missing.
+"""
 
 from __future__ import annotations
 

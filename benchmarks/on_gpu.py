@@ -61,18 +61,20 @@ from tsp.train import distributed, peers, step, watchdog
 distributed.BACKENDS["cuda"] = "gloo"
 watchdog.SILENT_PEER_SEC, watchdog.GRACE_SEC, peers.EVERY_SEC, step.FIRST_STEPS = 10.0, 5.0, 0.5, 1
 if os.environ.get("HOLD"):
-    real, held = step.Stepper.__call__, __import__("time").sleep
-    def hold(self, number, batch, *, stop):
-        while not stop.requested:
-            held(0.05)
-        return real(self, number, batch, stop=stop)
-    step.Stepper.__call__ = hold
+    import time
+    from tsp.train import loop
+    real = loop.Training._train_epoch
+    def hold(self, state, position):
+        while not self.stop.requested:
+            time.sleep(0.05)
+        return real(self, state, position)
+    loop.Training._train_epoch = hold
 if os.environ.get("MEMORY_MIB"):
     whole = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(int(os.environ["MEMORY_MIB"]) * 2**20 / whole)
 entrypoint._end(entrypoint.main([]))
 """
-"""A rank; two of them share one card over gloo, since NCCL takes no card twice. HOLD: no step before SIGTERM."""
+"""A rank; two of them share one card over gloo, since NCCL takes no card twice. HOLD: train only after SIGTERM."""
 
 
 @dataclass

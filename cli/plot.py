@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tsp.errors import ConfigError
+from tsp.version import install_command
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def figure_file(
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise ConfigError("--plot needs matplotlib: pip install 'tspctl[plot]'") from error
+        raise ConfigError(f"--plot needs matplotlib: {install_command('plot')}") from error
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 

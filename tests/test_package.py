@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import hatch_build
+from tsp.version import install_command
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -164,3 +165,16 @@ def test_every_file_names_the_same_release():
     newest = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {chart["version"], chart["appVersion"], argument, newest, citation["version"]} == {version}
+
+
+@pytest.mark.parametrize(
+    ("mark", "command"),
+    [
+        ("uv-receipt.toml", "uv tool install 'tspctl[train]'"),
+        ("pipx_metadata.json", "pipx install --force 'tspctl[train]'"),
+        ("pyvenv.cfg", "pip install 'tspctl[train]'"),
+    ],
+)
+def test_a_missing_extra_is_installed_as_the_program_was(tmp_path, mark, command):
+    (tmp_path / mark).touch()
+    assert install_command("train", tmp_path) == command

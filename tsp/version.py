@@ -1,8 +1,9 @@
-"""Which code this is: the release and the commit it was built from."""
+"""Which code this is: the release, the commit it was built from, and how it was installed."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -38,3 +39,16 @@ def _git(*arguments: str) -> str:
         ["git", "-C", str(_TOP), *arguments], check=True, capture_output=True, text=True, timeout=10
     )  # fmt: skip
     return done.stdout.strip()
+
+
+def install_command(extra: str, prefix: Path | None = None) -> str:
+    """What installs an extra where this program runs: as the tool does that made its environment.
+
+    Args: prefix, of the environment; default: this one's.
+    """
+    here = prefix or Path(sys.prefix)
+    if (here / "uv-receipt.toml").exists():
+        return f"uv tool install 'tspctl[{extra}]'"
+    if (here / "pipx_metadata.json").exists():
+        return f"pipx install --force 'tspctl[{extra}]'"
+    return f"pip install 'tspctl[{extra}]'"

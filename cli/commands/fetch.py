@@ -45,9 +45,10 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
     """
     from cli.runs.download import fetch_epoch, keep_weights
     from tsp.errors import ConfigError
+    from tsp.version import install_command
 
     if not keep_optimizer and importlib.util.find_spec("torch") is None:
-        raise ConfigError("--weights-only needs torch: pip install 'tspctl[train]', or leave the option out")
+        raise ConfigError(f"--weights-only needs torch: {install_command('train')}, or leave the option out")
     found = session.find(run, only_training=True)
     winner = found.run.best()
     path = target_file(dest, f"{found.name}-epoch_{winner.epoch}.pth")

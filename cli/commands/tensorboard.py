@@ -35,9 +35,10 @@ def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: 
     Ctrl-C ends it. Runs without a history, such as those of the original scripts, show their epochs.
     """
     from tsp.errors import ConfigError
+    from tsp.version import install_command
 
     if importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError("TensorBoard is not installed: pip install 'tspctl[tensorboard]'")
+        raise ConfigError(f"TensorBoard is not installed: {install_command('tensorboard')}")
     from cli.runs.several import find_several
     from cli.tensorboard.events import EventMirror
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tsp.errors import ConfigError
 from tsp.store.atomic import new_file
+from tsp.version import install_command
 
 _INCHES_PER_CLASS = 0.28
 
@@ -24,7 +25,7 @@ def draw_histogram(
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError("--plot needs matplotlib: pip install 'tspctl[plot]'") from error
+        raise ConfigError(f"--plot needs matplotlib: {install_command('plot')}") from error
     heights = [1.2 + _INCHES_PER_CLASS * len(names) for names in classes.values()]
     figure = Figure(figsize=(8, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)

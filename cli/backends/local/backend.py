@@ -32,6 +32,7 @@ from tsp.errors import ConfigError, NoSuchRunError, TspError
 from tsp.run.status import ENDED, Finding
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
+from tsp.version import install_command
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ class LocalBackend:
         """Packages, GPUs and the folder of local runs."""
         for module in MODULES:
             if importlib.util.find_spec(module) is None:
-                yield Finding(module, "warning", "not installed; to train on this machine: pip install 'tspctl[train]'")
+                yield Finding(module, "warning", f"not installed; to train on this machine: {install_command('train')}")
             else:
                 yield Finding(module, "ok", importlib.metadata.version(module))
         cards = gpus_here()

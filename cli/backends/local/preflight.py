@@ -13,6 +13,7 @@ from tsp.data.label_map import load_label_map
 from tsp.errors import ConfigError, DataError, StoreError
 from tsp.store.base import free_bytes
 from tsp.store.open import open_store
+from tsp.version import install_command
 
 MODULES = ("torch", "torchvision", "av", "h5py", "numpy")
 
@@ -25,7 +26,7 @@ def check_modules() -> None:
     missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"training on this machine needs {', '.join(missing)}: pip install 'tspctl[train]', "
+            f"training on this machine needs {', '.join(missing)}: {install_command('train')}, "
             f"or submit to a cluster with --backend kubernetes"
         )
 

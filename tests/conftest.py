@@ -24,6 +24,8 @@ settings.load_profile("any machine")
 MARK = "TSP_TEST_SESSION"
 """Variable that every process of a test session inherits; tspctl refuses unknown ones that begin with TSPCTL_."""
 LEFT_AFTER_SEC = 120.0
+PRELOADED = ["tests.train.worlds", "torch._dynamo", "kubernetes.client", "kubernetes.stream", "tests.k8s.test_releases"]
+"""What processes forked for any test import, done once by the server that they are forked from."""
 
 
 def pytest_configure() -> None:
@@ -32,6 +34,10 @@ def pytest_configure() -> None:
     os.environ.setdefault(MARK, f"{os.getpid()}-{time.time_ns()}")
     # One thread each: they run side by side, and OpenMP's threads spin while they wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A worker's server is started by the first test that needs one, and serves all later ones: what that test's code
+    # preloads, if it decided, the processes of the others would import one by one, torch at two seconds each.
+    forkserver.set_forkserver_preload(PRELOADED)
+    forkserver.set_forkserver_preload = lambda modules: None
     # An ear for SIGINT: a shell has everything ignore it that it starts in the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -231,9 +231,10 @@ def test_clips_from_s3_are_those_from_disk_and_later_epochs_download_nothing(
 
 
 @pytest.fixture
-def workers_with_keys(s3_server):
-    """Lets data workers be forked from a server process that has this test's environment."""
+def workers_with_keys(s3_server, monkeypatch):
+    """Lets data workers be forked from a server that has this test's environment, and no more than they need."""
     forkserver._forkserver._stop()
+    monkeypatch.setattr(forkserver._forkserver, "_preload_modules", ["tsp.data.dataset"])
     yield
     forkserver._forkserver._stop()
 

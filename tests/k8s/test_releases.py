@@ -79,7 +79,6 @@ def racer(kubeconfig, path, number, rounds, start, results):
 def race(kubeconfig, *, processes, rounds):
     """Returns: round -> [(racer, outcome, message)]."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kubernetes.client", "kubernetes.config", "kubernetes.stream", __name__])
     start, results = context.Barrier(processes), context.Queue()
     racers = [
         context.Process(

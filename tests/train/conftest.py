@@ -49,6 +49,5 @@ def _one_thread():
 
 @pytest.fixture(scope="session", autouse=True)
 def _processes_start_quickly():
-    """Ranks and data workers of these tests are forked from one server that has done the imports."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.train.worlds", "torch._dynamo"])
+    """Ranks and data workers of these tests are forked from one server that has done the imports (tests.conftest)."""
     multiprocessing.forkserver.ensure_running()

@@ -124,7 +124,6 @@ class Ranks:
 
     def __init__(self, folder, config, trouble):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.train.worlds"])
         port = free_port()
         self.folder = folder
         self.processes = [

@@ -165,7 +165,6 @@ def _rank_main(function: Any, launch: RankEnv, arguments: tuple[Any, ...], answe
 def on_ranks(world_size: int, function: Any, *arguments: Any, timeout_sec: float = 900.0) -> list[tuple[Any, Any]]:
     """(answer, error text) of ``function(launch, *arguments)`` by each rank, in a process of its own."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.train.worlds"])
     answers = context.Queue()
     port = free_port()
     processes = [

@@ -1,7 +1,7 @@
 """Kinds of video files: are the frames, the colours and the times those that the ffmpeg program shows?
 
-``python -m benchmarks.bench_kinds [--checkout FOLDER] [NAME...]`` prints a row for each kind of file: what the reader
-and ``standardize`` of this checkout, or of another one with its own ``.venv``, make of it.
+``python -m benchmarks.bench_kinds [--before FOLDER] [NAME...]`` prints a row for each kind of file: what the reader and
+``standardize`` make of it, here and in another checkout that has its own ``.venv``.
 
 - *frames*: a clip holds frames of the file in their order, evenly spaced, none lost, repeated or of another place.
 - *times*: they are those on screen at the times asked for, where time 0 is where ffmpeg shows 0.
@@ -28,6 +28,8 @@ from tests.videos import number_of
 
 HERE = Path(__file__).resolve().parent.parent
 LENGTH_FRAMES, RATE_FPS = 16, 15
+BATCH = 8
+"""Kinds of files made and read at a time."""
 COLUMNS = ("frames", "times", "colours", "standardize")
 
 
@@ -43,16 +45,24 @@ class Verdict(NamedTuple):
 def main() -> None:
     """Make the files, have them read, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkout", type=Path, default=HERE, help="whose reader to judge")
+    parser.add_argument("--before", type=Path, help="another checkout, judged on the same files")
     parser.add_argument("names", nargs="*", help="only these kinds")
     options = parser.parse_args()
-    kinds = {**KINDS, **MORE_KINDS}
-    with tempfile.TemporaryDirectory() as folder:
-        verdicts = judge(options.names or list(kinds), Path(folder), options.checkout)
-    print_table(verdicts)
+    names = options.names or [*KINDS, *MORE_KINDS]
+    checkouts = [HERE] if options.before is None else [options.before.resolve(), HERE]
+    print_header(with_before=options.before is not None)
+    verdicts: list[list[Verdict]] = []
+    for begin in range(0, len(names), BATCH):
+        with tempfile.TemporaryDirectory() as folder:
+            found = [judge(names[begin : begin + BATCH], Path(folder), checkout) for checkout in checkouts]
+        for name in names[begin : begin + BATCH]:
+            verdicts.append([of_checkout[name] for of_checkout in found])
+            print(f"| {name} | {' | '.join(word for verdict in verdicts[-1] for word in verdict)} |", flush=True)
+    columns = zip(*([word for verdict in row for word in verdict] for row in verdicts), strict=True)
+    print(f"| right, of {len(verdicts)} | {' | '.join(str(column.count('yes')) for column in columns)} |")
 
 
-def judge(names: Iterable[str], folder: Path, checkout: Path = HERE) -> dict[str, Verdict]:
+def judge(names: Iterable[str], folder: Path, checkout: Path) -> dict[str, Verdict]:
     """A verdict for each kind of file."""
     tasks = {}
     for name in names:
@@ -125,13 +135,12 @@ def _standardized(name: str, path: Path, task: Mapping[str, object]) -> str:
     return _word([abs(len(ours) - len(numbers)) <= 1, ours[:both] == numbers[:both]])
 
 
-def print_table(verdicts: Mapping[str, Verdict]) -> None:
-    """As Markdown, and how many are right."""
-    print(f"| kind of file | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
-    for name, verdict in verdicts.items():
-        print(f"| {name} | {' | '.join(verdict)} |")
-    right = [sum(verdict[column] == "yes" for verdict in verdicts.values()) for column in range(len(COLUMNS))]
-    print(f"| right, of {len(verdicts)} | {' | '.join(map(str, right))} |")
+def print_header(*, with_before: bool) -> None:
+    """The head of a Markdown table."""
+    columns = [
+        f"{column} {when}".strip() for when in (("before", "now") if with_before else ("",)) for column in COLUMNS
+    ]
+    print(f"| kind of file | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}", flush=True)
 
 
 if __name__ == "__main__":

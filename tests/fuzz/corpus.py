@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import torch
 
+from tests.data.video.field_coded import write_field_coded
 from tests.videos import Made, numbered_frame, write_video
 from tsp.data.video.training_copy import write_training_copy
 
@@ -24,6 +25,8 @@ CONTAINERS = {
 def write_corpus(folder: Path) -> list[tuple[str, Path]]:
     """Write one file or more of each kind; returns (kind, path)."""
     files = [("video", _video(folder / f"v.{suffix}", codec)) for suffix, codec in CONTAINERS.items()]
+    write_field_coded(folder / "fields.ts", NUM_FRAMES, apart=True)
+    files.append(("video", folder / "fields.ts"))
     source = write_video(folder / "source.mp4", Made(num_frames=NUM_FRAMES, width=WIDTH, height=HEIGHT, audio=True))
     files.append(("video", source))
     for copy_format in ("mjpeg", "raw"):

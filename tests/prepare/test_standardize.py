@@ -274,3 +274,13 @@ def test_half_a_file_is_broken_unless_it_is_to_be_salvaged_and_then_the_gap_is_n
     assert result.status == "written"
     assert "a.mkv was salvaged: " in result.why
     assert 0 < inspect_video(tmp_path / "out/a.mp4", decode_all=True).num_frames < 60
+
+
+@pytest.mark.parametrize("training_copy", [None, "raw"])
+def test_a_name_as_long_as_names_may_be_ends_no_job(tmp_path, make_video, training_copy):
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "x" * 251 + ".mp4"):
+        make_video("v.mp4", 5).rename(tmp_path / "videos" / name)
+    results = standardize(job(tmp_path / "videos", tmp_path / "out", training_copy=training_copy))
+    assert [result.status for result in results] == ["written", "broken" if training_copy else "written"]
+    assert ("255 are allowed: shorten it" in results[1].why) is bool(training_copy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from tsp.store.base import Store
 from tsp.store.files import open_folder
 
 logger = logging.getLogger(__name__)
+
+_MAX_NAME_BYTES = 255
+"""Of any common file system."""
 
 CopyStatus = Literal["written", "replaced", "there already"]
 """``replaced``: there was one in another format."""
@@ -127,13 +131,16 @@ def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) 
     num_frames: int | None = None
     copied: CopyStatus | None = None
     try:
+        if too_long := _names_too_long(file, with_copy=job.training_copy is not None):
+            raise DataError(f"{source.address(name)}: {too_long}")
         maker = made_by(job, source, name)
         status, why = _state(job, source, dest, task, maker)
         with ExitStack() as stack:
             target: Path | None = None
             if status != "there already":
                 # A training copy of other frames would train wrongly: delete it first, whatever happens next.
-                dest.delete(training_copy_name(file))
+                if not _names_too_long(file, with_copy=True):
+                    dest.delete(training_copy_name(file))
                 target = stack.enter_context(dest.writing(file))
                 made = _transcode(job, source, name, target, maker)
                 num_frames = made.num_frames
@@ -146,6 +153,15 @@ def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) 
     except DataError as error:
         return Standardized(name, file, "broken", None, str(error))
     return Standardized(name, file, status, num_frames, why, training_copy=copied)
+
+
+def _names_too_long(file: str, *, with_copy: bool) -> str:
+    """In words, what of the outputs' names no file system takes; empty if they are short enough."""
+    longest = Path(training_copy_name(file) if with_copy else file).name
+    num_bytes = len(os.fsencode(longest))
+    if num_bytes <= _MAX_NAME_BYTES:
+        return ""
+    return f"its output {longest} would have a name of {num_bytes} bytes, {_MAX_NAME_BYTES} are allowed: shorten it"
 
 
 def _state(

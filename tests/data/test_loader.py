@@ -17,6 +17,7 @@ from tests.videos import FPS_30, Made, write_video
 from tsp.data.copy_name import training_copy_name
 from tsp.data.dataset import ClipDataset
 from tsp.data.loader import build_loader, load_subset
+from tsp.data.shared_memory import has_room_for_two
 from tsp.data.transforms import STD, pixels_on_device
 from tsp.data.video import ClipReader, VideoError
 from tsp.data.video.training_copy import write_training_copy
@@ -266,3 +267,12 @@ def test_workers_that_nobody_chose_follow_cpus_and_shared_memory(
     monkeypatch.setattr("tsp.data.shared_memory.has_room", lambda batch_bytes, workers: workers <= room_for)
     assert build_loader(make_config(dataset_dir, workers=None), "train", batch=8).num_workers == expected
     assert build_loader(make_config(dataset_dir, workers=3), "train", batch=8).num_workers == 3
+
+
+@pytest.mark.parametrize(("size_mib", "second"), [(256, False), (293, False), (294, True), (8192, True)])
+def test_a_second_loader_starts_early_only_where_both_fit(monkeypatch, tmp_path, size_mib, second):
+    """Batches of 49 MiB, two for a worker and one in use, of each: the first may not have filled its share yet."""
+    mib = 1 << 20
+    monkeypatch.setattr("tsp.data.shared_memory.SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("tsp.data.shared_memory._size_and_free_bytes", lambda: (size_mib * mib, size_mib * mib))
+    assert has_room_for_two(49 * mib, 1) is second

@@ -25,7 +25,7 @@ DATA_PREFIX = "data"
 SMALL_PODS: dict[str, Any] = {
     "resources.requests.cpu": "50m",
     "resources.requests.memory": "256Mi",
-    "shm.sizeLimit": "256Mi",
+    "shm.sizeLimit": "512Mi",
     "gracePeriodSeconds": 60,
     "numThreads": 1,
     # The nodes only pretend to have GPUs.
@@ -142,7 +142,7 @@ class Tspctl:
             "store": {"endpointUrl": self.s3.endpoint_url, "existingSecret": SECRET, "region": "us-east-1"},
             "data": {"uri": f"s3://{self.s3.bucket}/{DATA_PREFIX}/demo"},
             "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}},
-            "shm": {"sizeLimit": "256Mi"},
+            "shm": {"sizeLimit": "512Mi"},
             "gracePeriodSeconds": 60,
             "numThreads": 1,
             "requireGpu": False,

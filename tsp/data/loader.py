@@ -28,7 +28,7 @@ from tsp.data.one_pass import GroupDataset, mix, one_ahead
 from tsp.data.prefetch import Prefetcher
 from tsp.data.read_ahead import ReadAhead
 from tsp.data.segments import load_segments
-from tsp.data.shared_memory import SharedSegments, check_shared_memory, fitting_workers, has_room, to_shared
+from tsp.data.shared_memory import SharedSegments, check_shared_memory, fitting_workers, has_room_for_two, to_shared
 from tsp.data.tables import refuse_shared_names, video_name
 from tsp.data.workers import WorkerFailure, WorkerNotes, WorkerReader
 from tsp.errors import DataError
@@ -105,7 +105,7 @@ class ClipLoader:
         Args: device, the one that pinned memory is for.
         """
         batch_bytes = self.dataset.clip_bytes * max((len(step.items) for step in self._steps_left), default=0)
-        if self._num_workers and has_room(batch_bytes, self._num_workers):
+        if self._num_workers and has_room_for_two(batch_bytes, self._num_workers):
             self._ahead = ReadAhead(self._batches(), device)
 
     def close(self) -> None:

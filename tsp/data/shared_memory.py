@@ -119,6 +119,14 @@ def has_room(batch_bytes: int, num_workers: int) -> bool:
     return _size_and_free_bytes()[1] >= BATCHES_PER_WORKER * num_workers * batch_bytes
 
 
+def has_room_for_two(batch_bytes: int, num_workers: int) -> bool:
+    """The same for a second loader beside one that may still fill its own share; each has one more batch in use."""
+    both_bytes = 2 * (BATCHES_PER_WORKER * num_workers + 1) * batch_bytes
+    return has_room(batch_bytes, num_workers) and (
+        not SHARED_MEMORY.is_dir() or _size_and_free_bytes()[0] >= both_bytes
+    )
+
+
 def fitting_workers(batch_bytes: int, num_workers: int) -> int:
     """So many workers, or as many as there is room for in shared memory, but one at least."""
     return next((fewer for fewer in range(num_workers, 1, -1) if has_room(batch_bytes, fewer)), 1)

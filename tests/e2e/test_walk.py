@@ -17,7 +17,7 @@ from tests.e2e.conftest import what_happened
 from tests.e2e.kubectl import wait_for
 from tests.e2e.tspctl import DATA_PREFIX, SECRET, Tspctl, as_toml, model_in
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500, func_only=True)]
 
 TEXT = section("On a cluster")
 GPUS = "2"
@@ -53,7 +53,8 @@ class Walker:
         assert set(found) == {"store", "endpoint_url", "image", "namespace", "chart_values"}
         assert found["chart_values"] == {"store.existingSecret": SECRET}
         values = {**self.tspctl.chart_values, **found.pop("chart_values")}
-        (self.tspctl.folder / "tspctl.toml").write_text(as_toml(found, chart_values=values))
+        fewer_clips = '[set]\n"clips.per_segment" = 2\n'
+        (self.tspctl.folder / "tspctl.toml").write_text(as_toml(found, chart_values=values) + fewer_clips)
 
     def own(self, word: str) -> str:
         """A word with this user's own things in it."""
@@ -65,7 +66,7 @@ class Walker:
         """Standard output of a line, which must succeed."""
         program, *words = map(self.own, line)
         if program == "tspctl":
-            return self.tspctl.run(*words, timeout_sec=480)
+            return self.tspctl.run(*words, timeout_sec=900)
         path = {"kubectl": self.tspctl.kubectl.program, "helm": self.tspctl.helm_program}[program]
         done = subprocess.run(
             [path, *words],

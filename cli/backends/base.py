@@ -9,10 +9,11 @@ A backend raises TspError subclasses whose messages say what to do, writes nothi
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tsp.run.status import Finding, RunState
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tsp.config.job import Job
     from tsp.config.run import RunConfig, StoreConfig
     from tsp.config.sizing import EffectiveSizes
+    from tsp.run.records import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,25 @@ class RunStatus:
     """The run's store, as the backend recorded it."""
     owner: str | None = None
     """What the backend is called as the one that trains this run (``tsp.run.ownership``), if it has a name."""
+
+    def settled_by(self, outcome: Outcome | None) -> RunStatus:
+        """What the store adds: a run whose supervisor was killed after its ranks had recorded their end has ended.
+
+        An outcome from before the run was started here is of an earlier start.
+        """
+        ended = None if outcome is None else datetime.fromisoformat(outcome.ended)
+        if self.state != "crashed" or outcome is None or ended is None:
+            return self
+        if self.created is not None and ended + timedelta(seconds=1) < self.created:
+            return self
+        return dataclasses.replace(
+            self,
+            state=outcome.state,
+            reason=None if outcome.state == "succeeded" else outcome.reason,
+            exit_code=outcome.exit_code,
+            attempt=outcome.attempt,
+            ended=ended,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

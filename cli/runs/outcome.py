@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tsp.config.address import masked
-from tsp.errors import OUTCOME_EXIT_CODES, NoSuchRunError, StoreUnreachableError, UnreachableError
+from tsp.errors import OUTCOME_EXIT_CODES, NoSuchRunError, StoreError, StoreUnreachableError, UnreachableError
 from tsp.run.status import ENDED
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
 
     status = found.backend.status(found.name) if found.backend else None
     if status is not None:
+        if status.state == "crashed":
+            with suppress(StoreError):
+                status = status.settled_by(found.run.read_outcome())
         return status.state, status.reason and masked(status.reason)
     if not found.run.exists():
         raise NoSuchRunError(f"run {found.name} was deleted")

@@ -12,9 +12,7 @@ shown without progress because time ran out; a store that does not answer at all
 from __future__ import annotations
 
 import logging
-import queue
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,6 +23,7 @@ from cli.runs.summary import RunSummary, summarize, summarize_briefly, summary_f
 from tsp.errors import StoreError, StoreUnreachableError, TspError
 from tsp.run.run_index import IndexEntry, read_index
 from tsp.run.stored_run import StoredRun, list_runs
+from tsp.store.deadline import within
 
 if TYPE_CHECKING:
     from cli.runs.session import Session
@@ -140,35 +139,6 @@ def _read_runs(
 
 def _catalogue(store: Store) -> Catalogue:
     return Catalogue(read_index(store), frozenset(store.list_folders()), store.now())
-
-
-def within(timeout_sec: float, read: Callable[[], T]) -> T:
-    """What ``read`` returns or raises, unless it takes longer.
-
-    In a daemon thread: an executor would delay the end of the program for a store that does not answer.
-    Raises: TimeoutError.
-    """
-    done: queue.Queue[Callable[[], T]] = queue.Queue()
-
-    def work() -> None:
-        try:
-            found = read()
-        except BaseException as error:
-            failure = error
-
-            def fail() -> T:
-                raise failure
-
-            done.put(fail)
-        else:
-            done.put(lambda: found)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        answer = done.get(timeout=timeout_sec)
-    except queue.Empty:
-        raise TimeoutError from None
-    return answer()
 
 
 def _stored_alone(session: Session, known: set[str]) -> list[RunSummary]:

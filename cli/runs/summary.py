@@ -119,7 +119,7 @@ def summarize_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunSum
     facts = _progress_facts(progress)
     if progress is None or progress.best_epoch is None:
         facts.update(_best_facts(run.results()))
-    facts.update(end_facts(status, None, None))
+    facts.update(end_facts(status, _outcome_of_crashed(run, status), None))
     if status.gpus is not None:
         facts["gpus"] = status.gpus
     return RunSummary(name=run.name, store=run.store.uri, backend=backend, **facts)
@@ -131,7 +131,7 @@ def summary_from_index(
     """What the index of a bucket says of a run, and what its progress adds, if that was read."""
     facts = {**asdict(entry.facts), "updated": entry.modified}
     facts["gpus"] = facts.pop("world_size")
-    facts |= _progress_facts(progress) | end_facts(status, None, None)
+    facts |= _progress_facts(progress) | end_facts(status, _outcome_of_crashed(run, status), None)
     if status.gpus is not None:
         facts["gpus"] = status.gpus
     return RunSummary(name=run.name, store=run.store.uri, backend=backend, **facts)
@@ -185,6 +185,11 @@ def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
     return {"best_epoch": winner.epoch, "best_accuracy_percent": winner.avg_accuracy_percent}
 
 
+def _outcome_of_crashed(run: StoredRun, status: RunStatus) -> Outcome | None:
+    """The outcome, where the backend does not know how the run ended."""
+    return run.read_outcome() if status.state == "crashed" else None
+
+
 def end_facts(status: RunStatus | None, outcome: Outcome | None, progress_age_sec: float | None) -> dict[str, Any]:
     """State, reason and related fields: from the backend, else the outcome, else the progress.
 
@@ -193,6 +198,7 @@ def end_facts(status: RunStatus | None, outcome: Outcome | None, progress_age_se
     """
     facts: dict[str, Any] = {}
     if status is not None:
+        status = status.settled_by(outcome)
         facts = {
             "state": status.state,
             "reason": status.reason,

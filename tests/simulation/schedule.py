@@ -419,6 +419,7 @@ def simulated(schedule: Schedule) -> Iterator[None]:
             patch(f"{module}.ThreadPoolExecutor", InlinePool)
         for module in ("tsp.store.retry", "tsp.store.s3.claims"):
             patch(f"{module}.random", world.random)
+        patch("tsp.store.s3.client.within", lambda timeout_sec, request: request())
         patch("tsp.store.s3.client.make_client", lambda config: Client(server))
         patch("tsp.store.transfer.RANGE_BYTES", 64)
         patch("tsp.store.transfer.PARALLEL_FROM_BYTES", schedule.parallel_from_bytes)

@@ -20,7 +20,7 @@ from cli.backends.local.run_folder import DamagedRunError, LocalRun
 from cli.backends.local.status import local_status
 from cli.backends.local.supervisor import publish_outcome
 from tsp.config.run import RunConfig, to_json
-from tsp.errors import ConfigError, NoSuchRunError, TspError
+from tsp.errors import ConfigError, NoSuchRunError, StoreError, TspError
 from tsp.run.ownership import owner_of, refuse_anothers, take
 from tsp.run.processes import POLL_SEC, is_alive, send, stop, wait_gone
 from tsp.run.rank_group import RankProcess
@@ -46,7 +46,7 @@ def stop_run(local: LocalRun, state: StopState, grace_sec: float | None) -> None
     launch, supervised = local.launch(), local.supervised()
     if launch is None:
         raise NoSuchRunError(f"no run {local.name!r} was started on this machine: see 'tspctl list'")
-    current = readable_status(local).state
+    current = _settled(readable_status(local), launch).state
     if current in ("succeeded", "failed", "cancelled", state):
         raise ConfigError(f"run {local.name} has ended already ({current})")
     request = StopRequest(state=state, grace_sec=GRACE_SEC if grace_sec is None else grace_sec)
@@ -130,6 +130,16 @@ def readable_status(local: LocalRun) -> RunStatus:
     if status.state == "damaged":
         raise ConfigError(str(status.reason))
     return status
+
+
+def _settled(status: RunStatus, launch: Launch) -> RunStatus:
+    """A crashed run has ended where its ranks recorded so in the store."""
+    if status.state != "crashed":
+        return status
+    try:
+        return status.settled_by(StoredRun(open_store(launch.store), launch.name).read_outcome())
+    except StoreError:
+        return status
 
 
 def _becomes_unsupervised(local: LocalRun) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tsp.config.run import StoreConfig
 from tsp.errors import StoreError, StoreUnreachableError
+from tsp.store.deadline import within
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.boto import check_settings, make_client
 from tsp.store.s3.errors import explain_refusal, is_transient
@@ -25,6 +26,12 @@ from tsp.store.transfer import InterruptedTransferError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+ANSWER_SEC = 120.0
+"""The whole of a small answer may take so long: boto3's own timeout starts anew with each byte that drips in."""
+TRANSFER_SEC = 600.0
+"""The same for a request or an answer of megabytes, whose headway is watched as well (``bodies``, ``wire``)."""
+TRY_AGAIN_FOR_SEC = 60.0
+"""No further try begins after so long: a server that takes a minute to fail is not asked six times."""
 SAY_AFTER_SEC = 15
 """A request that has been repeated for that long is mentioned, each time anew."""
 
@@ -107,20 +114,32 @@ class Bucket:
         meta = getattr(self.client, "meta", None)
         return None if meta is None else meta.region_name
 
-    def call(self, request: Callable[[], R], *, address: str, doing: str, expect: tuple[str, ...] = ()) -> R:
+    def call(
+        self,
+        request: Callable[[], R],
+        *,
+        address: str,
+        doing: str,
+        expect: tuple[str, ...] = (),
+        has_body: bool = False,
+    ) -> R:
         """The answer to a request, which is repeated while that may help.
 
-        Args: address, URI for messages; doing, "read", "write", "list" or "delete"; expect, refusals to signal.
+        Args: address, URI for messages; doing, "read", "write", "list" or "delete"; expect, refusals to signal;
+            has_body, of megabytes, which may take ``TRANSFER_SEC``.
         Raises: AnsweredError for those; MissingKeyError and StoreError for others; StoreUnreachableError.
         """
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
-        delays, began = self.retry.delays_sec(), time.monotonic()
+        delays, began, tries = self.retry.delays_sec(), time.monotonic(), 0
         while True:
             cause: Exception
+            tries += 1
             try:
-                answer = request()
+                answer = within(TRANSFER_SEC if has_body else ANSWER_SEC, request)
+            except TimeoutError as error:
+                cause = error
             except ClientError as error:
                 code, status = code_and_status(error)
                 if code in expect:
@@ -136,10 +155,9 @@ class Bucket:
             else:
                 self.seen = True
                 return answer
-            pause_sec = next(delays, None)
-            if pause_sec is None:
-                raise self.unreachable(address=address, doing=doing, cause=cause) from cause
-            waited_sec = time.monotonic() - began
+            pause_sec, waited_sec = next(delays, None), time.monotonic() - began
+            if pause_sec is None or waited_sec > TRY_AGAIN_FOR_SEC:
+                raise self.unreachable(address=address, doing=doing, cause=cause, tries=tries) from cause
             if waited_sec > SAY_AFTER_SEC:
                 logger.warning("%s: waiting for %s since %.0f s (%s)", address, self.server, waited_sec, short(cause))
             time.sleep(pause_sec)
@@ -216,9 +234,9 @@ class Bucket:
         """The error for an answer that is not worth repeating."""
         return explain_refusal(code, status, address=address, bucket=self.name, server=self.server, doing=doing)
 
-    def unreachable(self, *, address: str, doing: str, cause: Exception) -> StoreUnreachableError:
+    def unreachable(self, *, address: str, doing: str, cause: Exception, tries: int) -> StoreUnreachableError:
         """The error when the retries are used up."""
         return StoreUnreachableError(
-            f"{self.server} did not answer within {self.retry.attempts} tries to {doing} {address} "
+            f"{self.server} did not answer within {tries} {'try' if tries == 1 else 'tries'} to {doing} {address} "
             f"({short(cause)}): check store.endpoint_url, the network and proxy variables, or try again later"
         )

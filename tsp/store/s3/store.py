@@ -56,7 +56,9 @@ class S3Store(Store):
             return data if size_bytes is None else data[:size_bytes]
 
         try:
-            return self.bucket.call(get, address=self.address(key), doing="read", expect=("InvalidRange",))
+            return self.bucket.call(
+                get, address=self.address(key), doing="read", expect=("InvalidRange",), has_body=True
+            )
         except AnsweredError:
             return b""
 
@@ -177,13 +179,14 @@ class S3Store(Store):
 
     def stat(self, key: str) -> Entry:
         answer = self._quick("HEAD", key)
-        if answer is not None and "last-modified" in answer.headers:
+        if answer is not None and {"last-modified", "content-length"} <= answer.headers.keys():
             size_bytes, modified = answer.headers["content-length"], answer.headers["last-modified"]
             return Entry(key, int(size_bytes), parsedate_to_datetime(modified), answer.headers.get("etag", ""))
         head = self._head(key)
-        if "LastModified" not in head:
+        if not {"LastModified", "ContentLength"} <= head.keys():
             raise StoreError(
-                f"what answers at {self.bucket.server} is not an S3 server (it knows no time of {self.address(key)}): "
+                f"what answers at {self.bucket.server} is not an S3 server (it knows no time or size of "
+                f"{self.address(key)}): "
                 f"check store.endpoint_url and proxy variables"
             )
         return Entry(key, head["ContentLength"], head["LastModified"], head.get("ETag", ""))
@@ -247,7 +250,7 @@ class S3Store(Store):
                     raise ChangedSourceError
                 return
             try:
-                self.bucket.call(get, address=self.address(key), doing="read", expect=("InvalidRange",))
+                self.bucket.call(get, address=self.address(key), doing="read", expect=("InvalidRange",), has_body=True)
             except AnsweredError as error:
                 raise ChangedSourceError from error
 

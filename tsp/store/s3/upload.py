@@ -87,7 +87,7 @@ def _put_small(bucket: Bucket, key: str, data: bytes, md5: bytes, sha256: str, a
             Bucket=bucket.name, Key=key, Body=data, ContentMD5=content_md5(md5), Metadata={"sha256": sha256}
         ).get("ETag", "")
 
-    return bucket.call(put, address=address, doing="write")
+    return bucket.call(put, address=address, doing="write", has_body=True)
 
 
 def _md5_of_file(path: Path, sha256: str) -> str | None:
@@ -170,6 +170,7 @@ class _PartUpload:
             address=self._address,
             doing="write",
             expect=("NoSuchUpload",),
+            has_body=True,
         )
         return md5, {"PartNumber": number, "ETag": answer["ETag"]}
 
@@ -182,6 +183,7 @@ class _PartUpload:
             address=self._address,
             doing="write",
             expect=("NoSuchUpload",),
+            has_body=True,
         ).get("ETag", "")
 
     def abort(self) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from cli.runs.summaries import within
 from tests.fault_proxy import FaultProxy
 from tests.k8s.objects import event, job, node_pod, pod, train_job, unschedulable
 from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, TRAIN_JOBS
@@ -24,6 +23,7 @@ from tsp.errors import StoreError
 from tsp.run.records import Progress, dump_record
 from tsp.run.run_index import IndexWriter, facts_of, key_of
 from tsp.run.stored_run import StoredRun
+from tsp.store.deadline import within
 from tsp.store.open import open_store
 
 WORKLOADS = "/apis/kueue.x-k8s.io/v1beta2/namespaces/video/workloads"

@@ -274,3 +274,21 @@ def test_a_supervisor_that_has_recorded_the_outcome_is_waited_for_on_a_busy_mach
     monkeypatch.setattr(LocalRun, "is_supervised", lambda run: next(looks, False))
     assert tspctl("delete", "a", "--yes").code == 0
     assert next(looks, None) is None
+
+
+def test_a_run_whose_supervisor_was_killed_after_its_ranks_had_ended_has_ended(
+    tspctl: Tspctl, local: Path, plan_ranks: Plan
+) -> None:
+    plan_ranks(epochs=1)
+    assert tspctl(*SUBMIT, "--follow").code == 0
+    wait_until(lambda: not local_run("a").is_supervised(), "its supervisor is gone")
+    (local_run("a").folder / "outcome.json").unlink()
+    assert state_of("a") == "crashed"
+    assert tspctl("status", "a", "-o", "json").json["state"] == "succeeded"
+    assert [row["state"] for row in tspctl("list", "-o", "json").json] == ["succeeded"]
+    assert "succeeded" in tspctl("list").out
+    assert tspctl("wait", "a").code == 0
+    assert "has ended already (succeeded)" in tspctl("cancel", "a").err
+    assert "nothing to resume" in tspctl("resume", "a").err
+    assert json.loads((local / "a" / "outcome.json").read_text())["state"] == "succeeded"
+    assert tspctl("delete", "a", "--yes").code == 0

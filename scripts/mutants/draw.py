@@ -74,7 +74,8 @@ class _Behaviour(ast.NodeTransformer):
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         node.args, node.posonlyargs = [*node.posonlyargs, *node.args, *node.kwonlyargs], []
-        node.kwonlyargs = []
+        node.defaults += [default for default in node.kw_defaults if default is not None]
+        node.kwonlyargs, node.kw_defaults = [], []
         return self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST | None:

@@ -17,6 +17,8 @@ from tests.simulation.schedule import Schedule, play
 LOCAL_SHARE = 5
 """Every fifth schedule is one of machines of users, the others are of pods."""
 
+SAY_EVERY = 1000
+
 
 def play_any(seed: int) -> str | None:
     """Play the schedule of a seed. Returns: what did not hold, None if all did."""
@@ -37,6 +39,8 @@ def main() -> int:
             if failure is not None:
                 num_failed += 1
                 print(f"seed {seed}: {failure}", flush=True)
+            if (seed + 1) % SAY_EVERY == 0:
+                print(f"up to seed {seed}: {num_failed} failed", file=sys.stderr, flush=True)
     took_sec = time.monotonic() - began
     print(f"{len(seeds)} schedules in {took_sec:.0f} s, {num_failed} failed")
     return 1 if num_failed else 0

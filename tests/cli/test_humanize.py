@@ -17,7 +17,7 @@ def test_figures_are_short() -> None:
     ]
     assert [show_size(size) for size in (512, 1536, 5 << 30)] == ["512 B", "1.5 KiB", "5.0 GiB"]
     assert [show(value) for value in (None, True, float("nan"), 1e-5, "x")] == ["-", "yes", "nan", "1e-05", "x"]
-    assert show(datetime.now(UTC) - timedelta(minutes=5)) == "5m00s ago"
+    assert show(datetime.now(UTC) - timedelta(hours=2, minutes=30)) == "2h30m ago"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def site(api, cluster, real_helm, home, data_root, s3_servers, monkeypatch):
         "/api/v1/namespaces/video/secrets/s3-login": {"metadata": {}, "data": {key: "" for key in KEYS}},
         "/apis/jobset.x-k8s.io/v1alpha2": {"resources": []},
         "/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team-a": {"metadata": {}},
+        "/apis/kueue.x-k8s.io/v1beta2/workloadpriorityclasses/high": {"metadata": {}},
     }
     client = boto3.client("s3", endpoint_url=server.endpoint_url, region_name="us-east-1")
     with contextlib.suppress(client.exceptions.BucketAlreadyExists):

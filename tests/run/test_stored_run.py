@@ -391,3 +391,20 @@ def test_two_submits_of_a_second_are_told_apart_though_an_answer_was_lost(
     StoredRun(store, "first-run").create(config, None)
     with pytest.raises(ConfigError, match="another run was created"):
         StoredRun(store, "first-run").create(config, None)
+
+
+def test_a_record_that_another_attempt_writes_at_this_moment_stays(
+    local_run: StoredRun, make_epoch: Callable[..., tuple[Path, EpochRecord]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulation: an attempt that was given up for lost publishes the same epoch."""
+    path, record = make_epoch(0)
+    load = local_run.load
+
+    def meanwhile(cls: type, name: str) -> object:
+        found = load(cls, name)
+        local_run.store.write(local_run.key("epoch_0.json"), dump_record(record))
+        return found
+
+    monkeypatch.setattr(local_run, "load", meanwhile)
+    local_run.publish_checkpoint(0, path, sha256=record.sha256)
+    assert local_run.store.exists(local_run.key("epoch_0.json"))

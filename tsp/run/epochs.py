@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tsp.errors import DataError, MissingKeyError
+from tsp.errors import DataError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.run import results
 from tsp.run.folder import RunFolder
 from tsp.run.records import EpochRecord, dump_record
@@ -41,10 +41,18 @@ class EpochFiles(RunFolder):
 
     def publish_checkpoint(self, epoch: int, path: Path, *, sha256: str) -> None:
         """Upload and verify ``epoch_N.pth``; it counts as an epoch only when its record follows."""
-        old = self.load_whole(EpochRecord, f"epoch_{epoch}.json")
-        if old is None or old.sha256 != sha256:
-            # A record must never exist beside a checkpoint other than its own.
-            self.store.delete(self.key(f"epoch_{epoch}.json"))
+        name = f"epoch_{epoch}.json"
+        try:
+            old = self.load(EpochRecord, name)
+            is_anothers = old is not None and old.sha256 != sha256
+        except StoreUnreachableError:
+            raise
+        except StoreError:
+            is_anothers = True
+        # A record must never exist beside a checkpoint other than its own. One that is not there is not deleted: an
+        # attempt that was given up for lost may publish the same epoch at this moment.
+        if is_anothers:
+            self.store.delete(self.key(name))
         self.store.upload(self.key(f"epoch_{epoch}.pth"), path, sha256=sha256)
 
     def publish_record(self, record: EpochRecord) -> None:

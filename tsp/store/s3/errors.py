@@ -59,7 +59,7 @@ def explain_refusal(code: str, status: int, *, address: str, bucket: str, server
     Returns: MissingKeyError if the key is missing, else StoreError that says what to do.
     """
     if code in _MISSING_BUCKET:
-        return StoreError(f"bucket {bucket!r} does not exist at {server}: create it, or correct --store ({address})")
+        return StoreError(f"bucket {bucket!r} does not exist at {server}: create it, or correct the address {address}")
     if code in _MISSING_KEY:
         return MissingKeyError(f"{address} does not exist at {server}")
     if code in _BAD_CREDENTIALS:

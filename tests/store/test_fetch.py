@@ -201,5 +201,5 @@ def test_the_size_of_an_object_is_asked_for_once(monkeypatch: pytest.MonkeyPatch
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "any")
     nobody = StoreConfig(uri="s3://b", endpoint_url=f"http://127.0.0.1:{free_port()}", region="us-east-1")
-    with pytest.raises(StoreUnreachableError, match="within 1 tries"):
+    with pytest.raises(StoreUnreachableError, match="within 1 try to"):
         size_of("s3://b/weights.pth", nobody)

@@ -83,7 +83,8 @@ def establish(
     if not whole and _lists_every_frame(container, stream) and not _is_doubtful(container, stream):
         first, last = stream.index_entries[0].timestamp, stream.index_entries[-1].timestamp
         fps = frame_rate(first, last, len(stream.index_entries), stream.time_base, _claimed_rates(stream))
-        return Timeline(origin, stream.time_base, fps)
+        if _is_steady(fps, stream):
+            return Timeline(origin, stream.time_base, fps)
     scan = _SCANS.get(path, stream.index, counted=whole, untimed=untimed)
     shown = scan.shown
     if not len(shown):
@@ -168,6 +169,12 @@ def _lists_every_frame(container: InputContainer, stream: VideoStream) -> bool:
     """Whether the header lists all frames with their times; a fragmented file's does not."""
     entries = stream.index_entries
     return "mov" in container.format.name.split(",") and 0 < len(entries) <= stream.frames and entries[0].is_keyframe
+
+
+def _is_steady(mean: Fraction | None, stream: VideoStream) -> bool:
+    """Whether frames last equally long, so that the list's decoding times give the rate of what is shown."""
+    usual = stream.base_rate
+    return mean is not None and usual is not None and abs(mean - usual) <= _RATE_TOLERANCE * usual
 
 
 def _is_doubtful(container: InputContainer, stream: VideoStream) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 Answer = tuple[int, Any]
 SECRETS = "/api/v1/namespaces/video/secrets"
+PASS, LOST = "pass", "lost"
 
 
 class FakeApi:
@@ -21,8 +22,9 @@ class FakeApi:
         self.objects: dict[str, Any] = {SECRETS: []}
         self.logs: dict[str, FakeLog] = {}
         self.requests: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
-        self.failures: list[int | None] = []
-        """For the next requests: an HTTP status, or None to close the connection without a word."""
+        self.failures: list[int | str | None] = []
+        """For the next requests: an HTTP status; None to close the connection without a word; PASS to answer as ever;
+        LOST to do what is asked, and to close the connection without a word."""
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,11 +81,14 @@ class FakeApi:
         self.requests.append((handler.command, url.path, query, dict(handler.headers)))
         if self.failures:
             status = self.failures.pop(0)
-            if status is None:
+            if status == LOST:
+                self._find(handler.command, url.path, query, body)
+            if status in (None, LOST):
                 handler.close_connection = True
                 handler.connection.close()
                 return None
-            return self._answer(handler, status, {"kind": "Status", "message": f"failure {status}"})
+            if isinstance(status, int):
+                return self._answer(handler, status, {"kind": "Status", "message": f"failure {status}"})
         if url.path.endswith("/log"):
             return self.logs[url.path.split("/")[-2]].serve(handler, query)
         return self._answer(handler, *self._find(handler.command, url.path, query, body))

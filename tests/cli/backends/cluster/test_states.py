@@ -38,6 +38,10 @@ def tspctl(tspctl, cluster, stub_helm, monkeypatch, tmp_path):  # noqa: F811
 @pytest.fixture
 def installed(api, tspctl, cluster, config, tmp_path):
     """A run as the chart installs it, with an operator that takes its pods away; returns its job."""
+    return install_run(api, cluster, config, tmp_path)
+
+
+def install_run(api, cluster, config, tmp_path):
     from k8s.helm import Chart, Helm
     from k8s.releases import Releases
 

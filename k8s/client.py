@@ -170,6 +170,8 @@ class Cluster:
     def open_shell(self, pod: str, container: str, command: list[str], *, tty: bool) -> Any:
         """A websocket to a command in a container, as ``kubernetes.stream`` has it."""
         client = official().client
+        if str(self._api.configuration.proxy or "").startswith("socks"):
+            raise ClusterError(f"commands cannot be run in a pod through a SOCKS proxy: use 'kubectl exec {pod}'")
         core = client.CoreV1Api(client.ApiClient(self._api.configuration))
         try:
             return official().stream.stream(

@@ -52,7 +52,10 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     except (config.ConfigException, OSError) as error:
         raise ClusterError(f"no cluster to talk to: {str(error).rstrip('.;')}; {advice}") from error
     own_proxy = proxy_url(files, context)
-    settings.proxy = proxy_for(settings.host, os.environ, given=own_proxy)
+    # Names are looked up by the proxy, as kubectl has it.
+    settings.proxy = (proxy_for(settings.host, os.environ, given=own_proxy) or "").replace(
+        "socks5:", "socks5h:", 1
+    ) or None
     settings.no_proxy = None
     import urllib3
 
@@ -64,7 +67,8 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         where = "proxy-url of the kubeconfig" if own_proxy else "HTTPS_PROXY or HTTP_PROXY"
         raise ClusterError(
-            f"the proxy in {where} cannot be used ({masked(str(error))}): give it as http://host:port or https://host:port"
+            f"the proxy in {where} cannot be used ({masked(str(error))}): give it as http://, https:// or "
+            f"socks5://host:port"
         ) from error
 
 

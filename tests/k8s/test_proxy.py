@@ -2,10 +2,16 @@
 
 import json
 import shutil
+import socket
+import socketserver
+import subprocess
+import threading
+from contextlib import suppress
 
 import pytest
 
 from k8s.proxy import proxy_for
+from tsp.errors import ClusterError
 
 P = {"HTTPS_PROXY": "http://proxy:3128"}
 
@@ -100,3 +106,98 @@ def test_without_any_kubeconfig_the_message_says_so(tspctl, monkeypatch):
     failed = tspctl("list")
     assert failed.code == 4
     assert "there is no kubeconfig file, and this is no pod; set KUBECONFIG" in failed.err
+
+
+class SocksProxy(socketserver.ThreadingTCPServer):
+    """SOCKS 5 without a password: notes the names it is asked for, and takes everybody to one server."""
+
+    daemon_threads = True
+
+    def __init__(self, target):
+        self.target, self.names = target, []
+        super().__init__(("127.0.0.1", 0), SocksHandler)
+
+
+class SocksHandler(socketserver.BaseRequestHandler):
+    def handle(self):
+        methods = self.receive(2)[1]
+        self.receive(methods)
+        self.request.sendall(b"\x05\x00")
+        kind = self.receive(4)[3]
+        assert kind == 3, "an address, so the name was looked up before the proxy"
+        self.server.names.append(self.receive(self.receive(1)[0]).decode())
+        self.receive(2)
+        with socket.create_connection(self.server.target) as there:
+            self.request.sendall(b"\x05\x00\x00\x01" + bytes(6))
+            back = threading.Thread(target=pump, args=(there, self.request), daemon=True)
+            back.start()
+            pump(self.request, there)
+            back.join()
+
+    def receive(self, count):
+        found = b""
+        while len(found) < count:
+            found += self.request.recv(count - len(found)) or bytes(count)
+        return found
+
+
+def pump(source, target):
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def socks(api, monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    host, port = api.address.removeprefix("http://").split(":")
+    with SocksProxy((host, int(port))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+
+
+def asked_by_us(kubeconfig):
+    from k8s.client import Cluster, ClusterAddress
+
+    return Cluster(ClusterAddress(kubeconfig=kubeconfig)).get("/version")
+
+
+def asked_by_kubectl(kubeconfig):
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not on PATH")
+    command = [program, "--kubeconfig", kubeconfig, "get", "--raw", "/version"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=600).stdout)
+
+
+@pytest.mark.parametrize("ask", [asked_by_us, asked_by_kubectl])
+@pytest.mark.parametrize("given", ["proxy-url", "HTTP_PROXY"])
+def test_a_socks_proxy_is_used_and_looks_names_up_as_kubectl_has_it(api, socks, tmp_path, monkeypatch, ask, given):
+    raw = json.loads(api.kubeconfig())
+    raw["clusters"][0]["cluster"] = {"server": "http://nowhere.invalid"}
+    address = f"socks5://127.0.0.1:{socks.server_address[1]}"
+    if given == "proxy-url":
+        raw["clusters"][0]["cluster"]["proxy-url"] = address
+    else:
+        monkeypatch.setenv(given, address)
+    path = tmp_path / "proxied"
+    path.write_text(json.dumps(raw))
+    api.objects["/version"] = {"gitVersion": "v1"}
+    assert ask(str(path)) == {"gitVersion": "v1"}
+    assert socks.names == ["nowhere.invalid"]
+
+
+def test_a_command_in_a_pod_is_refused_through_a_socks_proxy(api, tmp_path):
+    from k8s.client import Cluster, ClusterAddress
+
+    raw = json.loads(api.kubeconfig())
+    raw["clusters"][0]["cluster"] |= {"proxy-url": "socks5://127.0.0.1:9"}
+    path = tmp_path / "proxied"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(ClusterError, match="use 'kubectl exec a-pod'"):
+        Cluster(ClusterAddress(kubeconfig=str(path))).open_shell("a-pod", "c", ["true"], tty=False)

@@ -189,7 +189,7 @@ def test_a_socks_proxy_is_used_and_looks_names_up_as_kubectl_has_it(api, socks, 
     path.write_text(json.dumps(raw))
     api.objects["/version"] = {"gitVersion": "v1"}
     assert ask(str(path)) == {"gitVersion": "v1"}
-    assert socks.names == ["nowhere.invalid"]
+    assert set(socks.names) == {"nowhere.invalid"}  # kubectl may connect twice
 
 
 def test_a_command_in_a_pod_is_refused_through_a_socks_proxy(api, tmp_path):

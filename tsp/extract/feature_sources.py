@@ -119,7 +119,9 @@ class NpyFolder:
             raise DataError(f"{self._folder.address(name + NPY)} cannot be read: it is an archive (.npz)")
         if array.dtype.kind not in "fiub":
             raise DataError(f"{self._folder.address(name + NPY)} holds {array.dtype}, no real numbers")
-        return array.astype(np.float32, copy=False)
+        # What overflows becomes infinite, which is refused by name.
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32, copy=False)
 
 
 @contextmanager

@@ -23,13 +23,18 @@ STEPPER = """
 import sys, time
 from pathlib import Path
 import torch
-from benchmarks import step_variants
+try:
+    from benchmarks import step_variants
+    variants = step_variants.VARIANTS
+except ImportError:  # what older commits call them
+    from benchmarks import step_ways as step_variants
+    variants = step_variants.WAYS
 import tsp.train.step
 backbone, batch, name, tree = sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
 for module in (step_variants, tsp.train.step):
     assert Path(module.__file__).is_relative_to(tree), module.__file__
 torch.set_num_threads(1)
-(variant,) = [variant for variant in step_variants.VARIANTS if variant.name == name]
+(variant,) = [variant for variant in variants if variant.name == name]
 step = step_variants.make_step(backbone, step_variants.Shape(batch, 16, 112), variant, torch.device("cpu"))
 for _ in range(3):
     step()

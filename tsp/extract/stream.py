@@ -191,7 +191,7 @@ class FeatureStream:
         features = self.encoder(clips).to("cpu", non_blocking=True)
         arrived = None
         if self.encoder.device.type == "cuda":
-            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             arrived.record(torch.cuda.current_stream(self.encoder.device))
         self._under_way.append(_Batch([(state, len(part)) for state, part in parts], clips, features, arrived))
 

@@ -146,6 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     name = card.name if card else "dry-run"
     facts = {"torch": str(torch.__version__), "CUDA": str(torch.version.cuda), "cuDNN": str(_cudnn(device))}
     facts |= {"driver": driver_version() or "none", "card": str(card or "the CPU")}
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     report = Report(arguments.folder / f"gpu-{re.sub(r'[^A-Za-z0-9.]+', '-', name)}", f"On {name}", facts)
     end = time.monotonic() + (QUICK_SEC if arguments.quick else FULL_SEC)
     with tempfile.TemporaryDirectory(prefix="on-gpu-") as scratch:

@@ -24,7 +24,7 @@ def dry_run(folder):
 def test_the_dry_run_computes_what_it_says_and_keeps_its_bounds(tmp_path, monkeypatch):
     light = [(name, part) for name, part in on_gpu.parts(quick=True) if name not in ("ends", "data wait")]
     monkeypatch.setattr(on_gpu, "parts", lambda *, quick: light)
-    rows = dry_run(tmp_path)
+    rows = dry_run(tmp_path / "made for it")
     assert list(dict.fromkeys(row["part"] for row in rows)) == ["transforms", "logits", "step", "features"]
     assert sum("clips/s" in row["result"] for row in rows) == 5
 

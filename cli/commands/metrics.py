@@ -54,7 +54,7 @@ def metrics(run: str, follow: bool, last: str | None, output: str, session: Sess
     elif output == "csv":
         _print_csv(lines)
     else:
-        _print_table(lines, follow=follow)
+        _print_table(lines, since=since, follow=follow)
     if follow:
         from cli.runs.logs import END_TIMEOUT_SEC
         from cli.runs.outcome import exit_code_of, wait_for_end
@@ -117,11 +117,12 @@ def _print_csv(lines: Iterator[dict[str, Any]]) -> None:
         sys.stdout.flush()
 
 
-def _print_table(lines: Iterator[dict[str, Any]], *, follow: bool) -> None:
+def _print_table(lines: Iterator[dict[str, Any]], *, since: str, follow: bool) -> None:
     if not follow:
         rows = [_row(line) for line in lines]
         if not rows:
-            click.echo("no metrics: the run has not trained yet, or an older version made it", err=True)
+            why = f"it wrote none since {since}" if since else "the run has not trained yet"
+            click.echo(f"no metrics: {why}, or an older version made it", err=True)
             return
         print_table([name.upper().replace("_", " ") for name in COLUMNS], rows)
         return

@@ -73,6 +73,7 @@ def test_last_leaves_out_what_is_older(run, metrics):
     write(run, 2, 8, start=5)
     assert [line["step"] for line in metrics("-o", "json", "--last", "10m").json] == [8]
     assert metrics("--last", "soon").code == 2
+    assert "no metrics: it wrote none since " in metrics("--last", "2999-01-01T00:00:00Z").err
 
 
 def test_a_run_without_metrics_says_so(run, metrics):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cli.humanize import parse_time
 from tsp.run.status import Finding, RunState
 
 if TYPE_CHECKING:
@@ -70,18 +71,22 @@ class RunStatus:
 
         An outcome from before the run was started here is of an earlier start.
         """
-        ended = None if outcome is None else datetime.fromisoformat(outcome.ended)
-        if self.state != "crashed" or outcome is None or ended is None:
+        if self.state != "crashed" or outcome is None:
             return self
-        if self.created is not None and ended + timedelta(seconds=1) < self.created:
-            return self
+        settled = self.with_outcome(outcome)
+        begun, ended = self.created, settled.ended
+        is_earlier = begun is not None and ended is not None and ended + timedelta(seconds=1) < begun
+        return self if is_earlier else settled
+
+    def with_outcome(self, outcome: Outcome) -> RunStatus:
+        """How the run ended."""
         return dataclasses.replace(
             self,
             state=outcome.state,
             reason=None if outcome.state == "succeeded" else outcome.reason,
             exit_code=outcome.exit_code,
             attempt=outcome.attempt,
-            ended=ended,
+            ended=parse_time(outcome.ended),
         )
 
 

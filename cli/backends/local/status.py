@@ -10,7 +10,6 @@ from cli.backends.local.run_folder import DamagedRunError, LocalRun
 from cli.humanize import parse_time
 from tsp.config.run import StoreConfig
 from tsp.run.processes import is_alive
-from tsp.run.records import Outcome
 from tsp.run.status import RunState
 
 
@@ -50,7 +49,7 @@ def _read_status(local: LocalRun) -> RunStatus:
         owner=launch.owner or None,
     )
     if outcome is not None:
-        return _with_outcome(status, outcome)
+        return status.with_outcome(outcome)
     if supervised is None or not is_supervised:
         who = f"its supervisor (process {supervised.pid})" if supervised else "its supervisor"
         reason = f"{who} is gone; continue with 'tspctl resume {local.name}'"
@@ -63,17 +62,6 @@ def _status_of_unfinished_submit(local: LocalRun, is_being_submitted: bool) -> R
         return RunStatus(name=local.name, state="pending", reason="it is being submitted")
     reason = f"its submit was interrupted before anything ran; delete it with 'tspctl delete {local.name}'"
     return RunStatus(name=local.name, state="crashed", reason=reason)
-
-
-def _with_outcome(status: RunStatus, outcome: Outcome) -> RunStatus:
-    return dataclasses.replace(
-        status,
-        state=outcome.state,
-        reason=None if outcome.state == "succeeded" else outcome.reason,
-        exit_code=outcome.exit_code,
-        attempt=outcome.attempt,
-        ended=parse_time(outcome.ended),
-    )
 
 
 def _with_ranks(status: RunStatus, supervised: Supervised) -> RunStatus:

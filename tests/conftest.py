@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.s3_servers import NAMES, S3Server, start_server
+from tsp.store.scratch import temporary_folder
 
 # An example that takes long says something of the machine, not of the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,13 +25,16 @@ settings.load_profile("any machine")
 
 MARK = "TSP_TEST_SESSION"
 """Variable that every process of a test session inherits; tspctl refuses unknown ones that begin with TSPCTL_."""
+OUR_TEMPORARY = "TSP_TEST_TEMPORARY"
 LEFT_AFTER_SEC = 120.0
 PRELOADED = ["tests.train.worlds", "torch._dynamo", "kubernetes.client", "kubernetes.stream", "tests.k8s.test_releases"]
 """What processes forked for any test import, done once by the server that they are forked from."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """What every process of the tests inherits."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and "e2e" not in config.getoption("markexpr").removeprefix("not e2e"):
+        _use_temporary_files_of_our_own()
     # A mark, so that those left behind can be told from other people's.
     os.environ.setdefault(MARK, f"{os.getpid()}-{time.time_ns()}")
     # One thread each: they run side by side, and OpenMP's threads spin while they wait for one another.
@@ -43,11 +48,30 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _use_temporary_files_of_our_own() -> None:
+    """A folder for whatever is put into $TMPDIR, which the session looks through and removes at its end."""
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # where tmp_path stays for a look afterwards
+    tempfile.tempdir = os.environ["TMPDIR"] = os.environ[OUR_TEMPORARY] = tempfile.mkdtemp(prefix="tests-")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A session that leaves processes behind fails and names them; looked at once, where pytest was started."""
-    if "PYTEST_XDIST_WORKER" in os.environ or not Path("/proc").is_dir():
+    """A session that leaves processes or files behind fails and names them; looked at where pytest was started."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
         return
+    if Path("/proc").is_dir():
+        _refuse_processes_left_behind(session)
+    temporary = Path(os.environ.get(OUR_TEMPORARY, "/nonexistent"))
+    if temporary.is_dir():
+        with temporary_folder():
+            pass  # removes what killed processes left
+        if left := sorted(temporary.glob("tspctl-[!0-9]*")) + sorted(temporary.glob("tspctl-[0-9]*/[!.]*")):
+            print("\nthese tests left files behind:", *left, sep="\n  ", file=sys.stderr)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_processes_left_behind(session: pytest.Session) -> None:
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
     resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
     end = time.monotonic() + LEFT_AFTER_SEC

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +34,7 @@ def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: 
     Ctrl-C ends it. Runs without a history, such as those of the original scripts, show their epochs.
     """
     from tsp.errors import ConfigError
+    from tsp.store.scratch import temporary_folder
     from tsp.version import install_command
 
     if importlib.util.find_spec("tensorboard") is None:
@@ -45,7 +45,7 @@ def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: 
     several = find_several(session, runs)
     with contextlib.ExitStack() as stack:
         if dest is None:
-            dest = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tspctl-tensorboard-")))
+            dest = stack.enter_context(temporary_folder())
             serve = True
         else:
             serve = False

@@ -1,6 +1,9 @@
 """Logs in the store while they are being written."""
 
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from tsp.errors import MissingKeyError, StoreError
 from tsp.run.log_shipper import LogShipper
 from tsp.store.base import Store
 from tsp.store.open import open_store
+from tsp.store.scratch import LOCK
 
 KEY = "first-run/logs/attempt-1/rank-0.log"
 
@@ -97,10 +101,38 @@ def test_a_local_log_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         LogShipper(open_store(StoreConfig(uri=str(tmp_path / "store"))), KEY)
 
 
-def test_nothing_is_left_on_this_machine(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+KILLED_WHILE_IT_SENDS = """
+import os, time
+from tsp.run.log_shipper import LogShipper
+
+class Remote:
+    def local_path(self, key):
+        return None
+
+    def upload(self, key, path, *, sha256):
+        print(path, path.read_text(), flush=True)
+        os._exit(9)
+
+shipper = LogShipper(Remote(), "rank-0.log", every_sec=0)
+shipper.write("line")
+time.sleep(600)
+"""
+
+
+def test_a_rank_that_is_killed_leaves_no_log_on_this_machine_once_the_next_one_sends_its_own(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", KILLED_WHILE_IT_SENDS]
+    killed = subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True)
+    path, text = killed.stdout.split()
+    assert (killed.returncode, text) == (9, "line")
+    assert files_below(tmp_path) == [Path(path)]
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     shipper = LogShipper(open_store(s3_server.config("logs"), retry=QUICK), KEY, every_sec=0.05)
     shipper.write("line\n")
-    assert len(list(tmp_path.iterdir())) >= 1
     shipper.close()
-    assert list(tmp_path.iterdir()) == []
+    assert files_below(tmp_path) == []
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,10 @@ from tests.prepare.test_standardize import EVEN_MS, write
 from tsp.data.video.encode import write_video
 from tsp.data.video.inspect import inspect_video
 from tsp.data.video.training_copy import format_of_copy
-from tsp.errors import ConfigError, DataError
+from tsp.errors import ConfigError, DataError, StoreError
 from tsp.store.files import local_path, open_folder, reading, writing
 from tsp.store.open import open_store
-from tsp.store.scratch import LOCK, cache_folder, scratch
+from tsp.store.scratch import LOCK, cache_folder, scratch, temporary_folder
 
 
 @pytest.fixture
@@ -182,18 +183,36 @@ def test_a_file_that_fails_half_way_is_not_uploaded(bucket):
     assert not folder.exists("x.mp4")
 
 
-def test_what_a_killed_process_left_on_its_way_is_removed_and_what_others_use_is_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [scratch, temporary_folder])
+def test_what_a_killed_process_left_is_removed_and_what_others_use_is_not(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    killed = "from tsp.store.scratch import scratch; import os\nwith scratch() as f: (f / 'x').touch(); os._exit(9)"
-    subprocess.run([sys.executable, "-c", killed], env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, check=False)
-    (left,) = [path for path in cache_folder("scratch").iterdir() if path.is_dir()]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed = (
+        f"from tsp.store.scratch import {kind.__name__} as kind; import os\n"
+        "with kind() as f: print(f); (f / 'x').touch(); os._exit(9)"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    ended = subprocess.run([sys.executable, "-c", killed], env=environment, check=False, capture_output=True, text=True)
+    left = Path(ended.stdout.strip())
     assert (left / "x").exists()
-    with scratch() as first:
+    with kind() as first:
+        assert first.parent == left.parent
         assert not left.exists()
         (first / "mine").touch()
-        with scratch() as second:
+        with kind() as second:
             assert (first / "mine").exists()
         assert not second.exists()
+
+
+def test_a_folder_for_temporary_files_that_another_user_made_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary_folder() as folder:
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+    another = os.getuid() + 1
+    folder.parent.rename(tmp_path / f"tspctl-{another}")
+    monkeypatch.setattr("os.getuid", lambda: another)
+    with pytest.raises(StoreError, match="belongs to another user"), temporary_folder():
+        pass
 
 
 def test_a_folder_in_transit_that_somebody_has_removed_is_no_error(tmp_path, monkeypatch):

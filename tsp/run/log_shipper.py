@@ -2,7 +2,8 @@
 
 The problem: a log matters most when its writer dies, an S3 object cannot be appended to, and a log must never slow down
 the run. So the log of a local store is appended to; one for S3 is collected in a local file, and a thread uploads it
-whole every few seconds if it grew, less often as it gets longer.
+whole every few seconds if it grew, less often as it gets longer. That file has no name, so that a killed rank leaves
+none behind.
 
 Invariants: ``write`` never blocks on the network and never raises; memory stays constant and the log bounded; what was
 written before ``close`` is sent by it unless the store refuses.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
+import os
 import tempfile
 import threading
 from io import FileIO
@@ -21,6 +22,8 @@ from pathlib import Path
 from tsp.errors import StoreError
 from tsp.store.atomic import explain_os_error
 from tsp.store.base import Store, sha256_of
+from tsp.store.scratch import temporary_folder
+from tsp.store.transfer import BLOCK_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class LogShipper:
 
         Args: every_sec, between uploads to a remote store; at_once, upload what is written right away, unless an
             upload has just been; max_bytes, after which lines are left out.
-        Raises: StoreError if a local log cannot be opened.
+        Raises: StoreError if its file cannot be opened.
         """
         self.store, self.key, self.every_sec, self.max_bytes = store, key, every_sec, max_bytes
         self._lock = threading.Lock()
@@ -51,20 +54,18 @@ class LogShipper:
         self._sent_bytes = 0
         self._thread: threading.Thread | None = None
         path = store.local_path(key)
+        self._file = _open_unnamed() if path is None else _open_to_append(path)
+        self._size_bytes = os.fstat(self._file.fileno()).st_size
+        self._is_open = True
         if path is None:
-            handle, name = tempfile.mkstemp(prefix="tspctl-log-")
-            self._path, self._file = Path(name), open(handle, "ab", buffering=0)  # noqa: SIM115
             self._thread = threading.Thread(target=self._send_often, name="log-shipper", daemon=True)
             self._thread.start()
-        else:
-            self._path, self._file = path, _open_to_append(path)
-        self._size_bytes = self._path.stat().st_size
 
     def write(self, text: str) -> int:
         """Append text to the file at once. Text beyond the limit is dropped, and the log says so."""
         data = text.encode(errors="replace")
         with self._lock:
-            if self._size_bytes < self.max_bytes and not self._file.closed:
+            if self._size_bytes < self.max_bytes and self._is_open:
                 if self._size_bytes + len(data) >= self.max_bytes:
                     data = f"[the rest of this log is left out: it is longer than {self.max_bytes} bytes]\n".encode()
                     self._size_bytes = self.max_bytes
@@ -81,13 +82,12 @@ class LogShipper:
     def close(self) -> None:
         """Send the rest and stop."""
         with self._lock:
-            self._file.close()
-        if self._thread is None:
-            return
-        self._closing.set()
-        self._grew.set()
-        self._thread.join()
-        self._path.unlink(missing_ok=True)
+            self._is_open = False
+        if self._thread is not None:
+            self._closing.set()
+            self._grew.set()
+            self._thread.join()
+        self._file.close()
 
     def _send_often(self) -> None:
         while not self._closing.is_set():
@@ -105,23 +105,35 @@ class LogShipper:
     def _send(self) -> None:
         """Upload the log if it has grown."""
         self._grew.clear()
-        size_bytes = self._path.stat().st_size
+        size_bytes = os.fstat(self._file.fileno()).st_size
         if size_bytes == self._sent_bytes:
             return
-        copy = self._path.with_suffix(".sending")
         try:
             # The upload needs a file that does not change.
-            shutil.copyfile(self._path, copy)
-            self.store.upload(self.key, copy, sha256=sha256_of(copy))
+            with temporary_folder() as folder:
+                copy = folder / "rank.log"
+                self._copy_to(copy, size_bytes)
+                self.store.upload(self.key, copy, sha256=sha256_of(copy))
         except (StoreError, OSError) as error:
             if not self._failing:
                 logger.warning("the log cannot be sent for now: %s", error)
             self._failing = True
             self._grew.set()
         else:
-            self._sent_bytes, self._failing = copy.stat().st_size, False
-        finally:
-            copy.unlink(missing_ok=True)
+            self._sent_bytes, self._failing = size_bytes, False
+
+    def _copy_to(self, path: Path, size_bytes: int) -> None:
+        # Not by seek and read: the file's position is where the next line goes.
+        with open(path, "wb") as copy:
+            while block := os.pread(self._file.fileno(), min(BLOCK_BYTES, size_bytes - copy.tell()), copy.tell()):
+                copy.write(block)
+
+
+def _open_unnamed() -> FileIO:
+    try:
+        return tempfile.TemporaryFile(buffering=0)
+    except OSError as error:
+        raise explain_os_error(error, Path(tempfile.gettempdir())) from error
 
 
 def _open_to_append(path: Path) -> FileIO:

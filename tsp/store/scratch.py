@@ -1,4 +1,4 @@
-"""Folders of this machine for what is downloaded: caches that stay, and scratch folders for one file in transit."""
+"""Folders of this machine: caches that stay, and scratch folders that the next process removes if theirs was killed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tsp.errors import StoreError
 from tsp.store.atomic import explain_os_error
 from tsp.store.locks import lock_file
 from tsp.store.owner import forget_owner, is_abandoned, new_owner
@@ -30,15 +31,17 @@ def cache_folder(kind: str) -> Path:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for one file in transit, removed afterwards.
+def scratch(base: Path | None = None) -> Iterator[Path]:
+    """A folder of one's own, removed afterwards.
 
     Its name says whose it is, so that the next caller removes what killed processes left and nothing else.
+
+    Args: base, in which it lies; None for the cache of downloads.
     """
-    base = cache_folder("scratch")
+    base = cache_folder("scratch") if base is None else base
     with contextlib.ExitStack() as stack:
         try:
-            base.mkdir(parents=True, exist_ok=True)
+            base.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Nobody may sweep between the making of a folder and its lock.
             with open(base / LOCK, "wb") as all_of_them:
                 lock_file(all_of_them)
@@ -51,6 +54,19 @@ def scratch() -> Iterator[Path]:
                 lock_file(stack.enter_context(open(folder / LOCK, "wb")))
         except OSError as error:
             raise explain_os_error(error, base) from error
+        yield folder
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A scratch folder among temporary files ($TMPDIR, or /tmp): for what is written here, however large.
+
+    Raises: StoreError if it cannot be made, or another user made one of that name: /tmp is everybody's.
+    """
+    base = Path(tempfile.gettempdir()) / f"tspctl-{os.getuid()}"
+    if base.exists() and base.stat().st_uid != os.getuid():
+        raise StoreError(f"{base} belongs to another user: remove it, or set TMPDIR to a folder of yours")
+    with scratch(base) as folder:
         yield folder
 
 

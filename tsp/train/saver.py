@@ -6,9 +6,9 @@ A snapshot is copied in memory at once; serialising, hashing and uploading happe
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ from tsp.errors import StoreError
 from tsp.run.records import EpochRecord, StateMeta
 from tsp.run.uploader import Uploader
 from tsp.store.base import sha256_of
+from tsp.store.scratch import temporary_folder
 from tsp.train import checkpoint
 
 logger = logging.getLogger(__name__)
@@ -30,15 +31,12 @@ class Saver:
 
     def __init__(self, uploader: Uploader) -> None:
         self.uploader = uploader
-        self._folder = tempfile.TemporaryDirectory(prefix="tspctl-checkpoints-", ignore_cleanup_errors=True)
+        self._stack = ExitStack()
+        self.folder = self._stack.enter_context(temporary_folder())
+        """Lasts as long as the saver; of a rank that is killed, until the next one starts on this machine."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="saver")
         self._pending: Future[None] | None = None
         self._number = 0
-
-    @property
-    def folder(self) -> Path:
-        """A temporary folder that lasts as long as the saver."""
-        return Path(self._folder.name)
 
     @property
     def is_busy(self) -> bool:
@@ -102,7 +100,7 @@ class Saver:
                 self._drain_late()
         finally:
             self._pool.shutdown(wait=kind is None, cancel_futures=True)
-            self._folder.cleanup()
+            self._stack.close()
 
     def _drain_late(self) -> None:
         """Finish pending uploads although the run ends with an error, which is the one to report."""

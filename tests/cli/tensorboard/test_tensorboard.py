@@ -72,11 +72,11 @@ def test_the_server_shows_the_runs_on_loopback_and_ctrl_c_ends_it_and_its_files(
             with urllib.request.urlopen(f"{address}data/plugin/scalars/tags") as answer:
                 tags = json.load(answer)
             assert "train/loss" in tags["first"]
-            assert list(temporary.glob("tspctl-*/first/events*"))
+            assert list(temporary.glob("tspctl-*/*/first/events*"))
         finally:
             shown.send_signal(signal.SIGINT)
             assert shown.wait(600) == 0
-    assert list(temporary.glob("tspctl-*")) == []
+    assert list(temporary.glob("tspctl-*/[!.]*")) == []
 
 
 def test_two_runs_of_one_name_have_folders_of_their_own(run, tspctl, tmp_path):

@@ -6,19 +6,22 @@ progress where there is no outcome either. Speed and time left are shown only wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.backends.base import RankStatus, RunStatus
 from cli.humanize import parse_time
-from tsp.errors import POD_EXIT_MEANINGS, DataError, NoSuchRunError
+from tsp.errors import POD_EXIT_MEANINGS, DataError, NoSuchRunError, StoreError, StoreUnreachableError
 from tsp.run.records import Outcome, Progress
 from tsp.run.results import EpochResult, best
 
 if TYPE_CHECKING:
     from tsp.run.run_index import IndexEntry
     from tsp.run.stored_run import StoredRun
+
+T = TypeVar("T")
 
 STALE_AFTER = timedelta(minutes=3)
 """A run that no backend knows is called running only if its progress is newer than this."""
@@ -98,16 +101,52 @@ def summary_from_backend(status: RunStatus, backend: str) -> RunSummary:
 def summarize(run: StoredRun, status: RunStatus | None, backend: str | None) -> RunSummary:
     """Read progress, outcome, configuration and results of a run; what does not exist is left out.
 
-    Raises: StoreError if something is damaged, or the store does not answer.
+    What is damaged or may not be read is left out, too, and named as the reason; a run that no backend knows counts as
+    damaged then.
+    Raises: StoreError if nothing can be read, or the store does not answer.
     """
-    progress, outcome = run.read_progress(), run.read_outcome()
-    facts = {**_about_facts(run), **_progress_facts(progress), **_best_facts(run.results())}
-    of_original = "method" not in facts and progress is None
+    parts = _Parts()
+    progress, outcome = parts.read(run.read_progress), parts.read(run.read_outcome)
+    about, results = parts.read(lambda: _about_facts(run)) or {}, parts.read(run.results) or {}
+    parts.check_any()
+    facts = {**about, **_progress_facts(progress), **_best_facts(results)}
     age_sec = run.progress_age_sec() if status is None and outcome is None else None
     facts.update(end_facts(status, outcome, age_sec))
-    if of_original and facts["state"] == "unknown":
+    if parts.failures:
+        facts["reason"] = "; ".join([*([facts["reason"]] if status and facts["reason"] else []), *parts.reasons()])
+        facts["state"] = facts["state"] if status else "damaged"
+    elif "method" not in facts and progress is None and facts["state"] == "unknown":
         facts["reason"] = "a run of the original scripts, which write down no outcome"
     return RunSummary(name=run.name, store=run.store.uri, backend=backend, **facts)
+
+
+class _Parts:
+    """What a run's folder holds, each part read though another is damaged."""
+
+    def __init__(self) -> None:
+        self.failures: list[StoreError] = []
+        self._num_read = 0
+
+    def read(self, part: Callable[[], T]) -> T | None:
+        """A part; None where it is damaged."""
+        try:
+            value = part()
+        except StoreUnreachableError:
+            raise
+        except StoreError as error:
+            self.failures.append(error)
+            return None
+        self._num_read += 1
+        return value
+
+    def check_any(self) -> None:
+        """Raises: StoreError if no part can be read: it is the store that refuses."""
+        if self.failures and not self._num_read:
+            raise self.failures[0]
+
+    def reasons(self) -> list[str]:
+        """What is wrong, once."""
+        return list(dict.fromkeys(map(str, self.failures)))
 
 
 def summarize_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunSummary:

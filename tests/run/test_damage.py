@@ -84,7 +84,22 @@ def test_a_run_at_work_gets_over_a_damaged_record(
     assert len(full_run.store.read(full_run.key("results.txt")).splitlines()) == 3
 
 
-@pytest.mark.parametrize("command", ["status", "results", "fetch-best"])
+@pytest.mark.parametrize("name", ["run.json", "progress.json", "outcome.json", "epoch_1.json"])
+def test_status_and_list_show_a_run_with_a_damaged_file_as_damaged_and_what_the_others_say(
+    tspctl: Tspctl, home: Path, full_run: StoredRun, local_store: Store, name: str
+) -> None:
+    full_run.store.write(full_run.key(name), b"{")
+    shown = tspctl("status", str(Path(local_store.uri) / full_run.name), "-o", "json")
+    assert shown.code == 0, shown
+    (listed,) = tspctl("list", "--backend", "local", "--store", local_store.uri, "-o", "json").json
+    assert shown.json["state"] == listed["state"] == "damaged"
+    assert shown.json["reason"] == listed["reason"]
+    assert f"{name} is damaged" in shown.json["reason"]
+    known = {"run.json": "dataset", "progress.json": "epoch", "outcome.json": "exit_code", "epoch_1.json": None}
+    assert [key for key in known.values() if key and shown.json[key] is None] == [known[name]] * bool(known[name])
+
+
+@pytest.mark.parametrize("command", ["results", "fetch-best"])
 def test_commands_name_what_is_damaged(
     tspctl: Tspctl, home: Path, full_run: StoredRun, local_store: Store, command: str
 ) -> None:

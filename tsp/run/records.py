@@ -138,7 +138,7 @@ def load_record(cls: type[T], data: bytes, *, where: str) -> T:
             check_time(raw[key])
         return from_dict(cls, {key: value for key, value in raw.items() if key in known}, where=cls.__name__)
     except (ValueError, TypeError, RecursionError, ConfigError) as error:
-        raise StoreError(f"{where} is damaged: {error}") from error
+        raise StoreError(f"{where} is damaged: {error}; delete it to go on without it") from error
 
 
 def strict(value: Any, replaced: Callable[[float], str | None] = str) -> Any:

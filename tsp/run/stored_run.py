@@ -144,7 +144,10 @@ class StoredRun(EpochFiles, StateFiles):
             if about.get("effective") is not None:
                 EffectiveSizes(**about["effective"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise StoreError(f"{self.address('run.json')} is damaged: {error!r:.200}") from error
+            raise StoreError(
+                f"{self.address('run.json')} is damaged: {error!r:.200}; restore it to go on with the run: its results "
+                f"and checkpoints can be fetched without it"
+            ) from error
         return dict(about)
 
     def config(self) -> RunConfig:

@@ -123,7 +123,7 @@ INPUTS: dict[Callable[[Path], list[Path]], dict[str, tuple[int, str]]] = {
     },
     damaged_records: {
         "results": (OK, "12.500"), "metrics": (OK, "0.285714"), "report": (OK, "run.json is damaged"),
-        "tensorboard": (OK, "run.json is damaged"), "watch": (OK, "damaged"), "status": (STORE, "is damaged"),
+        "tensorboard": (OK, "run.json is damaged"), "watch": (OK, "damaged"), "status": (OK, "run.json is damaged"),
     },
     of_an_older_version: {
         "results": (OK, "12.500"), "metrics": (OK, "0.285714"), "report": (OK, '"torch":"2.1"'),

@@ -44,6 +44,7 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
     Prints its path. RUN may be a folder of the original scripts (results.txt and epoch files only).
     """
     from cli.runs.download import fetch_epoch, keep_weights
+    from cli.runs.images import keep_images
     from tsp.errors import ConfigError
     from tsp.version import install_command
 
@@ -57,6 +58,7 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
     if not keep_optimizer:
         keep_weights(path)
     _print_paths([path], output, epoch=winner.epoch, avg_accuracy_percent=winner.avg_accuracy_percent)
+    keep_images(found.run, found.status)
 
 
 @click.command()

@@ -33,6 +33,7 @@ def results(runs: tuple[str, ...], plot: str | None, output: str, session: Sessi
     settings in which they differ; --plot draws them over each other. RUN may be a folder of the original scripts
     (results.txt and epoch files only).
     """
+    from cli.runs.images import keep_images
     from cli.runs.several import find_several
 
     several = find_several(session, runs)
@@ -40,6 +41,8 @@ def results(runs: tuple[str, ...], plot: str | None, output: str, session: Sessi
         _show_one(several[0].found, plot, output)
     else:
         _show_several(several, plot, output)
+    for item in several:
+        keep_images(item.found.run, item.found.status)
 
 
 def _show_one(found: FoundRun, plot: str | None, output: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @with_session
 def status(run: str, output: str, session: Session) -> None:
     """Show how a run is doing, and why it waits or failed."""
+    from cli.runs.images import images_of, keep_images
     from cli.runs.summary import summarize, summary_from_backend
     from tsp.errors import StoreError
 
@@ -35,6 +37,8 @@ def status(run: str, output: str, session: Session) -> None:
             summary = summary_from_backend(found.status, backend)
         else:
             summary = summarize(found.run, found.status, backend)
+            keep_images(found.run, found.status)
+            summary = replace(summary, images=tuple(images_of(found.run, found.status)))
     except StoreError as error:
         if found.status is None or backend is None:
             raise
@@ -104,7 +108,7 @@ def _pairs(run: RunSummary) -> list[tuple[str, Any]]:
         ("Learning rates now", rates),
         ("Bad clips", run.bad_clips or None),
         ("Attempt", run.attempt),
-        ("Image", ", ".join(dict.fromkeys(rank.image for rank in run.ranks if rank.image)) or None),
+        ("Image", ", ".join(run.images) or None),
         ("Started", run.created),
         ("Last progress", run.updated),
         ("Ended", run.ended),

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.backends.log_lines import split_time
+from cli.runs.images import images_of, keep_images
 from tsp.config.codec import flat
 from tsp.errors import DataError, MissingKeyError, NoSuchRunError, StoreUnreachableError, TspError
 from tsp.run.metrics import position, read_metrics
@@ -64,6 +65,7 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
     except TspError as error:
         problems.append(str(error))
         about = {}
+    keep_images(run, status)
     outcome = tried(run.read_outcome)
     records = tried(run.epochs) or {}
     history = tried(lambda: read_metrics(run)) or []
@@ -79,7 +81,7 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
         "config": flat(about.get("config") or {}),
         "effective": about.get("effective"),
         **{key: recorded(about, key) for key in ("versions", "machine", "digests")},
-        "images": list(dict.fromkeys(rank.image for rank in (status.ranks if status else ()) if rank.image)),
+        "images": images_of(run, status),
         "epochs": [_epoch(run, result, records.get(result.epoch)) for result in results.values()],
         "best_epoch": (chosen.epoch if (chosen := _best(results.values())) else None),
         "classes": _classes(records, chosen, problems),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.runs.images import images_of, keep_images
 from tsp.config.codec import flat, from_dict, to_dict
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, NoSuchRunError
-from tsp.run.origins import PRETRAINED, RESUME, agrees, digests_here, recorded
+from tsp.run.origins import IMAGE, PRETRAINED, RESUME, agrees, digests_here, recorded
+from tsp.run.pod_images import digest_of
 
 if TYPE_CHECKING:
     from cli.runs.session import Session
@@ -46,6 +48,8 @@ class EarlierRun:
     config: RunConfig
     about: Mapping[str, Any]
     """Its run.json."""
+    images: Sequence[str] = ()
+    """That its pods had, with their digests."""
 
 
 def earlier_run(session: Session, name: str) -> EarlierRun:
@@ -55,9 +59,11 @@ def earlier_run(session: Session, name: str) -> EarlierRun:
     """
     found = session.find(name, only_training=True)
     try:
-        return EarlierRun(name, found.run.config(), found.run.about())
+        config, about = found.run.config(), found.run.about()
     except NoSuchRunError as error:
         raise ConfigError(f"--like {name}: {error}") from error
+    keep_images(found.run, found.status)
+    return EarlierRun(name, config, about, images_of(found.run, found.status))
 
 
 def report_origins(session: Session, earlier: EarlierRun, config: RunConfig, *, image: str | None) -> None:
@@ -66,7 +72,9 @@ def report_origins(session: Session, earlier: EarlierRun, config: RunConfig, *, 
     Args: config, of the new run; image, that its pods will have, None for the backend's own.
     """
     backend = session.backend
-    _report_versions(earlier, {**backend.versions(), **({"image": image} if image else {})})
+    here = {**backend.versions(), **({IMAGE: image} if image else {})}
+    _report_image(earlier, here.pop(IMAGE, None))
+    _report_versions(earlier, here)
     before = recorded(earlier.about, "digests")
     if not before:
         logger.warning("%s recorded no digests of its data and weights: they are not compared", earlier.name)
@@ -96,8 +104,33 @@ def _report_versions(earlier: EarlierRun, here: Mapping[str, str]) -> None:
 
     before = recorded(earlier.about, "machine") | recorded(earlier.about, "versions")
     for key, value in {"tspctl": version(), "commit": commit() or "unknown", **here}.items():
-        if before.get(key, value) != value:
+        if not _is_same_version(before.get(key, value), value):
             logger.warning("%s was made with %s %s, this is %s", earlier.name, key, before[key], value)
+
+
+def _is_same_version(one: str, other: str) -> bool:
+    """Also where only one of them names its build, as torch does: ``2.15.0+cu132``."""
+    if "+" in one and "+" in other:
+        return one == other
+    return one.partition("+")[0] == other.partition("+")[0]
+
+
+def _report_image(earlier: EarlierRun, here: str | None) -> None:
+    """Args: here, what the new run's pods will have; None where a run has no image."""
+    if here is None:
+        return
+    before = recorded(earlier.about, "machine").get(IMAGE)
+    pinned = earlier.images or ([before] if before and digest_of(before) else [])
+    digests = {digest_of(image) for image in pinned}
+    if digest_of(here) in digests:
+        return
+    if digest_of(here) or (before is not None and before != here):
+        logger.warning("%s was made with image %s, this is %s", earlier.name, before or ", ".join(pinned), here)
+    if pinned:
+        logger.warning(
+            "the pods of %s had the image %s; to be sure of the same: --image %s",
+            earlier.name, ", ".join(pinned), pinned[0],
+        )  # fmt: skip
 
 
 def _described(name: str) -> str:

@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cli.runs.images import keep_images
 from tsp.config.address import masked
 from tsp.errors import OUTCOME_EXIT_CODES, NoSuchRunError, StoreError, StoreUnreachableError, UnreachableError
 from tsp.run.status import ENDED
@@ -61,6 +62,7 @@ def wait_for_end(found: FoundRun, *, timeout_sec: float | None = None) -> tuple[
             state, reason = final_state(found)
             is_unreachable = False
             if state in NOTHING_WILL_CHANGE:
+                _keep_images(found)
                 return state, reason
             shown = state + (f" ({reason})" if reason else "")
         except (UnreachableError, StoreUnreachableError) as error:
@@ -71,6 +73,13 @@ def wait_for_end(found: FoundRun, *, timeout_sec: float | None = None) -> tuple[
         if deadline is not None and time.monotonic() >= deadline:
             return "timeout", shown
         time.sleep(POLL_SEC)
+
+
+def _keep_images(found: FoundRun) -> None:
+    """Pods that have ended may be gone before anybody looks again."""
+    if found.backend is not None:
+        with suppress(UnreachableError):
+            keep_images(found.run, found.backend.status(found.name))
 
 
 def exit_code_of(state: str) -> int:

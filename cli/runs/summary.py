@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.backends.base import RankStatus, RunStatus
 from cli.humanize import parse_time
+from cli.runs.images import images_of_pods
 from tsp.errors import POD_EXIT_MEANINGS, DataError, NoSuchRunError, StoreError, StoreUnreachableError
 from tsp.run.records import Outcome, Progress
 from tsp.run.results import EpochResult, best
@@ -66,6 +67,8 @@ class RunSummary:
     created: datetime | None = None
     updated: datetime | None = None
     ended: datetime | None = None
+    images: tuple[str, ...] = ()
+    """Of its pods, with their digests, also of those that are gone."""
     ranks: tuple[RankStatus, ...] = ()
 
     def as_row(self) -> dict[str, Any]:
@@ -94,6 +97,7 @@ def summary_from_backend(status: RunStatus, backend: str) -> RunSummary:
         created=status.created,
         ended=status.ended,
         exit_meaning=None if status.exit_code is None else POD_EXIT_MEANINGS.get(status.exit_code),
+        images=tuple(images_of_pods(status)),
         ranks=status.ranks,
     )
 
@@ -112,6 +116,7 @@ def summarize(run: StoredRun, status: RunStatus | None, backend: str | None) -> 
     facts = {**about, **_progress_facts(progress), **_best_facts(results)}
     age_sec = run.progress_age_sec() if status is None and outcome is None else None
     facts.update(end_facts(status, outcome, age_sec))
+    facts["images"] = tuple(images_of_pods(status))
     if parts.failures:
         facts["reason"] = "; ".join([*([facts["reason"]] if status and facts["reason"] else []), *parts.reasons()])
         facts["state"] = facts["state"] if status else "damaged"

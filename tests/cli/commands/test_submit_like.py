@@ -93,6 +93,42 @@ def test_on_a_cluster_images_are_compared_and_what_only_pods_see_is_named(old, c
         assert "in the pods' file system" in caplog.text
 
 
+RAN, OTHER = "tsp@sha256:" + "ab" * 32, "tsp@sha256:" + "cd" * 32
+
+
+@pytest.mark.parametrize(
+    ("images", "image", "said"),
+    [
+        ((), "tsp:old", None),
+        ((), RAN, f"made with image tsp:old, this is {RAN}"),
+        ((RAN,), RAN, None),
+        ((RAN,), f"mirror/{RAN}", None),
+        ((RAN,), "tsp:old", f"had the image {RAN}; to be sure of the same: --image {RAN}"),
+        ((RAN,), "tsp:new", "made with image tsp:old, this is tsp:new"),
+        ((RAN,), "tsp:new", f"--image {RAN}"),
+        ((RAN,), OTHER, f"made with image tsp:old, this is {OTHER}"),
+        ((OTHER, RAN), RAN, None),
+    ],
+)
+def test_images_are_compared_by_their_digests_where_they_are_known(old, caplog, images, image, said):
+    backend = SimpleNamespace(sees_paths=False, versions=lambda: {"image": "tsp:default"})
+    earlier = EarlierRun("old", old.config(), old.about(), images)
+    report_origins(SimpleNamespace(backend=backend), earlier, old.config(), image=image)
+    assert said in caplog.text if said else "image" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [("2.15.0+cu132", "2.15.0", True), ("2.15.0", "2.15.0+cpu", True), ("2.15.0+cu132", "2.15.0+cpu", False),
+     ("2.15.0", "2.15.1", False), ("2.15.0+cu132", "2.14.0", False), ("2.15.0", "not installed", False)],
+)  # fmt: skip
+def test_a_version_without_its_build_is_that_version(old, caplog, before, now, same):
+    about = {**old.about(), "versions": {"torch": before}}
+    backend = SimpleNamespace(sees_paths=True, versions=lambda: {"torch": now})
+    report_origins(SimpleNamespace(backend=backend), EarlierRun("old", old.config(), about), old.config(), image=None)
+    assert (f"made with torch {before}, this is {now}" not in caplog.text) is same
+
+
 def test_a_run_of_a_version_that_recorded_no_digests_says_that_nothing_is_compared(tspctl, old, tmp_path):
     about = {key: value for key, value in old.about().items() if key not in ("versions", "machine", "digests")}
     old.store.write(old.key("run.json"), json.dumps({**about, "versions": None, "data_digest": None}).encode())

@@ -23,6 +23,10 @@ from tests.k8s.serving import (
     serve_run,
     suspending,
 )
+from tsp.config.recipes import load_dataset, resolve
+from tsp.run.pod_images import recorded_images
+from tsp.run.stored_run import StoredRun
+from tsp.store.local import LocalStore
 
 
 @pytest.fixture
@@ -62,6 +66,60 @@ def test_status_shows_the_image_that_the_pods_resolved(tspctl, api):
     shown = tspctl("status", "my-job").out
     assert f"Image       {digest}\n" in re.sub("(?m)^Image +", "Image       ", shown)
     assert {rank["image"] for rank in tspctl("status", "my-job", "-o", "json").json["ranks"]} == {digest}
+
+
+DIGEST = "registry.example/tsp@sha256:" + "ab" * 32
+OTHER = "registry.example/tsp@sha256:" + "cd" * 32
+
+
+def run_of_image(api, tmp_path, image, phase="Running", conditions=("Created", "Running")):
+    """A run in the cluster and its store whose pod's image resolved to that."""
+    store = LocalStore(tmp_path / "store")
+    run = StoredRun(store, "my-run")
+    if not run.exists():
+        config = resolve(load_dataset("demo"), "tac", name="my-run", store={"uri": store.uri}, root="/data")
+        run.create(config, None)
+        run.record_origins(versions={}, machine={"image": "registry.example/tsp:1"}, digests={"a.csv": "ab" * 32})
+    found = pod(0, phase, state=terminated(0) if phase == "Succeeded" else {"running": {}})
+    found["status"]["containerStatuses"][0]["imageID"] = image
+    serve_run(api, job(*conditions, gpus=1, annotations=stored(tmp_path)), [found])
+    return run
+
+
+@pytest.mark.parametrize("words", [("status",), ("wait",), ("logs", "-f"), ("report", "--out", "r.html"), ("results",)])
+def test_the_image_of_a_run_is_known_when_its_pods_are_gone(tspctl, api, tmp_path, words):
+    run = run_of_image(api, tmp_path, f"docker-pullable://{DIGEST}", "Succeeded", ("Succeeded",))
+    run.store.write("my-run/results.txt", b"** Valid Epoch 0:  <a> Accuracy 50.000 Loss 1.000; Total Loss 1.000 "
+                                          b"Avg Accuracy 50.000\n")  # fmt: skip
+    api.logs["my-run-master-0"] = FakeLog([b"2030-01-01T00:00:02Z 2030-01-01T00:00:01Z rank 0 INFO done\n"])
+    assert tspctl(words[0], "my-run", *words[1:]).code == 0
+    api.objects[PODS] = []
+    assert recorded_images(run) == [DIGEST]
+    shown = tspctl("status", "my-run")
+    assert re.search(rf"(?m)^Image +{DIGEST}$", shown.out)
+
+
+def test_a_run_that_goes_on_with_another_image_has_both_and_a_store_that_refuses_is_no_hindrance(
+    tspctl, api, tmp_path, monkeypatch
+):
+    run = run_of_image(api, tmp_path, DIGEST)
+    for image in (DIGEST, "", "sha256:" + "ef" * 32, OTHER, DIGEST):
+        run_of_image(api, tmp_path, image)
+        assert tspctl("status", "my-run").code == 0
+    assert recorded_images(run) == [DIGEST, OTHER]
+    (tmp_path / "store/my-run/images.json").write_text("[")
+    assert tspctl("status", "my-run", "-o", "json").json["images"] == [DIGEST]
+    (tmp_path / "store/my-run/images.json").unlink()
+    (tmp_path / "store/my-run/images.json").mkdir()
+    shown = tspctl("status", "my-run")
+    assert (shown.code, shown.err) == (0, "")
+
+
+def test_no_folder_is_made_for_a_run_that_has_none(tspctl, api, tmp_path):
+    run = run_of_image(api, tmp_path, DIGEST)
+    run.delete()
+    assert tspctl("status", "my-run").code == 0
+    assert not (tmp_path / "store/my-run").exists()
 
 
 def test_a_job_is_listed_beside_runs(tspctl, api):

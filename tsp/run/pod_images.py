@@ -1,0 +1,49 @@
+"""The images that a run's pods had, with their digests, kept in its folder.
+
+A pod knows its image by the name in its manifest, which is often a tag. What the tag meant is in the pod's status,
+which goes with the pod: a command that reads that status (``status``, ``wait``, ``report``, ...) writes it down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from tsp.errors import MissingKeyError, StoreError
+from tsp.run.stored_run import StoredRun
+
+FILE = "images.json"
+
+
+def digest_of(reference: str) -> str | None:
+    """``sha256:...`` of a reference to an image that has one."""
+    digest = reference.partition("@")[2]
+    return digest or None
+
+
+def record_images(run: StoredRun, images: Sequence[str]) -> None:
+    """Add images to those that are recorded, if any is new and the run is there.
+
+    Raises: StoreError.
+    """
+    known = recorded_images(run)
+    new = [image for image in dict.fromkeys(images) if digest_of(image) and image not in known]
+    if new and run.store.exists(run.key("run.json")):
+        run.store.write(run.key(FILE), (json.dumps([*known, *new], indent=2) + "\n").encode())
+
+
+def recorded_images(run: StoredRun) -> list[str]:
+    """In the order in which they were seen; none for a run of this machine, or one that nobody looked at.
+
+    Raises: StoreError.
+    """
+    key = run.key(FILE)
+    try:
+        found = json.loads(run.store.read(key))
+    except MissingKeyError:
+        return []
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{run.store.address(key)} is damaged: {error!r:.200}; delete it") from error
+    if not isinstance(found, list):
+        raise StoreError(f"{run.store.address(key)} is damaged: it is no list; delete it")
+    return [str(image) for image in found]

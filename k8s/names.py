@@ -12,6 +12,8 @@ KIND_LABEL = "app.kubernetes.io/component"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 STORE_ANNOTATION = "tspctl/store"
+OWNER_ANNOTATION = "tspctl/owner"
+"""Who trains the run, as its pods are told: namespace and cluster."""
 STOPPED_ANNOTATION = "tspctl/stopped"
 """``cancelled`` or ``suspended``, where a user stopped the run; Kueue suspends without it."""
 

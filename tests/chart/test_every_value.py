@@ -114,6 +114,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any], Any]] = 
     "downscale": ("4", {}, at("downscale"), "4"),
     "gpuMemory": ("16384", {}, at("downscale"), "2"),
     "lookupNodes": (True, {}, at("downscale"), "auto"),  # without a cluster; test_downscale has one
+    "clusterName": ("east", {}, env("TSP_OWNER"), "namespace video of cluster east"),
     "plan.memoryLabel": (
         "gpu/mib", {"plan.memoryValues": ["16384"]}, node_requirement, requirement("gpu/mib", "16384"),
     ),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cli.backends.cluster.status import trainer_of
 from tests.chart.conftest import APP_VERSION, HelmError
 from tsp.config.cards import NEEDS_GPU
 
@@ -254,3 +255,20 @@ def test_helm_test_checks_the_store_as_a_pod_of_the_run_and_goes_by_itself(rende
     assert json.loads(container["command"][3])["uri"] == "s3://b/p"
     assert "nvidia.com/gpu" not in container["resources"].get("limits", {})
     assert "AWS_SECRET_ACCESS_KEY" in {item["name"] for item in container["env"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "owner"),
+    [
+        ({}, "namespace video"),
+        ({"clusterName": "off"}, "namespace video of cluster off"),
+        ({"clusterName": "2024"}, "namespace video of cluster 2024"),
+    ],
+)
+@pytest.mark.parametrize("api", ["pytorchjob", "trainjob"])
+def test_pods_and_tspctl_are_told_who_trains_the_run(render, values, owner, api):
+    rendered = render(**values, job={"api": api})
+    job = rendered["PyTorchJob" if api == "pytorchjob" else "TrainJob"]
+    assert job["metadata"]["annotations"]["tspctl/owner"] == owner
+    assert {"name": "TSP_OWNER", "value": owner} in rendered.container["env"]
+    assert trainer_of(job) == owner

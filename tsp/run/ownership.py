@@ -1,8 +1,9 @@
 """Who may train a run: one machine or one namespace at a time, agreed on in the run's store.
 
-Problem: a name is unique on a machine and in a namespace, not in a store that several of them share. A submit that was
-killed leaves a machine with a run of a name that another one trains by now; a run can be resumed where it never ran;
-Helm alone installs one name in two namespaces. Each would train into one folder and overwrite the other's states.
+Problem: a name is unique on a machine and in a namespace, not in a store that several of them share; nor is the name of
+a namespace, where several clusters share it. A submit that was killed leaves a machine with a run of a name that
+another one trains by now; a run can be resumed where it never ran; Helm alone installs one name in two namespaces. Each
+would train into one folder and overwrite the other's states.
 Idea: whoever starts ranks has a name, which they get in ``TSP_OWNER``. ``run.json`` or the last ``state/owner-N.json``
 says who trains the run; another takes over by writing the next, once the run has ended or been silent for
 ``QUIET_SEC``. Rank 0 looks before it writes anything else, and again when it has counted its attempt.
@@ -36,9 +37,12 @@ class HeldElsewhereError(ConfigError):
     """Another machine or namespace trains the run."""
 
 
-def owner_of_namespace(namespace: str) -> str:
-    """What the pods of a namespace are called; the chart says the same."""
-    return f"namespace {namespace}"
+def owner_of_namespace(namespace: str, cluster: str = "") -> str:
+    """What the pods of a namespace are called; the chart says the same.
+
+    Args: cluster, what tells it from others; empty where that is not known.
+    """
+    return f"namespace {namespace} of cluster {cluster}" if cluster else f"namespace {namespace}"
 
 
 def owner_of(run: StoredRun) -> str | None:

@@ -124,9 +124,15 @@ kueue.x-k8s.io/queue-name: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
+{{/* tsp.run.owner: who trains the run, for a store that several namespaces, or clusters, share. */}}
+{{- define "tsp.run.owner" -}}
+namespace {{ .Release.Namespace }}{{ with .Values.clusterName }} of cluster {{ . }}{{ end }}
+{{- end -}}
+
 {{/* tsp.job.annotations: what tspctl reads of a training job. */}}
 {{- define "tsp.job.annotations" -}}
 tspctl/store: {{ include "tsp.store.settings" . | quote }}
+tspctl/owner: {{ include "tsp.run.owner" . | quote }}
 {{- with .Values.gpuResource }}
 # What tspctl plans with.
 tspctl/gpu-resource: {{ . | quote }}

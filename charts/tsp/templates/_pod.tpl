@@ -140,9 +140,9 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
   value: {{ int . | quote }}
 {{- end }}
 {{- if eq .Values.job.kind "train" }}
-# Two namespaces that share a store do not train one run.
+# Two namespaces or clusters that share a store do not train one run.
 - name: TSP_OWNER
-  value: {{ printf "namespace %s" .Release.Namespace | quote }}
+  value: {{ include "tsp.run.owner" . | quote }}
 {{- end }}
 {{- if ne .Values.job.kind "train" }}
 - name: TSP_NUM_SHARDS

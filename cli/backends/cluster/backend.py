@@ -12,7 +12,7 @@ from cli.backends.base import BackendOptions, Check, GpuStatus, JobEnd, LogLine,
 from cli.backends.cluster.lifecycle import Lifecycle, install
 from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
-from cli.backends.cluster.status import WaitReasonLogger, log_line, release_status, run_status
+from cli.backends.cluster.status import WaitReasonLogger, log_line, release_status, run_status, trainer_of
 from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.answers import ForbiddenError
@@ -20,6 +20,7 @@ from k8s.client import Cluster, ClusterAddress
 from k8s.drivers import check_drivers
 from k8s.gpus import node_gpus
 from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, objects_in, shipped_chart
+from k8s.identity import cluster_identity
 from k8s.job_apis import served_apis
 from k8s.names import kind_of, main_container_of, pods_of
 from k8s.node_plan import plan_nodes
@@ -208,7 +209,10 @@ class ClusterBackend:
     def resume(self, name: str, config: RunConfig | None, *, force: bool = False) -> None:
         """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone."""
         if config is not None:
-            owner = owner_of_namespace(self._cluster.namespace)
+            view = self._runs.view(name)
+            owner = (trainer_of(view.job) if view else None) or owner_of_namespace(
+                self._cluster.namespace, cluster_identity(self._cluster)
+            )
             run = self._lifecycle.stored(name, config.store.uri)
             take(run, owner, force=True) if force else refuse_anothers(run, owner)
         self._lifecycle.resume(name, config, lambda more, options: self.submit(self.plan(more, options)))

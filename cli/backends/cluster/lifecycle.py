@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from cli.backends.base import BackendOptions
-from cli.backends.cluster.status import recorded_store
+from cli.backends.cluster.status import recorded_store, trainer_of
 from cli.options.store import store_config
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.job_apis import api_of
@@ -22,7 +22,7 @@ from k8s.values import with_attempts
 from tsp.config.codec import set_dotted
 from tsp.config.run import RunConfig
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
-from tsp.run.ownership import is_anothers, owner_of_namespace
+from tsp.run.ownership import is_anothers
 from tsp.run.records import Outcome
 from tsp.run.status import ENDED, TERMINATED
 from tsp.run.stored_run import StoredRun
@@ -98,7 +98,7 @@ class Lifecycle:
             return
         run = self.stored(view.job["metadata"]["name"], recorded.uri)
         try:
-            if is_anothers(run, owner_of_namespace(self._runs.cluster.namespace)):
+            if is_anothers(run, trainer_of(view.job)):
                 return
             attempt = run.last_attempt()
             reason = f"asked for with 'tspctl {'cancel' if stopped == 'cancelled' else 'suspend'}'"

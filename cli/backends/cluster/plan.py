@@ -34,6 +34,7 @@ from k8s import preflight as checks
 from k8s.answers import ForbiddenError
 from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
+from k8s.identity import cluster_identity
 from k8s.job_apis import Api, api_of, served_apis
 from k8s.names import (
     GPU_RESOURCE_ANNOTATION,
@@ -211,7 +212,16 @@ class Planner:
             )
         if values.get("job", {}).get("api", "auto") == "auto" and self._served == ("trainjob",):
             set_dotted(values, "job.api", "trainjob")
-        return values
+        return {"clusterName": self._identity, **values} if self._identity else values
+
+    @cached_property
+    def _identity(self) -> str:
+        """What tells the cluster from others; empty where it cannot be asked, as for a dry run."""
+        try:
+            return cluster_identity(self._cluster)
+        except ClusterError as error:
+            logger.debug("%s", error)
+            return ""
 
     @cached_property
     def _served(self) -> tuple[Api, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cli.backends.base import LogLine, RankStatus, RunStatus
 from cli.backends.log_lines import as_shown
-from k8s.names import STORE_ANNOTATION, kind_of, ranks_of
+from k8s.names import OWNER_ANNOTATION, STORE_ANNOTATION, kind_of, ranks_of
 from k8s.pod_log import Line
 from k8s.releases import Release, why_without_job
 from k8s.runs import Runs, RunView
@@ -40,8 +40,16 @@ def run_status(view: RunView, *, pods_of: Runs | None = None) -> RunStatus:
         ended=ended_at(job),
         ranks=tuple(rank for pod in view.pods for rank in _rank_status(pod, pods_of)) if pods_of is not None else (),
         store=recorded_store(job),
-        owner=owner_of_namespace(namespace) if (namespace := job["metadata"].get("namespace")) else None,
+        owner=trainer_of(job),
     )
+
+
+def trainer_of(job: dict[str, Any]) -> str | None:
+    """Who trains the run of a job of the cluster, as its pods are told."""
+    metadata = job["metadata"]
+    if said := (metadata.get("annotations") or {}).get(OWNER_ANNOTATION):
+        return str(said)
+    return owner_of_namespace(metadata["namespace"]) if metadata.get("namespace") else None
 
 
 def release_status(release: Release) -> RunStatus:

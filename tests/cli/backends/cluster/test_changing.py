@@ -10,6 +10,7 @@ from tests.k8s.objects import indexed_job, job, pod, shard
 from tests.k8s.serving import INDEXED_JOBS, PODS, goes_after, path_of, serve_release, serve_run, suspending
 from tsp.config.run import StoreConfig, from_json, to_json
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError
+from tsp.run.ownership import HeldElsewhereError, take
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
@@ -127,6 +128,17 @@ def test_a_new_release_waits_for_the_pods_of_the_old_one(api, backend, fake_helm
     with pytest.raises(ClusterError, match="pods of my-run are still there after"):
         backend.resume("my-run", config)
     assert fake_helm.calls[-1]["arguments"][0] == "uninstall"
+
+
+def test_a_run_of_another_cluster_with_a_namespace_of_this_name_is_not_trained_here_too(api, backend, config):
+    run = StoredRun(open_store(config.store), "my-run")
+    run.create(config, None)
+    take(run, "namespace video of cluster 0a1b2c3d")
+    run.start_attempt()
+    api.objects["/api/v1/namespaces/kube-system"] = {"metadata": {"uid": "of this one"}}
+    with pytest.raises(HeldElsewhereError, match="is trained by namespace video of cluster 0a1b2c3d, which wrote"):
+        backend.resume("my-run", config)
+    assert "PATCH" not in [method for method, *_ in api.requests]
 
 
 def test_what_neither_cluster_nor_store_knows_cannot_be_resumed(api, backend):

@@ -9,6 +9,8 @@ READY := .venv/.ready
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST := $(BIN)/pytest
 DEMO := .demo
+# Tests start hundreds of programs: each would compile ours anew where the environment asks for no bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## list the targets

@@ -5,7 +5,9 @@ import logging
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,7 @@ from tsp.store.s3.errors import explain_refusal
 from tsp.store.s3.quick import Quick
 from tsp.store.s3.store import S3Store
 from tsp.store.s3.upload import Sent
+from tsp.store.s3.wire import Answer, Wire
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -172,6 +175,42 @@ def test_bytes_damaged_on_their_way_are_sent_again(behind: Store, proxy: FaultPr
     behind.download("epoch_0.pth", back, sha256=sha256_of(path))
     assert proxy.counts["damaged_request"] == proxy.counts["damaged_answer"] == 1
     assert back.read_bytes() == path.read_bytes()
+
+
+def test_a_part_damaged_on_its_way_is_sent_again_before_the_upload_is_completed(
+    behind: Store, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    path, back = tmp_path / "file", tmp_path / "back"
+    path.write_bytes(os.urandom(3 * PART_BYTES + 1))
+    proxy.only = lambda method, path: "partNumber=2&" in path
+    proxy.script("damaged_request")
+    behind.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    behind.download("epoch_0.pth", back, sha256=sha256_of(path))
+    assert back.read_bytes() == path.read_bytes()
+    assert proxy.counts["damaged_request"] == 1
+    # rclone replaces no part: there the upload begins anew.
+    completed = [path for method, path in proxy.requests if method == "POST" and "uploadId" in path]
+    assert len(completed) == 1
+
+
+def test_parts_whose_etag_is_no_md5_go_with_their_md5(
+    s3_server: S3Server, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where objects are encrypted with a key of their own; one part is sent to find out."""
+    real = Wire.ask
+
+    def ask(self: Wire, method: str, target: str, *args: Any, **kwargs: Any) -> Answer:
+        answer = real(self, method, target, *args, **kwargs)
+        return replace(answer, headers={**answer.headers, "etag": '"5f3c"'}) if "partNumber" in target else answer
+
+    monkeypatch.setattr(Wire, "ask", ask)
+    monkeypatch.setattr("tsp.store.s3.upload.PARALLEL_PARTS", 1)
+    store, path, back = s3_store(s3_server, endpoint_url=proxy.url), tmp_path / "file", tmp_path / "back"
+    path.write_bytes(os.urandom(5 * PART_BYTES + 1))
+    store.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    store.download("epoch_0.pth", back, sha256=sha256_of(path))
+    assert back.read_bytes() == path.read_bytes()
+    assert len([path for method, path in proxy.requests if "partNumber=" in path]) == 7
 
 
 def test_a_cut_download_goes_on_where_it_stopped(s3_server: S3Server, proxy: FaultProxy, tmp_path: Path) -> None:

@@ -57,13 +57,13 @@ class Quick:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
+        body: bytes | memoryview = b"",
         into: memoryview | None = None,
     ) -> Answer | None:
         """One request; whatever the server answers, but None where it gave no whole answer.
 
         Args: headers, besides those of every request, with names in lower case; body, with its Content-MD5 among the
-            headers; into, as ``Wire.ask``.
+            headers unless the ETag in the answer is compared; into, as ``Wire.ask``.
         """
         path = f"{self._path}/{_encoded(key, safe='/')}" if key else self._path
         sorted_query = "&".join(
@@ -73,7 +73,7 @@ class Quick:
             pair = self._key_pair()
             if pair is None:
                 return None
-            # Of a body the signature covers Content-MD5, which the server compares: another hash proves nothing.
+            # Of a body MD5 is compared, by the server (Content-MD5) or here (ETag): another hash proves nothing more.
             digest = _UNSIGNED if body else _NOTHING_SHA256
             signed = sign(method, self._wire.host, path, sorted_query, headers or {}, digest, self._region, pair)
             return self._wire.ask(method, f"{path}?{sorted_query}" if query else path, signed, body, into=into)

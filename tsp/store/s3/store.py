@@ -19,7 +19,7 @@ from tsp.store.s3.bodies import steadily
 from tsp.store.s3.claims import only_writer
 from tsp.store.s3.client import AnsweredError, Bucket
 from tsp.store.s3.list_page import parse_page
-from tsp.store.s3.upload import Sent, content_md5, md5_of, put_file
+from tsp.store.s3.upload import DamagedPartError, Sent, content_md5, md5_of, put_file
 from tsp.store.s3.wire import Answer
 from tsp.store.transfer import BLOCK_BYTES, ChangedSourceError, Source, persistent_chunks
 
@@ -149,16 +149,17 @@ class S3Store(Store):
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
         check_key(key)
         for _ in range(UPLOAD_TRIES):
-            sent = put_file(
-                self.bucket,
-                self._full(key),
-                path,
-                sha256=sha256,
-                part_bytes=self.part_bytes,
-                address=self.address(key),
-            )
-            if sent.is_etag(sent.answered) or self._holds(key, sent):
-                return
+            with contextlib.suppress(DamagedPartError):
+                sent = put_file(
+                    self.bucket,
+                    self._full(key),
+                    path,
+                    sha256=sha256,
+                    part_bytes=self.part_bytes,
+                    address=self.address(key),
+                )
+                if sent.is_etag(sent.answered) or self._holds(key, sent):
+                    return
         raise StoreError(
             f"{self.address(key)} does not hold what was sent, after {UPLOAD_TRIES} tries: {self.bucket.server} or "
             f"the network damages data; the file is still at {path}"

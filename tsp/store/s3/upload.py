@@ -1,9 +1,10 @@
 """Upload a file to S3 and make sure that it arrived.
 
 The problem: answers get lost, parts get damaged, a file may change while it is sent, and a store that says "done" need
-not hold what was sent. So each part is read once; the same bytes go into the SHA-256 of the whole and, with their MD5,
-to the server, which checks them on arrival. Parts travel side by side, the digest is ready when the last one is read,
-and only a file with the announced digest is completed. What the store then holds is looked at (``S3Store._holds``).
+not hold what was sent. So each part is read once; the same bytes go into the SHA-256 of the whole and to the server,
+whose ETag of the part is compared with their MD5; where that proves nothing they are sent with their MD5, which the
+server checks on arrival. Parts travel side by side, the digest is ready when the last one is read, and only a file with
+the announced digest is completed. What the store then holds is looked at (``S3Store._holds``).
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import base64
 import contextlib
 import hashlib
 import io
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsp.errors import StoreError
+from tsp.errors import StoreError, StoreUnreachableError
 from tsp.store.s3.client import AnsweredError, Bucket
 from tsp.store.transfer import BLOCK_BYTES
 
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 MAX_PARTS = 10_000
 """S3's limit; the parts of a larger file grow."""
 PARALLEL_PARTS = 4
+
+
+class DamagedPartError(Exception):
+    """A part did not arrive as it was sent, and cannot be replaced: the upload has to begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ def put_file(bucket: Bucket, key: str, path: Path, *, sha256: str, part_bytes: i
     """Send a file in one request, or in parts where it is larger than one.
 
     Args: key, in the bucket; sha256, what the file must have; address, URI for messages.
-    Raises: StoreError if it cannot be read or has another digest; nothing is stored then.
+    Raises: StoreError if it cannot be read or has another digest, DamagedPartError; nothing is stored then.
     """
     try:
         size_bytes = path.stat().st_size
@@ -144,19 +151,33 @@ class _PartUpload:
             doing="write",
         )["UploadId"]
 
-    def put(self, number: int, body: bytes) -> tuple[bytes, CompletedPartTypeDef]:
-        """Send one part; returns its MD5, and what completing the upload needs of it."""
-        md5 = md5_of(body)
+    def put(self, number: int, body: memoryview) -> tuple[bytes, CompletedPartTypeDef]:
+        """Send one part; returns its MD5, and what completing the upload needs of it.
+
+        Raises: DamagedPartError; StoreError.
+        """
+        md5, etag = md5_of(body), ""
         if self._quick is not None:
-            sent = self._quick.ask(
-                "PUT",
-                self._key,
-                query={"partNumber": str(number), "uploadId": self._id},
-                headers={"content-md5": content_md5(md5)},
-                body=body,
-            )
-            if sent is not None and sent.status == 200 and sent.headers.get("etag"):
-                return md5, {"PartNumber": number, "ETag": sent.headers["etag"]}
+            # Without Content-MD5: the server would take the MD5 twice, once to compare it and once for the ETag.
+            query = {"partNumber": str(number), "uploadId": self._id}
+            sent = self._quick.ask("PUT", self._key, query=query, body=body)
+            etag = sent.headers.get("etag", "") if sent is not None and sent.status == 200 else ""
+            if etag.strip('"').lower() == md5.hex():
+                return md5, {"PartNumber": number, "ETag": etag}
+            if etag:
+                # Damaged on its way; or of something else, as where objects are encrypted: so are all other parts then.
+                self._quick = None
+        try:
+            return md5, self._put_with_md5(number, body, md5)
+        except StoreUnreachableError:
+            raise
+        except StoreError as error:
+            if not etag:
+                raise
+            # rclone passes parts on as they come, and replaces none.
+            raise DamagedPartError from error
+
+    def _put_with_md5(self, number: int, body: memoryview, md5: bytes) -> CompletedPartTypeDef:
         answer = self._bucket.call(
             lambda: self._client.upload_part(
                 Bucket=self._bucket.name,
@@ -172,7 +193,7 @@ class _PartUpload:
             expect=("NoSuchUpload",),
             has_body=True,
         )
-        return md5, {"PartNumber": number, "ETag": answer["ETag"]}
+        return {"PartNumber": number, "ETag": answer["ETag"]}
 
     def complete(self, parts: list[CompletedPartTypeDef]) -> str:
         """Make the object of its parts; returns the ETag that the server answered."""
@@ -192,10 +213,23 @@ class _PartUpload:
             self._client.abort_multipart_upload(Bucket=self._bucket.name, Key=self._key, UploadId=self._id)
 
 
-def _parts_of(path: Path, part_bytes: int) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while body := file.read(part_bytes):
-            yield body
+def _parts_of(path: Path, part_bytes: int) -> Iterator[memoryview]:
+    """The file's parts, each good until ``PARALLEL_PARTS`` more were asked for: buffers are filled anew."""
+    buffers = [memoryview(bytearray(part_bytes)) for _ in range(PARALLEL_PARTS + 2)]
+    with open(path, "rb", buffering=0) as file:
+        for buffer in itertools.cycle(buffers):
+            filled = _fill(file, buffer)
+            if not filled:
+                return
+            yield buffer[:filled]
+
+
+def _fill(file: RawIOBase, buffer: memoryview) -> int:
+    """Bytes read; fewer than fit only at the file's end, whatever a single read gives."""
+    done = 0
+    while done < len(buffer) and (num_bytes := file.readinto(buffer[done:])):
+        done += num_bytes
+    return done
 
 
 def _check_digest(path: Path, found: str, announced: str) -> None:
@@ -208,6 +242,6 @@ def content_md5(md5: bytes) -> str:
     return base64.b64encode(md5).decode()
 
 
-def md5_of(data: bytes) -> bytes:
+def md5_of(data: bytes | memoryview) -> bytes:
     """MD5, as a check of transport only."""
     return hashlib.md5(data, usedforsecurity=False).digest()

@@ -63,7 +63,7 @@ class Wire:
         method: str,
         target: str,
         headers: Mapping[str, str],
-        body: bytes = b"",
+        body: bytes | memoryview = b"",
         *,
         into: memoryview | None = None,
     ) -> Answer:
@@ -82,7 +82,7 @@ class Wire:
             raise WireError("closed without an answer") from error
 
     def _exchange(
-        self, connection: _Connection, method: str, head: bytes, body: bytes, into: memoryview | None
+        self, connection: _Connection, method: str, head: bytes, body: bytes | memoryview, into: memoryview | None
     ) -> Answer:
         try:
             connection.send(head, body)
@@ -147,11 +147,11 @@ class _Connection:
         with contextlib.suppress(OSError):
             self._sock.close()
 
-    def send(self, head: bytes, body: bytes) -> None:
+    def send(self, head: bytes, body: bytes | memoryview) -> None:
         self.has_received = False
         pace = _Pace(self._sock)
         whole = len(body) <= _ONE_SEND_BYTES
-        for data in (memoryview(head + body),) if whole else (memoryview(head), memoryview(body)):
+        for data in (memoryview(head + bytes(body)),) if whole else (memoryview(head), memoryview(body)):
             left = data
             while left:
                 # Not sendall: its timeout is for all of the data.

@@ -6,6 +6,7 @@ import pytest
 
 from tsp.config import cpus
 from tsp.config.cpus import usable_cpus
+from tsp.errors import ConfigError
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -94,9 +95,9 @@ def test_without_control_groups_it_is_the_affinity_mask(tmp_path):
         ("50000 100000", "1", 1),
         ("max 100000", "0", 1),
         ("max 100000", "", 8),
-        ("max 100000", "some", 8),
-        ("max 100000", "-3", 8),
-        ("max 100000", "²", 8),
+        ("max 100000", " 4 ", 4),
+        ("max 100000", "2.5", 2),
+        ("max 100000", "0.5", 1),
     ],
 )
 def test_a_rank_counts_on_its_pods_request_and_on_no_more_than_it_may_use(
@@ -105,6 +106,18 @@ def test_a_rank_counts_on_its_pods_request_and_on_no_more_than_it_may_use(
     usable = cgroups({"cpu.max": quota})
     monkeypatch.setattr(cpus, "usable_cpus", lambda: usable)
     assert cpus.rank_cpus({} if share is None else {"TSP_CPUS": share}) == expected
+
+
+@pytest.mark.parametrize("share", ["some", "-3", "²", "500m", "1e3", "nan", "0x4", "4,5"])
+def test_a_share_that_is_no_number_is_refused_by_the_variables_name(share):
+    with pytest.raises(ConfigError, match=f"TSP_CPUS must be a number of CPUs, got '{share}'"):
+        cpus.rank_cpus({"TSP_CPUS": share})
+
+
+@pytest.mark.parametrize("mount", ["cpu", "cpu,cpuacct", "cpuacct,cpu"])
+def test_an_older_kernels_quota_is_found_whatever_its_folder_is_called(cgroups, eight_cores, mount):
+    files = {f"{mount}/docker/cpu.cfs_quota_us": "150000", f"{mount}/docker/cpu.cfs_period_us": "100000"}
+    assert cgroups(files, own="4:cpuacct,cpu:/docker") == 2
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,11 @@ def test_the_cure_fits_the_data_at_hand(changes, cpus, words, not_said):
         ("NVIDIA-RTX-A4000", None),
         ("Quadro-T400", None),
         ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", None),
+        ("NVIDIA-A100-SXM4-80GB-SHARED", None),
+        ("NVIDIA H200 NVL", "H200"),
+        ("NVIDIA H20", "H20"),
+        ("NVIDIA GB200", "GB200"),
+        ("NVIDIA RTX 5000 Ada Generation", None),
     ],
 )
 def test_a_card_is_known_by_a_whole_part_of_its_name(name, as_fast_as):

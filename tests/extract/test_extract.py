@@ -16,7 +16,7 @@ from tests import reference
 from tests.extract.conftest import SmallSet, write_metadata
 from tests.jobs import do_job
 from tsp.data.transforms import blend
-from tsp.errors import ConfigError, DataError
+from tsp.errors import ConfigError, DataError, GpuLostError, GpuMemoryError, TspError
 from tsp.extract import stream, video_parts
 from tsp.extract.encoder import Encoder
 from tsp.model.heads import TspModel
@@ -276,3 +276,33 @@ def test_a_real_file_of_another_rate_and_container_gives_its_own_clips(
     with torch.inference_mode():
         expected = torch.cat([tiny_model.features(reference.transformed(frames[some])[None]) for some in picked])
     np.testing.assert_allclose(features, expected.numpy(), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), GpuMemoryError),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), GpuLostError),
+    ],
+)
+@pytest.mark.parametrize(
+    "where",
+    [
+        "tsp.extract.extraction.device_of_shard",
+        "tsp.extract.encoder._fold",
+        "tsp.extract.stream.normalised",
+        "tsp.extract.encoder.Encoder.calibrate",
+        "tsp.extract.stream.FeatureStream._land",
+    ],
+)
+def test_a_gpu_that_is_lost_or_full_is_known_wherever_its_error_surfaces_and_what_is_done_stays(
+    small_set: SmallSet, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception, kind: type[TspError]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, fail)
+        with pytest.raises(kind, match=r"ran out of memory: give|another attempt"):
+            do_job("extract", small_set.job())
+    assert do_job("extract", small_set.job())["missing"] == 0

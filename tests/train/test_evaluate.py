@@ -232,7 +232,7 @@ def test_a_gpu_that_is_too_small_is_told_what_a_smaller_batch_changes(trained, t
 
     config, weights = trained
     monkeypatch.setattr("tsp.train.validate.Validator._forward", fail)
-    with pytest.raises(GpuMemoryError, match="smaller --batch-per-gpu"):
+    with pytest.raises(GpuMemoryError, match="a --batch-per-gpu smaller than 3"):
         do_job("evaluate", request(config, weights, tmp_path / "e.json"))
 
 

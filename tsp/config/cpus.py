@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+
+from tsp.errors import ConfigError
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
@@ -18,10 +21,17 @@ MOST_AUTO_WORKERS = 8
 
 
 def rank_cpus(environment: Mapping[str, str] = os.environ) -> int:
-    """CPUs that this process can count on: its share or its pod's request, and no more than it may use."""
-    share = environment.get(CPUS_VARIABLE, "")
+    """CPUs that this process can count on: its share or its pod's request, and no more than it may use; at least 1.
+
+    Raises: ConfigError if the variable holds no number.
+    """
+    share = environment.get(CPUS_VARIABLE, "").strip()
     usable = usable_cpus()
-    return min(usable, max(1, int(share))) if share.isascii() and share.isdigit() else usable
+    if not share:
+        return usable
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", share):
+        raise ConfigError(f"the variable {CPUS_VARIABLE} must be a number of CPUs, got {share!r}")
+    return min(usable, max(1, int(share.split(".")[0])))
 
 
 def auto_workers(cpus: float) -> int:
@@ -44,8 +54,9 @@ def _quotas(cgroups: Path, own_cgroup: Path) -> Iterator[float]:
     """Cores that the process's control group and the ones around it allow, where they have a quota."""
     for folder in control_groups(cgroups, own_cgroup):
         yield from _quota(folder / "cpu.max")
-    for folder in control_groups(cgroups / "cpu", own_cgroup, controller="cpu"):
-        yield from _quota(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
+    for mount in ("cpu", "cpu,cpuacct", "cpuacct,cpu"):  # the first is a link to one of the others, not everywhere
+        for folder in control_groups(cgroups / mount, own_cgroup, controller="cpu"):
+            yield from _quota(folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us")
 
 
 def control_groups(cgroups: Path, own_cgroup: Path, *, controller: str = "") -> list[Path]:

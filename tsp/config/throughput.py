@@ -26,7 +26,8 @@ BUSY_SHARE = 0.1
 HALF_TFLOPS = (
     ("H200", 989.0), ("H100", 989.0), ("GH200", 989.0), ("B200", 2250.0), ("B100", 1750.0), ("A100", 312.0),
     ("A800", 312.0), ("A30", 165.0), ("A40", 150.0), ("A10", 125.0), ("L40", 181.0), ("L4", 121.0), ("V100", 125.0),
-    ("T4", 65.0), ("RTX-4090", 165.0), ("RTX-3090", 71.0),
+    ("T4", 65.0), ("RTX-4090", 165.0), ("RTX-3090", 71.0), ("GB200", 2500.0), ("H800", 989.0), ("H20", 148.0),
+    ("L20", 119.0), ("RTX-A6000", 155.0), ("RTX-5090", 209.0),
 )  # fmt: skip
 """Part of a product's name -> dense bf16 or fp16 peak. Source: NVIDIA's data sheets."""
 SHARE_OF_PEAK = 0.15
@@ -64,8 +65,8 @@ def data_clips_per_sec(data: DataConfig, *, cpus: float, height_px: int) -> floa
 def step_clips_per_sec(backbone: Backbone, gpu_name: str) -> float | None:
     """Clips per second that a GPU trains on in half precision; None for a card that is not in the table."""
     name = gpu_name.upper().replace(" ", "-")
-    if "-MIG-" in name:
-        return None  # a slice of a card
+    if "-MIG-" in name or name.endswith("-SHARED"):
+        return None  # a slice of a card, or of its time
     for part, tflops in HALF_TFLOPS:
         # A10G and L40S are of the family; RTX A1000 is no A100, T400 no T4.
         if re.search(rf"(?<![A-Z0-9]){part}(?![0-9])", name):

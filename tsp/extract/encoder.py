@@ -16,7 +16,7 @@ from tsp.config.run import Precision
 from tsp.errors import GpuMemoryError
 from tsp.model.backbone import build_backbone
 from tsp.model.device import use_exact_fp32
-from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
+from tsp.model.gpu_errors import is_out_of_memory
 from tsp.model.weights import load_pretrained, read_file, recognise
 
 logger = logging.getLogger(__name__)
@@ -106,15 +106,13 @@ class Encoder:
         """Features float32 [B, 512] on the device, of clips [B, 3, T, H, W] in ``dtype``.
 
         A batch that does not fit into the device's memory is halved.
-        Raises: GpuMemoryError if not even one clip fits; GpuLostError.
+        Raises: GpuMemoryError if not even one clip fits.
         """
         num_clips = len(clips_BCTHW)
         if self.max_batch is None or num_clips <= self.max_batch:
             try:
                 features: Tensor = self._network(clips_BCTHW.contiguous(memory_format=self._layout)).float()
             except RuntimeError as error:
-                if is_lost_gpu(error):
-                    raise lost_gpu(error, self.device) from error
                 if not is_out_of_memory(error):
                     raise
                 if num_clips == 1:

@@ -27,6 +27,7 @@ from tsp.extract.slide_plan import SlidePlan
 from tsp.extract.stream import Collector, FeatureStream
 from tsp.extract.video_parts import PartState, VideoParts
 from tsp.model.device import device_of_shard
+from tsp.model.gpu_errors import gpu_errors
 from tsp.model.weights import read_file, recognise
 from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
@@ -139,7 +140,9 @@ class Extraction:
         rest = [video for video in mine if states.get(video.name, "broken") == "broken"]
         logger.info("%d videos, %d of them already done", len(mine), len(mine) - len(rest))
         if rest:
-            self._extract(checkpoint, rest)
+            # Errors of a card may surface at any later call, not only where the encoder runs.
+            with gpu_errors("give a smaller --batch, or free the GPU's memory"):
+                self._extract(checkpoint, rest)
         return None
 
     def _extract(self, checkpoint: Path, videos: list[VideoFacts]) -> None:

@@ -31,7 +31,7 @@ def run(job: ExtractJob) -> Answer:
 
     Returns: counts, and a row for every video that is broken, padded or left out; exit code 3 if broken ones
         are not allowed.
-    Raises: ConfigError, DataError, StoreError, GpuMemoryError.
+    Raises: ConfigError, DataError, StoreError, GpuMemoryError, GpuLostError.
     """
     keep = Keep("features", StackedFeatures, lambda num_clips: (num_clips, GVF_DIMS), job.format, job.prefix)
     return Extraction(job, keep).run()

@@ -32,7 +32,7 @@ from tsp.errors import (
     exit_code_of,
 )
 from tsp.model.device import card_of, choose_device
-from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
+from tsp.model.gpu_errors import explain, gpu_errors
 from tsp.run.ownership import HeldElsewhereError, check_still, take
 from tsp.run.records import Outcome
 from tsp.run.stored_run import StoredRun
@@ -146,8 +146,10 @@ def _train_with_peers(
     log_into: Callable[[StoredRun, int], None],
     end: Callable[[int], object],
 ) -> None:
-    device = choose_device(rank_env.local_rank)
-    group = _meet(config, rank_env, device, stop, run, end)
+    # The first calls that touch a card already tell whether it is lost, or full of another process's memory.
+    with gpu_errors(_remedies(config)):
+        device = choose_device(rank_env.local_rank)
+        group = _meet(config, rank_env, device, stop, run, end)
 
     def leave_word(error: TspError) -> None:
         group.report_failure(str(error), exit_code_of(error))
@@ -175,7 +177,7 @@ def _train_with_peers(
         group.report_failure(str(error), exit_code_of(error))
         raise
     except Exception as error:
-        failure = _explain_gpu(error, device, config)
+        failure = explain(error, _remedies(config, device), device)
         if failure is None:
             group.report_failure(f"unexpected {type(error).__name__}: {error}", BUG_CODE)
             raise
@@ -229,13 +231,6 @@ def _explain(lost: PeerLostError, group: Group, stop: Stop) -> TspError:
     return lost if failure is None else failure.error()
 
 
-def _explain_gpu(error: Exception, device: torch.device, config: RunConfig) -> TspError | None:
-    """The meaning of a GPU error; None for any other error."""
-    if is_out_of_memory(error):
-        return out_of_memory(error, device, config)
-    return lost_gpu(error, device) if is_lost_gpu(error) else None
-
-
 def agree(config: RunConfig, group: Group) -> tuple[EffectiveSizes, Numerics]:
     """What all ranks train with: batch and learning rates follow the smallest card, the number format the weakest.
 
@@ -281,12 +276,11 @@ def _downscale_or_none(memory_mib: int) -> int | None:
         return None
 
 
-def out_of_memory(error: BaseException, device: torch.device, config: RunConfig) -> GpuMemoryError:
-    """The error for a GPU that ran out of memory, with the remedies."""
-    card = card_of(device)
+def _remedies(config: RunConfig, device: torch.device | None = None) -> str:
+    """What to do when memory runs out."""
+    card = None if device is None else card_of(device)
     size = f"{card.memory_mib} MiB, " if card is not None else ""
-    return GpuMemoryError(
-        f"the GPU ran out of memory ({size}{config.model.backbone}, --precision {config.model.precision}): choose a "
-        f"larger --downscale, --precision bf16, or --set model.activation_checkpointing=true "
-        f"({str(error).splitlines()[0][:200]})"
+    return (
+        f"choose a larger --downscale, --precision bf16, or --set model.activation_checkpointing=true ({size}"
+        f"{config.model.backbone}, --precision {config.model.precision})"
     )

@@ -14,6 +14,7 @@ from tsp.data.dataset_files import DatasetFiles
 from tsp.data.loader import load_subset
 from tsp.errors import ConfigError, DataError
 from tsp.model.device import device_of_shard
+from tsp.model.gpu_errors import gpu_errors
 from tsp.model.weights import load_model_state, read_file
 from tsp.run.evaluation import Evaluation, EvaluationFile, EvaluationPart, answer_of, digest_of
 from tsp.run.results import format_line
@@ -34,7 +35,7 @@ def run(job: EvaluateJob) -> Answer:
     """Do an evaluation.
 
     Returns: figures, and a row for every class of every head; counts alone from a shard that others are to follow.
-    Raises: ConfigError, DataError, StoreError, GpuMemoryError.
+    Raises: ConfigError, DataError, StoreError, GpuMemoryError, GpuLostError.
     """
     return _Evaluation(job).run()
 
@@ -114,7 +115,11 @@ class _Evaluation:
         model = build_model(self._config.model, self._data.num_classes, seed=self._config.seed)
         where = self._job.checkpoint
         load_model_state(model, model_state(content, where=where), where=where)
-        return evaluate_share(self._config, self._data, model, device_of_shard(self._job.shard), shard, shards)
+        with gpu_errors(
+            f"give a --batch-per-gpu smaller than {self._config.batch_per_gpu} (accuracies stay as they are, losses "
+            f"become means over other batches)"
+        ):
+            return evaluate_share(self._config, self._data, model, device_of_shard(self._job.shard), shard, shards)
 
     def _identity(self) -> dict[str, Any]:
         """What two evaluations must share to give the same figures."""

@@ -11,9 +11,7 @@ import torch
 
 from tsp.config.run import RunConfig
 from tsp.data.loader import SubsetData, build_loader
-from tsp.errors import GpuMemoryError
 from tsp.model.device import card_of
-from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory, lost_gpu
 from tsp.model.heads import TspModel
 from tsp.run.evaluation import EvaluationPart
 from tsp.train.batches import on_device
@@ -44,7 +42,7 @@ def evaluate_share(
 ) -> EvaluationPart:
     """Every ``shards``-th batch from number ``shard`` on.
 
-    Raises: ConfigError for a number format that the card lacks; DataError; GpuMemoryError; GpuLostError.
+    Raises: ConfigError for a number format that the card lacks; DataError. A GPU's errors pass.
     """
     card, stop = card_of(device), Stop()
     numerics = choose_numerics(device, config.model, [] if card is None else [card])
@@ -65,15 +63,6 @@ def evaluate_share(
         with closing(on_device(loader, device, stop=stop)) as batches:
             tally = validator.share(model, batches, numbers, num_batches=num_batches(config, data), after_batch=report)
         rows = tally.losses.cpu()
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise GpuMemoryError(
-                f"{config.batch_per_gpu} clips do not fit on {device}: give a smaller --batch-per-gpu (accuracies stay "
-                f"as they are, losses become means over other batches)"
-            ) from error
-        if is_lost_gpu(error):
-            raise lost_gpu(error, device) from error
-        raise
     finally:
         group.leave()
     return EvaluationPart(

@@ -18,11 +18,11 @@ _SHOWN_NODES = 4
 
 
 def cuda_of(image: str | None) -> str | None:
-    """The CUDA version of an image by the flavour in its tag; None for one without CUDA.
+    """The CUDA version of an image by its name: our flavours, or cuda12.4 and the like; None for one without CUDA.
 
-    An image of another name counts as the default flavour, which the pods' torch would be without a choice.
+    An image whose name says nothing counts as the default flavour.
     """
-    match = re.search(r"[-:](?:cu(\d+)(\d)|cpu)(?:-compile)?(?:@|$)", image or "")
+    match = re.search(r"[-:](?:cu(?:da)?-?(\d\d)\.?(\d)|cpu)(?=[-.:@]|$)", (image or "").rpartition("/")[2])
     if match is None:
         return FLAVOUR_CUDA[DEFAULT_FLAVOUR]
     return f"{match[1]}.{match[2]}" if match[1] else None

@@ -41,6 +41,9 @@ def test_flavours_are_those_of_the_build_and_need_the_drivers_of_its_readme():
         ("team/tspctl:mine-cu118", "11.8"),
         ("tspctl:cpu-compile", None),
         ("a-cu126-b/tspctl:0.2.0", "13.0"),
+        ("localhost/tspctl-cu126:0.2.0", "12.6"),
+        ("pytorch/pytorch:2.8.0-cuda12.4-cudnn9-runtime", "12.4"),
+        ("nvcr.example/nvidia/pytorch:25.06-py3", "13.0"),
     ],
 )
 def test_an_images_cuda_version_is_read_off_its_tag(image, cuda):

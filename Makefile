@@ -115,6 +115,10 @@ wheel: $(READY) $(TWINE) ## wheel and source distribution, in dist/, as PyPI wou
 	rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 	PYTHONPATH=$(TWINE) $(BIN)/python -m twine check --strict dist/*
 
+.PHONY: try-wheel
+try-wheel: ## build the wheel, install it as users do, run it; PYTHON_VERSION=3.14
+	scripts/try_wheel.sh $(PYTHON_VERSION)
+
 .PHONY: package
 package: helm ## the chart as an archive, in dist/
 	mkdir -p dist && "$$(scripts/go_tool.sh helm)" package charts/tsp --destination dist
@@ -122,6 +126,11 @@ package: helm ## the chart as an archive, in dist/
 .PHONY: image
 image: ## the image, by docker or buildah; FLAVOUR=cpu|cu126|cu130, NAME=..., COMPILER=1
 	image/build.sh $(if $(COMPILER),--compile) --flavour $(or $(FLAVOUR),cu130) $(NAME)
+
+.PHONY: image-test
+image-test: ## the image's own tests, inside it; IMAGE=..., COMPILER=1
+	docker run --rm --read-only --tmpfs /tmp:exec $(if $(COMPILER),--env EXPECT_COMPILER=1) \
+	  --volume "$$PWD/image/tests:/tests:ro" --entrypoint python "$(IMAGE)" /tests/test_inside.py
 
 # Apart from .venv: the kubernetes client would load its grammars, which take seconds.
 CYCLONEDX := .cyclonedx/7.5.0
@@ -131,6 +140,23 @@ $(CYCLONEDX): | $(READY)
 .PHONY: sbom
 sbom: $(READY) $(CYCLONEDX) ## what the image installs, as CycloneDX, in dist/
 	mkdir -p dist && PYTHONPATH=$(CYCLONEDX) $(BIN)/python -m cyclonedx_py requirements image/requirements.lock --output-format JSON -o dist/image.cdx.json
+
+.PHONY: version-check
+version-check: ## is TAG=v1.2.3 the version of this checkout?
+	@version="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)"; \
+	[ "$(TAG)" = "v$$version" ] || { echo "the tag is $(TAG), but pyproject.toml says $$version" >&2; exit 1; }
+
+.PHONY: publish-chart
+publish-chart: package ## push the chart to REGISTRY=ghcr.io/OWNER and sign it
+	scripts/publish_chart.sh "$(REGISTRY)"
+
+.PHONY: publish-image
+publish-image: ## build an image and push it to REGISTRY=ghcr.io/OWNER; FLAVOUR=..., COMPILER=1
+	scripts/publish_image.sh "$(REGISTRY)" --flavour $(or $(FLAVOUR),cu130) $(if $(COMPILER),--compile)
+
+.PHONY: github-release
+github-release: sbom ## the GitHub release of TAG, with what lies in dist/
+	gh release create "$(TAG)" dist/* --title "$(TAG)" --notes-file <(scripts/release_notes.sh)
 
 .PHONY: docs
 docs: $(READY) ## the documentation, in site/; a broken link fails

@@ -3,13 +3,15 @@
 # --flavour: which torch, by the CUDA version it was built with; cu130 (the default) is the lock file's.
 # --compile: with a C and C++ compiler, for runs with model.compile.
 # Flavours other than the default and --compile are appended to the tag: tspctl:0.2.0-cu126-compile.
+# --print-name: print the image's whole name, build nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-flavour=cu130 compiler=""
+flavour=cu130 compiler="" print_name=""
 while [[ "${1:-}" == --* ]]; do
     case "$1" in
         --compile) compiler=g++ && shift ;;
+        --print-name) print_name=1 && shift ;;
         --flavour) flavour="${2:?--flavour cu130, cu126 or cpu}" && shift 2 ;;
         *) echo "unknown option $1: image/build.sh [--flavour cu130|cu126|cpu] [--compile] [NAME:TAG] [BUILD-ARG=VALUE...]" >&2 && exit 2 ;;
     esac
@@ -35,6 +37,10 @@ if [[ "$flavour" != cu130 ]]; then name="$name-$flavour"; fi
 if [[ -n "$compiler" ]]; then
     name="$name-compile"
     arguments+=(--build-arg "COMPILER=$compiler")
+fi
+if [[ -n "$print_name" ]]; then
+    echo "$name"
+    exit
 fi
 for assignment in "$@"; do
     arguments+=(--build-arg "$assignment")

@@ -205,8 +205,6 @@ class Schedule:
 
     def train_with_peers(self, _: RunConfig, __: RankEnv, ___: Stop, run: StoredRun, attempt: int, *____: Any) -> None:
         """What stands for the ranks, their loader and their model."""
-        if attempt == attempts.DONE:
-            return
         assert self.world.current is not None
         process = self.world.current.process
         self.begin_training(process)
@@ -259,6 +257,7 @@ class Schedule:
                 uploader.submit_epoch(path, record_of(position.epoch, path))
                 position = Position(epoch=position.epoch + 1)
             uploader.drain()
+        attempts.record_success(run, attempt)
 
     def begin_training(self, process: Process) -> None:
         """Called when a process has found out that there is something to train."""

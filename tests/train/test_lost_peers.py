@@ -1,5 +1,7 @@
 """A rank that stops, hangs or fails ends the others with the right exit code, whatever their libraries are stuck in."""
 
+import functools
+import importlib
 import multiprocessing
 import os
 import signal
@@ -13,6 +15,9 @@ from tests.train.worlds import config_for, free_port, run_of
 from tsp import entrypoint
 from tsp.config.run import to_json
 from tsp.errors import DataError
+from tsp.train.attempt import train
+from tsp.train.distributed import RankEnv
+from tsp.train.stop_signal import Stop
 
 PEER_SEC = 3.0
 
@@ -119,6 +124,25 @@ def stuck_while_a_state_is_uploaded(rank):
         in_step(2, lambda: time.sleep(600))
 
 
+def die(rank, who, module, owner, name):
+    """Rank ``who`` is killed when it calls a method."""
+    if rank == who:
+        setattr(getattr(importlib.import_module(module), owner), name, lambda *_, **__: os._exit(137))
+
+
+def die_before_the_last_word(rank):
+    if rank == 1:
+        from tsp.train import attempt
+
+        attempt._succeed = lambda *_: os._exit(137)
+
+
+VALIDATION = ("tsp.train.validate", "Validator", "_forward")
+SAVING = ("tsp.train.saver", "Saver", "save_epoch")
+AT_THE_END = ("tsp.train.distributed", "Group", "leave")
+LAST_UPLOAD = ("tsp.run.stored_run", "StoredRun", "write_outcome")
+
+
 class Ranks:
     """Two ranks, each in a process of its own."""
 
@@ -190,6 +214,39 @@ def test_a_peer_that_no_longer_answers_ends_a_rank_with_150_and_its_last_lines_a
     assert run.store.read(run.log_key(1, survivor)).decode().rstrip().splitlines()[-1] in both.log(survivor)
     assert words in run.store.read(run.log_key(1, survivor)).decode()
     assert run.read_outcome() is None, "it is tried again"
+
+
+@pytest.mark.parametrize(
+    ("who", "where", "expected"),
+    [
+        (1, VALIDATION, 150),
+        (0, VALIDATION, 150),
+        (0, SAVING, 150),
+        (0, LAST_UPLOAD, 150),
+        (1, AT_THE_END, 0),
+        (0, AT_THE_END, 0),
+    ],
+)
+def test_no_rank_ends_well_before_the_run_is_done_for_a_rank_that_ended_well_is_not_started_again(
+    ranks, who, where, expected
+):
+    both = ranks(functools.partial(die, who=who, module=where[0], owner=where[1], name=where[2]), schedule__epochs=1)
+    assert both.exit_code(1 - who) == expected, both.log(1 - who)
+    assert both.exit_code(who) == 137
+    outcome = run_of(both.config).read_outcome()
+    assert (outcome is not None) == (expected == 0)
+    if outcome is not None:
+        assert outcome.state == "succeeded"
+        # Started again by itself, it needs nobody to find that out.
+        again = RankEnv(rank=who, world_size=2, master_port=free_port())
+        train(both.config, again, Stop(), log_into=lambda run, attempt: None)
+
+
+def test_rank_0_has_succeeded_though_another_dies_before_it_hears_of_it(ranks):
+    both = ranks(die_before_the_last_word, schedule__epochs=1)
+    assert both.exit_code(0) == 0, both.log(0)
+    assert "the run is done all the same" in both.log(0)
+    assert run_of(both.config).read_outcome().state == "succeeded"
 
 
 def test_sigterm_is_heard_while_a_library_waits_for_a_peer_and_status_says_what_for(ranks):

@@ -48,8 +48,6 @@ logger = logging.getLogger(__name__)
 
 BUG_CODE = 1
 _SHORTEST_MEETING_SEC = 1.0
-DONE = 0
-"""In place of an attempt's number: nothing is left to do."""
 
 
 class GaveUpError(TspError):
@@ -71,20 +69,18 @@ def train(
     Raises: TspError; its outcome is written to the store if another attempt cannot help.
     """
     run = StoredRun(open_store(config.store), config.name)
-    attempt = DONE
+    attempt = 0
     try:
         if rank_env.rank == 0:
             take(run, rank_env.owner)
-        if rank_env.rank == 0 and not _is_done(run):
+        if _is_done(run):
+            # Every rank sees that for itself: the others of a rank that was restarted at the very end are gone.
+            return
+        if rank_env.rank == 0:
             attempt = _count_attempt(run, config)
             check_still(run, rank_env.owner)
             log_into(run, attempt)
         _train_with_peers(config, rank_env, stop, run, attempt, log_into, end)
-        if rank_env.rank == 0 and attempt != DONE:
-            # An attempt killed between the last record and this file has left an old one.
-            run.rebuild_results()
-            run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="trained to the end", attempt=attempt))
-            run.clear_state()
     except HeldElsewhereError:
         # Another's run has not failed.
         raise
@@ -159,8 +155,6 @@ def _train_with_peers(
     group.watchdog.last_words.append(leave_word)
     try:
         attempt = group.from_main(attempt)
-        if attempt == DONE:
-            return
         if not group.is_main:
             log_into(run, attempt)
         sizes, numerics = agree(config, group)
@@ -171,6 +165,7 @@ def _train_with_peers(
                 config=config, run=run, sizes=sizes, numerics=numerics, group=group, stop=stop, attempt=attempt
             )
         )()
+        _succeed(run, group, attempt)
     except PeerLostError as error:
         raise _explain(error, group, stop) from error
     except TspError as error:
@@ -186,6 +181,31 @@ def _train_with_peers(
     finally:
         group.unwatch()
     group.leave()
+
+
+def _succeed(run: StoredRun, group: Group, attempt: int) -> None:
+    """Record the success, and let the other ranks end only then.
+
+    A rank that has ended well is never started again: were the others gone when rank 0 dies over its last upload, it
+    would wait for them in every attempt that follows.
+    """
+    if group.is_main:
+        record_success(run, attempt)
+    try:
+        group.from_main("done")
+    except PeerLostError as error:
+        if not group.is_main:
+            raise
+        # It finds the run done when it is started again.
+        logger.warning("%s; the run is done all the same", error)
+
+
+def record_success(run: StoredRun, attempt: int) -> None:
+    """Write that a run is trained to its end, and remove what only another attempt would need."""
+    # An attempt killed between the last record and this file has left an old one.
+    run.rebuild_results()
+    run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="trained to the end", attempt=attempt))
+    run.clear_state()
 
 
 def _meet(

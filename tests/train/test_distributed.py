@@ -24,6 +24,7 @@ from tsp.data.loader import build_loader
 from tsp.data.transforms import pixels_on_device
 from tsp.errors import ConfigError, PeerLostError, TerminatedError
 from tsp.model.device import choose_device
+from tsp.train import rendezvous
 from tsp.train.attempt import train
 from tsp.train.distributed import RankEnv, lost_peers
 from tsp.train.rendezvous import join, wait_for_port
@@ -375,3 +376,25 @@ def test_a_compiled_model_trains_to_the_same_weights_its_gradients_still_overlap
     assert list(weights) == list(expected)
     for name, value in expected.items():
         assert torch.allclose(weights[name], value, rtol=1e-4, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("device", "backends", "device_id"),
+    [
+        (torch.device("cuda", 1), "cpu:gloo,cuda:nccl", torch.device("cuda", 1)),
+        (torch.device("cpu"), "cpu:gloo", None),
+    ],
+)
+def test_nccl_is_told_its_card_when_ranks_meet_and_so_needs_not_guess_it_at_the_first_sum(
+    monkeypatch, device, backends, device_id
+):
+    made, barriers = [], []
+    monkeypatch.setattr(rendezvous.dist, "init_process_group", lambda *args, **options: made.append((args, options)))
+    monkeypatch.setattr(rendezvous.dist, "new_group", lambda **_: None)
+    monkeypatch.setattr(rendezvous.dist, "barrier", lambda **options: barriers.append(options))
+    monkeypatch.setattr(rendezvous, "_wait_for_all", lambda *_: None)
+    group = join(RankEnv(world_size=2, master_port=free_port()), device, Stop())
+    group.unwatch()
+    (((named,), options),) = made
+    assert (named, options["device_id"]) == (backends, device_id)
+    assert barriers == [{"device_ids": [1]} if device_id else {}]

@@ -112,7 +112,7 @@ $(TWINE): | $(READY)
 
 .PHONY: wheel
 wheel: $(READY) $(TWINE) ## wheel and source distribution, in dist/, as PyPI would accept them
-	rm -rf dist && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+	rm -f dist/*.whl dist/*.tar.gz && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 	PYTHONPATH=$(TWINE) $(BIN)/python -m twine check --strict dist/*
 
 .PHONY: try-wheel

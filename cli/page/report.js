@@ -286,14 +286,14 @@
     named(run), epoch.epoch === run.best_epoch ? element("b", {}, `${epoch.epoch}, best`) : epoch.epoch, showSize(epoch.size_bytes),
     element("td", { class: "digest" }, epoch.checkpoint), element("td", { class: "digest" }, epoch.sha256 ?? "–")]))));
 
-  const facts = (key, shorten = (value) => value) => [...new Set(runs.flatMap((run) => Object.keys(run[key] ?? {})))]
-    .map((name) => [name.replaceAll("_", " "), ...runs.map((run) => (run[key]?.[name] === undefined ? null : shorten(run[key][name])))]);
+  const facts = (key, called = (name) => name.replaceAll("_", " "), shorten = (value) => value) => [...new Set(runs.flatMap((run) => Object.keys(run[key] ?? {})))]
+    .map((name) => [called(name), ...runs.map((run) => (run[key]?.[name] === undefined ? null : shorten(run[key][name])))]);
   section("Environment", element("div", { class: "wrapped" }, table(["", ...runs.map((run) => run.name)], [
     ...facts("versions"), ...facts("machine"),
     ...(runs.some((run) => run.images.length) ? [["image of the pods", ...runs.map((run) => run.images.join(", ") || null)]] : []),
     ...facts("effective"), ["seed", ...runs.map((run) => run.config.seed)], ["store", ...runs.map((run) => run.address)],
   ])));
   if (runs.some((run) => Object.keys(run.digests).length))
-    section("Data and weights", table(["SHA-256 of", ...runs.map((run) => run.name)], facts("digests", (value) => element("td", { class: "digest", title: value }, value.slice(0, 16)))));
+    section("Data and weights", table(["SHA-256 of", ...runs.map((run) => run.name)], facts("digests", (file) => file, (value) => element("td", { class: "digest", title: value }, value.slice(0, 16)))));
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((folded) => { folded.open = true; }));
 })();

@@ -32,7 +32,9 @@ def store_run(folder: Path, name: str, accuracies: list[float], *, seed: int = 4
     run = StoredRun(LocalStore(folder), name)
     config = resolve(load_dataset("thumos14"), "tsp", name=name, store={"uri": str(folder)}, root="/data")
     run.create(with_seed(config, seed), None)
-    run.record_origins(versions={"torch": "2.15.0"}, machine={"gpu": "NVIDIA H200"}, digests={"train.csv": "ab" * 32})
+    run.record_origins(
+        versions={"torch": "2.15.0"}, machine={"gpu": "NVIDIA H200"}, digests={"a_train_table.csv": "ab" * 32}
+    )
     counts = ClassCounts.of("action-label", LABELS, [[6, 3, 1], [0, 9, 1], [2, 0, 0]])
     for epoch, accuracy in enumerate(accuracies):
         path = folder / "checkpoint"
@@ -113,6 +115,7 @@ def test_the_figures_of_the_page_are_the_stores_and_the_best_run_comes_first(bro
     assert [float(row[3]) for row in shown] == [runs[name].best().avg_accuracy_percent for name in ("second", "first")]
     digests = {(row[0], int(row[1].partition(",")[0])): row[4] for row in rows_of(browser, "Checkpoints")}
     assert digests == {(name, n): item.sha256 for name, run in runs.items() for n, item in run.epochs().items()}
+    assert rows_of(browser, "Data and weights") == [["a_train_table.csv", *["ab" * 8] * 2]]
     SCREENSHOTS.mkdir(exist_ok=True)
     assert browser.save_screenshot(str(SCREENSHOTS / "report.png"))
 

@@ -23,6 +23,7 @@ from tests.s3_servers import start_server
 from tests.train.worlds import config_for, run_of, same_weights, train_here
 from tsp.config.run import StoreConfig
 from tsp.errors import TspError, exit_code_of
+from tsp.run.metrics import position, read_metrics
 from tsp.store.retry import RetryPolicy
 from tsp.train import checkpoint
 from tsp.train.attempt import train
@@ -148,6 +149,7 @@ CHANGES = {
     "optim__backbone_lr": 0.005,
     "max_attempts": 1000,
     "state_every_sec": 0.02,
+    "metrics_every_steps": 1,
 }
 
 
@@ -177,22 +179,46 @@ def test_a_run_killed_anywhere_ends_with_the_same_weights_and_each_epoch_once(
         config = dataclasses.replace(
             config_for(tiny_data, tmp_path, **CHANGES), store=store_config, name=f"run-{number}"
         )
-        code = None
+        code, published = None, {}
         while code != 0:
             workers = draw.choice([0, 0, 0, 1, 2])
             changed = dataclasses.replace(config, data=dataclasses.replace(config.data, workers=workers))
             plan = Plan(draw, killed, notes) if killed < KILLS[kind] else None
             code = attempt(changed, plan)
             ends.append((config.name, plan and plan.arguments[:-1], workers, code))
+            published |= published_lines(run_of(config))
             expected = {-9} if plan and plan.signal_number == signal.SIGKILL else {143, -15} if plan else set()
             assert code in expected | {151, 0}, f"seed {SEED}: {ends}"
             killed += code in expected
         check_like(run_of(config), undisturbed, tmp_path, f"seed {SEED}: {ends}")
+        check_history(run_of(config), list(published.values()), f"seed {SEED}: {ends}")
     hits = [json.loads(line) for line in notes.read_text().splitlines()]
     for signal_number in SIGNALS:
         hit = {phase for number, phases in hits for phase in phases if number == signal_number}
         assert hit == set(PHASES), f"seed {SEED}, {signal_number!r}: {ends}"
     assert len({workers for _, _, workers, _ in ends}) > 1
+
+
+def published_lines(run):
+    """Every whole line of the history that is in the store now, by its text."""
+    texts = [run.store.read(entry.key) for entry in run.store.list(run.key("metrics") + "/")]
+    return {line: json.loads(line) for text in texts for line in text.splitlines(keepends=True) if line.endswith(b"\n")}
+
+
+def check_history(run, published, message):
+    """No step twice; none is lost that was published, unless a later attempt began before it and trained it again."""
+    history = read_metrics(run)
+    steps = [round(position(line) * line["steps"]) for line in history if line["kind"] == "train"]
+    assert steps == sorted(set(steps)), message
+    epochs = [line["epoch"] for line in history if line["kind"] == "valid"]
+    assert epochs == sorted(set(epochs)), message
+    assert published, message
+    for line in published:
+        trained_again = any(
+            start["kind"] == "start" and start["attempt"] > line["attempt"] and position(start) < position(line)
+            for start in published
+        )
+        assert line in history or trained_again, f"{line} was published and is lost; {message}"
 
 
 def check_like(run, undisturbed, folder, message):

@@ -60,8 +60,8 @@ def logs(
         click.echo(show_line(line, timestamps=timestamps))
 
 
-def parse_since(text: str) -> datetime:
-    """The time given to ``--since``: an age (``90s``, ``5m``, ``1h30m``) or an ISO time (local without a zone)."""
+def parse_since(text: str, *, option: str = "--since") -> datetime:
+    """The time given to an option: an age (``90s``, ``5m``, ``1h30m``) or an ISO time (local without a zone)."""
     from datetime import UTC, timedelta
 
     from cli.options.duration import seconds_in
@@ -76,4 +76,4 @@ def parse_since(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(f"{text!r} is neither an age like 5m nor an ISO time", param_hint="--since") from error
+        raise click.BadParameter(f"{text!r} is neither an age like 5m nor an ISO time", param_hint=option) from error

@@ -41,7 +41,7 @@ def metrics(run: str, follow: bool, last: str | None, output: str, session: Sess
     """
     from cli.commands.logs import parse_since
 
-    since = parse_since(last).isoformat() if last else ""
+    since = parse_since(last, option="--last").isoformat() if last else ""
     found = session.find(run, only_training=True)
     lines = (
         flat_line(line) for line in _lines(found, follow=follow) if line["kind"] != "start" and line["time"] >= since
@@ -122,7 +122,7 @@ def _print_table(lines: Iterator[dict[str, Any]], *, since: str, follow: bool) -
         rows = [_row(line) for line in lines]
         if not rows:
             why = f"it wrote none since {since}" if since else "the run has not trained yet"
-            click.echo(f"no metrics: {why}, or an older version made it", err=True)
+            click.echo(f"no metrics: {why}, or the original scripts or an older version made it", err=True)
             return
         print_table([name.upper().replace("_", " ") for name in COLUMNS], rows)
         return

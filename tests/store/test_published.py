@@ -104,7 +104,8 @@ def test_all_files_arrive_side_by_side_and_a_second_time_nothing_is_fetched(mirr
 
 
 @pytest.mark.parametrize(
-    ("below", "is_flat"), [("data/thumos14", False), ("thumos14", False), ("thumos14", True), (".", True)]
+    ("below", "is_flat"),
+    [(below, is_flat) for below in ("data/thumos14", "thumos14", ".") for is_flat in (False, True)],
 )
 def test_a_clone_will_do_and_so_will_the_folder_of_the_files(
     tmp_path: Path, dest: Store, below: str, is_flat: bool

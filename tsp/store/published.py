@@ -41,6 +41,15 @@ def blob_id(path: Path) -> str:
     return digest.hexdigest()
 
 
+def keys_of(file: PublishedFile) -> Iterator[str]:
+    """Where a clone or mirror may have a file: below any of its folders, or beside the other files of its data set."""
+    folders = file.path.split("/")[:-1]
+    for start in range(len(folders) + 1):
+        yield "/".join([*folders[start:], file.name])
+    yield f"{folders[0]}/{folders[1]}/{file.name}"
+    yield f"{folders[1]}/{file.name}"
+
+
 class PublishedSource:
     """Where the files are taken from: the authors' repository, or a clone or mirror of it."""
 
@@ -58,15 +67,14 @@ class PublishedSource:
 
         Raises: MissingKeyError if it is nowhere in the source; StoreError, StoreUnreachableError.
         """
-        inside = file.path.removeprefix("data/")
-        tried = [file.path, inside, f"{inside.partition('/')[0]}/{file.name}", file.name]
-        for key in dict.fromkeys(tried):
+        tried = list(dict.fromkeys(keys_of(file)))
+        for key in tried:
             try:
                 self._fetch_key(key, path)
             except MissingKeyError:
                 continue
             return
-        raise MissingKeyError(f"{self.address} lacks {file.name} (looked for {', '.join(dict.fromkeys(tried))})")
+        raise MissingKeyError(f"{self.address} lacks {file.name} (looked for {', '.join(tried)})")
 
     def _fetch_key(self, key: str, path: Path) -> None:
         if self._store is not None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.nodes import remove_gpus, set_gpus
-from tests.e2e.places import BUILD_TIMEOUT_SEC, Cluster, a_cluster, run_script
+from tests.e2e.places import BUILD_TIMEOUT_SEC, Cluster, a_cluster, ending_the_session, run_script
 from tests.e2e.researcher import may_list_nodes, may_not_list_nodes, researcher
 from tests.e2e.s3 import S3Server
 from tests.e2e.tspctl import DATA_PREFIX, Tspctl, clean_environment
@@ -46,7 +46,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A real cluster with the training operator (see ``places``)."""
-    with a_cluster() as found:
+    with contextlib.ExitStack() as stack:
+        with ending_the_session():
+            found = stack.enter_context(a_cluster())
         yield found
 
 
@@ -99,19 +101,17 @@ def image(cluster: Cluster) -> str:
     name = os.environ.get("TSP_E2E_IMAGE")
     if not cluster.ours:
         return name or pytest.skip("set TSP_E2E_IMAGE to the image that the nodes have or can pull")
-    name = name or run_script("build.sh", "project-image", timeout_sec=BUILD_TIMEOUT_SEC).strip()
-    cluster.control("load", name, timeout_sec=BUILD_TIMEOUT_SEC)
+    with ending_the_session():
+        name = name or run_script("build.sh", "project-image", timeout_sec=BUILD_TIMEOUT_SEC).strip()
+        cluster.control("load", name, timeout_sec=BUILD_TIMEOUT_SEC)
     return name
 
 
 @pytest.fixture(scope="session")
 def helm() -> str:
     """Path of a real helm, built where there is none."""
-    script = REPOSITORY / "scripts" / "go_tool.sh"
-    done = subprocess.run(
-        [str(script), "helm"], stdout=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_SEC, check=True
-    )
-    return done.stdout.strip()
+    with ending_the_session():
+        return run_script(REPOSITORY / "scripts" / "go_tool.sh", "helm", timeout_sec=BUILD_TIMEOUT_SEC).strip()
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,16 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
+import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -30,6 +36,8 @@ CACHE_HOME = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 CACHE = Path(os.environ.get("TSPCTL_CACHE") or CACHE_HOME / "tspctl")
 START_TIMEOUT_SEC = 300
 BUILD_TIMEOUT_SEC = 3000
+LAST_LINES = 30
+"""Of a script that failed."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,59 @@ class Cluster:
         return run_script("cluster.sh", *arguments, timeout_sec=timeout_sec)
 
 
-def run_script(name: str, *arguments: str, timeout_sec: int) -> str:
-    """Standard output of a bring-up script; its standard error is shown as it comes.
+class BringUpError(Exception):
+    """A script of the bring-up failed; the message ends with what it said last."""
 
-    Raises: subprocess.CalledProcessError, subprocess.TimeoutExpired.
+
+def run_script(name: str | Path, *arguments: str, timeout_sec: float) -> str:
+    """Standard output of a script, by default of the bring-up; its standard error is shown as it comes.
+
+    Raises: BringUpError.
     """
-    command = [str(BRING_UP / name), *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=timeout_sec, check=True).stdout
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    process = subprocess.Popen(
+        [str(BRING_UP / name), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    overtime = threading.Event()
+
+    def end() -> None:
+        overtime.set()
+        os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(timeout_sec, end)
+    timer.start()
+    try:
+        with process, ThreadPoolExecutor(1) as showing:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            showing.submit(_show, process.stderr, last)
+            answer = process.stdout.read()
+    except BaseException:
+        end()
+        raise
+    finally:
+        timer.cancel()
+    if process.returncode == 0:
+        return answer
+    how = f"took longer than {timeout_sec:g} s" if overtime.is_set() else f"ended with exit status {process.returncode}"
+    said = "".join(last).strip() or "nothing"
+    raise BringUpError(f"{Path(name).name} {' '.join(arguments)} {how}; its last words:\n{said}")
+
+
+def _show(stream: IO[str], last: deque[str]) -> None:
+    for line in stream:
+        last.append(line)
+        sys.stderr.write(line)
+
+
+@contextlib.contextmanager
+def ending_the_session() -> Iterator[None]:
+    """What the tests stand on has failed: said once, instead of in each of them."""
+    try:
+        yield
+    except BringUpError as error:
+        pytest.exit(f"the end-to-end tests have nothing to run on: {error}", returncode=1)
 
 
 @contextlib.contextmanager

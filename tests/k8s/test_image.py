@@ -56,15 +56,19 @@ def test_the_dockerfile_is_clean():
     assert done.returncode == 0, done.stdout
 
 
-def install(tmp_path, **environment):
-    """Run install.sh beside a uv that notes how it was called."""
+def install(tmp_path, *, failures=0, **environment):
+    """Run install.sh beside a uv that notes how it was called, and whose first installations fail."""
     script = (IMAGE / "install.sh").read_text().replace("/opt/uv/bin/uv", str(tmp_path / "uv"))
     (tmp_path / "install.sh").write_text(script)
     (tmp_path / "requirements.lock").write_text((IMAGE / "requirements.lock").read_text())
-    (tmp_path / "uv").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
-    (tmp_path / "uv").chmod(0o755)
-    command = ["sh", "install.sh", "/venv"]
-    subprocess.run(command, cwd=tmp_path, env={**os.environ, **environment}, check=True)
+    uv = (
+        f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n[ $1 = venv ] || [ $(wc -l <{tmp_path}/calls) -gt {failures + 1} ]\n'
+    )
+    for program, text in (("uv", uv), ("sleep", "#!/bin/sh\n")):
+        (tmp_path / program).write_text(text)
+        (tmp_path / program).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **environment}
+    subprocess.run(["sh", "install.sh", "/venv"], cwd=tmp_path, env=environment, check=True)
     first, *rest = (tmp_path / "calls").read_text().splitlines()
     assert re.fullmatch(r"venv --quiet --python \S*python\S* /venv", first)
     return rest
@@ -73,6 +77,21 @@ def install(tmp_path, **environment):
 def test_the_lock_file_is_installed_with_hashes(tmp_path):
     expected = "pip install --quiet --python /venv --require-hashes --no-deps -r requirements.lock"
     assert install(tmp_path, TORCH_INDEX="") == [expected]
+
+
+def test_an_index_that_fails_once_does_not_fail_the_build_and_one_that_always_does_so_does(tmp_path):
+    assert len(install(tmp_path, failures=1, TORCH_INDEX="")) == 2
+    (tmp_path / "calls").unlink()
+    with pytest.raises(subprocess.CalledProcessError):
+        install(tmp_path, failures=9, TORCH_INDEX="")
+
+
+def test_every_installer_of_the_build_is_patient():
+    """Each pip and uv of the Dockerfile and install.sh has retries and timeouts above its default."""
+    build, run = DOCKERFILE.split(" AS run")
+    assert "PIP_RETRIES=10 PIP_TIMEOUT=60 UV_HTTP_RETRIES=10 UV_HTTP_TIMEOUT=120" in build
+    assert "PIP_RETRIES=10 PIP_TIMEOUT=60" in run
+    assert "UV_HTTP_RETRIES=10 UV_HTTP_TIMEOUT=120" in (IMAGE / "install.sh").read_text()
 
 
 def test_another_index_gives_torch_and_nothing_else(tmp_path):

@@ -7,7 +7,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 # shellcheck source=/dev/null
 source "$(dirname "${BASH_SOURCE[0]}")/lib/settings.sh"
-for part in packages programs images; do
+for part in space packages programs images; do
   # shellcheck source=/dev/null
   source "$HERE/lib/$part.sh"
 done

@@ -14,7 +14,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 # shellcheck source=/dev/null
 source "$(dirname "${BASH_SOURCE[0]}")/lib/settings.sh"
-for part in packages programs images pki configs network daemons controllers; do
+for part in space packages programs images pki configs network daemons controllers; do
   # shellcheck source=/dev/null
   source "$HERE/lib/$part.sh"
 done
@@ -95,16 +95,23 @@ import_all() {
   for file in $1; do ctr_node images import "$file" >/dev/null; done
 }
 
-# load IMAGE: layers that the node has are not copied again; other versions of the image go
+# load IMAGE: layers that the node has are not copied again; other versions of the image go, at first if they share no large layer
 load() {
-  local others
+  local others mib
   has_image "$1" && return
-  say "copying $1 to the node"
   mapfile -t others < <(ctr_node images ls -q "name~=^${1%:*}:")
   ctr_node content ls -q >"$STATE/content"
+  mib=$(missing_mib "$1" "$STATE/content")
+  if ((${#others[@]} > 0 && mib > LARGE_MIB)); then
+    ctr_node images rm --sync "${others[@]}" >/dev/null
+    others=()
+    ctr_node content ls -q >"$STATE/content"
+  fi
+  need_space "$STATE" $((2 * mib / 1024 + 2)) "copying $1 to the node"
+  say "copying $1 to the node ($mib MiB)"
   buildah push --quiet "$1" "docker-archive:/dev/stdout:$1" | python3 "$HERE/image_tar.py" "$1" "$STATE/content" |
     ctr_node images import - >/dev/null
-  ((${#others[@]} == 0)) || ctr_node images rm "${others[@]}" >/dev/null
+  ((${#others[@]} == 0)) || ctr_node images rm --sync "${others[@]}" >/dev/null
 }
 
 case ${1:-} in

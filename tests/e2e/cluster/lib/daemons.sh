@@ -89,13 +89,16 @@ node_ready() {
     { tail -20 "$LOGS/kubelet.log" >&2; return 1; }
 }
 
-# A cluster is ended by killing it, so what its containers left in containerd's records goes before the next one starts.
+# A cluster is ended by killing it, so what its containers left in containerd's records goes before the next one starts: they,
+# what was being copied in, and with a restart, which collects garbage, whatever only these held.
 forget_containers() {
-  local containers
+  local containers leases
   wait_for 20 ctr_node version || return 1
   mapfile -t containers < <(ctr_node containers ls -q)
-  ((${#containers[@]})) || return 0
-  ctr_node containers rm "${containers[@]}" >/dev/null
+  mapfile -t leases < <(ctr_node leases ls -q)
+  ((${#containers[@]} + ${#leases[@]})) || return 0
+  ((${#containers[@]} == 0)) || ctr_node containers rm "${containers[@]}" >/dev/null
+  ((${#leases[@]} == 0)) || ctr_node leases rm "${leases[@]}" >/dev/null
   stop_daemon containerd
   start_containerd
   wait_for 20 ctr_node version

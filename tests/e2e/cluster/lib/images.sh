@@ -6,6 +6,7 @@ BASE_IMAGE=localhost/debian-python:$DEBIAN # what the project's Dockerfile build
 PAUSE_IMAGE=localhost/pause:e2e
 BUSYBOX_IMAGE=localhost/busybox:e2e
 PROJECT_IMAGE=localhost/tspctl
+DEPENDENCIES_LABEL=io.tspctl.e2e.dependencies
 OPERATOR_IMAGE=localhost/training-operator:v$OPERATOR_VERSION
 TRAINER_IMAGE=localhost/trainer:v$TRAINER_VERSION
 JOBSET_IMAGE=localhost/jobset:v$JOBSET_VERSION
@@ -52,7 +53,7 @@ build_pause() {
 build_busybox() {
   local folder
   folder=$(mktemp -d)
-  (cd "$folder" && apt-get download -qq busybox-static && dpkg -x busybox-static_*.deb unpacked)
+  (cd "$folder" && persist apt-get download -qq busybox-static && dpkg -x busybox-static_*.deb unpacked)
   install -D -m 755 "$folder/unpacked/bin/busybox" "$folder/image/bin/busybox"
   "$folder/image/bin/busybox" --list | while read -r applet; do
     [[ $applet == busybox ]] || ln -s busybox "$folder/image/bin/$applet"
@@ -94,18 +95,30 @@ controller_archive() {
 
 # The project's own image, from image/Dockerfile on our base; its tag names what it is made from. Prints the name.
 build_project_image() (
-  local image sources=(image charts cli k8s tsp tspctl.py hatch_build.py pyproject.toml README.md LICENSE requirements.lock requirements-setup.lock .dockerignore)
+  local image dependencies sources=(image charts cli k8s tsp tspctl.py hatch_build.py pyproject.toml README.md LICENSE requirements.lock requirements-setup.lock .dockerignore)
   cd "$HERE/../../.." || exit
   mapfile -t sources < <(git ls-files --cached --others --exclude-standard -- "${sources[@]}")
   image=$PROJECT_IMAGE:e2e-$(digest_of "${sources[@]}" "$HERE/lib/images.sh")
   if ! buildah_run inspect "$image" >/dev/null 2>&1; then
+    dependencies=$DEPENDENCIES_LABEL=$(digest_of image/Dockerfile image/install.sh image/requirements.lock requirements-setup.lock)
+    forget_old_images $PROJECT_IMAGE $((KEPT_IMAGES - 1))
+    need_space_to_build "$dependencies"
     build_base
     say "building image $image"
     trust
-    bud "${TRUST[@]}" --build-arg BASE_IMAGE=$BASE_IMAGE -f image/Dockerfile -t "$image" . >&2
+    bud "${TRUST[@]}" --label "$dependencies" --build-arg BASE_IMAGE=$BASE_IMAGE -f image/Dockerfile -t "$image" . >&2 ||
+      die "building $image failed; the lines above say why"
   fi
   echo "$image"
 )
+
+# need_space_to_build DEPENDENCIES: more where no version of the image has those dependencies
+need_space_to_build() {
+  local graph need=$UNCACHED_GIB
+  graph=$(buildah_run info --format '{{.store.GraphRoot}}')
+  [[ -z $(images_by_age --filter "label=$1") ]] || need=$CACHED_GIB
+  need_space "$graph" "$need" "building the project's image"
+}
 
 # What installers in a build need to know of this machine: whom it trusts. Bound in, so that none of it is in the image.
 trust() {

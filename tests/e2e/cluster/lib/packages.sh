@@ -22,6 +22,6 @@ install_packages() {
   ((${#packages[@]})) || return 0
   command -v apt-get >/dev/null || die "no apt-get here: install ${packages[*]} yourself"
   say "installing ${packages[*]}"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+  persist apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive persist apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }

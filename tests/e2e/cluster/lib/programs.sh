@@ -16,7 +16,7 @@ build_module() {
     say "building $module ($# programs)"
     rm -rf "$folder.part"
     mkdir -p "$folder.part"
-    (cd "$HERE/programs/$module" &&
+    (cd "$HERE/programs/$module" && persist go mod download &&
       CGO_ENABLED=0 nice -n 10 go build -mod=readonly -trimpath -ldflags "-s -w $ldflags" -o "$folder.part/" "$@") ||
       die "go build of $module failed"
     mv "$folder.part" "$folder"

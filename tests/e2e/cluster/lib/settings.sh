@@ -50,6 +50,17 @@ wait_for() {
   done
 }
 
+# persist COMMAND...: up to three times, for what fetches from mirrors that may fail for a moment
+persist() {
+  local pause
+  for pause in 10 30; do
+    "$@" && return
+    say "failed, again in $pause s: $*"
+    sleep "$pause"
+  done
+  "$@"
+}
+
 # digest_of FILE...: one short name for their contents
 digest_of() { sha256sum "$@" | sed 's| .*/| |' | sha256sum | cut -c1-12; }
 

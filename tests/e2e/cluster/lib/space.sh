@@ -1,0 +1,43 @@
+# shellcheck shell=bash
+# Disk space. The project's image weighs 6 GB: buildah keeps it once, the node twice, packed and unpacked, and building it takes
+# three copies for a moment. Nothing goes by itself, and a full disk says what it is only in the log of some daemon.
+# shellcheck disable=SC2034  # used by the files beside this one
+
+KEPT_IMAGES=3   # versions of the project's image that buildah keeps: of this checkout, and of those before it
+CACHED_GIB=3    # what building takes where the dependencies are cached
+UNCACHED_GIB=22 # and where not: measured, with the copies that buildah makes of the layer
+LARGE_MIB=1024  # of layers; a change of our own code is a few
+
+# need_space PATH GIB WHAT: ends with one line if the disk of PATH has less, before hours of work do with a worse one
+need_space() {
+  local path=$1 free_mib
+  while [[ ! -e $path ]]; do path=$(dirname "$path"); done
+  free_mib=$(df --output=avail -BM "$path" | tail -1 | tr -dc 0-9)
+  ((free_mib >= $2 * 1024)) ||
+    die "$3 needs $2 GiB on the disk of $path, which has $((free_mib / 1024)) GiB free: make room, or set TSPCTL_CACHE to" \
+      "another disk; '$HERE/cluster.sh clean' frees the node's images, 'buildah rmi --all' those of the builds"
+}
+
+# forget_old_images NAME KEEP: all but the newest KEEP versions of an image, and untagged layers but the newest, which cache the
+# next build's first stage; what versions that stay are made of stays with them
+forget_old_images() {
+  local old
+  mapfile -t old < <(
+    images_by_age --filter "reference=$1" | tail -n "+$(($2 + 1))"
+    images_by_age --filter dangling=true | tail -n +2
+  )
+  ((${#old[@]} == 0)) || buildah_run rmi "${old[@]}" >/dev/null
+}
+
+# images_by_age FILTER...: their ids, newest first
+images_by_age() {
+  buildah_run images --format '{{.CreatedAtRaw}} {{.ID}}' "$@" | sort --reverse | awk '{print $NF}' | uniq
+}
+
+# missing_mib IMAGE FILE: MiB of an image's layers whose digests are not in FILE
+missing_mib() {
+  local layers
+  layers=$(buildah_run info --format '{{.store.GraphRoot}}')/overlay-layers/layers.json
+  buildah_run inspect --type image --format '{{range .OCIv1.RootFS.DiffIDs}}{{println .}}{{end}}' "$1" |
+    python3 "$HERE/missing_mib.py" "$layers" "$2"
+}

@@ -103,8 +103,8 @@ def resource_of(job: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def pod_template_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Template of the pods of a PyTorchJob (master and workers have the same), a TrainingRuntime or a Job; empty of a
-    TrainJob, whose runtime has it.
+    """Template of the pods of a PyTorchJob (the master's: workers differ only in when they may land), a TrainingRuntime
+    or a Job; empty of a TrainJob, whose runtime has it.
     """
     spec = item["spec"]
     replicas = spec.get("pytorchReplicaSpecs") or {}
@@ -133,6 +133,12 @@ def configmaps_of(item: Mapping[str, Any]) -> list[str]:
     """ConfigMaps that the pods of a job or runtime mount."""
     volumes = (pod_template_of(item).get("spec") or {}).get("volumes") or []
     return [str(item["configMap"]["name"]) for item in volumes if "configMap" in item]
+
+
+def claims_of(pod: Mapping[str, Any]) -> list[str]:
+    """Volume claims that a pod mounts."""
+    volumes = pod["spec"].get("volumes") or []
+    return [str(item["persistentVolumeClaim"]["claimName"]) for item in volumes if "persistentVolumeClaim" in item]
 
 
 def pods_of(job: Mapping[str, Any]) -> int:

@@ -146,13 +146,18 @@ def _deployment(cluster: Cluster, selectors: Iterable[str]) -> dict[str, Any] | 
     return None
 
 
+def served_gangs(cluster: Cluster) -> set[str]:
+    """Gang schedulers whose kinds the cluster knows."""
+    known = {item["name"] for item in cluster.get("/apis").get("groups") or []}
+    return {gang for gang, group in _GANG_GROUPS.items() if group in known}
+
+
 def check_gang(cluster: Cluster, gang: str, api: Api) -> Iterator[Finding]:
     """Is the scheduler there that is to start all pods of a run or none?"""
     group = _GANG_GROUPS.get(gang)
     if group is None:
         return
-    known = {item["name"] for item in cluster.get("/apis").get("groups") or []}
-    if group not in known:
+    if gang not in served_gangs(cluster):
         message = f"--gang {gang}: the cluster serves no {group}: have an administrator install {gang}"
         yield Finding("gang scheduling", "error", f"{message}, or leave out --gang")
         return

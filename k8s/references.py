@@ -110,8 +110,12 @@ def _exists(
     if is_pull_secret and found.get("type") not in _PULL_SECRETS:
         advice = "make it with 'kubectl create secret docker-registry'"
         yield Finding(kind, "error", f"{name} is of type {found.get('type')}, with which no image is pulled: {advice}")
-    if resource == "persistentvolumeclaims" and (found.get("status") or {}).get("phase") == "Lost":
+    phase = (found.get("status") or {}).get("phase") if resource == "persistentvolumeclaims" else None
+    if phase == "Lost":
         yield Finding(kind, "error", f"{name} has lost its volume")
+    if phase == "Pending":
+        advice = "where its storage class does not bind on first use, the pods wait for it"
+        yield Finding(kind, "warning", f"{name} is not bound to a volume yet: {advice}")
 
 
 def _first(cluster: Cluster, paths: Iterable[str]) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,7 @@ from k8s.names import (
     RUNTIMES,
     STOPPED_ANNOTATION,
     TRAINJOBS,
+    claims_of,
     configmaps_of,
     is_hook,
     is_of_run,
@@ -40,6 +42,8 @@ logger = logging.getLogger(__name__)
 _POLL_SEC = 1.0
 _MAX_ASKED_PODS = 3
 """Events are asked for so many pods that wait; one line needs no more."""
+_WITH_PODS = ("pending", "running", "restarting")
+"""States in which a job should have all its pods, unless it is held back."""
 _JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 _GPU_LABELS = ("nvidia.com/gpu.product", "nvidia.com/gpu.memory")
 
@@ -113,16 +117,28 @@ class Runs:
             for pod in self.cluster.items(path, labelSelector=PART_OF, fieldSelector=not_well):
                 troubled.setdefault(owner_of(pod) or "", []).append(pod)
         self._add_placed(troubled, jobs)
+        present = self._count_pods() if any(state_of(job) in _WITH_PODS for job in jobs) else None
         waiting = [job for job in jobs if state_of(job) == "pending"]
-        lacking = [job for job in waiting if len(troubled.get(job["metadata"]["name"], [])) < pods_of(job)]
-        events = self._refusals() if any(not is_suspended(job) for job in lacking) else {}
+        lacking = [job for job in jobs if present is not None and present[str(job["metadata"]["name"])] < pods_of(job)]
+        events = (
+            self._refusals() if any(state_of(job) in _WITH_PODS and not is_suspended(job) for job in lacking) else {}
+        )
         workloads = self._workloads() if any(is_suspended(job) for job in waiting) else {}
         for job in sorted(jobs, key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True):
             name, uid = job["metadata"]["name"], str(job["metadata"].get("uid"))
             pods = sorted(troubled.get(name, []), key=rank_of)
             state = state_of(job, pods, workloads.get(uid))
-            own = [event for of in names_in_events(job) for event in events.get(of, [])] if state == "pending" else []
-            yield RunView(job=job, pods=tuple(pods), state=state, reason=why(job, pods, own, workloads.get(uid)))
+            there = max(len(pods), present[name]) if present is not None else pods_of(job)
+            lacks = state in _WITH_PODS and there < pods_of(job)
+            own = [event for of in names_in_events(job) for event in events.get(of, [])] if lacks else []
+            reason = why(job, pods, own, workloads.get(uid), present=there)
+            yield RunView(job=job, pods=tuple(pods), state=state, reason=reason)
+
+    def _count_pods(self) -> Counter[str]:
+        """Job -> how many pods it has, whatever becomes of them."""
+        path = self.cluster.namespaced("v1", "pods")
+        found = self.cluster.items(path, metadata_only=True, labelSelector=PART_OF)
+        return Counter(owner_of(pod) or "" for pod in found)
 
     def _add_placed(self, troubled: dict[str, list[dict[str, Any]]], jobs: list[dict[str, Any]]) -> None:
         """Beside pods that wait for the scheduler, those of their runs that have their GPUs already."""
@@ -182,9 +198,11 @@ class Runs:
             _pass_over_trainjobs(kind, error)
 
     def _events(self, job: Mapping[str, Any], pods: list[dict[str, Any]]) -> Iterator[Object]:
-        waiting = [status.name for status in map(pod_status, pods) if status.state in ("pending", "starting")]
+        waiting = [pod for pod in pods if pod_status(pod).state in ("pending", "starting")][:_MAX_ASKED_PODS]
+        pending = [pod for pod in waiting if pod_status(pod).state == "pending"]
+        claims = dict.fromkeys(claim for pod in pending for claim in claims_of(pod))
         path = self.cluster.namespaced("v1", "events")
-        for involved in [*names_in_events(job), *waiting[:_MAX_ASKED_PODS]]:
+        for involved in [*names_in_events(job), *(pod["metadata"]["name"] for pod in waiting), *claims]:
             try:
                 yield from self.cluster.items(path, fieldSelector=f"involvedObject.name={involved}")
             except ForbiddenError as error:

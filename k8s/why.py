@@ -18,6 +18,7 @@ from k8s.names import (
     GPU_RESOURCE_ANNOTATION,
     PYTORCHJOBS,
     TRAINJOBS,
+    pods_of,
     ranks_of,
     resource_of,
 )
@@ -41,11 +42,17 @@ _CONTROLLERS = {PYTORCHJOBS: "the training operator", TRAINJOBS: "Kubeflow Train
 
 
 def why(
-    job: Object, pods: Sequence[Object] = (), events: Iterable[Object] = (), workload: Object | None = None
+    job: Object,
+    pods: Sequence[Object] = (),
+    events: Iterable[Object] = (),
+    workload: Object | None = None,
+    *,
+    present: int | None = None,
 ) -> str | None:
     """One line on why a run is not running as it should, or None if it is.
 
-    Args: events, of the job and its pods; workload, Kueue's object for the job.
+    Args: events, of the job, its pods and their volume claims; workload, Kueue's object for the job; present, how many
+        pods the run has, where ``pods`` are not all of them.
     """
     state = state_of(job, pods)
     if state in ("succeeded", "cancelled"):
@@ -57,12 +64,22 @@ def why(
         return _short(held_back(job, workload))
     reasons = [*held_up(pods, latest), *not_created(job, pods, latest), *wait_for_master(pods)]
     if state == "restarting" or not reasons:
-        reasons += _restarts(pods, latest, restarting=state == "restarting")
-    controller = _CONTROLLERS.get(resource_of(job))
-    status = job.get("status") or {}
-    if controller and not reasons and not pods and not (status.get("conditions") or status.get("jobsStatus")):
-        reasons.append(f"nobody has taken it up yet: is {controller} running?")
+        restarts = _restarts(pods, latest, restarting=state == "restarting")
+        reasons += [reason + (_not_replaced(job, pods) if state == "running" else "") for reason in restarts]
+    if not reasons:
+        reasons += _neglected(job, len(pods) if present is None else present)
     return _short(_half_placed(job, pods) + reasons[0]) if reasons else None
+
+
+def _neglected(job: Object, present: int) -> Iterable[str]:
+    """Pods that a controller should have made at once: it does not run, or cannot reach the API server."""
+    controller, status = _CONTROLLERS.get(resource_of(job)), job.get("status") or {}
+    if controller is None or present >= pods_of(job):
+        return
+    if not present and not (status.get("conditions") or status.get("jobsStatus")):
+        yield f"nobody has taken it up yet: is {controller} running?"
+    else:
+        yield f"has {present} of its {pods_of(job)} pods, and {controller} makes no others: is it running, and may it?"
 
 
 def _half_placed(job: Object, pods: Sequence[Object]) -> str:
@@ -70,11 +87,16 @@ def _half_placed(job: Object, pods: Sequence[Object]) -> str:
     if resource_of(job) not in _CONTROLLERS:
         return ""
     states = [pod_status(pod) for pod in pods]
-    placed = sum(len(status.ranks) for status in states if status.state in ("starting", "running"))
-    if not placed or not any(status.state == "pending" for status in states):
+    placed = [status for status in states if status.state in ("starting", "running")]
+    waiting = [status for status in states if status.state == "pending"]
+    if not placed or not waiting:
         return ""
     holds = "GPUs" if GPU_RESOURCE_ANNOTATION in (job["metadata"].get("annotations") or {}) else "what they asked for"
-    return f"{placed} of {ranks_of(job)} ranks hold {holds}, for placement_timeout_sec at most; "
+    held = f"{sum(len(status.ranks) for status in placed)} of {ranks_of(job)} ranks hold {holds}"
+    if resource_of(job) == PYTORCHJOBS and any(status.rank == 0 for status in waiting):
+        # In the operator's init container, which knows no such limit.
+        return f"{held} and wait for the master (masterFirst, --queue and --gang prevent it); "
+    return f"{held}, for placement_timeout_sec at most; "
 
 
 def why_pod(pod: Object, events: Iterable[Object] = ()) -> str | None:
@@ -111,6 +133,14 @@ def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool)
         yield f"restarted: {in_words(cause)}"
     elif exited is not None and (restarting or cause is not None):
         yield f"restarting: {exited}"
+
+
+def _not_replaced(job: Object, pods: Sequence[Object]) -> str:
+    """What to add while a pod that the operator should replace at once still lies there."""
+    lost = any(pod_status(pod).state == "failed" and "deletionTimestamp" not in pod["metadata"] for pod in pods)
+    if resource_of(job) != PYTORCHJOBS or not lost:
+        return ""
+    return "; the training operator has not replaced it yet: is it running?"
 
 
 def _first_exit_in(events: list[Object]) -> str | None:

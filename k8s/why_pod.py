@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from k8s.names import (
-    rank_of,
-)
+from k8s.names import claims_of, rank_of
 from k8s.status import (
     Object,
     PodStatus,
@@ -31,14 +29,15 @@ _DISRUPTIONS = {
     "DeletionByPodGC": "was on a node that is gone",
     "TerminationByKubelet": "was ended by its node (pressure or shutdown)",
 }
+_UNBOUND = re.compile(r"unbound immediate PersistentVolumeClaims|binding volumes:")
 _SCHEDULING_HINTS = (
-    (r"pod has unbound immediate PersistentVolumeClaims", "a volume claim is not bound: see 'kubectl get pvc'"),
     (r'persistentvolumeclaim "([^"]+)" not found', r"the volume claim \1 does not exist: create it or set data.claim"),
     (r"volume node affinity conflict", "its volume lies in a zone without a fitting node"),
     (r"Insufficient ([\w./-]*gpu[\w/-]*)", r"not enough free \1"),
     (r"Insufficient ([\w./-]*[\w/-])", r"not enough \1 on the nodes: lower resources.requests.\1"),
     (r"untolerated taint (\{[^}]*\})", r"the nodes have the taint \1: add to tolerations"),
     (r"didn't match Pod's node affinity/selector", "no node matches the node selector and the GPU plan"),
+    (r"didn't match pod affinity rules", "the master has no node yet, or its own pod affinity finds none"),
     (r"were unschedulable", "the nodes are cordoned"),
 )
 
@@ -97,25 +96,47 @@ def held_up(pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
         status = pod_status(pod)
         if status.state not in ("pending", "starting"):
             continue
-        own = [event for event in events if event.get("involvedObject", {}).get("name") == status.name]
-        reason = _unscheduled(pod, own) if status.state == "pending" else _cannot_start(pod, own)
+        own = _events_of(status.name, events)
+        reason = _unscheduled(pod, own, events) if status.state == "pending" else _cannot_start(pod, own)
         if reason:
             yield f"{status.who} {reason}"
 
 
-def _unscheduled(pod: Object, events: list[Object]) -> str | None:
+def _events_of(name: str, events: Iterable[Object], kind: str = "Pod") -> list[Object]:
+    involved = ((event, event.get("involvedObject") or {}) for event in events)
+    return [event for event, item in involved if item.get("name") == name and item.get("kind", kind) == kind]
+
+
+def _unscheduled(pod: Object, own: list[Object], events: list[Object]) -> str | None:
     conditions = {item["type"]: item for item in (pod.get("status") or {}).get("conditions") or []}
     message = str((conditions.get("PodScheduled") or {}).get("message") or "")
     if not message:
-        message = next((str(event.get("message")) for event in events if event.get("reason") == "FailedScheduling"), "")
+        message = next((str(event.get("message")) for event in own if event.get("reason") == "FailedScheduling"), "")
     if not message:
-        return "waits for the scheduler" if conditions else None
+        # Without a condition its node may be chosen already, and a volume be made for it there.
+        volume = _unbound(pod, events)
+        return f"waits for the scheduler{f'; {volume}' if volume else ''}" if conditions or volume else None
     message = message.partition(". preemption:")[0].partition(" preemption:")[0].rstrip(". ")
+    if _UNBOUND.search(message):
+        return f"cannot be scheduled: {_unbound(pod, events) or 'a volume claim is not bound'} ({message})"
     for pattern, hint in _SCHEDULING_HINTS:
         match = re.search(pattern, message)
         if match:
             return f"cannot be scheduled: {match.expand(hint)} ({message})"
     return f"cannot be scheduled: {message}"
+
+
+def _unbound(pod: Object, events: Iterable[Object]) -> str | None:
+    """Which volume claim of a pod is not bound, and what its controller says of it, as far as either can be seen."""
+    claims = claims_of(pod)
+    for claim in claims:
+        said = next(iter(_events_of(claim, events, "PersistentVolumeClaim")), None)
+        if said is not None:
+            return f"the volume claim {claim} is not bound: {str(said.get('message')).strip()}"
+    if not claims:
+        return None
+    which = f"the volume claim {claims[0]}" if len(claims) == 1 else f"one of the volume claims {', '.join(claims)}"
+    return f"{which} is not bound: see 'kubectl describe pvc {claims[0]}'"
 
 
 def _cannot_start(pod: Object, events: list[Object]) -> str | None:

@@ -18,7 +18,7 @@ def test_n_gpus_make_one_master_and_n_minus_one_workers(render, gpus):
 
 
 def test_every_rank_has_one_gpu_and_the_container_name_the_operator_insists_on(render):
-    replicas = render(gpus=2)["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]
+    replicas = render(gpus=2, masterFirst=False)["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]
     for spec in replicas.values():
         (container,) = spec["template"]["spec"]["containers"]
         assert container["name"] == "pytorch"

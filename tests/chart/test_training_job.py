@@ -115,6 +115,36 @@ def test_pods_of_a_run_like_one_node_then_one_zone(render):
     assert "affinity" not in render(keepTogether=False).pod
 
 
+def test_workers_are_placed_after_the_master(render):
+    own = {"topologyKey": "zone", "labelSelector": {}}
+    rendered = render(affinity={"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [own]}})
+    master, worker = (
+        item["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        for item in rendered.templates[:2]
+    )
+    assert master == [own]
+    assert worker[:-1] == [own]
+    wanted = {"training.kubeflow.org/job-name": "my-run", "training.kubeflow.org/replica-type": "master"}
+    assert worker[-1] == {"topologyKey": "kubernetes.io/os", "labelSelector": {"matchLabels": wanted}}
+
+
+@pytest.mark.parametrize(
+    ("values", "apis"),
+    [
+        ({"gang": "volcano"}, ()),
+        ({"gang": "coscheduling"}, ()),
+        ({"schedulerName": "packing"}, ()),
+        ({"masterFirst": False}, ()),
+        ({}, ("scheduling.volcano.sh/v1beta1",)),
+        ({}, ("scheduling.x-k8s.io/v1alpha1",)),
+        ({"job": {"api": "trainjob"}}, ()),
+    ],
+)
+def test_workers_that_a_gang_scheduler_may_place_wait_for_nobody(render, values, apis):
+    for template in render(serves=apis, **values).templates:
+        assert "requiredDuringScheduling" not in str(template["spec"].get("affinity"))
+
+
 def test_a_trainjobs_exit_codes_mean_what_a_pytorchjobs_do(render):
     rendered = render(job={"api": "trainjob"})
     runtime = rendered["TrainingRuntime"]["spec"]["template"]["spec"]

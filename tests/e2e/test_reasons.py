@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import what_happened
 from tests.e2e.kubectl import wait_for
@@ -69,6 +70,34 @@ def test_more_gpus_than_the_node_has(tspctl: Tspctl, gpus: int):
     assert f"have {gpus} GPUs" in refused.stderr
     install_demo(tspctl, "greedy", gpus=str(gpus + 1), runPolicy__backoffLimit="0")
     reason(tspctl, "greedy", "cannot be scheduled", "nvidia.com/gpu")
+
+
+def test_workers_hold_no_gpu_before_their_master_has_one(tspctl: Tspctl, gpus: int):
+    """The operator's own pods; only the master's node selector is made to fit nowhere, until it does."""
+    label, node = f"{tspctl.kubectl.namespace}/master", tspctl.kubectl.items("nodes")[-1]["metadata"]["name"]
+    store = f"store.uri=s3://{tspctl.s3.bucket}/{tspctl.prefix}"
+    values = ("-f", str(tspctl.site_values()), "--set", f"dataset=demo,method=tac,gpus=2,{store}")
+    objects = [
+        item for item in yaml.safe_load_all(tspctl.helm("template", "headless", str(tspctl.chart), *values)) if item
+    ]
+    (job,) = [item for item in objects if item["kind"] == "PyTorchJob"]
+    job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["nodeSelector"] = {label: "yes"}
+    tspctl.kubectl.apply(*[item for item in objects if "helm.sh/hook" not in item["metadata"].get("annotations", {})])
+    reason(tspctl, "headless", "rank 0 cannot be scheduled", "node selector")
+    pod = wait_for(
+        lambda: next((pod for pod in tspctl.kubectl.items("pods") if "headless-worker" in pod["metadata"]["name"]
+                      and "affinity" in str(pod["status"].get("conditions"))), None),
+        timeout_sec=60, what="the scheduler's word on the worker", describe=lambda: what_happened(tspctl.kubectl),
+    )  # fmt: skip
+    assert "nodeName" not in pod["spec"]
+    tspctl.kubectl.run("label", "node", node, f"{label}=yes")
+    try:
+        wait_for(
+            lambda: all(pod["spec"].get("nodeName") for pod in tspctl.kubectl.items("pods")),
+            timeout_sec=90, what="nodes for both", describe=lambda: what_happened(tspctl.kubectl),
+        )  # fmt: skip
+    finally:
+        tspctl.kubectl.run("label", "node", node, f"{label}-")
 
 
 def test_a_quota_that_is_used_up(tspctl: Tspctl):

@@ -34,13 +34,15 @@ def test_a_disk_that_is_too_small_is_said_in_one_line(tmp_path, free_mib, enough
         assert f"error: building the image needs 22 GiB on the disk of {tmp_path}, which has 21 GiB free" in line
 
 
-@pytest.mark.parametrize(("cached", "need"), [("", 22), ("abc", 3)])
-def test_an_image_whose_dependencies_are_cached_needs_little(cached, need):
-    stubs = (
-        f"buildah_run() {{ [[ $1 == info ]] && echo /srv/storage || echo '{cached}'; }}; need_space() {{ echo $1 $2; }}"
-    )
-    done = shell(f"{stubs}; need_space_to_build label=x")
-    assert (done.stdout, done.stderr) == (f"/srv/storage {need}\n", "")
+@pytest.mark.parametrize(("cached", "keep", "need"), [("", 0, 22), ("abc", 2, 3)])
+def test_where_the_dependencies_are_cached_little_room_is_needed_and_other_versions_stay(cached, keep, need):
+    stubs = f"""
+    buildah_run() {{ [[ $1 == info ]] && echo /srv/storage || echo '{cached}'; }}
+    forget_old_images() {{ echo $1 $2; }}
+    need_space() {{ echo $1 $2; }}
+    """
+    done = shell(f"{stubs}\nmake_room label=x")
+    assert (done.stdout, done.stderr) == (f"localhost/tspctl {keep}\n/srv/storage {need}\n", "")
 
 
 def test_what_a_node_lacks_of_an_image_is_summed(tmp_path):
@@ -52,6 +54,26 @@ def test_what_a_node_lacks_of_an_image_is_summed(tmp_path):
     (tmp_path / "content").write_text("a\n")
     stub = f"buildah_run() {{ [[ $1 == info ]] && echo {tmp_path} || printf 'a\\nb\\n'; }}"
     assert shell(f"{stub}; missing_mib image {tmp_path}/content").stdout == "7\n"
+
+
+def test_a_node_forgets_other_versions_by_every_name_and_images_without_one():
+    listing = """REF TYPE DIGEST SIZE
+    localhost/thing:1 x sha256:a 1
+    sha256:id-of-1 x sha256:a 1
+    localhost/thing:2 x sha256:b 1
+    sha256:id-of-2 x sha256:b 1
+    localhost/thing-else:1 x sha256:c 1
+    sha256:id-of-else x sha256:c 1
+    sha256:of-an-earlier-cluster x sha256:d 1"""
+    stub = f"""
+    ctr_node() {{ if [[ $2 == ls ]]; then echo '{listing}'; else shift 3; printf '%s\\n' "$@" >&2; fi; }}
+    """
+    done = shell(f"{stub}\nforget_others localhost/thing:2")
+    assert sorted(done.stderr.split()) == ["localhost/thing:1", "sha256:id-of-1", "sha256:of-an-earlier-cluster"]
+    everything = {"localhost/thing:1", "localhost/thing:2", "sha256:id-of-1", "sha256:id-of-2"}
+    done = shell(f"{stub}\nforget_others localhost/thing:3")
+    assert everything < set(done.stderr.split())
+    assert "else" not in done.stderr
 
 
 @pytest.mark.e2e

@@ -56,13 +56,18 @@ QUOTA = (
         ),
         (
             "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
-            "rank 0 cannot be scheduled: a volume claim is not bound: see 'kubectl get pvc' "
+            "rank 0 cannot be scheduled: a volume claim is not bound "
             "(0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims)",
         ),
         (
             '0/1 nodes are available: persistentvolumeclaim "videos" not found.',
             "rank 0 cannot be scheduled: the volume claim videos does not exist: create it or set data.claim "
             '(0/1 nodes are available: persistentvolumeclaim "videos" not found)',
+        ),
+        (
+            "0/1 nodes are available: 1 node(s) didn't match pod affinity rules.",
+            "rank 0 cannot be scheduled: the master has no node yet, or its own pod affinity finds none "
+            "(0/1 nodes are available: 1 node(s) didn't match pod affinity rules)",
         ),
         ("something new", "rank 0 cannot be scheduled: something new"),
     ],
@@ -277,7 +282,79 @@ def test_a_run_that_is_well_has_no_reason(state):
 
 def test_a_job_that_the_operator_has_not_seen_says_so():
     assert why(job()) == "nobody has taken it up yet: is the training operator running?"
-    assert why(PENDING) is None
+    none = "has 0 of its 2 pods, and the training operator makes no others: is it running, and may it?"
+    assert why(PENDING) == none
+    assert why(job("Created", "Running"), [pod(0)]) == none.replace("has 0", "has 1")
+    # of a list, which reads only the pods that are not well
+    assert why(job("Created", "Running"), [], present=2) is None
+    assert why(train_job("Created"), [node_pod(0)]).endswith(
+        "and Kubeflow Trainer makes no others: is it running, and may it?"
+    )
+    assert why(indexed_job(), []) is None
+
+
+def test_a_pod_that_the_operator_should_have_replaced_is_told_with_how_it_ended():
+    """As long as the operator works, such a run is restarting and the pod gone at once."""
+    killed = pod(1, "Failed", state=terminated(137))
+    ended = "restarted: rank 1 ended with exit code 137 (killed (out of memory, or by force))"
+    not_yet = "; the training operator has not replaced it yet: is it running?"
+    assert why(job("Running"), [pod(0), killed]) == ended + not_yet
+    assert why(job("Restarting"), [pod(0), killed]) == ended
+    killed["metadata"]["deletionTimestamp"] = "2030-01-01T01:00:00Z"
+    assert why(job("Running"), [pod(0), killed]) == ended
+
+
+def test_workers_that_hold_gpus_without_their_master_are_not_promised_an_end_that_nobody_counts():
+    on_gpus = {"annotations": {"tspctl/gpu-resource": "nvidia.com/gpu"}}
+    init = {"name": "init-pytorch", "state": {"running": {}}}
+    worker = pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[init])
+    master = unschedulable("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    told = why(job("Created", **on_gpus), [master, worker])
+    assert told.startswith(
+        "1 of 2 ranks hold GPUs and wait for the master (masterFirst, --queue and --gang prevent it); "
+    )
+    assert "rank 0 cannot be scheduled: not enough free nvidia.com/gpu" in told
+    assert "placement_timeout_sec at most" in why(
+        train_job("Created", **on_gpus), [unscheduled_node_pod(), node_pod(1)]
+    )
+
+
+def unscheduled_node_pod():
+    return {
+        **unschedulable("0/1 nodes are available: 1 Insufficient nvidia.com/gpu."),
+        "metadata": node_pod(0)["metadata"],
+    }
+
+
+UNBOUND = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+
+
+@pytest.mark.parametrize(
+    ("claims", "events", "expected"),
+    [
+        (("videos",), (), "the volume claim videos is not bound: see 'kubectl describe pvc videos'"),
+        (("a", "b"), (), "one of the volume claims a, b is not bound: see 'kubectl describe pvc a'"),
+        (
+            ("a", "b"),
+            ("b", 'storageclass.storage.k8s.io "fast" not found'),
+            'the volume claim b is not bound: storageclass.storage.k8s.io "fast" not found',
+        ),
+    ],
+)
+def test_a_volume_claim_that_is_not_bound_is_named_with_what_its_controller_says(claims, events, expected):
+    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]
+    rank = unschedulable(UNBOUND)
+    rank["spec"]["volumes"] = volumes
+    said = []
+    if events:
+        said = [event("ProvisioningFailed", events[1], of=events[0])]
+        said[0]["involvedObject"]["kind"] = "PersistentVolumeClaim"
+    assert (
+        why(job("Created", gpus=1), [rank], said) == f"rank 0 cannot be scheduled: {expected} ({UNBOUND.rstrip('.')})"
+    )
+    # a class that makes volumes only for a node: the scheduler has chosen one, and says nothing
+    rank["status"].pop("conditions")
+    assert why(job("Created", gpus=1), [rank], said) == f"rank 0 waits for the scheduler; {expected}"
 
 
 def test_a_single_pod_has_its_own_reason():

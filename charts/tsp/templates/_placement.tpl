@@ -30,7 +30,7 @@ affinity:
 
 {{/*
 tsp.pod.affinity: JSON of the values' affinity, narrowed for pods with a GPU to the nodes of the plan, and with a liking for
-the node, then the zone, that has other pods of the run.
+the node, then the zone, that has other pods of the run. Workers wait for the master to be placed.
 The terms of a node affinity are alternatives, so the plan's requirement joins every one of them.
 */}}
 {{- define "tsp.pod.affinity" -}}
@@ -65,7 +65,31 @@ The terms of a node affinity are alternatives, so the plan's requirement joins e
 {{- $_ := set $pods "preferredDuringSchedulingIgnoredDuringExecution" $terms -}}
 {{- $_ := set $affinity "podAffinity" $pods -}}
 {{- end -}}
+{{- if and .worker (eq (include "tsp.job.masterFirst" .root) "true") -}}
+{{- $pods := get $affinity "podAffinity" | default dict -}}
+{{- $labels := dict "training.kubeflow.org/job-name" (include "tsp.run.name" .root) "training.kubeflow.org/replica-type" "master" -}}
+{{- $terms := get $pods "requiredDuringSchedulingIgnoredDuringExecution" | default list -}}
+{{- /* A label that is the same on all nodes: the master may be anywhere, as long as it is somewhere. */ -}}
+{{- $terms = append $terms (dict "topologyKey" "kubernetes.io/os" "labelSelector" (dict "matchLabels" $labels)) -}}
+{{- $_ := set $pods "requiredDuringSchedulingIgnoredDuringExecution" $terms -}}
+{{- $_ := set $affinity "podAffinity" $pods -}}
+{{- end -}}
 {{- toJson $affinity -}}
+{{- end -}}
+
+{{/*
+tsp.job.masterFirst: "true" where workers are placed only once the master is. A worker without its master waits in the training
+operator's init container, where nothing of ours can count how long it has held its GPU. Not with another scheduler: one that
+places all pods of a run or none would wait for ever for workers that wait for the master.
+*/}}
+{{- define "tsp.job.masterFirst" -}}
+{{- $values := .Values -}}
+{{- $served := .Capabilities.APIVersions -}}
+{{- $ganged := or (has $values.gang (list "volcano" "coscheduling")) $values.schedulerName -}}
+{{- range $api := list "scheduling.volcano.sh/v1beta1" "scheduling.x-k8s.io/v1alpha1" -}}
+{{- $ganged = or $ganged ($served.Has $api) -}}
+{{- end -}}
+{{- and $values.masterFirst (not $ganged) -}}
 {{- end -}}
 
 {{/*

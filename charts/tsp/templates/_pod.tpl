@@ -1,7 +1,7 @@
 {{/*
 tsp.pod.template: the pod of ranks or of a shard. Arguments: root, container (its name: the operator insists on
 "pytorch", Kubeflow Trainer on "node"), command (a list), gpu (whether it holds any), ranks (of a training pod, each with
-a GPU of its own; else none).
+a GPU of its own; else none), worker (whether it is a PyTorchJob's, and no master).
 */}}
 {{- define "tsp.pod.template" -}}
 {{- $ := .root -}}

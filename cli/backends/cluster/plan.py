@@ -212,6 +212,9 @@ class Planner:
             )
         if values.get("job", {}).get("api", "auto") == "auto" and self._served == ("trainjob",):
             set_dotted(values, "job.api", "trainjob")
+        if self._may_be_ganged:
+            # As the chart itself finds it where it is installed, which what is shown before must equal.
+            values.setdefault("masterFirst", False)
         return {"clusterName": self._identity, **values} if self._identity else values
 
     @cached_property
@@ -222,6 +225,15 @@ class Planner:
         except ClusterError as error:
             logger.debug("%s", error)
             return ""
+
+    @cached_property
+    def _may_be_ganged(self) -> bool:
+        """Whether the cluster has a gang scheduler, which the training operator may use for every job."""
+        try:
+            return bool(checks.served_gangs(self._cluster))
+        except ClusterError as error:
+            logger.debug("%s", error)
+            return False
 
     @cached_property
     def _served(self) -> tuple[Api, ...]:

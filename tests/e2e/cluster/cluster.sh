@@ -97,21 +97,20 @@ import_all() {
 
 # load IMAGE: layers that the node has are not copied again; other versions of the image go, at first if they share no large layer
 load() {
-  local others mib
-  has_image "$1" && return
-  mapfile -t others < <(ctr_node images ls -q "name~=^${1%:*}:")
-  ctr_node content ls -q >"$STATE/content"
-  mib=$(missing_mib "$1" "$STATE/content")
-  if ((${#others[@]} > 0 && mib > LARGE_MIB)); then
-    ctr_node images rm --sync "${others[@]}" >/dev/null
-    others=()
+  local mib
+  if ! has_image "$1"; then
     ctr_node content ls -q >"$STATE/content"
+    mib=$(missing_mib "$1" "$STATE/content")
+    if ((mib > LARGE_MIB)); then
+      forget_others "$1"
+      ctr_node content ls -q >"$STATE/content"
+    fi
+    need_space "$STATE" $((2 * mib / 1024 + 2)) "copying $1 to the node"
+    say "copying $1 to the node ($mib MiB)"
+    buildah push --quiet "$1" "docker-archive:/dev/stdout:$1" | python3 "$HERE/image_tar.py" "$1" "$STATE/content" |
+      ctr_node images import - >/dev/null
   fi
-  need_space "$STATE" $((2 * mib / 1024 + 2)) "copying $1 to the node"
-  say "copying $1 to the node ($mib MiB)"
-  buildah push --quiet "$1" "docker-archive:/dev/stdout:$1" | python3 "$HERE/image_tar.py" "$1" "$STATE/content" |
-    ctr_node images import - >/dev/null
-  ((${#others[@]} == 0)) || ctr_node images rm --sync "${others[@]}" >/dev/null
+  forget_others "$1"
 }
 
 case ${1:-} in

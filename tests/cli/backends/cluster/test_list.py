@@ -54,6 +54,12 @@ def of_run(found, name):
     return found
 
 
+def worker_of(name):
+    found = of_run(pod(1), name)
+    found["metadata"] |= {"name": f"{name}-worker-0", "uid": f"worker of {name}"}
+    return found
+
+
 def runs(count, *conditions, store="s3://bucket/runs"):
     """PyTorchJobs as large as real ones, the last one the newest."""
     found = []
@@ -86,8 +92,8 @@ def test_a_thousand_runs_take_a_few_seconds_of_a_core_and_a_few_pages(api, clust
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 6.0
     pages = [query.get("continue") for _, path, query, _ in api.requests if path == JOBS]
     assert pages == [None, "500"]
-    # Pods twice: those that wait, and those that hold GPUs meanwhile.
-    assert len(api.requests) <= 11
+    # Pods three times: those that wait, those that hold GPUs meanwhile, and how many there are.
+    assert len(api.requests) <= 14
 
 
 def test_every_run_has_its_reason_where_one_request_for_all_tells_it(api, listed):
@@ -96,9 +102,12 @@ def test_every_run_has_its_reason_where_one_request_for_all_tells_it(api, listed
     api.objects |= {
         INDEXED_JOBS: [],
         JOBS: [job("Created", name="no-room"), job("Created", name="no-quota"), held_back,
-               job("Created", "Running", name="well"), job("Succeeded", name="done")],
-        PODS: [of_run(unschedulable("no room"), "no-room")],
+               job("Created", "Running", name="well"), job("Succeeded", name="done"),
+               job("Created", "Running", name="half"), job("Created", "Running", name="orphan"), job(name="nobody")],
+        PODS: [of_run(unschedulable("no room"), "no-room"), of_run(pod(0), "well"), worker_of("well"),
+               of_run(pod(0), "half")],
         EVENTS: [event("FailedCreatePod", "Error creating: exceeded quota: gpus, requested: 1", of="no-quota"),
+                 event("FailedCreatePod", "Error creating: exceeded quota: gpus, requested: 1", of="half"),
                  event("FailedCreatePod", "Error creating: before it ran", of="well")],
         WORKLOADS: [{
             "metadata": {"labels": {"kueue.x-k8s.io/job-uid": "of-queued"}},
@@ -111,6 +120,9 @@ def test_every_run_has_its_reason_where_one_request_for_all_tells_it(api, listed
         "queued": "waits in queue team: no GPUs left",
         "well": None,
         "done": None,
+        "half": "quota gpus is used up: requested: 1",
+        "orphan": "has 0 of its 2 pods, and the training operator makes no others: is it running, and may it?",
+        "nobody": "nobody has taken it up yet: is the training operator running?",
     }
 
 
@@ -121,8 +133,10 @@ def test_a_run_that_holds_gpus_while_some_of_its_ranks_wait_is_told_apart_in_the
     asked = []
 
     def pods(method, query, body):
-        asked.append(query["fieldSelector"])
-        found = [of_pod(0), of_pod(1)] if query["fieldSelector"] == "status.phase=Running" else [waits]
+        narrowed = query.get("fieldSelector")
+        asked.append(narrowed)
+        well = [of_pod(0), of_pod(1)]
+        found = [*well, waits] if narrowed is None else well if narrowed == "status.phase=Running" else [waits]
         return 200, {"metadata": {}, "items": found}
 
     api.objects |= {path: [] for path in (INDEXED_JOBS, TRAIN_JOBS, JOBS)}
@@ -131,18 +145,18 @@ def test_a_run_that_holds_gpus_while_some_of_its_ranks_wait_is_told_apart_in_the
     assert row["reason"].startswith(
         "2 of 3 ranks hold GPUs, for placement_timeout_sec at most; rank 2 cannot be scheduled"
     )
-    # and the pods that are well are asked for only then
-    assert len(asked) == 2
+    # and the pods that are well are read whole only then
+    assert len(asked) == 3
     waits["metadata"]["labels"] = {}
     assert listed()["my-run"]["reason"] != row["reason"]
-    assert len(asked) == 3
+    assert asked[3:].count("status.phase=Running") == 0
 
 
 def test_events_and_workloads_that_may_not_be_read_are_passed_over(api, listed):
     held_back = job("Suspended", name="queued", suspend=True, labels={"kueue.x-k8s.io/queue-name": "team"})
     forbidden = lambda *_: (403, {"message": "no"})  # noqa: E731
     api.objects |= {INDEXED_JOBS: [], JOBS: [job("Created"), held_back], PODS: [], EVENTS: forbidden}
-    assert listed()["my-run"]["reason"] is None
+    assert listed()["my-run"]["reason"].startswith("has 0 of its 2 pods")
     assert listed()["queued"]["reason"].startswith("waits in queue team")
 
 
@@ -159,7 +173,8 @@ def test_a_run_shows_its_progress_and_best_epoch_while_it_runs_and_ever_after(ap
     jobs = runs(2, condition, store=uri)
     for item in jobs:
         item["spec"]["runPolicy"] = {"suspend": condition == "Suspended"}
-    api.objects |= {INDEXED_JOBS: [], JOBS: jobs, PODS: [of_run(pod(0), "run-1")] if condition == "Running" else []}
+    pods = [of_run(pod(0), "run-1")] if condition == "Running" else []
+    api.objects |= {INDEXED_JOBS: [], JOBS: jobs, PODS: pods, EVENTS: []}
     store = open_store(StoreConfig(uri=uri))
     StoredRun(store, "run-1").write_progress(PROGRESS)
     store.write("run-1/results.txt", RESULTS)

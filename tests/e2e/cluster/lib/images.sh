@@ -101,8 +101,7 @@ build_project_image() (
   image=$PROJECT_IMAGE:e2e-$(digest_of "${sources[@]}" "$HERE/lib/images.sh")
   if ! buildah_run inspect "$image" >/dev/null 2>&1; then
     dependencies=$DEPENDENCIES_LABEL=$(digest_of image/Dockerfile image/install.sh image/requirements.lock requirements-setup.lock)
-    forget_old_images $PROJECT_IMAGE $((KEPT_IMAGES - 1))
-    need_space_to_build "$dependencies"
+    make_room "$dependencies"
     build_base
     say "building image $image"
     trust
@@ -112,11 +111,14 @@ build_project_image() (
   echo "$image"
 )
 
-# need_space_to_build DEPENDENCIES: more where no version of the image has those dependencies
-need_space_to_build() {
-  local graph need=$UNCACHED_GIB
+# make_room DEPENDENCIES: for a version of the image; where they are cached, a few others stay, since each adds only megabytes
+make_room() {
+  local graph need=$UNCACHED_GIB keep=0
   graph=$(buildah_run info --format '{{.store.GraphRoot}}')
-  [[ -z $(images_by_age --filter "label=$1") ]] || need=$CACHED_GIB
+  if [[ -n $(images_by_age --filter "label=$1") ]]; then
+    need=$CACHED_GIB keep=$((KEPT_IMAGES - 1))
+  fi
+  forget_old_images $PROJECT_IMAGE $keep
   need_space "$graph" "$need" "building the project's image"
 }
 

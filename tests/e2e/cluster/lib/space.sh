@@ -41,3 +41,14 @@ missing_mib() {
   buildah_run inspect --type image --format '{{range .OCIv1.RootFS.DiffIDs}}{{println .}}{{end}}' "$1" |
     python3 "$HERE/missing_mib.py" "$layers" "$2"
 }
+
+# forget_others IMAGE: its other versions, and images without a name. The container runtime also names each by its id, and that
+# name alone would keep it.
+forget_others() {
+  local others
+  mapfile -t others < <(ctr_node images ls | awk -v image="$1" -v repository="${1%:*}:" '
+    NR > 1 { names[$3] = names[$3] $1 "\n" }
+    NR > 1 && $1 !~ /^sha256:/ && ($1 == image || index($1, repository) != 1) { kept[$3] = 1 }
+    END { for (digest in names) if (!(digest in kept)) printf "%s", names[digest] }')
+  ((${#others[@]} == 0)) || ctr_node images rm --sync "${others[@]}" >/dev/null
+}

@@ -16,6 +16,9 @@ _ADMISSION = re.compile(
 """Also refused with 403, but not for want of a right: a quota, a standard, a LimitRange, somebody's webhook."""
 
 
+_NO_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
+
+
 class NotFoundError(ClusterError):
     """The API server answered: there is no such object (or no such kind)."""
 
@@ -69,6 +72,11 @@ def refusal(method: str, path: str, status: int, data: bytes) -> ClusterError:
     if status == 401:
         return ForbiddenError(
             f"the API server does not know this user: {message}; log in again or check the kubeconfig"
+        )
+    silent = _NO_WEBHOOK.search(message)
+    if silent:
+        return UnreachableError(
+            f"the webhook {silent[1]} does not answer: is its controller running? ({message.rpartition(': ')[2]})"
         )
     if status in (429, 500, 502, 503, 504):
         return UnreachableError(f"the API server cannot answer now (HTTP {status}): {message}")

@@ -206,7 +206,7 @@ class Cluster:
     ) -> bytes:
         """Send, and send again what can be repeated while the server, or a webhook of it, is away."""
         changes_twice = method == "POST" and "dryRun" not in query and "accessreviews" not in path
-        delays = iter(() if changes_twice else _RETRY_AFTER_SEC)
+        delays, said = iter(() if changes_twice else _RETRY_AFTER_SEC), ""
         while True:
             try:
                 response = self._send(method, path, query, body, content_type=content_type, accept=accept)
@@ -215,7 +215,9 @@ class Cluster:
                 delay_sec = next(delays, None)
                 if delay_sec is None:
                     raise
-                logger.log(logging.DEBUG if method == "GET" else logging.WARNING, "%s; trying again", error)
+                is_news = method != "GET" and str(error) != said
+                said = str(error)
+                logger.log(logging.WARNING if is_news else logging.DEBUG, "%s; trying again", error)
                 time.sleep(delay_sec)
 
     def _send(

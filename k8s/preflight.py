@@ -14,10 +14,10 @@ from typing import Any
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.job_apis import Api, no_api, served_apis
-from k8s.names import QUEUE_LABEL, RUNTIMES, TRAINJOBS
+from k8s.names import PYTORCHJOBS, QUEUE_LABEL, RUNTIMES, TRAINJOBS
 from k8s.pod_options import is_ignored_by_kueue
 from k8s.train_jobs import lacks_runtime
-from tsp.errors import ClusterError
+from tsp.errors import ClusterError, UnreachableError
 from tsp.run.status import Finding
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,21 @@ _INTEGRATIONS = {
 _OPERATOR_SELECTORS = ("control-plane=kubeflow-training-operator", "app.kubernetes.io/name=training-operator")
 _TRAINER_SELECTORS = ("app.kubernetes.io/name in (trainer,kubeflow-trainer),app.kubernetes.io/component=manager",)
 _GANG_GROUPS = {"volcano": "scheduling.volcano.sh", "coscheduling": "scheduling.x-k8s.io"}
+_CONTROLLERS: Mapping[Api, str] = {"pytorchjob": "training operator", "trainjob": "Kubeflow Trainer"}
+_PROBES: Mapping[Api, Object] = {
+    "pytorchjob": {
+        "apiVersion": PYTORCHJOBS[0],
+        "kind": "PyTorchJob",
+        "metadata": {"name": "tspctl-doctor"},
+        "spec": {"pytorchReplicaSpecs": {}},
+    },
+    "trainjob": {
+        "apiVersion": TRAINJOBS[0],
+        "kind": "TrainJob",
+        "metadata": {"name": "tspctl-doctor"},
+        "spec": {"runtimeRef": {"name": "tspctl-doctor", "kind": "TrainingRuntime"}},
+    },
+}
 _GANG_FLAG = "--gang-scheduler-name"
 _INIT_TEMPLATE_FLAG = "--pytorch-init-container-template-file"
 
@@ -144,6 +159,19 @@ def _deployment(cluster: Cluster, selectors: Iterable[str]) -> dict[str, Any] | 
         if found is not None:
             return found
     return None
+
+
+def check_webhooks(cluster: Cluster, apis: Iterable[Api]) -> Iterator[Finding]:
+    """Do the controllers answer that judge what training is submitted as? Whoever may submit sees it, not only who sees
+    their pods. Nothing is created, and what is judged need not be right.
+    """
+    for api in apis:
+        try:
+            cluster.judge(_PROBES[api])
+        except UnreachableError as error:
+            yield Finding(_CONTROLLERS[api], "error", str(error))
+        except ClusterError as error:
+            logger.debug("%s", error)
 
 
 def served_gangs(cluster: Cluster) -> set[str]:

@@ -64,8 +64,9 @@ def why(
         return _short(held_back(job, workload))
     reasons = [*held_up(pods, latest), *not_created(job, pods, latest), *wait_for_master(pods)]
     if state == "restarting" or not reasons:
-        restarts = _restarts(pods, latest, restarting=state == "restarting")
-        reasons += [reason + (_not_replaced(job, pods) if state == "running" else "") for reason in restarts]
+        neglected = state == "running" and _is_not_replaced(job, pods)
+        prefix = "the training operator has not replaced a pod that ended (is it running?); " if neglected else ""
+        reasons += [prefix + text for text in _restarts(pods, latest, restarting=state == "restarting")]
     if not reasons:
         reasons += _neglected(job, len(pods) if present is None else present)
     return _short(_half_placed(job, pods) + reasons[0]) if reasons else None
@@ -135,12 +136,10 @@ def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool)
         yield f"restarting: {exited}"
 
 
-def _not_replaced(job: Object, pods: Sequence[Object]) -> str:
-    """What to add while a pod that the operator should replace at once still lies there."""
-    lost = any(pod_status(pod).state == "failed" and "deletionTimestamp" not in pod["metadata"] for pod in pods)
-    if resource_of(job) != PYTORCHJOBS or not lost:
-        return ""
-    return "; the training operator has not replaced it yet: is it running?"
+def _is_not_replaced(job: Object, pods: Sequence[Object]) -> bool:
+    """Whether a pod lies there that the operator replaces at once, as long as it works."""
+    lost = (pod for pod in pods if pod_status(pod).state == "failed" and "deletionTimestamp" not in pod["metadata"])
+    return resource_of(job) == PYTORCHJOBS and any(lost)
 
 
 def _first_exit_in(events: list[Object]) -> str | None:

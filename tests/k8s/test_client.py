@@ -136,6 +136,25 @@ def test_refusals_keep_the_servers_words_and_say_what_is_missing(api, cluster, s
         cluster.get(POD)
 
 
+def test_a_webhook_that_does_not_answer_is_named_once_and_shortly(api, cluster, caplog, monkeypatch):
+    monkeypatch.setattr("k8s.client._RETRY_AFTER_SEC", (0.0, 0.0))
+    path = cluster.namespaced("kubeflow.org/v1", "pytorchjobs", "r")
+    message = (
+        'Internal error occurred: failed calling webhook "validator.pytorchjob.training-operator.kubeflow.org": failed '
+        'to call webhook: Post "https://training-operator.kubeflow.svc:443/validate?timeout=10s": dial tcp '
+        "10.96.62.94:443: connect: connection refused"
+    )
+    api.objects[path] = lambda method, query, body: (500, {"message": message})
+    expected = (
+        "the webhook validator.pytorchjob.training-operator.kubeflow.org does not answer: is its controller running? "
+        "(connection refused)"
+    )
+    with pytest.raises(UnreachableError) as refused:
+        cluster.patch(path, {})
+    assert str(refused.value) == expected
+    assert [item.message for item in caplog.records if item.levelname == "WARNING"] == [f"{expected}; trying again"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "permission"),
     [

@@ -261,6 +261,7 @@ class ClusterBackend:
         for check in (
             checks.check_server,
             lambda cluster: checks.check_job_api(cluster, None),
+            lambda cluster: checks.check_webhooks(cluster, served_apis(cluster)),
             lambda cluster: checks.check_permissions(cluster, served_apis(cluster)),
             lambda cluster: checks.check_security_standard(cluster, workers="pytorchjob" in served_apis(cluster)),
             checks.check_sidecars,

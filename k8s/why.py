@@ -67,7 +67,7 @@ def why(
         neglected = state == "running" and _is_not_replaced(job, pods)
         prefix = "the training operator has not replaced a pod that ended (is it running?); " if neglected else ""
         reasons += [prefix + text for text in _restarts(pods, latest, restarting=state == "restarting")]
-    if not reasons:
+    if not reasons and state != "restarting":
         reasons += _neglected(job, len(pods) if present is None else present)
     return _short(_half_placed(job, pods) + reasons[0]) if reasons else None
 

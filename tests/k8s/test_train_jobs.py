@@ -196,7 +196,13 @@ def test_the_logs_of_a_trainjob_are_those_of_its_pods(api, cluster):
     ("found", "pods", "events", "reason"),
     [
         (train_job(), [], [], "nobody has taken it up yet: is Kubeflow Trainer running?"),
-        (train_job("Suspended=False"), [], [], None),
+        (
+            train_job("Suspended=False"),
+            [],
+            [],
+            "has 0 of its 2 pods, and Kubeflow Trainer makes no others: is it running, and may it?",
+        ),
+        (train_job("Suspended=False"), [node_pod(0), node_pod(1)], [], None),
         (
             train_job(),
             [],

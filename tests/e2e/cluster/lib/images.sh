@@ -115,7 +115,7 @@ build_project_image() (
 make_room() {
   local graph need=$UNCACHED_GIB keep=0
   graph=$(buildah_run info --format '{{.store.GraphRoot}}')
-  if [[ -n $(images_by_age --filter "label=$1") ]]; then
+  if [[ -n $(images_by_age --filter "reference=$PROJECT_IMAGE" --filter "label=$1") ]]; then
     need=$CACHED_GIB keep=$((KEPT_IMAGES - 1))
   fi
   forget_old_images $PROJECT_IMAGE $keep

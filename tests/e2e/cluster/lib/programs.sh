@@ -13,6 +13,7 @@ build_module() {
   shift 2
   folder=$CACHE/programs/$module-$(digest_of "$HERE/programs/$module/go.mod" "$HERE/programs/$module/go.sum")
   if [[ ! -d $folder ]]; then
+    need_space "$(go env GOCACHE)" "$PROGRAMS_GIB" "building $module"
     say "building $module ($# programs)"
     rm -rf "$folder.part"
     mkdir -p "$folder.part"

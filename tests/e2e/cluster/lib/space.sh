@@ -6,6 +6,7 @@
 KEPT_IMAGES=3   # versions of the project's image that buildah keeps: of this checkout, and of those before it
 CACHED_GIB=3    # what building takes where the dependencies are cached
 UNCACHED_GIB=22 # and where not: measured, with the copies that buildah makes of the layer
+PROGRAMS_GIB=4  # what one module of programs takes of Go's caches, and a little
 LARGE_MIB=1024  # of layers; a change of our own code is a few
 
 # need_space PATH GIB WHAT: ends with one line if the disk of PATH has less, before hours of work do with a worse one

@@ -65,8 +65,9 @@ def why(
     reasons = [*held_up(pods, latest), *not_created(job, pods, latest), *wait_for_master(pods)]
     if state == "restarting" or not reasons:
         neglected = state == "running" and _is_not_replaced(job, pods)
-        prefix = "the training operator has not replaced a pod that ended (is it running?); " if neglected else ""
-        reasons += [prefix + text for text in _restarts(pods, latest, restarting=state == "restarting")]
+        for text in _restarts(pods, latest, restarting=state == "restarting"):
+            ended = text.partition(": ")[2]
+            reasons.append(f"the training operator replaces no pod (is it running?): {ended}" if neglected else text)
     if not reasons and state != "restarting":
         reasons += _neglected(job, len(pods) if present is None else present)
     return _short(_half_placed(job, pods) + reasons[0]) if reasons else None

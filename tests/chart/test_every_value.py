@@ -171,7 +171,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any], Any]] = 
     ),
     "gang": ("volcano", {}, policy("schedulingPolicy"), {"minAvailable": 8}),
     "keepTogether": (False, {}, lambda rendered: "affinity" in rendered.pod, False),
-    "masterFirst": (False, {"keepTogether": False}, lambda rendered: "affinity" in rendered.templates[1]["spec"], False),
+    "masterFirst": (False, {"keepTogether": False}, lambda found: "affinity" in found.templates[1]["spec"], False),
     "priorityClassName": ("high", {}, pod("priorityClassName"), "high"),
     "runtimeClassName": ("nvidia", {}, pod("runtimeClassName"), "nvidia"),
     "schedulerName": ("packing", {}, pod("schedulerName"), "packing"),

@@ -297,8 +297,8 @@ def test_a_pod_that_the_operator_should_have_replaced_is_told_with_how_it_ended(
     """As long as the operator works, such a run is restarting and the pod gone at once."""
     killed = pod(1, "Failed", state=terminated(137))
     ended = "restarted: rank 1 ended with exit code 137 (killed (out of memory, or by force))"
-    not_yet = "the training operator has not replaced a pod that ended (is it running?); "
-    assert why(job("Running"), [pod(0), killed]) == not_yet + ended
+    not_yet = "the training operator replaces no pod (is it running?): "
+    assert why(job("Running"), [pod(0), killed]) == not_yet + ended.removeprefix("restarted: ")
     assert why(job("Restarting"), [pod(0), killed]) == ended
     killed["metadata"]["deletionTimestamp"] = "2030-01-01T01:00:00Z"
     assert why(job("Running"), [pod(0), killed]) == ended

@@ -161,16 +161,18 @@ def _names_stored_alone(store: Store, known: set[str]) -> list[str]:
 
     Raises: StoreError.
     """
+
+    def find() -> list[str]:
+        return list(list_runs(store, known=known))
+
     try:
-        names = list(list_runs(store)) if store.is_local else within(PATIENCE_SEC, lambda: list(list_runs(store)))
+        return find() if store.is_local else within(PATIENCE_SEC, find)
     except TimeoutError:
         failure: StoreError = StoreUnreachableError(
             f"{store.uri} did not answer within {PATIENCE_SEC:g} s: try again later"
         )
     except StoreError as error:
         failure = error
-    else:
-        return [name for name in names if name not in known]
     if not known:
         raise failure
     logger.warning("runs that only the store knows are missing here: %s", failure)

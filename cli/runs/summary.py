@@ -82,6 +82,9 @@ class RunSummary:
         return row
 
 
+_COLUMNS = frozenset(RunSummary.__dataclass_fields__)
+
+
 def summary_from_backend(status: RunStatus, backend: str) -> RunSummary:
     """The backend's part alone: for an auxiliary job, or a run whose store cannot be reached."""
     return RunSummary(
@@ -212,10 +215,9 @@ def _mapping(value: Any) -> dict[str, Any]:
 def _progress_facts(progress: Progress | None) -> dict[str, Any]:
     if progress is None:
         return {}
-    facts = asdict(progress)
-    facts["gpus"] = facts.pop("world_size")
-    # Fields of a newer version are ignored.
-    facts = {key: value for key, value in facts.items() if key in RunSummary.__dataclass_fields__}
+    # Not asdict, whose copies would be a sixth of the time of a long list. Fields of a newer version are ignored.
+    facts = {item.name: getattr(progress, item.name) for item in fields(progress) if item.name in _COLUMNS}
+    facts["gpus"] = progress.world_size
     facts["updated"] = parse_time(progress.updated)
     return facts
 

@@ -408,3 +408,11 @@ def test_a_record_that_another_attempt_writes_at_this_moment_stays(
     monkeypatch.setattr(local_run, "load", meanwhile)
     local_run.publish_checkpoint(0, path, sha256=record.sha256)
     assert local_run.store.exists(local_run.key("epoch_0.json"))
+
+
+def test_runs_that_are_known_are_not_looked_at_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        store.write(f"{name}/results.txt", b"")
+    looked_at = []
+    monkeypatch.setattr(StoredRun, "exists", lambda self: bool(looked_at.append(self.name)) or True)
+    assert list(list_runs(store, known={"a"})) == looked_at == ["b"]

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from tsp.errors import ConfigError
 
 T = TypeVar("T")
+_SCALARS = frozenset({str, int, float, bool})
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -56,7 +57,9 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     Args: where, its name in errors.
     Raises: ConfigError.
     """
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if type(value) is hint and hint in _SCALARS:
+        return value
+    origin, arguments = _parts(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -77,6 +80,11 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return from_dict(typing.cast("type[Any]", hint), value, where=where)
     return _convert_scalar(hint, value, where)
+
+
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(hint), typing.get_args(hint)
 
 
 def _convert_literal(choices: tuple[Any, ...], value: Any, where: str) -> Any:

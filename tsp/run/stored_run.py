@@ -14,7 +14,7 @@ import dataclasses
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -265,9 +265,15 @@ class StoredRun(EpochFiles, StateFiles):
         self.store.delete_all(f"{self.key()}/")
 
 
-def list_runs(store: Store) -> Iterator[str]:
-    """Names of the runs in a store, sorted; folders that hold none are left out."""
-    folders = [folder for folder in store.list_folders() if not folder.startswith(".")]
+def list_runs(store: Store, *, known: Collection[str] = ()) -> Iterator[str]:
+    """Names of the runs in a store, sorted; folders that hold none are left out.
+
+    Args: known, names that are not looked at and left out, too.
+    """
+    folders = [folder for folder in store.list_folders() if not folder.startswith(".") and folder not in known]
+    if store.is_local:
+        # Starting threads would take longer than looking.
+        return (folder for folder in folders if StoredRun(store, folder).exists())
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
         found = list(pool.map(lambda folder: StoredRun(store, folder).exists(), folders))
     return (folder for folder, is_run in zip(folders, found, strict=True) if is_run)

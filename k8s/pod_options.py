@@ -17,6 +17,14 @@ _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _OWN_TOLERATIONS = ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
 """The chart's default, which a list of values replaces as a whole."""
 _KUEUE_DEADLINE = "kueue.x-k8s.io/max-exec-time-seconds"
+_LABEL = r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)"
+_SUBDOMAIN = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+_KEY = re.compile(rf"({_SUBDOMAIN}/)?{_LABEL}")
+_VALUE = re.compile(rf"{_LABEL}?")
+_NAME = re.compile(_SUBDOMAIN)
+"""What Kubernetes takes as key and value of labels and taints, and as the name of an object. Nobody looks at those in
+the template of a pod until the pod is made.
+"""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _OWN_VARIABLES = re.compile(r"RANK|WORLD_SIZE|LOCAL_RANK|MASTER_(ADDR|PORT)|PET_.*|TSP_.*|HOME|CUDA_VISIBLE_DEVICES")
 
@@ -58,6 +66,7 @@ def with_pod_options(
     if options.gang == "kueue" and not merged.get("queue"):
         raise ConfigError("--gang kueue: Kueue starts all pods of a run or none where --queue names one of its queues")
     if options.priority:
+        _check("--priority", options.priority, _NAME, "the name of a class")
         _set_for_queue(merged, QUEUE_PRIORITY_LABEL, "priorityClassName", options.priority)
     if options.deadline_sec:
         _set_for_queue(merged, _KUEUE_DEADLINE, "runPolicy.activeDeadlineSeconds", options.deadline_sec)
@@ -68,8 +77,9 @@ def with_pod_options(
         known = merged.get("tolerations", list(_OWN_TOLERATIONS))
         merged["tolerations"] = [*known, *map(_toleration, options.tolerations)]
     if options.node_selector:
-        pairs = (_pair("--node-selector", text) for text in options.node_selector)
-        merged["nodeSelector"] = {**merged.get("nodeSelector", {}), **dict(pairs)}
+        merged["nodeSelector"] = {**merged.get("nodeSelector", {}), **dict(map(_label, options.node_selector))}
+    for name in options.pull_secrets:
+        _check("--image-pull-secret", name, _NAME, "the name of a Secret")
     if options.pull_secrets:
         image = merged.get("image", {})
         merged["image"] = {**image, "pullSecrets": [*image.get("pullSecrets", []), *options.pull_secrets]}
@@ -106,6 +116,8 @@ def _toleration(text: str) -> dict[str, str]:
     key, equals, value = head.partition("=")
     if not key or (effect and effect not in _EFFECTS):
         raise ConfigError(f"--toleration {text}: expected KEY[=VALUE][:EFFECT], EFFECT one of {', '.join(_EFFECTS)}")
+    _check(f"--toleration {text}:", key, _KEY, "the key of a taint")
+    _check(f"--toleration {text}:", value, _VALUE, "the value of a taint")
     found = {"key": key, "operator": "Equal" if equals else "Exists"}
     return found | ({"value": value} if equals else {}) | ({"effect": effect} if effect else {})
 
@@ -115,6 +127,18 @@ def _pair(option: str, text: str) -> tuple[str, str]:
     if not key or not equals:
         raise ConfigError(f"{option} {text}: expected KEY=VALUE")
     return key, value
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, value = _pair("--node-selector", text)
+    _check(f"--node-selector {text}:", key, _KEY, "the key of a label")
+    _check(f"--node-selector {text}:", value, _VALUE, "the value of a label")
+    return key, value
+
+
+def _check(where: str, text: str, pattern: re.Pattern[str], what: str) -> None:
+    if not pattern.fullmatch(text):
+        raise ConfigError(f"{where} {text!r} cannot be {what} in Kubernetes")
 
 
 def _variable(text: str) -> dict[str, str]:
@@ -132,6 +156,7 @@ def _add_volume(values: dict[str, Any], name: str, text: str) -> None:
     path, _, mode = path.partition(":")
     if not claim or not path.startswith("/") or mode not in ("", "ro"):
         raise ConfigError(f"--volume {text}: expected CLAIM:PATH or CLAIM:PATH:ro, the path from the root")
+    _check(f"--volume {text}:", claim, _NAME, "the name of a volume claim")
     volumes: Sequence[Any] = values.get("extraVolumes", [])
     mounts: Sequence[Any] = values.get("extraVolumeMounts", [])
     mount = {"name": name, "mountPath": path} | ({"readOnly": True} if mode else {})

@@ -47,7 +47,7 @@ def check_references(cluster: Cluster, pod: Object, *, own: Iterable[str], queue
 def check_priority(cluster: Cluster, pod: Object, labels: Mapping[str, str]) -> Iterator[Finding]:
     """Is there the priority that a run asks for? Kueue makes nothing of a run with another, and says so nowhere.
 
-    Args: pod, the spec of its template; labels, of its job. Nothing is said of classes that may not be read.
+    Args: pod, the spec of its template; labels, of its job.
     """
     for kind, versions, name in (
         ("PriorityClass", ("scheduling.k8s.io/v1",), pod.get("priorityClassName")),
@@ -59,6 +59,10 @@ def check_priority(cluster: Cluster, pod: Object, labels: Mapping[str, str]) -> 
             found = _first(cluster, [f"/apis/{version}/{kind.lower()}es/{name}" for version in versions])
         except ForbiddenError as error:
             logger.debug("%s", error)
+            message = (
+                f"--priority {name}: you may not see whether the cluster has such a {kind}; without it no pod starts"
+            )
+            yield Finding("priority", "warning", message)
             continue
         if found is None:
             yield Finding("priority", "error", f"--priority {name}: the cluster has no {kind} of that name")

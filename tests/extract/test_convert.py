@@ -27,6 +27,9 @@ H5_LAYOUTS: dict[str, Make] = {
     "contiguous": lambda file: file.create_dataset("v", data=VALUES),
     "chunked": lambda file: file.create_dataset("v", data=VALUES, chunks=(10, 5)),
     "gzip": lambda file: file.create_dataset("v", data=VALUES, chunks=(10, 5), compression="gzip"),
+    "gzip, one chunk": lambda file: file.create_dataset("v", data=VALUES, chunks=VALUES.shape, compression="gzip"),
+    "gzip, scattered": lambda file: _interleaved(file),
+    "gzip, some chunks not": lambda file: _partly_deflated(file),
     "gzip, shuffled": lambda file: file.create_dataset("v", data=VALUES, compression="gzip", shuffle=True),
     "gzip, checked": lambda file: file.create_dataset("v", data=VALUES, compression="gzip", fletcher32=True),
     "lzf": lambda file: file.create_dataset("v", data=VALUES, compression="lzf"),
@@ -41,6 +44,23 @@ H5_LAYOUTS: dict[str, Make] = {
     "linked hard": lambda file: (file.create_dataset("v", data=VALUES), file.__setitem__("w", file["v"])),
     "with unusual names": lambda file: [file.create_dataset(name, data=VALUES) for name in ("é ü", "a b.mp4", "視頻")],
 }
+
+
+def _interleaved(file: Any) -> None:
+    """Two videos whose chunks were written in turns, with much in between."""
+    entries = [file.create_dataset(name, VALUES.shape, "<f4", chunks=(10, 16), compression="gzip") for name in "vw"]
+    for start in range(30, -1, -10):
+        for entry in entries:
+            entry[start : start + 10] = VALUES[start : start + 10]
+        file.create_dataset(f"x-{start}", data=np.ones((999, 16), np.float32))
+
+
+def _partly_deflated(file: Any) -> None:
+    """HDF5 leaves the filter of a chunk out where it fails, and marks it."""
+    entry = file.create_dataset("v", VALUES.shape, "<f4", chunks=(10, 16), compression="gzip")
+    entry[...] = VALUES
+    entry.id.write_direct_chunk((10, 0), VALUES[10:20].tobytes(), filter_mask=1)
+
 
 NPY_LAYOUTS: dict[str, Make] = {
     "C order": lambda path: np.save(path, VALUES),

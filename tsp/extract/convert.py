@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tsp.config.cpus import usable_cpus
 from tsp.config.job import Answer
 from tsp.config.jobs import FeaturesJob
 from tsp.data.features import PlainH5
@@ -34,8 +35,8 @@ from tsp.store.files import open_folder, writing
 logger = logging.getLogger(__name__)
 
 NAMES_SHOWN = 5
-THREADS = 8
-"""Videos worked on at a time: inflating and copying release the interpreter, requests to S3 wait."""
+REQUESTS_AT_A_TIME = 8
+"""To S3, one a video."""
 
 
 def run(job: FeaturesJob) -> Answer:
@@ -53,7 +54,7 @@ def run(job: FeaturesJob) -> Answer:
 
 def _described(features: Features, described: FeatureSet | None, where: str) -> dict[str, Any]:
     """What a set holds; arrays of one dimension are vectors of whole videos."""
-    shapes = list(map_ahead(features.shape, features.names, threads=THREADS))
+    shapes = list(map_ahead(features.shape, features.names, threads=num_threads(where)))
     if described is not None and described.videos:
         found = {stem: shape[0] for stem, shape in zip(features.names, shapes, strict=True) if len(shape) == 2}
         report_contradictions(described, found, where)
@@ -97,6 +98,15 @@ def report_contradictions(described: FeatureSet, found: Mapping[str, int], where
         if stems:
             shown = ", ".join(stems[:NAMES_SHOWN]) + (", ..." if len(stems) > NAMES_SHOWN else "")
             logger.warning("%s: %d videos %s: %s", where, len(stems), what, shown)
+
+
+def num_threads(*addresses: str) -> int:
+    """Videos to work on at a time: inflating and copying keep a CPU busy each, requests wait.
+
+    One more than there are CPUs, for a disk that is waited for; with more, they only take turns with the interpreter.
+    """
+    busy = usable_cpus() + 1
+    return max(busy, REQUESTS_AT_A_TIME) if any(address.startswith("s3://") for address in addresses) else busy
 
 
 @dataclass
@@ -146,7 +156,7 @@ class _Conversion:
             def convert(item: tuple[str, int]) -> None:
                 self._write_values(item[0], h5.descriptor, item[1])
 
-            for _ in map_ahead(convert, reserved(), threads=THREADS):
+            for _ in map_ahead(convert, reserved(), threads=self._num_threads):
                 pass
         folder, _, name = self.dest.rpartition("/")
         return open_folder(folder or ".", self.job.store), f"{name}.json"
@@ -174,10 +184,14 @@ class _Conversion:
                 self._write_values(videos[video], file.fileno(), len(header))
             return shape
 
-        for video, shape in zip(videos, map_ahead(convert, videos, threads=THREADS), strict=True):
+        for video, shape in zip(videos, map_ahead(convert, videos, threads=self._num_threads), strict=True):
             self._note(video, shape)
         folder.write(MISSING_FILES, missing_files(self.known.missing, self.job.prefix))
         return folder, DESCRIPTION
+
+    @property
+    def _num_threads(self) -> int:
+        return num_threads(self.job.source, self.dest)
 
     def _shape(self, stem: str) -> tuple[int, int]:
         """Of what is to be written.

@@ -111,14 +111,13 @@ build_project_image() (
   echo "$image"
 )
 
-# make_room DEPENDENCIES: for a version of the image; where they are cached, a few others stay, since each adds only megabytes
+# make_room DEPENDENCIES: for a version of the image; a few others with those stay, since each adds only megabytes to them
 make_room() {
-  local graph need=$UNCACHED_GIB keep=0
+  local graph kept need=$UNCACHED_GIB
   graph=$(buildah_run info --format '{{.store.GraphRoot}}')
-  if [[ -n $(images_by_age --filter "reference=$PROJECT_IMAGE" --filter "label=$1") ]]; then
-    need=$CACHED_GIB keep=$((KEPT_IMAGES - 1))
-  fi
-  forget_old_images $PROJECT_IMAGE $keep
+  mapfile -t kept < <(images_by_age --filter "reference=$PROJECT_IMAGE" --filter "label=$1" | head -n $((KEPT_IMAGES - 1)))
+  ((${#kept[@]} == 0)) || need=$CACHED_GIB
+  forget_old_images $PROJECT_IMAGE "${kept[@]}"
   need_space "$graph" "$need" "building the project's image"
 }
 

@@ -19,12 +19,13 @@ need_space() {
       "another disk; '$HERE/cluster.sh clean' frees the node's images, 'buildah rmi --all' those of the builds"
 }
 
-# forget_old_images NAME KEEP: all but the newest KEEP versions of an image, and untagged layers but the newest, which cache the
-# next build's first stage; what versions that stay are made of stays with them
+# forget_old_images NAME ID...: all versions of an image but those, and untagged layers but the newest, which cache the next
+# build's first stage; what versions that stay are made of stays with them
 forget_old_images() {
-  local old
+  local old name=$1
+  shift
   mapfile -t old < <(
-    images_by_age --filter "reference=$1" | tail -n "+$(($2 + 1))"
+    images_by_age --filter "reference=$name" | grep -vxF "$(printf '%s\n' none "$@")"
     images_by_age --filter dangling=true | tail -n +2
   )
   ((${#old[@]} == 0)) || buildah_run rmi "${old[@]}" >/dev/null

@@ -51,7 +51,8 @@ def absolute_unless_uri(path: str) -> str:
     if "://" in path:
         return path
     if cut := _CUT_SCHEME.match(path):
-        raise ConfigError(f"{path} is neither a URI nor a folder: did you mean {cut[1]}://{path[cut.end() :]}?")
+        slashes = "///" if cut[1].lower() == "file" else "//"
+        raise ConfigError(f"{path} is neither a URI nor a folder: did you mean {cut[1]}:{slashes}{path[cut.end() :]}?")
     try:
         expanded = Path(path).expanduser()
     except RuntimeError as error:

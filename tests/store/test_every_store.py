@@ -142,6 +142,11 @@ def test_a_store_survives_pickling_and_a_fork(store: Store) -> None:
     [
         ("gs://bucket/x", "only s3://bucket/prefix, file:///folder and folders"),
         ("s3:///prefix", "names no bucket"),
+        ("s3://", "names no bucket"),
+        ("file://", "no file URI"),
+        ("s3://bucket/a/../b", "leave out empty parts"),
+        ("s3://bucket//b", "leave out empty parts"),
+        ("s3://bucket/./b/", "leave out empty parts"),
         ("file://host/folder", "no file URI"),
     ],
 )

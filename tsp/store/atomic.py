@@ -88,6 +88,8 @@ def explain_os_error(error: OSError, path: Path) -> StoreError:
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
         what = "is not a folder" if nearest.is_file() else "is where the path ends"
+        if nearest.is_symlink() and not nearest.exists():
+            what = f"is a link to {os.readlink(nearest)}, which is not there"
         return StoreError(f"cannot use {path}: {nearest} {what}; create the folder, or choose another one")
     return StoreError(f"cannot use {path}: {error.strerror or error}")
 

@@ -93,8 +93,11 @@ class LocalStore(Store):
         folder = self.root / prefix
         try:
             return iter(sorted(child.name for child in folder.iterdir() if child.is_dir()))
-        except (FileNotFoundError, NotADirectoryError):
-            return iter(())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            # A store that does not exist yet is empty; a link to nothing is rather a disk that is not mounted.
+            if prefix or not os.path.lexists(folder):
+                return iter(())
+            raise explain_os_error(error, folder) from error
         except OSError as error:
             raise explain_os_error(error, folder) from error
 

@@ -19,8 +19,8 @@ def open_store(config: StoreConfig, *, retry: RetryPolicy | None = None, part_by
         part_bytes, size above which S3 uploads are split.
     Raises: ConfigError for any other kind of URI.
     """
-    scheme, _, rest = config.uri.partition("://")
-    if not rest:
+    scheme, is_uri, _ = config.uri.partition("://")
+    if not is_uri:
         from tsp.store.local import LocalStore
 
         return LocalStore(Path(config.uri).expanduser())

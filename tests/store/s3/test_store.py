@@ -461,3 +461,13 @@ def test_a_server_that_only_drips_is_unreachable_on_either_path(
     with pytest.raises(StoreUnreachableError):
         store.read("log")
     assert proxy.counts["drip"] >= QUICK.attempts
+
+
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_a_key_pair_is_named(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    store = s3_store(s3_server)
+    monkeypatch.delenv(missing)
+    with pytest.raises(
+        StoreError, match="half a key pair: AWS_SECRET_ACCESS_KEY" if "SECRET" in missing else "credentials"
+    ):
+        list(store.list())

@@ -43,7 +43,7 @@ def make_client(config: StoreConfig) -> S3Client:
     import boto3
     import botocore.session
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, PartialCredentialsError
 
     checksums = "when_required" if config.checksums == "auto" else config.checksums
     settings = Config(
@@ -68,6 +68,9 @@ def make_client(config: StoreConfig) -> S3Client:
             verify=str(Path(config.ca_bundle).expanduser()) if config.ca_bundle else None,
             config=settings,
         )
+    except PartialCredentialsError as error:
+        missing = error.kwargs.get("cred_var")
+        raise StoreError(f"half a key pair: {missing} is missing; set it, or use AWS_PROFILE alone") from error
     except (BotoCoreError, ValueError) as error:
         raise StoreError(
             f"cannot set up the S3 client ({short(error)}): check AWS_PROFILE, ~/.aws/config and store.region"

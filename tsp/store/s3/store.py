@@ -35,7 +35,11 @@ class S3Store(Store):
         if not bucket:
             raise ConfigError(f"store {config.uri!r} names no bucket: it takes s3://bucket/prefix")
         self.config, self.retry, self.part_bytes = config, retry, part_bytes
-        self.prefix = prefix.strip("/")
+        self.prefix = prefix.rstrip("/")
+        if self.prefix and any(part in ("", ".", "..") for part in self.prefix.split("/")):
+            raise ConfigError(
+                f"store {config.uri!r}: leave out empty parts, '.' and '..', which clients and servers change"
+            )
         self.bucket = Bucket(bucket, config, retry)
         self.uri = f"s3://{bucket}/{self.prefix}".rstrip("/")
 

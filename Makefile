@@ -40,7 +40,7 @@ test: checks ## lint, types, import contracts, chart policy, and every test that
 quick: lint types ## lint, types, and the quick tests of the packages touched since main
 	@tests=$$($(BIN)/python scripts/touched_tests.py); \
 	if [ -z "$$tests" ]; then echo "no package touched since main"; \
-	else echo "pytest $$tests"; $(PYTEST) -q -x -n $(WORKERS) --dist worksteal -m "not e2e and not slow" $$tests; fi
+	else echo "pytest $$tests"; $(PYTEST) -q -x -n $(WORKERS) --dist worksteal -m "not e2e and not slow and not thorough" $$tests; fi
 
 .PHONY: reference
 reference: $(READY) ## write docs/reference anew from the code

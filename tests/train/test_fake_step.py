@@ -99,6 +99,7 @@ def mode():
     transforms.constants.cache_clear()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_step_reads_nothing_makes_few_calls_and_lays_gradients_out_as_weights(mode, backbone, precision):
@@ -119,6 +120,7 @@ def test_a_step_reads_nothing_makes_few_calls_and_lays_gradients_out_as_weights(
         stepper.flush()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("heads", "options"),
     [

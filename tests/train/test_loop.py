@@ -102,6 +102,7 @@ def test_data_workers_change_no_weight(uninterrupted, tiny_data, tmp_path, worke
     assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("asked", [1, 2, 3, 5, 6, 8, 9, 10, 14, 18, 24])
 def test_a_run_told_to_stop_anywhere_ends_with_the_same_weights_and_results(uninterrupted, tiny_data, tmp_path, asked):
     config = config_for(tiny_data, tmp_path)

@@ -193,6 +193,7 @@ def ranks(tmp_path, tiny_data):
         each.kill()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("trouble", "survivor", "words"),
     [

@@ -74,6 +74,7 @@ def test_sliding_clips_hand_out_the_frames_that_ffmpeg_shows(made, name):
     assert [got[number] for number in sorted(got)] == numbers
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", KINDS, scope="module")
 def test_standardize_keeps_frames_times_and_colours_as_ffmpeg_shows_them(made, name, tmp_path):
     path = made(name)

@@ -70,7 +70,7 @@ def _mutant(path: str, source: str, code: str) -> Mutant:
 
 
 class _Behaviour(ast.NodeTransformer):
-    """Leaves out what changes no behaviour: annotations, markers in signatures, a dataclass's ``slots``."""
+    """Leaves out what changes no behaviour: annotations, markers in signatures, a dataclass's ``slots`` and ``frozen``."""
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         node.args, node.posonlyargs = [*node.posonlyargs, *node.args, *node.kwonlyargs], []
@@ -79,7 +79,7 @@ class _Behaviour(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
-        return None if node.arg == "slots" else self.generic_visit(node)
+        return None if node.arg in {"slots", "frozen"} else self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None

@@ -70,7 +70,7 @@ def _mutant(path: str, source: str, code: str) -> Mutant:
 
 
 class _Behaviour(ast.NodeTransformer):
-    """Leaves out what changes no behaviour: annotations, markers in signatures, a dataclass's ``slots`` and ``frozen``."""
+    """Leaves out what changes no behaviour: annotations, markers in signatures and of dataclasses."""
 
     def visit_arguments(self, node: ast.arguments) -> ast.AST:
         node.args, node.posonlyargs = [*node.posonlyargs, *node.args, *node.kwonlyargs], []

@@ -20,7 +20,7 @@ from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store.base import Store
 from tsp.store.open import open_store
-from tsp.store.published import RAW_URL, blob_id, download_dataset
+from tsp.store.published import RAW_URL, blob_id, download_dataset, keys_of
 
 CONTENT = {
     "data/thumos14/valid.csv": b"filename,t-start\n" * 40_000,
@@ -200,3 +200,10 @@ def test_ids_are_those_of_the_real_files(shared_dir: Path, dataset: str, monkeyp
     for file in published_files(dataset):
         if file.name in found:
             assert blob_id(folder / file.name) == file.blob_id
+
+
+@pytest.mark.parametrize("path", ["a", "data/a", "data/thumos14/a", "data/thumos14/features/a", "x/y/z/features/a"])
+def test_a_file_is_looked_for_at_its_path_and_bare_however_deep_it_lies(path: str) -> None:
+    keys = list(keys_of(PublishedFile(path, "0" * 40)))
+    assert keys[0] == path
+    assert "a" in keys

@@ -46,8 +46,9 @@ def keys_of(file: PublishedFile) -> Iterator[str]:
     folders = file.path.split("/")[:-1]
     for start in range(len(folders) + 1):
         yield "/".join([*folders[start:], file.name])
-    yield f"{folders[0]}/{folders[1]}/{file.name}"
-    yield f"{folders[1]}/{file.name}"
+    data_set = folders[:2]
+    for start in range(len(data_set)):
+        yield "/".join([*data_set[start:], file.name])
 
 
 class PublishedSource:

@@ -1,7 +1,7 @@
-"""Ground-truth CSVs from other people's annotations, with the background between the actions as segments of its own.
+"""Ground-truth CSVs from foreign annotations; the background between actions becomes segments of its own.
 
-Rules read off the published tables, which come out again row for row (the tests do it): actions first, in the
-annotations' order; then background, videos sorted by name; a gap counts from one clip on (THUMOS14, 16/15 s) or
+The rules are those of the published tables, which are reproduced row for row (a test compares them): actions first, in
+the annotations' order; then background, videos sorted by name; a gap counts from one clip on (THUMOS14, 16/15 s) or
 from five (ActivityNet, 16/3 s); times as annotated, not clamped.
 """
 
@@ -43,7 +43,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """The rows of a ground-truth CSV and what was left out of it."""
+    """The rows of a ground-truth CSV, and what was left out."""
 
     rows: list[dict[str, Any]]
     labels: tuple[str, ...]
@@ -88,7 +88,7 @@ def run(job: AnnotateJob) -> Answer:
         for address, names in zip(label_files, (result.labels, REGIONS), strict=True):
             with writing(address, job.store) as path:
                 write_labels(path, names)
-    told = _tell_left_out(annotations, result, job.metadata)
+    told = _log_left_out(annotations, result, job.metadata)
     segments_of = {name: [row for row in result.rows if row["action-label"] == name] for name in (*result.labels, "")}
     rows = [
         {
@@ -169,8 +169,8 @@ def annotate(
 ) -> Annotated:
     """Rows of the ground-truth CSV: the actions in their order, then the background of their videos by name.
 
-    Args: labels, the action classes (default: those that occur, sorted); filename_prefix, what a file's name has
-        before the video's (default: found out); min_background_sec, the shortest gap that becomes background;
+    Args: labels, the action classes (default: those that occur, sorted); filename_prefix, what file names have
+        before the video's name (default: detected); min_background_sec, the shortest gap that becomes background;
         as_published, as ``background``; durations_sec, how long videos are by their annotation.
     Raises: DataError for a label that is not among ``labels``, or if no annotated video has a file.
     """
@@ -223,7 +223,7 @@ def annotate(
 
 
 def _spelt_differently(actions: Iterable[Action]) -> Iterator[str]:
-    """Labels that are one class by case, spaces or Unicode form; in words."""
+    """Describes labels that differ only in case, spaces or Unicode form."""
     seen: dict[str, Action] = {}
     for action in actions:
         other = seen.setdefault(" ".join(composed(action.label).casefold().split()), action)
@@ -237,7 +237,7 @@ def _spelt_differently(actions: Iterable[Action]) -> Iterator[str]:
 def background(
     spans_sec: Iterable[tuple[float, float]], duration_sec: float, *, min_sec: float = 0.0, as_published: bool = False
 ) -> list[tuple[float, float]]:
-    """The stretches of a video that no action covers, half-open, in order; shorter ones than ``min_sec`` left out.
+    """The stretches of a video that no action covers, half-open, in order, without those shorter than ``min_sec``.
 
     Args: as_published, repeat what the published tables do: a gap begins where the action that started last ends, even
         if an earlier one goes on, and goes to the next action even if that starts past the video's end.
@@ -250,8 +250,8 @@ def background(
     return [(start, end) for start, end in gaps if end > start and end - start >= min_sec - _ROUNDING_SEC]
 
 
-def _tell_left_out(annotations: Annotations, result: Annotated, metadata: str) -> dict[str, int]:
-    """Log what gave no segment, or an odd one; returns how often, by reason."""
+def _log_left_out(annotations: Annotations, result: Annotated, metadata: str) -> dict[str, int]:
+    """Log what produced no segment, or an odd one; returns the count per reason."""
     left_out: dict[str, list[str]] = {}
     for reason, where in annotations.skipped:
         left_out.setdefault(f"{reason}: skipped", []).append(where)

@@ -1,7 +1,7 @@
-"""Reading other people's annotations of actions: THUMOS14's texts and JSON of ActivityNet's v1-3 shape.
+"""Reads published action annotations: THUMOS14's text files and JSON in ActivityNet's v1-3 format.
 
-What is not read here would later pass for background, so nothing is dropped without a word: an entry becomes an action,
-is skipped with its reason, or is an error that names file and entry. All errors of a source are reported together.
+What is not read here would later count as background, so nothing is dropped silently: an entry becomes an action, is
+skipped with a reason, or is an error that names file and entry. All errors of a source are reported together.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Action:
 
 
 class Skipped(NamedTuple):
-    """Something that was left out on purpose."""
+    """Something left out on purpose."""
 
     reason: str
     where: str
@@ -44,7 +44,7 @@ class Skipped(NamedTuple):
 
 @dataclass(slots=True)
 class Annotations:
-    """What a source of annotations holds."""
+    """What a source of annotations contains."""
 
     actions: list[Action] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Annotations:
     errors: list[str] = field(default_factory=list)
 
     def add(self, video: str, start: Any, end: Any, label: Any, where: str) -> None:
-        """Take an entry, or note what is wrong with it."""
+        """Add an entry, or record why it cannot be used."""
         start_sec, end_sec = _seconds(start), _seconds(end)
         if math.isnan(start_sec) or math.isnan(end_sec):
             self.errors.append(f"{where}: {start!r} to {end!r} are not seconds")

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Report:
-    """What was found in a data set."""
+    """The findings about a data set."""
 
     findings: list[DataFinding] = field(default_factory=list)
     tables: dict[str, TableCheck] = field(default_factory=dict)
@@ -128,7 +128,7 @@ def _check_subset(
 
 
 def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[DataFinding]:
-    """Every hole in the GVF file; it is read video by video only if there is one."""
+    """Every video missing from the GVF file; the file is read video by video only if one is."""
     file = GvfFile(path)
     try:
         file.load(videos)
@@ -146,7 +146,7 @@ def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[DataFinding]:
 
 
 def _between_subsets(report: Report, config: RunConfig) -> list[DataFinding]:
-    """What only the two subsets together show: shared videos, classes that one of them lacks."""
+    """Problems that only show when both subsets are compared: shared videos, classes that one of them lacks."""
     if len(report.tables) < 2:
         return []
     folders = {"train": config.data.train.videos, "valid": config.data.valid.videos}

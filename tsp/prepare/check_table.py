@@ -1,4 +1,4 @@
-"""A ground-truth table as training reads it: an error is what the loader refuses, a warning what it copes with."""
+"""A ground-truth table as training reads it: errors are what the loader refuses, warnings what it tolerates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SAME_SEC = 1e-6
 
 @dataclass(slots=True)
 class TableCheck:
-    """The rows of a table, what is wrong with them, and how many are left of them."""
+    """The rows of a table, the problems found in them, and how many are kept."""
 
     rows: list[SegmentRow] = field(default_factory=list)
     """Those that can be used, however short."""
@@ -78,7 +78,7 @@ def _odd_labels(row: SegmentRow) -> Iterator[str]:
 
 
 def _contradictions(rows: Sequence[SegmentRow]) -> Iterator[tuple[int, str]]:
-    """Rows of one video that give it different durations, and rows that are there twice."""
+    """Rows that give one video different durations, and duplicate rows."""
     first_of: dict[str, SegmentRow] = {}
     line_of: dict[tuple[object, ...], int] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""The videos that a path or URI names, and what beside them was not taken, with the reason."""
+"""Finds the videos under a path or URI, and reports the files that are left out, with the reason."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _NO_UNICODE = "the name is not UTF-8, so no table can hold it: rename it"
 
 
 def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Store, dict[str, int]]:
-    """What a path or URI names, as a store, and the size in bytes of every video in it by name; or of the one it names.
+    """What a path or URI names, as a store, and the size in bytes of each of its videos by name.
 
-    A file that is named itself is taken whatever its ending; its content says whether it is a video. In a folder the
-    ending decides, links are followed, each folder is entered once, and what is left out is said, with the reason.
+    A file named directly is accepted whatever its extension; its content decides whether it is a video. In a folder the
+    extension decides, links are followed, each folder is entered once, and files left out are reported with reasons.
     Raises: DataError if there is none.
     """
     folder, slash, name = address.rpartition("/")
@@ -68,12 +68,12 @@ def _refuse_what_is_no_file(path: Path) -> None:
 
 
 def _is_unicode(name: str) -> bool:
-    """Whether a table can hold the name; other bytes than UTF-8 arrive as lone surrogates."""
+    """Whether a table can hold the name: bytes that are not UTF-8 arrive as lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:
-    """Sizes of the files below a folder of this machine; what cannot be entered or read goes to left_out."""
+    """Sizes of the files below a local folder; what cannot be entered or read goes to left_out."""
     if not root.is_dir():
         raise DataError(f"{root} does not exist")
     sizes_bytes: dict[str, int] = {}
@@ -105,7 +105,7 @@ def _note(left_out: dict[str, str], root: Path, error: OSError) -> None:
 
 
 def _reason_against(name: str) -> str:
-    """Why a file is not taken for a video; empty if it is."""
+    """Why a file does not count as a video; empty if it does."""
     if any(part.startswith(".") for part in name.split("/")):
         return "hidden"
     if not _is_unicode(name):

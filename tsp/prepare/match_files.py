@@ -1,4 +1,4 @@
-"""Which file an annotated video is, and whether its times can be of that file."""
+"""Matches annotated videos to files, and checks that the annotated times can be theirs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SHARES_UP_TO, _LONG_SEC = 1.0, 5.0
 
 
 def match_files(names: Collection[str], videos: Sequence[VideoFacts], prefix: str | None) -> dict[str, VideoFacts]:
-    """The file of each annotated video that has one: by its path, its name, or its name without extension.
+    """The file of each annotated video that has one, matched by path, name, or name without extension.
 
-    Args: prefix, what a file's name has before the video's; None finds out.
-    Raises: DataError if a name means several files, or several names one file.
+    Args: prefix, what file names have before the video's name; None detects it.
+    Raises: DataError if a name matches several files, or several names match one file.
     """
     by_name: dict[str, list[VideoFacts]] = {}
     for facts in videos:
@@ -88,7 +88,7 @@ def refuse_other_units(actions: Sequence[Action], by_name: Mapping[str, VideoFac
 
 
 def other_durations(durations_sec: Mapping[str, float], by_name: Mapping[str, VideoFacts]) -> list[str]:
-    """Videos that were annotated with another duration than their file has, in words."""
+    """Describes the videos whose annotated duration differs from their file's."""
     return [
         f"{facts.filename} (annotated {durations_sec[name]:g} s, the file lasts {facts.duration_sec:g} s)"
         for name, facts in by_name.items()

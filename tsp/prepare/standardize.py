@@ -156,7 +156,7 @@ def _do(job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str]) 
 
 
 def _names_too_long(file: str, *, with_copy: bool) -> str:
-    """In words, what of the outputs' names no file system takes; empty if they are short enough."""
+    """Describes the output name that is too long for a file system; empty if none is."""
     longest = Path(training_copy_name(file) if with_copy else file).name
     num_bytes = len(os.fsencode(longest))
     if num_bytes <= _MAX_NAME_BYTES:
@@ -167,7 +167,7 @@ def _names_too_long(file: str, *, with_copy: bool) -> str:
 def _state(
     job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str], maker: str
 ) -> tuple[FileStatus, str]:
-    """What to do about a file, and a doubt about it in words."""
+    """What to do about a file, and any doubt about it, described."""
     name, file = task
     if job.overwrite or not dest.exists(file):
         return "written", ""

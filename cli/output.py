@@ -113,7 +113,10 @@ def print_table(
     for index, row in enumerate(cells):
         table.add_row(*(Text(row[i]) for i in shown), style="bold green" if index == highlight else None)
     console.print(table)
-    left_out = [title for i, title in enumerate(titles) if i not in shown]
+    # A column without a title is called by what it holds.
+    left_out = [
+        title or next((row[i] for row in cells if row[i]), "") for i, title in enumerate(titles) if i not in shown
+    ]
     if left_out:
         logger.info("no room for %s: widen the terminal, or use -o json", ", ".join(left_out))
 

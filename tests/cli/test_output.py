@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cli.commands.list import FIRST_TO_GO, LIST_COLUMNS
-from cli.output import fitting_columns, print_pairs, print_rows, print_value
+from cli.output import fitting_columns, print_pairs, print_rows, print_table, print_value
 
 ROWS = [{"name": "a", "best": 97.5, "hidden": [1]}, {"name": "bb", "best": None}]
 
@@ -103,3 +103,13 @@ def test_any_encoding_of_a_terminal_shows_any_text(home: Path, encoding: str) ->
             assert json.loads(done.stdout.decode(encoding))[0]["name"] == "Lauf-\u20ac-\u00e9"
         if output == "yaml":
             assert yaml.safe_load(done.stdout.decode(encoding))[0]["name"] == "Lauf-\u20ac-\u00e9"
+
+
+def test_a_column_without_a_title_that_has_no_room_is_called_by_what_it_holds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    with caplog.at_level("INFO"):
+        print_table(["EPOCH", "AVG ACCURACY %", ""], [["0", "84.766", ""], ["1", "98.958", "best"]])
+    assert "no room for AVG ACCURACY %, best: widen the terminal" in caplog.text

@@ -28,6 +28,8 @@ from tsp.run.ownership import QUIET_SEC
 from tsp.store.open import open_store
 from tsp.train.distributed import RankEnv
 
+REFUSED = 2
+"""Exit code of a command that said why it did nothing."""
 MAX_KILLS = 4
 MAX_RESUMES = 14
 PATIENCE_SEC = 2400.0
@@ -51,6 +53,8 @@ class LocalSchedule(Schedule):
         self.machines = Machines(self.world, self._run_process)
         self.num_kills = 0
         self.won: list[Path] = []
+        self.may_be_deleted = False
+        """Whether a deletion was killed, perhaps when it had done all of it."""
         self.training: dict[SimulatedProcess, None] = {}
         """Ranks 0 that train or have trained."""
 
@@ -144,7 +148,7 @@ class LocalSchedule(Schedule):
             try:
                 do(LocalBackend())
             except TspError:
-                process.exit_code = 2
+                process.exit_code = REFUSED
 
         return self.machines.start("tspctl", home, work)
 
@@ -242,10 +246,13 @@ class LocalSchedule(Schedule):
         elif what == "resume":
             # Twice at once: one may win.
             self._wait(*(self._resume(home) for _ in range(2)))
-        elif self._command_ends(home, lambda backend: backend.delete(RUN)):
-            # It had ended, so nothing of it runs.
-            self._require_nothing_runs("the run was deleted")
-            return "deleted"
+        else:
+            self._wait(deletion := self._command(home, lambda backend: backend.delete(RUN)))
+            if deletion.exit_code == 0:
+                # It had ended, so nothing of it runs.
+                self._require_nothing_runs("the run was deleted")
+                return "deleted"
+            self.may_be_deleted |= deletion.exit_code != REFUSED
         return what
 
     def _kill(self, which: Callable[[SimulatedProcess], bool]) -> None:
@@ -274,6 +281,10 @@ class LocalSchedule(Schedule):
                 require(self.world.now < end, f"the run stays {state}: {reason}")
                 self.world.pause(self.world.now + 5.0)
                 state, reason = self._status(home)
+            if state == "missing" and self.may_be_deleted:
+                # The deletion was killed when it had done all of it.
+                self._require_nothing_runs("the run was deleted")
+                return
             require(state in RESUMABLE | {"succeeded"}, f"the run is {state}: {reason}")
             require(state == "succeeded" or reason, f"the run is {state}, and nothing says why")
             self._require_that_restarts_were_tried(home, state)

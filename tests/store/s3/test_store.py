@@ -471,3 +471,15 @@ def test_half_a_key_pair_is_named(s3_server: S3Server, monkeypatch: pytest.Monke
         StoreError, match="half a key pair: AWS_SECRET_ACCESS_KEY" if "SECRET" in missing else "credentials"
     ):
         list(store.list())
+
+
+def test_a_server_without_tls_and_a_bundle_without_certificates_are_named_at_once(
+    s3_server: S3Server, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("no certificate\n")
+    secure = s3_server.endpoint_url.replace("http://", "https://")
+    for settings, message in (({}, "does not speak TLS"), ({"ca_bundle": str(bundle)}, "without PEM certificates")):
+        store = open_store(replace(s3_server.config("team"), endpoint_url=secure, **settings), retry=QUICK)
+        with pytest.raises(StoreError, match=message):
+            list(store.list())

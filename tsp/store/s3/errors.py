@@ -60,6 +60,9 @@ def explain_refusal(code: str, status: int, *, address: str, bucket: str, server
     """
     if code in _MISSING_BUCKET:
         return StoreError(f"bucket {bucket!r} does not exist at {server}: create it, or correct the address {address}")
+    if doing == "list" and code == "404":
+        # A bucket that is missing has a code of its own.
+        return StoreError(f"what answers at {server} is not an S3 server: check store.endpoint_url and proxy variables")
     if code in _MISSING_KEY:
         return MissingKeyError(f"{address} does not exist at {server}")
     if code in _BAD_CREDENTIALS:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 _CODE_OF_STATUS = {"412": "PreconditionFailed", "416": "InvalidRange"}
 
 
+_NO_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "RECORD_LAYER_FAILURE", "record layer failure")
+_NO_PEM = ("NO_CERTIFICATE_OR_CRL_FOUND", "no certificate or crl found", "[X509]", "[PEM:")
+
+
 def permanent(error: Exception, *, server: str, address: str, doing: str) -> StoreError | None:
     """The error for a failure on our side that will not go away; None if it may."""
     from botocore import exceptions as known
@@ -23,6 +27,10 @@ def permanent(error: Exception, *, server: str, address: str, doing: str) -> Sto
             f"the certificate of {server} is signed by an authority unknown here: set store.ca_bundle to "
             f"its PEM file (or AWS_CA_BUNDLE)"
         )
+    if isinstance(error, known.SSLError) and any(text in str(error) for text in _NO_TLS):
+        return StoreError(f"{server} does not speak TLS: write http:// in store.endpoint_url, or correct its port")
+    if isinstance(error, known.SSLError) and any(text in str(error) for text in _NO_PEM):
+        return StoreError("store.ca_bundle (or AWS_CA_BUNDLE) names a file without PEM certificates: correct it")
     transient = (
         known.ConnectionError,
         known.HTTPClientError,

@@ -388,3 +388,25 @@ def test_data_workers_that_nobody_chose_are_shown(well, backend, real_helm, conf
     assert f"data workers: {line}" in backend.plan(config, options).explanation
     chosen = replace(config, data=replace(config.data, workers=2))
     assert not any("data workers" in shown for shown in backend.plan(chosen, options).explanation)
+
+
+@pytest.mark.parametrize(
+    ("product", "words"),
+    [
+        ("NVIDIA-H100-80GB-HBM3", ("H.264 feeds about", "takes about", "write training copies")),
+        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", ()),
+        ("Quadro-T400", ()),
+        (None, ()),
+    ],
+)
+def test_the_plan_says_beforehand_where_the_data_path_starves_the_card(
+    well, backend, real_helm, config, lasting, product, words
+):
+    node = gpu_node("a", "81559")
+    if product is not None:
+        node["metadata"]["labels"]["nvidia.com/gpu.product"] = product
+    well.objects["/api/v1/nodes"] = [node]
+    large = replace(config, model=replace(config.model, backbone="r2plus1d_18"))
+    said = [line for line in backend.plan(large, lasting).explanation if "feeds about" in line]
+    assert len(said) == bool(words)
+    assert all(word in said[0] for word in words)

@@ -16,6 +16,7 @@ import yaml
 from tsp.errors import ClusterError
 
 DEFAULT = "~/.kube/config"
+_SECTIONS = ("clusters", "contexts", "users")
 
 
 def kubeconfig_files(given: str | None, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -69,4 +70,12 @@ def _read(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ClusterError(f"no cluster to talk to: the kubeconfig file {path} cannot be read: {error}") from error
-    return found if isinstance(found, dict) else {}
+    if found is None:
+        return {}
+    is_whole = isinstance(found, dict) and all(isinstance(found.get(name) or [], list) for name in _SECTIONS)
+    if not is_whole:
+        raise ClusterError(
+            f"no cluster to talk to: {path} is no kubeconfig, which maps clusters, contexts and users to lists; "
+            f"check --kubeconfig and KUBECONFIG, or have your cluster's tool write it anew"
+        )
+    return dict(found)

@@ -16,6 +16,8 @@ from k8s.proxy import proxy_for
 from tsp.config.address import masked
 from tsp.errors import ClusterError
 
+_FOREIGN = (TypeError, KeyError, AttributeError, ValueError, IndexError)
+"""What the official client raises of a kubeconfig of another form."""
 _SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
@@ -26,9 +28,11 @@ def context_namespace(files: Sequence[str], context: str | None) -> str | None:
     config = official().config
     try:
         contexts, _ = config.list_kube_config_contexts(os.pathsep.join(files))
+        found = [item["context"].get("namespace") for item in contexts if item["name"] == context]
     except config.ConfigException:
         return None
-    found = [item["context"].get("namespace") for item in contexts if item["name"] == context]
+    except _FOREIGN as error:
+        raise _not_understood(files, error) from error
     return str(found[0]) if found and found[0] else None
 
 
@@ -51,6 +55,8 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
             config.load_incluster_config(client_configuration=settings)
     except (config.ConfigException, OSError) as error:
         raise ClusterError(f"no cluster to talk to: {str(error).rstrip('.;')}; {advice}") from error
+    except _FOREIGN as error:
+        raise _not_understood(files, error) from error
     own_proxy = proxy_url(files, context)
     # Names are looked up by the proxy, as kubectl has it.
     settings.proxy = (proxy_for(settings.host, os.environ, given=own_proxy) or "").replace(
@@ -70,6 +76,13 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
             f"the proxy in {where} cannot be used ({masked(str(error))}): give it as http://, https:// or "
             f"socks5://host:port"
         ) from error
+
+
+def _not_understood(files: Sequence[str], error: Exception) -> ClusterError:
+    return ClusterError(
+        f"no cluster to talk to: {', '.join(files)} cannot be understood as a kubeconfig ({type(error).__name__}): "
+        f"compare it with what 'kubectl config view' says"
+    )
 
 
 def _require_credentials(files: Sequence[str], context: str | None, settings: Any, words: list[str]) -> None:

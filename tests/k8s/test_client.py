@@ -279,3 +279,23 @@ def test_what_admission_refuses_is_not_taken_for_a_missing_right(api, cluster, m
         cluster.create(path, {"kind": "PyTorchJob", "metadata": {"name": "r"}})
     assert str(refused.value) == message
     assert not isinstance(refused.value, ForbiddenError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<html>login</html>", "[]", "5", "- a", "clusters: a", "contexts: {a: b}", "users: 3",
+        "current-context: c\ncontexts: [3]", "current-context: c\ncontexts: [{name: c, context: 3}]",
+        "current-context: c\ncontexts: [{name: c, context: {cluster: x, user: y}}]\nclusters: [3]\nusers: [null]",
+        "current-context: c\ncontexts: [{name: c, context: {cluster: x}}]\nclusters: [{name: x, cluster: [1]}]",
+        "current-context: c\ncontexts: [{name: c, context: {cluster: x}}]\nclusters: [{name: x, cluster: {server: 5}}]",
+        "current-context: [1]\ncontexts: []\nclusters: []",
+    ],
+)  # fmt: skip
+def test_a_kubeconfig_of_another_form_is_named(tmp_path, text):
+    path = tmp_path / "config"
+    path.write_text(text)
+    cluster = Cluster(ClusterAddress(kubeconfig=str(path)))
+    with pytest.raises(ClusterError) as caught:
+        cluster.get(cluster.namespaced("v1", "pods"))
+    assert "no cluster to talk to" in str(caught.value) or "does not answer" in str(caught.value)

@@ -50,6 +50,14 @@ def test_an_attempt_that_resumes_replaces_what_was_lost_and_nothing_else(run):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("start", [(0, 10), (1, 0)])
+def test_a_validation_done_again_by_the_next_attempt_is_there_once(run, start):
+    """A kill between a validation and its checkpoint: the state is that of before the validation."""
+    write_attempt(run, 1, [(0, 5), (0, 10), (0, "valid")])
+    write_attempt(run, 2, [(0, "valid"), (1, 5)], start=start)
+    assert shown(run) == [(0, 5, 1), (0, 10, 1), (0, "valid", 2), (1, 5, 2)]
+
+
 def test_attempts_on_other_numbers_of_gpus_are_compared_by_the_share_of_the_epoch(run):
     write_attempt(run, 1, [(0, 5), (0, 8)])
     log = MetricsLog(run, 2)

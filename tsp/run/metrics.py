@@ -159,12 +159,21 @@ def merge_metrics(run: StoredRun, attempt: int) -> None:
 
 
 def without_what_was_lost(lines: Iterable[Line]) -> list[Line]:
-    """Lines of all attempts without those beyond the position from which a later attempt resumed."""
+    """Lines of all attempts without those beyond the position from which a later attempt resumed.
+
+    An attempt that is killed between a validation and its checkpoint has it done again from the same position: the
+    later validation of an epoch counts.
+    """
     kept: list[Line] = []
+    validated: set[int] = set()
     for line in lines:
         if line["kind"] == "start":
             resumed = position(line)
             kept = [item for item in kept if item["kind"] == "start" or position(item) <= resumed]
+        elif line["kind"] == "valid":
+            if line["epoch"] in validated:
+                kept = [item for item in kept if (item["kind"], item["epoch"]) != ("valid", line["epoch"])]
+            validated.add(line["epoch"])
         kept.append(line)
     return kept
 

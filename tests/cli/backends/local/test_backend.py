@@ -236,7 +236,7 @@ def test_a_store_that_went_away_still_leaves_a_status(tspctl: Tspctl, local: Pat
     (local / "a" / "progress.json").write_text("{")
     shown = tspctl("status", "a")
     assert (shown.code, "succeeded" in shown.out) == (0, True)
-    assert "progress.json" in shown.err
+    assert "progress.json" in shown.out
     assert tspctl("list", "-o", "json").json[0]["state"] == "succeeded"
 
 

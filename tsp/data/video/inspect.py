@@ -18,6 +18,7 @@ from tsp.data.video.choose_stream import video_streams
 from tsp.data.video.claims import missing_end, unheeded
 from tsp.data.video.display_matrix import Turn, turn_of
 from tsp.data.video.errors import VideoError, reading, reason_of
+from tsp.data.video.open_input import open_input
 from tsp.data.video.open_video import UnsureError, VideoSource
 from tsp.data.video.timeline import is_even, pauses
 
@@ -246,7 +247,7 @@ def _frames(source: VideoSource, packets: Iterator[Packet[Any]]) -> Iterator[Vid
 def comment_of(path: str | Path) -> str:
     """The comment in a video file's metadata; empty where there is none, or no video."""
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with open_input(path) as container:
             return container.metadata.get("comment", "")
     except Exception:  # as in ``reading``: whatever a library raises about a damaged file
         return ""

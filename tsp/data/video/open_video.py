@@ -31,6 +31,7 @@ from tsp.data.video.errors import (
     refuse_what_is_no_video,
 )
 from tsp.data.video.frame_index import INTRA_CODECS, FrameIndex
+from tsp.data.video.open_input import open_input
 from tsp.data.video.packet_scan import HIDDEN, Scan, undiscarded
 from tsp.data.video.timeline import establish
 from tsp.errors import TspError
@@ -81,7 +82,7 @@ class VideoSource:
     def _open(self) -> None:
         try:
             refuse_what_is_no_file(self.path)
-            container = av.open(self.path, metadata_errors="ignore")
+            container = open_input(self.path)
         except TspError:
             raise
         except Exception as error:

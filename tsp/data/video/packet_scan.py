@@ -34,6 +34,7 @@ from av.video.stream import VideoStream
 
 from tsp.data.video.errors import VideoError, reason_of
 from tsp.data.video.h264_fields import FieldPairs
+from tsp.data.video.open_input import open_input
 
 HIDDEN = int(np.iinfo(np.int64).min)
 """In place of a time: the packet's frame is never shown."""
@@ -117,7 +118,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         elementary stream the times of its rate.
     Raises: VideoError if the stream has no times, or none that can be made to rise; av.error.FFmpegError.
     """
-    with av.open(path, metadata_errors="ignore") as container:
+    with open_input(path) as container:
         stream = container.streams[stream_index]
         assert isinstance(stream, VideoStream)
         assert stream.time_base is not None
@@ -339,7 +340,7 @@ def decoded_order(path: str, stream_index: int, hidden: frozenset[int] = frozens
 
     Args: hidden, numbers of the packets whose frames are not.
     """
-    with av.open(path, metadata_errors="ignore") as container:
+    with open_input(path) as container:
         stream = container.streams[stream_index]
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1

@@ -13,6 +13,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
 from tsp.data.video.filter_graph import pulled
+from tsp.data.video.open_input import open_input
 from tsp.data.video.packet_scan import Clock
 
 
@@ -21,7 +22,7 @@ def sound_frames(path: str, rate_hz: int) -> Iterator[AudioFrame]:
 
     Raises: av.error.FFmpegError. What cannot be decoded is silent.
     """
-    with av.open(path, metadata_errors="ignore") as container:
+    with open_input(path) as container:
         sound, clock = container.streams.best("audio"), Clock(container)
         assert isinstance(sound, AudioStream)
         video = container.streams.best("video")

@@ -116,8 +116,8 @@ wheel: $(READY) $(TWINE) ## wheel and source distribution, in dist/, as PyPI wou
 	PYTHONPATH=$(TWINE) $(BIN)/python -m twine check --strict dist/*
 
 .PHONY: try-wheel
-try-wheel: ## build the wheel, install it as users do, run it; PYTHON_VERSION=3.14
-	scripts/try_wheel.sh $(PYTHON_VERSION)
+try-wheel: ## build the wheel, install it as users do, run it; PYTHON_VERSION=3.14, TRAIN=1: also a short training
+	TRAIN=$(TRAIN) scripts/try_wheel.sh $(PYTHON_VERSION)
 
 .PHONY: package
 package: helm ## the chart as an archive, in dist/

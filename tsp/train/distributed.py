@@ -195,6 +195,8 @@ class Group:
         on_gpu = self.device.type == "cuda"
         # Strides of 1x1 heads are meaningless; torch copies them, with a long warning.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        # Older versions of torch know no other name for it.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         with self.waiting("weights of rank 0", AGREE_SEC), lost_peers("sharing the weights"):
             wrapped = nn.parallel.DistributedDataParallel(
                 model,

@@ -119,6 +119,10 @@ wheel: $(READY) $(TWINE) ## wheel and source distribution, in dist/, as PyPI wou
 try-wheel: ## build the wheel, install it as users do, run it; PYTHON_VERSION=3.14, TRAIN=1: also a short training
 	TRAIN=$(TRAIN) scripts/try_wheel.sh $(PYTHON_VERSION)
 
+.PHONY: oldest
+oldest: $(READY) ## the tests with the oldest versions that the wheel allows; ARGS=tests/store
+	scripts/oldest.sh $(ARGS)
+
 .PHONY: package
 package: helm ## the chart as an archive, in dist/
 	mkdir -p dist && "$$(scripts/go_tool.sh helm)" package charts/tsp --destination dist

@@ -206,7 +206,7 @@ def published_lines(run):
 
 
 def check_history(run, published, message):
-    """No step twice; none is lost that was published, unless a later attempt began before it and trained it again."""
+    """No step or validation twice; none is lost that was published, unless a later attempt did it again."""
     history = read_metrics(run)
     steps = [round(position(line) * line["steps"]) for line in history if line["kind"] == "train"]
     assert steps == sorted(set(steps)), message
@@ -218,7 +218,11 @@ def check_history(run, published, message):
             start["kind"] == "start" and start["attempt"] > line["attempt"] and position(start) < position(line)
             for start in published
         )
-        assert line in history or trained_again, f"{line} was published and is lost; {message}"
+        validated_again = line["kind"] == "valid" and any(
+            (other["kind"], other["epoch"]) == ("valid", line["epoch"]) and other["attempt"] > line["attempt"]
+            for other in history
+        )
+        assert line in history or trained_again or validated_again, f"{line} was published and is lost; {message}"
 
 
 def check_like(run, undisturbed, folder, message):

@@ -30,6 +30,8 @@ from cli.runs.summary import RunSummary
 from cli.watch.row import COLUMNS, cells, detail
 
 Collect = Callable[[], Sequence[RunSummary]]
+_INTERRUPTED = (130, -signal.SIGINT)
+"""Exit codes of a command that Ctrl-C ended."""
 T = TypeVar("T")
 
 SLOW_SEC = 5.0
@@ -166,7 +168,12 @@ class Watch(App[None]):
             # Ctrl-C goes to both processes and is meant for the one that follows.
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:
-                subprocess.run(self._command("logs", name, "--follow", "--tail", "100"), check=False, preexec_fn=_heed)
+                command = self._command("logs", name, "--follow", "--tail", "100")
+                code = subprocess.run(command, check=False, preexec_fn=_heed).returncode
+                if code not in _INTERRUPTED:
+                    # Of a run that has ended the logs are there at once, and the table would cover them.
+                    with contextlib.suppress(EOFError):
+                        input("\nend of the logs; press Enter to go back to the runs ")
             finally:
                 signal.signal(signal.SIGINT, before)
 

@@ -1,6 +1,7 @@
 """``tspctl watch``: its screen driven by textual's pilot, and the whole program in a real terminal."""
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import pty
@@ -237,24 +238,62 @@ def test_without_a_terminal_it_says_what_to_use_instead(tspctl):
     assert "tspctl list" in done.err
 
 
+class Terminal:
+    """``tspctl watch`` in a terminal of its own."""
+
+    def __init__(self, *options: str) -> None:
+        self._controller, terminal = pty.openpty()
+        os.environ.update(TERM="xterm-256color", LINES="24")
+        command = [sys.executable, "-m", "tspctl", "watch", "--backend", "local", *options]
+        self.child = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True)
+        os.close(terminal)
+        self.shown = b""
+
+    def wait_for(self, text: bytes) -> None:
+        """Read until a text has been shown since the last one."""
+        deadline, seen = time.monotonic() + 600, b""
+        while text not in seen:
+            assert self.child.poll() is None, self.shown
+            assert time.monotonic() < deadline, self.shown
+            if select.select([self._controller], [], [], 0.2)[0]:
+                seen += os.read(self._controller, 65536)
+                self.shown += seen
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._controller, keys)
+
+    def close(self) -> int:
+        """Wait for its end. Returns: its exit code."""
+        drain = threading.Thread(target=self._drain, daemon=True)
+        drain.start()
+        try:
+            return self.child.wait(600)
+        finally:
+            self.child.kill()
+            os.close(self._controller)
+
+    def _drain(self) -> None:
+        with contextlib.suppress(OSError):
+            while os.read(self._controller, 65536):
+                pass
+
+
 def test_in_a_real_terminal_it_shows_the_runs_of_this_machine_and_ends_with_q(home, tmp_path):
-    controller, terminal = pty.openpty()
-    os.environ.update(TERM="xterm-256color", LINES="24")
-    command = [sys.executable, "-m", "tspctl", "watch", "--backend", "local", "--store", str(tmp_path / "runs")]
-    child = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True)
-    os.close(terminal)
-    shown, deadline = b"", time.monotonic() + 600
-    try:
-        while child.poll() is None and time.monotonic() < deadline:
-            if select.select([controller], [], [], 0.2)[0]:
-                try:
-                    shown += os.read(controller, 65536)
-                except OSError:
-                    break
-            if b"no runs" in shown:
-                os.write(controller, b"q")
-        assert child.wait(600) == 0
-    finally:
-        child.kill()
-        os.close(controller)
-    assert b"no runs; read" in shown
+    terminal = Terminal("--store", str(tmp_path / "runs"))
+    terminal.wait_for(b"no runs; read")
+    terminal.press(b"q")
+    assert terminal.close() == 0
+
+
+def test_the_logs_of_a_run_that_has_ended_stay_until_enter(tspctl, local, plan_ranks):
+    plan_ranks(epochs=1)
+    assert tspctl("submit", "--dataset", "demo", "--method", "tac", "--name", "a", "--follow").code == 0
+    terminal = Terminal()
+    terminal.wait_for(b"succeeded")
+    terminal.press(b"l")
+    terminal.wait_for(b"press Enter")
+    assert b"epoch 0 done" in terminal.shown
+    terminal.press(b"\r")
+    terminal.wait_for(b"succeeded")
+    terminal.press(b"q")
+    assert terminal.close() == 0

@@ -11,9 +11,8 @@ from typing import NoReturn
 import click
 
 from tsp.config.address import MaskingFormatter, masked
-from tsp.errors import TspError
+from tsp.errors import INTERRUPTED_EXIT_CODE, TspError
 
-INTERRUPTED_EXIT_CODE = 130
 LOGGERS = ("cli", "k8s", "tsp")
 
 COMMANDS: dict[str, tuple[str, str]] = {

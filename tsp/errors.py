@@ -96,6 +96,8 @@ class NoSuchRunError(TspError):
     exit_code = 102
 
 
+INTERRUPTED_EXIT_CODE = 130
+"""Of a command that Ctrl-C ended, as a shell has it."""
 OUTCOME_EXIT_CODES = {"succeeded": 0, "failed": 100, "timeout": 101, "missing": 102, "cancelled": 103}
 """What ``submit --follow``, ``logs -f`` and ``wait`` end with."""
 

@@ -28,10 +28,9 @@ from textual.widgets import DataTable, Footer, Static
 from cli.humanize import one_line, show_duration
 from cli.runs.summary import RunSummary
 from cli.watch.row import COLUMNS, cells, detail
+from tsp.errors import INTERRUPTED_EXIT_CODE
 
 Collect = Callable[[], Sequence[RunSummary]]
-_INTERRUPTED = (130, -signal.SIGINT)
-"""Exit codes of a command that Ctrl-C ended."""
 T = TypeVar("T")
 
 SLOW_SEC = 5.0
@@ -170,7 +169,7 @@ class Watch(App[None]):
             try:
                 command = self._command("logs", name, "--follow", "--tail", "100")
                 code = subprocess.run(command, check=False, preexec_fn=_heed).returncode
-                if code not in _INTERRUPTED:
+                if code not in (INTERRUPTED_EXIT_CODE, -signal.SIGINT):
                     # Of a run that has ended the logs are there at once, and the table would cover them.
                     with contextlib.suppress(EOFError):
                         input("\nend of the logs; press Enter to go back to the runs ")

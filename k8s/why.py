@@ -62,7 +62,14 @@ def why(
         return _short(_failure(job, pods, latest))
     if is_suspended(job):
         return _short(held_back(job, workload))
-    reasons = [*held_up(pods, latest), *not_created(job, pods, latest), *wait_for_master(pods)]
+    waiting = [pod for pod in pods if pod_status(pod).state == "pending"]
+    reasons = [
+        *held_up([pod for pod in pods if pod not in waiting], latest),
+        *not_created(job, pods, latest, len(pods) if present is None else present),
+        # After a refusal: a rank may wait for the node of a master that nobody may create.
+        *held_up(waiting, latest),
+        *wait_for_master(pods),
+    ]
     if state == "restarting" or not reasons:
         neglected = state == "running" and _is_not_replaced(job, pods)
         for text in _restarts(pods, latest, restarting=state == "restarting"):

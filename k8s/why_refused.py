@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from k8s.names import (
-    pods_of,
-)
-from k8s.status import (
-    Object,
-)
+from k8s.names import pods_of
+from k8s.status import Object
 
 
-def not_created(job: Object, pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
-    """What keeps the operator from creating pods: quota, security standard, other admission."""
-    if len(pods) >= pods_of(job):
+def not_created(job: Object, pods: Sequence[Object], events: list[Object], present: int) -> Iterable[str]:
+    """What keeps the operator from creating pods: quota, security standard, other admission.
+
+    Args: present, how many pods there are, of which ``pods`` may be a part.
+    """
+    if present >= pods_of(job):
         return
+    created = {str(pod["metadata"]["name"]) for pod in pods}
     for event in events:
         message = str(event.get("message") or "")
+        refused = re.search(r'pods "([^"]+)" is forbidden', message)
+        if refused and refused[1] in created:  # meanwhile
+            continue
         if event.get("reason") == "TrainJobResourcesCreationFailed":
             yield f"Kubeflow Trainer cannot make its pods: {message}"
         if event.get("reason") not in ("FailedCreatePod", "FailedCreate", "FailedCreateService"):

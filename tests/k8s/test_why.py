@@ -122,13 +122,46 @@ def test_a_worker_in_its_init_container_waits_for_the_master():
     assert why(PENDING, [pod(0), rank]) == "rank 1 waits for the master's name (the operator's init container)"
 
 
+IN_INIT = {"name": "init-pytorch", "state": {"running": {}}}
+WAITS_FOR_THE_MASTER = [
+    pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[IN_INIT]),
+    unschedulable("0/1 nodes are available: 1 node(s) didn't match pod affinity rules.", rank=1),
+    unschedulable("0/2 nodes: 1 Insufficient nvidia.com/gpu, 1 node(s) didn't match pod affinity rules.", rank=1),
+]
+
+
 @pytest.mark.parametrize(
     ("message", "cause"), [(QUOTA, "quota gpu-quota is used up"), (PSS.format("a"), "security standard")]
 )
-def test_what_keeps_the_master_from_being_created_is_told_before_that_workers_wait_for_it(message, cause):
-    init = {"name": "init-pytorch", "state": {"running": {}}}
-    rank = pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[init])
-    assert cause in why(PENDING, [rank], [event("FailedCreatePod", message)])
+@pytest.mark.parametrize("worker", WAITS_FOR_THE_MASTER, ids=["in_init", "by_affinity", "by_affinity_and_gpus"])
+def test_what_keeps_the_master_from_being_created_is_told_before_that_workers_wait_for_it(worker, message, cause):
+    refusal = event("FailedCreatePod", message.replace("worker", "master"))
+    assert cause in why(PENDING, [worker], [refusal])
+
+
+@pytest.mark.parametrize("worker", WAITS_FOR_THE_MASTER, ids=["in_init", "by_affinity", "by_affinity_and_gpus"])
+def test_what_the_master_waits_for_is_told_before_that_workers_wait_for_it(worker):
+    master = unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint {team: other}.")
+    assert "rank 0 cannot be scheduled: the nodes have the taint" in why(PENDING, [worker, master])
+
+
+def test_a_rank_that_cannot_start_is_told_before_ranks_that_wait_for_a_node():
+    pods = [
+        unschedulable("0/1 nodes: 1 Insufficient nvidia.com/gpu."),
+        pod(1, "Pending", state=waiting("ErrImagePull")),
+    ]
+    assert "rank 1 cannot pull image" in why(PENDING, pods)
+
+
+def test_a_refusal_is_no_news_once_the_pod_that_it_names_is_there():
+    waits = unschedulable("0/1 nodes are available: 1 Insufficient cpu.", rank=1)
+    assert "rank 1 cannot be scheduled: not enough cpu" in why(PENDING, [waits], [event("FailedCreatePod", QUOTA)])
+
+
+def test_a_refusal_is_no_news_where_all_pods_are_there_of_which_a_few_are_shown():
+    waits = unschedulable("0/1 nodes are available: 1 Insufficient cpu.", rank=1)
+    refusal = event("FailedCreatePod", QUOTA.replace("worker", "master"))
+    assert "not enough cpu" in why(PENDING, [waits], [refusal], present=2)
 
 
 def test_a_volume_that_cannot_be_mounted_is_named():

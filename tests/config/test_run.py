@@ -91,6 +91,39 @@ def test_impossible_learning_rates_are_refused(value):
         OptimConfig(head_lr=value)
 
 
+def _numbers(tree: object, above: str = "") -> list[str]:
+    """Dotted keys of the numbers in a configuration."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    found = [entry for name, value in items for entry in _numbers(value, f"{above}.{name}".lstrip("."))]
+    return found or ([above] if isinstance(tree, int | float) and not isinstance(tree, bool) else [])
+
+
+@pytest.mark.parametrize("key", _numbers(json.loads(to_json(make()))))
+def test_no_number_may_be_far_below_zero(key):
+    with pytest.raises(
+        ConfigError, match=r"loss weight" if "loss_weight" in key else key.split(".")[1 if "." in key else 0]
+    ):
+        make(overrides={key: -(10**6)})
+
+
+@pytest.mark.parametrize("text", ["010", "1:30", "inf", "nan", "1_0", "0x10", "１", " 1", "", "1e", "ten"])
+@pytest.mark.parametrize("key", ["optim.head_lr", "clips.rate_fps"])
+def test_text_is_a_number_only_where_it_can_mean_one_thing(key, text):
+    with pytest.raises(ConfigError, match=rf"config\.{key} must be a number, got the text '{text}'"):
+        make(overrides={key: text})
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    optim = make(overrides={"optim.head_lr": "1e-4", "optim.backbone_lr": "+2E-3", "optim.momentum": "0."}).optim
+    assert (optim.head_lr, optim.backbone_lr, optim.momentum) == (1e-4, 2e-3, 0.0)
+
+
+@pytest.mark.parametrize("milestones", [[3, 1], [2, 2], [0, 2], [-1]])
+def test_milestones_are_above_zero_and_rise(milestones):
+    with pytest.raises(ConfigError, match=r"schedule\.milestones must be above 0 and rise"):
+        make(overrides={"schedule.milestones": milestones})
+
+
 def test_a_start_epoch_past_the_end_is_refused():
     with pytest.raises(ConfigError, match=r"--start-epoch must lie in \[0, 8\), got 8"):
         make(overrides={"start_epoch": 8})

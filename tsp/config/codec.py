@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from tsp.errors import ConfigError
 
 T = TypeVar("T")
+_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _SCALARS = frozenset({str, int, float, bool})
 
 
@@ -102,11 +103,10 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint is float and isinstance(value, str):
-        # YAML 1.1 reads 1e-4 (no point) as text
-        try:
-            return float(value)
-        except ValueError as error:
-            raise ConfigError(f"{where} must be a number, got {value!r}") from error
+        # YAML 1.1 reads 1e-4 (no point) as text. Python's float would also take 010, inf and digits of other scripts.
+        if _NUMBER.fullmatch(value) is None:
+            raise ConfigError(f"{where} must be a number, got the text {value!r}")
+        return float(value)
     if hint is str and isinstance(value, str):
         return value
     raise ConfigError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")

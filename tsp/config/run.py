@@ -10,6 +10,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from tsp.config.address import check_addresses
@@ -56,8 +57,8 @@ class ClipConfig:
     """Rate at which a clip's frames are sampled, whatever the file's own."""
     per_segment: int = number("clips.per_segment", 5, at_least=1)
     """Clips drawn from each segment in an epoch."""
-    resize_height_px: int = 128
-    resize_width_px: int = 171
+    resize_height_px: int = number("clips.resize_height_px", 128, at_least=1)
+    resize_width_px: int = number("clips.resize_width_px", 171, at_least=1)
     """Frames are resized to this; the aspect ratio is not kept."""
     crop_px: int = 112
     """Side of the square crop: random in training, central in validation."""
@@ -191,7 +192,7 @@ class OptimConfig:
     head_lr: float = number("optim.head_lr", 2e-3, at_least=0)
     stem_lr: float = number("optim.stem_lr", 0.0, at_least=0)
     """The stem's weights stay; its batch-norm statistics still move."""
-    momentum: float = number("optim.momentum", 0.9, at_least=0)
+    momentum: float = number("optim.momentum", 0.9, at_least=0, at_most=1)
     weight_decay: float = number("optim.weight_decay", 0.005, at_least=0)
 
     def __post_init__(self) -> None:
@@ -204,16 +205,16 @@ class ScheduleConfig:
 
     epochs: int = number("schedule.epochs", 8, at_least=1)
     warmup_epochs: int = number("schedule.warmup_epochs", 2, at_least=0)
-    warmup_factor: float = 1e-5
+    warmup_factor: float = number("schedule.warmup_factor", 1e-5, at_least=0, at_most=1)
     milestones: tuple[int, ...] = (4, 6)
     """Epochs at whose start the learning rates are multiplied by ``gamma``."""
-    gamma: float = 0.01
+    gamma: float = number("schedule.gamma", 0.01, at_least=0)
 
     def __post_init__(self) -> None:
         check_numbers(self)
         _require(
-            list(self.milestones) == sorted(self.milestones),
-            f"schedule.milestones must rise, got {list(self.milestones)}",
+            all(before < after for before, after in pairwise((0, *self.milestones))),
+            f"schedule.milestones must be above 0 and rise, got {list(self.milestones)}",
         )
 
 

@@ -1,6 +1,6 @@
 """What an evaluation costs: CPU milliseconds (user and system) a clip of the original's pass and of ours, in one run.
 
-    python -m benchmarks.bench_evaluate [--clips 64] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
+    python -m benchmarks.bench_evaluate [--clips 20] [--frames 750] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
 
 The original reads each clip by itself, makes float pixels of its whole frames, and runs batches of 32 through the model
 in fp32. Ours is ``tspctl evaluate`` in one process. Both use the tiny encoder: a GPU computes the same in both, and
@@ -44,8 +44,8 @@ labels: {action-label: labels.json}
 def main() -> int:
     """Measure and print one table; returns 1 if the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--frames", type=int, default=1800)
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=750)
     parser.add_argument("--source", type=Path, nargs="*", default=[])
     parser.add_argument("--folder", type=Path, default=Path(".cache/bench"))
     arguments = parser.parse_args()

@@ -94,11 +94,12 @@ def _shot(rng: np.random.Generator, width: int, height: int) -> Iterator[av.Vide
         row, column = int(share * height / 2), int((0.5 + 0.5 * np.sin(2 * np.pi * share)) * width / 2)
         image = scene[row : row + height, column : column + width].copy()
         for centre, radius, colour, speed in zip(centres, radii, colours, speeds, strict=True):
-            middle = centre + 0.15 * np.sin(2 * np.pi * speed * share)
-            distance = np.hypot(rows - middle[0] * height, columns - middle[1] * width)
+            middle = (centre + 0.15 * np.sin(2 * np.pi * speed * share)) * (height, width)
+            near = tuple(slice(max(0, int(at - radius - 1)), max(0, int(at + radius + 3))) for at in middle)
+            distance = np.hypot(rows[near] - middle[0], columns[near] - middle[1])
             cover = np.clip((radius - distance) / 2 + 0.5, 0, 1)[..., None]
             shade = (1 - 0.4 * np.clip(distance / radius, 0, 1))[..., None] * colour
-            image += cover * (shade - image)
+            image[near] += cover * (shade - image[near])
         image += rng.normal(0, 1.5, (height, width, 1)).astype(np.float32)
         yield av.VideoFrame.from_ndarray(np.clip(image, 0, 255).astype(np.uint8)).reformat(format="yuv420p")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ H5_LAYOUTS: dict[str, Make] = {
     "gzip, scattered": lambda file: _interleaved(file),
     "gzip, some chunks not": lambda file: _partly_deflated(file),
     "gzip, shuffled": lambda file: file.create_dataset("v", data=VALUES, compression="gzip", shuffle=True),
+    "gzip, shuffled, some chunks not": lambda file: _partly_filtered(file),
+    "gzip twice": lambda file: _deflated_twice(file),
     "gzip, checked": lambda file: file.create_dataset("v", data=VALUES, compression="gzip", fletcher32=True),
     "lzf": lambda file: file.create_dataset("v", data=VALUES, compression="lzf"),
     "resizable": lambda file: file.create_dataset("v", data=VALUES, maxshape=(None, 16)),
@@ -60,6 +63,26 @@ def _partly_deflated(file: Any) -> None:
     entry = file.create_dataset("v", VALUES.shape, "<f4", chunks=(10, 16), compression="gzip")
     entry[...] = VALUES
     entry.id.write_direct_chunk((10, 0), VALUES[10:20].tobytes(), filter_mask=1)
+
+
+def _partly_filtered(file: Any) -> None:
+    """A chunk each without the first filter, the second, both."""
+    entry = file.create_dataset("v", VALUES.shape, "<f4", chunks=(10, 16), compression="gzip", shuffle=True)
+    entry[...] = VALUES
+    shuffled = VALUES[10:20].view(np.uint8).reshape(-1, 4).T.tobytes()
+    entry.id.write_direct_chunk((0, 0), zlib.compress(VALUES[:10].tobytes()), filter_mask=0b01)
+    entry.id.write_direct_chunk((10, 0), shuffled, filter_mask=0b10)
+    entry.id.write_direct_chunk((20, 0), VALUES[20:30].tobytes(), filter_mask=0b11)
+
+
+def _deflated_twice(file: Any) -> None:
+    """A pipeline of filters that only HDF5 itself reads."""
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_chunk((10, 16))
+    how.set_deflate(1)
+    how.set_deflate(1)
+    h5py.h5d.create(file.id, b"v", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple(VALUES.shape), how)
+    file["v"][...] = VALUES
 
 
 NPY_LAYOUTS: dict[str, Make] = {
@@ -136,6 +159,17 @@ def test_plain_values_are_copied_without_an_array_and_all_others_are_not(tmp_pat
     assert [layout for layout, raw in zip(NPY_LAYOUTS, is_raw, strict=True) if raw] == [
         "C order", "version 2", "version 3", "longer than it says"
     ]  # fmt: skip
+
+
+def test_deflated_chunks_are_inflated_here_and_all_others_by_hdf5(tmp_path: Path) -> None:
+    """Else the quick way would not be what the other tests try."""
+    in_bands = {"gzip", "gzip, scattered", "gzip, some chunks not", "gzip, shuffled, some chunks not"}
+    for layout, make in H5_LAYOUTS.items():
+        with h5py.File(tmp_path / "in.h5", "w") as file:
+            make(file)
+        with FeatureFile(tmp_path / "in.h5", where="in.h5") as found:
+            num_blocks = len(list(found.blocks(found.names[0])))
+        assert num_blocks == (4 if layout in in_bands else 1), layout
 
 
 def _with(change: Callable[[np.ndarray], None], dtype: str = "<f4") -> np.ndarray:
@@ -224,6 +258,36 @@ def test_files_in_folders_of_their_own_are_named(tmp_path: Path) -> None:
     np.save(tmp_path / "in/test/v.npy", VALUES)
     with pytest.raises(DataError, match=r"test/v\.npy lies in a folder of its own"):
         do_job("features", {"source": str(tmp_path / "in")})
+
+
+def _flipped(stored: bytes) -> bytes:
+    return stored[:200] + bytes(byte ^ 0xFF for byte in stored[200:210]) + stored[210:]
+
+
+DAMAGED_CHUNKS: dict[str, Callable[[bytes], bytes]] = {
+    "a byte flipped": _flipped,
+    "cut": lambda stored: stored[:-9],
+    "without its sum": lambda stored: stored[:-4] + bytes(4),
+    "empty stream": lambda stored: zlib.compress(b""),
+    "a value less": lambda stored: zlib.compress(zlib.decompress(stored)[:-4]),
+    "a value more": lambda stored: zlib.compress(zlib.decompress(stored) + bytes(4)),
+    "no stream": lambda stored: b"\x00" * len(stored),
+}
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("kind", DAMAGED_CHUNKS)
+def test_a_damaged_chunk_is_named_and_nothing_is_written(tmp_path: Path, kind: str, shuffle: bool) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file.create_dataset("u", data=VALUES, chunks=(10, 8), compression="gzip", shuffle=shuffle)
+        entry = file.create_dataset("v", data=VALUES, chunks=(10, 8), compression="gzip", shuffle=shuffle)
+        stored = entry.id.read_direct_chunk((20, 8))[1]
+        entry.id.write_direct_chunk((20, 8), DAMAGED_CHUNKS[kind](stored))
+    for dest in ("out.h5", "out"):
+        with pytest.raises(DataError, match=r"'v' cannot be read: the chunk at \[20, 8\] is damaged: it"):
+            do_job("features", {"source": str(tmp_path / "in.h5"), "dest": str(tmp_path / dest)})
+        assert not (tmp_path / "out.h5").exists()
+        assert not (tmp_path / "out/v.npy").exists()
 
 
 def test_videos_of_many_blocks_are_whole_and_checked_to_the_last(

@@ -6,10 +6,8 @@ becomes a DataError that names file and entry.
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from tsp.data.deflated_chunks import Chunk, DeflatedChunks
 from tsp.data.foreign_files import HEAD_BYTES, what_begins
 from tsp.data.tables import composed
 from tsp.errors import DataError
@@ -25,8 +24,6 @@ GVF_DIMS = 512
 """Size of the encoder's feature, and so of its pooling over a video."""
 GZIP_LEVEL = 1
 """Half the time of the default level for 4 % more bytes: floats hardly compress."""
-SPAN_BYTES = 256 << 20
-"""Chunks that lie together are read at once, up to this size."""
 
 
 class GvfFile:
@@ -121,7 +118,21 @@ class FeatureFile:
         """
         entry = self._entry(name)
         with _explained(f"{self._where}: the features of {name!r} cannot be read"):
-            return _inflated(entry) if _is_only_deflated(entry) else np.asarray(entry, np.float32)
+            chunks = _deflated_chunks(entry)
+            return np.asarray(entry, np.float32) if chunks is None else chunks.values()
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """The values in pieces of whole rows, float32, each to be used before the next; threads as in ``read``.
+
+        Raises: DataError.
+        """
+        entry = self._entry(name)
+        with _explained(f"{self._where}: the features of {name!r} cannot be read"):
+            chunks = _deflated_chunks(entry)
+            if chunks is None:
+                yield np.asarray(entry, np.float32)
+            else:
+                yield from chunks.bands()
 
     def raw_offset(self, name: str) -> int | None:
         """Where the file holds the values as they are in memory, float32 and rows first; None if it does not.
@@ -166,52 +177,37 @@ def _refuse_what_is_no_h5(path: Path, where: str) -> None:
         raise DataError(f"{where} cannot be read as H5: {foreign}")
 
 
-def _is_only_deflated(entry: h5py.Dataset) -> bool:
-    """Whether its chunks are deflated float32 values and nothing else, as in the published files."""
-    filters = entry.id.get_create_plist()
-    return (
-        entry.chunks is not None
-        and entry.dtype == np.dtype("<f4")
-        and filters.get_nfilters() == 1
-        and filters.get_filter(0)[0] == h5py.h5z.FILTER_DEFLATE
-        and entry.id.get_num_chunks() == math.prod(map(math.ceil, np.divide(entry.shape, entry.chunks)))
-        # HDF5 before 2.0 counts a chunk's offset from the end of a user block.
-        and not entry.file.userblock_size
-    )
+def _deflated_chunks(entry: h5py.Dataset) -> DeflatedChunks | None:
+    """Where its values lie; None unless they are float32 in chunks that are all written, deflated, perhaps shuffled.
 
-
-def _inflated(entry: h5py.Dataset) -> np.ndarray:
-    """The values of such an entry.
-
-    HDF5 itself inflates under its one lock, so in one thread at a time; it is asked only where the chunks lie.
+    Raises: ValueError if the index of the chunks is damaged.
     """
-    values = np.empty(entry.shape, np.float32)
-    chunks: list[h5py.h5d.StoreInfo] = []
-    entry.id.chunk_iter(chunks.append)
-    wanted = itertools.product(*map(range, itertools.repeat(0), entry.shape, entry.chunks))
-    if {chunk.chunk_offset for chunk in chunks} != set(wanted):
-        raise ValueError("its index of chunks is damaged")
-    num_bytes = 4 * math.prod(entry.chunks)
-    for chunk, stored in zip(chunks, _stored(Path(entry.file.filename), chunks), strict=True):
-        raw = stored if chunk.filter_mask else zlib.decompress(stored, bufsize=num_bytes)
-        part = values[tuple(slice(at, at + size) for at, size in zip(chunk.chunk_offset, entry.chunks, strict=True))]
-        # Chunks at an edge reach beyond it.
-        part[...] = np.frombuffer(raw, "<f4").reshape(entry.chunks)[tuple(map(slice, part.shape))]
-    return values
-
-
-def _stored(path: Path, chunks: Sequence[h5py.h5d.StoreInfo]) -> Iterator[memoryview]:
-    """The bytes of each chunk. A writer lays a video's chunks side by side, so that one read gets them all."""
-    begin = min(chunk.byte_offset for chunk in chunks)
-    span_bytes = max(chunk.byte_offset + chunk.size for chunk in chunks) - begin
-    lie_together = span_bytes <= min(SPAN_BYTES, 2 * sum(chunk.size for chunk in chunks))
-    with path.open("rb", buffering=0) as file:
-        span = memoryview(os.pread(file.fileno(), span_bytes, begin)) if lie_together else None
-        for chunk in chunks:
-            if span is None:
-                yield memoryview(os.pread(file.fileno(), chunk.size, chunk.byte_offset))
-            else:
-                yield span[chunk.byte_offset - begin :][: chunk.size]
+    settings = entry.id.get_create_plist()
+    filters = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
+    if (
+        entry.chunks is None
+        or entry.dtype != np.dtype("<f4")
+        or filters not in ([h5py.h5z.FILTER_DEFLATE], [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE])
+        or entry.id.get_num_chunks() != math.prod(map(math.ceil, np.divide(entry.shape, entry.chunks)))
+        # HDF5 before 2.0 counts a chunk's offset from the end of a user block.
+        or entry.file.userblock_size
+    ):
+        return None
+    found: list[h5py.h5d.StoreInfo] = []
+    entry.id.chunk_iter(found.append)
+    # A set bit means that the filter of this number was left out for this chunk.
+    is_shuffled, is_deflated = len(filters) - 2, len(filters) - 1
+    chunks = [
+        Chunk(
+            offset=chunk.chunk_offset,
+            begin_bytes=chunk.byte_offset,
+            size_bytes=chunk.size,
+            is_shuffled=is_shuffled >= 0 and not chunk.filter_mask >> is_shuffled & 1,
+            is_deflated=not chunk.filter_mask >> is_deflated & 1,
+        )
+        for chunk in found
+    ]
+    return DeflatedChunks(entry.file.filename, entry.shape, entry.chunks, chunks)
 
 
 @contextmanager

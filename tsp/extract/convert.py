@@ -175,7 +175,8 @@ class _Conversion:
             key = file_stem(video, self.job.prefix) + NPY
             path = folder.local_path(key)
             if path is None:
-                folder.write(key, _npy_header(shape) + self._read(videos[video]).tobytes())
+                blocks = (block.tobytes() for block in self._blocks(videos[video]))
+                folder.write(key, b"".join((_npy_header(shape), *blocks)))
                 return shape
             # Not forced to the disk: that takes longer than converting many small files, they can be made again from
             # the source, and one that a power cut has shortened is refused by name.
@@ -207,18 +208,21 @@ class _Conversion:
     def _write_values(self, stem: str, file: int, offset_bytes: int) -> None:
         """Write a video's features at an offset of a file; called by several threads."""
         raw = self.features.raw(stem) if self.job.resize is None else None
-        if raw is None:
-            write_at(file, self._read(stem), offset_bytes)
-        elif not copy_floats(raw, file, offset_bytes=offset_bytes):
-            raise self._not_finite(stem)
+        if raw is not None:
+            if not copy_floats(raw, file, offset_bytes=offset_bytes):
+                raise self._not_finite(stem)
+            return
+        for block in self._blocks(stem):
+            write_at(file, block, offset_bytes)
+            offset_bytes += block.nbytes
 
-    def _read(self, stem: str) -> np.ndarray:
-        """Features of a video as they are to be written, float32 [T, dimension], rows first."""
-        array = self.features.read(stem)
-        if not is_finite(array):
-            raise self._not_finite(stem)
-        array = array if self.job.resize is None else resized(array, self.job.resize)
-        return np.ascontiguousarray(array, "<f4")
+    def _blocks(self, stem: str) -> Iterator[np.ndarray]:
+        """Features of a video as they are to be written, float32 [rows, dimension], rows first."""
+        num_steps = self.job.resize
+        for block in self.features.blocks(stem) if num_steps is None else [self.features.read(stem)]:
+            if not is_finite(block):
+                raise self._not_finite(stem)
+            yield np.ascontiguousarray(block if num_steps is None else resized(block, num_steps), "<f4")
 
     def _not_finite(self, stem: str) -> DataError:
         return DataError(f"{self.job.source}: the features of {stem!r} hold NaN or infinite values: extract them again")

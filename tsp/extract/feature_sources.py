@@ -36,6 +36,9 @@ class Features(Protocol):
     def read(self, name: str) -> np.ndarray:
         """One array, float32."""
 
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """One array in pieces of whole rows, float32, each to be used before the next."""
+
     def raw(self, name: str) -> RawFloats | None:
         """Where its values lie on this machine as they are in memory; None if they must be read."""
 
@@ -54,6 +57,10 @@ class H5Features:
     def read(self, name: str) -> np.ndarray:
         """One array, float32."""
         return self._file.read(name)
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """Deflated chunks that hold the same rows, or all rows."""
+        return self._file.blocks(name)
 
     def raw(self, name: str) -> RawFloats | None:
         """Unless it is compressed, in pieces or of another type."""
@@ -122,6 +129,10 @@ class NpyFolder:
         # What overflows becomes infinite, which is refused by name.
         with np.errstate(over="ignore"):
             return array.astype(np.float32, copy=False)
+
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """All rows at once."""
+        yield self.read(name)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tsp.store.base import free_bytes
 from tsp.store.open import open_store
 from tsp.version import install_command
 
-MODULES = ("torch", "torchvision", "av", "h5py", "numpy")
+MODULES = ("torch", "torchvision", "av", "deflate", "h5py", "numpy")
 
 
 def check_modules() -> None:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from cli.options.empty_value import refuse_empty_values
 from tsp.config.address import MaskingFormatter, masked
 from tsp.errors import INTERRUPTED_EXIT_CODE, TspError
 
@@ -67,7 +68,7 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
-        _add_verbosity(command)
+        _complete(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -92,12 +93,13 @@ def _verbosity() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
-def _add_verbosity(command: click.Command) -> None:
-    """Add -v and -q to a command and its subcommands, unless it passes unknown options on to another program."""
+def _complete(command: click.Command) -> None:
+    """What all commands and subcommands have in common, once; those that pass options on to another program lack it."""
     if isinstance(command, click.Group):
         for child in command.commands.values():
-            _add_verbosity(child)
+            _complete(child)
     elif not command.ignore_unknown_options and all(item.name != "verbose" for item in command.params):
+        refuse_empty_values(command)
         command.params += _verbosity()
 
 

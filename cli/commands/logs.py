@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.runs.argument import run_argument
 from cli.runs.logs import follow_run, read, show_line
 from cli.runs.session import Session, with_session
+
+if TYPE_CHECKING:
+    from cli.backends.base import LogQuery
+    from cli.runs.found_run import FoundRun
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -55,9 +63,34 @@ def logs(
     )
     found = session.find(run)
     if follow:
+        if absent := _absent_ranks(found, query):
+            logger.warning("%s", absent)
         sys.exit(follow_run(found, query, timestamps=timestamps, to_stderr=False))
+    is_empty = True
     for line in read(found, query):
+        is_empty = False
         click.echo(show_line(line, timestamps=timestamps))
+    if is_empty and tail != 0:
+        logger.warning("%s", _absent_ranks(found, query) or f"run {found.name} has written no lines{_selection(query)}")
+
+
+def _absent_ranks(found: FoundRun, query: LogQuery) -> str | None:
+    """Ranks were asked for that the run, as it is now, does not have."""
+    gpus = found.status.gpus if found.status is not None else None
+    absent = [rank for rank in query.ranks or () if gpus is not None and rank >= gpus]
+    if not absent:
+        return None
+    ranks = ", ".join(map(str, absent))
+    return f"run {found.name} has no rank {ranks}: its ranks are 0 to {gpus - 1}" if gpus else None
+
+
+def _selection(query: LogQuery) -> str:
+    """What ``query`` leaves, for a sentence's end."""
+    parts = [f"of rank {', '.join(map(str, query.ranks))}"] if query.ranks else []
+    parts += [f"in attempt {query.attempt}"] if query.attempt else []
+    parts += ["in an earlier attempt"] if query.previous else []
+    parts += [f"since {query.since:%Y-%m-%d %H:%M:%S} UTC"] if query.since else []
+    return "".join(f" {part}" for part in parts)
 
 
 def parse_since(text: str, *, option: str = "--since") -> datetime:

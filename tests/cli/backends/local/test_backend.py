@@ -92,6 +92,15 @@ def test_a_killed_rank_is_started_again_and_its_logs_are_kept(tspctl: Tspctl, lo
     assert "[rank 0]" not in tspctl("logs", "a", "--rank", "1").out
     last = tspctl("logs", "a", "--tail", "1").out.splitlines()
     assert sorted(line.partition("]")[0] for line in last) == ["[rank 0", "[rank 1"]
+    for selection, said in {
+        "--rank 5": "run a has no rank 5: its ranks are 0 to 1",
+        "--attempt 9": "run a has written no lines in attempt 9",
+        "--rank 1 --since 2999-01-01T00:00:00+00:00": "no lines of rank 1 since 2999-01-01 00:00:00 UTC",
+    }.items():
+        nothing = tspctl("logs", "a", *selection.split())
+        assert (nothing.code, nothing.out) == (0, "")
+        assert said in nothing.err
+    assert tspctl("logs", "a", "--tail", "0").err == ""
 
 
 def test_retries_are_bounded(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:

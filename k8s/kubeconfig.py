@@ -68,7 +68,7 @@ def _entry(files: Sequence[str], section: str, key: str, name: str) -> dict[str,
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ClusterError(f"no cluster to talk to: the kubeconfig file {path} cannot be read: {error}") from error
     if found is None:
         return {}

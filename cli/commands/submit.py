@@ -97,6 +97,10 @@ def submit(
     if name is None and file is None:
         config = replace(config, name=default_name(session, config, look=dry_run is None))
     plan = backend.plan(config, options)
+    if file is not None:
+        from cli.runs.earlier import report_sizes
+
+        report_sizes(file, plan.effective)
     if dry_run is not None:
         _show_dry_run(session, plan, output, on_server=dry_run == "server")
         return

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.runs.images import images_of, keep_images
 from tsp.config.codec import flat, from_dict, to_dict
 from tsp.config.run import RunConfig
+from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, NoSuchRunError
 from tsp.run.origins import IMAGE, PRETRAINED, RESUME, agrees, digests_here, recorded
 from tsp.run.pod_images import digest_of
@@ -20,24 +21,53 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_PRINTED = ("name", "effective", "config")
+"""Keys of what ``submit --dry-run -o yaml`` prints; run.json has more."""
+
 
 def config_in_file(path: Path) -> RunConfig:
     """From what ``submit --dry-run -o yaml`` (or json) printed, or from run.json.
 
     Raises: ConfigError naming file and key.
     """
+    content = _content(path)
+    tree = content["config"]
+    unknown = sorted(map(str, set(content) - set(_PRINTED))) if "created" not in content else []
+    if unknown:
+        raise ConfigError(f"--file {path} has an unknown key {unknown[0]!r}; known: {', '.join(_PRINTED)}")
+    name = content.get("name", tree.get("name"))
+    if name != tree.get("name"):
+        raise ConfigError(
+            f"--file {path}: name is {name!r} and config.name is {tree.get('name')!r}: write the same in both"
+        )
+    return from_dict(RunConfig, tree, where=str(path))
+
+
+def report_sizes(path: Path, sizes: EffectiveSizes | None) -> None:
+    """Say which effective sizes of a file are not the new run's: they follow from GPUs and configuration."""
+    printed = _content(path).get("effective")
+    if sizes is None or not isinstance(printed, dict):
+        return
+    for key, value in asdict(sizes).items():
+        if key in printed and printed[key] != value:
+            logger.info("--file %s: effective.%s is computed anew: %s, was %s", path, key, value, printed[key])
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a file holds, with a mapping ``config`` in it."""
     import yaml
 
+    from tsp.config.strict_yaml import load_yaml
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--file {path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"--file {path} is neither YAML nor JSON: {error}") from error
-    tree = content.get("config") if isinstance(content, dict) else None
-    if not isinstance(tree, dict):
+        raise ConfigError(f"--file {path} cannot be read as YAML or JSON: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise ConfigError(f"--file {path} has no 'config': give what 'tspctl submit --dry-run -o yaml' prints")
-    return from_dict(RunConfig, tree, where=str(path))
+    return content
 
 
 @dataclass(frozen=True, slots=True)

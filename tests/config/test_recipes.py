@@ -132,7 +132,7 @@ def test_a_subset_may_have_a_gvf_file_of_its_own(own_file):
         ("root:", "beside:", "unknown key 'beside'"),
         ("csv: a.csv, ", "", "train lacks the key 'csv'"),
         ("  tac:", "  tcp:", r"recipes\.tcp must be a mapping under all, tsp or tac"),
-        ("name: mine", "name: [", "is not YAML"),
+        ("name: mine", "name: [", "cannot be read as YAML"),
         ("labels: {action-label: actions.json, temporal-region-label: regions.json}", "labels: 3", "labels must be"),
     ],
 )

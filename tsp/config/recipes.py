@@ -17,6 +17,7 @@ import yaml
 from tsp.config.backbones import DEFAULT_BACKBONE
 from tsp.config.codec import from_dict, set_dotted
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, Method, RunConfig
+from tsp.config.strict_yaml import load_yaml
 from tsp.errors import ConfigError
 
 Heads = Literal["all", "action", "region"]
@@ -90,9 +91,9 @@ def load_dataset(dataset: str) -> Dataset:
 
 def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
     try:
-        raw = yaml.safe_load(text)
+        raw = load_yaml(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not YAML: {error}") from error
+        raise ConfigError(f"{where} cannot be read as YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{where} must be a mapping with name, train, valid and labels")
     for key in ("labels", "recipes"):

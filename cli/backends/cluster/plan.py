@@ -342,7 +342,7 @@ def _values_in(path: str) -> Any:
     """What a values file holds; what is wrong with it Helm says better."""
     try:
         return yaml.safe_load(Path(path).expanduser().read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         logger.debug("%s: %s", path, error)
         return None
 

@@ -41,6 +41,42 @@ def test_options_win_over_the_file_and_what_differs_is_said(tspctl, data_root, t
     assert "model.backbone is r3d_18, was tiny" in done.err
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (
+            lambda tree: tree.update(name="other"),
+            2,
+            "name is 'other' and config.name is 'a-run': write the same in both",
+        ),
+        (lambda tree: tree.update(epochs=3), 2, "has an unknown key 'epochs'; known: name, effective, config"),
+        (
+            lambda tree: tree["effective"].update(global_batch=999),
+            0,
+            "effective.global_batch is computed anew: 16, was 999",
+        ),
+        (lambda tree: tree["config"].update(gpus=None), 2, "gpus must be of type int, got None"),
+    ],
+)
+def test_nothing_that_was_changed_in_a_file_is_passed_over(tspctl, data_root, tmp_path, change, code, said):
+    options = ("--dataset", "demo", "--method", "tac", "--data", data_root, "--store", tmp_path / "runs")
+    tree = yaml.safe_load(dry_run(tspctl, *options, "--name", "a-run").out)
+    change(tree)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
+    done = tspctl("submit", *LOCAL, "-f", tmp_path / "run.yaml", "--dry-run")
+    assert done.code == code
+    assert said in done.err
+
+
+def test_a_key_that_a_file_gives_twice_is_refused(tspctl, data_root, tmp_path):
+    options = ("--dataset", "demo", "--method", "tac", "--data", data_root, "--store", tmp_path / "runs")
+    text = dry_run(tspctl, *options).out.replace("  seed: 42\n", "  seed: 42\n  seed: 43\n")
+    (tmp_path / "run.yaml").write_text(text)
+    done = tspctl("submit", *LOCAL, "-f", tmp_path / "run.yaml", "--dry-run")
+    assert done.code == 2
+    assert "'seed' is given twice" in done.err
+
+
 @pytest.fixture
 def old(data_root, tmp_path):
     """A run of this machine whose tables and weights are still as it found them."""
@@ -138,7 +174,7 @@ def test_a_run_of_a_version_that_recorded_no_digests_says_that_nothing_is_compar
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("config: [", "neither YAML nor JSON"), ("a: 1", "has no 'config'"), ("", "has no 'config'"),
+    [("config: [", "cannot be read as YAML or JSON"), ("a: 1", "has no 'config'"), ("", "has no 'config'"),
      ("config: {}", "name"),
      ("config: {name: a, colour: red}", "colour"), ("\udcff", "cannot be read")],
 )  # fmt: skip

@@ -1,0 +1,53 @@
+"""YAML that means one thing: what YAML 1.1 reads otherwise than its reader is refused with its position.
+
+Of a key that is given twice the first would be ignored; 010 would be eight, and 1:30 ninety.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+_AMBIGUOUS = re.compile(r"[+-]?0[0-9_]+|.*:.*|[+-]?0b.*")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses keys that are given twice, and numbers that look like others."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[Any] = set()
+            for key, _ in node.value:
+                name = key.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE_TAG else None
+                if name is not None and name in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{name!r} is given twice", key.start_mark)
+                seen.add(name)
+        return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        if _AMBIGUOUS.fullmatch(node.value):
+            text = f"the number {node.value} is ambiguous: write it without a leading zero or colons, or text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+        is_integer = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+
+
+def load_yaml(text: str) -> Any:
+    """What a YAML or JSON text holds.
+
+    Raises: yaml.YAMLError saying what is wrong where.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506, a SafeLoader
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    except ValueError as error:  # an impossible date, an endless number
+        raise yaml.YAMLError(str(error)) from error

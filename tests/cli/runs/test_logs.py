@@ -11,7 +11,7 @@ from tests.stores import QUICK
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
-LINE = b"2026-01-01T00:00:01Z a line of a long log\n"
+LINE = b"2026-01-01T00:00:01Z a long line of a long log" + 35 * b" and more" + b"\n"
 
 
 def test_logs_in_s3_are_read_by_ranges_and_a_tail_from_the_end(s3_server: S3Server) -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 
 import pytest
@@ -77,6 +77,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if left := sorted(temporary.glob("tspctl-[!0-9]*")) + sorted(temporary.glob("tspctl-[0-9]*/[!.]*")):
             print("\nthese tests left files behind:", *left, sep="\n  ", file=sys.stderr)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        util._run_finalizers()  # type: ignore[attr-defined]  # of folders in it, which would miss them at the exit
         shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -165,6 +165,19 @@ def test_a_gradient_that_is_not_finite_under_a_finite_loss_changes_no_parameter(
     assert all(torch.equal(value, before[name]) for name, value in parameters_of(stepper).items())
 
 
+def test_no_state_is_saved_while_a_pending_report_is_of_a_gradient_that_is_not_finite(monkeypatch):
+    # On a GPU reports are read some steps late.
+    stepper = make_stepper()
+    monkeypatch.setattr(stepper, "_delay", GPU_DELAY_STEPS)
+    assert stepper(0, make_batch(), stop=False) == []
+    assert not stepper.is_going_wrong()
+    stepper.model.fc1.weight.register_hook(lambda gradient: gradient * float("inf"))
+    assert stepper(1, make_batch(), stop=False) == []
+    assert stepper.is_going_wrong()
+    assert [report.bad_anywhere for report in stepper.flush()] == [False, True]
+    assert not stepper.is_going_wrong()
+
+
 def test_fp16_scales_its_loss_down_when_a_gradient_overflows_and_goes_on():
     stepper = make_stepper(precision="fp16")
     stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)

@@ -6,6 +6,7 @@ in the list, which can mislead. Here only conditions with status True count, in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -125,7 +126,7 @@ def pod_status(pod: Object) -> PodStatus:
         node=pod["spec"].get("nodeName"),
         restarts=int(main.get("restartCount", 0)) + restarts_of(pod),
         ended=termination(main),
-        image_id=str(main.get("imageID") or "").removeprefix("docker-pullable://") or None,
+        image_id=re.sub(r"^docker(-pullable)?://", "", str(main.get("imageID") or "")) or None,
     )
 
 

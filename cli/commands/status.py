@@ -14,6 +14,7 @@ from cli.humanize import curve, show_duration
 from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from tsp.run.pod_images import described
 
 if TYPE_CHECKING:
     from cli.runs.summary import RunSummary
@@ -108,7 +109,7 @@ def _pairs(run: RunSummary) -> list[tuple[str, Any]]:
         ("Learning rates now", rates),
         ("Bad clips", run.bad_clips or None),
         ("Attempt", run.attempt),
-        ("Image", ", ".join(run.images) or None),
+        ("Image", described(run.images) or None),
         ("Started", run.created),
         ("Last progress", run.updated),
         ("Ended", run.ended),

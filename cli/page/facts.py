@@ -13,6 +13,7 @@ from tsp.config.codec import flat
 from tsp.errors import DataError, MissingKeyError, NoSuchRunError, StoreUnreachableError, TspError
 from tsp.run.metrics import position, read_metrics
 from tsp.run.origins import recorded
+from tsp.run.pod_images import described
 from tsp.run.results import EpochResult, best
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
         "config": flat(about.get("config") or {}),
         "effective": about.get("effective"),
         **{key: recorded(about, key) for key in ("versions", "machine", "digests")},
-        "images": images_of(run, status),
+        "images": [described([image]) for image in images_of(run, status)],
         "epochs": [_epoch(run, result, records.get(result.epoch)) for result in results.values()],
         "best_epoch": (chosen.epoch if (chosen := _best(results.values())) else None),
         "classes": _classes(records, chosen, problems),

@@ -290,7 +290,7 @@
     .map((name) => [called(name), ...runs.map((run) => (run[key]?.[name] === undefined ? null : shorten(run[key][name])))]);
   section("Environment", element("div", { class: "wrapped" }, table(["", ...runs.map((run) => run.name)], [
     ...facts("versions"), ...facts("machine"),
-    ...(runs.some((run) => run.images.length) ? [["image of the pods", ...runs.map((run) => run.images.join(", ") || null)]] : []),
+    ...(runs.some((run) => run.images.length) ? [["image of the pods", ...runs.map((run) => run.images.join(", then ") || null)]] : []),
     ...facts("effective"), ["seed", ...runs.map((run) => run.config.seed)], ["store", ...runs.map((run) => run.address)],
   ])));
   if (runs.some((run) => Object.keys(run.digests).length))

@@ -14,7 +14,7 @@ from tsp.config.run import RunConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, NoSuchRunError
 from tsp.run.origins import IMAGE, PRETRAINED, RESUME, agrees, digests_here, recorded
-from tsp.run.pod_images import digest_of
+from tsp.run.pod_images import described, digest_of
 
 if TYPE_CHECKING:
     from cli.runs.session import Session
@@ -79,7 +79,7 @@ class EarlierRun:
     about: Mapping[str, Any]
     """Its run.json."""
     images: Sequence[str] = ()
-    """That its pods had, with their digests."""
+    """That its pods had, with their digests or IDs."""
 
 
 def earlier_run(session: Session, name: str) -> EarlierRun:
@@ -150,17 +150,15 @@ def _report_image(earlier: EarlierRun, here: str | None) -> None:
     if here is None:
         return
     before = recorded(earlier.about, "machine").get(IMAGE)
-    pinned = earlier.images or ([before] if before and digest_of(before) else [])
-    digests = {digest_of(image) for image in pinned}
-    if digest_of(here) in digests:
+    images = earlier.images or ([before] if before and digest_of(before) else [])
+    pinned = [image for image in images if digest_of(image)]
+    if digest_of(here) in {digest_of(image) for image in pinned}:
         return
     if digest_of(here) or (before is not None and before != here):
-        logger.warning("%s was made with image %s, this is %s", earlier.name, before or ", ".join(pinned), here)
-    if pinned:
-        logger.warning(
-            "the pods of %s had the image %s; to be sure of the same: --image %s",
-            earlier.name, ", ".join(pinned), pinned[0],
-        )  # fmt: skip
+        logger.warning("%s was made with image %s, this is %s", earlier.name, before or described(images), here)
+    if images:
+        advice = f"; to be sure of the same: --image {pinned[-1]}" if pinned else ", which no --image can name"
+        logger.warning("the pods of %s ran %s%s", earlier.name, described(images), advice)
 
 
 def _described(name: str) -> str:

@@ -1,13 +1,15 @@
 """The images that a run's pods had, with their digests, kept in its folder.
 
 A pod knows its image by the name in its manifest, which is often a tag. What the tag meant is in the pod's status,
-which goes with the pod: a command that reads that status (``status``, ``wait``, ``report``, ...) writes it down.
+which goes with the pod: a command that reads that status (``status``, ``wait``, ``report``, ...) writes it down. An
+image that was loaded onto its node without a registry has no digest there, only an ID of the node's: it tells two
+images apart, but nobody can pull by it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tsp.errors import MissingKeyError, StoreError
 from tsp.run.stored_run import StoredRun
@@ -16,9 +18,19 @@ FILE = "images.json"
 
 
 def digest_of(reference: str) -> str | None:
-    """``sha256:...`` of a reference to an image that has one."""
+    """``sha256:...`` that the registry gave, of a reference to an image that has one."""
     digest = reference.partition("@")[2]
     return digest or None
+
+
+def is_image_id(reference: str) -> bool:
+    """Whether it is no reference, but the ID by which a node knows an image that came from no registry."""
+    return reference.startswith("sha256:")
+
+
+def described(images: Iterable[str]) -> str:
+    """In the order in which they were seen; an ID is called one, so that nobody takes it for a registry's digest."""
+    return ", then ".join(f"image ID {image} (from no registry)" if is_image_id(image) else image for image in images)
 
 
 def record_images(run: StoredRun, images: Sequence[str]) -> None:
@@ -27,7 +39,7 @@ def record_images(run: StoredRun, images: Sequence[str]) -> None:
     Raises: StoreError.
     """
     known = recorded_images(run)
-    new = [image for image in dict.fromkeys(images) if digest_of(image) and image not in known]
+    new = [image for image in dict.fromkeys(images) if (digest_of(image) or is_image_id(image)) and image not in known]
     if new and run.store.exists(run.key("run.json")):
         run.store.write(run.key(FILE), (json.dumps([*known, *new], indent=2) + "\n").encode())
 

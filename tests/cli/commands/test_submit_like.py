@@ -129,6 +129,7 @@ def test_on_a_cluster_images_are_compared_and_what_only_pods_see_is_named(old, c
         assert "in the pods' file system" in caplog.text
 
 
+LOADED = "sha256:" + "ef" * 32
 RAN, OTHER = "tsp@sha256:" + "ab" * 32, "tsp@sha256:" + "cd" * 32
 
 
@@ -139,11 +140,15 @@ RAN, OTHER = "tsp@sha256:" + "ab" * 32, "tsp@sha256:" + "cd" * 32
         ((), RAN, f"made with image tsp:old, this is {RAN}"),
         ((RAN,), RAN, None),
         ((RAN,), f"mirror/{RAN}", None),
-        ((RAN,), "tsp:old", f"had the image {RAN}; to be sure of the same: --image {RAN}"),
+        ((RAN,), "tsp:old", f"the pods of old ran {RAN}; to be sure of the same: --image {RAN}"),
         ((RAN,), "tsp:new", "made with image tsp:old, this is tsp:new"),
         ((RAN,), "tsp:new", f"--image {RAN}"),
         ((RAN,), OTHER, f"made with image tsp:old, this is {OTHER}"),
         ((OTHER, RAN), RAN, None),
+        ((OTHER, RAN), "tsp:old", f"the pods of old ran {OTHER}, then {RAN}; to be sure of the same: --image {RAN}"),
+        ((LOADED,), "tsp:old", f"the pods of old ran image ID {LOADED} (from no registry), which no --image can name"),
+        ((LOADED,), RAN, f"made with image tsp:old, this is {RAN}"),
+        ((RAN, LOADED), RAN, None),
     ],
 )
 def test_images_are_compared_by_their_digests_where_they_are_known(old, caplog, images, image, said):

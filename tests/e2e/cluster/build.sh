@@ -2,6 +2,7 @@
 # Builds what is missing for a cluster of ours, once, into $TSPCTL_CACHE (default ~/.cache/tspctl).
 #   build.sh [packages|programs|images|all]   what the cluster itself needs
 #   build.sh gang-scheduler                   the coscheduling plugin in a scheduler of its own
+#   build.sh registry                         a registry of images
 #   build.sh project-image                    the project's own image, from image/Dockerfile; prints its name
 set -euo pipefail
 shopt -s inherit_errexit
@@ -26,9 +27,10 @@ case ${1:-all} in
     build_cluster_images >/dev/null
     ;;
   gang-scheduler) build_gang_scheduler ;;
+  registry) build_registry ;;
   project-image) build_project_image ;;
   *)
-    sed -n '2,5s/^# *//p' "$0" >&2
+    sed -n '2,6s/^# *//p' "$0" >&2
     exit 2
     ;;
 esac

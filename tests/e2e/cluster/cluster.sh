@@ -5,7 +5,7 @@
 #   cluster.sh status              its processes and its node
 #   cluster.sh facts               node, addresses and images, as JSON
 #   cluster.sh load IMAGE          copies an image that buildah has to the node, if the node lacks it
-#   cluster.sh restart DAEMON      ends and starts one of: etcd apiserver controller-manager scheduler kubelet proxy dns gang-scheduler
+#   cluster.sh restart DAEMON      ends and starts one of: etcd apiserver controller-manager scheduler kubelet proxy dns gang-scheduler registry
 #   cluster.sh kill-container ID   SIGKILL, as the kernel does when memory runs out
 #   cluster.sh in-node COMMAND...  runs a command in the node's namespaces
 #   cluster.sh clean               stop, and forget the images too

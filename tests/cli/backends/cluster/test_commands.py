@@ -69,6 +69,7 @@ def test_status_shows_the_image_that_the_pods_resolved(tspctl, api):
 
 
 DIGEST = "registry.example/tsp@sha256:" + "ab" * 32
+IMAGE_ID = "sha256:" + "ef" * 32
 OTHER = "registry.example/tsp@sha256:" + "cd" * 32
 
 
@@ -103,10 +104,12 @@ def test_a_run_that_goes_on_with_another_image_has_both_and_a_store_that_refuses
     tspctl, api, tmp_path, monkeypatch
 ):
     run = run_of_image(api, tmp_path, DIGEST)
-    for image in (DIGEST, "", "sha256:" + "ef" * 32, OTHER, DIGEST):
+    for image in (DIGEST, "", f"docker://{IMAGE_ID}", OTHER, DIGEST):
         run_of_image(api, tmp_path, image)
         assert tspctl("status", "my-run").code == 0
-    assert recorded_images(run) == [DIGEST, OTHER]
+    assert recorded_images(run) == [DIGEST, IMAGE_ID, OTHER]
+    shown = tspctl("status", "my-run").out
+    assert f"{DIGEST}, then image ID {IMAGE_ID} (from no registry), then {OTHER}\n" in shown
     (tmp_path / "store/my-run/images.json").write_text("[")
     assert tspctl("status", "my-run", "-o", "json").json["images"] == [DIGEST]
     (tmp_path / "store/my-run/images.json").unlink()

@@ -75,6 +75,12 @@ EOF
     --cert-dir="$STATE/gang-scheduler" --authentication-kubeconfig="$KUBECONFIG_ADMIN" --authorization-kubeconfig="$KUBECONFIG_ADMIN"
 }
 
+# Reached at 127.0.0.1 by the node, whose container runtime asks local addresses by plain http, and at the node's by this machine.
+start_registry() {
+  background registry registry ":$REGISTRY_PORT"
+  wait_for 20 bash -c ": </dev/tcp/$NODE_IP/$REGISTRY_PORT"
+}
+
 start_kubelet() {
   background kubelet kubelet --kubeconfig="$STATE/kubelet.kubeconfig" --config="$STATE/kubelet.yaml" \
     --node-ip="$NODE_IP" --hostname-override="$NODE_NAME"

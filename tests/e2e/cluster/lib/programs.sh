@@ -7,11 +7,11 @@ JOBSET_MANIFESTS=$CACHE/programs/jobset-manifests-v$JOBSET_VERSION
 KUEUE_MANIFESTS=$CACHE/programs/kueue-manifests-v$KUEUE_VERSION
 GANG_MANIFESTS=$CACHE/programs/scheduler-plugins-manifests-v$GANG_SCHEDULER_VERSION
 
-# build_module MODULE LDFLAGS PACKAGE...: into $CACHE/programs/MODULE-<digest of go.mod and go.sum>, linked from $BIN
+# build_module MODULE LDFLAGS PACKAGE...: into $CACHE/programs/MODULE-<digest of its files>, linked from $BIN
 build_module() {
   local module=$1 ldflags=$2 folder
   shift 2
-  folder=$CACHE/programs/$module-$(digest_of "$HERE/programs/$module/go.mod" "$HERE/programs/$module/go.sum")
+  folder=$CACHE/programs/$module-$(digest_of "$HERE/programs/$module"/*)
   if [[ ! -d $folder ]]; then
     need_space "$(go env GOCACHE)" "$PROGRAMS_GIB" "building $module"
     say "building $module ($# programs)"
@@ -47,6 +47,9 @@ build_gang_scheduler() {
   build_module scheduler-plugins "" sigs.k8s.io/scheduler-plugins/cmd/scheduler
   keep_manifests scheduler-plugins sigs.k8s.io/scheduler-plugins manifests "$GANG_MANIFESTS"
 }
+
+# The registry, in a minute: only the tests that need digests start it
+build_registry() { build_module registry "" .; }
 
 # keep_manifests PROGRAMS MODULE FOLDER TARGET: a module's own manifests, from where go has unpacked it
 keep_manifests() {

@@ -30,6 +30,7 @@ NODE_NAME=tsp-node-0
 POD_CIDR=10.244.0.0/24
 SERVICE_CIDR=10.96.0.0/16
 SERVICE_IP=10.96.0.1 # of the API server
+REGISTRY_PORT=5000
 
 say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 die() {

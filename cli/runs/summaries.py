@@ -54,8 +54,8 @@ class Catalogue:
     def entry_of(self, status: RunStatus) -> IndexEntry | None:
         """The entry of a run, if its run still kept it when it was seen last; None if the run itself must be read."""
         entry = self.index.get(status.name)
-        if entry is None:
-            return None
+        if entry is None or (status.state == "succeeded" and entry.facts.phase != "done"):
+            return None  # not kept to the end
         seen = self.now if status.state in ACTIVE else status.ended
         return entry if seen is None or seen - entry.modified < FRESH_FOR else None
 

@@ -10,7 +10,7 @@ from tests.run.test_stored_run import PROGRESS
 from tests.s3_servers import S3Server
 from tests.stores import s3_store
 from tsp.config.run import RunConfig
-from tsp.errors import StoreError
+from tsp.errors import StoreError, StoreUnreachableError
 from tsp.run import run_index
 from tsp.run.run_index import IndexWriter, facts_of, key_of, read_index
 from tsp.run.stored_run import StoredRun, list_runs
@@ -87,6 +87,43 @@ def test_a_store_that_refuses_the_index_costs_a_run_nothing(caplog: pytest.LogCa
     assert caplog.text.count("no rights") == 1
 
 
+def test_a_store_that_fails_at_the_index_alone_is_left_alone_after_a_few_tries(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = CountedStore(StoreUnreachableError("InternalError"))
+    writer = IndexWriter(store, "a", dict)  # type: ignore[arg-type]
+    done = dataclasses.replace(PROGRESS, phase="done")
+    for failures in range(1, run_index.MAX_FAILURES + 1):
+        with caplog.at_level(logging.WARNING):
+            writer.publish(done)
+        assert caplog.text.count("InternalError") == (failures == run_index.MAX_FAILURES)
+    store.refuse = None
+    writer.publish(done)
+    assert store.writes == []
+
+
+def test_an_entry_that_could_not_be_written_is_written_with_the_next_progress() -> None:
+    store = CountedStore(StoreUnreachableError("away"))
+    writer = IndexWriter(store, "a", dict)  # type: ignore[arg-type]
+    writer.publish(PROGRESS)
+    store.refuse = None
+    writer.publish(PROGRESS)
+    assert len(store.writes) == 1
+
+
+@pytest.mark.parametrize("run", ["r", "r" * 53])
+def test_no_name_between_slashes_is_longer_than_a_files_may_be(run: str) -> None:
+    """Facts with as many digits as they can have."""
+    third = 1 / 3
+    facts = dataclasses.replace(
+        facts_of(PROGRESS, {"method": "tsp", "data": {"name": "thumos14"}, "model": {"backbone": "r2plus1d_34"}}),
+        best_accuracy_percent=100 * third, backbone_lr=third / 1e9, head_lr=third / 1e9, device="NVIDIA H100 80GB HBM3",
+    )  # fmt: skip
+    key = key_of(run, facts)
+    assert len(key) > 255
+    assert max(map(len, key.split("/"))) <= run_index.SEGMENT_BYTES
+
+
 def test_a_folder_has_no_index(local_run: StoredRun, tmp_path: Path) -> None:
     local_run.write_progress(PROGRESS)
     assert keys(local_run.store) == []
@@ -97,9 +134,7 @@ def test_facts_survive_in_a_key_whatever_names_they_hold(local_store: Store, dat
     facts = facts_of(PROGRESS, {"method": "tsp", "data": {"name": dataset}, "model": None})
     key = key_of("run.1", facts)
     assert len(key.encode()) <= run_index.MAX_KEY_BYTES
-    if len(key) > 255:
-        return  # longer than a name in a folder, which stands for a bucket here
-    local_store.write(key, b"")
+    local_store.write(key, b"")  # a folder, whose names are no longer than 255 bytes, as those of some servers
     assert read_index(local_store) == {"run.1": read_index(local_store)["run.1"]}
     assert read_index(local_store)["run.1"].facts == (facts if len(dataset) < 1000 else dataclasses.replace(
         facts, dataset=None, method=None, backbone=None, device=None))  # fmt: skip

@@ -3,10 +3,11 @@
 Problem: ``list`` shows progress and best epoch of hundreds of runs, and reading each from its own objects takes a
 request or two per run.
 Idea: an answer to a list request holds nothing of an object but its key. So each run keeps one empty object whose key
-holds its state: ``.index/<run>,<facts>``. A thousand runs are one page. It is written by the one that writes
-``progress.json`` with the rights it has for that; the new key first, then the old one is deleted. Invariants: an entry
-is refreshed at least every ``REFRESH_SEC`` while the run reports progress, so its age shows whether its run still keeps
-it; no fact is stored in the index alone, and a run without an entry (of an older version, or without the rights
+holds its state: ``.index/<run>,<facts>``, with a slash after each ``SEGMENT_BYTES``, since servers that keep objects as
+files (MinIO, rclone) take no longer names between slashes. A thousand runs are one page. It is written by the one that
+writes ``progress.json`` with the rights it has for that; the new key first, then the old one is deleted. Invariants: an
+entry is refreshed at least every ``REFRESH_SEC`` while the run reports progress, so its age shows whether its run still
+keeps it; no fact is stored in the index alone, and a run without an entry (of an older version, or without the rights
 to write here) loses nothing; of several entries the newest attempt's newest counts.
 
 Local stores have none: their files are read faster than a folder of all runs could be kept.
@@ -34,6 +35,10 @@ PREFIX = ".index/"
 REFRESH_SEC = 60.0
 MAX_KEY_BYTES = 900
 """S3 allows 1024, the store's prefix included."""
+SEGMENT_BYTES = 200
+"""A file's name may have 255 bytes; servers add some of their own."""
+MAX_FAILURES = 3
+"""In a row, of a server that took ``progress.json`` each time: then it is the entry that it does not take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,12 +90,12 @@ class IndexWriter:
         self._written_sec = 0.0
         self._stale: set[str] | None = None
         self._is_off = store.is_local or not run
+        self._failures = 0
 
     def publish(self, progress: Progress) -> None:
         """Bring the entry up to date if the run has moved on or the entry gets old.
 
-        A store that refuses is warned of once: the index is an extra.
-        Raises: StoreUnreachableError.
+        A store that refuses is warned of once: the index is an extra, and never hinders ``progress.json``.
         """
         facts = facts_of(progress, self._config)
         is_same = self._facts is not None and self._facts.position == facts.position
@@ -101,9 +106,12 @@ class IndexWriter:
                 self._config = self._read_config()
                 facts = facts_of(progress, self._config)
             self._write(facts, self._key if is_same else key_of(self._run, facts))
-        except StoreUnreachableError:
-            raise
+            self._failures = 0
         except StoreError as error:
+            self._failures += 1
+            if isinstance(error, StoreUnreachableError) and self._failures < MAX_FAILURES:
+                logger.debug("the next report of progress tries again: %s", error)
+                return
             logger.warning("'tspctl list' will be slower, since the index of runs cannot be written: %s", error)
             self._is_off = True
 
@@ -122,7 +130,7 @@ def read_index(store: Store) -> dict[str, IndexEntry]:
     """Run -> its entry, for all runs of a store that keep one. Other keys are skipped."""
     found: dict[str, IndexEntry] = {}
     for entry in store.list(PREFIX):
-        name, _, text = entry.key.removeprefix(PREFIX).partition(",")
+        name, _, text = entry.key.removeprefix(PREFIX).replace("/", "").partition(",")
         item = _parse(text, entry)
         if item is None:
             continue
@@ -149,7 +157,8 @@ def key_of(run: str, facts: IndexedRun) -> str:
     """The key that holds a run's state."""
     known = {name: value for name, value in dataclasses.asdict(facts).items() if value is not None}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
-    key = _prefix_of(run) + urlencode(texts, quote_via=quote, safe="")
+    entry = f"{run},{urlencode(texts, quote_via=quote, safe='')}"
+    key = PREFIX + "/".join(entry[start : start + SEGMENT_BYTES] for start in range(0, len(entry), SEGMENT_BYTES))
     if len(key) <= MAX_KEY_BYTES:
         return key
     # A name of a data set may be as long as a file's.

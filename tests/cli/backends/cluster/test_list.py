@@ -250,7 +250,7 @@ def found_in(text, output):
 def test_a_run_whose_entry_is_old_or_missing_is_read_itself(api, listed, s3_server, monkeypatch):
     store = store_in_bucket(s3_server, monkeypatch)
     jobs = {name: job("Succeeded", name=name, annotations={"tspctl/store": json.dumps({"uri": store.uri})})
-            for name in ("fresh", "stale", "old-version", "never-started", "two-entries")}  # fmt: skip
+            for name in ("fresh", "stale", "old-version", "never-started", "two-entries", "not-kept")}  # fmt: skip
     for item in jobs.values():
         item["status"]["completionTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     later = datetime.now(UTC) + timedelta(minutes=4)
@@ -258,8 +258,10 @@ def test_a_run_whose_entry_is_old_or_missing_is_read_itself(api, listed, s3_serv
     api.objects |= {INDEXED_JOBS: [], JOBS: list(jobs.values()), PODS: [], EVENTS: []}
     for name in ("fresh", "stale", "two-entries"):
         StoredRun(store, name).write_progress(progress_of(1))
+    # To its end the run would have kept the entry.
+    StoredRun(store, "not-kept").write_progress(progress_of(1, phase="training"))
     # What another version of the program, which keeps no index, went on to.
-    for name in ("fresh", "stale", "old-version"):
+    for name in ("fresh", "stale", "old-version", "not-kept"):
         store.write(f"{name}/progress.json", dump_record(progress_of(2)))
     # An attempt that was killed between writing its entry and deleting the one before.
     StoredRun(store, "two-entries").write_progress(progress_of(3, attempt=2))
@@ -272,6 +274,7 @@ def test_a_run_whose_entry_is_old_or_missing_is_read_itself(api, listed, s3_serv
         "fresh": shown_as(1),
         "stale": shown_as(2),
         "old-version": shown_as(2),
+        "not-kept": shown_as(2),
         "never-started": (None, None),
         "two-entries": shown_as(3),
     }

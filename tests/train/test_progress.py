@@ -83,6 +83,24 @@ def test_the_best_epoch_and_bad_clips_are_told(clock):
     )
 
 
+def test_an_attempt_that_begins_shows_how_far_the_one_before_was_until_it_knows_better(clock):
+    uploads, reporter = make()
+    reporter.starts(None)
+    assert (uploads.all[-1].phase, uploads.all[-1].epoch, uploads.all[-1].best_epoch) == ("starting", 0, None)
+    reporter.best_is(EpochResult(1, (HeadResult("action-label", 70.0, 1.0),), 1.0, 70.0))
+    reporter.enter("training", epoch=2, steps=100)
+    before = uploads.all[-1]
+    uploads, reporter = make()
+    reporter.starts(before)
+    shown = uploads.all[-1]
+    assert (shown.phase, shown.epoch, shown.step, shown.best_epoch, shown.best_accuracy_percent) == (
+        "starting", 2, 0, 1, 70.0,
+    )  # fmt: skip
+    reporter.best_is(None)
+    reporter.enter("training", epoch=0, steps=100)
+    assert (uploads.all[-1].epoch, uploads.all[-1].best_epoch) == (0, None)
+
+
 def test_a_terminal_gets_a_bar_that_is_cleared_at_the_end_of_a_phase(clock, caplog):
     terminal = Terminal()
     _, reporter = make(terminal)

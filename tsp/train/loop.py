@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 
 from tsp.config.cpus import rank_cpus
@@ -22,7 +22,7 @@ from tsp.errors import StoreError, TerminatedError, TspError
 from tsp.model.heads import TspModel
 from tsp.run.metrics import MetricsLog, merge_metrics
 from tsp.run.origins import PRETRAINED, RESUME
-from tsp.run.records import EpochRecord
+from tsp.run.records import EpochRecord, Progress
 from tsp.run.results import EpochResult, best, format_line
 from tsp.run.stored_run import StoredRun
 from tsp.run.uploader import Uploader
@@ -104,7 +104,7 @@ class Training:
             )
             self.meter = self._meter(stack)
             self._listen_to_watchdog()
-            self.reporter.enter("starting", epoch=0)
+            self.reporter.starts(self._earlier_progress())
             state = self._begin(train)
             position = state.position
             if self.meter is not None:
@@ -120,6 +120,13 @@ class Training:
                     position = self._train_epoch(state, position)
                 position = self._validate_epoch(state, position)
             self.reporter.enter("done", epoch=self.config.schedule.epochs - 1)
+
+    def _earlier_progress(self) -> Progress | None:
+        """Of the attempt before, on rank 0; a display, for which no attempt fails."""
+        if self.group.is_main:
+            with suppress(StoreError):
+                return self.run.read_progress()
+        return None
 
     def _meter(self, stack: ExitStack) -> Meter | None:
         """Of rank 0, whose history is the run's."""

@@ -57,7 +57,8 @@ class Reporter:
         self._step_sec: dict[str, float] = {}
         self._mark_step, self._mark_sec = 0, time.monotonic()
         self._shown_sec = 0.0
-        self._best: EpochResult | None = None
+        self._best: tuple[int, float] | None = None
+        """Its epoch, and Avg Accuracy in per cent."""
         self._rates: Mapping[str, float] = {}
         self._waiting_for: str | None = None
         self._wait: DataWait | None = None
@@ -65,9 +66,15 @@ class Reporter:
         self._wait_share: float | None = None
         self.bad_clips = 0
 
+    def starts(self, before: Progress | None) -> None:
+        """Begin. Args: before, how far earlier attempts were: shown until it is known where this one resumes."""
+        if before is not None and before.best_epoch is not None and before.best_accuracy_percent is not None:
+            self._best = before.best_epoch, before.best_accuracy_percent
+        self.enter("starting", epoch=min(before.epoch, self.plan.epochs - 1) if before is not None else 0)
+
     def best_is(self, result: EpochResult | None) -> None:
         """The best epoch so far, if any."""
-        self._best = result
+        self._best = None if result is None else (result.epoch, result.avg_accuracy_percent)
 
     def waiting_for(self, what: str | None) -> None:
         """Show the reason of a long wait, or None once it is over. From any thread."""
@@ -152,8 +159,8 @@ class Reporter:
                 global_batch=self.sizes.global_batch,
                 backbone_lr=self._rates.get("backbone", self.sizes.backbone_lr),
                 head_lr=self._rates.get("fc", self.sizes.head_lr),
-                best_epoch=None if self._best is None else self._best.epoch,
-                best_accuracy_percent=None if self._best is None else self._best.avg_accuracy_percent,
+                best_epoch=None if self._best is None else self._best[0],
+                best_accuracy_percent=None if self._best is None else self._best[1],
                 device=self.device,
                 bad_clips=self.bad_clips,
                 waiting_for=self._waiting_for,

@@ -197,7 +197,7 @@ def store_in_bucket(server, monkeypatch, **changes):
 def progress_of(number, **changes):
     epoch = 1 + number % 4
     best = {"best_epoch": epoch - 1, "best_accuracy_percent": 50 + number / 50}
-    return dataclasses.replace(PROGRESS, epoch=epoch, phase="done", **{**best, **changes})
+    return dataclasses.replace(PROGRESS, epoch=epoch, **{"phase": "done", **best, **changes})
 
 
 def shown_as(number):

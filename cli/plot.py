@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tsp.errors import ConfigError
@@ -28,6 +29,7 @@ def figure_file(
     figure, axes = plt.subplots(rows, columns, figsize=size_inches, layout="constrained", **options)
     try:
         yield axes
+        Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--plot {path}: {error}") from error

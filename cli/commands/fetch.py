@@ -11,8 +11,12 @@ import click
 from cli.output import print_value
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from tsp.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+
+_CHECKPOINT_SUFFIXES = {".pth", ".pt", ".ckpt", ".bin"}
+"""Of files that an earlier fetch may have written; overwritten like any tool's downloads."""
 
 dest_option = click.option(
     "-d", "--dest", type=click.Path(), metavar="DEST", help="Folder or file to write; default: the current folder."
@@ -45,7 +49,6 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
     """
     from cli.runs.download import fetch_epoch, keep_weights
     from cli.runs.images import keep_images
-    from tsp.errors import ConfigError
     from tsp.version import install_command
 
     if not keep_optimizer and importlib.util.find_spec("torch") is None:
@@ -102,9 +105,16 @@ def fetch(
 
 
 def target_file(dest: str | None, name: str) -> Path:
-    """Where a file goes: DEST if it looks like a file (it has a suffix and is no folder), else in the folder DEST."""
+    """Where a checkpoint goes: DEST if it looks like a file (has a suffix and is no folder), else into the folder DEST.
+
+    Raises: ConfigError if a file of another kind would be overwritten.
+    """
     path = Path(dest or ".").expanduser()
-    return path if path.suffix and not path.is_dir() and not (dest or "").endswith("/") else path / name
+    if not path.suffix or path.is_dir() or (dest or "").endswith("/"):
+        return path / name
+    if path.suffix.lower() not in _CHECKPOINT_SUFFIXES and path.exists():
+        raise ConfigError(f"-d {path}: this file is there and is no checkpoint by its name; it is not overwritten")
+    return path
 
 
 def _print_paths(paths: list[Path], output: str, **facts: object) -> None:

@@ -71,8 +71,10 @@ def test_the_plot_is_a_picture(tspctl: Tspctl, original: Path) -> None:
     pytest.importorskip("matplotlib")
     assert tspctl("results", original, "--plot", "curves.png").code == 0
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
-    refused = tspctl("results", original, "--plot", "missing/curves.png")
-    assert (refused.code, "missing/curves.png" in refused.err) == (2, True)
+    assert tspctl("results", original, "--plot", "new/folder/curves.png").code == 0
+    assert Path("new/folder/curves.png").exists(), "folders are made as for other outputs"
+    refused = tspctl("results", original, "--plot", "curves.png/curves.png")
+    assert (refused.code, "curves.png/curves.png" in refused.err) == (2, True)
 
 
 def test_without_matplotlib_the_plot_says_how_to_get_it(
@@ -97,6 +99,20 @@ def test_fetch_takes_an_epoch_or_everything(tspctl: Tspctl, original: Path) -> N
         "results.txt",
     ]
     assert (Path("copy") / original.name / "results.txt").read_text() == RESULTS
+
+
+@pytest.mark.parametrize("command", [("fetch-best",), ("fetch", "--epoch", "1")])
+def test_a_file_that_is_no_checkpoint_is_not_overwritten(
+    tspctl: Tspctl, original: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    table, earlier = tmp_path / "train.csv", tmp_path / "best.PTH"
+    for file in (table, earlier):
+        file.write_text("precious")
+    refused = tspctl(*command, original, "-d", table)
+    assert (refused.code, refused.out, table.read_text()) == (2, "", "precious")
+    assert "train.csv: this file is there and is no checkpoint by its name" in refused.err
+    assert tspctl(*command, original, "-d", earlier).code == 0
+    assert earlier.read_bytes() == b"epoch 1" * 1000
 
 
 def test_no_finished_epoch_is_a_data_error(tspctl: Tspctl, original: Path) -> None:

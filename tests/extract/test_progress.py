@@ -1,0 +1,37 @@
+"""What an extraction reports of itself while it runs and when it has ended."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tsp.extract import progress
+from tsp.extract.progress import Progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that the clock shows, beginning far from zero."""
+    now = SimpleNamespace(sec=1000.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now.sec)
+    return now
+
+
+def test_rate_time_left_and_facts_count_from_the_beginning(clock):
+    stream = SimpleNamespace(num_clips=0)
+    shown = Progress(stream, num_videos=4, num_clips=600)
+    clock.sec += 20
+    assert str(shown) == "0 of 4 videos, 0 of 600 clips, 0.0 clips/s"
+    stream.num_clips, shown.videos_done = 120, 1
+    clock.sec += 20.04
+    assert str(shown) == "1 of 4 videos, 120 of 600 clips, 3.0 clips/s, about 3 min left"
+    assert shown.facts() == {"clips_extracted": 120, "seconds": 40.0, "clips_per_sec": 3.0}
+
+
+def test_progress_is_logged_every_ten_seconds_while_events_pass(clock, caplog):
+    caplog.set_level("INFO")
+    shown, passed = Progress(SimpleNamespace(num_clips=0), num_videos=1, num_clips=6), []
+    for event in shown.watched(range(6)):
+        passed.append(event)
+        clock.sec += 4
+    assert passed == list(range(6))
+    assert len(caplog.records) == 2  # after 12 and 24 of 24 seconds

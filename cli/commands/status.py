@@ -40,6 +40,8 @@ def status(run: str, output: str, session: Session) -> None:
             summary = summarize(found.run, found.status, backend)
             keep_images(found.run, found.status)
             summary = replace(summary, images=tuple(images_of(found.run, found.status)))
+            if found.has_lost_its_files():
+                click.echo(f"warning: {found.without_files}", err=True)
     except StoreError as error:
         if found.status is None or backend is None:
             raise

@@ -62,7 +62,7 @@ def find_checkpoint(session: Session, text: str, epoch: int | None) -> Checkpoin
         if epoch is not None:
             raise ConfigError(f"--epoch needs a run, and {text} is a released checkpoint")
         return Checkpoint(known.address(session.settings.models_url), text, released=known)
-    run = session.find(text).run
+    run = session.find(text, only_training=True).run
     chosen = run.best().epoch if epoch is None else epoch
     return Checkpoint(
         address=run.checkpoint_address(chosen),

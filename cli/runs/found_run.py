@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cli.backends.base import Backend, RunStatus
 from tsp.errors import ConfigError
+from tsp.run.status import ENDED
 from tsp.run.stored_run import StoredRun
 
 
@@ -28,6 +29,18 @@ class FoundRun:
     def is_job(self) -> bool:
         """Whether it is an auxiliary job, which has nothing in a store."""
         return self.status is not None and self.status.kind != "train"
+
+    def has_lost_its_files(self) -> bool:
+        """Whether it has ended and nothing of it is stored. Raises: StoreError."""
+        return not self.is_job and self.status is not None and self.status.state in ENDED and not self.run.exists()
+
+    @property
+    def without_files(self) -> str:
+        """What to say then."""
+        is_done = self.status is not None and self.status.state == "succeeded"
+        ways = ["it was moved or deleted", "its disk is not mounted"]
+        ways += [] if is_done else ["the run ended before it wrote anything"]
+        return f"nothing is stored at {self.run.address()}: {', '.join(ways[:-1])}, or {ways[-1]}"
 
     def require_backend(self) -> Backend:
         """The backend that can change it.

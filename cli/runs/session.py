@@ -89,11 +89,11 @@ class Session:
         Text with a slash is the folder or URI of a run, ours or the original scripts'. A name is looked up in the
         backends, then in the store: the one that the backend recorded, else that of the settings.
 
-        Args: only_training, refuse an auxiliary job, which stores no epochs.
-        Raises: NoSuchRunError naming where it was searched; ConfigError.
+        Args: only_training, the command needs what a training run has stored; an auxiliary job stores no epochs.
+        Raises: NoSuchRunError naming where it was searched; ConfigError; StoreError if all files of the run are gone.
         """
         from cli.runs.found_run import FoundRun
-        from tsp.errors import ConfigError, NoSuchRunError
+        from tsp.errors import ConfigError, NoSuchRunError, StoreError
 
         if "/" in text or text in (".", ".."):
             return FoundRun(self._run_in_folder(text), None, None)
@@ -107,7 +107,10 @@ class Session:
                 f"no run {text!r} in {config.uri} or in the {backend.name} backend: "
                 f"see 'tspctl list', or give --store or the run's folder (./{text})"
             )
-        return FoundRun(run, backend, status)
+        found = FoundRun(run, backend, status)
+        if only_training and found.has_lost_its_files():
+            raise StoreError(found.without_files)
+        return found
 
     def _ask_backends(self, name: str) -> tuple[Backend, RunStatus | None]:
         """The first backend that knows the run, and its status; that of the settings if none does."""

@@ -46,6 +46,13 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
     from cli.runs.checkpoint import find_checkpoint
     from tsp.config.codec import to_dict
 
+    def show_evaluation(answer: dict[str, Any], output: str) -> None:
+        print_evaluation(answer, output, plot)
+
+    if show and given["out"] is not None:
+        # All is in the file: neither checkpoint nor data set is needed.
+        show_evaluation(read_evaluation(session, given["out"]), given["output"])
+        return
     source = find_checkpoint(session, given.pop("checkpoint"), epoch)
     job = {key: given.pop(key) for key in ("output", "name", "image", "queue", "on_cluster", "out", "workers")}
     backend = session.job_backend("evaluate", on_cluster=job["on_cluster"])
@@ -53,10 +60,6 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
     if job["out"] is None:
         job["out"] = f"{source.out_stem('evaluations')}-on-{config.data.name}.json"
     config = _reaching(session, config, source.address, job["out"])
-
-    def show_evaluation(answer: dict[str, Any], output: str) -> None:
-        print_evaluation(answer, output, plot)
-
     if show:
         show_evaluation(read_evaluation(session, job["out"]), job["output"])
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +33,7 @@ def features() -> None:
 )
 @click.option(
     "--resize",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 100_000),
     metavar="N",
     help="Interpolate each video linearly over time to N features; G-TAD and BMN use 100.",
 )
@@ -71,7 +72,9 @@ def info(session: Session, **given: Any) -> None:
 @click.option("--json", "annotations", metavar="JSON", help="Annotations that 'data annotate --json' wrote.")
 @click.option("--stride", "stride_frames", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
 @click.option("--clip-frames", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
-@click.option("--rate", "rate_fps", type=float, metavar="FPS", help="If SOURCE does not record it.")
+@click.option(
+    "--rate", "rate_fps", type=click.FloatRange(0, min_open=True), metavar="FPS", help="If SOURCE does not record it."
+)
 @click.option("--dimension", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
 @with_session
 def config(session: Session, source: str, code: str, annotations: str | None, **given: Any) -> None:
@@ -90,7 +93,19 @@ def config(session: Session, source: str, code: str, annotations: str | None, **
     folder = read_from(code, own)
     if folder != own:
         click.echo(f"{code} reads .npy files: make them with 'tspctl features convert {own} {folder}'", err=True)
-    click.echo(BLOCKS[code](numbers, folder, annotations and absolute_unless_uri(annotations)), nl=False)
+    truth = None if annotations is None else absolute_unless_uri(annotations)
+    _warn_of_paths(code, folder, truth)
+    click.echo(BLOCKS[code](numbers, folder, truth), nl=False)
+
+
+def _warn_of_paths(code: str, folder: str, annotations: str | None) -> None:
+    """Say what the code will not find."""
+    if folder.startswith("s3://"):
+        click.echo(
+            f"warning: {code} reads local files: bring them with 'tspctl features convert {folder} DIR'", err=True
+        )
+    if annotations is not None and "://" not in annotations and not Path(annotations).is_file():
+        click.echo(f"warning: there is no file {annotations}: 'tspctl data annotate --json' writes it", err=True)
 
 
 def read_feature_set(session: Session, address: str) -> FeatureSet:
@@ -108,5 +123,7 @@ def read_feature_set(session: Session, address: str) -> FeatureSet:
     except MissingKeyError as error:
         if address.endswith(H5_ENDINGS) and store.exists(address.rpartition("/")[2]):
             return FeatureSet()
+        if address.endswith(H5_ENDINGS):
+            raise DataError(f"there is no {address}") from error
         hint = "" if address.endswith((".json", *H5_ENDINGS)) else "; 'tspctl features convert SOURCE DIR' writes it"
         raise DataError(f"there is no {store.address(key)}{hint}") from error

@@ -16,7 +16,7 @@ import pytest
 from tests.extract.test_features import assert_same, read_h5, read_npy
 from tests.jobs import do_job
 from tsp.data.features import FeatureFile
-from tsp.errors import ConfigError, DataError
+from tsp.errors import ConfigError, DataError, StoreError
 from tsp.extract import raw_floats
 from tsp.extract.feature_sources import NpyFolder
 from tsp.store.local import LocalStore
@@ -249,8 +249,53 @@ def test_a_folder_that_holds_files_of_another_set_is_left_alone(tmp_path: Path) 
     np.save(tmp_path / "out/w.npy", VALUES)
     with pytest.raises(ConfigError, match=r"out/w\.npy is not of .*in\.h5: choose another DEST"):
         do_job("features", job)
-    with pytest.raises(ConfigError, match=r"out/v\.npy is not of .*in\.h5"):
+    with pytest.raises(ConfigError, match=r"out holds features of 'v', unlike .*in\.h5"):
         do_job("features", {**job, "prefix": "v_x"})
+
+
+def test_neither_the_source_nor_another_set_is_written_over(tmp_path: Path) -> None:
+    for name, video in (("in.h5", "v"), ("other.h5", "w")):
+        with h5py.File(tmp_path / name, "w") as file:
+            file[video] = VALUES
+    (tmp_path / "link.h5").symlink_to(tmp_path / "in.h5")
+    before = (tmp_path / "in.h5").read_bytes(), (tmp_path / "other.h5").read_bytes()
+    for dest, message in (
+        ("x/../in.h5", "SOURCE and DEST are both"),
+        ("link.h5", "SOURCE and DEST are both"),
+        ("other.h5", r"other\.h5 holds features of 'w', unlike .*in\.h5: choose another DEST"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            do_job("features", {"source": str(tmp_path / "in.h5"), "dest": str(tmp_path / dest)})
+    assert ((tmp_path / "in.h5").read_bytes(), (tmp_path / "other.h5").read_bytes()) == before
+
+
+@pytest.mark.parametrize(("change", "what"), [({"stride_frames": 1}, "stride, 16"), ({"rate_fps": 30}, "rate, 15")])
+def test_features_made_in_another_manner_are_not_written_over(
+    tmp_path: Path, change: dict[str, Any], what: str
+) -> None:
+    for name, changes in (("a", {}), ("b", change)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["v"] = VALUES
+        made = {"stride_frames": 16, "rate_fps": 15, "videos": {"v": {"features": len(VALUES)}}, **changes}
+        (tmp_path / f"{name}.h5.json").write_text(json.dumps(made))
+    for dest in ("out", "out.h5"):
+        do_job("features", {"source": str(tmp_path / "a.h5"), "dest": str(tmp_path / dest)})
+        with pytest.raises(ConfigError, match=f"{dest} holds features of another {what}: choose another DEST"):
+            do_job("features", {"source": str(tmp_path / "b.h5"), "dest": str(tmp_path / dest)})
+
+
+def test_an_output_whose_name_is_of_the_other_format_or_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["v"] = VALUES
+    for dest, form, message in (
+        ("out", "h5", "out is to be an H5 file: give a DEST that ends in .h5"),
+        ("out.h5", "npy", "out.h5 is to be a folder of .npy files: give a DEST that does not end in .h5"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            do_job("features", {"source": str(tmp_path / "in.h5"), "dest": str(tmp_path / dest), "format": form})
+    if Path("/proc").is_dir():
+        with pytest.raises(StoreError, match=r"cannot use /proc/out\.h5: /proc is where the path ends"):
+            do_job("features", {"source": str(tmp_path / "in.h5"), "dest": "/proc/out.h5"})
 
 
 def test_files_in_folders_of_their_own_are_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tsp.config import published_data
 from tsp.config.published_data import PUBLISHED_DATA, PublishedFile, published_files
 from tsp.config.recipes import GVF_OF_METHOD, load_dataset
 from tsp.config.run import StoreConfig
-from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
+from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.store.base import Store
 from tsp.store.open import open_store
 from tsp.store.published import RAW_URL, blob_id, download_dataset, keys_of
@@ -120,8 +120,11 @@ def test_a_clone_will_do_and_so_will_the_folder_of_the_files(
 
 
 def test_a_folder_that_does_not_exist_is_said_to(tmp_path: Path, dest: Store) -> None:
-    with pytest.raises(ConfigError, match=r"folder .*/nowhere does not exist"):
+    with pytest.raises(ConfigError, match=r"/nowhere does not exist: give a clone"):
         download_dataset("thumos14", dest, source=str(tmp_path / "nowhere"))
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(ConfigError, match=r"/a\.zip is not a folder: give a clone"):
+        download_dataset("thumos14", dest, source=str(tmp_path / "a.zip"))
 
 
 def test_from_s3_to_s3(s3_server: S3Server) -> None:
@@ -137,7 +140,7 @@ def test_a_corrupt_file_is_refused_and_leaves_nothing_but_a_later_try_succeeds(m
     mirror.content[bad] = b'["Walk"]'
     with pytest.raises(StoreError, match=rf"{bad} is damaged or another version"):
         download_dataset("thumos14", dest, source=mirror.url, retry=QUICK)
-    assert set(stored(dest)) == {"valid.csv"}
+    assert stored(dest) == {name: data for name, data in EXPECTED.items() if name != "labels.json"}
     mirror.content[bad] = CONTENT[bad]
     download_dataset("thumos14", dest, source=mirror.url, retry=QUICK)
     assert stored(dest) == EXPECTED
@@ -145,8 +148,16 @@ def test_a_corrupt_file_is_refused_and_leaves_nothing_but_a_later_try_succeeds(m
 
 def test_a_missing_file_is_named_with_where_it_was_looked_for(mirror: Mirror, dest: Store) -> None:
     del mirror.content["data/thumos14/labels.json"]
-    with pytest.raises(MissingKeyError, match=r"lacks labels\.json \(looked for data/thumos14/labels\.json, thumos14/"):
+    with pytest.raises(StoreError, match=r"lacks labels\.json \(looked for data/thumos14/labels\.json, thumos14/"):
         download_dataset("thumos14", dest, source=mirror.url, retry=QUICK)
+
+
+def test_all_that_is_wrong_with_a_source_is_said_at_once_and_the_rest_arrives(mirror: Mirror, dest: Store) -> None:
+    del mirror.content["data/thumos14/labels.json"]
+    mirror.content["data/thumos14/valid.csv"] = b""
+    with pytest.raises(StoreError, match=r"(?s)valid\.csv is damaged.*lacks labels\.json|lacks.*is damaged"):
+        download_dataset("thumos14", dest, source=mirror.url, retry=QUICK)
+    assert stored(dest) == {name: data for name, data in EXPECTED.items() if name not in ("labels.json", "valid.csv")}
 
 
 def test_a_download_that_breaks_off_goes_on_where_it_was(mirror: Mirror, dest: Store) -> None:

@@ -16,7 +16,7 @@ from tests.train.test_validate import COLUMNS, reference_figures
 from tests.train.test_validate import trained as _trained
 from tests.train.worlds import LABELS, config_for, run_of
 from tsp.config.codec import to_dict
-from tsp.errors import ConfigError, DataError, GpuMemoryError, StoreUnreachableError
+from tsp.errors import ConfigError, DataError, GpuMemoryError, StoreError, StoreUnreachableError
 from tsp.run.evaluation import EvaluationFile
 from tsp.run.results import format_line, parse_line
 from tsp.store.base import sha256_of
@@ -126,6 +126,28 @@ def test_a_file_that_is_no_evaluation_stays(trained, tmp_path):
     with pytest.raises(ConfigError, match="is there and no evaluation"):
         do_job("evaluate", request(config, weights, tmp_path / "precious.json"))
     assert (tmp_path / "precious.json").read_text() == "[1]"
+
+
+@pytest.mark.parametrize("name", ["there", "file/e.json"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(trained, tmp_path, monkeypatch, name):
+    config, weights = trained
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(evaluate, "evaluate_share", lambda *_: pytest.fail("it has computed"))
+    with pytest.raises(StoreError, match=r"is a folder: give a file with --out|is not a folder"):
+        do_job("evaluate", request(config, weights, tmp_path / name))
+
+
+def test_scores_that_are_no_numbers_are_said(trained, tmp_path, caplog):
+    config, weights = trained
+
+    def spoil(state):
+        return {key: value * float("nan") if value.is_floating_point() else value for key, value in state.items()}
+
+    saved(tmp_path / "nan.pth", weights, model=spoil)
+    do_job("evaluate", request(config, tmp_path / "nan.pth", tmp_path / "e.json"))
+    assert "the loss is nan:" in caplog.text
+    assert "its accuracies mean nothing" in caplog.text
 
 
 def saved(path, weights, **changes):

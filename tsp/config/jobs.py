@@ -239,6 +239,10 @@ class GvfJob(EncodingJob):
     pool: Pool = "max"
 
 
+MOST_STEPS = 100_000
+"""Of a resized video: days at every frame, and no more memory than a machine has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeaturesJob(StoreJob, PrefixJob):
     """Look at features, or write them in another form."""
@@ -253,7 +257,7 @@ class FeaturesJob(StoreJob, PrefixJob):
     """H5 file or folder to write; None: only describe the source."""
     format: FeatureFormat | None = None
     """None: H5 where ``dest`` ends like one, else npy."""
-    resize: int | None = number("--resize", None, at_least=1)
+    resize: int | None = number("--resize", None, at_least=1, at_most=MOST_STEPS)
     """Interpolate every video linearly over time to that many features."""
 
     @property

@@ -17,6 +17,7 @@ from tsp.config.jobs import FeaturesJob
 from tsp.data.features import PlainH5
 from tsp.errors import ConfigError, DataError
 from tsp.extract.ahead import map_ahead
+from tsp.extract.destinations import refuse_dest, refuse_other_set
 from tsp.extract.feature_sources import NPY, Features, open_features, read_description
 from tsp.extract.raw_floats import copy_floats, is_finite, write_at
 from tsp.run.feature_set import (
@@ -48,7 +49,7 @@ def run(job: FeaturesJob) -> Answer:
         described = read_description(job.source, job.store)
         if job.dest is None:
             return Answer(facts=_described(features, described, job.source))
-        _refuse_own_source(job.source, job.dest)
+        refuse_dest(job)
         return _Conversion(job, job.dest, features, described or FeatureSet()).run()
 
 
@@ -126,6 +127,7 @@ class _Conversion:
         video_of = {file_stem(video, self.known.prefix): video for video in self.known.videos}
         videos = {video_of.get(stem, stem): stem for stem in self.features.names}
         refuse_shared_stems(videos, self.job.prefix)
+        refuse_other_set(self.job, self.known, {file_stem(video, self.job.prefix) for video in videos})
         beside, key = self._write_h5(videos) if self.job.dest_format == "h5" else self._write_files(videos)
         description = replace(
             self.known,
@@ -256,8 +258,3 @@ def resized(array_TF: np.ndarray, num_steps: int) -> np.ndarray:
     right = np.minimum(left + 1, length - 1)
     mixed: np.ndarray = array_TF[left] * (1 - weight) + array_TF[right] * weight
     return mixed.astype(np.float32, copy=False)
-
-
-def _refuse_own_source(source: str, dest: str) -> None:
-    if source.rstrip("/") == dest.rstrip("/"):
-        raise ConfigError(f"SOURCE and DEST are both {source}: choose another DEST")

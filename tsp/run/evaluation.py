@@ -108,6 +108,16 @@ class EvaluationFile:
         except StoreError as error:
             raise ConfigError(f"{self.address} is there and no evaluation: choose another --out, or move it") from error
 
+    def check_writable(self) -> None:
+        """Try to write there: before the work, which may take hours.
+
+        Raises: StoreError that says what to do.
+        """
+        path = self.folder.local_path(self.name)
+        if path is not None and path.is_dir():
+            raise StoreError(f"{self.address} is a folder: give a file with --out")
+        self.folder.check_writable()
+
     def write(self, evaluation: Evaluation) -> None:
         """Store the complete evaluation and delete the parts."""
         self.folder.write(self.name, dump_record(evaluation))

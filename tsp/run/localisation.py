@@ -8,6 +8,7 @@ no stride: its steps share the video equally.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def numbers_of(features: FeatureSet, *, where: str, **given: Any) -> Numbers:
             found[name] = 0
         if found[name] is None:
             raise ConfigError(f"{where} does not say how it was made: give {option}")
+    if not (found["rate_fps"] > 0 and math.isfinite(found["rate_fps"])):
+        raise ConfigError(f"{OPTIONS['rate_fps']} is the number of frames a second, got {found['rate_fps']:g}")
     return Numbers(
         stride=found["stride_frames"],
         clip_frames=found["clip_frames"],

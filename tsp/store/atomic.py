@@ -39,7 +39,7 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
         try:
             yield temp
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) or error.filename == str(temp):
                 raise explain_os_error(error, path) from error
             raise
         with _explained(path, let_through=only_if_absent):

@@ -31,7 +31,10 @@ def list_files(folder: Store) -> dict[str, int]:
     Raises: DataError if it is a folder of this machine that does not exist.
     """
     if folder.is_local and not Path(folder.uri or "/").is_dir():
-        raise DataError(f"the folder {folder.uri} does not exist")
+        is_file = Path(folder.uri).exists()
+        raise DataError(
+            f"{folder.uri} is a file, not a folder" if is_file else f"the folder {folder.uri} does not exist"
+        )
     return {entry.key: entry.size_bytes for entry in folder.list() if not _is_hidden(entry.key)}
 
 

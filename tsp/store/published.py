@@ -23,6 +23,10 @@ BLOCK_BYTES = 1 << 20
 ID_CHARS_SHOWN = 12
 
 
+class UnusableFileError(StoreError):
+    """The source lacks one of the files, or has another one in its place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One file that is in place."""
@@ -61,12 +65,13 @@ class PublishedSource:
         is_web = self.address.startswith(("https://", "http://"))
         self._store = None if is_web else open_store(with_uri(settings, self.address), retry=retry)
         if self._store is not None and self._store.is_local and not Path(self._store.uri).is_dir():
-            raise ConfigError(f"the folder {self.address} does not exist: give a clone, or a folder of the files")
+            what = "is not a folder" if Path(self._store.uri).exists() else "does not exist"
+            raise ConfigError(f"{self.address} {what}: give a clone, or a folder of the files")
 
     def fetch(self, file: PublishedFile, path: Path) -> None:
         """Bring a file to ``path``, resumed where an earlier try broke off.
 
-        Raises: MissingKeyError if it is nowhere in the source; StoreError, StoreUnreachableError.
+        Raises: UnusableFileError if it is nowhere in the source; StoreError, StoreUnreachableError.
         """
         tried = list(dict.fromkeys(keys_of(file)))
         for key in tried:
@@ -75,7 +80,7 @@ class PublishedSource:
             except MissingKeyError:
                 continue
             return
-        raise MissingKeyError(f"{self.address} lacks {file.name} (looked for {', '.join(tried)})")
+        raise UnusableFileError(f"{self.address} lacks {file.name} (looked for {', '.join(tried)})")
 
     def _fetch_key(self, key: str, path: Path) -> None:
         if self._store is not None:
@@ -108,17 +113,24 @@ def download_dataset(
     origin = PublishedSource(source, settings, retry or RetryPolicy())
     cache = cache_folder("published")
     arrivals: list[Arrival] = []
+    unusable: list[UnusableFileError] = []
     for number, file in enumerate(files):
         there = _arrival_of(file, dest, overwrite)
         if there is None:
             path = cache / f"{file.blob_id}-{file.name}"
             try:
                 origin.fetch(file, path)
+                there = _publish(file, path, dest, origin.address)
             except StoreUnreachableError as error:
                 raise _without_network(files[number:], error) from error
-            there = _publish(file, path, dest, origin.address)
+            except UnusableFileError as error:
+                # The others can be had all the same, and one message has all that is wrong.
+                unusable.append(error)
+                continue
         arrivals.append(there)
         arrived(there)
+    if unusable:
+        raise UnusableFileError("\n".join(map(str, unusable)))
     return arrivals
 
 
@@ -141,7 +153,7 @@ def _publish(file: PublishedFile, path: Path, dest: Store, where: str) -> Arriva
     found, size_bytes = blob_id(path), path.stat().st_size
     try:
         if found != file.blob_id:
-            raise StoreError(
+            raise UnusableFileError(
                 f"{where}: {file.path} is damaged or another version (its git id is {found[:ID_CHARS_SHOWN]}, not "
                 f"{file.blob_id[:ID_CHARS_SHOWN]}): try again, or give a good clone of {REPOSITORY} with --from"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -62,6 +63,7 @@ class _Evaluation:
         if found is not None and found.work == self._work:
             logger.info("%s holds this evaluation already", self._file.address)
             return answer_of(found, self._file.address)
+        self._file.check_writable()
         content = read_file(self._checkpoint)
         refuse_misfit(self._config, content, self._data.labels, where=self._job.checkpoint)
         self._refuse_missing_videos()
@@ -109,6 +111,9 @@ class _Evaluation:
         )
         self._file.write(evaluation)
         logger.info("%s", evaluation.results_line)
+        if not math.isfinite(result.total_loss):
+            logger.warning("the loss is %s: %s gives no finite scores, so its accuracies mean nothing",
+                           result.total_loss, self._job.checkpoint)  # fmt: skip
         return answer_of(evaluation, self._file.address)
 
     def _evaluate(self, content: Mapping[str, Any], shard: int, shards: int) -> EvaluationPart:

@@ -164,6 +164,9 @@ def test_an_earlier_evaluation_is_shown_and_drawn_without_a_job(
     assert shown.json["results_line"] == format_line(RESULT)
     assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
     assert not list(home.glob("evaluate-*.json"))
+    # A file of which nothing else is known: no run, no checkpoint, no data set.
+    by_file = tspctl("evaluate", "gone.pth", "--show", "--out", folder / "epoch_3-on-demo.json", "-o", "json")
+    assert (by_file.code, by_file.json["results_line"]) == (0, format_line(RESULT))
     (folder / "epoch_3-on-demo.json").write_text("{}")
     damaged = tspctl("evaluate", "tac", "--show")
     assert (damaged.code, "no evaluation" in damaged.err) == (2, True)

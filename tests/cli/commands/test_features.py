@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import Tspctl
+from tests.stores import S3Server, s3_store
 from tsp.run.feature_set import FeatureSet, VideoFeatures
 
 
@@ -90,6 +91,25 @@ def test_what_a_published_file_does_not_record_is_given(tspctl: Tspctl, home: Pa
     assert ended.code == 0, ended.err
     assert "feature_stride=16," in ended.out
     assert "in_channels=512" in ended.out
+
+
+@pytest.mark.parametrize("rate", ["0", "-15", "nan", "inf"])
+def test_a_rate_that_is_none_is_refused(tspctl: Tspctl, home: Path, rate: str) -> None:
+    (home / "tsp.h5").write_bytes(b"published")
+    numbers = ("--stride", "16", "--clip-frames", "16", "--dimension", "512")
+    ended = tspctl("features", "config", "tsp.h5", "--for", "opentad", *numbers, "--rate", rate)
+    assert (ended.code, ended.out, "--rate" in ended.err) == (2, "", True)
+
+
+def test_what_the_code_will_not_find_is_said(tspctl: Tspctl, described: Path, s3_server: S3Server) -> None:
+    (described.parent / "a.json").touch()
+    assert not tspctl("features", "config", "features", "--for", "tridet", "--json", "a.json").err
+    gone = tspctl("features", "config", "features", "--for", "tridet", "--json", "b.json")
+    assert (gone.code, f"there is no file {described.parent / 'b.json'}" in gone.err) == (0, True)
+    bucket = s3_store(s3_server)
+    bucket.write("features.json", (described / "features.json").read_bytes())
+    remote = tspctl("features", "config", bucket.uri, "--for", "tridet", "--endpoint-url", s3_server.endpoint_url)
+    assert (remote.code, f"'tspctl features convert {bucket.uri} DIR'" in remote.err) == (0, True)
 
 
 def test_a_resized_set_needs_no_stride_and_any_path_is_yaml(tspctl: Tspctl, home: Path) -> None:

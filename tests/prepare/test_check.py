@@ -93,6 +93,11 @@ def test_a_bad_row_is_named(tmp_path, row, severity, message):
     assert finding.message.startswith(message)
 
 
+def test_kept_and_short_segments_are_counted_apart(tmp_path):
+    table = check(tmp_path, "a.mp4,0,1,9,Run,Action", "a.mp4,1,3,9,Run,Action", "a.mp4,3,6,9,Jump,Action")
+    assert (table.num_rows, table.num_kept, table.num_too_short) == (3, 2, 1)
+
+
 def test_short_segments_are_counted_and_a_table_of_only_them_is_an_error(tmp_path):
     table = check(tmp_path, "a.mp4,0,1,9,Run,Action", "a.mp4,3,4.06,9,Jump,Action")
     assert (table.num_rows, table.num_kept, table.num_too_short) == (2, 0, 2)
@@ -105,7 +110,7 @@ def test_videos_that_train_otherwise_than_they_look_are_warned_about(demo_folder
     # The table says 30 fps and the demo's duration; the files beside it have another rate and last longer.
     shutil.copytree(demo_folder, tmp_path / "demo")
     make_video("demo/train/train_000.mp4", 800, fps=60)
-    report = check_data(demo_config(tmp_path / "demo"), workers=1)
+    report = check_data(demo_config(tmp_path / "demo"), decode_all=False, workers=1)
     messages = [(finding.severity, finding.row, finding.message) for finding in report.findings]
     table_row = 2
     assert [(severity, row) for severity, row, _ in messages] == [(WARNING, table_row)] * 3
@@ -152,7 +157,7 @@ def test_the_published_tables_have_no_error_where_the_videos_are_there(shared_di
     )
     heads = tuple(dataclasses.replace(head, labels=f"{head.labels}_label_mapping.json") for head in heads)
     model = dataclasses.replace(config.model, gvf="none", heads=heads)
-    report = check_data(dataclasses.replace(config, data=data, model=model), workers=1)
+    report = check_data(dataclasses.replace(config, data=data, model=model), decode_all=False, workers=1)
     assert [finding for finding in report.findings if finding.severity == ERROR] == []
     golden = json.loads((shared_dir / "golden/tsp_golden.json").read_text())["segments"]
     for which in ("train", "valid"):
@@ -173,7 +178,11 @@ def test_a_segment_that_outlives_its_video_is_as_bad_as_the_policy(demo_folder, 
     table.write_text(
         table.read_text().replace(f",{last},", f",{last + 1},").replace(f",{rows[0][4]},train_000", ",99,train_000")
     )
-    found = [finding for finding in check_data(config, workers=1).findings if "already at" in finding.message]
+    found = [
+        finding
+        for finding in check_data(config, decode_all=False, workers=1).findings
+        if "already at" in finding.message
+    ]
     assert [finding.severity for finding in found] == [severity]
 
 
@@ -216,9 +225,9 @@ def test_a_file_that_is_not_what_its_name_says_is_named_with_its_row(demo_folder
                 packet.stream = stream
                 out.mux(packet)
     path.write_bytes(plain.read_bytes())
-    assert check_data(demo_config(tmp_path / "demo"), workers=1).findings == []
+    assert check_data(demo_config(tmp_path / "demo"), decode_all=False, workers=1).findings == []
     path.write_bytes(spoilt(path))
-    (finding,) = check_data(demo_config(tmp_path / "demo"), workers=1).findings
+    (finding,) = check_data(demo_config(tmp_path / "demo"), decode_all=False, workers=1).findings
     assert (finding.severity, finding.subset, finding.file) == (ERROR, "valid", "valid_001.mp4")
     table = (tmp_path / "demo/demo_valid_tsp_groundtruth.csv").read_text().splitlines()
     assert "valid_001.mp4" in table[finding.row - 1]
@@ -229,7 +238,7 @@ def test_a_file_whose_end_is_missing_is_named_though_its_index_reads_well(demo_f
     shutil.copytree(demo_folder, tmp_path / "demo")
     path = tmp_path / "demo/train/train_000.mp4"  # with its index in front, as standardize writes them
     path.write_bytes(cut(path))
-    findings = check_data(demo_config(tmp_path / "demo"), workers=1).findings
+    findings = check_data(demo_config(tmp_path / "demo"), decode_all=False, workers=1).findings
     assert {finding.file for finding in findings if "cut short" in finding.message} == {"train_000.mp4"}
     assert any("already at" in finding.message for finding in findings), "a segment that is no longer there"
 
@@ -240,7 +249,7 @@ def test_training_copies_that_a_run_would_read_must_be_there(demo_folder, tmp_pa
         demo_config(tmp_path / "demo"),
         data=dataclasses.replace(demo_config(tmp_path / "demo").data, training_copy=True),
     )
-    findings = check_data(config, workers=1).findings
+    findings = check_data(config, decode_all=False, workers=1).findings
     assert {finding.file for finding in findings} == {
         *(f"train_00{index}.mp4" for index in range(4)), *(f"valid_00{index}.mp4" for index in range(3)),
     }  # fmt: skip
@@ -257,10 +266,10 @@ def test_a_data_set_in_s3_is_checked_where_it_lies(demo_folder, tmp_path, s3_ser
     config = resolve(
         load_dataset("demo"), "tsp", name="demo", store=dataclasses.asdict(store), root=f"{store.uri}/demo"
     )
-    assert check_data(config, workers=1).findings == []
+    assert check_data(config, decode_all=False, workers=1).findings == []
     bucket.delete("demo/train/train_002.mp4")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
-    (finding,) = check_data(config, workers=1).findings
+    (finding,) = check_data(config, decode_all=False, workers=1).findings
     assert (finding.severity, finding.file) == (ERROR, "train_002.mp4")
     assert f"there is no video {store.uri}/demo/train/train_002.mp4" in finding.message
 
@@ -270,14 +279,14 @@ def test_a_class_without_training_segments_is_warned_about(demo_folder, tmp_path
     table = tmp_path / "demo/demo_train_tsp_groundtruth.csv"
     lines = [line for line in table.read_text().splitlines(keepends=True) if "Pulsing" not in line]
     table.write_text("".join(lines))
-    (finding,) = check_data(demo_config(tmp_path / "demo"), workers=1).findings
+    (finding,) = check_data(demo_config(tmp_path / "demo"), decode_all=False, workers=1).findings
     assert finding.message == "action-label 'Pulsing' has no segment to train on, but 2 to validate on"
 
 
 def test_a_table_that_is_missing_is_one_error_and_the_other_subset_is_still_checked(demo_folder, tmp_path):
     shutil.copytree(demo_folder, tmp_path / "demo")
     (tmp_path / "demo/demo_train_tsp_groundtruth.csv").unlink()
-    report = check_data(demo_config(tmp_path / "demo"), workers=1)
+    report = check_data(demo_config(tmp_path / "demo"), decode_all=False, workers=1)
     assert [finding.subset for finding in report.findings] == ["train"]
     assert report.tables["valid"].num_kept == 12
 
@@ -300,4 +309,4 @@ def test_the_histogram_is_a_picture(demo_folder, tmp_path):
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="nowhere"):
-        check_data(demo_config(tmp_path / "nowhere"), workers=1)
+        check_data(demo_config(tmp_path / "nowhere"), decode_all=False, workers=1)

@@ -48,7 +48,9 @@ def errors_of(example: Path, shared_dir: Path) -> Callable[..., list[DataFinding
     """Checks the (spoilt) example and gives the errors, or the warnings about a table's row."""
 
     def errors(*, warnings: bool = False, **given) -> list[DataFinding]:
-        report = check_data(config_of(example / "dataset.yaml", shared_dir / "videos", **given), workers=1)
+        report = check_data(
+            config_of(example / "dataset.yaml", shared_dir / "videos", **given), decode_all=False, workers=1
+        )
         if warnings:
             return [finding for finding in report.findings if finding.severity == "warning" and finding.row]
         return [finding for finding in report.findings if finding.severity == ERROR]

@@ -61,6 +61,14 @@ def test_containers_and_codecs_become_h264_mp4_at_30_fps(tmp_path, name, codec):
     assert abs(report.num_frames - 60) <= 1
 
 
+def test_a_destination_inside_the_source_is_passed_over_and_what_sorts_after_it_is_not(tmp_path):
+    (tmp_path / "raw" / "made").mkdir(parents=True)
+    for name in ("a.mkv", "made/earlier.mkv", "z.mkv"):
+        write(tmp_path / "raw" / name, "mpeg4", EVEN_MS[:5])
+    results = standardize(job(tmp_path / "raw", tmp_path / "raw" / "made"))
+    assert sorted(result.file for result in results) == ["a.mp4", "z.mp4"]
+
+
 def test_a_varying_rate_becomes_constant_and_keeps_its_times(tmp_path):
     # One second of 10 fps, then one of 30 fps.
     times_ms = [index * 100 for index in range(10)] + [1000 + round(index * 1000 / 30) for index in range(30)]

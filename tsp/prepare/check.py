@@ -80,7 +80,7 @@ def _told(table: TableCheck, config: RunConfig) -> str:
     )
 
 
-def check_data(config: RunConfig, *, decode_all: bool = False, workers: int | None = None) -> Report:
+def check_data(config: RunConfig, *, decode_all: bool, workers: int | None = None) -> Report:
     """Check the tables, label maps, GVF and videos of a run.
 
     Raises: ConfigError if the data set's folder is not there, StoreError; all else is a finding.

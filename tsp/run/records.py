@@ -5,7 +5,6 @@ A results line is the original TSP code's, to the character, so that either side
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
-from tsp.config.codec import from_dict
+from tsp.config.codec import field_names, from_dict, to_dict
 from tsp.errors import ConfigError, StoreError
 from tsp.run.class_counts import ClassCounts
 from tsp.run.results import EpochResult
@@ -120,7 +119,7 @@ def check_time(text: Any) -> None:
 
 def dump_record(record: Any) -> bytes:
     """A record as strict JSON; figures that are no numbers become the texts nan, inf and -inf."""
-    return (json.dumps(strict(dataclasses.asdict(record)), indent=2, allow_nan=False) + "\n").encode()
+    return (json.dumps(strict(to_dict(record)), indent=2, allow_nan=False) + "\n").encode()
 
 
 def load_record(cls: type[T], data: bytes, *, where: str) -> T:
@@ -131,7 +130,7 @@ def load_record(cls: type[T], data: bytes, *, where: str) -> T:
     """
     try:
         raw = json.loads(data)
-        known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        known = field_names(cls)
         if not isinstance(raw, dict):
             raise ConfigError(f"a {cls.__name__} must be a mapping")
         for key in _TIMES & raw.keys():

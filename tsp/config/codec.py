@@ -15,6 +15,7 @@ from tsp.errors import ConfigError
 
 T = TypeVar("T")
 _NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_NON_FINITE = ("nan", "inf", "-inf")
 _SCALARS = frozenset({str, int, float, bool})
 
 
@@ -37,10 +38,11 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def from_dict(cls: type[T], raw: Any, *, where: str = "config") -> T:
+def from_dict(cls: type[T], raw: Any, *, where: str = "config", non_finite: bool = False) -> T:
     """Build a configuration object from plain data, refusing unknown keys and wrong types.
 
-    Args: cls, one of the dataclasses above; raw, a mapping; where, the path shown in errors.
+    Args: cls, one of the dataclasses above; raw, a mapping; where, the path shown in errors; non_finite, whether the
+        texts nan, inf and -inf are figures, as records write them.
     Raises: ConfigError naming the key.
     """
     if not isinstance(raw, dict):
@@ -48,7 +50,7 @@ def from_dict(cls: type[T], raw: Any, *, where: str = "config") -> T:
     hints, known, required = _described(cls)  # type: ignore[arg-type]
     if unknown := sorted(raw.keys() - known.keys()):
         raise ConfigError(f"{where} has an unknown key {unknown[0]!r}; known: {', '.join(known)}")
-    values = {key: convert(hints[key], value, f"{where}.{key}") for key, value in raw.items()}
+    values = {key: convert(hints[key], value, f"{where}.{key}", non_finite) for key, value in raw.items()}
     if missing := [name for name in required if name not in values]:
         raise ConfigError(f"{where} lacks the key {missing[0]!r}")
     return cls(**values)
@@ -70,10 +72,10 @@ def field_names(cls: type) -> dict[str, None]:
     return _described(cls)[1]
 
 
-def convert(hint: Any, value: Any, where: str) -> Any:
+def convert(hint: Any, value: Any, where: str, non_finite: bool = False) -> Any:
     """Convert a value to a type hint; JSON and YAML scalars only, no silent truncation.
 
-    Args: where, its name in errors.
+    Args: where, its name in errors; non_finite, as of ``from_dict``.
     Raises: ConfigError.
     """
     if type(value) is hint and hint in _SCALARS:
@@ -83,21 +85,23 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         inner = next(argument for argument in arguments if argument is not type(None))
-        return convert(inner, value, where)
+        return convert(inner, value, where, non_finite)
     if origin is Literal:
         return _convert_literal(arguments, value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} must be a list, got {value!r}")
-        return tuple(convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+        return tuple(convert(arguments[0], item, f"{where}[{index}]", non_finite) for index, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{where} must be a mapping (a table in TOML), got {value!r}")
-        return {str(key): convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {str(key): convert(arguments[1], item, f"{where}.{key}", non_finite) for key, item in value.items()}
     if hint is Any:
         return value
     if is_dataclass(hint):
-        return from_dict(typing.cast("type[Any]", hint), value, where=where)
+        return from_dict(typing.cast("type[Any]", hint), value, where=where, non_finite=non_finite)
+    if non_finite and hint is float and value in _NON_FINITE:
+        return float(value)
     return _convert_scalar(hint, value, where)
 
 

@@ -135,7 +135,8 @@ def load_record(cls: type[T], data: bytes, *, where: str) -> T:
             raise ConfigError(f"a {cls.__name__} must be a mapping")
         for key in _TIMES & raw.keys():
             check_time(raw[key])
-        return from_dict(cls, {key: value for key, value in raw.items() if key in known}, where=cls.__name__)
+        mine = {key: value for key, value in raw.items() if key in known}
+        return from_dict(cls, mine, where=cls.__name__, non_finite=True)
     except (ValueError, TypeError, RecursionError, ConfigError) as error:
         raise StoreError(f"{where} is damaged: {error}; delete it to go on without it") from error
 

@@ -260,10 +260,20 @@ def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Findi
             if lacks_runtime(item, error):
                 # Installing creates the runtime first, and has the TrainJob judged then.
                 continue
-            yield Finding(what, "error", f"the API server would refuse it: {error}")
+            yield Finding(what, "error", _refused(item, error))
             continue
         if is_ignored_by_kueue(judged):
             yield Finding(what, "error", explain_ignored(judged, item["kind"]))
+
+
+def _refused(item: Object, error: ClusterError) -> str:
+    if "already exists" not in str(error):
+        return f"the API server would refuse it: {error}"
+    kind, name = item["kind"], item["metadata"]["name"]
+    return (
+        f"there is one of that name already, which is not this run's: choose another --name, or remove it with "
+        f"'kubectl delete {kind.lower()} {name}'"
+    )
 
 
 def explain_ignored(judged: Object, kind: str) -> str:

@@ -57,7 +57,7 @@ def why(
     state = state_of(job, pods)
     if state in ("succeeded", "cancelled"):
         return None
-    latest = sorted(events, key=_event_time, reverse=True)
+    latest = _latest_first(events)
     if state == "failed":
         return _short(_failure(job, pods, latest))
     if is_suspended(job):
@@ -110,7 +110,7 @@ def _half_placed(job: Object, pods: Sequence[Object]) -> str:
 
 def why_pod(pod: Object, events: Iterable[Object] = ()) -> str | None:
     """One line on why a single pod waits or failed."""
-    latest = sorted(events, key=_event_time, reverse=True)
+    latest = _latest_first(events)
     return _short(next(iter([*held_up([pod], latest), *wait_for_master([pod])]), None) or how_it_ended(pod))
 
 
@@ -176,6 +176,14 @@ def _seconds_between(earlier: str, later: str) -> float:
         return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
     except ValueError:
         return 0.0
+
+
+def _latest_first(events: Iterable[Object]) -> list[Object]:
+    """Of one second in the order of their objects and words: the API server lists them in that of random names."""
+    by_words = sorted(
+        events, key=lambda event: (str((event.get("involvedObject") or {}).get("name")), str(event.get("message")))
+    )
+    return sorted(by_words, key=_event_time, reverse=True)
 
 
 def _event_time(event: Object) -> str:

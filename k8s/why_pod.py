@@ -20,6 +20,8 @@ _LOG_PREFIX = re.compile(
 _LEADERS_LINE = re.compile(r"(?:\S+Z )?rank (\d+) ERROR (ended with exit code .*)")
 """The last line of a pod with several ranks (``tsp.run.pod_ranks``)."""
 _PULLING = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
+_PAST_MOUNTING = {"Pulling", "Pulled", "Created", "Started"}
+"""Events of a pod whose volumes and sandbox are there by now, whatever failed before."""
 _NORMAL_WAITS = {"ContainerCreating", "PodInitializing"}
 _DISRUPTIONS = {
     "PreemptionByScheduler": "was preempted by a pod of higher priority",
@@ -129,10 +131,10 @@ def _unscheduled(pod: Object, own: list[Object], events: list[Object]) -> str | 
 def _unbound(pod: Object, events: Iterable[Object]) -> str | None:
     """Which volume claim of a pod is not bound, and what its controller says of it, as far as either can be seen."""
     claims = claims_of(pod)
-    for claim in claims:
-        said = next(iter(_events_of(claim, events, "PersistentVolumeClaim")), None)
-        if said is not None:
-            return f"the volume claim {claim} is not bound: {str(said.get('message')).strip()}"
+    said = [(claim, event) for claim in claims for event in _events_of(claim, events, "PersistentVolumeClaim")]
+    # A controller that fails says in between that it tries again, or waits for the scheduler.
+    for claim, event in sorted(said, key=lambda item: item[1].get("type") == "Normal"):
+        return f"the volume claim {claim} is not bound: {str(event.get('message')).strip()}"
     if not claims:
         return None
     which = f"the volume claim {claims[0]}" if len(claims) == 1 else f"one of the volume claims {', '.join(claims)}"
@@ -152,6 +154,8 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
         if reason and reason not in _NORMAL_WAITS:
             return f"cannot start ({reason}): {message}"
     for event in events:
+        if event.get("reason") in _PAST_MOUNTING:
+            break
         if event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"):
             return f"cannot start ({event['reason']}): {event.get('message')}"
     return None

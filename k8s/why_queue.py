@@ -26,7 +26,7 @@ def held_back(job: Object, workload: Object | None) -> str:
         return f"suspended: go on with 'tspctl resume {job['metadata']['name']}'"
     queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
     if queue is None:
-        return "suspended by somebody else (its suspend field)"
+        return f"suspended by somebody else (its suspend field): go on with 'tspctl resume {job['metadata']['name']}'"
     status = (workload or {}).get("status") or {}
     conditions = {item["type"]: item for item in status.get("conditions") or []}
     evicted = conditions.get("Evicted") or {}

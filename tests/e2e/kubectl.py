@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+PATIENCE_SEC = 300
+"""How long a test waits for what should come soon: only a test that fails waits so long, and a busy machine never."""
 T = TypeVar("T")
 Object = dict[str, Any]
 
@@ -54,7 +56,9 @@ class Kubectl:
         self.run("apply", "--server-side", "-f", "-", stdin=stdin)
 
 
-def wait_for(get: Callable[[], T | None], *, timeout_sec: float, what: str, describe: Callable[[], str] = str) -> T:
+def wait_for(
+    get: Callable[[], T | None], *, what: str, timeout_sec: float = PATIENCE_SEC, describe: Callable[[], str] = str
+) -> T:
     """The first true answer of ``get``, asked twice a second; fails with ``describe()`` when there is none in time."""
     end = time.monotonic() + timeout_sec
     while True:

@@ -3,10 +3,8 @@
 from subprocess import Popen
 
 from tests.e2e.conftest import what_happened
-from tests.e2e.kubectl import Object, wait_for
+from tests.e2e.kubectl import PATIENCE_SEC, Object, wait_for
 from tests.e2e.tspctl import Tspctl
-
-RECOVERY_SEC = 150
 
 
 class LongRun:
@@ -22,7 +20,7 @@ class LongRun:
             "--clips-per-segment", "2", "--set", "state_every_sec=1", *options,
         )  # fmt: skip
         self.following: Popen[str] = tspctl.start("logs", "-f", "--timestamps", name)
-        self.wait_for_epochs(1, timeout_sec=240)
+        self.wait_for_epochs(1)
 
     def epochs(self) -> int:
         """Epochs in the store."""
@@ -32,7 +30,7 @@ class LongRun:
         """The attempt that wrote progress last."""
         return int(self.tspctl.stored(self.name, "progress.json")["attempt"])
 
-    def wait_for_epochs(self, count: int, *, timeout_sec: float = RECOVERY_SEC) -> None:
+    def wait_for_epochs(self, count: int, *, timeout_sec: float = PATIENCE_SEC) -> None:
         """Until that many are in the store, or all."""
         wait_for(
             lambda: self.epochs() >= min(count, self.num_epochs),

@@ -24,7 +24,6 @@ def set_gpus(kubectl: Kubectl, node: str, count: int, memory_mib: int | None) ->
     kubectl.run("label", "node", node, "--overwrite", label)
     wait_for(
         lambda: kubectl.get("node", node)["status"]["allocatable"].get(GPU) == str(count),
-        timeout_sec=60,
         what=f"{count} GPUs in the allocatable resources of {node}",
     )
 

@@ -90,7 +90,7 @@ def test_kubeflow_trainer_takes_every_object_of(kubectl: Kubectl, helm: str, tra
         assert answer.returncode == 0 or "must be created before" in answer.stderr, answer.stderr
         return answer.returncode == 0
 
-    wait_for(judged, timeout_sec=20, what="TrainJob that is taken")
+    wait_for(judged, what="TrainJob that is taken")
     judge_pods(kubectl, objects)
 
 

@@ -55,7 +55,6 @@ def run_pod(kubectl: Kubectl, image: str, script: str) -> str:
     kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": spec})
     wait_for(
         lambda: kubectl.get("pod", "probe")["status"]["phase"] in ("Succeeded", "Failed"),
-        timeout_sec=60,
         what="end of the pod",
         describe=lambda: kubectl.run("describe", "pod", "probe"),
     )
@@ -100,7 +99,6 @@ def test_master_and_worker_meet_under_the_restricted_standard(cluster: Cluster, 
     kubectl.apply(pytorch_job("pair", master, worker))
     wait_for(
         lambda: "Succeeded" in true_conditions(kubectl.get("pytorchjob", "pair")),
-        timeout_sec=120,
         what="success of the job",
         describe=lambda: kubectl.run("describe", "pytorchjobs,pods"),
     )
@@ -113,7 +111,6 @@ def test_a_job_that_asks_for_more_gpus_than_the_node_has_stays_pending(cluster: 
     kubectl.apply(pytorch_job("greedy", pod_spec(cluster.busybox, "true", gpus=gpus + 1)))
     event = wait_for(
         lambda: next((e for e in kubectl.items("events") if e["reason"] == "FailedScheduling"), None),
-        timeout_sec=60,
         what="FailedScheduling event",
     )
     assert "Insufficient nvidia.com/gpu" in event["message"]
@@ -142,11 +139,13 @@ def test_jobs_go_on_through_a_restart_of_the_api_server(cluster: Cluster, kubect
         pytest.skip("only the API server of a cluster of ours may be restarted")
     kubectl.apply(pytorch_job("steady", pod_spec(cluster.busybox, "sleep 8")))
     wait_for(
-        lambda: "Running" in true_conditions(kubectl.get("pytorchjob", "steady")), timeout_sec=60, what="running job"
+        lambda: true_conditions(kubectl.get("pytorchjob", "steady")) & {"Running", "Succeeded"},
+        what="running job",
     )
     cluster.control("restart", "apiserver")
-    wait_for(lambda: kubectl.try_run("get", "--raw", "/readyz").returncode == 0, timeout_sec=60, what="API server")
+    wait_for(lambda: kubectl.try_run("get", "--raw", "/readyz").returncode == 0, what="API server")
     wait_for(
-        lambda: "Succeeded" in true_conditions(kubectl.get("pytorchjob", "steady")), timeout_sec=60, what="success"
+        lambda: "Succeeded" in true_conditions(kubectl.get("pytorchjob", "steady")),
+        what="success",
     )
     assert kubectl.get("pod", "steady-master-0")["status"]["containerStatuses"][0]["restartCount"] == 0

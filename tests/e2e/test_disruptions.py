@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import a_namespace, what_happened
-from tests.e2e.kubectl import Kubectl, wait_for
-from tests.e2e.long_run import RECOVERY_SEC, LongRun
+from tests.e2e.kubectl import PATIENCE_SEC, Kubectl, wait_for
+from tests.e2e.long_run import LongRun
 from tests.e2e.places import Cluster
 from tests.e2e.tspctl import Tspctl
 
@@ -27,7 +27,7 @@ RUN = "long"
 class DisturbedRun(LongRun):
     """A run that the next disturbance must still find at work."""
 
-    def wait_for_epochs(self, count: int, *, timeout_sec: float = RECOVERY_SEC) -> None:
+    def wait_for_epochs(self, count: int, *, timeout_sec: float = PATIENCE_SEC) -> None:
         """Until that many are in the store."""
         assert count < self.num_epochs, "the run was too quick to be disturbed"
         super().wait_for_epochs(count, timeout_sec=timeout_sec)
@@ -106,7 +106,7 @@ def test_a_run_does_not_notice_a_restart_of_the_api_server(cluster: Cluster, lon
     attempt, epochs = long_run.attempt(), long_run.epochs()
     cluster.control("restart", "apiserver")
     ready = long_run.tspctl.kubectl.try_run
-    wait_for(lambda: ready("get", "--raw", "/readyz").returncode == 0, timeout_sec=60, what="API server")
+    wait_for(lambda: ready("get", "--raw", "/readyz").returncode == 0, what="API server")
     long_run.wait_for_epochs(epochs + 2)
     assert long_run.attempt() == attempt
     assert long_run.tspctl.status(RUN)["state"] == "running"
@@ -128,7 +128,7 @@ def test_suspend_gives_the_gpus_back(long_run: LongRun):
 
 
 def test_following_went_through_all_of_it_without_losing_or_doubling_a_line(long_run: LongRun):
-    shown, said = long_run.following.communicate(timeout=60)
+    shown, said = long_run.following.communicate(timeout=PATIENCE_SEC)
     assert long_run.following.returncode == 101, said  # suspended: not finished
     lines = shown.splitlines()
     assert [line for line, times in Counter(lines).items() if times > 1] == [], "lines that were doubled"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.conftest import what_happened
-from tests.e2e.kubectl import wait_for
+from tests.e2e.kubectl import PATIENCE_SEC, wait_for
 from tests.e2e.places import BUILD_TIMEOUT_SEC, Cluster, run_script
 from tests.e2e.test_cluster_works import pod_spec
 from tests.e2e.test_reasons import set_arguments
@@ -39,14 +39,14 @@ def test_a_run_with_a_gap_holds_no_gpu_and_starts_when_there_is_room_for_all(
     kubectl = tspctl.kubectl
     spec = pod_spec(cluster.busybox, "sleep 3600", gpus=gpus - 1)
     kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other"}, "spec": spec})
-    kubectl.run("wait", "pod", "other", "--for=condition=PodScheduled", "--timeout=120s", timeout_sec=130)
+    kubectl.run("wait", "pod", "other", "--for=condition=PodScheduled", "--timeout=290s", timeout_sec=PATIENCE_SEC)
     tspctl.run("submit", *RUN, *SMALL, "--name", "whole")
 
     def waits() -> str | None:
         reason = tspctl.status("whole")["reason"] or ""
         return reason if "cannot be scheduled" in reason else None
 
-    reason = wait_for(waits, timeout_sec=120, what="reason", describe=lambda: what_happened(kubectl))
+    reason = wait_for(waits, what="reason", describe=lambda: what_happened(kubectl))
     assert "hold GPUs" not in reason
     pods = kubectl.items("pods", "-l", "training.kubeflow.org/job-name=whole")
     assert [pod["spec"].get("nodeName") for pod in pods] == [None, None]

@@ -48,7 +48,6 @@ def test_three_values_make_a_run_that_tests_succeeds_and_leaves_nothing(tspctl: 
     tspctl.helm("uninstall", "plain", "--wait")
     wait_for(
         lambda: objects(tspctl) == before,
-        timeout_sec=60,
         what="namespace as it was before",
         describe=lambda: str(objects(tspctl) - before),
     )
@@ -62,7 +61,6 @@ def test_the_release_test_fails_where_the_credentials_are_wrong(tspctl: Tspctl):
         tspctl.helm("test", "locked-out")
     wait_for(
         lambda: any("refused" in log or "credentials" in log for log in pod_logs(tspctl)),
-        timeout_sec=60,
         what="log that says why",
         describe=lambda: what_happened(tspctl.kubectl),
     )

@@ -182,7 +182,6 @@ def test_a_lost_pod_costs_the_videos_it_was_at_and_no_other(shop: Shop):
     shop.features("extract", "tac", "--stride", "1", "--batch", "1", "--shards", "2", name=name, out="slid.h5")
     done = wait_for(
         lambda: {key.removesuffix(".npy") for key in shop.keys(parts)} & mine,
-        timeout_sec=240,
         what="part of the first shard",
         describe=lambda: what_happened(shop.tspctl.kubectl),
     )
@@ -227,7 +226,6 @@ def test_a_job_that_is_cancelled_ends_soon_and_says_so(shop: Shop):
     shop.features("extract", "tac", "--stride", "1", "--batch", "1", "--shards", "2", name=name, out="never.h5")
     wait_for(
         lambda: shop.tspctl.status(name)["state"] == "running",
-        timeout_sec=240,
         what="running pod",
         describe=lambda: what_happened(shop.tspctl.kubectl),
     )
@@ -262,7 +260,6 @@ def test_standardising_goes_on_where_its_pod_was_lost(shop: Shop):
     shop.tspctl.run("data", "standardize", f"{shop.uri}/many", f"{shop.uri}/done", "--workers", "1", "--name", name)
     wait_for(
         lambda: shop.keys("done/"),
-        timeout_sec=240,
         what="standardised video",
         describe=lambda: what_happened(shop.tspctl.kubectl),
     )

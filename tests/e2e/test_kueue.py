@@ -79,27 +79,28 @@ class Team:
             describe=lambda: f"{self.tspctl.status(name)}\n{what_happened(self.tspctl.kubectl)}",
         )  # fmt: skip
 
-    def wait_for_reason(self, name: str, *words: str, timeout_sec: float = 120) -> Object:
-        """The status of a run, once its reason has the words; ``list`` then says the same."""
+    def wait_for_reason(self, name: str, *words: str) -> Object:
+        """The status of a run, once its reason has the words, and ``list`` says the same."""
 
         def told() -> Object | None:
             status = self.tspctl.status(name)
-            return status if all(word in (status["reason"] or "") for word in words) else None
+            if not all(word in (status["reason"] or "") for word in words):
+                return None
+            row = self.shown(name)
+            return status if (row["state"], row["reason"]) == (status["state"], status["reason"]) else None
 
         status = wait_for(
-            told, timeout_sec=timeout_sec, what=f"{name} with the reason {words}",
-            describe=lambda: f"{self.tspctl.status(name)}\n{what_happened(self.tspctl.kubectl)}",
+            told, what=f"{name} with the reason {words} in status and list",
+            describe=lambda: f"{self.tspctl.status(name)}\n{self.shown(name)}\n{what_happened(self.tspctl.kubectl)}",
         )  # fmt: skip
         assert "\n" not in status["reason"]
-        row = self.shown(name)
-        assert (row["state"], row["reason"]) == (status["state"], status["reason"])
         return status
 
     def wait_for_epochs(self, name: str, count: int) -> None:
         """Until so many are in the store, fewer than all."""
         assert count < EPOCHS, "the run was too quick to be disturbed"
         wait_for(
-            lambda: self.epochs(name) >= count, timeout_sec=240, what=f"{count} epochs of {name}",
+            lambda: self.epochs(name) >= count, what=f"{count} epochs of {name}",
             describe=lambda: what_happened(self.tspctl.kubectl),
         )  # fmt: skip
 

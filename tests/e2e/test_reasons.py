@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import what_happened
-from tests.e2e.kubectl import wait_for
+from tests.e2e.kubectl import PATIENCE_SEC, wait_for
 from tests.e2e.places import Cluster
 from tests.e2e.test_cluster_works import pod_spec, pytorch_job
 from tests.e2e.test_helm import install
@@ -60,7 +60,7 @@ def test_submit_refuses_a_secret_that_does_not_exist(tspctl: Tspctl):
 def test_wrong_credentials_end_the_run_and_the_reason_is_said(tspctl: Tspctl):
     tspctl.make_secret(SECRET, tspctl.s3.access_key, "not-the-secret")
     install_demo(tspctl, "locked-out")
-    reason(tspctl, "locked-out", "exit code 5", timeout_sec=180)
+    reason(tspctl, "locked-out", "exit code 5")
     assert tspctl.try_run("wait", "locked-out").returncode == 100
 
 
@@ -87,14 +87,14 @@ def test_workers_hold_no_gpu_before_their_master_has_one(tspctl: Tspctl, gpus: i
     pod = wait_for(
         lambda: next((pod for pod in tspctl.kubectl.items("pods") if "headless-worker" in pod["metadata"]["name"]
                       and "affinity" in str(pod["status"].get("conditions"))), None),
-        timeout_sec=60, what="the scheduler's word on the worker", describe=lambda: what_happened(tspctl.kubectl),
+        what="the scheduler's word on the worker", describe=lambda: what_happened(tspctl.kubectl),
     )  # fmt: skip
     assert "nodeName" not in pod["spec"]
     tspctl.kubectl.run("label", "node", node, f"{label}=yes")
     try:
         wait_for(
             lambda: all(pod["spec"].get("nodeName") for pod in tspctl.kubectl.items("pods")),
-            timeout_sec=90, what="nodes for both", describe=lambda: what_happened(tspctl.kubectl),
+            what="nodes for both", describe=lambda: what_happened(tspctl.kubectl),
         )  # fmt: skip
     finally:
         tspctl.kubectl.run("label", "node", node, f"{label}-")
@@ -105,7 +105,6 @@ def test_a_quota_that_is_used_up(tspctl: Tspctl):
     tspctl.kubectl.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one-gpu"}, "spec": quota})
     wait_for(
         lambda: tspctl.kubectl.get("resourcequota", "one-gpu").get("status", {}).get("hard"),
-        timeout_sec=30,
         what="quota in force",
     )
     install_demo(tspctl, "second", gpus="2")
@@ -133,14 +132,13 @@ def set_arguments(cluster: Cluster, arguments: list[str]) -> None:
     patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": arguments}]
     operator = cluster.kubectl.within("kubeflow")
     operator.run("patch", "deployment", "training-operator", "--type=json", "-p", json.dumps(patch))
-    operator.run("rollout", "status", "deployment/training-operator", "--timeout=120s", timeout_sec=150)
+    operator.run("rollout", "status", "deployment/training-operator", "--timeout=290s", timeout_sec=PATIENCE_SEC)
     # a rollout is over while the old pod still ends, and the API server may hold a connection to that one
-    wait_for(lambda: len(operator.items("pods")) == 1, timeout_sec=60, what="end of the old operator")
+    wait_for(lambda: len(operator.items("pods")) == 1, what="end of the old operator")
     badly_named = json.dumps(pytorch_job("1-digit-first", pod_spec(cluster.busybox, "true")))
     judge = ("create", "--dry-run=server", "-f", "-")
     wait_for(
         lambda: "admission webhook" in operator.try_run(*judge, stdin=badly_named).stderr,
-        timeout_sec=120,
         what="answer of the new operator's webhook",
     )
 

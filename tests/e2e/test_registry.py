@@ -44,7 +44,7 @@ class Registry:
 
     @staticmethod
     def _buildah(*arguments: str) -> None:
-        done = subprocess.run(["buildah", *arguments], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(["buildah", *arguments], capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
 
 
@@ -65,7 +65,7 @@ def pod_shows(tspctl: Tspctl, run: str, image: str) -> None:
             for pod in tspctl.kubectl.items("pods", "-l", label)
             for status in pod["status"].get("containerStatuses") or []
         ),
-        timeout_sec=240, what=f"pod of {image}", describe=lambda: what_happened(tspctl.kubectl),
+        what=f"pod of {image}", describe=lambda: what_happened(tspctl.kubectl),
     )  # fmt: skip
 
 

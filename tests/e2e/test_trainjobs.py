@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import a_namespace, what_happened
-from tests.e2e.kubectl import Kubectl, wait_for
+from tests.e2e.kubectl import PATIENCE_SEC, Kubectl, wait_for
 from tests.e2e.long_run import LongRun
 from tests.e2e.places import Cluster
 from tests.e2e.test_helm import install
@@ -86,7 +86,7 @@ def test_suspend_gives_the_gpus_back_and_resume_goes_on(long_run: LongRun):
     assert epochs < EPOCHS - 1, "the run was too quick to be suspended"
     assert long_run.pods() == []
     assert tspctl.status(RUN)["state"] == "suspended"
-    _, said = long_run.following.communicate(timeout=60)
+    _, said = long_run.following.communicate(timeout=PATIENCE_SEC)
     assert long_run.following.returncode == 101, said
     tspctl.run("resume", RUN)
     long_run.wait_for_epochs(epochs + 1)
@@ -135,7 +135,7 @@ def test_cancel_ends_a_run_for_good(tspctl: Tspctl):
     tspctl.run("submit", *DEMO, "--method", "tac", "--name", "ended", "--job-api", "trainjob")
     wait_for(
         lambda: tspctl.status("ended")["state"] == "running",
-        timeout_sec=180, what="running", describe=lambda: what_happened(tspctl.kubectl),
+        what="running", describe=lambda: what_happened(tspctl.kubectl),
     )  # fmt: skip
     tspctl.run("cancel", "ended")
     assert tspctl.try_run("wait", "ended").returncode == 103
@@ -146,7 +146,8 @@ def test_a_permanent_exit_code_ends_a_run_at_once_and_the_reason_is_said(tspctl:
     tspctl.make_secret(SECRET, tspctl.s3.access_key, "not-the-secret")
     store = f"s3://{tspctl.s3.bucket}/{tspctl.prefix}"
     install(tspctl, "locked-out", dataset="demo", method="tac", store__uri=store, job__api="trainjob")
-    assert tspctl.try_run("wait", "locked-out", "--timeout", "180").returncode == 100, what_happened(tspctl.kubectl)
+    done = tspctl.try_run("wait", "locked-out", "--timeout", "400", timeout_sec=420)
+    assert done.returncode == 100, what_happened(tspctl.kubectl)
     assert "exit code 5" in tspctl.status("locked-out")["reason"]
     jobset = tspctl.kubectl.get("jobset", "locked-out")
     assert jobset["status"].get("restarts", 0) == 0
@@ -155,7 +156,10 @@ def test_a_permanent_exit_code_ends_a_run_at_once_and_the_reason_is_said(tspctl:
 def test_helm_alone_installs_a_trainjob_and_leaves_nothing(tspctl: Tspctl):
     store = f"s3://{tspctl.s3.bucket}/{tspctl.prefix}"
     install(tspctl, "by-helm", dataset="demo", method="tac", epochs="1", store__uri=store, job__api="trainjob")
-    done = tspctl.try_run("wait", "by-helm", "--timeout", "240", timeout_sec=260)
+    done = tspctl.try_run("wait", "by-helm", "--timeout", "400", timeout_sec=420)
     assert done.returncode == 0, f"{done.stderr}\n{what_happened(tspctl.kubectl)}"
     tspctl.helm("uninstall", "by-helm", "--wait")
-    wait_for(lambda: tspctl.kubectl.items("trainjobs,trainingruntimes,pods") == [], timeout_sec=60, what="nothing left")
+    wait_for(
+        lambda: tspctl.kubectl.items("trainjobs,trainingruntimes,pods") == [],
+        what="nothing left",
+    )

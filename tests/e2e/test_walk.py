@@ -94,5 +94,5 @@ def test_every_line_of_the_walk_does_what_it_says(tspctl: Tspctl):
     walker.type([*by_helm, "--namespace", "video", "-f", str(tspctl.site_values())])
     wait_for(
         lambda: tspctl.status("my-run")["state"] in ("running", "succeeded"),
-        timeout_sec=180, what="a running my-run", describe=lambda: what_happened(tspctl.kubectl),
+        what="a running my-run", describe=lambda: what_happened(tspctl.kubectl),
     )  # fmt: skip

@@ -59,6 +59,14 @@ def test_kubeflow_trainer_must_be_ready_and_have_jobset(api, cluster):
 
 
 OLD = {"/apis/kubeflow.org/v2alpha1": {"resources": [{"name": "trainjobs"}]}}
+NEWER = {
+    "/apis/trainer.kubeflow.org": {"versions": [{"groupVersion": "trainer.kubeflow.org/v2"}]},
+    "/apis/trainer.kubeflow.org/v2": {"resources": [{"name": "trainjobs"}]},
+}
+OLDER = {
+    "/apis/kubeflow.org": {"versions": [{"groupVersion": "kubeflow.org/v1beta2"}]},
+    "/apis/kubeflow.org/v1beta2": {"resources": [{"name": "pytorchjobs"}]},
+}
 BOTH = {"/apis/kubeflow.org/v1": KINDS, "/apis/trainer.kubeflow.org/v1alpha1": TRAINER_KINDS}
 
 
@@ -69,6 +77,11 @@ BOTH = {"/apis/kubeflow.org/v1": KINDS, "/apis/trainer.kubeflow.org/v1alpha1": T
         ({}, "pytorchjob", "knows neither PyTorchJob nor TrainJob: have an administrator install"),
         (OLD, None, "serves TrainJob kubeflow.org/v2alpha1, which is older than Kubeflow Trainer 2.0"),
         ({"/apis/kubeflow.org/v1": KINDS, **OLD}, "trainjob", "kubeflow.org/v2alpha1, which is older"),
+        (NEWER, None, "TrainJob as trainer.kubeflow.org/v2 and not as trainer.kubeflow.org/v1alpha1: update tspctl"),
+        (NEWER, "trainjob", "serves TrainJob as trainer.kubeflow.org/v2 and not as"),
+        ({"/apis/kubeflow.org/v1": KINDS, **NEWER}, "trainjob", "serves TrainJob as trainer.kubeflow.org/v2 and not"),
+        (OLDER, None, "PyTorchJob as kubeflow.org/v1beta2 and not as kubeflow.org/v1: have an administrator update"),
+        (OLDER, "pytorchjob", "serves PyTorchJob as kubeflow.org/v1beta2"),
         ({"/apis/kubeflow.org/v1": KINDS}, "trainjob", "knows no TrainJob, but PyTorchJob: leave out --job-api"),
         (
             {"/apis/trainer.kubeflow.org/v1alpha1": TRAINER_KINDS},
@@ -159,6 +172,15 @@ def test_the_api_server_judges_every_object_without_creating_it(api, cluster):
     (finding,) = preflight.check_objects(cluster, [account, job])
     assert finding == Finding("PyTorchJob r", "error", "the API server would refuse it: no Master (HTTP 422)")
     assert all(query == {"dryRun": "All", "fieldValidation": "Strict"} for _, _, query, _ in api.requests)
+
+
+def test_an_object_of_somebody_else_that_has_the_name_is_named_with_what_to_do(api, cluster):
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "r"}}
+    message = 'serviceaccounts "r" already exists'
+    api.objects[cluster.namespaced("v1", "serviceaccounts")] = lambda *_: (409, {"message": message})
+    (finding,) = preflight.check_objects(cluster, [account])
+    assert (finding.what, finding.level) == ("ServiceAccount r", "error")
+    assert "choose another --name, or remove it with 'kubectl delete serviceaccount r'" in finding.message
 
 
 def test_the_first_error_is_raised_and_warnings_are_logged(caplog):

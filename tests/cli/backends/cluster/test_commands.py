@@ -11,7 +11,7 @@ from click.shell_completion import ShellComplete
 
 from cli.main import tspctl as tspctl_command
 from tests.k8s.fake_api import FakeLog
-from tests.k8s.objects import indexed_job, job, pod, shard, terminated, unschedulable
+from tests.k8s.objects import event, indexed_job, job, pod, shard, terminated, unschedulable
 from tests.k8s.serving import (
     EVENTS,
     INDEXED_JOBS,
@@ -116,6 +116,22 @@ def test_a_run_that_goes_on_with_another_image_has_both_and_a_store_that_refuses
     (tmp_path / "store/my-run/images.json").mkdir()
     shown = tspctl("status", "my-run")
     assert (shown.code, shown.err) == (0, "")
+
+
+def test_status_asks_for_what_the_controller_of_a_volume_says(tspctl, api):
+    waits = unschedulable("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")
+    waits["spec"]["volumes"] = [{"name": "videos", "persistentVolumeClaim": {"claimName": "lab-videos"}}]
+    serve_run(api, job("Created", gpus=1), [waits])
+    said = event("ProvisioningFailed", 'storageclass "fast" not found', of="lab-videos") | {"type": "Warning"}
+    said["involvedObject"]["kind"] = "PersistentVolumeClaim"
+    of_claim = "involvedObject.name=lab-videos"
+    api.objects[EVENTS] = lambda _, query, __: (
+        200, {"metadata": {}, "items": [said] if query.get("fieldSelector") == of_claim else []}
+    )  # fmt: skip
+    shown = tspctl("status", "my-run", "-o", "json").json
+    assert shown["reason"].startswith(
+        'rank 0 cannot be scheduled: the volume claim lab-videos is not bound: storageclass "fast" not found'
+    )
 
 
 def test_no_folder_is_made_for_a_run_that_has_none(tspctl, api, tmp_path):

@@ -37,6 +37,9 @@ FAULTS = {
 HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "expect", "proxy-connection"}
 
 
+Instead = Callable[[str, str], tuple[int, dict[str, str], bytes] | None]
+
+
 class FaultProxy:
     """Forwards to one server. ``counts`` says which faults were injected, ``requests`` what was asked."""
 
@@ -49,12 +52,17 @@ class FaultProxy:
         only: Callable[[str, str], bool] = lambda method, path: True,
         slow_sec: float = 0.2,
         drip_sec: float = 0.02,
+        instead: Instead = lambda method, path: None,
+        resign: Callable[[str, str, bytes, dict[str, str]], tuple[str, dict[str, str]]] | None = None,
     ) -> None:
-        """Args: rates, chance of each fault per request; only, method and path that faults may hit."""
+        """Args: rates, chance of each fault per request; only, method and path that faults may hit; instead, gives
+        status, headers and body of what is answered without asking the server; resign, gives path and headers under
+        which a request goes to the server."""
         split = urlsplit(upstream_url)
         self.upstream = (split.hostname or "", split.port or 80)
         self.rates, self.only = dict(rates or {}), only
         self.slow_sec, self.drip_sec = slow_sec, drip_sec
+        self.instead, self.resign = instead, resign
         self.down = False
         """While set, every connection is reset."""
         self.counts: Counter[str] = Counter()
@@ -117,7 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = proxy.draw(self.command, self.path)
-        if fault == "reset":
+        if (answer := proxy.instead(self.command, self.path)) is not None:
+            self._say(*answer)
+        elif fault == "reset":
             self._reset()
         elif fault in ("error_500", "error_503"):
             self._refuse(int(fault[-3:]))
@@ -130,8 +140,11 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         upstream = http.client.HTTPConnection(*proxy.upstream, timeout=60)
         try:
-            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():
+            path, headers = self.path, dict(self.headers.items())
+            if proxy.resign is not None:
+                path, headers = proxy.resign(self.command, path, body, headers)
+            upstream.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
                 if name.lower() not in HOP_HEADERS:
                     upstream.putheader(name, value)
             upstream.endheaders(body or None)
@@ -187,9 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int) -> None:
         code = {500: "InternalError", 503: "SlowDown"}[status]
-        data = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
+        self._say(
+            status, {}, f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
+        )
+
+    def _say(self, status: int, headers: dict[str, str], data: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)

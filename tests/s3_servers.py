@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import datetime
 import ipaddress
+import json
 import os
 import socket
 import subprocess
@@ -99,7 +100,9 @@ def _make_moto_user(endpoint_url: str) -> tuple[str, str]:
     anybody = {"aws_access_key_id": "setup", "aws_secret_access_key": "setup", "region_name": "us-east-1"}
     iam = boto3.client("iam", endpoint_url=endpoint_url, **anybody)
     iam.create_user(UserName="tests")
-    policy = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
+    policy = (
+        '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*", "iam:*"], "Resource": "*"}]}'
+    )
     iam.put_user_policy(UserName="tests", PolicyName="s3", PolicyDocument=policy)
     pair = iam.create_access_key(UserName="tests")["AccessKey"]
     boto3.client("s3", endpoint_url=endpoint_url, **anybody).create_bucket(Bucket=BUCKET)
@@ -107,6 +110,24 @@ def _make_moto_user(endpoint_url: str) -> tuple[str, str]:
     request = urllib.request.Request(reset_url, data=b"0", headers=plain, method="POST")
     urllib.request.urlopen(request, timeout=600).close()
     return pair["AccessKeyId"], pair["SecretAccessKey"]
+
+
+def with_rights(server: S3Server, name: str, actions: str | list[str]) -> S3Server:
+    """The same server (moto alone) for another user, who may do these actions and no others."""
+    import boto3
+
+    iam = boto3.client(
+        "iam",
+        endpoint_url=server.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+    )
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="s3", PolicyDocument=json.dumps(policy))
+    pair = iam.create_access_key(UserName=name)["AccessKey"]
+    return dataclasses.replace(server, access_key=pair["AccessKeyId"], secret_key=pair["SecretAccessKey"])
 
 
 @contextlib.contextmanager

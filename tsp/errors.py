@@ -41,6 +41,10 @@ class MissingKeyError(StoreError):
     """The store answered: there is no such key."""
 
 
+class DeniedError(StoreError):
+    """The credentials lack a right in the store; the message names it."""
+
+
 class GpuMemoryError(TspError):
     """The GPU has too little memory for the batch; permanent in a pod."""
 

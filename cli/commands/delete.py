@@ -53,3 +53,9 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
         if not keep_store:
             found.run.delete()
     click.echo(f"deleted {run}", err=True)
+    if found.run.store.keeps_versions:
+        click.echo(
+            f"{found.run.store.uri} keeps versions: those of the deleted objects stay, hidden, until they are removed "
+            f"with another tool or expire by the bucket's lifecycle rules",
+            err=True,
+        )

@@ -47,14 +47,17 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
 
     Prints its path. RUN may be a folder of the original scripts (results.txt and epoch files only).
     """
+    from cli.runs.comparison import refuse_missing
     from cli.runs.download import fetch_epoch, keep_weights
     from cli.runs.images import keep_images
+    from tsp.run.results import best
     from tsp.version import install_command
 
     if not keep_optimizer and importlib.util.find_spec("torch") is None:
         raise ConfigError(f"--weights-only needs torch: {install_command('train')}, or leave the option out")
     found = session.find(run, only_training=True)
-    winner = found.run.best()
+    epochs, failures = found.run.readable_results()
+    winner = best(epochs) if failures else found.run.best()
     path = target_file(dest, f"{found.name}-epoch_{winner.epoch}.pth")
     logger.info("best epoch %d, Avg Accuracy %.3f %%", winner.epoch, winner.avg_accuracy_percent)
     fetch_epoch(found.run, winner.epoch, path)
@@ -62,6 +65,7 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
         keep_weights(path)
     _print_paths([path], output, epoch=winner.epoch, avg_accuracy_percent=winner.avg_accuracy_percent)
     keep_images(found.run, found.status)
+    refuse_missing(failures, "what was fetched is the best of the other epochs")
 
 
 @click.command()

@@ -8,6 +8,7 @@ import click
 
 from cli.output import FORMATS, format_option, print_csv, print_table, print_value
 from cli.runs.argument import runs_argument
+from cli.runs.comparison import refuse_missing
 from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ def results(runs: tuple[str, ...], plot: str | None, output: str, session: Sessi
 
 
 def _show_one(found: FoundRun, plot: str | None, output: str) -> None:
+    """Raises: StoreError, once all others are shown, if an epoch's record cannot be read."""
     from tsp.errors import DataError
     from tsp.run.results import best
 
-    epochs = list(found.run.results().values())
+    readable, failures = found.run.readable_results()
+    epochs = list(readable.values())
     try:
         best_epoch = best(epochs).epoch
     except DataError as error:
@@ -60,8 +63,13 @@ def _show_one(found: FoundRun, plot: str | None, output: str) -> None:
     if plot is not None:
         draw(epochs, best_epoch, plot, title=found.name)
         click.echo(f"wrote {plot}", err=True)
+    _print_epochs(found.name, epochs, best_epoch, output)
+    refuse_missing(failures, "the other epochs are shown")
+
+
+def _print_epochs(name: str, epochs: Sequence[EpochResult], best_epoch: int | None, output: str) -> None:
     if output in ("json", "yaml"):
-        print_value({"run": found.name, "best_epoch": best_epoch, "epochs": [as_row(e) for e in epochs]}, output)
+        print_value({"run": name, "best_epoch": best_epoch, "epochs": [as_row(e) for e in epochs]}, output)
         return
     titles, rows = _cells(epochs)
     if output == "csv":

@@ -52,7 +52,8 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
             return None
 
     try:
-        results = run.results()
+        results, failures = run.readable_results()
+        problems += map(str, failures)
     except TspError as error:
         problems.append(str(error))
         results = {}

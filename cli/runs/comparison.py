@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tsp.config.codec import flat
-from tsp.errors import DataError, NoSuchRunError, TspError
+from tsp.errors import DataError, NoSuchRunError, StoreError, TspError
 from tsp.run.results import EpochResult, best
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ def compare(several: Sequence[NamedRun]) -> list[ComparedRun]:
     for item in several:
         name = item.name
         try:
-            epochs = list(item.found.run.results().values())
+            readable, damaged = item.found.run.readable_results()
+            epochs = list(readable.values())
+            for error in damaged:
+                logger.warning("%s: %s", name, error)
         except TspError as error:
             failures.append(error)
             logger.warning("%s: %s", name, error)
@@ -61,6 +64,18 @@ def compare(several: Sequence[NamedRun]) -> list[ComparedRun]:
         for run, value in zip(runs, values, strict=True):
             run.differs[key] = value
     return sorted(runs, key=lambda run: run.sort_key)
+
+
+def refuse_missing(failures: Sequence[StoreError], done: str) -> None:
+    """End with an error after all that could be done was done.
+
+    Args: failures, of single epochs; done, what was done without them.
+    Raises: the first failure; nothing if there is none.
+    """
+    if failures:
+        for failure in failures[1:]:
+            logger.error("%s", failure)
+        raise type(failures[0])(f"{failures[0]} ({done})") from failures[0]
 
 
 def _best(epochs: list[EpochResult]) -> EpochResult | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cli.backends.base import RankStatus, RunStatus
 from cli.humanize import parse_time
 from cli.runs.images import images_of_pods
-from tsp.errors import POD_EXIT_MEANINGS, DataError, NoSuchRunError, StoreError, StoreUnreachableError
+from tsp.errors import POD_EXIT_MEANINGS, DataError, DeniedError, NoSuchRunError, StoreError, StoreUnreachableError
 from tsp.run.records import Outcome, Progress
 from tsp.run.results import EpochResult, best
 
@@ -114,15 +114,18 @@ def summarize(run: StoredRun, status: RunStatus | None, backend: str | None) -> 
     """
     parts = _Parts()
     progress, outcome = parts.read(run.read_progress), parts.read(run.read_outcome)
-    about, results = parts.read(lambda: _about_facts(run)) or {}, parts.read(run.results) or {}
+    about = parts.read(lambda: _about_facts(run)) or {}
+    results, failures = parts.read(run.readable_results) or ({}, [])
+    parts.failures += failures
     parts.check_any()
     facts = {**about, **_progress_facts(progress), **_best_facts(results)}
     age_sec = run.progress_age_sec() if status is None and outcome is None else None
     facts.update(end_facts(status, outcome, age_sec))
     facts["images"] = tuple(images_of_pods(status))
     if parts.failures:
-        facts["reason"] = "; ".join([*([facts["reason"]] if status and facts["reason"] else []), *parts.reasons()])
-        facts["state"] = facts["state"] if status else "damaged"
+        known = facts["reason"] if status or not parts.is_damaged else None
+        facts["reason"] = "; ".join([*([known] if known else []), *parts.reasons()])
+        facts["state"] = "damaged" if status is None and parts.is_damaged else facts["state"]
     elif "method" not in facts and progress is None and facts["state"] == "unknown":
         facts["reason"] = "a run of the original scripts, which write down no outcome"
     return RunSummary(name=run.name, store=run.store.uri, backend=backend, **facts)
@@ -151,6 +154,11 @@ class _Parts:
         """Raises: StoreError if no part can be read: it is the store that refuses."""
         if self.failures and not self._num_read:
             raise self.failures[0]
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a part is more than withheld from these credentials."""
+        return any(not isinstance(failure, DeniedError) for failure in self.failures)
 
     def reasons(self) -> list[str]:
         """What is wrong, once."""

@@ -99,12 +99,31 @@ def test_status_and_list_show_a_run_with_a_damaged_file_as_damaged_and_what_the_
     assert [key for key in known.values() if key and shown.json[key] is None] == [known[name]] * bool(known[name])
 
 
-@pytest.mark.parametrize("command", ["results", "fetch-best"])
-def test_commands_name_what_is_damaged(
-    tspctl: Tspctl, home: Path, full_run: StoredRun, local_store: Store, command: str
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [(("results",), "50.000"), (("results", "-o", "json"), '"best_epoch": 0'), (("results", "-o", "csv"), "0,50.0"),
+     (("fetch-best",), "epoch_0.pth"), (("status",), "epoch 0, Avg Accuracy 50"),
+     (("report", "--out", "p.html"), "p.html")],
+)  # fmt: skip
+def test_beside_a_damaged_record_the_others_are_shown_and_fetched_and_it_is_named(
+    tspctl: Tspctl, home: Path, full_run: StoredRun, local_store: Store, words: tuple[str, ...], whole: str
 ) -> None:
     full_run.store.write(full_run.key("epoch_1.json"), b"{")
-    ended = tspctl(command, str(Path(local_store.uri) / full_run.name))
-    assert ended.code == 5, ended
-    assert "epoch_1.json is damaged" in ended.err
+    ended = tspctl(words[0], str(Path(local_store.uri) / full_run.name), *words[1:])
+    assert whole in ended.out
+    assert ended.code == (5 if words[0] in ("results", "fetch-best") else 0), ended
+    said = Path("p.html").read_text() if words[0] == "report" else ended.err + ended.out
+    assert "epoch_1.json is damaged" in said
+    assert "delete it to go on without it" in said
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("command", ["results", "fetch-best"])
+def test_without_a_whole_record_nothing_is_shown(
+    tspctl: Tspctl, home: Path, full_run: StoredRun, local_store: Store, command: str
+) -> None:
+    for epoch in full_run.epochs():
+        full_run.store.write(full_run.key(f"epoch_{epoch}.json"), b"{")
+    ended = tspctl(command, str(Path(local_store.uri) / full_run.name))
+    assert (ended.code, ended.out) == (5, "")
+    assert "is damaged" in ended.err

@@ -150,7 +150,7 @@ class Client:
         return self._ask(listing)
 
     def delete_object(self, *, Key: str, **_: Any) -> Any:
-        return self._ask(lambda: self._server.delete(Key))
+        return self._ask(lambda: self._server.delete(Key) or {})
 
     def create_multipart_upload(self, *, Key: str, **_: Any) -> Any:
         def create() -> Any:

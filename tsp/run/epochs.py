@@ -113,6 +113,27 @@ class EpochFiles(RunFolder):
             return {}
         return results.parse_results(text, where=self.address("results.txt"))
 
+    def readable_results(self) -> tuple[dict[int, EpochResult], list[StoreError]]:
+        """As ``results``, of those epochs whose records can be read; and what the others failed with.
+
+        Raises: StoreError if none can be read.
+        """
+        failures: list[StoreError] = []
+
+        def load(cls: type[EpochRecord], name: str) -> EpochRecord | None:
+            try:
+                return self.load(cls, name)
+            except StoreUnreachableError:
+                raise
+            except StoreError as error:
+                failures.append(error)
+                return None
+
+        found = {epoch: record.result for epoch, record in self._read_records(load).items()}
+        if failures and not found:
+            raise failures[0]
+        return (found, failures) if found else (self.results(), [])
+
     def best(self) -> EpochResult:
         """The epoch of the highest Avg Accuracy.
 

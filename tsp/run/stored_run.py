@@ -34,6 +34,12 @@ from tsp.store.base import KeyExistsError, Store
 
 _LOG_FILE = re.compile(r"rank-(\d+)\.log")
 _ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)")
+_OWN_FILE = re.compile(
+    r"((run|progress|outcome|images)\.json(\.claim-[0-9a-f]+)?|results\.txt|epoch_\d+\.(pth|json)"
+    r"|(state|logs|metrics|features|evaluations)/.*)\Z",
+    re.DOTALL,
+)
+"""What a run's folder may hold before there is a run: what a deletion or a process that died late left there."""
 _MAY_DIFFER = (
     "store",
     "gpus",
@@ -70,6 +76,7 @@ class StoredRun(EpochFiles, StateFiles):
         check_run_name(self.name)
         if self.exists():
             raise ConfigError(f"there is a run already at {self.address()}: choose another --name, or delete it first")
+        self._refuse_foreign()
         about = {
             "config": to_dict(config),
             "effective": None if effective is None else dataclasses.asdict(effective),
@@ -83,6 +90,20 @@ class StoredRun(EpochFiles, StateFiles):
             self.store.write(self.key("run.json"), dump_plain(about), only_if_absent=True)
         except KeyExistsError as error:
             raise ConfigError(f"another run was created at {self.address()} just now: choose another --name") from error
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a folder that somebody keeps other things in: deleting the run would delete them.
+
+        Raises: ConfigError.
+        """
+        start = f"{self.key()}/"
+        for entry in self.store.list(start):
+            name = entry.key.removeprefix(start)
+            if not _OWN_FILE.match(name):
+                raise ConfigError(
+                    f"{self.address()} holds what no run has written, such as {name}, and deleting the run would "
+                    f"delete it: choose another --name or --store"
+                )
 
     def record_origins(
         self, *, versions: Mapping[str, str], machine: Mapping[str, str], digests: Mapping[str, str]

@@ -62,6 +62,11 @@ class Store(ABC):
         """What tells whether one store lies within another: links followed, with a slash at its end."""
         return f"{self.uri}/"
 
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether it was seen that a deletion leaves older versions of an object behind."""
+        return False
+
     def address(self, key: str) -> str:
         """The whole URI of a key, for messages."""
         return f"{self.uri}/{key}"

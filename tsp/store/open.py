@@ -32,7 +32,8 @@ def open_store(config: StoreConfig, *, retry: RetryPolicy | None = None, part_by
         from tsp.store.s3.store import S3Store
 
         return S3Store(config, retry=retry or RetryPolicy(), part_bytes=part_bytes)
-    raise ConfigError(f"store {config.uri!r}: only s3://bucket/prefix, file:///folder and folders are known")
+    hint = "; store.endpoint_url names the server of a bucket" if scheme in ("http", "https") else ""
+    raise ConfigError(f"store {config.uri!r}: only s3://bucket/prefix, file:///folder and folders are known{hint}")
 
 
 def path_of_file_uri(uri: str) -> Path:

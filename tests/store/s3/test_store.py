@@ -341,7 +341,7 @@ def test_a_certificate_of_ones_own_authority_works_with_ca_bundle_and_else_says_
 @pytest.mark.parametrize(
     ("code", "status", "expected"),
     [
-        ("NoSuchKey", 404, "s3://b/k does not exist"),
+        ("NoSuchKey", 404, "is not an S3 server"),
         ("NoSuchBucket", 404, "bucket 'b' does not exist at there: create it"),
         ("ExpiredToken", 400, "refused the credentials"),
         ("RequestTimeTooSkewed", 403, "clock is wrong"),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from tsp.config.address import check_address
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, StoreError
-from tsp.store.s3.failures import short
+from tsp.store.s3.failures import refuse_foreign, short
 
 if TYPE_CHECKING:
     from botocore.loaders import Loader
@@ -31,6 +31,8 @@ def check_settings(config: StoreConfig) -> None:
         split = urlsplit(config.endpoint_url)
         if split.scheme not in ("http", "https") or not split.hostname:
             raise ConfigError("store.endpoint_url must start with http:// or https:// and name a host")
+        if split.query or split.fragment:
+            raise ConfigError("store.endpoint_url must end with the host, its port or a path: leave '?' and '#' out")
     if config.ca_bundle is not None and not Path(config.ca_bundle).expanduser().is_file():
         raise ConfigError(f"store.ca_bundle: there is no file {config.ca_bundle}")
 
@@ -61,7 +63,7 @@ def make_client(config: StoreConfig) -> S3Client:
     try:
         session = botocore.session.Session()
         session.register_component("data_loader", _loader())
-        return boto3.session.Session(botocore_session=session).client(
+        client = boto3.session.Session(botocore_session=session).client(
             "s3",
             endpoint_url=config.endpoint_url,
             region_name=config.region,
@@ -75,6 +77,8 @@ def make_client(config: StoreConfig) -> S3Client:
         raise StoreError(
             f"cannot set up the S3 client ({short(error)}): check AWS_PROFILE, ~/.aws/config and store.region"
         ) from error
+    client.meta.events.register("before-parse.s3", refuse_foreign)
+    return client
 
 
 @functools.cache

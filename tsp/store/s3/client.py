@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from tsp.config.run import StoreConfig
 from tsp.errors import StoreError, StoreUnreachableError
 from tsp.store.deadline import within
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.boto import check_settings, make_client
-from tsp.store.s3.errors import explain_refusal, is_transient
-from tsp.store.s3.failures import code_and_status, permanent, short
+from tsp.store.s3.errors import Facts, explain_foreign, explain_refusal, explain_silence, is_transient
+from tsp.store.s3.failures import ForeignAnswerError, code_and_status, facts_of, permanent, short
 from tsp.store.s3.quick import KeyPair, Quick, environment_pair
 from tsp.store.transfer import InterruptedTransferError
 
@@ -56,6 +57,10 @@ class Bucket:
         self.server = config.endpoint_url or "AWS S3"
         self.seen = False
         """Whether the bucket has answered."""
+        split = urlsplit(config.endpoint_url or "")
+        self._endpoint_is_doubtful = bool(split.path.strip("/")) or (split.hostname or "").startswith(f"{name}.")
+        self.keeps_versions = False
+        """Whether it was seen that a deletion hides an object instead of removing it."""
         self.honours_conditions: bool | None = None
         """Whether the server refuses to replace an object that must not exist; None until it was tried."""
         self._lock = threading.RLock()
@@ -76,6 +81,7 @@ class Bucket:
 
         It is for servers with an endpoint of their own in path style: where AWS' buckets lie is boto3's to know.
         """
+        self._look_first()  # not under the lock, which the thread that asks needs
         with self._lock:
             if self._quick_of_pid is None or self._quick_of_pid[0] != os.getpid():
                 self._quick_of_pid = (os.getpid(), self._make_quick())
@@ -132,6 +138,7 @@ class Bucket:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
+        self._look_first()
         delays, began, tries = self.retry.delays_sec(), time.monotonic(), 0
         while True:
             cause: Exception
@@ -145,8 +152,10 @@ class Bucket:
                 if code in expect:
                     raise AnsweredError(code) from error
                 if not is_transient(code, status):
-                    raise self.refusal(code, status, address=address, doing=doing) from error
+                    raise self.refusal(code, status, address=address, doing=doing, facts=facts_of(error)) from error
                 cause = error
+            except ForeignAnswerError as error:
+                raise explain_foreign(error.location, error.status, bucket=self.name, server=self.server) from error
             except (BotoCoreError, ResponseParserError) as error:
                 refusal = permanent(error, server=self.server, address=address, doing=doing)
                 if refusal is not None:
@@ -162,6 +171,12 @@ class Bucket:
                 logger.warning("%s: waiting for %s since %.0f s (%s)", address, self.server, waited_sec, short(cause))
             time.sleep(pause_sec)
 
+    def _look_first(self) -> None:
+        """Where the endpoint may name the bucket already, a server would take the bucket for a part of the key."""
+        if self._endpoint_is_doubtful and not self.seen:
+            self._endpoint_is_doubtful = False
+            self.check_exists()
+
     def check_exists(self) -> None:
         """Ask for the bucket itself, once: the answer to a HEAD of a key cannot tell which of the two is missing.
 
@@ -171,9 +186,13 @@ class Bucket:
             return
         address = f"s3://{self.name}"
         with contextlib.suppress(AnsweredError):
-            # Whoever may not look at the bucket may still use what is in it.
+            # Whoever may not look at the bucket may still use what is in it. Not HeadBucket: without a body its answer
+            # does not say whether it is the bucket that is missing.
             self.call(
-                lambda: self._head_bucket(), address=address, doing="read", expect=("403", "AccessDenied", "Forbidden")
+                lambda: self.client.list_objects_v2(Bucket=self.name, MaxKeys=1),
+                address=address,
+                doing="list",
+                expect=("403", "AccessDenied", "Forbidden"),
             )
         self.seen = True
 
@@ -195,16 +214,6 @@ class Bucket:
             return parsedate_to_datetime(headers["date"])
         except (KeyError, TypeError, ValueError):
             return datetime.now(UTC)
-
-    def _head_bucket(self) -> None:
-        from botocore.exceptions import ClientError
-
-        try:
-            self.client.head_bucket(Bucket=self.name)
-        except ClientError as error:
-            if code_and_status(error)[1] == 404:
-                raise self.refusal("NoSuchBucket", 404, address=f"s3://{self.name}", doing="read") from error
-            raise
 
     @contextlib.contextmanager
     def breaking_off(self) -> Iterator[None]:
@@ -230,13 +239,14 @@ class Bucket:
         if done < len(view):
             raise IncompleteReadError(actual_bytes=done, expected_bytes=len(view))
 
-    def refusal(self, code: str, status: int, *, address: str, doing: str) -> StoreError:
+    def refusal(self, code: str, status: int, *, address: str, doing: str, facts: Facts | None = None) -> StoreError:
         """The error for an answer that is not worth repeating."""
-        return explain_refusal(code, status, address=address, bucket=self.name, server=self.server, doing=doing)
+        return explain_refusal(
+            code, status, address=address, bucket=self.name, server=self.server, doing=doing, facts=facts
+        )
 
     def unreachable(self, *, address: str, doing: str, cause: Exception, tries: int) -> StoreUnreachableError:
         """The error when the retries are used up."""
         return StoreUnreachableError(
-            f"{self.server} did not answer within {tries} {'try' if tries == 1 else 'tries'} to {doing} {address} "
-            f"({short(cause)}): check store.endpoint_url, the network and proxy variables, or try again later"
+            explain_silence(short(cause), address=address, server=self.server, doing=doing, tries=tries)
         )

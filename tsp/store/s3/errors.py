@@ -5,7 +5,11 @@ Texts from the server are not passed on: some servers repeat keys and signed str
 
 from __future__ import annotations
 
-from tsp.errors import MissingKeyError, StoreError
+from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from tsp.errors import DeniedError, MissingKeyError, StoreError
 
 _MISSING_KEY = {"NoSuchKey", "404", "NotFound"}
 _MISSING_BUCKET = {"NoSuchBucket", "InvalidBucketName"}
@@ -40,10 +44,44 @@ _TRANSIENT = {
     "ConditionalRequestConflict",
 }
 
+_FULL = {
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+    "QuotaExceeded",
+    "StorageQuotaExceeded",
+    "ServiceQuotaExceeded",
+    "InsufficientStorage",
+    "507",
+}
+_BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429", "503"}
+_PROTECTED = {"MethodNotAllowed", "405", "InvalidRequest", "ObjectLocked", "WORMProtected"}
+_NOT_ALLOWED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
+
 CREDENTIALS_HINT = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if they are temporary) or AWS_PROFILE; "
     "in a cluster name the Secret or the service account that carries them"
 )
+_FULL_HINT = "it is full, or its quota is used up: free some space there or raise the quota"
+_RETENTION_HINT = "and that no retention, legal hold or policy of the bucket protects the object"
+_RIGHTS = {
+    "read": "s3:GetObject on the object (and s3:ListBucket on the bucket, without which a missing object looks like "
+    "a forbidden one)",
+    "list": "s3:ListBucket on the bucket",
+    "write": "s3:PutObject on the object",
+    "delete": f"s3:DeleteObject on the object, {_RETENTION_HINT}",
+}
+_ELSEWHERE = "check store.endpoint_url and proxy variables"
+
+
+class Facts(NamedTuple):
+    """What else an answer says."""
+
+    region: str | None = None
+    """Where the bucket lies."""
+    here: datetime | None = None
+    """This machine's clock when the answer came."""
+    there: datetime | None = None
+    """The server's clock."""
 
 
 def is_transient(code: str, status: int) -> bool:
@@ -51,36 +89,122 @@ def is_transient(code: str, status: int) -> bool:
     return code in _TRANSIENT or status == 429 or (status >= 500 and status != 501)
 
 
-def explain_refusal(code: str, status: int, *, address: str, bucket: str, server: str, doing: str) -> StoreError:
+def explain_refusal(
+    code: str, status: int, *, address: str, bucket: str, server: str, doing: str, facts: Facts | None = None
+) -> StoreError:
     """The error for an answer that is no success and not worth repeating.
 
     Args: code, S3 error code or HTTP status as text; address, URI of the object; server, endpoint for messages;
         doing, "read", "write", "list" or "delete".
     Returns: MissingKeyError if the key is missing, else StoreError that says what to do.
     """
+    facts = facts or Facts()
     if code in _MISSING_BUCKET:
-        return StoreError(f"bucket {bucket!r} does not exist at {server}: create it, or correct the address {address}")
-    if doing == "list" and code == "404":
-        # A bucket that is missing has a code of its own.
-        return StoreError(f"what answers at {server} is not an S3 server: check store.endpoint_url and proxy variables")
+        return StoreError(
+            f"bucket {bucket!r} does not exist at {server}: create it, or correct the address {address}"
+            f"{_endpoint_hint(server, bucket)}"
+        )
+    if doing in ("list", "write") and (code in ("404", "NoSuchKey")):
+        # A missing bucket has a code of its own, and to write or list no key needs to be there.
+        return not_s3(server, _endpoint_hint(server, bucket))
     if code in _MISSING_KEY:
         return MissingKeyError(f"{address} does not exist at {server}")
     if code in _BAD_CREDENTIALS:
-        return StoreError(f"{server} refused the credentials to {doing} {address} ({code}): {CREDENTIALS_HINT}")
+        return StoreError(
+            f"{server} refused the credentials to {doing} {address} ({code}): {CREDENTIALS_HINT}"
+            f"{_endpoint_hint(server, bucket) if code == 'SignatureDoesNotMatch' else ''}"
+        )
     if code == "RequestTimeTooSkewed":
-        return StoreError(f"{server} refused to {doing} {address}: this machine's clock is wrong; set it")
+        return StoreError(f"{server} refused to {doing} {address}: {_explain_clocks(facts)}")
     if code in _WRONG_REGION:
-        return StoreError(
-            f"{server} says that bucket {bucket!r} lies in another region ({code}): set store.region, "
-            f"or store.endpoint_url, to the bucket's"
-        )
-    if code in ("AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden") or status == 403:
-        return StoreError(
+        where = f"in region {facts.region} ({code}): set store.region to {facts.region}"
+        if not facts.region:
+            where = f"in another region ({code}): set store.region, or store.endpoint_url, to the bucket's"
+        return StoreError(f"{server} says that bucket {bucket!r} lies {where}")
+    refused = f"{server} refused to {doing} {address} ({code}, HTTP status {status})"
+    if hint := _hint(code, doing):
+        return StoreError(f"{refused}: {hint}")
+    if code in _NOT_ALLOWED or status == 403:
+        page = "" if code != "403" else "; the answer has no S3 error code: a proxy or firewall may have given it"
+        return DeniedError(
             f"{server} does not let these credentials {doing} {address} ({code}): check the key pair, and that its "
-            f"policy grants s3:ListBucket on the bucket and s3:GetObject, s3:PutObject and s3:DeleteObject on its "
-            f"objects"
+            f"policy grants {_RIGHTS[doing]}{page}"
         )
-    hint = ""
+    return StoreError(refused)
+
+
+def _hint(code: str, doing: str) -> str:
+    """What to do about a refusal for a reason of its own; empty where none is known."""
+    if code in _FULL:
+        return _FULL_HINT
+    if code == "InvalidObjectState":
+        return "the object is archived: restore it first ('aws s3api restore-object'), then try again"
+    if code.startswith("KMS."):
+        return "the key that it is encrypted with cannot be used: ask whoever manages the bucket's KMS key"
+    if doing == "delete" and code in _PROTECTED:
+        return f"check that the server lets objects be deleted, {_RETENTION_HINT}"
     if doing == "write" and code in _CHECKSUM_REFUSED:
-        hint = "; some servers refuse the request checksums of new S3 clients: set store.checksums to when_required"
-    return StoreError(f"{server} refused to {doing} {address} ({code}, HTTP status {status}){hint}")
+        return "some servers refuse the request checksums of new S3 clients: set store.checksums to when_required"
+    return ""
+
+
+def explain_silence(code: str, *, address: str, server: str, doing: str, tries: int) -> str:
+    """What it means that no try succeeded. Args: code, of the last failure."""
+    num_tries = f"{tries} {'try' if tries == 1 else 'tries'}"
+    if code in _FULL:
+        return f"{server} did not {doing} {address} within {num_tries} ({code}): {_FULL_HINT}"
+    if code in _BUSY:
+        return (
+            f"{server} did not answer within {num_tries} to {doing} {address} but with {code}: it is overloaded, or "
+            f"limits how much is asked of it: try again later"
+        )
+    return (
+        f"{server} did not answer within {num_tries} to {doing} {address} ({code}): check store.endpoint_url, the "
+        f"network and proxy variables, or try again later"
+    )
+
+
+def explain_foreign(location: str, status: int, *, bucket: str, server: str) -> StoreError:
+    """The error for a web page, or for an answer that sends us elsewhere.
+
+    Args: location, as the server gave it; may be empty.
+    """
+    if not 300 <= status < 400:
+        return not_s3(server, " (it sends web pages, as login pages and proxies do)")
+    there, here = urlsplit(location), urlsplit(server)
+    if not there.hostname or (there.scheme, there.hostname, there.port) == (here.scheme, here.hostname, here.port):
+        return not_s3(server, f" (it redirects, HTTP status {status}, as login pages do)")
+    host = f"[{there.hostname}]" if ":" in there.hostname else there.hostname
+    origin = f"{there.scheme}://{host}" + (f":{there.port}" if there.port else "")
+    hint = "" if there.hostname == here.hostname else f"; if a login page or proxy answers there, {_ELSEWHERE}"
+    return StoreError(
+        f"{server} redirects requests for bucket {bucket!r} to {origin} (HTTP status {status}): set "
+        f"store.endpoint_url to {origin}{hint}"
+    )
+
+
+def not_s3(server: str, detail: str = "") -> StoreError:
+    """The error for answers that no S3 server gives."""
+    return StoreError(f"what answers at {server} is not an S3 server{detail}: {_ELSEWHERE}")
+
+
+def _endpoint_hint(server: str, bucket: str) -> str:
+    """What may be wrong with an endpoint that has a path or names the bucket."""
+    split = urlsplit(server)
+    if split.hostname and split.path.strip("/"):
+        return (
+            f" (most servers answer at their root only: leave {split.path} out of store.endpoint_url; the bucket is "
+            f"named in the store's URI)"
+        )
+    if (split.hostname or "").startswith(f"{bucket}."):
+        return f" (store.endpoint_url names the bucket, too: leave '{bucket}.' out of it)"
+    return ""
+
+
+def _explain_clocks(facts: Facts) -> str:
+    if facts.here is None or facts.there is None:
+        return "this machine's clock is wrong; set it"
+    return (
+        f"this machine's clock says {facts.here:%Y-%m-%d %H:%M:%S} UTC, the server's {facts.there:%Y-%m-%d %H:%M:%S} "
+        f"UTC: set the one that is wrong"
+    )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeGuard
+import contextlib
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from tsp.errors import StoreError
-from tsp.store.s3.errors import CREDENTIALS_HINT
+from tsp.store.s3.errors import CREDENTIALS_HINT, Facts
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
 _CODE_OF_STATUS = {"412": "PreconditionFailed", "416": "InvalidRange"}
 
 
+_PAGE = re.compile(rb"\s*<(!doctype\s+)?html", re.IGNORECASE)
 _NO_TLS = ("WRONG_VERSION_NUMBER", "wrong version number", "RECORD_LAYER_FAILURE", "record layer failure")
 _NO_PEM = ("NO_CERTIFICATE_OR_CRL_FOUND", "no certificate or crl found", "[X509]", "[PEM:")
 
@@ -41,7 +46,10 @@ def permanent(error: Exception, *, server: str, address: str, doing: str) -> Sto
     if isinstance(error, transient):
         return None
     if isinstance(error, known.ParamValidationError):
-        return StoreError(f"{address} is no valid S3 address: check the bucket's name in --store")
+        return StoreError(
+            f"{address} is no valid S3 address: check the bucket's name in --store (it takes "
+            f"s3://bucket/prefix; store.endpoint_url names the server)"
+        )
     if "Credential" in type(error).__name__ or "Token" in type(error).__name__ or "SSO" in type(error).__name__:
         return StoreError(
             f"no usable credentials to {doing} {address} at {server} ({type(error).__name__}): {CREDENTIALS_HINT}"
@@ -55,6 +63,40 @@ def code_and_status(error: ClientError) -> tuple[str, int]:
     code = str(answer.get("Error", {}).get("Code", ""))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     return _CODE_OF_STATUS.get(code or str(status), code or str(status)), status
+
+
+def facts_of(error: ClientError) -> Facts:
+    """Region and clocks, as far as an answer says them."""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    details: Any = error.response.get("Error", {})
+    there = None
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        there = parsedate_to_datetime(headers["date"]).astimezone(UTC)
+    return Facts(headers.get("x-amz-bucket-region") or details.get("Region"), datetime.now(UTC), there)
+
+
+class ForeignAnswerError(Exception):
+    """The server sends us to another address, or a web page."""
+
+    def __init__(self, location: str, status: int) -> None:
+        super().__init__(str(status))
+        self.location, self.status = location, status
+
+
+def refuse_foreign(response_dict: Any, operation_model: Any, **_: object) -> None:
+    """What boto3 must not parse: for its event before that.
+
+    It follows no redirect, and recurses without end where it looks for a bucket's region at a server that redirects
+    that question, too; nor could we, since a signature holds for one host alone. To boto3 a web page is an empty list.
+
+    Raises: ForeignAnswerError, but not for a redirect that names the bucket's region.
+    """
+    status, headers = response_dict["status_code"], response_dict["headers"]
+    is_redirect = 300 <= status < 400 and status != 304 and not headers.get("x-amz-bucket-region")
+    # By the text: some servers call everything text/html.
+    is_page = status < 300 and operation_model.name != "GetObject" and _PAGE.match(response_dict["body"])
+    if is_redirect or is_page:
+        raise ForeignAnswerError(headers.get("location", ""), status)
 
 
 def short(error: Exception) -> str:

@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from tsp.config.run import StoreConfig
-from tsp.errors import ConfigError, MissingKeyError, StoreError
+from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.bodies import steadily
 from tsp.store.s3.claims import only_writer
 from tsp.store.s3.client import AnsweredError, Bucket
+from tsp.store.s3.errors import not_s3
 from tsp.store.s3.list_page import parse_page
 from tsp.store.s3.upload import DamagedPartError, Sent, content_md5, md5_of, put_file
 from tsp.store.s3.wire import Answer
 from tsp.store.transfer import BLOCK_BYTES, ChangedSourceError, Source, persistent_chunks
 
 UPLOAD_TRIES = 3
+_LISTED = {"IsTruncated", "Contents", "CommonPrefixes", "Name", "KeyCount"}
+"""Of a page, one of these is there, however empty it is."""
 _LIST_QUERY = {"Prefix": "prefix", "Delimiter": "delimiter", "ContinuationToken": "continuation-token"}
 
 
@@ -70,7 +73,8 @@ class S3Store(Store):
         check_key(key)
         md5 = content_md5(md5_of(data))
         if not only_if_absent:
-            if self._quick("PUT", key, headers={"content-md5": md5}, body=data) is None:
+            answer = self._quick("PUT", key, headers={"content-md5": md5}, body=data)
+            if answer is None or "etag" not in answer.headers:
                 self._write(key, data, md5)
             return
         if self.exists(key):
@@ -107,7 +111,7 @@ class S3Store(Store):
         return False
 
     def _write(self, key: str, data: bytes, md5: str, **condition: str) -> None:
-        self.bucket.call(
+        answer = self.bucket.call(
             lambda: self.bucket.client.put_object(
                 Bucket=self.bucket.name,
                 Key=self._full(key),
@@ -119,6 +123,8 @@ class S3Store(Store):
             doing="write",
             expect=("PreconditionFailed", "NotImplemented") if condition else (),
         )
+        if not answer.get("ETag"):
+            raise not_s3(self.bucket.server)
 
     def _quick(
         self,
@@ -189,26 +195,29 @@ class S3Store(Store):
             return Entry(key, int(size_bytes), parsedate_to_datetime(modified), answer.headers.get("etag", ""))
         head = self._head(key)
         if not {"LastModified", "ContentLength"} <= head.keys():
-            raise StoreError(
-                f"what answers at {self.bucket.server} is not an S3 server (it knows no time or size of "
-                f"{self.address(key)}): "
-                f"check store.endpoint_url and proxy variables"
-            )
+            raise not_s3(self.bucket.server, f" (it knows no time or size of {self.address(key)})")
         return Entry(key, head["ContentLength"], head["LastModified"], head.get("ETag", ""))
 
     def delete(self, key: str) -> None:
-        if self._quick("DELETE", key) is not None:
+        quick = self._quick("DELETE", key)
+        if quick is not None:
+            self.bucket.keeps_versions |= quick.headers.get("x-amz-delete-marker") == "true"
             return
         with contextlib.suppress(MissingKeyError):
-            self.bucket.call(
+            answer = self.bucket.call(
                 lambda: self.bucket.client.delete_object(Bucket=self.bucket.name, Key=self._full(key)),
                 address=self.address(key),
                 doing="delete",
             )
+            self.bucket.keeps_versions |= bool(answer.get("DeleteMarker"))
 
     def delete_all(self, prefix: str) -> None:
         skip = len(self.prefix) + 1 if self.prefix else 0
         self._delete_keys(item["Key"][skip:] for item in self._items(prefix))
+
+    @property
+    def keeps_versions(self) -> bool:
+        return self.bucket.keeps_versions
 
     def now(self) -> datetime:
         return self.bucket.now()
@@ -292,6 +301,24 @@ class S3Store(Store):
         except MissingKeyError:
             self.bucket.check_exists()
             raise
+        except StoreUnreachableError:
+            raise
+        except StoreError:
+            self._explain_head(key)
+            raise
+
+    def _explain_head(self, key: str) -> None:
+        """Ask for a byte: the answer to a HEAD has no body, which would say why it was refused.
+
+        Raises: StoreError.
+        """
+        with contextlib.suppress(AnsweredError):
+            self.bucket.call(
+                lambda: self._get(key, 0, 1)["Body"].close(),
+                address=self.address(key),
+                doing="read",
+                expect=("InvalidRange",),
+            )
 
     def _full(self, key: str) -> str:
         """The key in the bucket. Other programs' keys may hold "//" or end with a slash, which is theirs to choose."""
@@ -314,6 +341,8 @@ class S3Store(Store):
             page: Any = self._quick_page(wanted) or self.bucket.call(
                 lambda: self.bucket.client.list_objects_v2(**wanted), address=self.address(prefix), doing="list"
             )
+            if not _LISTED & page.keys():
+                raise not_s3(self.bucket.server)
             yield page
             if not page.get("IsTruncated"):
                 return

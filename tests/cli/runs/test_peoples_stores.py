@@ -1,0 +1,400 @@
+"""Stores as people have them: every command ends with the right code and says what is wrong and what to do.
+
+Behind each is a real server, moto's with its checks of rights, or rclone's; a proxy gives some answers instead of it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from tests.cli.conftest import Ended, Tspctl
+from tests.fault_proxy import FaultProxy, Instead
+from tests.s3_servers import S3Server, with_rights
+from tests.stores import epoch_record
+from tsp.config.recipes import load_dataset, resolve
+from tsp.run.metrics import MetricsLog
+from tsp.run.records import Outcome
+from tsp.run.stored_run import StoredRun
+from tsp.store.base import Store
+from tsp.store.open import open_store
+from tsp.store.retry import RetryPolicy
+
+OK, USAGE, STORE, FAILED, MISSING = 0, 2, 5, 100, 102
+BEST = b"weights of epoch 1"
+
+Answers = dict[str, tuple[int, str]]
+"""Command -> exit code and a pattern in what it says."""
+
+LINES = {
+    "list": ("list",),
+    "names": ("list", "-o", "name"),
+    "status": ("status", "first"),
+    "results": ("results", "first"),
+    "metrics": ("metrics", "first"),
+    "logs": ("logs", "first"),
+    "follow": ("logs", "-f", "first"),
+    "wait": ("wait", "first"),
+    "fetch-best": ("fetch-best", "first", "-d", "out"),
+    "fetch": ("fetch", "first", "--all", "-d", "all"),
+    "report": ("report", "first", "--out", "page.html"),
+    "doctor": ("doctor",),
+    "resume": ("resume", "first"),
+    "submit": ("submit", "--dataset", "demo", "--method", "tac", "--name", "new"),
+    "delete": ("delete", "first", "--yes"),
+}
+READ = ("list", "names", "status", "results", "metrics", "logs", "follow", "wait", "fetch-best", "fetch", "report")
+WHOLE: Answers = {
+    "list": (OK, r"first +failed .*60\.000"), "names": (OK, "first"), "status": (OK, "epoch 1, Avg Accuracy 60"),
+    "results": (OK, r"60\.000 .*best"), "metrics": (OK, "train"), "logs": (OK, "hello"), "follow": (FAILED, "boom"),
+    "wait": (FAILED, "boom"), "fetch-best": (OK, "first-epoch_1.pth"), "fetch": (OK, "features/a.npy"),
+    "report": (OK, "page.html"),
+}  # fmt: skip
+
+
+def every(code: int, pattern: str, *commands: str) -> Answers:
+    """The same answer to several commands."""
+    return dict.fromkeys(commands, (code, pattern))
+
+
+def made_run(store: Store, folder: Path, **settings: Any) -> StoredRun:
+    """A run that trained two epochs and failed."""
+    run = StoredRun(store, "first")
+    connection = {"uri": store.uri, "region": "us-east-1", **settings}
+    run.create(resolve(load_dataset("demo"), "tac", name="first", store=connection, root="/data"), None)
+    run.start_attempt()
+    log = MetricsLog(run, 1)
+    log.write("train", epoch=0, step=3, steps=10, loss=2.0, losses={"action-label": 2.0}, clips_per_sec=9.5)
+    log.close()
+    for epoch, accuracy in ((0, 40.0), (1, 60.0)):
+        path = folder / f"made-{epoch}.pth"
+        path.write_bytes(b"weights of epoch %d" % epoch)
+        run.publish_epoch(path, epoch_record(epoch, path, accuracy))
+    run.store.write(run.log_key(1, 0), b"2026-11-29 10:00:00,000 rank 0 INFO x: hello\n")
+    run.store.write(run.key("features", "a.npy"), b"features")
+    run.write_outcome(Outcome(state="failed", exit_code=1, reason="boom", attempt=1))
+    return run
+
+
+@pytest.fixture
+def moto(
+    s3_servers: Callable[[str], S3Server], local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> S3Server:
+    """moto's server with a run in it, as the settings have it."""
+    return settings_of(s3_servers("moto"), tmp_path, monkeypatch)
+
+
+def settings_of(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    become(server, monkeypatch)
+    monkeypatch.setattr("tsp.store.open.RetryPolicy", lambda: RetryPolicy(attempts=3, first_delay_sec=0.01))
+    monkeypatch.setattr("cli.runs.outcome.POLL_SEC", 0.01)
+    store = open_store(server.config(tmp_path.name))
+    made_run(store, tmp_path, endpoint_url=server.endpoint_url)
+    for name, value in {"STORE": store.uri, "ENDPOINT_URL": server.endpoint_url, "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"TSPCTL_{name}", value)
+    return server
+
+
+def become(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use a key pair of the server."""
+    for name, value in server.env().items():
+        monkeypatch.setenv(name, value)
+
+
+def client_of(server: S3Server) -> Any:
+    pair = {"aws_access_key_id": server.access_key, "aws_secret_access_key": server.secret_key}
+    return boto3.client("s3", endpoint_url=server.endpoint_url, region_name="us-east-1", **pair)
+
+
+def check(tspctl: Tspctl, answers: Answers) -> dict[str, Ended]:
+    ended = {command: tspctl(*LINES[command]) for command in answers}
+    for command, (code, pattern) in answers.items():
+        said = ended[command].out + ended[command].err
+        # doctor's table wraps
+        assert re.search(pattern.replace(" ", r"\s+"), said, re.DOTALL), f"{command}: {said}"
+        assert ended[command].code == code, f"{command}: {said}"
+        assert "unexpected error:" not in said, command
+        assert "Traceback" not in said, command
+    return ended
+
+
+def refused(status: int, code: str, *, only: str = "", part: str = "", **headers: str) -> Instead:
+    """What a server refuses: everything, or some methods and keys."""
+    text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>PLANTED</Message></Error>".encode()
+
+    def answer(method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
+        is_meant = (not only or method in only.split()) and part in path
+        return (status, {"Content-Type": "application/xml", **headers}, text) if is_meant else None
+
+    return answer
+
+
+def page(status: int, **headers: str) -> Instead:
+    """A web page for everything."""
+    return lambda method, path: (
+        status,
+        {"Content-Type": "text/html", **headers},
+        b"<!DOCTYPE html><html>Log in</html>",
+    )
+
+
+ANY = ("list", "status", "fetch-best", "submit")
+"""Commands that first list, look at, and write an object."""
+REGION = {"x-amz-bucket-region": "eu-west-1"}
+
+SERVERS: dict[str, tuple[Instead, Answers]] = {
+    "redirects to https": (page(301, Location="https://127.0.0.1:1/runs?token=PLANTED"),
+                           every(STORE, r"set store.endpoint_url to https://127\.0\.0\.1:1$", *READ, "submit")),
+    "redirects for a while": (page(307, Location="https://eu.example.com/runs"),
+                              every(STORE, r"redirects .* to https://eu\.example\.com \(HTTP status 307\)", *ANY)),
+    "redirects for ever": (page(308, Location="https://[2001:db8::1]:9000/"),
+                           every(STORE, r"set store.endpoint_url to https://\[2001:db8::1\]:9000", *ANY)),
+    "redirects to a login": (page(302, Location="/login"), every(STORE, "is not an S3 server", *ANY)),
+    "redirects nowhere": (page(301), every(STORE, "is not an S3 server", *ANY)),
+    "redirects as S3 does": (refused(301, "PermanentRedirect", **REGION),
+                             every(STORE, "lies in region eu-west-1 .*set store.region to eu-west-1", *ANY)),
+    "another region": (refused(400, "AuthorizationHeaderMalformed", **REGION),
+                       every(STORE, "lies in region eu-west-1 .*set store.region to eu-west-1", *ANY)),
+    "another region, which": (refused(400, "AuthorizationHeaderMalformed"),
+                              every(STORE, "lies in another region", *ANY)),
+    "a login page": (page(200), every(STORE, "is not an S3 server", *READ, "submit", "delete")),
+    "a page of a firewall": (page(403), every(STORE, "a proxy or firewall may have given it", *ANY)),
+    "a page for nothing": (page(404), every(STORE, "is not an S3 server", *ANY)),
+    "answers without a body": (lambda method, path: (200, {}, b""), every(STORE, "is not an S3 server", *ANY)),
+    "wants a password": (page(401), every(STORE, "refused the credentials", *ANY)),
+    "a proxy's password": (page(407), every(STORE, r"\(407", *ANY)),
+    "clocks differ": (refused(403, "RequestTimeTooSkewed", Date="Thu, 01 Jan 2026 10:00:00 GMT"),
+                      every(STORE, r"clock says 20\d\d-.* UTC, the server's .* UTC: set the one", *ANY)),
+    "an expired token": (refused(400, "ExpiredToken"), every(STORE, "AWS_SESSION_TOKEN", *ANY)),
+    "is overloaded": (refused(503, "SlowDown"), every(STORE, "overloaded", *ANY)),
+    "limits requests": (refused(429, "TooManyRequests"), every(STORE, "limits how much", *ANY)),
+    "is full": (refused(507, "XMinioStorageFull", only="PUT POST"),
+                {**WHOLE, "submit": (STORE, "it is full, or its quota"), "delete": (OK, "deleted first")}),
+    "a quota is used up": (refused(403, "QuotaExceeded", only="PUT POST"),
+                           {"list": WHOLE["list"], "submit": (STORE, "raise the quota")}),
+    "keeps objects": (refused(403, "AccessDenied", only="DELETE"),
+                      {**WHOLE, "delete": (STORE, "s3:DeleteObject .*retention, legal hold"),
+                       "submit": (STORE, "retention")}),
+    "keeps objects, as some say": (refused(400, "InvalidRequest", only="DELETE"),
+                                   {"delete": (STORE, "retention, legal hold"), "status": WHOLE["status"]}),
+    "lets nothing be deleted": (refused(405, "MethodNotAllowed", only="DELETE"),
+                                {"delete": (STORE, "retention, legal hold"), "results": WHOLE["results"]}),
+    "archived": (refused(403, "InvalidObjectState", only="GET", part=".pth"),
+                 {"results": WHOLE["results"], "fetch-best": (STORE, "archived: restore it first"),
+                  "fetch": (STORE, "epoch_1.pth .*archived")}),
+    "encrypted with a lost key": (refused(400, "KMS.DisabledException", only="GET", part=".pth"),
+                                  {"status": WHOLE["status"], "fetch-best": (STORE, "KMS key")}),
+    "refuses checksums": (refused(501, "NotImplemented", only="PUT"),
+                          {"submit": (STORE, "store.checksums"), "results": WHOLE["results"]}),
+    "hides one object": (refused(403, "AccessDenied", only="GET HEAD", part="epoch_1.json"),
+                         {"results": (STORE, r"40\.000"), "status": (OK, r"failed .*Avg Accuracy 40"),
+                          "fetch-best": (STORE, "first-epoch_0.pth .*epoch_1.json"),
+                          "list": (OK, r"first +failed .*40\.000")}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SERVERS)
+def test_a_server_that_is_not_as_it_should_be(
+    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    instead, answers = SERVERS[case]
+    with FaultProxy(moto.endpoint_url, instead=instead) as proxy:
+        monkeypatch.setenv("TSPCTL_ENDPOINT_URL", proxy.url)
+        for ended in check(tspctl, answers).values():
+            assert "PLANTED" not in ended.out + ended.err
+        assert tspctl("doctor").code == (0 if instead("PUT", "") is instead("DELETE", "") is None else 1)
+
+
+def test_a_server_that_is_busy_for_a_while_is_waited_for(
+    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = refused(503, "SlowDown")
+    with FaultProxy(moto.endpoint_url) as proxy:
+        # Our own request and the first of boto3's: the second of these succeeds.
+        seen: dict[tuple[str, str], int] = {}
+
+        def instead(method: str, path: str) -> tuple[int, dict[str, str], bytes] | None:
+            seen[method, path] = seen.get((method, path), 0) + 1
+            return busy(method, path) if seen[method, path] <= 2 else None
+
+        proxy.instead = instead
+        monkeypatch.setenv("TSPCTL_ENDPOINT_URL", proxy.url)
+        check(tspctl, {**WHOLE, "delete": (OK, "deleted first")})
+        assert len(seen) > 20
+
+
+RIGHTS: dict[str, tuple[list[str], Answers]] = {
+    "read": (["s3:GetObject", "s3:ListBucket"],
+             {**WHOLE, "submit": (STORE, "s3:PutObject"), "delete": (STORE, "s3:DeleteObject")}),
+    "all but list": (["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+                     {**every(STORE, "s3:ListBucket on the bucket", "list", "names", "results", "metrics", "logs",
+                              "fetch-best", "fetch", "delete"), "report": WHOLE["report"],
+                      "status": (OK, "failed .*boom; .*s3:ListBucket"), "wait": WHOLE["wait"]}),
+    "write": (["s3:PutObject"],
+              {**every(STORE, "s3:GetObject on the object", "status", "results", "fetch-best", "submit", "delete"),
+               "list": (STORE, "s3:ListBucket")}),
+    "list": (["s3:ListBucket"],
+             {**every(STORE, "s3:GetObject on the object", "status", "results", "metrics", "fetch-best"),
+              "names": (STORE, "s3:GetObject"), "submit": (STORE, "s3:PutObject")}),
+    "all but delete": (["s3:GetObject", "s3:ListBucket", "s3:PutObject"],
+                       {**WHOLE, "delete": (STORE, "s3:DeleteObject"), "submit": (STORE, "s3:DeleteObject")}),
+    "nothing": (["s3:GetBucketLocation"], every(STORE, "s3:(GetObject|ListBucket|PutObject)", *ANY)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rights", RIGHTS)
+def test_a_key_pair_of_few_rights_does_what_it_may_and_names_the_right_it_lacks(
+    moto: S3Server, tspctl: Tspctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rights: str
+) -> None:
+    actions, answers = RIGHTS[rights]
+    become(with_rights(moto, tmp_path.name, actions), monkeypatch)
+    check(tspctl, answers)
+    become(moto, monkeypatch)
+    check(tspctl, WHOLE)  # nothing was half deleted or changed
+
+
+ENDPOINTS = {
+    "/minio": "bucket 'runs' does not exist at .*leave /minio out of store.endpoint_url",
+    "/runs": "leave /runs out of store.endpoint_url",
+    "/runs/": "leave /runs/ out of store.endpoint_url",
+}
+
+
+@pytest.mark.parametrize("name", ["rclone", "moto"])
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_an_endpoint_with_a_path_that_the_server_takes_for_a_bucket_is_refused_by_name(
+    s3_servers: Callable[[str], S3Server], local: Path, tspctl: Tspctl, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, name: str, path: str,
+) -> None:  # fmt: skip
+    server = settings_of(s3_servers(name), tmp_path, monkeypatch)
+    monkeypatch.setenv("TSPCTL_ENDPOINT_URL", f"{server.endpoint_url}{path}")
+    check(tspctl, every(STORE, ENDPOINTS[path], *ANY))
+    assert tspctl("doctor").code == 1
+    keys = [item["Key"] for item in client_of(server).list_objects_v2(Bucket=server.bucket)["Contents"]]
+    assert not [key for key in keys if key.startswith("runs/")], "nothing was written where it does not belong"
+
+
+def test_a_gateway_that_serves_s3_below_a_path_works(
+    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resign(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+        path = path.removeprefix("/storage/v1/s3")
+        kept = {
+            name: value
+            for name, value in headers.items()
+            if name.lower().startswith(("content-", "x-amz-meta", "range"))
+        }
+        request = AWSRequest(method, f"{moto.endpoint_url}{path}", headers=kept, data=body)
+        S3SigV4Auth(Credentials(moto.access_key, moto.secret_key), "s3", "us-east-1").add_auth(request)
+        return path, {**dict(request.headers.items()), "Host": moto.endpoint_url.removeprefix("http://")}
+
+    with FaultProxy(moto.endpoint_url, resign=resign) as proxy:
+        monkeypatch.setenv("TSPCTL_ENDPOINT_URL", f"{proxy.url}/storage/v1/s3")
+        check(tspctl, {**WHOLE, "delete": (OK, "deleted first")})
+    assert proxy.requests
+    assert all(path.startswith("/storage/v1/s3/runs") for _, path in proxy.requests)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ENDPOINT_URL", "http://127.0.0.1:1?x=1", "leave '\\?' and '#' out"),
+        ("ENDPOINT_URL", "http://127.0.0.1:1/#x", "leave '\\?' and '#' out"),
+        ("ENDPOINT_URL", "127.0.0.1:9000", "must start with http"),
+        ("STORE", "https://minio.example.com/runs", "store.endpoint_url names the server"),
+        ("STORE", "s3a://runs/x", "only s3://bucket/prefix"),
+        ("STORE", "s3://runs//x", "leave out empty parts"),
+        ("STORE", "s3:///runs/x", "names no bucket"),
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_work_is_a_usage_error(
+    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"TSPCTL_{variable}", value)
+    check(tspctl, every(USAGE, said, *ANY))
+
+
+def test_a_store_whose_uri_names_the_server_is_told_what_names_it(
+    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TSPCTL_STORE", "s3://minio.example.com:9000/runs")
+    check(tspctl, every(STORE, "store.endpoint_url names the server", *ANY))
+
+
+def test_an_endpoint_that_names_the_bucket_too_is_refused_by_name(
+    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *more, **named: real("127.0.0.1" if "." in str(host) else host, *more, **named),
+    )
+    monkeypatch.setenv("TSPCTL_ENDPOINT_URL", moto.endpoint_url.replace("127.0.0.1", "runs.example.com"))
+    check(tspctl, every(STORE, r"names the bucket, too: leave 'runs\.' out of it", *ANY))
+
+
+@pytest.fixture
+def versioned(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """A bucket that keeps every version, with the run in it, and one epoch that was replaced."""
+    server = dataclasses.replace(moto, bucket=f"kept-{tmp_path.name}".replace("_", "-").lower()[:60])
+    client_of(server).create_bucket(Bucket=server.bucket)
+    client_of(server).put_bucket_versioning(Bucket=server.bucket, VersioningConfiguration={"Status": "Enabled"})
+    store = open_store(server.config("team"))
+    run = made_run(store, tmp_path, endpoint_url=server.endpoint_url)
+    path = tmp_path / "made-0.pth"
+    path.write_bytes(b"a second version, which is better")
+    run.publish_epoch(path, epoch_record(0, path, 90.0))
+    run.store.delete(run.key("epoch_1.pth"))  # as if pruned: a marker hides it
+    monkeypatch.setenv("TSPCTL_STORE", store.uri)
+    return server
+
+
+def test_of_old_versions_nothing_is_shown_and_delete_says_that_they_stay(versioned: S3Server, tspctl: Tspctl) -> None:
+    ended = check(
+        tspctl,
+        {
+            "list": (OK, r"first +failed .*90\.000 % \(epoch 0\)"),
+            "results": (OK, r"90\.000 .*best"),
+            "fetch-best": (OK, "first-epoch_0.pth"),
+            "fetch": (OK, "epoch_1.json"),
+            "delete": (OK, "keeps versions: those of the deleted objects stay, hidden"),
+        },
+    )
+    assert Path("out/first-epoch_0.pth").read_bytes() == b"a second version, which is better"
+    assert "epoch_1.pth" not in ended["fetch"].out
+    check(tspctl, {"names": (OK, "^$"), **every(MISSING, "no run 'first'", "status", "results", "delete")})
+    versions = client_of(versioned).list_object_versions(Bucket=versioned.bucket)
+    assert len([item for item in versions["Versions"] if item["Key"] == "team/first/epoch_0.pth"]) == 2
+    assert "Contents" not in client_of(versioned).list_objects_v2(Bucket=versioned.bucket)
+
+
+def test_a_name_whose_deletion_left_versions_can_be_used_again(
+    versioned: S3Server, tspctl: Tspctl, tmp_path: Path
+) -> None:
+    assert tspctl(*LINES["delete"]).code == OK
+    made_run(open_store(versioned.config("team")), tmp_path)
+    check(tspctl, {"results": WHOLE["results"], "fetch-best": WHOLE["fetch-best"]})
+    assert Path("out/first-epoch_1.pth").read_bytes() == BEST
+
+
+@pytest.mark.parametrize("key", ["new/train/a.mp4", "new/notes.txt", "new//x", "new/state.bak"])
+def test_a_run_does_not_move_in_where_others_keep_things_nor_is_anything_of_theirs_deleted(
+    moto: S3Server, tspctl: Tspctl, tmp_path: Path, key: str
+) -> None:
+    for near in (key, "new-2/run", "first.txt", "firsts/x"):
+        client_of(moto).put_object(Bucket=moto.bucket, Key=f"{tmp_path.name}/{near}", Body=b"theirs")
+    check(tspctl, {"submit": (USAGE, "holds what no run has written, such as"), "names": (OK, "first")})
+    assert tspctl("status", "new").code == MISSING, "nothing of it is left"
+    check(tspctl, {"delete": (OK, "deleted first")})
+    left = client_of(moto).list_objects_v2(Bucket=moto.bucket, Prefix=f"{tmp_path.name}/")["Contents"]
+    assert {item["Key"].partition("/")[2] for item in left} == {key, "new-2/run", "first.txt", "firsts/x"}

@@ -78,26 +78,8 @@ def run(job: AnnotateJob) -> Answer:
         write_table(path, GROUND_TRUTH_COLUMNS, result.rows)
     if job.json is not None:
         _write_localisation(job, job.json, result)
-    label_files = []
-    if job.labels_out is not None:
-        begin = job.labels_out
-        if not begin.startswith("s3://") and local_path(begin).is_dir():
-            begin += "/"
-        begin = begin.rstrip("/") + ("/" if begin.endswith("/") else "_")
-        label_files = [f"{begin}{name}_label_mapping.json" for name in ("action", "temporal_region")]
-        for address, names in zip(label_files, (result.labels, REGIONS), strict=True):
-            with writing(address, job.store) as path:
-                write_labels(path, names)
+    label_files = [] if job.labels_out is None else _write_label_maps(job, job.labels_out, result.labels)
     told = _log_left_out(annotations, result, job.metadata)
-    segments_of = {name: [row for row in result.rows if row["action-label"] == name] for name in (*result.labels, "")}
-    rows = [
-        {
-            "label": name or REGIONS[1],
-            "segments": len(rows),
-            "seconds": round(sum(row["t-end"] - row["t-start"] for row in rows), 1),
-        }
-        for name, rows in segments_of.items()
-    ]
     facts = {
         "out": job.out,
         "label_maps": label_files,
@@ -107,7 +89,32 @@ def run(job: AnnotateJob) -> Answer:
         "annotated_videos_without_file": len(result.without_file),
         "skipped": told,
     }
-    return Answer(rows=rows, facts=facts)
+    return Answer(rows=_totals(result), facts=facts)
+
+
+def _write_label_maps(job: AnnotateJob, begin: str, labels: Sequence[str]) -> list[str]:
+    """Both label maps, in a folder or behind a prefix; returns their addresses."""
+    if not begin.startswith("s3://") and local_path(begin).is_dir():
+        begin += "/"
+    begin = begin.rstrip("/") + ("/" if begin.endswith("/") else "_")
+    addresses = [f"{begin}{name}_label_mapping.json" for name in ("action", "temporal_region")]
+    for address, names in zip(addresses, (labels, REGIONS), strict=True):
+        with writing(address, job.store) as path:
+            write_labels(path, names)
+    return addresses
+
+
+def _totals(result: Annotated) -> list[dict[str, Any]]:
+    """Segments and seconds of each class, the background's last."""
+    segments_of = {name: [row for row in result.rows if row["action-label"] == name] for name in (*result.labels, "")}
+    return [
+        {
+            "label": name or REGIONS[1],
+            "segments": len(rows),
+            "seconds": round(sum(row["t-end"] - row["t-start"] for row in rows), 1),
+        }
+        for name, rows in segments_of.items()
+    ]
 
 
 def _write_localisation(job: AnnotateJob, address: str, result: Annotated) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests import reference
 from tests.videos import FPS_15, FPS_24, FPS_25, FPS_30, FPS_60, FPS_NTSC, Made, number_of, write_video
-from tsp.data.video import ClipReader, VideoError, WantedFrame, read_clip
+from tsp.data.video import ClipReader, VideoError, WantedFrame, decode_ways, read_clip
 from tsp.data.video import reader as reader_module
 from tsp.data.video.open_video import VideoSource
 from tsp.data.video.reader import _pixels
@@ -63,7 +63,7 @@ def test_every_clip_has_the_frames_of_the_rule_at_start_end_and_over_key_frames(
 def test_the_short_cut_reads_on_its_own_and_leaves_frames_out(video, coding, monkeypatch):
     path = video(num_frames=NUM_FRAMES, gop=GOP, **CODINGS[coding])
     decoded = []
-    original = reader_module._decode_one
+    original = decode_ways._decode_one
 
     def count(source, packet, chooser):
         decoded.append(packet.pts in chooser.wanted)
@@ -72,8 +72,8 @@ def test_the_short_cut_reads_on_its_own_and_leaves_frames_out(video, coding, mon
     def refuse(*_):
         raise AssertionError("fell back to decoding everything")
 
-    monkeypatch.setattr(reader_module, "_decode_one", count)
-    monkeypatch.setattr(reader_module, "_decode_all", refuse)
+    monkeypatch.setattr(decode_ways, "_decode_one", count)
+    monkeypatch.setattr(reader_module, "decode_all", refuse)
     for first in range(0, 110, 7):
         decoded.clear()
         assert number_of(read_clip(path, (first + 0.5) / 30)[0]) == first

@@ -67,7 +67,7 @@ def test_clips_read_by_number_have_the_bits_of_every_other_way(copied, kind, cop
     plain = ClipReader(short_cuts=False)
     expected = [plain.read(path, start) for start in STARTS_SEC]
     with monkeypatch.context() as patch:
-        for way in ("_decode_wanted", "_decode_all", "_decode_all_from_beginning"):
+        for way in ("decode_wanted", "decode_all", "decode_all_from_beginning"):
             patch.setattr(reader_module, way, refuse)
         one_by_one = [ClipReader().read(path, start) for start in STARTS_SEC]
         together = read_together(ClipReader(), path, STARTS_SEC)

@@ -1,11 +1,8 @@
-"""Open video files, kept in a bounded store, and where to start decoding in them."""
+"""An open video file, and where to start decoding in it."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import itertools
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from tsp.data.video.choose_stream import best_video_stream
+from tsp.data.video.decoded_order import undiscarded
 from tsp.data.video.errors import (
     VideoError,
     hint,
@@ -32,21 +30,15 @@ from tsp.data.video.errors import (
 )
 from tsp.data.video.frame_index import INTRA_CODECS, FrameIndex
 from tsp.data.video.open_input import open_input
-from tsp.data.video.packet_scan import HIDDEN, Scan, undiscarded
+from tsp.data.video.packet_scan import HIDDEN, Scan
 from tsp.data.video.timeline import establish
 from tsp.errors import TspError
 
-COLLECT_AFTER = 8
-"""Files closed before their decoders are freed."""
-TRIM_AFTER = 64
-"""Files closed before the freed memory goes back to the system, which costs a third of a percent of reading them."""
 MAX_SEEKS = 24
 """How often to seek further back for a key frame that is early enough before starting at the file's beginning."""
 _PREDICTED = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureType.SP})
 SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
 """Codecs whose decoders can leave out frames that nothing refers to."""
-_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-"""Only glibc has it."""
 
 
 class UnsureError(Exception):
@@ -263,47 +255,3 @@ class VideoSource:
                 packet = packet if shown == HIDDEN else undiscarded(packet)
                 packet.pts, packet.dts = None if shown == HIDDEN else shown, int(scan.due[number - 1])
             yield packet
-
-
-class OpenSources:
-    """The files used last, kept open; the one unused for longest is closed when there are too many."""
-
-    def __init__(self, max_open: int) -> None:
-        self._max_open = max_open
-        self._sources: OrderedDict[str, VideoSource] = OrderedDict()
-        self._num_closed = 0
-
-    def get(self, path: str | Path) -> VideoSource:
-        """The open file.
-
-        Raises: VideoError if it cannot be opened or holds no video.
-        """
-        key = str(path)
-        source = self._sources.pop(key, None) or VideoSource(key)
-        self._sources[key] = source
-        while len(self._sources) > self._max_open:
-            self._close(self._sources.popitem(last=False)[1])
-        return source
-
-    def drop(self, path: str | Path) -> None:
-        """Close a file, for instance after an error in it."""
-        source = self._sources.pop(str(path), None)
-        if source is not None:
-            self._close(source)
-
-    def _close(self, source: VideoSource) -> None:
-        source.close()
-        # A container and its streams refer to each other, and the streams hold decoders of ten megabytes or more that
-        # Python's own collections may let pile up for minutes.
-        self._num_closed += 1
-        if self._num_closed % COLLECT_AFTER == 0:
-            gc.collect()
-        # Decoders leave holes in glibc's heap that their successors' blocks, aligned otherwise, do not fill: untrimmed,
-        # a worker grows by four megabytes every thousand videos.
-        if self._num_closed % TRIM_AFTER == 0 and _malloc_trim is not None:
-            _malloc_trim(0)
-
-    def close(self) -> None:
-        """Close all files."""
-        for path in list(self._sources):
-            self.drop(path)

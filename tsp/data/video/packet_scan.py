@@ -2,11 +2,7 @@
 
 What may be wrong in a container, and what is done about it:
 
-- **The clock restarts or jumps** (joined transport streams). In formats whose clock may (MPEG-TS, MPEG-PS, Ogg) a
-  jump of more than 10 s, or one back, is closed: what follows comes one packet's duration after what was before. Sound
-  takes part, so that both stay in step. Source: ffmpeg's process_input. In other formats a jump forward is a still
-  picture and stays; a jump back is closed, but for MP4 and MOV with an index, where an edit list may show an earlier
-  part again: FFmpeg has applied it to the times of presentation.
+- **The clock restarts or jumps** (joined transport streams): it is made continuous (``packet_clock``).
 - **Decoding times only** (AVI, ASF, Matroska with AVI's headers), or no time for some frames (MPEG-PS). FFmpeg guesses
   the times of presentation there, and guesses wrong with B-frames. The decoder's order is right: each packet is decoded
   under its own number as its time, so the numbers come out in the order in which the frames are shown.
@@ -18,30 +14,27 @@ What may be wrong in a container, and what is done about it:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, cast
 
 import av
 import av.error
 import numpy as np
 from av.container import InputContainer
 from av.format import Flags
-from av.packet import Packet
 from av.video.stream import VideoStream
 
+from tsp.data.video.decoded_order import decoded_order
 from tsp.data.video.errors import VideoError, reason_of
 from tsp.data.video.h264_fields import FieldPairs
 from tsp.data.video.open_input import open_input
+from tsp.data.video.packet_clock import Clock, has_flag
 
 HIDDEN = int(np.iinfo(np.int64).min)
 """In place of a time: the packet's frame is never shown."""
 ORDER_NOTE = "the container does not store when frames are shown, so they are in the decoder's order"
-MAX_JUMP_SEC = 10
-"""A clock that goes on further away than this has jumped, in formats whose clocks may."""
-MAX_STEP_BACK_SEC = Fraction(1, 10)
 _ORDERED_CODECS = frozenset(
     ("mjpeg", "rawvideo", "ffv1", "huffyuv", "dvvideo", "vp8", "vp9", "flv1", "wmv1", "wmv2", "msmpeg4v2", "msmpeg4v3",
      "theora", "png", "qtrle", "prores", "utvideo", "magicyuv", "cinepak", "msvideo1", "gif", "h263", "dnxhd")
@@ -133,7 +126,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         fault = fault or clock.fault
         notes = list(clock.notes)
         origin = round(Fraction(container.start_time or 0, 1_000_000) / time_base)
-        has_no_times = _has(container, Flags.no_timestamps)
+        has_no_times = has_flag(container, Flags.no_timestamps)
         rate = stream.guessed_rate or stream.average_rate or _FALLBACK_RATE
         has_pts = not _guesses_times(container, stream)
         may_hide = counted and stream.codec_context.name in _HIDING_CODECS
@@ -156,11 +149,6 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
     return _table(packets, origin, clock, notes, fault)
 
 
-def _has(container: InputContainer, flag: Flags) -> bool:
-    flags, mask = container.format.flags, cast(int, flag.value)
-    return bool(flags & mask)
-
-
 def _guesses_times(container: InputContainer, stream: VideoStream) -> bool:
     """Whether FFmpeg makes up times of presentation, which the container does not store, of frames out of order."""
     if stream.codec_context.name in _ORDERED_CODECS:
@@ -168,52 +156,6 @@ def _guesses_times(container: InputContainer, stream: VideoStream) -> bool:
     formats = set(container.format.name.split(","))
     is_avi_in_matroska = "matroska" in formats and stream.codec_context.codec_tag.strip("\0") != ""
     return bool(formats & _DECODING_TIMES_ONLY) or is_avi_in_matroska
-
-
-class Clock:
-    """The container's clock, made continuous."""
-
-    def __init__(self, container: InputContainer) -> None:
-        self.may_jump = _has(container, Flags.ts_discont)
-        self._may_be_edited = "mov" in container.format.name.split(",")
-        self.notes: list[str] = []
-        self.fault = ""
-        """Why reading ends before the file does."""
-        self.end_sec, self.end_byte = Fraction(0), 0
-        self._start_sec = Fraction(container.start_time or 0, 1_000_000)
-        self._offset_sec = Fraction(0)
-        self._next_sec: dict[int, Fraction] = {}
-        self._newest_sec: dict[int, Fraction] = {}
-
-    def offset(self, packet: Packet[Any]) -> int:
-        """What to add to a packet's times."""
-        time_base = packet.time_base
-        if not time_base:
-            return 0
-        if packet.dts is None:
-            return round(self._offset_sec / time_base)
-        number = packet.stream.index
-        now = packet.dts * time_base + self._offset_sec
-        due = self._next_sec.get(number)
-        is_edited = self._may_be_edited and packet.stream.frames > 0
-        if due is not None and not is_edited and self._has_jumped(now, due, self._newest_sec[number]):
-            at_sec = float(due - self._start_sec)
-            self.notes.append(f"its clock jumps by {float(now - due):+.3f} s at {at_sec:.3f} s, which is closed")
-            self._offset_sec -= now - due
-            now = due
-        self._next_sec[number] = now + (packet.duration or 0) * time_base
-        self._newest_sec[number] = max(now, self._newest_sec.get(number, now))
-        return round(self._offset_sec / time_base)
-
-    def note_end(self, packet: Packet[Any], offset: int) -> None:
-        """Remember when the last packet ends; attached pictures last for ever and do not count."""
-        self.end_byte = max(self.end_byte, (packet.pos or 0) + packet.size)
-        shown = packet.pts if packet.pts is not None else packet.dts
-        if shown is not None and packet.time_base and packet.stream.type in ("video", "audio", "subtitle"):
-            self.end_sec = max(self.end_sec, (shown + offset + (packet.duration or 0)) * packet.time_base)
-
-    def _has_jumped(self, now: Fraction, due: Fraction, newest: Fraction) -> bool:
-        return now + MAX_STEP_BACK_SEC < newest or (self.may_jump and abs(now - due) > MAX_JUMP_SEC)
 
 
 def _packets(container: InputContainer, stream: VideoStream, clock: Clock) -> Iterator[_Raw]:
@@ -324,42 +266,6 @@ def _rise(times: list[int]) -> bool:
 
 def _never_fall(times: list[int]) -> bool:
     return bool(times) and all(earlier <= later for earlier, later in itertools.pairwise(times))
-
-
-def undiscarded(packet: Packet[Any]) -> Packet[Any]:
-    """The packet without the mark by which an edit list hides its frame from the decoder."""
-    if not packet.is_discard:
-        return packet
-    bare: Packet[Any] = Packet(bytes(packet))
-    bare.time_base, bare.is_keyframe = packet.time_base, packet.is_keyframe
-    return bare
-
-
-def decoded_order(path: str, stream_index: int, hidden: frozenset[int] = frozenset()) -> Generator[int]:
-    """Numbers of the packets, counted in the order of the file, in the order in which their frames are shown.
-
-    Args: hidden, numbers of the packets whose frames are not.
-    """
-    with open_input(path) as container:
-        stream = container.streams[stream_index]
-        assert isinstance(stream, VideoStream)
-        stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
-        number = 0
-        packets = iter(container.demux(stream))
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.error.FFmpegError):
-                break
-            if packet.size:
-                packet = packet if number in hidden else undiscarded(packet)
-                packet.pts = packet.dts = number
-                number += 1
-            try:
-                frames = stream.codec_context.decode(packet)
-            except av.error.FFmpegError:
-                continue  # a damaged packet has no frame
-            yield from (frame.pts for frame in frames if frame.pts is not None)
 
 
 def _table(packets: list[_Raw], origin: int, clock: Clock, notes: list[str], fault: str) -> Scan:

@@ -11,31 +11,28 @@ says how many are missing.
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av.error
 import numpy as np
-from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from tsp.data.clips import exact_rate, frame_offsets, last_pts
 from tsp.data.video.colour import full_range, to_rgb
+from tsp.data.video.decode_ways import Way, decode_all, decode_all_from_beginning, decode_wanted
 from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.frame_chooser import FrameChooser, Want
-from tsp.data.video.open_video import OpenSources, UnsureError, VideoSource
+from tsp.data.video.open_sources import OpenSources
+from tsp.data.video.open_video import UnsureError, VideoSource
 from tsp.errors import TspError
 
 DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 """Pixel formats that FFmpeg turns into RGBA with the bits of RGB24, but for the widths in ``_pixels``."""
-REORDER_FRAMES = 16
-"""How far decoders of odd files may put out frames in the wrong order (an H.264 decoder holds at most 16)."""
 MAX_RATE_ERROR = 0.01
 """A table's frame rate that is further from the file's own is taken for a mistake."""
 
@@ -58,9 +55,6 @@ class WantedFrame(NamedTuple):
         """uint8 [H, W, 3]."""
         pixels = np.ascontiguousarray(self.pixels)
         return pixels.view(np.uint8).reshape(*pixels.shape, 4)[:, : self.width, :3]
-
-
-_Way = Callable[[VideoSource, FrameChooser], Iterator[VideoFrame]]
 
 
 class ClipReader:
@@ -144,7 +138,7 @@ class ClipReader:
                         got.update(wants)
                         yield from (WantedFrame(*want, pixels, frame.width) for want in wants)
             except (UnsureError, av.error.InvalidDataError):
-                if decode is _decode_all_from_beginning:
+                if decode is decode_all_from_beginning:
                     raise
             else:
                 if len(got) == num_frames:
@@ -157,13 +151,13 @@ class ClipReader:
             f"not there; compare its video-duration in the table with 'tspctl data check'"
         )
 
-    def _ways(self, source: VideoSource) -> list[_Way]:
+    def _ways(self, source: VideoSource) -> list[Way]:
         """Ways to decode, fastest first; the later ones are for files that the earlier ones cannot read."""
         if source.key_marks_lie:
-            return [_decode_all_from_beginning]
+            return [decode_all_from_beginning]
         skippable = self._short_cuts and (source.is_intra or source.is_skippable)
-        first: list[_Way] = [_decode_wanted] if skippable else []
-        return [*first, _decode_all, _decode_all_from_beginning]
+        first: list[Way] = [decode_wanted] if skippable else []
+        return [*first, decode_all, decode_all_from_beginning]
 
 
 def _numbered(
@@ -193,101 +187,6 @@ def _by_number(source: VideoSource, wanted: dict[int, list[Want]]) -> Iterator[W
         )
         for clip, k in wanted[number]:
             yield WantedFrame(clip, k, pixels, width)
-
-
-def _decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoFrame]:
-    """The wanted frames, their packets found by time; others are decoded only if frames refer to them."""
-    waiting: deque[Packet[Any]] = deque()
-    unordered: list[int] = []
-    for packet in source.packets_before(chooser.first_target):
-        if packet.size == 0:
-            break
-        if packet.dts is None or (packet.pts is None and source.timeline.scan is None):
-            raise UnsureError
-        waiting.append(packet)
-        # A packet outside the file's edit list is decoded but never shown.
-        if packet.pts is not None and not packet.is_discard:
-            heapq.heappush(unordered, packet.pts)
-        # No later packet is shown before it is decoded, so what is due by now is complete.
-        while unordered and unordered[0] <= packet.dts:
-            _push_rising(chooser, heapq.heappop(unordered))
-        if chooser.complete:
-            # Nothing behind the last wanted packet need be decoded.
-            break
-        while waiting and (waiting[0].pts is None or chooser.is_decided(waiting[0].pts)):
-            yield from _decode_one(source, waiting.popleft(), chooser)
-    while unordered:
-        _push_rising(chooser, heapq.heappop(unordered))
-    chooser.finish()
-    last = max((index for index, packet in enumerate(waiting) if packet.pts in chooser.wanted), default=-1)
-    for _ in range(last + 1):
-        yield from _decode_one(source, waiting.popleft(), chooser)
-    if not source.is_intra:
-        yield from (frame for frame in source.decode(None) if frame.pts in chooser.wanted)
-
-
-def _decode_one(source: VideoSource, packet: Packet[Any], chooser: FrameChooser) -> Iterator[VideoFrame]:
-    wanted = packet.pts in chooser.wanted
-    if not wanted and source.is_intra:
-        return
-    source.codec.skip_frame = "DEFAULT" if wanted or source.is_entry(packet) else "NONREF"
-    for frame in source.decode(packet):
-        if frame.pts in chooser.wanted:
-            yield frame
-
-
-def _push_rising(chooser: FrameChooser, pts: int) -> None:
-    if not chooser.push(pts):
-        raise UnsureError
-
-
-def _decode_all(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoFrame]:
-    """The wanted frames, everything decoded from the key frame before the first of them."""
-    return _choose_decoded(source, source.packets_before(chooser.first_target), chooser)
-
-
-def _decode_all_from_beginning(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoFrame]:
-    """The wanted frames, everything decoded from the file's beginning."""
-    return _choose_decoded(source, source.all_packets(), chooser)
-
-
-def _choose_decoded(source: VideoSource, packets: Iterator[Packet[Any]], chooser: FrameChooser) -> Iterator[VideoFrame]:
-    source.codec.skip_frame = "DEFAULT"
-    waiting: list[tuple[int, int, VideoFrame]] = []
-    undecided: deque[VideoFrame] = deque()
-    for number, frame in enumerate(frame for packet in packets for frame in source.decode(packet)):
-        if frame.pts is None:
-            if source.timeline.scan is not None:
-                continue  # its packet was found to be hidden
-            raise VideoError(f"{source.path} has frames without a time: run 'tspctl data standardize' first")
-        heapq.heappush(waiting, (frame.pts, number, frame))
-        if len(waiting) > REORDER_FRAMES:
-            yield from _choose_next(waiting, undecided, chooser)
-        if chooser.complete and not undecided:
-            return
-    while waiting:
-        yield from _choose_next(waiting, undecided, chooser)
-    chooser.finish()
-    yield from (frame for frame in undecided if frame.pts in chooser.wanted)
-
-
-def _choose_next(
-    waiting: list[tuple[int, int, VideoFrame]], undecided: deque[VideoFrame], chooser: FrameChooser
-) -> Iterator[VideoFrame]:
-    pts, _, frame = heapq.heappop(waiting)
-    # Of several frames with the same time, the last one stays on screen.
-    if not waiting or waiting[0][0] != pts:
-        yield from _choose(frame, undecided, chooser)
-
-
-def _choose(frame: VideoFrame, undecided: deque[VideoFrame], chooser: FrameChooser) -> Iterator[VideoFrame]:
-    if frame.pts is None or not chooser.push(frame.pts):
-        return
-    undecided.append(frame)
-    while undecided and chooser.is_decided(undecided[0].pts or 0):
-        decided = undecided.popleft()
-        if decided.pts in chooser.wanted:
-            yield decided
 
 
 def _frame_rate(source: VideoSource, file_fps: float | None) -> Fraction:

@@ -11,16 +11,11 @@ import av.error
 import numpy as np
 
 from tsp.data.clips import exact_rate, frame_offsets
+from tsp.data.video.decode_ways import Way, decode_all_from_beginning, decode_wanted
 from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.frame_chooser import FrameChooser
 from tsp.data.video.open_video import UnsureError, VideoSource
-from tsp.data.video.reader import (
-    _decode_all_from_beginning,
-    _decode_wanted,
-    _frame_rate,
-    _pixels,
-    _Way,
-)
+from tsp.data.video.reader import _frame_rate, _pixels
 
 
 class SlideFrame(NamedTuple):
@@ -115,7 +110,7 @@ class Slide:
                             last = number
                             yield SlideFrame(number, _pixels(source, frame), frame.width)
                 except (UnsureError, av.error.InvalidDataError):
-                    if decode is _decode_all_from_beginning:
+                    if decode is decode_all_from_beginning:
                         raise
                 else:
                     if not chooser.wanted:
@@ -133,9 +128,9 @@ class Slide:
                 f"times and counts are another file's: make the table with 'tspctl data probe'"
             )
 
-    def _ways(self) -> list[_Way]:
+    def _ways(self) -> list[Way]:
         skippable = self._short_cuts and self._source.is_skippable
-        return [*([_decode_wanted] if skippable else []), _decode_all_from_beginning]
+        return [*([decode_wanted] if skippable else []), decode_all_from_beginning]
 
     def _finish(self, chooser: SlideChooser) -> None:
         if chooser.end_pts is None:

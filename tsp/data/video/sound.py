@@ -14,7 +14,7 @@ from av.audio.stream import AudioStream
 
 from tsp.data.video.filter_graph import pulled
 from tsp.data.video.open_input import open_input
-from tsp.data.video.packet_scan import Clock
+from tsp.data.video.packet_clock import Clock
 
 
 def sound_frames(path: str, rate_hz: int) -> Iterator[AudioFrame]:

@@ -18,7 +18,14 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
-from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError
+from tsp.errors import (
+    ConfigError,
+    DeniedError,
+    MissingKeyError,
+    NoSuchRunError,
+    StoreError,
+    StoreUnreachableError,
+)
 from tsp.run import records
 from tsp.run.folder import dump_plain
 from tsp.run.records import Outcome
@@ -123,7 +130,7 @@ def _parsed(data: bytes) -> str:
 
 
 def _refuse_live(run: StoredRun, current: str | None, owner: str) -> None:
-    if current in (None, owner) or run.load_whole(Outcome, "outcome.json") is not None:
+    if current in (None, owner) or _has_ended(run):
         return
     silent_sec = _silent_sec(run)
     if silent_sec is not None and silent_sec < QUIET_SEC:
@@ -132,6 +139,20 @@ def _refuse_live(run: StoredRun, current: str | None, owner: str) -> None:
             f"first; if it is gone for good, wait until it was silent for {QUIET_SEC / 60:.0f} minutes, or take over "
             f"with 'tspctl resume {run.name} --force'"
         )
+
+
+def _has_ended(run: StoredRun) -> bool:
+    """Whether it recorded its end.
+
+    Raises: StoreError if that may not be read here, which is no sign that the run goes on.
+    """
+    try:
+        return run.load(Outcome, "outcome.json") is not None
+    except StoreError as error:
+        is_withheld = isinstance(error, DeniedError) or isinstance(error.__cause__, PermissionError)
+        if is_withheld or isinstance(error, StoreUnreachableError):
+            raise
+        return False
 
 
 def _silent_sec(run: StoredRun) -> float | None:

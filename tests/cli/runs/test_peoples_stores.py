@@ -4,6 +4,7 @@ Behind each is a real server, moto's with its checks of rights, or rclone's; a p
 """
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,8 @@ def made_run(store: Store, folder: Path, **settings: Any) -> StoredRun:
     """A run that trained two epochs and failed."""
     run = StoredRun(store, "first")
     connection = {"uri": store.uri, "region": "us-east-1", **settings}
-    run.create(resolve(load_dataset("demo"), "tac", name="first", store=connection, root="/data"), None)
+    config = resolve(load_dataset("demo"), "tac", name="first", store=connection, root="/data")
+    run.create(config, None, owner="another user's machine")
     run.start_attempt()
     log = MetricsLog(run, 1)
     log.write("train", epoch=0, step=3, steps=10, loss=2.0, losses={"action-label": 2.0}, clips_per_sec=9.5)
@@ -398,3 +400,23 @@ def test_a_run_does_not_move_in_where_others_keep_things_nor_is_anything_of_thei
     check(tspctl, {"delete": (OK, "deleted first")})
     left = client_of(moto).list_objects_v2(Bucket=moto.bucket, Prefix=f"{tmp_path.name}/")["Contents"]
     assert {item["Key"].partition("/")[2] for item in left} == {key, "new-2/run", "first.txt", "firsts/x"}
+
+
+def test_what_another_user_ended_is_resumed_without_force_unless_its_end_may_not_be_read(
+    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = StoredRun(open_store(moto.config(tmp_path.name)), "first")
+    hidden = refused(403, "AccessDenied", only="GET HEAD", part="outcome.json")
+    with FaultProxy(moto.endpoint_url, instead=hidden) as proxy:
+        about = run.about()
+        about["config"]["store"]["endpoint_url"] = proxy.url
+        run.store.write(run.key("run.json"), json.dumps(about).encode())
+        monkeypatch.setenv("TSPCTL_ENDPOINT_URL", proxy.url)
+        monkeypatch.setattr("cli.runs.outcome.final_state", lambda found: ("failed", None))  # as the other one sees it
+        ended = check(tspctl, {"resume": (STORE, "outcome.json .*s3:GetObject")})
+        assert "--force" not in ended["resume"].err
+        proxy.instead = lambda method, path: None
+        run.store.delete(run.key("outcome.json"))
+        check(tspctl, {"resume": (USAGE, "trained by another user's machine, which wrote .*--force")})
+        run.write_outcome(Outcome(state="failed", exit_code=1, reason="boom", attempt=1))
+        check(tspctl, {"resume": (OK, "resumed first")})

@@ -1,5 +1,6 @@
 """A store that takes connections and never answers, or answers a byte at a time: commands end, with their codes."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -24,7 +25,8 @@ class StuckServer:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._open = True
         self.connections: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
 
     @property
     def url(self) -> str:
@@ -38,7 +40,7 @@ class StuckServer:
                 return
             self.connections.append(connection)
             if self.drips:
-                threading.Thread(target=self._drip, args=(connection,), daemon=True).start()
+                self._start(self._drip, connection)
 
     def _drip(self, connection: socket.socket) -> None:
         try:
@@ -50,10 +52,24 @@ class StuckServer:
         except OSError:
             return
 
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def close(self) -> None:
+        """Wake the threads and wait for them before anything is closed: what a thread that is still in a call then
+        answers would go to whichever test's socket has got the number of its own."""
         self._open = False
-        self._socket.close()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
         for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads[1:]:
+            thread.join()
+        for connection in (self._socket, *self.connections):
             connection.close()
 
 
@@ -125,7 +141,8 @@ def test_what_this_machine_knows_is_shown_without_the_store(
 @pytest.mark.parametrize("command", ["results", "fetch-best"])
 def test_what_only_the_store_holds_is_a_store_error(tspctl: Tspctl, known_run: None, command: str) -> None:
     ended = tspctl(command, "a")
-    assert (ended.code, ended.out, "did not answer" in ended.err) == (5, "", True), ended.err
+    assert (ended.code, ended.out) == (5, ""), ended.err
+    assert "did not answer" in ended.err or "is not an S3 server" in ended.err
 
 
 @pytest.mark.parametrize("words", [("status", "b"), ("wait", "b"), ("logs", "b"), ("logs", "-f", "b"), ("list",)])

@@ -28,7 +28,14 @@ MARK = "TSP_TEST_SESSION"
 """Variable that every process of a test session inherits; tspctl refuses unknown ones that begin with TSPCTL_."""
 OUR_TEMPORARY = "TSP_TEST_TEMPORARY"
 LEFT_AFTER_SEC = 120.0
-PRELOADED = ["tests.train.worlds", "torch._dynamo", "kubernetes.client", "kubernetes.stream", "tests.k8s.test_releases"]
+PRELOADED = [
+    "tests.train.worlds",
+    "torch._dynamo",
+    "kubernetes.client",
+    "kubernetes.stream",
+    "tests.k8s.test_releases",
+    "tests.forked",
+]
 """What processes forked for any test import, done once by the server that they are forked from."""
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.names import (
+    JOB_UID_LABEL,
     KUEUE_VERSIONS,
-    PART_OF,
     QUEUE_LABEL,
     RUN_RESOURCES,
     RUNTIMES,
@@ -24,38 +21,24 @@ from k8s.names import (
     configmaps_of,
     is_hook,
     is_of_run,
-    kind_of,
     names_in_events,
     owner_of,
     pod_selector,
-    pods_of,
     rank_of,
     resource_of,
 )
-from k8s.status import Object, is_suspended, pod_status, state_of
+from k8s.run_list import RunView, jobs_of_kind, list_views, pass_over_trainjobs
+from k8s.status import Object, pod_status, state_of
 from k8s.why import why
 from tsp.errors import ClusterError, NoSuchRunError
-from tsp.run.status import ENDED, RunState
+from tsp.run.status import ENDED
 
 logger = logging.getLogger(__name__)
 
 _POLL_SEC = 1.0
 _MAX_ASKED_PODS = 3
 """Events are asked for so many pods that wait; one line needs no more."""
-_WITH_PODS = ("pending", "running", "restarting")
-"""States in which a job should have all its pods, unless it is held back."""
-_JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"
 _GPU_LABELS = ("nvidia.com/gpu.product", "nvidia.com/gpu.memory")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunView:
-    """A run as the cluster shows it at one moment."""
-
-    job: dict[str, Any]
-    pods: tuple[dict[str, Any], ...]
-    state: RunState
-    reason: str | None
 
 
 class Runs:
@@ -73,7 +56,7 @@ class Runs:
             except NotFoundError:
                 continue
             except ForbiddenError as error:
-                _pass_over_trainjobs(kind, error)
+                pass_over_trainjobs(kind, error)
                 continue
             if is_of_run(found, name) and not is_hook(found):
                 return found
@@ -105,97 +88,13 @@ class Runs:
         return RunView(job=job, pods=tuple(pods), state=state, reason=reason)
 
     def views(self) -> Iterator[RunView]:
-        """Every run, newest first; of pods and events only those that explain a wait or a failure, to be quick.
-
-        However many runs there are, it takes a page of requests for each kind of object.
-        """
-        jobs = list(chain.from_iterable(self._jobs(kind) for kind in RUN_RESOURCES))
-        troubled: dict[str, list[dict[str, Any]]] = {}
-        if any(state_of(job) not in ENDED or state_of(job) == "failed" for job in jobs):
-            path = self.cluster.namespaced("v1", "pods")
-            not_well = "status.phase!=Running,status.phase!=Succeeded"
-            for pod in self.cluster.items(path, labelSelector=PART_OF, fieldSelector=not_well):
-                troubled.setdefault(owner_of(pod) or "", []).append(pod)
-        self._add_placed(troubled, jobs)
-        present = self._count_pods() if any(state_of(job) in _WITH_PODS for job in jobs) else None
-        waiting = [job for job in jobs if state_of(job) == "pending"]
-        lacking = [job for job in jobs if present is not None and present[str(job["metadata"]["name"])] < pods_of(job)]
-        events = (
-            self._refusals() if any(state_of(job) in _WITH_PODS and not is_suspended(job) for job in lacking) else {}
-        )
-        workloads = self._workloads() if any(is_suspended(job) for job in waiting) else {}
-        for job in sorted(jobs, key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True):
-            name, uid = job["metadata"]["name"], str(job["metadata"].get("uid"))
-            pods = sorted(troubled.get(name, []), key=rank_of)
-            state = state_of(job, pods, workloads.get(uid))
-            there = max(len(pods), present[name]) if present is not None else pods_of(job)
-            lacks = state in _WITH_PODS and there < pods_of(job)
-            own = [event for of in names_in_events(job) for event in events.get(of, [])] if lacks else []
-            reason = why(job, pods, own, workloads.get(uid), present=there)
-            yield RunView(job=job, pods=tuple(pods), state=state, reason=reason)
-
-    def _count_pods(self) -> Counter[str]:
-        """Job -> how many pods it has, whatever becomes of them."""
-        path = self.cluster.namespaced("v1", "pods")
-        found = self.cluster.items(path, metadata_only=True, labelSelector=PART_OF)
-        return Counter(owner_of(pod) or "" for pod in found)
-
-    def _add_placed(self, troubled: dict[str, list[dict[str, Any]]], jobs: list[dict[str, Any]]) -> None:
-        """Beside pods that wait for the scheduler, those of their runs that have their GPUs already."""
-        pods_wanted = {str(job["metadata"]["name"]): pods_of(job) for job in jobs if kind_of(job) == "train"}
-        halved = {
-            name
-            for name, pods in troubled.items()
-            if len(pods) < pods_wanted.get(name, 0) and any(pod_status(pod).state == "pending" for pod in pods)
-        }
-        if not halved:
-            return
-        path = self.cluster.namespaced("v1", "pods")
-        for pod in self.cluster.items(path, labelSelector=PART_OF, fieldSelector="status.phase=Running"):
-            if owner_of(pod) in halved and pod_status(pod).state == "running":
-                troubled[str(owner_of(pod))].append(pod)
+        """Every run, newest first."""
+        return list_views(self.cluster)
 
     def names(self) -> Iterator[str]:
         """Names of all runs and jobs, in a request for each kind."""
         for kind in RUN_RESOURCES:
-            yield from (str(job["metadata"]["name"]) for job in self._jobs(kind))
-
-    def _refusals(self) -> dict[str, list[Object]]:
-        """Job -> events that say why its pods could not be created."""
-        found: dict[str, list[Object]] = {}
-        try:
-            for reason in ("FailedCreatePod", "FailedCreate"):
-                for event in self.cluster.items(
-                    self.cluster.namespaced("v1", "events"), fieldSelector=f"reason={reason}"
-                ):
-                    found.setdefault(str(event["involvedObject"].get("name")), []).append(event)
-        except ForbiddenError as error:
-            logger.debug("%s", error)
-        return found
-
-    def _workloads(self) -> dict[str, dict[str, Any]]:
-        """Uid of a job -> Kueue's object for it."""
-        for version in KUEUE_VERSIONS:
-            path = self.cluster.namespaced(version, "workloads")
-            try:
-                return {
-                    str(item["metadata"].get("labels", {}).get(_JOB_UID_LABEL)): item
-                    for item in self.cluster.items(path)
-                }
-            except (NotFoundError, ForbiddenError) as error:
-                logger.debug("%s", error)
-        return {}
-
-    def _jobs(self, kind: tuple[str, str]) -> Iterator[dict[str, Any]]:
-        """Jobs of one kind that are runs; the Job of a ``helm test`` is none."""
-        try:
-            for job in self.cluster.items(self.cluster.namespaced(*kind), labelSelector=PART_OF):
-                if not is_hook(job):
-                    yield job
-        except NotFoundError:
-            logger.debug("the cluster has no %s", kind[1])
-        except ForbiddenError as error:
-            _pass_over_trainjobs(kind, error)
+            yield from (str(job["metadata"]["name"]) for job in jobs_of_kind(self.cluster, kind))
 
     def _events(self, job: Mapping[str, Any], pods: list[dict[str, Any]]) -> Iterator[Object]:
         waiting = [pod for pod in pods if pod_status(pod).state in ("pending", "starting")][:_MAX_ASKED_PODS]
@@ -215,7 +114,7 @@ class Runs:
             return None
         for version in KUEUE_VERSIONS:
             path = self.cluster.namespaced(version, "workloads")
-            selector = f"{_JOB_UID_LABEL}={job['metadata'].get('uid')}"
+            selector = f"{JOB_UID_LABEL}={job['metadata'].get('uid')}"
             try:
                 return next(self.cluster.items(path, labelSelector=selector), None)
             except (NotFoundError, ForbiddenError) as error:
@@ -312,16 +211,6 @@ class Runs:
                 self.cluster.delete(
                     self.cluster.namespaced("v1", "pods", pod["metadata"]["name"]), gracePeriodSeconds=0
                 )
-
-
-def _pass_over_trainjobs(kind: tuple[str, str], error: ForbiddenError) -> None:
-    """Rights are asked for before a kind is: who has an older Role is refused TrainJobs where there are none, too.
-
-    Raises: the error, for any other kind.
-    """
-    if kind != TRAINJOBS:
-        raise error
-    logger.debug("%s", error)
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_sec: float) -> bool:

@@ -9,32 +9,29 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cli.backends.base import BackendOptions, Check, GpuStatus, JobEnd, LogLine, LogQuery, Plan, RunStatus
+from cli.backends.cluster.diagnosis import diagnose
 from cli.backends.cluster.lifecycle import Lifecycle, install
-from cli.backends.cluster.plan import GPU_MEMORY_LABEL, GPU_RESOURCE, ClusterPlan, Planner
+from cli.backends.cluster.plan import ClusterPlan, Planner
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
 from cli.backends.cluster.status import WaitReasonLogger, log_line, release_status, run_status, trainer_of
 from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.answers import ForbiddenError
 from k8s.client import Cluster, ClusterAddress
-from k8s.drivers import check_drivers
 from k8s.gpus import node_gpus
-from k8s.helm import OLDEST, Helm, chart_facts, is_new_enough, objects_in, shipped_chart
+from k8s.helm import Helm, chart_facts, objects_in, shipped_chart
 from k8s.identity import cluster_identity
-from k8s.job_apis import served_apis
 from k8s.names import kind_of, main_container_of, pods_of
-from k8s.node_plan import plan_nodes
-from k8s.nodes import nodes_for
 from k8s.pod_log import Wanted
-from k8s.references import check_references
 from k8s.releases import Releases
+from k8s.run_list import RunView
 from k8s.run_logs import follow_logs, read_logs
-from k8s.runs import RunLogs, Runs, RunView
+from k8s.runs import RunLogs, Runs
 from k8s.shell import run_in_pod
 from k8s.status import pod_status, state_of
 from tsp.config.job import Job
 from tsp.config.run import RunConfig, StoreConfig, check_run_name
-from tsp.errors import ClusterError, ConfigError, NoSuchRunError
+from tsp.errors import ConfigError, NoSuchRunError
 from tsp.run.ownership import owner_of_namespace, refuse_anothers, take
 from tsp.run.status import ENDED, Finding
 
@@ -252,55 +249,4 @@ class ClusterBackend:
 
     def diagnose(self) -> Iterator[Finding]:
         """Helm, API server, operator, rights, security standard and GPU nodes."""
-        try:
-            version = self._helm.version()
-            advice = "" if is_new_enough(version) else f", older than {OLDEST}: see https://helm.sh/docs/intro/install"
-            yield Finding("helm", "warning" if advice else "ok", version + advice)
-        except (ConfigError, ClusterError) as error:
-            yield Finding("helm", "error", str(error))
-        for check in (
-            checks.check_server,
-            lambda cluster: checks.check_job_api(cluster, None),
-            lambda cluster: checks.check_webhooks(cluster, served_apis(cluster)),
-            lambda cluster: checks.check_permissions(cluster, served_apis(cluster)),
-            lambda cluster: checks.check_security_standard(cluster, workers="pytorchjob" in served_apis(cluster)),
-            checks.check_sidecars,
-            self._check_settings,
-            self._check_gpu_nodes,
-        ):
-            try:
-                yield from check(self._cluster)
-            except ClusterError as error:
-                yield Finding("cluster", "error", str(error))
-                return
-
-    def _check_settings(self, cluster: Cluster) -> Iterator[Finding]:
-        """Are the Secrets and claims there that the settings name for every run?"""
-        names = {key: str(value) for key, value in self._settings.chart_values.items() if value}
-        claims = [names[key] for key in ("data.claim", "cache.claim") if key in names]
-        secrets = [names[key] for key in ("store.existingSecret",) if key in names]
-        pod = {
-            "volumes": [{"persistentVolumeClaim": {"claimName": name}} for name in claims],
-            "containers": [{"envFrom": [{"secretRef": {"name": name}}]} for name in secrets],
-        }
-        found = list(check_references(cluster, pod, own=(), queue=self._settings.queue))
-        yield from found
-        if not found and any(pod.values()):
-            yield Finding("Secrets and claims", "ok", "those of the settings exist")
-
-    def _check_gpu_nodes(self, cluster: Cluster) -> Iterator[Finding]:
-        """Which downscale factor would a run of one GPU get here, and do the drivers run the image?"""
-        pod: dict[str, Any] = {"tolerations": [{"key": GPU_RESOURCE, "operator": "Exists"}]}
-        try:
-            found = list(cluster.items("/api/v1/nodes"))
-            nodes = nodes_for(found, pod, gpu_resource=GPU_RESOURCE, memory_label=GPU_MEMORY_LABEL)
-            plan = plan_nodes(nodes, gpus=1, downscale="auto")
-        except ForbiddenError:
-            return
-        except ConfigError as error:
-            yield Finding("GPUs", "error", str(error))
-            return
-        explanation = "; ".join(plan.explanation)
-        what = f"{plan.gpus} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-        yield Finding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")
-        yield from check_drivers(found, self._settings.image, gpu_resource=GPU_RESOURCE)
+        return diagnose(self._settings, self._cluster, lambda: self._helm)

@@ -15,7 +15,8 @@ from k8s.names import kind_of
 from k8s.pod_options import is_ignored_by_kueue
 from k8s.preflight import explain_ignored
 from k8s.releases import Release, Releases
-from k8s.runs import Runs, RunView
+from k8s.run_list import RunView
+from k8s.runs import Runs
 from k8s.status import true_conditions
 from k8s.train_jobs import refuse_changed_runtime, runtime_first
 from k8s.values import with_attempts

@@ -9,7 +9,6 @@ nothing; a node list that cannot be read leaves the decision to the pods.
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ import yaml
 
 from cli.backends.base import BackendOptions, Check, Plan
 from cli.backends.cluster.pod_paths import refuse_relative_job_paths
+from cli.backends.cluster.room import check_room, plan_for_nodes, pod_spec
 from cli.backends.cluster.storage import (
     check_access,
     check_data,
@@ -31,31 +31,22 @@ from cli.backends.cluster.storage import (
     writable_folder,
 )
 from k8s import preflight as checks
-from k8s.answers import ForbiddenError
 from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.identity import cluster_identity
 from k8s.job_apis import Api, api_of, served_apis
 from k8s.names import (
-    GPU_RESOURCE_ANNOTATION,
-    MEMORY_LABEL_ANNOTATION,
-    main_container_of,
-    pod_template_of,
     ranks_per_pod,
 )
-from k8s.node_plan import NodePlan, plan_nodes
-from k8s.nodes import left_out, nodes_for, with_room
+from k8s.node_plan import NodePlan
 from k8s.pod_options import PodOptions, with_pod_options
-from k8s.quantity import parse_quantity
 from k8s.references import check_priority, check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
 from tsp.config.address import check_address, check_texts
 from tsp.config.codec import set_dotted
-from tsp.config.cpus import auto_workers
 from tsp.config.job import Job, given_paths, written_paths
-from tsp.config.run import DataConfig, RunConfig, StoreConfig
+from tsp.config.run import RunConfig, StoreConfig
 from tsp.config.sizing import effective_sizes
-from tsp.config.throughput import DEFAULT_HEIGHT_PX, HEIGHT_PX, forecast
 from tsp.errors import ClusterError, ConfigError
 from tsp.run.status import Finding
 from tsp.store.s3.aws_settings import with_aws_settings
@@ -64,9 +55,6 @@ if TYPE_CHECKING:
     from cli.options.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-GPU_RESOURCE = "nvidia.com/gpu"
-GPU_MEMORY_LABEL = "nvidia.com/gpu.memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +81,7 @@ class Planner:
         chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
         draft = self._run_values(config, None, options)
         manifest = self._render(config.name, chart, draft)
-        nodes = self._plan_nodes(config, objects_in(manifest))
+        nodes = plan_for_nodes(self._cluster, config, objects_in(manifest))
         lines, effective = nodes.explanation, None
         if nodes.downscale is not None:
             # Fixed, so that the pods keep to it even where they happen to get larger cards.
@@ -244,98 +232,10 @@ class Planner:
             logger.debug("%s", error)
             return ()
 
-    def _plan_nodes(self, config: RunConfig, objects: Sequence[dict[str, Any]]) -> NodePlan:
-        """From what the chart renders: whichever way a value was given, it is read there and nowhere else."""
-        pod = pod_spec(objects)
-        annotations = next((item for item in map(_annotations, objects) if GPU_RESOURCE_ANNOTATION in item), {})
-        resource, label = annotations.get(GPU_RESOURCE_ANNOTATION), annotations.get(MEMORY_LABEL_ANNOTATION, "")
-        per_pod = max((ranks_per_pod(item) for item in objects), default=1)
-        chosen = None if config.downscale == "auto" else int(config.downscale)
-        if resource is None:
-            return NodePlan(downscale=chosen, explanation=("ranks run on the CPU: no GPU is asked for",))
-        try:
-            items = list(self._cluster.items("/api/v1/nodes"))
-            nodes = nodes_for(items, pod, gpu_resource=resource, memory_label=label, gpus_per_pod=per_pod)
-        except ForbiddenError:
-            return NodePlan(downscale=chosen, explanation=("nodes may not be listed here: the pods decide",))
-        except ClusterError as error:
-            # Planning creates nothing, so it also serves a dry run without a cluster.
-            logger.warning("%s", error)
-            return NodePlan(downscale=chosen, explanation=("the nodes are not known: the pods decide",))
-        nodes, lines = with_room(nodes, per_pod)
-        plan = plan_nodes(nodes, gpus=config.gpus, downscale=config.downscale, precision=config.model.precision)
-        data, shown = _planned_data(config.data, pod, per_pod)
-        lines = tuple(lines or plan.explanation)
-        if plan.ranks < config.gpus:
-            lines += tuple(filter(None, [left_out(items, pod, gpu_resource=resource)]))
-        else:
-            lines += shown
-        return replace(plan, explanation=(*lines, *_forecast(config, data, plan)))
-
-
-def _planned_data(data: DataConfig, pod: Mapping[str, Any], per_pod: int) -> tuple[DataConfig, tuple[str, ...]]:
-    """The data path with the workers that a rank will have, and a line that says so where nobody has chosen them."""
-    resources = main_container_of(pod).get("resources") or {}
-    cpus = parse_quantity(str((resources.get("requests") or {}).get("cpu", "")))
-    if data.workers is not None or cpus is None:
-        return data, ()
-    workers = auto_workers(math.ceil(cpus) // per_pod)
-    asked_for = f"{cpus:g} CPUs requested for {per_pod} ranks" if per_pod > 1 else f"{cpus:g} CPUs requested"
-    return replace(data, workers=workers), (f"data workers: {workers} a rank ({asked_for})",)
-
-
-def _forecast(config: RunConfig, data: DataConfig, plan: NodePlan) -> tuple[str, ...]:
-    """What the data path gives and a step takes on the slowest card that is known, if the former is too little."""
-    found = [
-        forecast(
-            data,
-            config.model.backbone,
-            gpu_name=node.card.name,
-            cpus=node.cpus or data.workers or 1,
-            height_px=HEIGHT_PX.get(config.data.name, DEFAULT_HEIGHT_PX),
-        )
-        for node in plan.nodes
-        if node.card is not None
-    ]
-    known = [item for item in found if item is not None]
-    slowest = min(known, key=lambda item: item.step, default=None)
-    return (slowest.text,) if slowest is not None and slowest.is_short else ()
-
 
 def _errors(findings: Iterable[Finding]) -> Iterable[Finding]:
     """Warnings about rights are ``doctor``'s: a run does without."""
     return (item for item in findings if item.level == "error")
-
-
-def check_room(nodes: NodePlan, gpus: int, per_pod: int = 1) -> None:
-    """Refuse more ranks than the nodes could ever hold; nodes that may not be listed are accepted unchecked.
-
-    Raises: ClusterError.
-    """
-    if nodes.gpus is None or nodes.ranks >= gpus:
-        return
-    why = "; ".join(nodes.explanation)
-    advice = "if an autoscaler adds nodes, set check_nodes = false in tspctl.toml"
-    if nodes.gpus < gpus:
-        pods, other = (f" in pods of {per_pod}", ", choose another --gpus-per-pod") if per_pod > 1 else ("", "")
-        raise ClusterError(
-            f"--gpus {gpus}{pods}, but the nodes that ranks can land on have {nodes.gpus} GPUs in all ({why}): "
-            f"ask for fewer{other}, or change the node selection; {advice}"
-        )
-    by_gpus = sum(node.gpus // per_pod * per_pod for node in nodes.nodes)
-    if by_gpus < gpus and nodes.nodes:
-        raise ClusterError(
-            f"--gpus {gpus} in pods of {per_pod} (--gpus-per-pod), but the nodes hold {by_gpus} ranks in whole pods "
-            f"({why}): choose another number of GPUs a pod, or ask for fewer; {advice}"
-        )
-    raise ClusterError(
-        f"--gpus {gpus}, but CPU and memory of the nodes are enough for {nodes.ranks} ranks at a time ({why}): "
-        f"lower resources.requests, or ask for fewer; {advice}"
-    )
-
-
-def _annotations(item: dict[str, Any]) -> dict[str, str]:
-    return item["metadata"].get("annotations") or {}
 
 
 def _values_in(path: str) -> Any:
@@ -345,15 +245,6 @@ def _values_in(path: str) -> Any:
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         logger.debug("%s: %s", path, error)
         return None
-
-
-def pod_spec(objects: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Spec of the pods of a release: the master's, a runtime's, or a job's."""
-    for item in objects:
-        if item["kind"] in ("PyTorchJob", "TrainingRuntime", "Job"):
-            return dict(pod_template_of(item)["spec"])
-    advice = "is 'chart' in tspctl.toml the right one?"
-    raise ClusterError(f"the chart renders neither a PyTorchJob, a TrainJob nor a Job: {advice}")
 
 
 def _job_for_pods(job: Job, endpoint_url: str | None) -> Job:

@@ -8,7 +8,7 @@ import pytest
 
 from cli.backends.base import BackendOptions, run_checks
 from cli.backends.cluster.backend import ClusterBackend
-from cli.backends.cluster.plan import pod_spec
+from cli.backends.cluster.room import pod_spec
 from cli.backends.cluster.storage import check_data, check_folders
 from cli.options.settings import Settings
 from k8s.helm import objects_in

@@ -6,7 +6,7 @@ import pytest
 
 from cli.backends.base import BackendOptions
 from cli.backends.cluster import backend as cluster_backend
-from cli.backends.cluster.plan import check_room
+from cli.backends.cluster.room import check_room
 from k8s.node_plan import plan_nodes
 from k8s.nodes import nodes_for, with_room
 from tests.k8s.objects import job, node_pod, pod, terminated, train_job, with_ranks

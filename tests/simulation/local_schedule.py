@@ -249,8 +249,8 @@ class LocalSchedule(Schedule):
         else:
             self._wait(deletion := self._command(home, lambda backend: backend.delete(RUN)))
             if deletion.exit_code == 0:
-                # It had ended, so nothing of it runs.
-                self._require_nothing_runs("the run was deleted")
+                # It had ended there, so nothing of it runs there; another machine may have taken it over.
+                self._require_nothing_runs("the run was deleted", home)
                 return "deleted"
             self.may_be_deleted |= deletion.exit_code != REFUSED
         return what
@@ -283,7 +283,7 @@ class LocalSchedule(Schedule):
                 state, reason = self._status(home)
             if state == "missing" and self.may_be_deleted:
                 # The deletion was killed when it had done all of it.
-                self._require_nothing_runs("the run was deleted")
+                self._require_nothing_runs("the run was deleted", home)
                 return
             require(state in RESUMABLE | {"succeeded"}, f"the run is {state}: {reason}")
             require(state == "succeeded" or reason, f"the run is {state}, and nothing says why")
@@ -328,7 +328,12 @@ class LocalSchedule(Schedule):
         self._require_nothing_runs("the run has ended")
         self._read(run, self.folder / "end.pth")
 
-    def _require_nothing_runs(self, what: str) -> None:
-        ranks = [process for process in self.machines.processes.values() if "RANK" in process.environment]
+    def _require_nothing_runs(self, what: str, home: Path | None = None) -> None:
+        """Args: home, of the machine that is looked at; None for all."""
+        ranks = [
+            process
+            for process in self.machines.processes.values()
+            if "RANK" in process.environment and home in (None, process.home)
+        ]
         running = [process.name for process in ranks if not process.is_gone]
         require(not running, f"{what}, and {running} still run")

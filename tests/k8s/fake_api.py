@@ -94,6 +94,8 @@ class FakeApi:
         return self._answer(handler, *self._find(handler.command, url.path, query, body))
 
     def _find(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+        if method in ("POST", "PUT") and isinstance(body, dict) and (refusal := self._other_version(path, body)):
+            return 400, {"kind": "Status", "message": refusal}
         found = self.objects.get(path)
         if isinstance(found, Callable):
             return found(method, query, body)
@@ -102,6 +104,15 @@ class FakeApi:
         if isinstance(found, list):
             return 200, self._page(found, query)
         return 200, found
+
+    @staticmethod
+    def _other_version(path: str, body: dict[str, Any]) -> str | None:
+        """As the API server refuses an object that is sent to the address of another version."""
+        parts, sent = path.split("/"), body.get("apiVersion")
+        expected = parts[2] if parts[1] == "api" else "/".join(parts[2:4])
+        if sent in (None, expected):
+            return None
+        return f"the API version in the data ({sent}) does not match the expected API version ({expected})"
 
     @staticmethod
     def _page(items: list[Any], query: dict[str, str]) -> dict[str, Any]:

@@ -31,16 +31,17 @@ class FoundRun:
         return self.status is not None and self.status.kind != "train"
 
     def has_lost_its_files(self) -> bool:
-        """Whether it has ended and nothing of it is stored. Raises: StoreError."""
-        return not self.is_job and self.status is not None and self.status.state in ENDED and not self.run.exists()
+        """Whether it has trained, as its backend knows, and nothing of it is stored. Raises: StoreError."""
+        status = self.status
+        if self.is_job or status is None or status.state not in ENDED:
+            return False
+        has_trained = status.state == "succeeded" or status.attempt is not None
+        return has_trained and not self.run.exists()
 
     @property
     def without_files(self) -> str:
         """What to say then."""
-        is_done = self.status is not None and self.status.state == "succeeded"
-        ways = ["it was moved or deleted", "its disk is not mounted"]
-        ways += [] if is_done else ["the run ended before it wrote anything"]
-        return f"nothing is stored at {self.run.address()}: {', '.join(ways[:-1])}, or {ways[-1]}"
+        return f"nothing is stored at {self.run.address()}: it was moved or deleted, or its disk is not mounted"
 
     def require_backend(self) -> Backend:
         """The backend that can change it.

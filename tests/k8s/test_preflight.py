@@ -208,17 +208,19 @@ def test_the_role_in_the_documentation_grants_what_is_asked_for():
         assert (verb, group, f"{resource}/{subresource}" if subresource else resource) in granted
 
 
-def test_controllers_that_do_not_answer_are_found_by_whoever_may_submit(api, cluster, monkeypatch):
+@pytest.mark.parametrize(
+    ("silent", "controller"), [("pytorchjob", "training operator"), ("trainjob", "Kubeflow Trainer")]
+)
+def test_controllers_that_do_not_answer_are_found_by_whoever_may_submit(api, cluster, monkeypatch, silent, controller):
     monkeypatch.setattr("k8s.client._RETRY_AFTER_SEC", ())
     kinds = {
         "pytorchjob": ("kubeflow.org/v1", "pytorchjobs"),
         "trainjob": ("trainer.kubeflow.org/v1alpha1", "trainjobs"),
     }
-    answers = {"pytorchjob": (500, 'failed calling webhook "a.b": refused'), "trainjob": (403, "denied the request")}
     for kind, resource in kinds.items():
-        code, message = answers[kind]
-        api.objects[cluster.namespaced(*resource)] = lambda *_, code=code, message=message: (code, {"message": message})
+        answer = (500, 'failed calling webhook "a.b": refused') if kind == silent else (403, "denied the request")
+        api.objects[cluster.namespaced(*resource)] = lambda *_, answer=answer: (answer[0], {"message": answer[1]})
     (finding,) = preflight.check_webhooks(cluster, kinds)
-    assert (finding.what, finding.level) == ("training operator", "error")
+    assert (finding.what, finding.level) == (controller, "error")
     assert finding.message.startswith("the webhook a.b does not answer")
     assert {query["dryRun"] for method, _, query, _ in api.requests if method == "POST"} == {"All"}

@@ -243,23 +243,23 @@ LOOKING = {
     "results": ("results", NAME),
     "fetch": ("fetch-best", NAME),
 }
-# 0 done, 2 refused, 3 no epoch yet, 100-103 outcomes; a run that still runs is not followed here.
+# 0 done, 2 refused, 3 no epoch yet, 5 its files are gone, 100-103 outcomes; a run that still runs is not followed here.
 LOOKS = """
 state                  wait logs follow exec results fetch
 running                101  0    -      0    3       3
 pending                101  0    -      2    3       3
 succeeded              0    0    0      2    5       5
-failed                 100  0    100    2    5       5
+failed                 100  0    100    2    3       3
 suspended              101  0    101    2    3       3
-cancelled              103  0    103    2    5       5
-half-installed         100  0    100    102  5       5
-installation-failed    100  0    100    102  5       5
-job-deleted-by-hand    100  0    100    102  5       5
-removal-cut-short      100  0    100    102  5       5
+cancelled              103  0    103    2    3       3
+half-installed         100  0    100    102  3       3
+installation-failed    100  0    100    102  3       3
+job-deleted-by-hand    100  0    100    102  3       3
+removal-cut-short      100  0    100    102  3       3
 ConfigMap-lost,-suspended 101 0  101    2    3       3
 record-lost,-succeeded 0    0    0      2    5       5
 record-lost,-suspended 101  0    101    2    3       3
-record-and-ConfigMap-lost,-cancelled 103 0 103 2 5   5
+record-and-ConfigMap-lost,-cancelled 103 0 103 2 3   3
 """
 
 

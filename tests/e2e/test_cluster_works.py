@@ -76,7 +76,7 @@ def test_a_pod_finds_services_by_name_and_reaches_the_s3_server(cluster: Cluster
 
 
 def test_the_s3_server_refuses_a_wrong_secret(s3: S3Server):
-    assert s3.keys() == set()
+    s3.keys()  # which the right one opens
     with pytest.raises(ClientError, match=r"403|SignatureDoesNotMatch|AccessDenied"):
         s3.client(secret_key="wrong").list_objects_v2(Bucket=s3.bucket)
 

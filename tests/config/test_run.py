@@ -129,6 +129,11 @@ def test_a_start_epoch_past_the_end_is_refused():
         make(overrides={"start_epoch": 8})
 
 
+@pytest.mark.parametrize("epoch", [0, 7, None])
+def test_a_start_epoch_of_the_schedule_is_taken(epoch):
+    assert make(overrides={"start_epoch": epoch, "resume": "a.pth"}).start_epoch == epoch
+
+
 def test_no_field_of_the_configuration_could_hold_a_credential():
     names = " ".join(_keys(json.loads(to_json(make()))))
     assert not any(word in names for word in ("secret", "password", "token", "access_key"))

@@ -109,9 +109,11 @@ def _verdict(name: str, path: Path, task: Mapping[str, object]) -> Verdict:
             got = tuple(number_of(image) for image in clip)
             frames.append(got in whole)
             times.append(got == whole[first])
+            # By the place where it is right: two frames of a telecined film may show one number, one of them combed.
+            truths = [truth.frames[first + o] for o in offsets] if times[-1] else [by_number.get(n) for n in got]
             colours += [
-                n in by_number and by_number[n].shape == image.shape and colour_error(image, by_number[n])
-                for n, image in zip(got, clip, strict=True)
+                shown is not None and shown.shape == image.shape and colour_error(image, shown)
+                for shown, image in zip(truths, clip, strict=True)
             ]
     is_close = [error is not False and error <= MAX_COLOUR_ERROR for error in colours]
     return Verdict(_word(frames), _word(times), _word(is_close), _standardized(name, path, task))

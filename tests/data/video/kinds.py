@@ -43,6 +43,7 @@ class Kind:
     extra: str = ""
     then: Callable[[Path, Path], None] | None = None
     """Makes the file of the one that the options make."""
+    num_frames: int = 90
     fps: Fraction | None = Fraction(30)
     """Its true rate; None where it varies."""
     is_delayed: bool = False
@@ -122,6 +123,43 @@ def with_cover(source: Path, target: Path) -> None:
     ffmpeg.run("-v", "error", "-f", "lavfi", "-i", "color=blue:s=640x480:d=1", "-i", str(source), "-map", "1:v",
                "-map", "0:v", "-frames:v:1", "1", "-c:v:0", "copy", "-c:v:1", "mjpeg",
                "-disposition:v:1", "attached_pic", str(target))  # fmt: skip
+
+
+def attached_picture(source: Path, target: Path) -> None:
+    """A large picture among Matroska's attachments."""
+    cover = source.with_suffix(".png")
+    ffmpeg.run("-v", "error", "-f", "lavfi", "-i", "color=blue:s=640x480", "-frames:v", "1", str(cover))
+    ffmpeg.run("-v", "error", "-i", str(source), "-c", "copy", "-attach", str(cover), "-metadata:s:t",
+               "mimetype=image/png", "-metadata:s:t", "filename=cover.png", str(target))  # fmt: skip
+
+
+def with_subtitles(source: Path, target: Path) -> None:
+    """Text from before the picture's end until long after it."""
+    text = source.with_suffix(".srt")
+    text.write_text("1\n00:00:01,000 --> 00:00:20,000\nwords\n")
+    codec = "mov_text" if target.suffix == ".mp4" else "srt"
+    attached = ["-attach", str(text), "-metadata:s:t", "mimetype=text/plain"] if target.suffix == ".mkv" else []
+    ffmpeg.run("-v", "error", "-i", str(text), "-i", str(source), "-map", "0", "-map", "1:v", "-c:v", "copy",
+               "-c:s", codec, *attached, str(target))  # fmt: skip
+
+
+def dash_joined(source: Path, target: Path, without: int = 0) -> None:
+    """The head and the segments that a DASH server sends, as a download joins them."""
+    folder = source.with_suffix(".dash")
+    folder.mkdir()
+    ffmpeg.run("-v", "error", "-i", str(source), "-c", "copy", "-seg_duration", "0.5", "-f", "dash",
+               str(folder / "all.mpd"))  # fmt: skip
+    parts = sorted(folder.glob("chunk-*.m4s"))[without:]
+    target.write_bytes(b"".join(part.read_bytes() for part in (folder / "init-stream0.m4s", *parts)))
+
+
+def hls_joined(source: Path, target: Path, without: int = 0) -> None:
+    """The segments that an HLS server sends, one behind the other."""
+    folder = source.with_suffix(".hls")
+    folder.mkdir()
+    ffmpeg.run("-v", "error", "-i", str(source), "-c", "copy", "-hls_time", "0.5", "-hls_list_size", "0", "-f", "hls",
+               "-hls_segment_filename", str(folder / "%03d.ts"), str(folder / "all.m3u8"))  # fmt: skip
+    target.write_bytes(b"".join(part.read_bytes() for part in sorted(folder.glob("*.ts"))[without:]))
 
 
 LATE = f"-itsoffset 2 -i {{}} {TONE} -map 0:v -map 1:a"
@@ -264,6 +302,7 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 VP9 = "-c:v libvpx-vp9 -b:v 2M -g 32 -auto-alt-ref 6 -lag-in-frames 25 -pix_fmt yuv420p"
 MPEG2 = f"{MANY.format('mpeg2video')} -bf 2"
+MJPEG = "-c:v mjpeg -q:v 2 -pix_fmt yuvj420p"
 DV = "-vf scale=720:480 -c:v dvvideo -pix_fmt yuv411p"
 MORE_KINDS: dict[str, Kind] = {
     "mp4 fake interlaced": Kind(".mp4", f"{X264} -x264-params fake-interlaced=1"),
@@ -325,9 +364,60 @@ MORE_KINDS: dict[str, Kind] = {
     "mod mpeg2": Kind(".mod", f"{MANY.format('mpeg2video')} -bf 2 -f vob"),
     "wtv mpeg2": Kind(".wtv", f"{MANY.format('mpeg2video')} -bf 2"),
     "swf flv1": Kind(".swf", MANY.format("flv1")),
-    "mpg joined": Kind(".mpg", MPEG2, then=joined_of(MPEG2)),
+    "mpg joined": Kind(".mpg", MPEG2, then=joined_of(MPEG2), reads=False),
     "avi joined": Kind(".avi", MANY.format("mpeg4"), then=joined_of(MANY.format("mpeg4"))),
     "1 fps": Kind(".mp4", rate="1", fps=Fraction(1)),
+    "0.5 fps": Kind(".mkv", rate="1/2", fps=Fraction(1, 2)),
+    "59.94 fps in mkv": Kind(".mkv", rate="60000/1001", fps=Fraction(60000, 1001)),
+    "240 fps": Kind(".mp4", rate="240", fps=Fraction(240), num_frames=300),
+    "29.97 fps in flv": Kind(".flv", rate="30000/1001", fps=Fraction(30000, 1001)),
+    "29.97 fps in avi": Kind(".avi", MJPEG, rate="30000/1001", fps=Fraction(30000, 1001)),
+    "mp4 hevc, hev1": Kind(".mp4", f"{X265} -tag:v hev1"),
+    "mov hevc, hvc1": Kind(".mov", f"{X265} -tag:v hvc1"),
+    "mp4 sound longer than the picture": Kind(".mp4", f"{X264} -c:a aac", extra=TONE),
+    "ts sound longer than the picture": Kind(".ts", f"{X264} -c:a mp2", extra=TONE),
+    "avi mpeg4 with mp3": Kind(".avi", f"{MANY.format('mpeg4')} -c:a libmp3lame -q:a 5", extra=TONE),
+    "ogv theora with vorbis": Kind(".ogv", "-c:v libtheora -q:v 10 -c:a libvorbis", extra=TONE),
+    "wmv wmv2 with wmav2": Kind(".wmv", f"{MANY.format('wmv2')} -c:a wmav2", extra=TONE),
+    "webm vp9 with opus": Kind(".webm", f"{VP9} -c:a libopus", extra=TONE),
+    "mkv attached picture": Kind(".mkv", then=attached_picture),
+    "mkv subtitles and an attachment": Kind(".mkv", then=with_subtitles),
+    "mp4 subtitles": Kind(".mp4", then=with_subtitles),
+    "mov begins before 0": Kind(".mov", f"{X264} -avoid_negative_ts disabled -output_ts_offset -0.5"),
+    "mp4 begins before 0": Kind(".mp4", f"{X264} -avoid_negative_ts disabled -output_ts_offset -0.5"),
+    "mp4 time base of a prime": Kind(".mp4", f"{X264} -video_track_timescale 90001"),
+    "odd size, 4:2:0": Kind(".mkv", "-vf scale=95:63 -c:v ffv1 -pix_fmt yuv420p"),
+    "odd size, vp9": Kind(".webm", f"-vf scale=95:63 {VP9}"),
+    "odd size, 4:4:4": Kind(".mp4", f"-vf scale=95:63 {X264.replace('yuv420p', 'yuv444p')}"),
+    "wide": Kind(".mp4", f"-vf scale=2048:64 {X264}"),
+    "h264 bottom field first": Kind(".mp4", f"{X264} -flags +ildct+ilme -x264-params bff=1"),
+    "mpeg2 bottom field first": Kind(".mkv", f"{MPEG2} -flags +ildct+ilme -top 0"),
+    "mov prores interlaced": Kind(".mov", "-c:v prores_ks -pix_fmt yuv422p10le -flags +ildct"),
+    "h264 lossless": Kind(".mkv", f"{X264} -qp 0"),
+    "h264 zero latency, slices": Kind(".mp4", f"{X264} -tune zerolatency -x264-params slices=4"),
+    "h264 many references, pyramid": Kind(".mp4", f"{X264} -refs 8 -bf 8 -x264-params b-pyramid=normal:b-adapt=0"),
+    "mkv vp9 10 bit 4:4:4": Kind(".mkv", VP9.replace("yuv420p", "yuv444p10le")),
+    "mp4 av1 10 bit": Kind(".mp4", "-c:v libaom-av1 -cpu-used 8 -crf 20 -g 25 -pix_fmt yuv420p10le"),
+    "mkv ffvhuff": Kind(".mkv", "-c:v ffvhuff -pix_fmt yuv420p"),
+    "mkv mjpeg": Kind(".mkv", MJPEG),
+    "mp4 mjpeg": Kind(".mp4", MJPEG),
+    "mkv theora": Kind(".mkv", "-c:v libtheora -q:v 10"),
+    "mov raw": Kind(".mov", "-c:v rawvideo -pix_fmt uyvy422"),
+    "m4v h264": Kind(".m4v"),
+    "ismv h264": Kind(".ismv"),
+    "gxf mpeg2": Kind(".gxf", "-vf scale=720:576 -c:v mpeg2video -q:v 2 -pix_fmt yuv420p", rate="25", fps=Fraction(25)),
+    "dash, its parts joined": Kind(".mp4", then=dash_joined),
+    "dash, a part without the first": Kind(".mp4", then=partial(dash_joined, without=1)),
+    "hls, its parts joined": Kind(".ts", then=hls_joined),
+    "hls, its last parts": Kind(".ts", then=partial(hls_joined, without=1)),
+    "mp4 index first": Kind(".mp4", f"{X264} -movflags +faststart"),
+    "mp4 varying rate, hevc": Kind(".mp4", f"{VARYING} {X265}", fps=None),
+    "webm dropped frames": Kind(".webm", f"{DROPPED} {VP9}", fps=None),
+    "ts dropped frames": Kind(".ts", f"{DROPPED} {X264}", fps=None),
+    "raw hevc": Kind(".hevc", X265, reads=False),
+    "raw mpeg4": Kind(".m4v", f"{MANY.format('mpeg4')} -f m4v", reads=False),
+    "raw av1": Kind(".obu", "-c:v libaom-av1 -cpu-used 8 -crf 20 -g 25 -pix_fmt yuv420p", reads=False),
+    "raw mjpeg": Kind(".mjpeg", MJPEG, reads=False),
 }  # fmt: skip
 """Further kinds, which ``benchmarks.bench_kinds`` judges but no test."""
 
@@ -339,7 +429,7 @@ def make_kind(name: str, folder: Path) -> Path:
     path = folder / f"{list(kinds).index(name)}{kind.suffix}"
     if not path.exists():
         first = path.with_name(f"first-{path.name}") if kind.then else path
-        ffmpeg.make(first, kind.options, rate=kind.rate, extra=kind.extra)
+        ffmpeg.make(first, kind.options, num_frames=kind.num_frames, rate=kind.rate, extra=kind.extra)
         if kind.then:
             kind.then(first, path)
     return path

@@ -12,7 +12,7 @@ import pytest
 from tests import ffmpeg, reference
 from tests.data.video.kinds import KINDS, MAX_COLOUR_ERROR, colour_error, make_kind, oracle, shown_of_kind
 from tests.videos import number_of
-from tsp.data.video import ClipReader
+from tsp.data.video import ClipReader, VideoError
 from tsp.data.video.inspect import inspect_video
 from tsp.data.video.open_video import VideoSource
 from tsp.data.video.sliding_clips import Slide, SlideFrame
@@ -96,6 +96,22 @@ def test_standardize_keeps_frames_times_and_colours_as_ffmpeg_shows_them(made, n
     if ours.frames.shape[1:] == frames.shape[1:]:
         assert colour_error(ours.frames[:both], frames[:both]) <= MAX_COLOUR_ERROR
     assert inspect_video(tmp_path / "out.mp4").remarks == ()
+
+
+def test_joined_program_streams_are_refused_until_standardised(made, tmp_path):
+    """FFmpeg gives stored times to the wrong frames behind the joint, and two frames the times of two others."""
+    path = made("mpg joined")
+    with pytest.raises(VideoError, match=r"clock jumps by -3\.000 s .*behind it 2 frames have the time of another one"):
+        ClipReader().read(path, 0.0)
+    made_of_it = transcode(path, tmp_path / "whole.mp4")
+    assert any("2 frames have the time of another one: these are lost" in note for note in made_of_it.notes)
+    assert ffmpeg.shown(tmp_path / "whole.mp4").numbers == ffmpeg.shown(path, filters="fps=30:start_time=0").numbers
+
+
+def test_a_segment_of_a_stream_is_said_to_be_one(tmp_path):
+    (tmp_path / "chunk.mp4").write_bytes(b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix" + bytes(600))
+    with pytest.raises(VideoError, match="it is a segment of a stream: join its initialisation segment"):
+        VideoSource(tmp_path / "chunk.mp4")
 
 
 def test_opening_an_ordinary_mp4_file_reads_a_small_part_of_it(tmp_path):

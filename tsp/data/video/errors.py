@@ -51,6 +51,8 @@ def hint(path: str) -> str:
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
+            if head[4:8] in (b"styp", b"moof", b"sidx"):
+                return " (it is a segment of a stream: join its initialisation segment and all segments into one file)"
             if head[4:8] == b"ftyp" and lacks_index(file):
                 return " (its index, which MP4 and MOV often have at the end, is missing: was it copied whole?)"
     except OSError:

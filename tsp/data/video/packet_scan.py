@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -108,7 +108,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
     """Read all packets of a stream.
 
     Args: counted, decode where packets may hold no frame, so that what is listed as shown is; untimed, give an
-        elementary stream the times of its rate.
+        elementary stream the times of its rate, and take frames that share a time behind a joint.
     Raises: VideoError if the stream has no times, or none that can be made to rise; av.error.FFmpegError.
     """
     with open_input(path) as container:
@@ -146,7 +146,20 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         _hide_what_lacks_its_beginning(path, stream_index, packets)
     if packets and (not has_pts or may_hide or any(packet.pts is None for packet in packets)):
         _put_in_decoded_order(path, stream_index, packets, has_pts, notes)
-    return _table(packets, origin, clock, notes, fault)
+    return _without_doubles(path, _table(packets, origin, clock, notes, fault), clock, untimed)
+
+
+def _without_doubles(path: str, scan: Scan, clock: Clock, untimed: bool) -> Scan:
+    """Refuse or remark frames that share a time behind a joint, where FFmpeg gives stored times to the wrong ones."""
+    num_alike = int(np.count_nonzero(scan.pts != HIDDEN)) - len(scan.shown)
+    if not clock.notes or not num_alike:
+        return scan
+    note = f"behind it {num_alike} frames have the time of another one"
+    if not untimed:
+        raise VideoError(
+            f"{path}: {clock.notes[0]}, but {note}: run 'tspctl data standardize' first, which shows what players show"
+        )
+    return replace(scan, notes=(*scan.notes, f"{note}: these are lost, and frames after them are up to as many early"))
 
 
 def _guesses_times(container: InputContainer, stream: VideoStream) -> bool:

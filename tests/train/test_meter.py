@@ -20,6 +20,7 @@ STEP_SEC = 0.028
 """Of one CPU core, of the smallest model here: no real step is shorter."""
 MAX_SHARE = 0.005
 LINES = 40
+MAX_LINE_BYTES = 600
 DEFAULT_EVERY_STEPS = next(item.default for item in fields(RunConfig) if item.name == "metrics_every_steps")
 
 
@@ -28,12 +29,14 @@ class Bucket:
 
     def __init__(self) -> None:
         self.sent_bytes: list[int] = []
+        self.held: dict[str, bytes] = {}
 
     def local_path(self, key: str) -> None:
         return None
 
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
-        self.sent_bytes.append(len(path.read_bytes()))
+        self.held[key] = path.read_bytes()
+        self.sent_bytes.append(len(self.held[key]))
 
 
 def test_the_history_costs_less_than_half_a_percent_of_the_shortest_steps(
@@ -58,5 +61,8 @@ def test_the_history_costs_less_than_half_a_percent_of_the_shortest_steps(
     meter.close()
     cost_sec = (time.process_time() - began_sec) / (LINES * every_steps)
     assert cost_sec < MAX_SHARE * STEP_SEC
+    lines = [line for data in bucket.held.values() for line in data.splitlines() if b'"kind":"train"' in line]
+    assert len(lines) == LINES
+    assert max(map(len, lines)) < MAX_LINE_BYTES
     assert 0 < len(bucket.sent_bytes) <= LINES + 3, "a line, an upload; and one as a segment begins and ends"
     assert max(bucket.sent_bytes) <= SEGMENT_BYTES

@@ -8,7 +8,6 @@ import click
 
 from cli.output import FORMATS, format_option, print_csv, print_table, print_value
 from cli.runs.argument import runs_argument
-from cli.runs.comparison import refuse_missing
 from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def results(runs: tuple[str, ...], plot: str | None, output: str, session: Sessi
 
 def _show_one(found: FoundRun, plot: str | None, output: str) -> None:
     """Raises: StoreError, once all others are shown, if an epoch's record cannot be read."""
+    from cli.runs.comparison import refuse_missing
     from tsp.errors import DataError
     from tsp.run.results import best
 

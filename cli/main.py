@@ -10,7 +10,6 @@ from typing import NoReturn
 
 import click
 
-from cli.options.empty_value import refuse_empty_values
 from tsp.config.address import MaskingFormatter, masked
 from tsp.errors import INTERRUPTED_EXIT_CODE, TspError
 
@@ -99,6 +98,8 @@ def _complete(command: click.Command) -> None:
         for child in command.commands.values():
             _complete(child)
     elif not command.ignore_unknown_options and all(item.name != "verbose" for item in command.params):
+        from cli.options.empty_value import refuse_empty_values
+
         refuse_empty_values(command)
         command.params += _verbosity()
 

@@ -14,7 +14,6 @@ from cli.humanize import curve, show_duration
 from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
-from tsp.run.pod_images import described
 
 if TYPE_CHECKING:
     from cli.runs.summary import RunSummary
@@ -77,6 +76,8 @@ def _curves(run: StoredRun) -> Iterator[tuple[str, str | None]]:
 
 def _pairs(run: RunSummary) -> list[tuple[str, Any]]:
     """Names and values as ``status`` prints them."""
+    from tsp.run.pod_images import described
+
     step = None
     if run.epoch is not None:
         epoch = f"{run.epoch} ({run.epoch + 1} of {run.epochs})"

@@ -4,6 +4,7 @@ import csv
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tests.jobs import do_job
 from tsp.data.label_map import load_label_map
 from tsp.data.tables import VideoFacts, read_metadata
-from tsp.errors import DataError
+from tsp.errors import ConfigError, DataError
 from tsp.prepare.annotate import annotate, background
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
 
@@ -246,3 +247,34 @@ def test_a_folder_that_the_table_does_not_have_is_named(demo_folder, tmp_path):
     do_job("probe", {"videos": str(demo_folder), "out": str(tmp_path / "videos.csv"), "workers": 1})
     with pytest.raises(DataError, match=r"no file in the folder 'test' \(its first one is 'train/train_000\.mp4'\)"):
         annotate_demo(demo_folder, tmp_path, folder="test")
+
+
+def two_videos(tmp_path: Path, **first: Any) -> dict[str, str]:
+    """A job of two videos of 9 s; what is given replaces parts of the first one's entry."""
+    (tmp_path / "m.csv").write_text("filename,video-duration,fps,video-frames\na.mp4,9,30,270\nb.mp4,9,30,270\n")
+    entry = {"subset": "training", "duration": 9, "annotations": [{"segment": [1, 2], "label": "Run"}]}
+    (tmp_path / "in.json").write_text(json.dumps({"database": {"a": entry | first, "b": entry}}))
+    return {"annotations": str(tmp_path / "in.json"), "metadata": str(tmp_path / "m.csv"), "out": str(tmp_path / "o")}
+
+
+@pytest.mark.parametrize("option", ["out", "json"])
+@pytest.mark.parametrize("name", ["in.json", "m.csv", "x/../m.csv"])
+def test_what_is_read_is_not_written_over(tmp_path, option, name):
+    job = two_videos(tmp_path) | {"subset": "training", option: str(tmp_path / name)}
+    before = (tmp_path / "in.json").read_bytes(), (tmp_path / "m.csv").read_bytes()
+    with pytest.raises(ConfigError, match=r"would be written over .*, which is read for it: choose another output"):
+        do_job("annotate", job)
+    assert ((tmp_path / "in.json").read_bytes(), (tmp_path / "m.csv").read_bytes()) == before
+
+
+@pytest.mark.parametrize("duration", ["x", 0, -1, float("nan")])
+def test_a_duration_that_is_none_is_said(tmp_path, duration):
+    answer = do_job("annotate", two_videos(tmp_path, duration=duration))
+    assert answer["skipped"] == {"durations that are no seconds": 1}
+
+
+def test_an_action_that_ends_well_after_its_video_is_said(tmp_path, caplog):
+    beyond = [{"segment": [1, 500], "label": "Run"}]
+    answer = do_job("annotate", two_videos(tmp_path, annotations=beyond))
+    assert answer["skipped"] == {"actions that end well after their video": 1}
+    assert "in.json, a, annotation 0" in caplog.text

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tsp.config.job import Answer
@@ -29,8 +29,8 @@ from tsp.data.tables import (
 from tsp.errors import DataError
 from tsp.prepare.annotations import Action, Annotations, read_activitynet, read_thumos14, refuse_entries
 from tsp.prepare.localisation import localisation_database, merged
-from tsp.prepare.match_files import match_files, other_durations, refuse_other_units
-from tsp.store.files import local_path, open_folder, reading, reading_folder, writing
+from tsp.prepare.match_files import ends_beyond, match_files, other_durations, refuse_other_units, within_folder
+from tsp.store.files import local_path, open_folder, reading, reading_folder, refuse_overwriting, writing
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Annotated:
 
 def run(job: AnnotateJob) -> Answer:
     """Do an annotate job; the answer counts rows, per class in ``rows``."""
+    refuse_overwriting((job.annotations, job.metadata, job.labels), (job.out, job.json))
     kind = job.format
     if kind == "auto":
         kind = "thumos14" if _is_folder(job.annotations) else "activitynet"
@@ -68,7 +69,7 @@ def run(job: AnnotateJob) -> Answer:
         videos = read_metadata(path)
     result = annotate(
         annotations.actions,
-        _within(videos, job.folder, job.metadata),
+        within_folder(videos, job.folder, job.metadata),
         labels=_read_labels(job),
         filename_prefix=job.filename_prefix,
         min_background_sec=min_background_sec,
@@ -125,24 +126,6 @@ def _write_localisation(job: AnnotateJob, address: str, result: Annotated) -> No
     store = open_folder(folder or slash or ".", job.store)
     before = store.read(name).decode() if store.exists(name) else None
     store.write(name, merged(before, database, where=address).encode())
-
-
-def _within(videos: list[VideoFacts], folder: str | None, table: str) -> list[VideoFacts]:
-    """The videos in a folder of the table, named relative to it."""
-    if folder is None:
-        return videos
-    begin = folder.strip("/") + "/"
-    found = [
-        replace(facts, filename=facts.filename.removeprefix(begin))
-        for facts in videos
-        if facts.filename.startswith(begin)
-    ]
-    if not found:
-        first = videos[0].filename if videos else "none"
-        raise DataError(
-            f"{table} has no file in the folder {folder!r} (its first one is {first!r}): give another --folder"
-        )
-    return found
 
 
 def _is_folder(address: str) -> bool:
@@ -281,6 +264,13 @@ def _log_left_out(annotations: Annotations, result: Annotated, metadata: str) ->
         ],
         "actions of 0 s: no clip fits in": [
             action.where for action in annotations.actions if action.start_sec == action.end_sec
+        ],
+        "actions that end well after their video: their rest does not exist": [
+            action.where
+            for action in annotations.actions
+            if action.video in by_name
+            and action.start_sec < by_name[action.video]
+            and ends_beyond(action.end_sec, by_name[action.video])
         ],
         "actions that begin after their video has ended: no clip of them exists": [
             action.where

@@ -155,6 +155,8 @@ def _add_entry(found: Annotations, video: str, entry: dict[str, Any], where: str
     duration_sec = _seconds(entry.get("duration"))
     if duration_sec > 0:
         found.durations_sec[video] = duration_sec
+    elif entry.get("duration") is not None:
+        found.skipped.append(Skipped("durations that are no seconds", f"{video}, {str(entry['duration'])[:20]!r}"))
     annotations = entry.get("annotations")
     if not annotations and annotations in (None, []):
         found.skipped.append(Skipped("videos without annotations", video))

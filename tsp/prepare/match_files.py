@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from tsp.data.tables import VideoFacts, composed
@@ -60,17 +61,18 @@ def _files(name: str, prefix: str, by_name: Mapping[str, list[VideoFacts]]) -> l
     return []
 
 
+def ends_beyond(end_sec: float, duration_sec: float) -> bool:
+    """Whether an action ends after its video by more than annotators round."""
+    return end_sec > duration_sec * (1 + _BEYOND_SHARE) + _BEYOND_SEC
+
+
 def refuse_other_units(actions: Sequence[Action], by_name: Mapping[str, VideoFacts]) -> None:
     """Raises: DataError if the times can hardly be seconds of these files."""
     last: dict[str, Action] = {}
     for action in actions:
         if action.video not in last or action.end_sec > last[action.video].end_sec:
             last[action.video] = action
-    beyond = [
-        action
-        for video, action in last.items()
-        if action.end_sec > by_name[video].duration_sec * (1 + _BEYOND_SHARE) + _BEYOND_SEC
-    ]
+    beyond = [action for video, action in last.items() if ends_beyond(action.end_sec, by_name[video].duration_sec)]
     if 2 * len(beyond) > len(last):
         raise DataError(
             f"{beyond[0].where}: an action ends at {beyond[0].end_sec:g} s of a video that lasts "
@@ -95,3 +97,21 @@ def other_durations(durations_sec: Mapping[str, float], by_name: Mapping[str, Vi
         if name in durations_sec
         and abs(durations_sec[name] - facts.duration_sec) > max(_DURATION_SEC, _DURATION_SHARE * facts.duration_sec)
     ]
+
+
+def within_folder(videos: list[VideoFacts], folder: str | None, table: str) -> list[VideoFacts]:
+    """The videos in a folder of the table, named relative to it."""
+    if folder is None:
+        return videos
+    begin = folder.strip("/") + "/"
+    found = [
+        replace(facts, filename=facts.filename.removeprefix(begin))
+        for facts in videos
+        if facts.filename.startswith(begin)
+    ]
+    if not found:
+        first = videos[0].filename if videos else "none"
+        raise DataError(
+            f"{table} has no file in the folder {folder!r} (its first one is {first!r}): give another --folder"
+        )
+    return found

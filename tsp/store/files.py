@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def local_path(address: str) -> Path:
     if "://" in address:
         raise ConfigError(f"{address!r}: only s3://bucket/prefix, file:///folder and folders are known")
     return Path(address).expanduser()
+
+
+def refuse_overwriting(read: Iterable[str | None], written: Iterable[str | None]) -> None:
+    """Raises: ConfigError if what is to be written would replace what is read for it."""
+    inputs = {_identity(address): address for address in read if address is not None}
+    for address in written:
+        if address is not None and (known := inputs.get(_identity(address))):
+            raise ConfigError(f"{address} would be written over {known}, which is read for it: choose another output")
+
+
+def _identity(address: str) -> str:
+    return address if "://" in address else os.path.realpath(address)
 
 
 @contextmanager

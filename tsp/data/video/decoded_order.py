@@ -1,11 +1,13 @@
-"""The order in which a decoder puts out the frames of packets, which is the order in which they are shown."""
+"""The order in which a decoder puts out frames, which is the order in which they are shown; times in that order."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator
 from typing import Any
 
 import av.error
+import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -46,3 +48,28 @@ def decoded_order(path: str, stream_index: int, hidden: frozenset[int] = frozens
             except av.error.FFmpegError:
                 continue  # a damaged packet has no frame
             yield from (frame.pts for frame in frames if frame.pts is not None)
+
+
+def filled(times: list[int | None]) -> list[int]:
+    """The times, those that are missing evenly between (or as far beyond) those that are there."""
+    known = [(number, time) for number, time in enumerate(times) if time is not None]
+    if len(known) == len(times):
+        return [time for _, time in known]
+    if len(known) < 2:
+        return []
+    numbers, values = zip(*known, strict=True)
+    step = (values[-1] - values[0]) / (numbers[-1] - numbers[0])
+    filled = np.interp(np.arange(len(times)), numbers, values)
+    filled[: numbers[0]] = values[0] - step * np.arange(numbers[0], 0, -1)
+    filled[numbers[-1] + 1 :] = values[-1] + step * np.arange(1, len(times) - numbers[-1])
+    return [round(time) for time in filled]
+
+
+def rise(times: list[int]) -> bool:
+    """Whether there are several, each later than the one before."""
+    return len(times) > 1 and all(earlier < later for earlier, later in itertools.pairwise(times))
+
+
+def never_fall(times: list[int]) -> bool:
+    """Whether there are any, none earlier than the one before."""
+    return bool(times) and all(earlier <= later for earlier, later in itertools.pairwise(times))

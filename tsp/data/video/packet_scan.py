@@ -13,7 +13,6 @@ What may be wrong in a container, and what is done about it:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from av.container import InputContainer
 from av.format import Flags
 from av.video.stream import VideoStream
 
-from tsp.data.video.decoded_order import decoded_order
+from tsp.data.video.decoded_order import decoded_order, filled, never_fall, rise
 from tsp.data.video.errors import VideoError, reason_of
 from tsp.data.video.h264_fields import FieldPairs
 from tsp.data.video.open_input import open_input
@@ -101,7 +100,7 @@ class _Raw:
 
 def contradicts_decoder(stream: VideoStream, pts: Iterable[int | None]) -> bool:
     """Whether packets with these times are shown in the order in which they are stored, while the decoder reorders."""
-    return stream.codec_context.reorder_depth > 0 and _rise([time for time in pts if time is not None])
+    return stream.codec_context.reorder_depth > 0 and rise([time for time in pts if time is not None])
 
 
 def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed: bool = False) -> Scan:
@@ -245,10 +244,10 @@ def _put_in_decoded_order(path: str, stream_index: int, packets: list[_Raw], has
     hidden = frozenset(number for number, packet in enumerate(packets) if packet.is_hidden)
     order = [number for number in dict.fromkeys(decoded_order(path, stream_index, hidden)) if number < len(packets)]
     order = [number for number in order if number not in hidden]
-    times = _filled([packets[number].pts for number in order]) if has_pts else []
-    if not _never_fall(times):
-        times = _filled([packets[number].dts for number in sorted(order)])
-    if not _never_fall(times):
+    times = filled([packets[number].pts for number in order]) if has_pts else []
+    if not never_fall(times):
+        times = filled([packets[number].dts for number in sorted(order)])
+    if not never_fall(times):
         raise VideoError(f"{path} stores times that do not rise: run 'ffmpeg -i IN -c copy OUT.mkv', or encode it anew")
     if order != sorted(order) and not has_pts:
         notes.append(ORDER_NOTE)
@@ -256,29 +255,6 @@ def _put_in_decoded_order(path: str, stream_index: int, packets: list[_Raw], has
         packet.is_hidden = True
     for number, time in zip(order, times, strict=True):
         packets[number].pts, packets[number].is_hidden = time, False
-
-
-def _filled(times: list[int | None]) -> list[int]:
-    """The times, those that are missing evenly between (or as far beyond) those that are there."""
-    known = [(number, time) for number, time in enumerate(times) if time is not None]
-    if len(known) == len(times):
-        return [time for _, time in known]
-    if len(known) < 2:
-        return []
-    numbers, values = zip(*known, strict=True)
-    step = (values[-1] - values[0]) / (numbers[-1] - numbers[0])
-    filled = np.interp(np.arange(len(times)), numbers, values)
-    filled[: numbers[0]] = values[0] - step * np.arange(numbers[0], 0, -1)
-    filled[numbers[-1] + 1 :] = values[-1] + step * np.arange(1, len(times) - numbers[-1])
-    return [round(time) for time in filled]
-
-
-def _rise(times: list[int]) -> bool:
-    return len(times) > 1 and all(earlier < later for earlier, later in itertools.pairwise(times))
-
-
-def _never_fall(times: list[int]) -> bool:
-    return bool(times) and all(earlier <= later for earlier, later in itertools.pairwise(times))
 
 
 def _table(packets: list[_Raw], origin: int, clock: Clock, notes: list[str], fault: str) -> Scan:

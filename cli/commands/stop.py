@@ -11,6 +11,7 @@ from cli.backends.base import Backend
 from cli.output import interruption_note
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from tsp.run.status import ENDED
 
 grace_option = click.option(
     "--grace",
@@ -54,6 +55,7 @@ def suspend(run: str, grace_sec: float | None, session: Session) -> None:
 def _stopping(run: str, session: Session) -> Iterator[tuple[Backend, str]]:
     """The run's backend and its name there."""
     found = session.find(run)
-    click.echo(f"stopping {run}; its state is saved first", err=True)
+    if found.status is None or found.status.state not in ENDED:
+        click.echo(f"stopping {run}; its state is saved first", err=True)
     with interruption_note(f"{run} is still being stopped: see 'tspctl status {run}'"):
         yield found.require_backend(), found.name

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.s3_servers import S3Server, free_port
 from tests.stores import QUICK, s3_store
 from tsp.config.run import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
+from tsp.store import transfer
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object, size_of
 from tsp.store.retry import RetryPolicy
@@ -203,3 +205,24 @@ def test_the_size_of_an_object_is_asked_for_once(monkeypatch: pytest.MonkeyPatch
     nobody = StoreConfig(uri="s3://b", endpoint_url=f"http://127.0.0.1:{free_port()}", region="us-east-1")
     with pytest.raises(StoreUnreachableError, match="within 1 try to"):
         size_of("s3://b/weights.pth", nobody)
+
+
+@pytest.mark.parametrize(("num_changes", "is_read"), [(0, True), (2, True), (3, False)])
+def test_a_source_that_is_replaced_meanwhile_is_looked_at_again_thrice(tmp_path, monkeypatch, num_changes, is_read):
+    looks: list[int] = []
+
+    def find() -> SimpleNamespace:
+        looks.append(len(looks))
+        return SimpleNamespace(address="s3://b/a.pth")
+
+    def download(*_args: object, **_options: object) -> None:
+        if len(looks) <= num_changes:
+            raise transfer.ChangedSourceError("it was replaced")
+
+    monkeypatch.setattr(transfer, "download", download)
+    if is_read:
+        transfer.download_latest(find, tmp_path / "a.pth")
+    else:
+        with pytest.raises(StoreError, match=r"s3://b/a\.pth is replaced faster than it can be read"):
+            transfer.download_latest(find, tmp_path / "a.pth")
+    assert len(looks) == min(num_changes + 1, 3)

@@ -186,7 +186,6 @@ def test_decoders_of_closed_files_are_freed_soon(video, tmp_path):
             reader.read(copy, 0.0)
             assert 1 <= num_containers() <= 2 + 8
     finally:
-        gc.unfreeze()
         gc.enable()
 
 

@@ -15,7 +15,6 @@ import random
 import socket
 import struct
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,6 +64,8 @@ class FaultProxy:
         self.instead, self.resign = instead, resign
         self.down = False
         """While set, every connection is reset."""
+        self.ended = threading.Event()
+        """Set at the end of the ``with`` block: no answer goes on, since its thread would go on in later tests."""
         self.counts: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
         self._random, self._script, self._lock = random.Random(seed), deque[str](), threading.Lock()
@@ -102,6 +103,7 @@ class FaultProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -185,8 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
             return
-        if fault == "slow":
-            time.sleep(self.server.proxy.slow_sec)
+        if fault == "slow" and self.server.proxy.ended.wait(self.server.proxy.slow_sec):
+            self.close_connection = True
+            return
         self.wfile.write(data[half:])
 
     def _drip(self, data: bytes) -> None:
@@ -196,7 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
             for byte in data:
                 self.wfile.write(bytes([byte]))
                 self.wfile.flush()
-                time.sleep(self.server.proxy.drip_sec)
+                if self.server.proxy.ended.wait(self.server.proxy.drip_sec):
+                    return
 
     def _refuse(self, status: int) -> None:
         code = {500: "InternalError", 503: "SlowDown"}[status]

@@ -50,14 +50,13 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
     from cli.runs.comparison import refuse_missing
     from cli.runs.download import fetch_epoch, keep_weights
     from cli.runs.images import keep_images
-    from tsp.run.results import best
     from tsp.version import install_command
 
     if not keep_optimizer and importlib.util.find_spec("torch") is None:
         raise ConfigError(f"--weights-only needs torch: {install_command('train')}, or leave the option out")
     found = session.find(run, only_training=True)
     epochs, failures = found.run.readable_results()
-    winner = best(epochs) if failures else found.run.best()
+    winner = found.run.best(epochs)
     path = target_file(dest, f"{found.name}-epoch_{winner.epoch}.pth")
     logger.info("best epoch %d, Avg Accuracy %.3f %%", winner.epoch, winner.avg_accuracy_percent)
     fetch_epoch(found.run, winner.epoch, path)

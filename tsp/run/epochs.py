@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -134,13 +134,14 @@ class EpochFiles(RunFolder):
             raise failures[0]
         return (found, failures) if found else (self.results(), [])
 
-    def best(self) -> EpochResult:
+    def best(self, epochs: Mapping[int, EpochResult] | None = None) -> EpochResult:
         """The epoch of the highest Avg Accuracy.
 
+        Args: epochs, its results, if they were read already.
         Raises: DataError if there is none yet.
         """
         try:
-            return results.best(self.results())
+            return results.best(self.results() if epochs is None else epochs)
         except DataError as error:
             raise DataError(f"{self.address()}: {error}") from error
 

@@ -25,7 +25,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    # Not dataclasses.asdict, whose copies and checks took a tenth of the time of publishing a record.
+    # A seventh of the time of dataclasses.asdict and a round trip through JSON.
     kind = type(value)
     if value is None or kind in _SCALARS:
         return value

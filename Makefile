@@ -175,7 +175,7 @@ e2e: $(READY) ## the tests on a real cluster: the current KUBECONFIG's, else one
 	$(PYTEST) tests/e2e -m "e2e and not e2e_all"
 
 .PHONY: e2e-all
-e2e-all: $(READY) ## all of them: also those that build more for themselves
+e2e-all: $(READY) ## all of them: also those that build or make more for themselves
 	$(PYTEST) tests/e2e -m e2e
 
 .PHONY: kind-cluster

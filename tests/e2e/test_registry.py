@@ -12,7 +12,7 @@ from tests.e2e.kubectl import wait_for
 from tests.e2e.places import BUILD_TIMEOUT_SEC, Cluster, ending_the_session, run_script
 from tests.e2e.tspctl import Tspctl
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.e2e_all]
 
 FROM_NODE = "127.0.0.1:5000/tsp"
 """Where the node's container runtime takes plain http for granted."""

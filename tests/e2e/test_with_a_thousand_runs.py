@@ -10,7 +10,7 @@ from tests.e2e.kubectl import Object
 from tests.e2e.test_reasons import install_demo
 from tests.e2e.tspctl import Tspctl
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.e2e_all]
 
 NUM_RUNS = 1000
 LIMIT_SEC = 2.0

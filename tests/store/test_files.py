@@ -18,7 +18,8 @@ from tsp.data.video.encode import write_video
 from tsp.data.video.inspect import inspect_video
 from tsp.data.video.training_copy import format_of_copy
 from tsp.errors import ConfigError, DataError, StoreError
-from tsp.store.files import local_path, open_folder, reading, writing
+from tsp.store.files import list_files, local_path, open_folder, reading, writing
+from tsp.store.local import LocalStore
 from tsp.store.open import open_store
 from tsp.store.scratch import LOCK, cache_folder, scratch, temporary_folder
 
@@ -234,3 +235,15 @@ def test_addresses_of_other_kinds_are_refused(tmp_path):
     assert open_folder(f"file://{tmp_path}", None).address("a") == f"{tmp_path}/a"
     with reading("~/x", None) as path:
         assert path == local_path("~/x")
+
+
+def test_a_folder_is_listed_and_one_that_is_missing_or_a_file_is_an_error(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "b.mp4").write_bytes(b"12")
+    (folder / ".hidden").write_bytes(b"1")
+    assert list_files(LocalStore(folder)) == {"sub/b.mp4": 2}
+    with pytest.raises(DataError, match=r"nowhere does not exist"):
+        list_files(LocalStore(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"b\.mp4 is a file, not a folder"):
+        list_files(LocalStore(folder / "sub" / "b.mp4"))

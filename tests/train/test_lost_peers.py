@@ -17,6 +17,7 @@ from tsp.config.run import to_json
 from tsp.errors import DataError
 from tsp.train.attempt import train
 from tsp.train.distributed import RankEnv
+from tsp.train.peers import PeerMonitor
 from tsp.train.stop_signal import Stop
 
 PEER_SEC = 3.0
@@ -281,3 +282,14 @@ def test_a_stuck_rank_ends_with_150_only_when_its_uploads_are_in_the_store(ranks
     assert (state.epoch, state.step) in ((0, 1), (0, 2))
     assert run.download_state(both.folder / "state.pth").sha256 == state.sha256
     assert "gave up waiting for step 2" in run.store.read(run.log_key(1, 0)).decode()
+
+
+def test_a_rank_is_silent_only_if_its_last_sign_is_older_than_the_stores_last_answer():
+    now = time.monotonic()
+    monitor = object.__new__(PeerMonitor)
+    monitor.rank, monitor._answered = 0, now
+    monitor._last_sign = {1: (b"1", now - 1), 2: (b"7", now - 60)}
+    assert monitor.silent(30) == [2]
+    assert monitor.silent(90) == []
+    monitor.rank, monitor._answered = 1, now - 120
+    assert monitor.silent(90) == [0], "whose store does not answer"

@@ -17,6 +17,7 @@ from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
     from cli.backends.base import Plan
+    from cli.runs.earlier import WrittenRun
     from tsp.config.run import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -71,9 +72,12 @@ def submit(
     Values come from the recipe, settings files, TSPCTL_* variables, options and --set; later ones win.
     """
     from cli.backends.base import BackendOptions
+    from cli.runs.earlier import report_sizes, run_in_file
 
     if dry_run is not None and follow:
         raise click.UsageError("--follow needs a run, and --dry-run starts none")
+    if file is not None and like is not None:
+        raise click.UsageError("--file and --like exclude each other")
     pods = take_pod_options(given)
     session.backend.refuse_ignored(
         {
@@ -93,14 +97,13 @@ def submit(
         pods=pods,
     )
     backend = session.backend
-    config = backend.with_paths(_config(session, name, given, file, like, options.image), given["dataset"])
+    written = run_in_file(file) if file is not None else None
+    config = backend.with_paths(_config(session, name, given, written, like, options.image), given["dataset"])
     if name is None and file is None:
         config = replace(config, name=default_name(session, config, look=dry_run is None))
     plan = backend.plan(config, options)
-    if file is not None:
-        from cli.runs.earlier import report_sizes
-
-        report_sizes(file, plan.effective)
+    if written is not None:
+        report_sizes(written, plan.effective)
     if dry_run is not None:
         _show_dry_run(session, plan, output, on_server=dry_run == "server")
         return
@@ -118,7 +121,7 @@ def _config(
     session: Session,
     name: str | None,
     given: dict[str, Any],
-    file: Path | None,
+    written: WrittenRun | None,
     like: str | None,
     image: str | None,
 ) -> RunConfig:
@@ -127,22 +130,22 @@ def _config(
     Raises: ConfigError naming option or key.
     """
     from cli.options.run_config import build_config, config_like
-    from cli.runs.earlier import config_in_file, earlier_run, report_changes, report_origins
+    from cli.runs.earlier import earlier_run, report_changes, report_origins
 
-    if file is not None and like is not None:
-        raise click.UsageError("--file and --like exclude each other")
-    if file is None and like is None:
+    if written is None and like is None:
         for option in ("dataset", "method"):
             if given[option] is None:
                 raise click.UsageError(f"Missing option '--{option}'")
         return build_config(session.settings, name, given)
     earlier = earlier_run(session, like) if like is not None else None
-    before = earlier.config if earlier is not None else config_in_file(Path(str(file)))
+    source = earlier or written
+    assert source is not None
+    before = source.config
     store = session.store_config() if session.settings.store is not None else before.store
     config = config_like(
-        session.settings, name or (before.name if file is not None else "unnamed"), given, before, store=store
+        session.settings, name or (before.name if written is not None else "unnamed"), given, before, store=store
     )
-    report_changes(before, config, f"--file {file}" if file is not None else f"--like {like}")
+    report_changes(before, config, f"--file {written.path}" if written is not None else f"--like {like}")
     if earlier is not None:
         report_origins(session, earlier, config, image=image)
     return config

@@ -25,8 +25,18 @@ _PRINTED = ("name", "effective", "config")
 """Keys of what ``submit --dry-run -o yaml`` prints; run.json has more."""
 
 
-def config_in_file(path: Path) -> RunConfig:
-    """From what ``submit --dry-run -o yaml`` (or json) printed, or from run.json.
+@dataclass(frozen=True, slots=True)
+class WrittenRun:
+    """A run that a file describes."""
+
+    path: Path
+    config: RunConfig
+    sizes: Any
+    """The effective sizes in the file, unchecked; None if it has none."""
+
+
+def run_in_file(path: Path) -> WrittenRun:
+    """From what ``submit --dry-run -o yaml`` (or json) printed, or from run.json. Read once: it may be a pipe.
 
     Raises: ConfigError naming file and key.
     """
@@ -40,17 +50,18 @@ def config_in_file(path: Path) -> RunConfig:
         raise ConfigError(
             f"--file {path}: name is {name!r} and config.name is {tree.get('name')!r}: write the same in both"
         )
-    return from_dict(RunConfig, tree, where=str(path))
+    return WrittenRun(path, from_dict(RunConfig, tree, where=str(path)), content.get("effective"))
 
 
-def report_sizes(path: Path, sizes: EffectiveSizes | None) -> None:
+def report_sizes(written: WrittenRun, sizes: EffectiveSizes | None) -> None:
     """Say which effective sizes of a file are not the new run's: they follow from GPUs and configuration."""
-    printed = _content(path).get("effective")
-    if sizes is None or not isinstance(printed, dict):
+    if sizes is None or not isinstance(written.sizes, dict):
         return
     for key, value in asdict(sizes).items():
-        if key in printed and printed[key] != value:
-            logger.info("--file %s: effective.%s is computed anew: %s, was %s", path, key, value, printed[key])
+        if written.sizes.get(key, value) != value:
+            logger.info(
+                "--file %s: effective.%s is computed anew: %s, was %s", written.path, key, value, written.sizes[key]
+            )
 
 
 def _content(path: Path) -> dict[str, Any]:

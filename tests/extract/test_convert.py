@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,14 +144,19 @@ def test_every_layout_of_a_npy_is_read_as_numpy_reads_it(tmp_path: Path, layout:
     both_ways(tmp_path / "in", expected, tmp_path)
 
 
+def files_of_every_layout(folder: Path) -> Iterator[tuple[str, FeatureFile]]:
+    for layout, make in H5_LAYOUTS.items():
+        with h5py.File(folder / "in.h5", "w") as file:
+            make(file)
+        with FeatureFile(folder / "in.h5", where="in.h5") as found:
+            yield layout, found
+
+
 def test_plain_values_are_copied_without_an_array_and_all_others_are_not(tmp_path: Path) -> None:
     """Else the quick way would not be what the other tests try."""
     plain = {"contiguous", "linked", "linked hard", "with unusual names"}
-    for layout, make in H5_LAYOUTS.items():
-        with h5py.File(tmp_path / "in.h5", "w") as file:
-            make(file)
-        with FeatureFile(tmp_path / "in.h5", where="in.h5") as found:
-            assert (found.raw_offset(found.names[0]) is not None) is (layout in plain), layout
+    for layout, found in files_of_every_layout(tmp_path):
+        assert (found.raw_offset(found.names[0]) is not None) is (layout in plain), layout
     for number, make in enumerate(NPY_LAYOUTS.values()):
         make(tmp_path / f"{number}.npy")
     folder = NpyFolder(LocalStore(tmp_path))
@@ -164,11 +169,8 @@ def test_plain_values_are_copied_without_an_array_and_all_others_are_not(tmp_pat
 def test_deflated_chunks_are_inflated_here_and_all_others_by_hdf5(tmp_path: Path) -> None:
     """Else the quick way would not be what the other tests try."""
     in_bands = {"gzip", "gzip, scattered", "gzip, some chunks not", "gzip, shuffled, some chunks not"}
-    for layout, make in H5_LAYOUTS.items():
-        with h5py.File(tmp_path / "in.h5", "w") as file:
-            make(file)
-        with FeatureFile(tmp_path / "in.h5", where="in.h5") as found:
-            num_blocks = len(list(found.blocks(found.names[0])))
+    for layout, found in files_of_every_layout(tmp_path):
+        num_blocks = len(list(found.blocks(found.names[0])))
         assert num_blocks == (4 if layout in in_bands else 1), layout
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,16 @@ def test_options_win_over_the_file_and_what_differs_is_said(tspctl, data_root, t
     assert (config["name"], config["seed"], config["model"]["backbone"]) == ("b-run", 7, "r3d_18")
     assert "seed is 7, was 42" in done.err
     assert "model.backbone is r3d_18, was tiny" in done.err
+
+
+def test_a_pipe_is_a_file_too(tspctl, data_root, tmp_path):
+    options = ("--dataset", "demo", "--method", "tsp", "--data", data_root, "--store", tmp_path / "runs")
+    printed = dry_run(tspctl, *options, "--name", "a-run").out
+    reading, writing = os.pipe()
+    with open(reading), open(writing, "w") as pipe:
+        pipe.write(printed)
+        pipe.close()
+        assert dry_run(tspctl, "-f", f"/dev/fd/{reading}").out == printed
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,14 @@ def test_cancel_saves_the_state_first_and_resume_goes_on_from_it(long_run: LongR
     tspctl.run("resume", RUN)
     long_run.wait_for_epochs(long_run.epochs() + 1)
     assert long_run.attempt() == attempt + 1
-    log = "\n".join(tspctl.stored_log(RUN, ranks=[0], attempt=attempt + 1))
-    assert f"epoch {saved['epoch']}" in log, f"{saved}\n{log}"
+    # the log goes to the store on its own time, perhaps after an epoch that the run had only to finish
+
+    def stored_log() -> str:
+        if f"logs/attempt-{attempt + 1}/rank-0.log" not in tspctl.keys(RUN):
+            return ""
+        return "\n".join(tspctl.stored_log(RUN, ranks=[0], attempt=attempt + 1))
+
+    wait_for(lambda: f"epoch {saved['epoch']}" in stored_log(), what=f"epoch {saved['epoch']}", describe=stored_log)
 
 
 def test_the_run_ends_well_with_every_epoch_once(long_run: LongRun):

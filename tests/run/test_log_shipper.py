@@ -52,6 +52,16 @@ def test_lines_show_up_while_the_log_is_open_and_all_are_there_after_it(store: S
     assert content(store).endswith("step 3\n")
 
 
+def test_the_first_lines_do_not_wait_for_their_turn_since_many_ranks_die_while_they_start(s3_server: S3Server) -> None:
+    store = s3_store(s3_server)
+    shipper = LogShipper(store, KEY, every_sec=3600)
+    shipper.write("this rank has 8 GPUs\n")
+    wait_for(lambda: content(store) == "this rank has 8 GPUs\n")
+    shipper.write("and 4 GiB of memory\n")
+    wait_for(lambda: content(store) == "this rank has 8 GPUs\nand 4 GiB of memory\n")
+    shipper.close()
+
+
 def test_a_local_log_needs_no_thread_and_goes_on_where_it_stopped(local_store: Store) -> None:
     for number in (1, 2):
         shipper = LogShipper(local_store, KEY, every_sec=60)

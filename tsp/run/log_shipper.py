@@ -2,8 +2,8 @@
 
 The problem: a log matters most when its writer dies, an S3 object cannot be appended to, and a log must never slow down
 the run. So the log of a local store is appended to; one for S3 is collected in a local file, and a thread uploads it
-whole every few seconds if it grew, less often as it gets longer. That file has no name, so that a killed rank leaves
-none behind.
+whole every few seconds if it grew, sooner at the start, where most ranks that die do so, less often as it gets longer.
+That file has no name, so that a killed rank leaves none behind.
 
 Invariants: ``write`` never blocks on the network and never raises; memory stays constant and the log bounded; what was
 written before ``close`` is sent by it unless the store refuses.
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 MAX_LOG_BYTES = 64 << 20
 BYTES_PER_SEC = 1 << 20
 """Average bandwidth limit of repeated uploads."""
+FIRST_SEC = 0.5
+"""Before the first upload; twice as long before each of the next, up to the usual time."""
 
 
 class LogShipper:
@@ -43,7 +45,7 @@ class LogShipper:
     ) -> None:
         """Open the log.
 
-        Args: every_sec, between uploads to a remote store; at_once, upload what is written right away, unless an
+        Args: every_sec, between uploads to a remote store after the first few; at_once, upload what is written right away, unless an
             upload has just been; max_bytes, after which lines are left out.
         Raises: StoreError if its file cannot be opened.
         """
@@ -52,6 +54,7 @@ class LogShipper:
         self._closing, self._grew, self._at_once = threading.Event(), threading.Event(), at_once
         self._failing = False
         self._sent_bytes = 0
+        self._num_pauses = 0
         self._thread: threading.Thread | None = None
         path = store.local_path(key)
         self._file = _open_unnamed() if path is None else _open_to_append(path)
@@ -100,7 +103,9 @@ class LogShipper:
         self._send()
 
     def _pause(self) -> None:
-        self._closing.wait(max(self.every_sec, self._sent_bytes / BYTES_PER_SEC))
+        every_sec = self.every_sec if self._at_once else min(self.every_sec, FIRST_SEC * 2**self._num_pauses)
+        self._num_pauses = min(self._num_pauses + 1, 60)
+        self._closing.wait(max(every_sec, self._sent_bytes / BYTES_PER_SEC))
 
     def _send(self) -> None:
         """Upload the log if it has grown."""

@@ -3,7 +3,7 @@
 from subprocess import Popen
 
 from tests.e2e.conftest import what_happened
-from tests.e2e.kubectl import PATIENCE_SEC, Object, wait_for
+from tests.e2e.kubectl import Object, wait_for
 from tests.e2e.tspctl import Tspctl
 
 
@@ -30,11 +30,10 @@ class LongRun:
         """The attempt that wrote progress last."""
         return int(self.tspctl.stored(self.name, "progress.json")["attempt"])
 
-    def wait_for_epochs(self, count: int, *, timeout_sec: float = PATIENCE_SEC) -> None:
+    def wait_for_epochs(self, count: int) -> None:
         """Until that many are in the store, or all."""
         wait_for(
             lambda: self.epochs() >= min(count, self.num_epochs),
-            timeout_sec=timeout_sec,
             what=f"{count} epochs",
             describe=lambda: what_happened(self.tspctl.kubectl),
         )

@@ -27,10 +27,10 @@ RUN = "long"
 class DisturbedRun(LongRun):
     """A run that the next disturbance must still find at work."""
 
-    def wait_for_epochs(self, count: int, *, timeout_sec: float = PATIENCE_SEC) -> None:
+    def wait_for_epochs(self, count: int) -> None:
         """Until that many are in the store."""
         assert count < self.num_epochs, "the run was too quick to be disturbed"
-        super().wait_for_epochs(count, timeout_sec=timeout_sec)
+        super().wait_for_epochs(count)
 
 
 @pytest.fixture(scope="module")

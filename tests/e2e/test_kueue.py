@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("kueue")]
 
 KUEUE = "kueue.x-k8s.io/v1beta1"
 QUEUE = "team"
-EPOCHS = 8
-"""Of the runs that are compared: enough for one of them to be disturbed twice."""
+EPOCHS = 12
+"""Of the runs that are compared: enough for one of them to be disturbed twice, on a quick machine too."""
 DEMO = ("--dataset", "demo", "--method", "tac", "--clips-per-segment", "2", "--set", "state_every_sec=1")
 
 
@@ -67,7 +67,7 @@ class Team:
         rows = json.loads(self.tspctl.run("list", "-o", "json"))
         return next(row for row in rows if row["name"] == name)
 
-    def wait_for_state(self, name: str, *states: str, timeout_sec: float = 240) -> Object:
+    def wait_for_state(self, name: str, *states: str) -> Object:
         """The status of a run, once it is in one of the states."""
 
         def reached() -> Object | None:
@@ -75,7 +75,7 @@ class Team:
             return status if status["state"] in states else None
 
         return wait_for(
-            reached, timeout_sec=timeout_sec, what=f"{name} that is {' or '.join(states)}",
+            reached, what=f"{name} that is {' or '.join(states)}",
             describe=lambda: f"{self.tspctl.status(name)}\n{what_happened(self.tspctl.kubectl)}",
         )  # fmt: skip
 

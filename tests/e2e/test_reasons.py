@@ -23,7 +23,7 @@ def install_demo(tspctl: Tspctl, name: str, **values: str) -> None:
     install(tspctl, name, dataset="demo", method="tac", store__uri=store, **values)
 
 
-def reason(tspctl: Tspctl, name: str, *words: str, timeout_sec: int = 90) -> str:
+def reason(tspctl: Tspctl, name: str, *words: str) -> str:
     """The reason that ``status`` gives, once it has all the words."""
 
     def given() -> str | None:
@@ -32,7 +32,6 @@ def reason(tspctl: Tspctl, name: str, *words: str, timeout_sec: int = 90) -> str
 
     return wait_for(
         given,
-        timeout_sec=timeout_sec,
         what=f"reason with the words {words}",
         describe=lambda: f"{tspctl.status(name)}\n{what_happened(tspctl.kubectl)}",
     )

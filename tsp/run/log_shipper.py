@@ -45,8 +45,8 @@ class LogShipper:
     ) -> None:
         """Open the log.
 
-        Args: every_sec, between uploads to a remote store after the first few; at_once, upload what is written right away, unless an
-            upload has just been; max_bytes, after which lines are left out.
+        Args: every_sec, between uploads to a remote store after the first few; at_once, upload what is written right
+            away, unless an upload has just been; max_bytes, after which lines are left out.
         Raises: StoreError if its file cannot be opened.
         """
         self.store, self.key, self.every_sec, self.max_bytes = store, key, every_sec, max_bytes

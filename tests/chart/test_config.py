@@ -1,6 +1,5 @@
 """The configuration that pods read: what the chart writes is what the recipes say."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,6 @@ from tsp.config.codec import to_dict
 from tsp.config.pod_request import config_from_pod
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import to_json
-from tsp.errors import ConfigError
 
 STORE = {"uri": "s3://bucket/runs"}
 
@@ -106,33 +104,3 @@ def test_what_is_missing_is_named(render, values, message):
 
 def test_the_configuration_is_a_configmap_that_cannot_be_changed(render):
     assert render()["ConfigMap"]["immutable"] is True
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "not JSON"),
-        ("[]", "must be a mapping"),
-        ('{"request": {}, "name": "x"}', "cannot stand beside 'name'"),
-        ('{"request": []}', "request must be a mapping"),
-        ('{"request": {"dataset": "thumos14"}}', "request lacks the key 'method'"),
-        ('{"request": {"dataset": "thumos14", "methd": "tsp"}}', "request has an unknown key 'methd'"),
-        ('{"request": {"set": ["a=b"]}}', "request.set must map dotted keys"),
-    ],
-)
-def test_a_pod_says_what_is_wrong_with_its_configuration(text, message):
-    with pytest.raises(ConfigError, match=message):
-        config_from_pod(text)
-
-
-def test_an_unknown_key_in_set_is_named():
-    request = {
-        "dataset": "thumos14",
-        "method": "tac",
-        "name": "r",
-        "store": STORE,
-        "data": "/data",
-        "set": {"optim.lr": 1},
-    }
-    with pytest.raises(ConfigError, match=r"config\.optim has an unknown key 'lr'"):
-        config_from_pod(json.dumps({"request": request}))

@@ -43,6 +43,16 @@ def test_published_weights_end_with_their_digest_and_the_tiny_encoder_has_none()
             published_weights(name)
 
 
+def test_a_mirror_holds_published_weights_under_their_names():
+    weights = published_weights("r3d_18")
+    assert weights.address(None) == weights.url == "https://download.pytorch.org/models/r3d_18-b3b3357e.pth"
+    assert weights.address("s3://models/tsp/") == "s3://models/tsp/r3d_18-b3b3357e.pth"
+
+
+def test_a_checkpoint_holds_every_parameter_and_its_momentum_in_fp32():
+    assert BACKBONES["tiny"].checkpoint_bytes == 2 * 4 * BACKBONES["tiny"].parameters
+
+
 @pytest.mark.parametrize("name", [name for name, row in BACKBONES.items() if row.step_memory])
 def test_memory_figures_are_those_of_the_table(name):
     section = (ROOT / "benchmarks" / "memory.md").read_text().partition(f"### {name}:")[2].partition("###")[0]

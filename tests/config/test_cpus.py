@@ -61,6 +61,10 @@ def test_the_smallest_quota_around_a_process_counts(cgroups, eight_cores, files,
     assert cgroups(files, own="0::/user.slice/job") == expected
 
 
+def test_the_name_of_a_control_group_may_hold_a_colon(cgroups, eight_cores):
+    assert cgroups({"pod.slice:cri:1a/cpu.max": "300000 100000"}, own="0::/pod.slice:cri:1a") == 3
+
+
 def test_a_container_that_sees_its_nodes_name_of_the_group_reads_the_mount(cgroups, eight_cores):
     assert cgroups({"cpu.max": "200000 100000"}, own="0::/kubepods/pod1/abc") == 2
 

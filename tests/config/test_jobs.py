@@ -5,6 +5,7 @@ import json
 from dataclasses import make_dataclass
 from pathlib import Path
 
+import click
 import pytest
 
 from tsp.config import jobs
@@ -75,6 +76,8 @@ def test_what_kinds_have_in_common_is_checked_once_for_all():
         ("probe", "workers", -1, "--workers must be at least 0, got -1"),
         ("annotate", "min_background_sec", float("inf"), "--min-background must be at least 0, got inf"),
         ("demo", "num_valid_videos", 0, "--valid-videos must be at least 1, got 0"),
+        ("demo", "num_train_videos", 0, "--train-videos must be at least 1, got 0"),
+        ("features", "resize", 100_001, r"--resize must lie in \[1, 100000\], got 100001"),
         ("extract", "stride_frames", 0, "--stride must be at least 1, got 0"),
         ("extract", "length_frames", 0, "--clip-frames must be at least 1, got 0"),
         ("gvf", "rate_fps", float("nan"), "--rate must be above 0, got nan"),
@@ -91,6 +94,32 @@ def test_a_number_out_of_bounds_is_refused_by_its_option(kind, field, bad, messa
         job_from_dict(
             kind, {**required, "subset": "all", field: bad} if kind == "annotate" else {**required, field: bad}
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("standardize", "fps", 0.5),
+        ("standardize", "crf", 0),
+        ("standardize", "crf", 51),
+        ("standardize", "max_height_px", 16),
+        ("standardize", "shards", 1),
+        ("probe", "workers", 0),
+        ("annotate", "min_background_sec", 0.0),
+        ("demo", "num_train_videos", 1),
+        ("demo", "num_valid_videos", 1),
+        ("extract", "stride_frames", 1),
+        ("extract", "length_frames", 1),
+        ("gvf", "rate_fps", 0.5),
+        ("gvf", "batch", 1),
+        ("extract", "cache_mib", 1),
+        ("features", "resize", 1),
+        ("features", "resize", 100_000),
+    ],
+)
+def test_the_least_and_the_most_that_work_are_taken(kind, field, value):
+    required = {name: "x" for name in path_fields(JOBS[kind])} | ({"subset": "all"} if kind == "annotate" else {})
+    assert getattr(job_from_dict(kind, {**required, field: value}), field) == value
 
 
 def test_the_chart_takes_every_kind_and_no_other():
@@ -124,17 +153,37 @@ def test_paths_are_found_by_what_is_done_with_them():
     assert written_paths(job) == ["t.csv"]
 
 
-@pytest.mark.parametrize("kind", JOBS)
-def test_a_path_is_named_as_the_command_line_names_it(kind):
-    import click
-
+def _parameters(kind: str) -> dict[str | None, click.Parameter]:
+    """Of the command that starts such a job, by name."""
     from cli import main
 
     command: click.Command = main.tspctl
     words = {"extract": ["extract"], "gvf": ["gvf"], "features": ["features", "convert"], "evaluate": ["evaluate"]}
     for word in words.get(kind, ["data", kind]):
         command = command.get_command(click.Context(command), word)  # type: ignore[union-attr, assignment]
-    options = {parameter.name: parameter for parameter in command.params}
+    return {parameter.name: parameter for parameter in command.params}
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_a_job_by_hand_has_the_defaults_that_the_command_line_shows(kind):
+    defaults = {item.name: item.default for item in dataclasses.fields(JOBS[kind])}
+    shown = {
+        name: parameter.default
+        for name, parameter in _parameters(kind).items()
+        if name in defaults and isinstance(parameter.default, str | int | float)
+    }
+    assert shown == {name: defaults[name] for name in shown}
+
+
+def test_what_the_command_line_leaves_to_the_job():
+    job = ExtractJob(**EXTRACTION)
+    assert (job.workers, job.shards, job.shard, job.batch, job.merge_only) == (None, 1, None, None, False)
+    assert job.cache_mib == 20 << 10
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_a_path_is_named_as_the_command_line_names_it(kind):
+    options = _parameters(kind)
     for name, field in path_fields(JOBS[kind]).items():
         parameter = options[name]
         shown = parameter.opts[0] if isinstance(parameter, click.Option) else name.upper()
@@ -205,9 +254,18 @@ def test_a_job_that_cannot_be_split_is_done_whole():
     assert own_share(job, env("1", "2")) is job
 
 
-@pytest.mark.parametrize("bad", [env("4", "4"), env("-1", "4"), env("two", "4"), env("1", "many"), env("0", "0")])
-def test_a_shard_that_the_job_does_not_have_is_refused(bad):
-    with pytest.raises(ConfigError, match=r"JOB_COMPLETION_INDEX|TSP_NUM_SHARDS"):
+@pytest.mark.parametrize(
+    ("bad", "variable"),
+    [
+        (env("4", "4"), "JOB_COMPLETION_INDEX"),
+        (env("-1", "4"), "JOB_COMPLETION_INDEX"),
+        (env("two", "4"), "JOB_COMPLETION_INDEX"),
+        (env("1", "many"), "TSP_NUM_SHARDS"),
+        (env("0", "0"), "TSP_NUM_SHARDS"),
+    ],
+)
+def test_a_shard_that_the_job_does_not_have_is_refused_by_the_variable(bad, variable):
+    with pytest.raises(ConfigError, match=f"the variable {variable} "):
         own_share(ExtractJob(**EXTRACTION), bad)
 
 

@@ -28,6 +28,8 @@ def test_what_all_recipes_share_is_the_published_value(method, dataset):
     config = make(dataset, method)
     assert config.model.backbone == "r2plus1d_34"
     assert (config.clips.length_frames, config.clips.rate_fps, config.clips.per_segment) == (16, 15.0, 5)
+    assert (config.clips.resize_height_px, config.clips.resize_width_px, config.clips.crop_px) == (128, 171, 112)
+    assert config.clips.flip_probability == 0.5
     assert (config.batch_per_gpu, config.schedule.epochs, config.optim.stem_lr) == (32, 8, 0.0)
     assert (config.optim.momentum, config.optim.weight_decay) == (0.9, 0.005)
     schedule = config.schedule
@@ -133,6 +135,7 @@ def test_a_subset_may_have_a_gvf_file_of_its_own(own_file):
         ("csv: a.csv, ", "", "train lacks the key 'csv'"),
         ("  tac:", "  tcp:", r"recipes\.tcp must be a mapping under all, tsp or tac"),
         ("name: mine", "name: [", "cannot be read as YAML"),
+        (OWN, "- 3", "must be a mapping with name, train, valid and labels"),
         ("labels: {action-label: actions.json, temporal-region-label: regions.json}", "labels: 3", "labels must be"),
     ],
 )
@@ -141,6 +144,12 @@ def test_a_broken_data_set_file_is_refused_by_file_and_key(own_file, old, new, m
     with pytest.raises(ConfigError, match=message) as caught:
         load_dataset(str(own_file))
     assert str(own_file) in str(caught.value)
+
+
+def test_a_head_without_a_label_map_is_named(own_file):
+    own_file.write_text(OWN.replace(", temporal-region-label: regions.json", ""))
+    with pytest.raises(ConfigError, match="the data set mine names no label map for temporal-region-label"):
+        resolve(load_dataset(str(own_file)), "tsp", name="x", store={"uri": "/s"})
 
 
 def test_a_missing_data_set_file_is_named(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from tsp.config.recipes import load_dataset, shipped_datasets
-from tsp.config.released import RELEASED, RELEASES_URL, released
+from tsp.config.released import INITIAL, PUBLISHED, RELEASED, RELEASES_URL, published, released
 from tsp.errors import ConfigError
 
 
@@ -35,3 +35,19 @@ def test_a_name_that_does_not_exist_is_answered_with_those_like_it():
         released("r2plus1d_34-tsp_on_thumos")
     with pytest.raises(ConfigError, match="'tspctl models' lists them"):
         released("zzz")
+
+
+def test_at_most_three_names_are_offered_for_one_that_does_not_exist():
+    with pytest.raises(ConfigError) as caught:
+        released("r2plus1d_34-tac_on_activitynet_")
+    assert str(caught.value).count(" or ") == 2
+
+
+def test_initial_weights_have_names_too_but_are_no_released_checkpoints():
+    assert sorted(INITIAL) == ["r2plus1d_18-initial", "r2plus1d_34-initial", "r3d_18-initial"]
+    assert published("r3d_18-initial").file == "r3d_18-b3b3357e.pth"
+    assert [published(name) for name in PUBLISHED] == list(PUBLISHED.values())
+    with pytest.raises(ConfigError, match="no released checkpoint is called 'r3d_18-initial'"):
+        released("r3d_18-initial")
+    with pytest.raises(ConfigError, match="did you mean r3d_18-initial"):
+        published("r3d_18-initials")

@@ -106,6 +106,83 @@ def test_no_number_may_be_far_below_zero(key):
         make(overrides={key: -(10**6)})
 
 
+ZERO_MEANS_SOMETHING = {
+    "clips.flip_probability", "data.workers", "data.max_bad_share", "keep_epochs", "optim.backbone_lr", "optim.head_lr",
+    "optim.momentum", "optim.stem_lr", "optim.weight_decay", "schedule.gamma", "schedule.warmup_epochs",
+    "schedule.warmup_factor", "seed", "model.heads.0.loss_weight", "model.heads.1.loss_weight",
+}  # fmt: skip
+SHARES = ["clips.flip_probability", "data.max_bad_share", "optim.momentum", "schedule.warmup_factor"]
+
+
+def _value(config: RunConfig, key: str) -> object:
+    value: object = json.loads(to_json(config))
+    for name in key.split("."):
+        value = value[int(name)] if isinstance(value, list) else value[name]  # type: ignore[index]
+    return value
+
+
+@pytest.mark.parametrize("key", ["data.workers", *_numbers(json.loads(to_json(make())))])
+def test_zero_is_taken_where_it_means_something_and_refused_where_nothing_would_be_trained(key):
+    if key in ZERO_MEANS_SOMETHING:
+        assert _value(make(overrides={key: 0}), key) == 0
+    else:
+        with pytest.raises(ConfigError):
+            make(overrides={key: 0})
+
+
+@pytest.mark.parametrize("key", SHARES)
+def test_a_share_may_be_the_whole_and_no_more(key):
+    assert _value(make(overrides={key: 1}), key) == 1
+    with pytest.raises(ConfigError, match=rf"{key} must lie in \[0, 1\], got 1\.01"):
+        make(overrides={key: 1.01})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, 1) for key in ("gpus", "batch_per_gpu", "max_attempts", "metrics_every_steps", "data.cache_mib")),
+        *((key, 1) for key in ("clips.length_frames", "clips.per_segment", "schedule.epochs")),
+        *((key, 0.01) for key in ("clips.rate_fps", "state_every_sec", "metrics_every_sec", "peer_timeout_sec")),
+        *((key, 0.01) for key in ("rendezvous_timeout_sec", "placement_timeout_sec", "data.batch_deadline_sec")),
+        ("seed", 2**63 - 1),
+        ("clips.crop_px", 16),
+        ("clips.crop_px", 128),
+    ],
+)
+def test_the_least_and_the_most_that_work_are_taken(key, value):
+    assert _value(make(overrides={key: value}), key) == value
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 2**63), ("clips.crop_px", 15), ("clips.crop_px", 129)])
+def test_what_lies_just_beyond_is_refused(key, value):
+    with pytest.raises(ConfigError, match=key):
+        make(overrides={key: value})
+
+
+def test_a_run_waits_saves_and_gives_up_as_documented_unless_it_is_told_otherwise():
+    config = make()
+    assert (config.gpus, config.downscale, config.seed) == (1, "auto", 42)
+    assert (config.state_every_sec, config.metrics_every_sec, config.metrics_every_steps) == (600, 10, 50)
+    assert (config.peer_timeout_sec, config.data.batch_deadline_sec) == (300, 300)
+    assert (config.rendezvous_timeout_sec, config.placement_timeout_sec) == (15 * 60, 60 * 60)
+    assert (config.max_attempts, config.keep_epochs) == (20, 0)
+    assert (config.data.workers, config.data.bad_clips, config.data.max_bad_share) == (None, "resample", 0.1)
+    assert (config.data.one_pass, config.data.training_copy, config.data.cache_mib) == (False, False, 20 << 10)
+    assert (config.store.path_style, config.store.checksums) == (True, "auto")
+    assert (config.model.precision, config.model.compile, config.model.activation_checkpointing) == (
+        "auto",
+        False,
+        False,
+    )
+
+
+@pytest.mark.parametrize("columns", [[], ["action-label", "temporal-region-label", "scene"], ["scene", "scene"]])
+def test_a_model_has_one_head_or_two_of_different_columns(columns):
+    heads = [{"label_column": column, "labels": "a.json"} for column in columns]
+    with pytest.raises(ConfigError, match=r"a model has one or two heads|two heads learn the same column 'scene'"):
+        make(overrides={"model.heads": heads, "model.gvf": "none"})
+
+
 @pytest.mark.parametrize("text", ["010", "1:30", "inf", "nan", "1_0", "0x10", "１", " 1", "", "1e", "ten"])
 @pytest.mark.parametrize("key", ["optim.head_lr", "clips.rate_fps"])
 def test_text_is_a_number_only_where_it_can_mean_one_thing(key, text):

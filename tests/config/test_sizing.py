@@ -33,7 +33,8 @@ def test_a_card_that_is_too_small_is_refused():
 @pytest.mark.parametrize(
     ("label", "memory_mib"),
     [("16384", 16384), ("42505273344", 40536), ("80Gi", 81920), ("16384Mi", 16384), ("16384MiB", 16384),
-     ("16GiB", 16384), ("8000M", 7629), (" 24 Gi ", 24576)],
+     ("16GiB", 16384), ("8000M", 7629), (" 24 Gi ", 24576), ("2Ti", 2097152), ("2097152Ki", 2048), ("24G", 22888),
+     ("1T", 953674), ("16000000k", 15258), ("8.5Gi", 8704), ("268435455", 268435455), ("268435456", 256)],
 )  # fmt: skip
 def test_labels_in_any_unit_become_mib(label, memory_mib):
     assert gpu_memory_mib(label) == memory_mib
@@ -49,6 +50,11 @@ def test_two_gpus_of_32_gb_train_as_published():
     sizes = effective_sizes(make(overrides={"gpus": 2}), downscale=1)
     assert (sizes.batch_per_gpu, sizes.global_batch) == (32, 64)
     assert (sizes.backbone_lr, sizes.head_lr) == (2e-4, 8e-3)
+
+
+def test_the_stems_learning_rate_is_scaled_as_the_others_are():
+    sizes = effective_sizes(make(overrides={"gpus": 8, "optim.stem_lr": 1e-3}), downscale=2)
+    assert sizes.stem_lr == pytest.approx(4e-3)
 
 
 def test_eight_gpus_of_8_gb_keep_the_learning_rate_per_clip():

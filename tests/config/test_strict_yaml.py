@@ -18,6 +18,10 @@ DATASET = "name: mine\ntrain: {csv: a.csv, videos: v}\nvalid: {csv: b.csv, video
         ('{"a": 1, "b": 2, "a": 1}', "'a' is given twice"),
         ("- {a: 1, a: 1}", "'a' is given twice"),
         *(
+            (f"{key}: 1\n{key}: 2", f"'{key}' is given twice")
+            for key in ("7", "-3", "1.5", "true", "null", "2024-01-01")
+        ),
+        *(
             (f"a: {text}", f"the number {text} is ambiguous")
             for text in ("010", "-010", "0_7", "1:30", "1:30.5", "0b11", "00")
         ),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tsp.config.run import DataConfig, SubsetConfig
-from tsp.config.throughput import cure, data_clips_per_sec, forecast, step_clips_per_sec
+from tsp.config.throughput import Forecast, cure, data_clips_per_sec, forecast, step_clips_per_sec
 
 SUBSET = SubsetConfig(csv="a.csv", videos="a")
 DATA = DataConfig(name="activitynet", root="/data", train=SUBSET, valid=SUBSET, workers=6)
@@ -33,6 +33,25 @@ def test_a_step_takes_what_its_card_computes():
     assert step_clips_per_sec("r2plus1d_34", "NVIDIA A100-SXM4-80GB") == pytest.approx(h200 * 312 / 989)
     assert step_clips_per_sec("r2plus1d_34", "NVIDIA L40S") == pytest.approx(h200 * 181 / 989)
     assert step_clips_per_sec("r2plus1d_34", "a card of tomorrow") is None
+
+
+CARDS_TFLOPS = {
+    "H200": 989, "H100": 989, "GH200": 989, "B200": 2250, "B100": 1750, "GB200": 2500, "H800": 989, "H20": 148,
+    "A100": 312, "A800": 312, "A30": 165, "A40": 150, "A10": 125, "L40": 181, "L20": 119, "L4": 121, "V100": 125,
+    "T4": 65, "RTX 4090": 165, "RTX 3090": 71, "RTX 5090": 209, "RTX A6000": 155,
+}  # fmt: skip
+"""Dense peaks in half precision by NVIDIA's data sheets, copied a second time."""
+
+
+@pytest.mark.parametrize("card", CARDS_TFLOPS)
+def test_every_card_is_as_fast_as_its_data_sheet_says(card):
+    of_t4 = step_clips_per_sec("r2plus1d_34", "Tesla T4")
+    assert step_clips_per_sec("r2plus1d_34", f"NVIDIA {card}") == pytest.approx(of_t4 * CARDS_TFLOPS[card] / 65)
+
+
+@pytest.mark.parametrize(("share", "is_short"), [(0.85, True), (0.95, False), (1.05, False)])
+def test_a_data_path_that_is_a_tenth_too_slow_is_still_fast_enough(share, is_short):
+    assert Forecast(data=share * 100, step=100.0, text="").is_short is is_short
 
 
 def test_the_forecast_says_what_is_short_and_what_cures_it():

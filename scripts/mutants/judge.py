@@ -1,10 +1,10 @@
 """Whether the tests notice a mutant.
 
 The tests of a mutated module run in groups and stop at the first failure, so their order decides how long a mutant
-takes: the module's own test file, then the files of its package that name it, the rest of the package, and last
-the files elsewhere that name it. A failure counts only if the same test passes without the mutant: on a busy machine,
-or with a flaky test, it need not. A test that hangs fails after a while and is judged the same; a run that has to be
-killed as a whole counts as not noticed.
+takes: the module's own test file, then the files of its package that name it, the rest of the package, and last the
+files elsewhere that name it and those of its only caller. A failure counts only if the same test passes without the
+mutant: on a busy machine, or with a flaky test, it need not. A test that hangs fails after a while and is judged the
+same; a run that has to be killed as a whole counts as not noticed.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ TEST_TIMEOUT_SEC = 300
 TIMEOUT_SEC = 1800
 _ELSEWHERE = ("tests/e2e", "tests/fuzz", "tests/simulation")
 """Too slow to ask for a mutant that nothing else notices."""
+_OF_CALLERS = {"k8s/": "tests/cli/backends/cluster"}
+"""Package -> tests of the only one that imports it: they run commands on a small API server, and name no module."""
 
 
 def tests_of(root: Path, path: str) -> list[list[str]]:
@@ -56,8 +58,14 @@ def tests_of(root: Path, path: str) -> list[list[str]]:
         for file in (root / "tests").rglob("test_*.py")
         if not (name := str(file.relative_to(root))).startswith(_ELSEWHERE) and _names(file.read_text(), path)
     }
+    callers = {
+        str(file.relative_to(root))
+        for prefix, folder in _OF_CALLERS.items()
+        if path.startswith(prefix)
+        for file in (root / folder).glob("test_*.py")
+    }
     own = {name for name in package if Path(name).name == f"test_{Path(path).stem}.py"}
-    stages = (own, package & naming - own, package - naming - own, naming - package)
+    stages = (own, package & naming - own, package - naming - own, (naming | callers) - package)
     return [sorted(stage) for stage in stages if stage]
 
 

@@ -17,7 +17,7 @@ from tests.extract.test_features import assert_same, read_h5, read_npy
 from tests.jobs import do_job
 from tsp.data.features import FeatureFile
 from tsp.errors import ConfigError, DataError, StoreError
-from tsp.extract import raw_floats
+from tsp.extract import convert, raw_floats
 from tsp.extract.feature_sources import NpyFolder
 from tsp.store.local import LocalStore
 
@@ -415,3 +415,18 @@ def test_a_description_that_makes_no_sense_is_named(tmp_path: Path, changes: dic
     source = described(tmp_path / "in", **changes)
     with pytest.raises(DataError, match=f"features.json.*{message}"):
         do_job("features", {"source": str(source)})
+
+
+@pytest.mark.parametrize(
+    ("cpus", "addresses", "threads"),
+    [
+        (1, ("/a", "/b"), 2),
+        (3, ("/a", "file:///b"), 4),
+        (1, ("/a", "s3://b/c"), convert.REQUESTS_AT_A_TIME),
+        (1, ("s3://b/c", "/a"), convert.REQUESTS_AT_A_TIME),
+        (64, ("s3://b/c",), 65),
+    ],
+)
+def test_as_many_videos_are_converted_at_a_time_as_keep_cpus_and_network_busy(monkeypatch, cpus, addresses, threads):
+    monkeypatch.setattr(convert, "usable_cpus", lambda: cpus)
+    assert convert.num_threads(*addresses) == threads

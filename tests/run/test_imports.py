@@ -8,10 +8,19 @@ from pathlib import Path
 
 def test_the_public_modules_load_neither_boto3_nor_http_nor_torch() -> None:
     modules = (
-        "tsp.run.stored_run, tsp.store.base, tsp.store.fetch, tsp.run.records, tsp.config.backbones, tsp.run.uploader"
+        "tsp.run.stored_run, tsp.store.base, tsp.store.fetch, tsp.run.records, tsp.config.backbones, tsp.run.uploader, "
+        "tsp.store.web, tsp.store.published, tsp.store.check"
     )
     heavy = "{'boto3', 'botocore', 'urllib.request', 'http.client', 'ssl', 'torch', 'numpy', 'asyncio'}"
     command = f"import sys, {modules}, tsp.run.log_shipper; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_shorter_path_to_s3_loads_no_boto3() -> None:
+    command = (
+        "import sys, tsp.store.s3.store; print(sorted({'boto3', 'botocore', 'urllib.request'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -74,7 +74,7 @@ def test_a_local_log_needs_no_thread_and_goes_on_where_it_stopped(local_store: S
 def test_a_log_that_stands_still_is_not_sent_again(s3_server: S3Server) -> None:
     with FaultProxy(s3_server.endpoint_url) as proxy:
         shipper = LogShipper(s3_store(s3_server, endpoint_url=proxy.url), KEY, every_sec=0.02)
-        shipper.write("one line\n")
+        shipper.write("one line, and not a short one\n" * 100)
         wait_for(lambda: any(method == "PUT" for method, _ in proxy.requests))
         time.sleep(0.3)
         shipper.close()

@@ -23,6 +23,7 @@ from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object, size_of
 from tsp.store.retry import RetryPolicy
 from tsp.store.scratch import cache_folder
+from tsp.store.web import _explain
 
 CONTENT = random.Random(0).randbytes(3 << 20)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -89,11 +90,12 @@ def test_a_file_is_used_where_it_lies(tmp_path: Path) -> None:
 def test_a_file_on_the_web_is_downloaded_once(web: Web, tmp_path: Path, digest: str | None) -> None:
     seen: list[tuple[int, int]] = []
     uri = f"{web.url}/weights.pth?token=secret"
-    path = fetch_object(uri, tmp_path, sha256=digest, progress=lambda *done: seen.append(done))
+    cache = tmp_path / "not" / "made" / "yet"
+    path = fetch_object(uri, cache, sha256=digest, progress=lambda *done: seen.append(done))
     assert path.read_bytes() == CONTENT
     assert path.name.endswith("-weights.pth")
     assert seen[-1] == (len(CONTENT), len(CONTENT))
-    assert fetch_object(uri, tmp_path, sha256=digest) == path
+    assert fetch_object(uri, cache, sha256=digest) == path
     assert web.asked == [None]
 
 
@@ -197,6 +199,34 @@ def test_downloads_are_kept_below_the_users_own_cache_folder(environment, expect
             monkeypatch.setenv(name, environment[name].replace("HERE", str(tmp_path)))
     expected = expected.replace("HERE", str(tmp_path)).replace("TEMP", tempfile.gettempdir())
     assert str(cache_folder("weights")) == expected.replace("UID", str(os.getuid()))
+
+
+def test_the_size_of_an_object_is_known_without_its_bytes(web: Web, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"12345")
+    assert [size_of(address) for address in (str(path), path.as_uri(), f"{web.url}/weights.pth")] == [5, 5, 3 << 20]
+    with pytest.raises(ConfigError, match=r"there is no file .*gone\.pth"):
+        size_of(str(tmp_path / "gone.pth"))
+    with pytest.raises(StoreUnreachableError, match="cannot be reached: check the network"):
+        size_of(f"http://127.0.0.1:{free_port()}/weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (404, MissingKeyError),
+        (410, MissingKeyError),
+        (416, transfer.ChangedSourceError),
+        (408, transfer.InterruptedTransferError),
+        (429, transfer.InterruptedTransferError),
+        (500, transfer.InterruptedTransferError),
+        (503, transfer.InterruptedTransferError),
+        (499, StoreError),
+        (403, StoreError),
+    ],
+)
+def test_an_answer_of_the_web_is_final_or_worth_another_try(status: int, kind: type[Exception]) -> None:
+    assert type(_explain(status, "https://host/a")) is kind
 
 
 def test_the_size_of_an_object_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

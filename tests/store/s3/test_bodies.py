@@ -25,6 +25,9 @@ class ScriptedLooks:
     [
         (["moves", "moves", "moves"], False),
         (["moves"], False),
+        (["stands"], False),
+        (["stands", "moves"], False),
+        (["stands", "moves", "moves"], False),
         (["stands", "stands"], True),
         (["moves", "stands", "moves"], True),
     ],

@@ -29,6 +29,7 @@ MARK = "TSP_TEST_SESSION"
 OUR_TEMPORARY = "TSP_TEST_TEMPORARY"
 LEFT_AFTER_SEC = 120.0
 PRELOADED = [
+    "tsp.data.forked",
     "tests.train.worlds",
     "torch._dynamo",
     "kubernetes.client",

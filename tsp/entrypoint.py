@@ -38,6 +38,7 @@ from tsp.config.jobs import JOBS, job_from_dict
 from tsp.config.pod_request import config_from_pod
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, TspError, exit_code_of
+from tsp.imports import heavy_imports
 from tsp.run.pod_ranks import PodRanks, pod_environment, ranks_per_pod, run_ranks
 
 if TYPE_CHECKING:
@@ -129,9 +130,12 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
     for name, value in TORCH_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Slow to import: a bad configuration is refused first.
-    from tsp.train.attempt import train
-    from tsp.train.distributed import RankEnv
-    from tsp.train.stop_signal import Stop
+    with heavy_imports():
+        import torch._dynamo  # optimizers would import it  # noqa: F401
+
+        from tsp.train.attempt import train
+        from tsp.train.distributed import RankEnv
+        from tsp.train.stop_signal import Stop
 
     stop = Stop()
     stop.install()
@@ -191,7 +195,8 @@ def _do_job(kind: str, env: Mapping[str, str]) -> int:
     if job.needs_gpu:
         _set_threads(env)
     module, _, name = job.function.partition(":")
-    run: Callable[[Job], Answer] = getattr(importlib.import_module(module), name)
+    with heavy_imports():
+        run: Callable[[Job], Answer] = getattr(importlib.import_module(module), name)
     # Nothing but the answer may reach standard output.
     with redirect_stdout(sys.stderr):
         answer = run(job)

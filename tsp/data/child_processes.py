@@ -21,7 +21,7 @@ ORPHANED = 143
 def forkserver(*modules: str) -> ForkServerContext:
     """The context that starts children; its server imports the modules once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(modules))
+    context.set_forkserver_preload(["tsp.data.forked", *modules])
     return context
 
 

@@ -49,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(MARK, f"{os.getpid()}-{time.time_ns()}")
     # One thread each: they run side by side, and OpenMP's threads spin while they wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Ranks on this machine choose their threads themselves; these at least sleep while they wait.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A worker's server is started by the first test that needs one, and serves all later ones: what that test's code
     # preloads, if it decided, the processes of the others would import one by one, torch at two seconds each.
     forkserver.set_forkserver_preload(PRELOADED)

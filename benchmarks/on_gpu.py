@@ -55,9 +55,12 @@ VARIANTS = (
     Variant("ours, bf16, conv2d all, compiled", "bf16", conv2d="all", compile=True),
 )
 RANK = """
-import os, sys, torch
+import os
 from tsp import entrypoint
-from tsp.train import distributed, peers, step, watchdog
+from tsp.imports import heavy_imports
+with heavy_imports():
+    import torch, torch._dynamo
+    from tsp.train import distributed, peers, step, watchdog
 distributed.BACKENDS["cuda"] = "gloo"
 watchdog.SILENT_PEER_SEC, watchdog.GRACE_SEC, peers.EVERY_SEC, step.FIRST_STEPS = 10.0, 5.0, 0.5, 1
 if os.environ.get("HOLD"):

@@ -232,11 +232,13 @@ def test_clips_from_s3_are_those_from_disk_and_later_epochs_download_nothing(
 
 @pytest.fixture
 def workers_with_keys(s3_server, monkeypatch):
-    """Lets data workers be forked from a server that has this test's environment, and no more than they need."""
-    forkserver._forkserver._stop()
-    monkeypatch.setattr(forkserver._forkserver, "_preload_modules", ["tsp.data.dataset"])
+    """Lets data workers be forked from a server of their own, with this test's environment and what they need."""
+    server = forkserver.ForkServer()
+    server.set_forkserver_preload(["tsp.data.forked", "tsp.data.dataset"])
+    for name in ("ensure_running", "connect_to_new_process", "get_inherited_fds"):
+        monkeypatch.setattr(forkserver, name, getattr(server, name))
     yield
-    forkserver._forkserver._stop()
+    server._stop()
 
 
 def test_all_processes_of_a_node_together_fetch_each_video_once_and_never_again(

@@ -20,7 +20,7 @@ import torch
 
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import start_server
-from tests.train.worlds import config_for, run_of, same_weights, train_here
+from tests.train.worlds import config_for, fork_server, run_of, same_weights, train_here, use_fork_server
 from tsp.config.run import StoreConfig
 from tsp.errors import TspError, exit_code_of
 from tsp.run.metrics import position, read_metrics
@@ -81,9 +81,10 @@ class Killer:
         return call
 
 
-def attempt_process(config, credentials, killer):
+def attempt_process(config, credentials, server, killer):
     """One attempt, killed at a moment unless ``killer`` is None; exits as a pod does."""
     os.environ.update(credentials)
+    use_fork_server(server)
     from tsp.store import open as store_module
     from tsp.store.local import LocalStore
     from tsp.store.s3.store import S3Store
@@ -112,7 +113,7 @@ def attempt(config, killer=None):
     # The server that processes are forked from was started before the test chose its key pair.
     credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=attempt_process, args=(config, credentials, killer))
+    process = context.Process(target=attempt_process, args=(config, credentials, fork_server(), killer))
     process.start()
     process.join(600)
     assert process.exitcode is not None, "an attempt hangs"

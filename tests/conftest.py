@@ -27,6 +27,8 @@ settings.load_profile("any machine")
 MARK = "TSP_TEST_SESSION"
 """Variable that every process of a test session inherits; tspctl refuses unknown ones that begin with TSPCTL_."""
 OUR_TEMPORARY = "TSP_TEST_TEMPORARY"
+FORK_SERVER = "TSP_TEST_FORK_SERVER"
+"""Variable: the address of the server that all workers' processes are forked from."""
 LEFT_AFTER_SEC = 120.0
 PRELOADED = [
     "tsp.data.forked",
@@ -51,13 +53,44 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Ranks on this machine choose their threads themselves; these at least sleep while they wait.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A worker's server is started by the first test that needs one, and serves all later ones: what that test's code
-    # preloads, if it decided, the processes of the others would import one by one, torch at two seconds each.
+    # A server is started once, and serves all tests: what one test's code preloads, if it decided, the processes of the
+    # others would import one by one, torch at two seconds each.
     forkserver.set_forkserver_preload(PRELOADED)
     forkserver.set_forkserver_preload = lambda modules: None
+    _share_fork_server(config)
     # An ear for SIGINT: a shell has everything ignore it that it starts in the background.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _share_fork_server(config: pytest.Config) -> None:
+    """One for all workers of a run of all tests; where only some run, a worker that needs one starts its own."""
+    server = forkserver._forkserver  # type: ignore[attr-defined]
+    if hasattr(server, "_forkserver_authkey"):
+        return  # from Python 3.14 on a server only listens to the process that started it
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        if config.getoption("numprocesses", None) and config.args_source == config.ArgsSource.TESTPATHS:
+            with _output_to_nowhere():  # what its children print belongs to tests, not to the progress of the session
+                forkserver.ensure_running()
+            os.environ[FORK_SERVER] = server._forkserver_address
+    elif FORK_SERVER in os.environ:
+        server._forkserver_address = os.environ[FORK_SERVER]
+        # What children hold for a server to end with the last of them; this one ends with where pytest was started.
+        server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)
+        server.ensure_running = forkserver.ensure_running = lambda: None
+
+
+@contextlib.contextmanager
+def _output_to_nowhere() -> Iterator[None]:
+    """For processes that are started within it."""
+    ours = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    with open(os.devnull, "wb") as nowhere:
+        for descriptor in ours:
+            os.dup2(nowhere.fileno(), descriptor)
+    yield
+    for descriptor, copy in ours.items():
+        os.dup2(copy, descriptor)
+        os.close(copy)
 
 
 def pytest_collection_finish() -> None:

@@ -1,0 +1,33 @@
+"""Times in the order of presentation: gaps are filled evenly."""
+
+import pytest
+
+from tsp.data.video.decoded_order import filled, never_fall, rise
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([0, 10, 20], [0, 10, 20]),
+        ([0, None, 20], [0, 10, 20]),
+        ([0, None, None, 10], [0, 3, 7, 10]),
+        ([None, 10, 20, None, None], [0, 10, 20, 30, 40]),
+        ([None, None, 10, None, 30], [-10, 0, 10, 20, 30]),
+        ([5, None, None, 35, None], [5, 15, 25, 35, 45]),
+        ([None, 7, None], []),
+        ([None, None], []),
+        ([], []),
+        ([7], [7]),
+    ],
+)
+def test_missing_times_lie_evenly_between_and_beyond_those_that_are_there(times, expected):
+    assert filled(times) == expected
+
+
+@pytest.mark.parametrize(
+    ("times", "rises", "does_not_fall"),
+    [([], False, False), ([3], False, True), ([1, 2], True, True), ([1, 1], False, True), ([2, 1], False, False),
+     ([1, 2, 2, 3], False, True), ([1, 3, 2], False, False), ([-1, 0, 5], True, True)],
+)  # fmt: skip
+def test_times_that_rise_are_told_from_those_that_only_do_not_fall(times, rises, does_not_fall):
+    assert (rise(times), never_fall(times)) == (rises, does_not_fall)

@@ -17,14 +17,6 @@ def test_the_public_modules_load_neither_boto3_nor_http_nor_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_shorter_path_to_s3_loads_no_boto3() -> None:
-    command = (
-        "import sys, tsp.store.s3.store; print(sorted({'boto3', 'botocore', 'urllib.request'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_opening_a_store_loads_no_boto3_until_it_is_asked_something() -> None:
     command = (
         "import sys; from tsp.store.open import open_store; from tsp.config.run import StoreConfig;"

@@ -114,6 +114,17 @@ def test_the_digest_is_kept_with_the_object_for_other_tools(s3_server: S3Server,
         assert {name.lower(): value for name, value in head["Metadata"].items()} == {"sha256": sha256_of(path)}
 
 
+@pytest.mark.parametrize("size_bytes", [10, PART_BYTES + 1])
+def test_what_the_etag_proves_to_be_there_is_not_read_back(
+    behind: Store, proxy: FaultProxy, tmp_path: Path, size_bytes: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(size_bytes))
+    behind.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    assert "PUT" in {method for method, _ in proxy.requests}
+    assert "GET" not in {method for method, _ in proxy.requests}
+
+
 def test_where_the_etag_says_nothing_the_object_is_read_back(
     behind: Store, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tsp.config.sizing import EffectiveSizes
 from tsp.run.results import EpochResult, HeadResult
 from tsp.train import progress
+from tsp.train.data_wait import DataWait
 from tsp.train.progress import Plan, Reporter
 
 SIZES = EffectiveSizes(
@@ -124,3 +125,57 @@ def test_a_log_gets_plain_lines(clock, caplog):
         reporter.advance(50, loss=0.25)
     assert stream.getvalue() == ""
     assert "training epoch 0: step 50 of 100, loss 0.2500, 160.0 clips/s, 0:00:" in caplog.text
+
+
+def test_a_bar_is_drawn_five_times_a_second_at_most_and_full_at_the_end(clock):
+    terminal = Terminal()
+    _, reporter = make(terminal)
+    reporter.enter("training", epoch=0, steps=4)
+    drawn = []
+    for step, sec in ((1, 0.2), (2, 0.1), (3, 0.1), (4, 0.25)):
+        before = len(terminal.getvalue())
+        clock[0] += sec
+        reporter.advance(step)
+        drawn.append(terminal.getvalue()[before:])
+    bars = [text[text.index("[") + 3 :].partition("]")[0][-30:] if text else "" for text in drawn]
+    assert bars == ["#" * 7 + "." * 23, "", "#" * 22 + "." * 8, "#" * 30]
+
+
+def test_a_phase_without_steps_has_an_empty_bar(clock):
+    terminal = Terminal()
+    _, reporter = make(terminal)
+    reporter.enter("saving", epoch=0)
+    clock[0] += 1.0
+    reporter.advance(0)
+    assert f"[{'.' * 30}] saving epoch 0: step 0 of 0" in terminal.getvalue()
+
+
+def test_the_share_of_time_that_is_waited_for_data_is_of_the_last_seconds(clock):
+    uploads, reporter = make()
+    wait = DataWait()
+    reporter.enter("training", epoch=0, steps=100, wait=wait)
+    shares = []
+    for waited_sec in (2.0, 8.76543):
+        clock[0] += 10.0
+        wait.total_sec += waited_sec
+        reporter.advance(len(shares) + 1)
+        shares.append(uploads.all[-1].data_wait_share)
+    assert shares == [0.2, 0.877]
+    reporter.enter("validating", epoch=0, steps=10)
+    assert uploads.all[-1].data_wait_share is None
+
+
+def test_an_attempt_of_fewer_epochs_than_the_one_before_shows_its_last(clock):
+    uploads, reporter = make()
+    reporter.enter("done", epoch=3)
+    later, again = make()
+    again.starts(uploads.all[-1])
+    assert later.all[-1].epoch == PLAN.epochs - 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.4, "0:00:00"), (59.6, "0:01:00"), (3599, "0:59:59"), (3600, "1:00:00"), (90061, "25:01:01")],
+)
+def test_time_left_is_shown_in_hours_minutes_and_seconds(seconds, shown):
+    assert progress._clock(seconds) == shown

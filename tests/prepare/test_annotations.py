@@ -10,7 +10,7 @@ from tests.jobs import do_job
 from tsp.data.tables import VideoFacts
 from tsp.errors import DataError
 from tsp.prepare.annotate import annotate
-from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
+from tsp.prepare.annotations import Action, read_activitynet, read_thumos14, refuse_entries
 from tsp.prepare.match_files import match_files
 
 
@@ -224,3 +224,21 @@ def test_odd_entries_are_read_and_said(tmp_path, caplog):
         "labels that sound like background": 1,
     }
     assert "a 6 to 8 s 'Background'" in caplog.text
+
+
+@pytest.mark.parametrize(("num_errors", "more"), [(1, ""), (5, ""), (6, " (and 1 more)"), (9, " (and 4 more)")])
+def test_of_many_errors_the_first_five_are_shown_and_the_others_counted(num_errors, more):
+    errors = [f"line {number}" for number in range(num_errors)]
+    with pytest.raises(DataError) as caught:
+        refuse_entries(errors)
+    assert str(caught.value) == "; ".join(errors[:5]) + more + ": correct them, or take them out"
+    refuse_entries([])
+
+
+@pytest.mark.parametrize("duration", [0.5, "0.5", 1])
+def test_a_duration_of_any_length_above_zero_is_taken(tmp_path, duration):
+    path = tmp_path / "a.json"
+    entry = {"duration": duration, "annotations": [{"segment": [0, 0.25], "label": "Run"}]}
+    path.write_text(json.dumps({"database": {"a": entry}}))
+    found = read_activitynet(path)
+    assert (found.durations_sec, found.skipped) == ({"a": float(duration)}, [])

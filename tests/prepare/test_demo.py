@@ -15,7 +15,7 @@ from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN
 from tsp.data.segments import load_segments
 from tsp.data.video.inspect import inspect_video
-from tsp.prepare.demo import draw_demo
+from tsp.prepare.demo import _deal_labels, _project, _watched, draw_demo
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, Segment, draw_frames, draw_timeline
 
 
@@ -83,6 +83,42 @@ def test_no_training_video_is_a_validation_video(demo_folder):
     train, valid = ({hashlib.sha256(path.read_bytes()).hexdigest() for path in (demo_folder / subset).iterdir()}
                     for subset in ("train", "valid"))  # fmt: skip
     assert not train & valid
+
+
+def test_a_seed_draws_the_same_scenes_in_every_version_so_that_accuracies_can_be_compared():
+    """By what this version draws: each frame as one sum over all of its pixels, in which a shifted shape shows."""
+    rng = np.random.default_rng(7)
+    timeline = draw_timeline(rng, [*ACTIONS, BACKGROUND, BACKGROUND])
+    assert [segment.end_sec for segment in timeline] == [2.1, 4.0, 5.9, 8.0, 9.8]
+    frames = list(draw_frames(rng, timeline))
+    assert len(frames) == 294
+    weights = np.random.default_rng(1).normal(size=frames[0].shape)
+    sums = [float((frame * weights).sum() / np.sqrt(weights.size)) for frame in frames[3::24]]
+    assert sums == pytest.approx(
+        [-159.75, -176.15, -148.27, -191.48, -155.13, -232.86, -217.49, -222.49, -182.9, -162.02, -174.48, -200.01,
+         -203.15], abs=0.05,
+    )  # fmt: skip
+    looks: list[np.ndarray] = []
+    assert sum(1 for _ in _watched(iter(frames), looks)) == 294
+    assert (len(looks), looks[0].shape) == (59, (288,))
+    assert looks[1][::40].tolist() == pytest.approx(
+        [0.3716, 0.0, 0.3513, 0.7257, 0.1432, 0.2935, 0.3356, 0.0], abs=1e-3
+    )
+    features = _project(np.stack(looks))
+    assert features.max(axis=0)[::100].tolist() == pytest.approx([0.389, 1.052, 0.738, 0.242, 0.338, 0.382], abs=2e-3)
+    assert float(features.sum()) == pytest.approx(5956.0, abs=2)
+    acts = [
+        [label for label in order if label != BACKGROUND] for order in _deal_labels(np.random.default_rng((0, 0)), 3)
+    ]
+    assert acts == [["Bouncing", "Shaking"], ["Shaking", "Pulsing"], ["Bouncing", "Pulsing"]]
+
+
+def test_an_action_has_its_background_after_it_or_before_it():
+    orders = _deal_labels(np.random.default_rng(0), 60)
+    firsts = [order[0] == BACKGROUND for order in orders]
+    assert 15 < sum(firsts) < 45
+    assert all((order[0] == BACKGROUND) == (order[2] == BACKGROUND) for order in orders)
+    assert all([label == BACKGROUND for label in order].count(True) == 2 for order in orders)
 
 
 @pytest.mark.parametrize("label", ACTIONS)

@@ -82,3 +82,37 @@ def test_what_is_not_there_is_refused_as_what_it_is(folder, name, reason):
     (folder / "self.mp4").symlink_to("self.mp4")
     with pytest.raises(DataError, match=reason):
         find_videos(str(folder / name))
+
+
+@pytest.mark.parametrize(
+    ("num_files", "said"),
+    [
+        (1, "1 file left out (.txt is no video's ending; name the file itself to have it read): 0.txt"),
+        (5, "5 files left out (.txt is no video's ending; name the file itself to have it read): 0.txt, 1.txt, 2.txt, "
+            "3.txt, 4.txt"),
+        (6, "6 files left out (.txt is no video's ending; name the file itself to have it read): 0.txt, 1.txt, 2.txt, "
+            "3.txt, 4.txt, ..."),
+    ],
+)  # fmt: skip
+def test_of_many_files_that_are_left_out_the_first_five_are_named(tmp_path, caplog, num_files, said):
+    for number in range(num_files):
+        (tmp_path / f"{number}.txt").touch()
+    (tmp_path / "a.mp4").write_bytes(b"123")
+    assert find_videos(str(tmp_path))[1] == {"a.mp4": 3}
+    assert caplog.messages == [f"{tmp_path}: {said}"]
+
+
+def test_what_leaves_out_most_is_said_first_and_what_is_expected_only_on_request(tmp_path, caplog):
+    for name in ("a.mp4", "b.txt", "c.gif", "d.gif", ".e.mp4", "f.train.mov"):
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.INFO):
+        find_videos(str(tmp_path))
+    endings = [message.rpartition(": ")[2] for message in caplog.messages]
+    assert endings[0] == "c.gif, d.gif"
+    levels = {message: record.levelno for message, record in zip(endings, caplog.records, strict=True)}
+    assert levels == {
+        "c.gif, d.gif": logging.WARNING,
+        "b.txt": logging.WARNING,
+        ".e.mp4": logging.INFO,
+        "f.train.mov": logging.INFO,
+    }

@@ -37,5 +37,24 @@ def test_progress_is_told_every_few_seconds_with_the_time_left_and_at_the_end(mo
     assert [line.split(",")[0] for line in caplog.messages] == [f"{done} of 20 files" for done in range(2, 21, 2)]
 
 
+def test_a_line_comes_when_ten_seconds_have_passed_and_tells_the_minutes_left(monkeypatch, caplog):
+    monkeypatch.setattr("tsp.prepare.parallel.time.monotonic", iter(range(0, 1000, 5)).__next__)
+    with caplog.at_level(logging.INFO):
+        list(for_each(double, list(range(20)), workers=1))
+    assert caplog.messages[0] == "2 of 20 videos, about 2 min left"  # 18 videos of 5 s are one minute and a half
+    assert caplog.messages[-1] == "20 of 20 videos"
+    assert len(caplog.messages) == 10
+
+
+def pid_of(_number: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize(("items", "workers", "is_here"), [([1], 4, True), ([1, 2], 1, True), ([1, 2], 2, False)])
+def test_a_single_item_or_worker_needs_no_other_process(items, workers, is_here):
+    pids = set(dict(for_each(pid_of, items, workers=workers)).values())
+    assert (pids == {os.getpid()}) is is_here
+
+
 def test_no_items_give_no_results():
     assert list(for_each(double, [], workers=2)) == []

@@ -12,7 +12,8 @@ from tests.prepare.conftest import grey_frames
 from tsp.config.jobs import StandardizeJob
 from tsp.data.video.inspect import inspect_video
 from tsp.errors import ConfigError, DataError
-from tsp.prepare.standardize import standardize
+from tsp.prepare.standardize import _MAX_NAME_BYTES as MAX
+from tsp.prepare.standardize import _names_too_long, share_of, standardize
 
 
 def write(
@@ -292,3 +293,21 @@ def test_a_name_as_long_as_names_may_be_ends_no_job(tmp_path, make_video, traini
     results = standardize(job(tmp_path / "videos", tmp_path / "out", training_copy=training_copy))
     assert [result.status for result in results] == ["written", "broken" if training_copy else "written"]
     assert ("255 are allowed: shorten it" in results[1].why) is bool(training_copy)
+
+
+def test_shards_are_balanced_by_bytes_and_not_by_count():
+    sizes = {"a": 50, "b": 20, "c": 20, "d": 10, "e": 10}
+    shares = [share_of(sizes, list(sizes), 2, shard) for shard in range(2)]
+    assert shares == [["a", "e"], ["b", "c", "d"]]
+    assert share_of(sizes, list(sizes), 1, 0) == ["a", "b", "c", "d", "e"]
+    assert share_of({"a": 1}, ["a"], 3, 2) == []
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "with_copy", "fits"),
+    [(MAX, False, True), (MAX + 1, False, False), (MAX - 6, True, True), (MAX - 5, True, False)],
+)
+def test_a_name_may_be_as_long_as_file_systems_take_with_its_copys_ending(num_bytes, with_copy, fits):
+    file = "sub/" + "n" * (num_bytes - 4) + ".mp4"
+    said = _names_too_long(file, with_copy=with_copy)
+    assert said == "" if fits else f"would have a name of {MAX + 1} bytes, {MAX} are allowed" in said

@@ -1,0 +1,54 @@
+"""Annotations for localisation codes: what their loaders read, and files that are written one subset at a time."""
+
+import json
+
+import pytest
+
+from tsp.errors import DataError
+from tsp.prepare.localisation import localisation_database, merged
+
+ROWS = [
+    {"video-name": "a", "video-duration": "10.03", "t-start": "1", "t-end": "2.5", "action-label": "Run"},
+    {"video-name": "b", "video-duration": "4", "t-start": "0", "t-end": "4", "action-label": ""},
+    {"video-name": "a", "video-duration": "10.03", "t-start": "3", "t-end": "4", "action-label": "Jump"},
+]
+LABELS = ["Jump", "Run"]
+
+
+def test_a_video_has_its_actions_and_counts_frames_at_the_rate_of_clips():
+    assert localisation_database(ROWS, LABELS, subset="training", rate_fps=15.0) == {
+        "a": {
+            "subset": "training", "duration": 10.03, "fps": 15.0, "frame": 150,
+            "annotations": [
+                {"segment": [1.0, 2.5], "label": "Run", "label_id": 1},
+                {"segment": [3.0, 4.0], "label": "Jump", "label_id": 0},
+            ],
+        }
+    }  # fmt: skip
+
+
+def test_entries_replace_those_of_the_same_video_and_leave_the_others():
+    first = localisation_database(ROWS, LABELS, subset="training", rate_fps=15.0)
+    other = {"c": {"subset": "validation", "annotations": [{"label": "Run", "label_id": 1}]}}
+    text = merged(merged(None, other, where="j"), first, where="j")
+    assert json.loads(text) == {"database": {**other, **first}}
+    assert json.loads(merged(text, {"a": {"annotations": []}}, where="j"))["database"]["a"] == {"annotations": []}
+
+
+@pytest.mark.parametrize(("label_id", "fits"), [(1, True), (0, False)])
+def test_a_label_has_one_number_in_all_subsets(label_id, fits):
+    before = merged(None, localisation_database(ROWS, LABELS, subset="training", rate_fps=15.0), where="j")
+    database = {"d": {"annotations": [{"label": "Run", "label_id": label_id}, {"label": "Swim", "label_id": 7}]}}
+    if fits:
+        assert set(json.loads(merged(before, database, where="j"))["database"]) == {"a", "d"}
+    else:
+        with pytest.raises(DataError, match="j has 'Run' as class 1, here it is 0: give both runs the same --labels"):
+            merged(before, database, where="j")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"database": {"a": {}}}', '{"database": {"a": {"annotations": [1]}}}']
+)
+def test_what_is_no_such_json_is_not_written_over(text):
+    with pytest.raises(DataError, match="j is there and no JSON that --json wrote"):
+        merged(text, {}, where="j")

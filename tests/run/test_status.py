@@ -31,6 +31,10 @@ def test_codes_from_1_to_127_are_permanent():
         (139, "exit code 139 (killed by signal 11)"),
         (151, "exit code 151 (store unreachable)"),
         (99, "exit code 99"),
+        (128, "exit code 128"),
+        (129, "exit code 129 (killed by signal 1)"),
+        (159, "exit code 159 (killed by signal 31)"),
+        (160, "exit code 160"),
     ],
 )
 def test_exit_codes_have_words(code, words):

@@ -1,18 +1,22 @@
 """Folders that several processes and machines share, with and without file locks; clocks that differ; odd keys."""
 
+import dataclasses
 import errno
 import hashlib
+import multiprocessing
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fault_proxy import FaultProxy
 from tests.s3_servers import S3Server
 from tests.stores import s3_store
 from tsp.errors import MissingKeyError, StoreError, StoreUnreachableError
@@ -74,6 +78,27 @@ def test_two_fetches_to_one_destination_both_end_with_a_whole_file(tmp_path: Pat
     for thread in threads:
         thread.join()
     assert failures == []
+    assert sha256_of(path) == DIGEST
+    assert os.listdir(tmp_path) == ["best.pth"]
+
+
+def test_two_processes_that_fetch_to_one_destination_both_end_with_a_whole_file(
+    tmp_path: Path, file_system: str
+) -> None:
+    """Each tells by the other's part alone that it is still being written."""
+    path = tmp_path / "best.pth"
+    context = multiprocessing.get_context("fork")
+    both = context.Barrier(2, timeout=600)
+
+    def fetch() -> None:
+        download(slow_source(wait=both.wait), path, sha256=DIGEST)
+
+    processes = [context.Process(target=fetch) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     assert sha256_of(path) == DIGEST
     assert os.listdir(tmp_path) == ["best.pth"]
 
@@ -213,7 +238,7 @@ def test_one_key_that_cannot_be_deleted_does_not_keep_the_others(
     assert [entry.key for entry in local_store.list()] == ["run/a"]
 
 
-def test_ages_are_by_the_clock_of_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ages_are_by_the_clock_of_the_store(store: Store) -> None:
     run = StoredRun(store, "first-run")
     assert run.written_ago_sec() is None
     store.write("first-run/progress.json", b"{}")
@@ -225,3 +250,51 @@ def test_ages_are_by_the_clock_of_the_store(store: Store, monkeypatch: pytest.Mo
     assert abs(now - store.stat("first-run/progress.json").modified) < timedelta(seconds=600)
     with pytest.raises(MissingKeyError):
         store.stat("first-run/other.json")
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_run_in_a_store_whose_clock_differs_from_this_machines_is_as_old_as_it_is_there(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    ahead, written_before = timedelta(days=days), timedelta(hours=2)
+    stat = LocalStore.stat
+
+    def there(self: LocalStore, key: str) -> base.Entry:
+        entry = stat(self, key)
+        age = written_before if key.startswith("first-run/") else timedelta()
+        return dataclasses.replace(entry, modified=entry.modified + ahead - age)
+
+    monkeypatch.setattr(LocalStore, "stat", there)
+    run = StoredRun(local_store, "first-run")
+    local_store.write("first-run/progress.json", b"{}")
+    for age_sec in (run.written_ago_sec(), run.progress_age_sec()):
+        assert age_sec == pytest.approx(7200, abs=600)
+    assert local_store.now() - datetime.now(UTC) == pytest.approx(ahead, abs=timedelta(seconds=600))
+
+
+def in_gmt(there: datetime) -> str:
+    return format_datetime(there, usegmt=True)
+
+
+def without_zone(there: datetime) -> str:
+    return format_datetime(there.replace(tzinfo=None))
+
+
+def with_a_second(there: datetime) -> str:
+    """As of a proxy that adds its own."""
+    return f"{in_gmt(there)}, {in_gmt(there)}"
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "spell"),
+    [(-1, 200, in_gmt), (1, 200, in_gmt), (1, 403, in_gmt), (1, 200, without_zone), (1, 200, with_a_second)],
+)
+def test_the_clock_of_a_bucket_is_its_servers(
+    s3_server: S3Server, days: int, status: int, spell: Callable[[datetime], str]
+) -> None:
+    """By the date of whatever it answers, also to who may do nothing."""
+    there = datetime.now(UTC) + timedelta(days=days)
+    answer = (status, {"Date": spell(there)}, b"")
+    with FaultProxy(s3_server.endpoint_url, instead=lambda method, path: answer) as proxy:
+        found = s3_store(s3_server, endpoint_url=proxy.url).now()
+    assert abs(found - there) < timedelta(seconds=600)

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +19,7 @@ from tsp.store.deadline import within
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.boto import check_settings, make_client
 from tsp.store.s3.errors import Facts, explain_foreign, explain_refusal, explain_silence, is_transient
-from tsp.store.s3.failures import ForeignAnswerError, code_and_status, facts_of, permanent, short
+from tsp.store.s3.failures import ForeignAnswerError, code_and_status, facts_of, http_time, permanent, short
 from tsp.store.s3.quick import KeyPair, Quick, environment_pair
 from tsp.store.transfer import InterruptedTransferError
 
@@ -211,8 +210,8 @@ class Bucket:
 
         headers = self.call(ask, address=f"s3://{self.name}", doing="read")
         try:
-            return parsedate_to_datetime(headers["date"])
-        except (KeyError, TypeError, ValueError):
+            return http_time(headers["date"])
+        except (KeyError, ValueError):
             return datetime.now(UTC)
 
     @contextlib.contextmanager

@@ -65,13 +65,19 @@ def code_and_status(error: ClientError) -> tuple[str, int]:
     return _CODE_OF_STATUS.get(code or str(status), code or str(status)), status
 
 
+def http_time(text: str) -> datetime:
+    """A time of a header: GMT, also where it says no zone. Raises: ValueError."""
+    found = parsedate_to_datetime(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
 def facts_of(error: ClientError) -> Facts:
     """Region and clocks, as far as an answer says them."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     details: Any = error.response.get("Error", {})
     there = None
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        there = parsedate_to_datetime(headers["date"]).astimezone(UTC)
+    with contextlib.suppress(KeyError, ValueError):
+        there = http_time(headers["date"]).astimezone(UTC)
     return Facts(headers.get("x-amz-bucket-region") or details.get("Region"), datetime.now(UTC), there)
 
 

@@ -7,7 +7,6 @@ import hashlib
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tsp.store.s3.bodies import steadily
 from tsp.store.s3.claims import only_writer
 from tsp.store.s3.client import AnsweredError, Bucket
 from tsp.store.s3.errors import not_s3
+from tsp.store.s3.failures import http_time
 from tsp.store.s3.list_page import parse_page
 from tsp.store.s3.upload import DamagedPartError, Sent, content_md5, md5_of, put_file
 from tsp.store.s3.wire import Answer
@@ -192,7 +192,7 @@ class S3Store(Store):
         answer = self._quick("HEAD", key)
         if answer is not None and {"last-modified", "content-length"} <= answer.headers.keys():
             size_bytes, modified = answer.headers["content-length"], answer.headers["last-modified"]
-            return Entry(key, int(size_bytes), parsedate_to_datetime(modified), answer.headers.get("etag", ""))
+            return Entry(key, int(size_bytes), http_time(modified), answer.headers.get("etag", ""))
         head = self._head(key)
         if not {"LastModified", "ContentLength"} <= head.keys():
             raise not_s3(self.bucket.server, f" (it knows no time or size of {self.address(key)})")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def status(run: str, output: str, session: Session) -> None:
     """Show how a run is doing, and why it waits or failed."""
     from cli.runs.images import images_of, keep_images
+    from cli.runs.job_progress import job_progress
     from cli.runs.summary import summarize, summary_from_backend
     from tsp.errors import StoreError
 
@@ -35,6 +36,8 @@ def status(run: str, output: str, session: Session) -> None:
     try:
         if found.is_job and found.status is not None and backend is not None:
             summary = summary_from_backend(found.status, backend)
+            if found.backend is not None and summary.state in ("running", "restarting"):
+                summary = replace(summary, work=job_progress(found.backend, summary.name, shards=summary.gpus))
         else:
             summary = summarize(found.run, found.status, backend)
             keep_images(found.run, found.status)
@@ -103,6 +106,7 @@ def _pairs(run: RunSummary) -> list[tuple[str, Any]]:
         ("Exit code", code),
         ("Recipe", recipe),
         ("Epoch", step),
+        ("Done so far", run.work),
         ("Speed", None if run.clips_per_sec is None else f"{run.clips_per_sec:.1f} clips/s on {run.device}"),
         ("Data wait", None if run.data_wait_share is None else f"{run.data_wait_share:.0%} of the time"),
         ("Waiting for", run.waiting_for),

@@ -62,6 +62,8 @@ class RunSummary:
     waiting_for: str | None = None
     """What rank 0 is waiting for, if it takes unusually long."""
     data_wait_share: float | None = None
+    work: str | None = None
+    """What the shards of an auxiliary job have done while it runs: ``34 of 160 videos``."""
     exit_code: int | None = None
     exit_meaning: str | None = None
     created: datetime | None = None

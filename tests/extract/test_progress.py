@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cli.runs.job_progress import DONE
 from tsp.extract import progress
 from tsp.extract.progress import Progress
 
@@ -24,6 +25,7 @@ def test_rate_time_left_and_facts_count_from_the_beginning(clock):
     stream.num_clips, shown.videos_done = 120, 1
     clock.sec += 20.04
     assert str(shown) == "1 of 4 videos, 120 of 600 clips, 3.0 clips/s, about 3 min left"
+    assert DONE.match(f"INFO {shown}").groups() == ("1", "4", "videos")  # for status
     assert shown.facts() == {"clips_extracted": 120, "seconds": 40.0, "clips_per_sec": 3.0}
 
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from cli.runs.job_progress import DONE
 from tsp.prepare.parallel import for_each
 
 
@@ -34,6 +35,7 @@ def test_progress_is_told_every_few_seconds_with_the_time_left_and_at_the_end(mo
         list(for_each(double, list(range(20)), workers=1, noun="files"))
     # A look after every file, which took 6 s each: every second look is 12 s after the last line.
     assert caplog.messages[0] == "2 of 20 files, about 2 min left"
+    assert [DONE.match(f"INFO {line}")[3] for line in caplog.messages] == ["files"] * 10  # for status
     assert [line.split(",")[0] for line in caplog.messages] == [f"{done} of 20 files" for done in range(2, 21, 2)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from cli.runs.job_progress import DONE
 from tests.jobs import do_job
 from tests.stores import s3_store
 from tests.train.test_validate import COLUMNS, reference_figures
@@ -266,3 +267,4 @@ def test_it_says_how_far_it_is(caplog, monkeypatch):
     for done in (1, 2, 3):
         report(done)
     assert [record.getMessage() for record in caplog.records] == ["2 of 10 batches, 5.3 clips/s, 48 s left"]
+    assert DONE.match(f"INFO {caplog.messages[0]}").groups() == ("2", "10", "batches")  # for status

@@ -57,6 +57,49 @@ def test_a_jobs_status_is_its_controllers_and_needs_no_store(tspctl, api):
     assert [(rank["rank"], rank["state"]) for rank in answer["ranks"]] == [(0, "succeeded"), (1, "failed")]
 
 
+def says(rank, *texts):
+    """A shard's log, as the kubelet keeps what the program writes."""
+    stamp = "2030-01-01T00:00:0{0}Z 2030-01-01T00:00:0{0}.000Z rank {1} {2}\n"
+    return FakeLog([stamp.format(at % 10, rank, text).encode() for at, text in enumerate(texts)])
+
+
+@pytest.mark.parametrize(
+    ("logs", "shown"),
+    [
+        ([says(0, "INFO 9 videos, 0 of them already done", "INFO 3 of 9 videos, 40 of 90 clips, 2.5 clips/s",
+               "INFO 5 of 9 videos, 60 of 90 clips, 2.5 clips/s", "WARNING a.mp4 of 7 of 8 videos is broken"),
+          says(1, "INFO 9 of 11 videos, about 2 min left")], "14 of 20 videos"),
+        ([says(0, "INFO 9 videos, 0 of them already done"), says(1, "INFO 2 of 4 train videos")],
+         "2 of 4 train videos, in 1 of 2 shards"),
+        ([says(0, "INFO 3 of 9 batches", *["WARNING x"] * 12), says(1, "INFO 20 of 40 batches, 9.0 clips/s, 3 s left")],
+         "23 of 49 batches"),
+        ([says(0), says(1, "INFO 9 videos, 3 of them already done")], None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_status_says_how_far_a_job_is(tspctl, api, logs, shown):
+    serve_run(api, indexed_job("Running"), [shard(0), shard(1)])
+    for number, log in enumerate(logs or ()):
+        api.logs[f"my-job-{number}-abcde"] = log
+    if logs is None:
+        forbidden = {f"{PODS}/my-job-{number}-abcde/log" for number in (0, 1)}
+        answered, api.handle = api.handle, None
+        api.handle = lambda handler: (
+            api._answer(handler, 403, {"message": "no"}) if handler.path.partition("?")[0] in forbidden
+            else answered(handler)
+        )  # fmt: skip
+    status = tspctl("status", "my-job", "-o", "json")
+    assert (status.code, status.json["work"], status.err) == (0, shown, "")
+    lines = tspctl("status", "my-job").out.splitlines()
+    assert [line.split(maxsplit=3)[3] for line in lines if line.startswith("Done so far")] == [shown][
+        : shown is not None
+    ]
+    if logs is not None:
+        assert {query["tailLines"] for log in logs for query in log.queries} == {"20"}
+        api.objects[path_of(indexed_job())] = indexed_job("Complete")
+        assert tspctl("status", "my-job", "-o", "json").json["work"] is None
+
+
 def test_status_shows_the_image_that_the_pods_resolved(tspctl, api):
     digest = "registry.example/tsp@sha256:" + "ab" * 32
     pods = [shard(0), shard(1)]

@@ -47,6 +47,15 @@ def test_every_command_line_of_readme_and_docs_exists_with_its_options(line):
     assert unknown == []
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/stores.md", "k8s/README.md"])
+def test_what_kubectl_makes_is_made_in_a_namespace_that_is_named(page):
+    """The context's own need not be that of the runs: a Secret elsewhere is none to their pods."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("$ kubectl")]
+    assert lines
+    assert [line for line in lines if " -n " not in line and "clusterrole" not in line] == []
+
+
 @pytest.mark.parametrize(("path", "text"), reference.pages().items(), ids=lambda item: getattr(item, "name", ""))
 def test_generated_pages_are_what_the_code_says(path, text):
     assert path.read_text() == text, f"{path.relative_to(ROOT)} is out of date: run `make reference` and commit it"

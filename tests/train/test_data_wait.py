@@ -1,16 +1,19 @@
 """How much of its time a run waits for clips: measured, shown, and told once with its cure."""
 
 import logging
+import threading
 import types
 
 import pytest
 
 from tests.train.worlds import config_for, train_here
 from tsp.data.dataset import ClipDataset
+from tsp.errors import StalledError, exit_code_of
 from tsp.run.uploader import Uploader
-from tsp.train import loop, progress
+from tsp.train import loop, progress, watchdog
 from tsp.train.data_wait import DataWait
 from tsp.train.step import Stepper
+from tsp.train.stop_signal import Stop
 
 
 def test_waiting_is_added_up_and_nothing_else(monkeypatch):
@@ -21,6 +24,24 @@ def test_waiting_is_added_up_and_nothing_else(monkeypatch):
         with wait():
             pass
     assert wait.total_sec == 3.0
+
+
+def test_a_data_path_that_stands_still_is_told_and_ends_the_rank_to_be_tried_again(monkeypatch):
+    """The training thread is in a read that nothing interrupts, as of a file server that is gone."""
+    monkeypatch.setattr(watchdog, "LOOK_EVERY_SEC", 0.02)
+    monkeypatch.setattr(watchdog, "NOTICE_SEC", 0.05)
+    monkeypatch.setattr(watchdog, "GRACE_SEC", 0.05)
+    noticed, ended, last_words = [], threading.Event(), []
+    dog = watchdog.Watchdog(Stop(), end=lambda code: (last_words.append(code), ended.set()))
+    dog.on_notice = noticed.append
+    dog.last_words.append(last_words.append)
+    dog.start()
+    words = r"gave up waiting for clips after 0 s \(data.batch_deadline_sec\)"
+    with pytest.raises(StalledError, match=words), DataWait(dog, limit_sec=0.2)():
+        assert ended.wait(600)
+    assert noticed == ["clips"]
+    assert [type(last_words[0]), last_words[1]] == [StalledError, exit_code_of(StalledError(""))]
+    assert last_words[1] >= 128
 
 
 @pytest.mark.parametrize(("busy_share", "warned"), [(0.3, True), (1.0, False)])

@@ -346,6 +346,25 @@ def test_gradients_are_sent_while_others_are_still_computed(tiny_data, tmp_path)
         assert events.index("bucket") < events.index("features.layer1.0.weight")
 
 
+def statistics_after_a_step(launch, config):
+    """What a rank's running means, set to its number, are after a forward pass in training."""
+    group = join(launch, CPU, Stop())
+    model = build_model(config.model, [3, 2], seed=0)
+    means = [value for name, value in model.named_buffers() if name.endswith("running_mean")]
+    for value in means:
+        value.fill_(10.0 * launch.rank)
+    group.wrap(model)(torch.randn(2, 3, 8, 32, 32), torch.randn(2, 512))
+    group.leave()
+    return [value.mean().item() for value in means]
+
+
+def test_no_rank_is_sent_the_others_statistics_before_a_step(tiny_data, tmp_path):
+    found = on_ranks(2, statistics_after_a_step, config_for(tiny_data, tmp_path))
+    assert [error for _, error in found] == [None, None]
+    for rank, (means, _) in enumerate(found):
+        assert means == pytest.approx([10.0 * rank] * len(means), abs=4), "rank 0's would be near 0"
+
+
 def compiled_rank(launch, config):
     """Trains with a compiler that only traces; returns what is compiled."""
     from functools import partial

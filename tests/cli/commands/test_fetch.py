@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -178,9 +179,18 @@ def _stored_run(home: Path, num_files: int) -> LocalStore:
 
 
 def test_many_files_are_fetched_at_once_and_shown_as_one(
-    tspctl: Tspctl, home: Path, caplog: pytest.LogCaptureFixture
+    tspctl: Tspctl, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _stored_run(home, 60)
+    read, at_once, seen = LocalStore.read, threading.Barrier(8, timeout=120), threading.local()
+
+    def wait_for_the_others(self: LocalStore, key: str, *, offset_bytes: int = 0) -> bytes:
+        if key.endswith(".bin") and not hasattr(seen, "first"):
+            seen.first = key
+            at_once.wait()
+        return read(self, key, offset_bytes=offset_bytes)
+
+    monkeypatch.setattr(LocalStore, "read", wait_for_the_others)
     with caplog.at_level("INFO", logger="cli"):
         ended = tspctl("fetch", str(home / "store/my-run"), "--all", "-d", str(home / "here"), "-o", "json")
     paths = [Path(path) for path in ended.json["paths"]]

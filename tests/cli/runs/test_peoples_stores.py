@@ -402,6 +402,30 @@ def test_a_run_does_not_move_in_where_others_keep_things_nor_is_anything_of_thei
     assert {item["Key"].partition("/")[2] for item in left} == {key, "new-2/run", "first.txt", "firsts/x"}
 
 
+@pytest.mark.parametrize("key", ["features//a.npy", "%2F", "\u00fc \u20ac+.npy"])
+def test_whatever_a_key_is_called_all_is_fetched_and_deleted(
+    moto: S3Server, tspctl: Tspctl, tmp_path: Path, key: str
+) -> None:
+    client_of(moto).put_object(Bucket=moto.bucket, Key=f"{tmp_path.name}/first/{key}", Body=b"of an odd name")
+    check(tspctl, {"fetch": WHOLE["fetch"]})
+    found = [path.read_bytes() for path in Path("all/first").rglob("*") if path.is_file()]
+    assert found.count(b"of an odd name") == 1
+    assert BEST in found
+    check(tspctl, {"delete": (OK, "deleted first")})
+    assert "Contents" not in client_of(moto).list_objects_v2(Bucket=moto.bucket, Prefix=f"{tmp_path.name}/")
+
+
+def test_a_key_that_clients_change_on_its_way_is_named_and_all_others_are_fetched_and_deleted(
+    moto: S3Server, tspctl: Tspctl, tmp_path: Path
+) -> None:
+    key = f"{tmp_path.name}/first/features/./a"
+    client_of(moto).put_object(Bucket=moto.bucket, Key=key, Body=b"of an odd name")
+    check(tspctl, every(STORE, "'first/features/./a' .*use the tool that made it", "fetch", "delete"))
+    assert Path("all/first/epoch_1.pth").read_bytes() == BEST
+    left = client_of(moto).list_objects_v2(Bucket=moto.bucket, Prefix=f"{tmp_path.name}/")["Contents"]
+    assert [item["Key"] for item in left if "/features/" in item["Key"]] == [key]
+
+
 def test_what_another_user_ended_is_resumed_without_force_unless_its_end_may_not_be_read(
     moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

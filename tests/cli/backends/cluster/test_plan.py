@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from dataclasses import replace
 
 import pytest
@@ -368,6 +369,35 @@ def test_gpu_resource_and_memory_label_are_read_from_what_the_chart_renders(
     assert (plan.effective.downscale, plan.nodes.gpus) == (2, 4)
     required = pod_spec(objects_in(plan.manifest))["affinity"]["nodeAffinity"]
     assert label in str(required)
+
+
+@pytest.fixture
+def aws_of_this_machine(monkeypatch, tmp_path):
+    """Where S3 is, said by AWS's own variables alone."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "aws").write_text("[profile team]\nregion = eu-west-3\n")
+    own = {"AWS_CONFIG_FILE": str(tmp_path / "aws"), "AWS_PROFILE": "team", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in {**own, "AWS_ENDPOINT_URL_S3": "https://s3.example"}.items():
+        monkeypatch.setenv(name, value)
+    return ["https://s3.example", "eu-west-3"]
+
+
+def test_what_awss_variables_say_on_this_machine_is_sent_to_the_pods_of_a_run(
+    well, backend, real_helm, config, aws_of_this_machine
+):
+    well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    plan = backend.plan(replace(config, store=StoreConfig(uri="s3://bucket/runs")), OPTIONS)
+    (sent,) = [item["data"]["config.json"] for item in objects_in(plan.manifest) if item["kind"] == "ConfigMap"]
+    store = json.loads(sent)["store"]
+    assert [store["endpoint_url"], store["region"]] == aws_of_this_machine
+
+
+def test_what_awss_variables_say_on_this_machine_is_sent_to_the_pods_of_a_job(send, claim, aws_of_this_machine):
+    job = replace(EXTRACT, store=StoreConfig(uri="s3://bucket/runs"))
+    ((_, values),) = send("features", job, **claim)
+    store = json.loads(values["job"]["request"])["store"]
+    assert [store["endpoint_url"], store["region"]] == aws_of_this_machine
 
 
 def test_a_file_of_this_machine_is_no_input_of_a_job_on_the_cluster(well, send, tmp_path):

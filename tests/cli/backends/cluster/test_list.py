@@ -235,7 +235,8 @@ def test_a_thousand_runs_in_a_bucket_are_all_shown_with_progress_and_best_epoch(
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             assert done.returncode == 0, done.stderr
             assert found_in(done.stdout, output) == expected, done.stderr
-            assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
+            # one second on an idle machine, twice that where others use its caches; once for each run would be minutes
+            assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 6.0
             assert len(proxy.requests) <= 5
 
 

@@ -12,7 +12,7 @@ from cli.options.backend_names import BACKENDS
 from cli.options.recipe import RECIPE_OPTIONS
 from cli.options.settings import Settings
 from tsp.config.backbones import BACKBONES
-from tsp.config.codec import from_dict, set_dotted, to_dict
+from tsp.config.codec import from_dict, leaf_values, set_dotted, to_dict
 from tsp.config.recipes import COLUMNS_OF_HEADS
 from tsp.config.released import RELEASED
 from tsp.config.run import RunConfig, StoreConfig
@@ -52,10 +52,11 @@ def build_config(
         "data.workers": settings.workers,
         "gpus": settings.gpus if given["gpus"] is None else given["gpus"],
     }
-    for key in settings.set:
+    of_settings = leaf_values(RunConfig, settings.set, where="setting set: ")
+    for key in of_settings:
         refuse_key(key, where=f"setting set: {key}")
     known = {key: value for key, value in wanted.items() if value is not None}
-    overrides = {**settings.set, **known, **(presets or {}), **given_values(settings, given)}
+    overrides = {**of_settings, **known, **(presets or {}), **given_values(settings, given)}
     for key in CHECKPOINT_KEYS:
         overrides |= _released_address(settings, key, overrides.get(key))
     has_store = settings.store is not None or BACKENDS[settings.backend].has_default_store
@@ -96,7 +97,7 @@ def given_values(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]
     for text in given["assignments"]:
         key, value = parse_assignment(text)
         logger.info("--set %s: %s", key, describe_value(value))
-        values[key] = value
+        values |= leaf_values(RunConfig, {key: value}, where="--set ")
     for key in CHECKPOINT_KEYS:
         values |= _released_address(settings, key, values.get(key))
     return values

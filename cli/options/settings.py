@@ -89,7 +89,8 @@ def load_settings(environment: Mapping[str, str] | None = None, folder: Path | N
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     for path in settings_files(environment, folder):
-        values.update(_read_file(path))
+        for key, value in _read_file(path).items():
+            values[key] = {**values.get(key, {}), **value} if isinstance(value, dict) else value
     values.update(_read_environment(environment))
     return Settings(**values)
 

@@ -66,16 +66,9 @@ def report_sizes(written: WrittenRun, sizes: EffectiveSizes | None) -> None:
 
 def _content(path: Path) -> dict[str, Any]:
     """What a file holds, with a mapping ``config`` in it."""
-    import yaml
+    from tsp.config.strict_yaml import read_yaml
 
-    from tsp.config.strict_yaml import load_yaml
-
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--file {path} cannot be read as YAML or JSON: {error}") from error
+    content = read_yaml(path, "--file")
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise ConfigError(f"--file {path} has no 'config': give what 'tspctl submit --dry-run -o yaml' prints")
     return content

@@ -137,6 +137,34 @@ def test_a_subset_may_have_a_gvf_file_of_its_own(own_file):
         ("name: mine", "name: [", "cannot be read as YAML"),
         (OWN, "- 3", "must be a mapping with name, train, valid and labels"),
         ("labels: {action-label: actions.json, temporal-region-label: regions.json}", "labels: 3", "labels must be"),
+        ("action-label: actions.json", "action_label: actions.json", r"labels has an unknown column 'action_label'"),
+        ("action-label: actions.json", "action-label:", r"labels\.action-label must be of type str, got None"),
+        ("name: mine", "name:", r"name must be of type str, got None"),
+        ("root: videos", "root: 12", r"root must be of type str, got 12"),
+        ('gvf: "{backbone}-{pool}.h5"', "gvf: [a.h5]", r"gvf must be of type str, got \['a\.h5'\]"),
+        ("schedule.epochs: 3", "epochs: 3", r"recipes\.all\.epochs: there is no 'epochs'; known: name, method,"),
+        (
+            "schedule.epochs: 3",
+            "schedule.epochs: three",
+            r"all\.schedule\.epochs must be of type int, got 'thr",
+        ),
+        ("schedule.epochs: 3", "schedule: 3", r"recipes\.all\.schedule must be a mapping, got 3"),
+        (
+            "schedule.epochs: 3",
+            "schedule: {epoch: 3}",
+            r"all\.schedule\.epoch: there is no 'epoch'; known: epochs",
+        ),
+        ("schedule.epochs: 3", "model.backbone.x: 3", r"recipes\.all\.model\.backbone\.x: nothing is called 'x' there"),
+        ("schedule.epochs: 3", "7: 3", r"recipes\.all\.7: there is no '7'"),
+        ("schedule.epochs: 3", "name: other", r"recipes\.all\.name is no value of a recipe: .* --name"),
+        (
+            "schedule.epochs: 3",
+            "store: {uri: /elsewhere}",
+            r"all\.store\.uri is no value of a recipe: .* --store",
+        ),
+        ("schedule.epochs: 3", "data.root: /elsewhere", r"recipes\.all\.data\.root is no value of a recipe: .*'root'"),
+        ("name: mine", "name: !!bool 3", "a tag .* stands before a value of another kind"),
+        ("name: mine", "name: !!timestamp x", "a tag .* stands before a value of another kind"),
     ],
 )
 def test_a_broken_data_set_file_is_refused_by_file_and_key(own_file, old, new, message):
@@ -152,8 +180,56 @@ def test_a_head_without_a_label_map_is_named(own_file):
         resolve(load_dataset(str(own_file)), "tsp", name="x", store={"uri": "/s"})
 
 
+def test_a_recipe_may_nest_its_keys_and_what_it_does_not_name_stays(own_file):
+    own_file.write_text(OWN.replace("tac: {optim.head_lr: 5e-3}", "tac: {optim: {head_lr: 5e-3}}").replace(
+        "all: {", "all: {optim.weight_decay: 0.25, "
+    ))  # fmt: skip
+    optim = resolve(load_dataset(str(own_file)), "tac", name="x", store={"uri": "/s"}).optim
+    assert (optim.head_lr, optim.weight_decay, optim.momentum) == (0.005, 0.25, 0.9)
+
+
+def test_gvf_of_an_option_wins_over_the_recipes_own(own_file):
+    own_file.write_text(OWN.replace("all: {", "all: {model.gvf: avg, "))
+    dataset = load_dataset(str(own_file))
+    assert resolve(dataset, "tsp", name="x", store={"uri": "/s"}).data.train.gvf == "r2plus1d_34-avg.h5"
+    assert resolve(dataset, "tsp", name="x", store={"uri": "/s"}, gvf="max").data.train.gvf == "r2plus1d_34-max.h5"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_data_set_file_may_have_a_byte_order_mark(own_file, encoding):
+    own_file.write_bytes(OWN.replace("mine", "Übung").encode(encoding))
+    assert load_dataset(str(own_file)).name == "Übung"
+
+
+def test_a_data_set_file_in_another_encoding_is_refused_with_its_line(own_file):
+    own_file.write_bytes(OWN.replace("mine", "Übung").encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"mine\.yaml is not UTF-8 text \(line 2\): save it as UTF-8"):
+        load_dataset(str(own_file))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model", "tiny", "config.model must be a mapping, got 'tiny'"),
+        ("data", 3, "config.data must be a mapping, got 3"),
+        ("data.train", "x.csv", "config.data.train must be a mapping, got 'x.csv'"),
+        ("model.backbone", None, "config.model.backbone must be one of"),
+        ("model.backbone", 3, "config.model.backbone must be one of"),
+        ("clips.crop_px.x", 3, "config.clips.crop_px.x: nothing is called 'x' there"),
+    ],
+)
+def test_an_override_of_another_kind_is_refused_by_its_key(key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        make(overrides={key: value})
+
+
+def test_a_mapping_as_override_leaves_what_it_does_not_name():
+    optim = make("thumos14", "tac", overrides={"optim": {"weight_decay": 0.25}}).optim
+    assert (optim.backbone_lr, optim.weight_decay) == (1e-5, 0.25)
+
+
 def test_a_missing_data_set_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the data-set file"):
+    with pytest.raises(ConfigError, match=r"the data-set file .*gone\.yaml cannot be read: No such file"):
         load_dataset(str(tmp_path / "gone.yaml"))
 
 

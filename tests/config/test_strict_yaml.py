@@ -55,5 +55,5 @@ def test_what_means_one_thing_is_read_as_yaml_has_it(text, value):
 def test_a_data_set_file_that_means_two_things_is_refused_with_its_name(tmp_path, line):
     path = tmp_path / "mine.yaml"
     path.write_text(DATASET + line + "\n")
-    with pytest.raises(ConfigError, match=r"mine\.yaml cannot be read as YAML: .*(is ambiguous|given twice)"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml cannot be read as YAML or JSON: .*(is ambiguous|given twice)"):
         load_dataset(str(path))

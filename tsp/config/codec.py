@@ -8,6 +8,7 @@ import json
 import re
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
@@ -139,10 +140,50 @@ def split_dotted(key: str) -> list[str]:
     return [name.replace("\\.", ".") for name in re.split(r"(?<!\\)\.", key)]
 
 
+def leaf_values(cls: type, values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Values by dotted key, each for one field: a mapping is taken apart, so that what it does not name stays.
+
+    TOML and YAML read ``optim.head_lr = 1`` and ``{optim: {head_lr: 1}}`` as a mapping that would replace all of
+    ``optim``, the recipe's learning rates with it.
+
+    Args: cls, the configuration that the keys are of; where, before the key in errors.
+    Raises: ConfigError naming a key that does not exist, or whose value is of another type.
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{where}{key}"
+        hint = _hint_at(cls, key, name)
+        if is_dataclass(hint) and isinstance(value, dict):
+            inner = leaf_values(typing.cast("type", hint), value, where=f"{name}.")
+            found |= {f"{key}.{leaf}": item for leaf, item in inner.items()}
+        else:
+            convert(hint, value, name)
+            found[str(key)] = value
+    return found
+
+
+def _hint_at(cls: type, key: Any, name: str) -> Any:
+    """The type of the field that a dotted key names."""
+    hint: Any = cls
+    for step in split_dotted(str(key)):
+        origin, arguments = _parts(hint)
+        if is_dataclass(hint):
+            hints = _described(typing.cast("type", hint))[0]
+            if step not in hints:
+                raise ConfigError(f"{name}: there is no {step!r}; known: {', '.join(hints)}")
+            hint = hints[step]
+        elif origin is tuple and step.isdigit():
+            hint = arguments[0]
+        else:
+            raise ConfigError(f"{name}: nothing is called {step!r} there; see --dry-run -o yaml for the keys")
+    return hint
+
+
 def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set ``tree["a"]["b"]`` for the key ``a.b``; a number indexes a list.
 
-    A dot within a name is written ``\\.``, as Helm has it.
+    A dot within a name is written ``\\.``, as Helm has it. A mapping is laid over one that is there, as Helm lays
+    values files over each other: TOML reads ``store.existingSecret = "x"`` as a mapping ``store``.
 
     Raises: ConfigError if there is no such key.
     """
@@ -151,10 +192,16 @@ def set_dotted(tree: dict[str, Any], key: str, value: Any) -> None:
     for step in way:
         here = here.setdefault(step, {}) if isinstance(here, dict) else _list_item(here, step, key)
     if isinstance(here, dict):
-        here[last] = value
+        here[last] = _laid_over(here.get(last), value)
     else:
         _list_item(here, last, key)
         here[int(last)] = value
+
+
+def _laid_over(below: Any, value: Any) -> Any:
+    if not isinstance(below, dict) or not isinstance(value, dict):
+        return value
+    return {**below, **{key: _laid_over(below.get(key), item) for key, item in value.items()}}
 
 
 def _list_item(items: Any, step: str, key: str) -> Any:

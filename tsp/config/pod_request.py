@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from tsp.config.codec import from_dict
+from tsp.config.codec import from_dict, leaf_values
 from tsp.config.recipes import Heads, load_dataset, resolve
 from tsp.config.run import Method, RunConfig, StoreConfig
 from tsp.errors import ConfigError
@@ -66,5 +66,9 @@ def _resolved(raw: Any) -> RunConfig:
         root=request.data,
         heads=request.heads,
         gvf=request.gvf,
-        overrides={"gpus": request.gpus, "downscale": request.downscale, **overrides},
+        overrides={
+            "gpus": request.gpus,
+            "downscale": request.downscale,
+            **leaf_values(RunConfig, overrides, where="request.set."),
+        },
     )

@@ -12,12 +12,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from tsp.config.backbones import DEFAULT_BACKBONE
-from tsp.config.codec import from_dict, set_dotted
+from tsp.config.codec import convert, from_dict, leaf_values, set_dotted
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, Method, RunConfig
-from tsp.config.strict_yaml import load_yaml
+from tsp.config.strict_yaml import load_yaml, read_yaml
 from tsp.errors import ConfigError
 
 Heads = Literal["all", "action", "region"]
@@ -29,6 +27,14 @@ COLUMNS_OF_HEADS: dict[Heads, tuple[str, ...]] = {
     "action": (ACTION_COLUMN,),
     "region": (REGION_COLUMN,),
 }
+_NO_RECIPE = {
+    "name": "a run is named by --name",
+    "method": "it is the recipe's own, or --method",
+    "store": "where runs are stored is a setting, or --store",
+    "data.name": "it is the data set's 'name'",
+    "data.root": "write it as 'root' of the data set",
+}
+"""Keys that a recipe would set over the head of the options that give them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,25 +81,17 @@ def load_dataset(dataset: str) -> Dataset:
     Raises: ConfigError naming the file and key, or listing the names that exist.
     """
     if dataset in shipped_datasets():
-        text = (resources.files("tsp.config") / "datasets" / f"{dataset}.yaml").read_text()
-        return _parse_dataset(text, where=f"data set {dataset}", folder=None)
+        text = (resources.files("tsp.config") / "datasets" / f"{dataset}.yaml").read_text(encoding="utf-8")
+        return _parse_dataset(load_yaml(text), where=f"data set {dataset}", folder=None)
     path = Path(dataset).expanduser()
     if path.suffix not in (".yaml", ".yml"):
         raise ConfigError(
             f"unknown data set {dataset!r}: use {', '.join(shipped_datasets())}, or a file that ends in .yaml"
         )
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise ConfigError(f"cannot read the data-set file {path}: {error.strerror}") from error
-    return _parse_dataset(text, where=str(path), folder=path.parent.resolve())
+    return _parse_dataset(read_yaml(path, "the data-set file"), where=str(path), folder=path.parent.resolve())
 
 
-def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
-    try:
-        raw = load_yaml(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} cannot be read as YAML: {error}") from error
+def _parse_dataset(raw: Any, *, where: str, folder: Path | None) -> Dataset:
     if not isinstance(raw, dict):
         raise ConfigError(f"{where} must be a mapping with name, train, valid and labels")
     for key in ("labels", "recipes"):
@@ -107,26 +105,38 @@ def _parse_dataset(text: str, *, where: str, folder: Path | None) -> Dataset:
     for key in ("name", "train", "valid", "labels"):
         if key not in raw:
             raise ConfigError(f"{where} lacks the key {key!r}")
-    root = raw.get("root")
+    if unread := sorted(map(str, raw["labels"].keys() - set(COLUMNS_OF_HEADS["all"]))):
+        columns = ", ".join(COLUMNS_OF_HEADS["all"])
+        raise ConfigError(f"{where}: labels has an unknown column {unread[0]!r}; known: {columns}")
+    root = convert(str | None, raw.get("root"), f"{where}: root")
     beside = _paths_beside(raw, folder)
-    if isinstance(root, str) and folder is not None and "://" not in root:
+    if root is not None and folder is not None and "://" not in root:
         is_absolute = Path(root).is_absolute()
         root = str((folder / Path(root).expanduser()).resolve())
         beside += [] if is_absolute else [root]
-    recipes = raw.get("recipes", {})
-    for method, values in recipes.items():
-        if method not in ("all", *get_args(Method)) or not isinstance(values, dict):
-            raise ConfigError(f"{where}: recipes.{method} must be a mapping under all, tsp or tac")
     return Dataset(
-        name=str(raw["name"]),
+        name=convert(str, raw["name"], f"{where}: name"),
         train=from_dict(SubsetFile, raw["train"], where=f"{where}: train"),
         valid=from_dict(SubsetFile, raw["valid"], where=f"{where}: valid"),
-        labels={str(key): str(value) for key, value in raw["labels"].items()},
-        gvf=raw.get("gvf"),
+        labels=convert(dict[str, str], raw["labels"], f"{where}: labels"),
+        gvf=convert(str | None, raw.get("gvf"), f"{where}: gvf"),
         root=root,
-        recipes=recipes,
+        recipes={str(method): _recipe(method, values, where) for method, values in raw.get("recipes", {}).items()},
         beside=tuple(beside),
     )
+
+
+def _recipe(method: Any, values: Any, where: str) -> dict[str, Any]:
+    """One recipe of a data-set file, by dotted key down to single values."""
+    if method not in ("all", *get_args(Method)) or not isinstance(values, dict):
+        raise ConfigError(f"{where}: recipes.{method} must be a mapping under all, tsp or tac")
+    where = f"{where}: recipes.{method}."
+    found = leaf_values(RunConfig, values, where=where)
+    for key in found:
+        for begin, cure in _NO_RECIPE.items():
+            if key == begin or key.startswith(f"{begin}."):
+                raise ConfigError(f"{where}{key} is no value of a recipe: {cure}")
+    return found
 
 
 def _paths_beside(raw: dict[str, Any], folder: Path | None) -> list[str]:
@@ -164,6 +174,9 @@ def resolve(
         heads and gvf, None for the method's own; overrides, values by dotted key of RunConfig, which win.
     Raises: ConfigError naming the key.
     """
+    recipe = {**dataset.recipes.get("all", {}), **dataset.recipes.get(method, {})}
+    gvf_of_recipe = recipe.pop("model.gvf", None)
+    gvf = gvf or gvf_of_recipe
     heads = heads or HEADS_OF_METHOD[method]
     columns = COLUMNS_OF_HEADS[heads]
     # A GVF that only the method asked for is dropped with the region head; one the user asked for is refused.
@@ -181,7 +194,7 @@ def resolve(
         "data": {"name": dataset.name, "root": data_root},
         "model": {"heads": [_head(dataset, column) for column in columns], "gvf": gvf},
     }
-    values = {**dataset.recipes.get("all", {}), **dataset.recipes.get(method, {}), **(overrides or {})}
+    values = {**recipe, **leaf_values(RunConfig, overrides or {}, where="config.")}
     for key, value in values.items():
         set_dotted(tree, key, value)
     backbone = tree["model"].get("backbone", DEFAULT_BACKBONE)

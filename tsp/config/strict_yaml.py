@@ -5,11 +5,15 @@ Of a key that is given twice the first would be ignored; 010 would be eight, and
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tsp.errors import ConfigError
 
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _AMBIGUOUS = re.compile(r"[+-]?0[0-9_]+|.*:.*|[+-]?0b.*")
@@ -51,3 +55,25 @@ def load_yaml(text: str) -> Any:
         raise yaml.YAMLError("it is nested too deeply") from error
     except ValueError as error:  # an impossible date, an endless number
         raise yaml.YAMLError(str(error)) from error
+    except (AttributeError, KeyError) as error:  # PyYAML's own, for a tag whose value is of another kind: !!bool 3
+        raise yaml.YAMLError("a tag (!!...) stands before a value of another kind: leave the tag out") from error
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """What a YAML or JSON file holds: UTF-8 with or without a byte order mark, or UTF-16 with one, as of tables.
+
+    Args: what, what the file is, for messages.
+    Raises: ConfigError naming the file.
+    """
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ConfigError(f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return load_yaml(content.decode("utf-16" if is_utf_16 else "utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{what} {path} is not UTF-8 text (line {line}): save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} {path} cannot be read as YAML or JSON: {error}") from error

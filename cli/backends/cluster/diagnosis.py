@@ -15,6 +15,8 @@ from k8s.job_apis import served_apis
 from k8s.node_plan import plan_nodes
 from k8s.nodes import nodes_for
 from k8s.references import check_references
+from k8s.values import with_dotted
+from tsp.config.codec import flat
 from tsp.errors import ClusterError, ConfigError
 from tsp.run.status import Finding
 
@@ -52,7 +54,7 @@ def diagnose(settings: Settings, cluster: Cluster, helm: Callable[[], Helm]) -> 
 
 def _check_settings(settings: Settings, cluster: Cluster) -> Iterator[Finding]:
     """Are the Secrets and claims there that the settings name for every run?"""
-    names = {key: str(value) for key, value in settings.chart_values.items() if value}
+    names = {key: str(value) for key, value in flat(with_dotted({}, settings.chart_values)).items() if value}
     claims = [names[key] for key in ("data.claim", "cache.claim") if key in names]
     secrets = [names[key] for key in ("store.existingSecret",) if key in names]
     pod = {

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.options.run_config import build_config
 from cli.options.settings import Settings, load_settings
 from cli.options.store import store_config
 from k8s.values import with_dotted
@@ -115,6 +116,37 @@ def test_a_label_that_would_be_cut_at_its_dots_is_refused_with_both_spellings(tm
         settings = load_settings({"HOME": str(tmp_path)}, tmp_path)
         merged = with_dotted({"nodeSelector": {"zone": "a"}}, settings.chart_values)
         assert merged["nodeSelector"]["nvidia.com/gpu.product"] == "A100"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[set]\n"optim.weight_decay" = 0.25', "[set]\noptim.weight_decay = 0.25", "[set.optim]\nweight_decay = 0.25"],
+)
+def test_every_spelling_of_a_dotted_key_in_toml_keeps_the_recipes_other_values(tmp_path: Path, text: str) -> None:
+    """Without quotes TOML nests: the default replaced this recipe's learning rate, a tenth of it."""
+    write(tmp_path / "tspctl.toml", text)
+    settings = load_settings({"HOME": str(tmp_path)}, tmp_path)
+    given = {"dataset": "thumos14", "method": "tac", "data_root": "/d", "gpus": 1, "heads": None, "gvf": None}
+    config = build_config(settings, "x", {**given, "assignments": ()}, needs_store=False)
+    assert (config.optim.weight_decay, config.optim.backbone_lr) == (0.25, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "text", ['[chart_values]\n"store.existingSecret" = "a"', '[chart_values]\nstore.existingSecret = "a"']
+)
+def test_every_spelling_of_a_chart_value_keeps_the_others(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "tspctl.toml", text)
+    settings = load_settings({"HOME": str(tmp_path)}, tmp_path)
+    merged = with_dotted({"store": {"uri": "s3://b/p"}}, settings.chart_values)
+    assert merged == {"store": {"uri": "s3://b/p", "existingSecret": "a"}}
+
+
+def test_tables_of_two_files_are_merged_key_by_key(tmp_path: Path) -> None:
+    write(tmp_path / ".config/tspctl/config.toml", '[chart_values]\na = "home"\nb = "home"\n[datasets]\nx = "/home"')
+    write(tmp_path / "tspctl.toml", '[chart_values]\nb = "here"\nc = "here"')
+    settings = load_settings({"HOME": str(tmp_path)}, tmp_path)
+    assert settings.chart_values == {"a": "home", "b": "here", "c": "here"}
+    assert settings.datasets == {"x": "/home"}
 
 
 @pytest.mark.parametrize("uri", ["s3:/b/p", "s3:b/p", "S3:/b"])

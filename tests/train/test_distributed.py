@@ -398,22 +398,24 @@ def test_a_compiled_model_trains_to_the_same_weights_its_gradients_still_overlap
 
 
 @pytest.mark.parametrize(
-    ("device", "backends", "device_id"),
+    ("device", "backends", "device_id", "timeout_sec"),
     [
-        (torch.device("cuda", 1), "cpu:gloo,cuda:nccl", torch.device("cuda", 1)),
-        (torch.device("cpu"), "cpu:gloo", None),
+        (torch.device("cuda", 1), "cpu:gloo,cuda:nccl", torch.device("cuda", 1), 1800),
+        (torch.device("cpu"), "cpu:gloo", None, 65),
     ],
 )
 def test_nccl_is_told_its_card_when_ranks_meet_and_so_needs_not_guess_it_at_the_first_sum(
-    monkeypatch, device, backends, device_id
+    monkeypatch, device, backends, device_id, timeout_sec
 ):
+    """And no backend waits much longer for a rank than we do."""
     made, barriers = [], []
     monkeypatch.setattr(rendezvous.dist, "init_process_group", lambda *args, **options: made.append((args, options)))
     monkeypatch.setattr(rendezvous.dist, "new_group", lambda **_: None)
     monkeypatch.setattr(rendezvous.dist, "barrier", lambda **options: barriers.append(options))
     monkeypatch.setattr(rendezvous, "_wait_for_all", lambda *_: None)
-    group = join(RankEnv(world_size=2, master_port=free_port()), device, Stop())
+    group = join(RankEnv(world_size=2, master_port=free_port()), device, Stop(), peer_sec=60.0)
     group.unwatch()
     (((named,), options),) = made
+    assert options["timeout"].total_seconds() == timeout_sec
     assert (named, options["device_id"]) == (backends, device_id)
     assert barriers == [{"device_ids": [1]} if device_id else {}]

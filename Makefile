@@ -30,7 +30,13 @@ demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the
 # Side by side: mypy alone takes half a minute of one core on a clean checkout.
 .PHONY: checks
 checks: $(READY)
-	@$(MAKE) --no-print-directory --jobs 4 lint types imports kubeconform policy ffmpeg browser
+	@$(MAKE) --no-print-directory --jobs 4 lint types imports kubeconform policy ffmpeg browser $(COLLECTED)
+
+# On a clean checkout each of pytest's workers would compile every test, at the same time as the others.
+COLLECTED := .venv/.collected
+$(COLLECTED): | $(READY)
+	@$(PYTEST) --collect-only -qq >$@.log || { cat $@.log; exit 1; }
+	@mv $@.log $@
 
 .PHONY: test
 test: checks ## lint, types, import contracts, chart policy, and every test that needs no cluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from importlib import metadata
@@ -21,6 +22,7 @@ def version() -> str:
         return "unknown"
 
 
+@functools.cache
 def commit() -> str | None:
     """The full commit id, ``-dirty`` appended if a checkout differs from it; None if nothing records it."""
     if _COMMIT_FILE.is_file():

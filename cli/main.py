@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import io
 import logging
 import sys
 from typing import NoReturn
 
 import click
 
+from cli.streams import prepare_streams
 from tsp.config.address import MaskingFormatter, masked
 from tsp.errors import INTERRUPTED_EXIT_CODE, TspError
 
@@ -121,13 +121,6 @@ def _start_logging() -> None:
         logging.getLogger(name).handlers = [handler]
 
 
-def _accept_any_text() -> None:
-    """Print characters that the terminal's encoding lacks as escapes, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 class _Narration(MaskingFormatter):
     """Plain sentences; only warnings and errors get a prefix."""
 
@@ -138,7 +131,7 @@ class _Narration(MaskingFormatter):
 
 def main() -> NoReturn:
     """Run ``tspctl`` and exit; errors are one message on stderr, with a traceback only under -v."""
-    _accept_any_text()
+    prepare_streams()
     _start_logging()
     try:
         code = tspctl.main(standalone_mode=False)

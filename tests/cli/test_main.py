@@ -88,3 +88,24 @@ def test_verbosity_may_come_before_or_after_the_command(
 def test_what_follows_exec_belongs_to_its_command(tspctl: Tspctl, local: object) -> None:
     command = COMMANDS["exec"][0]
     assert "no run 'nobody'" in tspctl("exec", "nobody", "python", "-v", "-q").err, command
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", [["list"], ["delete", "nothing"], ["version"]])
+def test_streams_that_are_closed_are_the_null_device(local: Path, closed: str, words: list[str]) -> None:
+    """As cron and daemons start programs: each asked whether None is a terminal, which was an unexpected error."""
+    command = f'"$0" -m cli.main "$@" {closed}'
+    done = subprocess.run(["bash", "-c", command, sys.executable, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == (102 if words[0] == "delete" else 0), done.stderr
+    assert "unexpected" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["list", "-o", "json"], ["version"], ["data", "check", "--help"]])
+def test_results_that_cannot_be_written_are_told_as_that(local: Path, words: list[str]) -> None:
+    command = [sys.executable, "-m", "cli.main", *words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write to standard output: No space left on device")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,55 @@
+"""Standard input, output and error as they may be: closed, on a full disk, or of an encoding that lacks a character."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from tsp.errors import TspError
+
+
+def prepare_streams() -> None:
+    """Give the process all three streams, and let them take any text.
+
+    One that was closed (``<&-``, cron, a daemon) is None in ``sys``, and its number would go to the next file that is
+    opened, into which a child process would then write: it is the null device.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Characters that the terminal's encoding lacks are escaped instead of failing.
+            stream.reconfigure(errors="backslashreplace")
+    if sys.stdout is not sys.__stdout__:  # a test's, or the null device
+        return
+    for name in ("write", "flush"):
+        setattr(sys.stdout, name, _naming_itself(getattr(sys.stdout, name)))
+
+
+class OutputError(TspError):
+    """Standard output takes nothing more."""
+
+
+def _naming_itself(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, whose errors say that they are not a file's; click ends a program whose reader has left."""
+
+    @wraps(method)
+    def call(*args: Any) -> Any:
+        try:
+            return method(*args)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to standard output: {error.strerror}; what it holds is incomplete"
+            ) from error
+
+    return call

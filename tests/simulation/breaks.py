@@ -125,7 +125,7 @@ BREAKS: dict[str, tuple[Callable[..., Schedule], dict[str, Any]]] = {
 
 SEEN_BY = {
     "the best epoch is thinned out": 14,
-    "an epoch is dropped when the store is away": 101,
+    "an epoch is dropped when the store is away": 412,
     "a new attempt leaves the old outcome": 168,
     "ranks of a killed supervisor are not stopped": 134,
     "two resumes take over at once": 16,

@@ -328,6 +328,25 @@ def test_deleting_a_run_leaves_its_neighbours(store: Store, config: RunConfig) -
         StoredRun(store, "").delete()
 
 
+def test_a_run_is_not_deleted_with_another_that_lies_in_its_folder(store: Store, config: RunConfig) -> None:
+    for name in ("outer", "outer/inner"):
+        store.write(f"{name}/run.json", b"{}")
+        store.write(f"{name}/state/latest.json", b"{}")
+    with pytest.raises(ConfigError, match=r"outer/inner is another run, which would be deleted with outer: move it"):
+        StoredRun(store, "outer").delete()
+    assert len(list(store.list())) == 4
+    store.delete_all("outer/inner/")
+    StoredRun(store, "outer").delete()
+    assert list(store.list()) == []
+
+
+def test_a_run_is_not_created_in_the_folder_of_another(store: Store, config: RunConfig) -> None:
+    store.write("run.json", b"{}")
+    with pytest.raises(ConfigError, match="give --store the folder that the other run lies in"):
+        StoredRun(store, "inner").create(config, None)
+    assert [entry.key for entry in store.list()] == ["run.json"]
+
+
 def test_a_damaged_run_json_is_named(local_run: StoredRun) -> None:
     local_run.store.write(local_run.key("run.json"), b"{}")
     with pytest.raises(StoreError, match=r"run\.json is damaged"):

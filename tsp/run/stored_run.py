@@ -94,8 +94,15 @@ class StoredRun(EpochFiles, StateFiles):
     def _refuse_foreign(self) -> None:
         """Refuse a folder that somebody keeps other things in: deleting the run would delete them.
 
+        A store that is itself a run's folder is one: deleting that run would delete this one.
+
         Raises: ConfigError.
         """
+        if self.store.exists("run.json"):
+            raise ConfigError(
+                f"{self.store.address('run.json')} is another run's, with which this one would be deleted: "
+                f"give --store the folder that the other run lies in, not the run's own"
+            )
         start = f"{self.key()}/"
         for entry in self.store.list(start):
             name = entry.key.removeprefix(start)
@@ -275,13 +282,20 @@ class StoredRun(EpochFiles, StateFiles):
     def delete(self) -> None:
         """Delete everything of the run; what its deletion left behind when it broke off, too.
 
-        Raises: ConfigError if the run is the store itself.
+        Raises: ConfigError if the run is the store itself, or other runs lie in its folder.
         """
         if not self.name:
             raise ConfigError(f"{self.address()} is a whole store: name the run to delete")
+        folders = list(self.store.list_folders(self.key()))
+        for folder in folders:
+            if not _OWN_FILE.match(f"{folder}/") and self.store.exists(self.key(folder, "run.json")):
+                raise ConfigError(
+                    f"{self.store.address(self.key(folder))} is another run, which would be deleted with {self.name}: "
+                    f"move it elsewhere first"
+                )
         remove_from_index(self.store, self.name)
         # What shows that there is a run lies at the top and goes last: a deletion that broke off can be repeated.
-        for folder in self.store.list_folders(self.key()):
+        for folder in folders:
             self.store.delete_all(f"{self.key(folder)}/")
         self.store.delete_all(f"{self.key()}/")
 

@@ -69,7 +69,9 @@ def chart_facts(reference: str) -> ChartFacts | None:
 
 def objects_in(manifest: str) -> list[dict[str, Any]]:
     """The objects of a rendered release, those of its lists among them, in the order in which Helm sends them."""
-    found = [item for item in yaml.safe_load_all(manifest) if item]
+    # Ten times as fast, where PyYAML was built with it: a submit reads every object that it sends.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found = [item for item in yaml.load_all(manifest, loader) if item]
     return [item for one in found for item in (one["items"] if one["kind"] == "List" else [one])]
 
 

@@ -50,5 +50,5 @@ def test_a_pod_says_what_is_wrong_with_its_configuration(text, message):
 
 
 def test_an_unknown_key_in_set_is_named():
-    with pytest.raises(ConfigError, match=r"config\.optim has an unknown key 'lr'"):
+    with pytest.raises(ConfigError, match=r"request\.set\.optim\.lr: there is no 'lr'; known: backbone_lr"):
         pod(set={"optim.lr": 1})

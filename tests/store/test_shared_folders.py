@@ -198,8 +198,8 @@ def test_odd_keys_are_listed_fetched_and_deleted_by_their_full_key(
         monkeypatch.setenv(name, value)
     store: Any = s3_store(server)
     for each in (key, "run/a/b", "run2/x"):
-        store.bucket.client.put_object(Bucket=server.bucket, Key=f"{store.prefix}/{each}", Body=each.encode())
-    store.bucket.client.put_object(Bucket=server.bucket, Key=f"{store.prefix}/run/folder/", Body=b"")
+        store.bucket.client.put_object(Bucket=server.bucket, Key=store.prefix.full(each), Body=each.encode())
+    store.bucket.client.put_object(Bucket=server.bucket, Key=store.prefix.full("run/folder/"), Body=b"")
     entries = {entry.key: entry for entry in store.list("run/")}
     assert set(entries) == {key, "run/a/b"}
     path = tmp_path / file_name_of(key)
@@ -207,7 +207,7 @@ def test_odd_keys_are_listed_fetched_and_deleted_by_their_full_key(
         store.download(key, path, entry=entry)
         assert path.read_bytes() == key.encode()
     StoredRun(store, "run").delete()
-    assert list(store._items("")) == list(store._items("run2/"))
+    assert list(store.prefix.items("")) == list(store.prefix.items("run2/"))
     assert store.read("run2/x") == b"run2/x"
 
 

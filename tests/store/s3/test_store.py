@@ -110,7 +110,7 @@ def test_the_digest_is_kept_with_the_object_for_other_tools(s3_server: S3Server,
     for size_bytes in (10, PART_BYTES + 1):
         path.write_bytes(os.urandom(size_bytes))
         store.upload("epoch_0.pth", path, sha256=sha256_of(path))
-        head = store.bucket.client.head_object(Bucket=s3_server.bucket, Key=f"{store.prefix}/epoch_0.pth")
+        head = store.bucket.client.head_object(Bucket=s3_server.bucket, Key=store.prefix.full("epoch_0.pth"))
         assert {name.lower(): value for name, value in head["Metadata"].items()} == {"sha256": sha256_of(path)}
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from k8s.node_plan import NodePlan
 from tsp.config.codec import set_dotted, to_dict
 from tsp.config.job import Job, written_paths
-from tsp.config.run import RunConfig, StoreConfig, from_json, to_json
+from tsp.config.run import RunConfig, from_json, to_json
+from tsp.config.store import StoreConfig
 
 Values = dict[str, Any]
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 
 BUCKET = "runs"
 START_TIMEOUT_SEC = 300

@@ -9,7 +9,8 @@ import pytest
 
 from tests.s3_servers import S3Server
 from tsp.config.recipes import load_dataset, resolve
-from tsp.config.run import RunConfig, StoreConfig
+from tsp.config.run import RunConfig
+from tsp.config.store import StoreConfig
 from tsp.run.records import EpochRecord, StateMeta
 from tsp.run.results import EpochResult, HeadResult, format_line
 from tsp.run.stored_run import StoredRun

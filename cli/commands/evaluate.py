@@ -100,7 +100,7 @@ def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> R
 
 def _reaching(session: Session, config: RunConfig, *addresses: str) -> RunConfig:
     """The configuration with a server for ``s3://`` addresses, if the store is a folder."""
-    from tsp.config.run import StoreConfig
+    from tsp.config.store import StoreConfig
 
     remote = [address for address in addresses if address.startswith("s3://")]
     if not remote or config.store.uri.startswith("s3://"):

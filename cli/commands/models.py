@@ -14,7 +14,7 @@ from cli.runs.session import Session, with_session
 if TYPE_CHECKING:
     from tsp.config.backbones import PublishedWeights
     from tsp.config.released import Released
-    from tsp.config.run import StoreConfig
+    from tsp.config.store import StoreConfig
 
 REQUESTS_AT_A_TIME = 8
 

@@ -169,7 +169,7 @@ def default_name(session: Session, config: RunConfig, *, look: bool) -> str:
 
 def start(session: Session, plan: Plan) -> None:
     """Check and start a run, and report its batch and learning rates."""
-    from cli.backends.base import run_checks
+    from cli.backends.checks import run_checks
     from tsp.errors import ConfigError
 
     backend, config = session.backend, plan.config

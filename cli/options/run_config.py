@@ -15,7 +15,8 @@ from tsp.config.backbones import BACKBONES
 from tsp.config.codec import from_dict, leaf_values, set_dotted, to_dict
 from tsp.config.recipes import COLUMNS_OF_HEADS
 from tsp.config.released import RELEASED
-from tsp.config.run import RunConfig, StoreConfig
+from tsp.config.run import RunConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 CHECKPOINT_KEYS = ("model.pretrained", "resume")

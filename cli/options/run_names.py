@@ -8,7 +8,8 @@ from datetime import datetime
 
 from tsp.config.backbones import BACKBONES
 from tsp.config.recipes import GVF_OF_METHOD, HEADS_OF_METHOD
-from tsp.config.run import MAX_RUN_NAME_CHARS, REGION_COLUMN, RunConfig
+from tsp.config.run import REGION_COLUMN, RunConfig
+from tsp.config.run_name import MAX_RUN_NAME_CHARS
 
 _REPEAT_CHARS = 3
 """Room for a suffix when two runs start in the same second."""

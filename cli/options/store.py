@@ -9,7 +9,7 @@ from cli.options.backend_names import BACKENDS
 from cli.options.settings import Settings
 from cli.options.user_folders import current_folder, user_folder
 from tsp.config.address import check_address
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 NOWHERE = "/nonexistent"

@@ -12,7 +12,7 @@ from tsp.run.epochs import is_checkpoint
 
 if TYPE_CHECKING:
     from cli.runs.session import Session
-    from tsp.config.run import StoreConfig
+    from tsp.config.store import StoreConfig
     from tsp.run.stored_run import StoredRun
 
 

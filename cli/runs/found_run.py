@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cli.backends.base import Backend, RunStatus
+from cli.backends.base import Backend
+from cli.backends.run_status import RunStatus
 from tsp.errors import ConfigError
 from tsp.run.status import ENDED
 from tsp.run.stored_run import StoredRun

@@ -10,7 +10,7 @@ from tsp.errors import TspError
 from tsp.run.pod_images import record_images, recorded_images
 
 if TYPE_CHECKING:
-    from cli.backends.base import RunStatus
+    from cli.backends.run_status import RunStatus
     from tsp.run.stored_run import StoredRun
 
 logger = logging.getLogger(__name__)

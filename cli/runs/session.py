@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from cli.options.shared import CLUSTER_KEYS, with_settings
 
 if TYPE_CHECKING:
-    from cli.backends.base import Backend, RunStatus
+    from cli.backends.base import Backend
+    from cli.backends.run_status import RunStatus
     from cli.options.settings import Settings
     from cli.runs.found_run import FoundRun
-    from tsp.config.run import StoreConfig
+    from tsp.config.store import StoreConfig
     from tsp.run.stored_run import StoredRun
     from tsp.store.base import Store
 
@@ -122,7 +123,7 @@ class Session:
 
     def _store_of(self, backend: Backend, status: RunStatus | None) -> StoreConfig:
         from cli.options.store import NOWHERE
-        from tsp.config.run import StoreConfig
+        from tsp.config.store import StoreConfig
         from tsp.errors import ConfigError
 
         if status is not None and status.kind != "train":

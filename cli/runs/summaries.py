@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from cli.backends.base import RunStatus
+from cli.backends.run_status import RunStatus
 from cli.runs.summary import RunSummary, summarize, summarize_briefly, summary_from_backend, summary_from_index
 from tsp.errors import StoreError, StoreUnreachableError, TspError
 from tsp.run.run_index import IndexEntry, read_index
@@ -27,7 +27,7 @@ from tsp.store.deadline import within
 
 if TYPE_CHECKING:
     from cli.runs.session import Session
-    from tsp.config.run import StoreConfig
+    from tsp.config.store import StoreConfig
     from tsp.store.base import Store
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cli.backends.base import RankStatus, RunStatus
+from cli.backends.run_status import RankStatus, RunStatus
 from cli.humanize import parse_time
 from cli.runs.images import images_of_pods
 from tsp.errors import POD_EXIT_MEANINGS, DataError, DeniedError, NoSuchRunError, StoreError, StoreUnreachableError

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import StoreError
 from tsp.store.check import check_round_trip, main
 from tsp.store.open import open_store

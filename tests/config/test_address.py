@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from cli.options.settings import Settings, load_settings
 from tsp.config.address import check_address, check_variable, masked, shown
 from tsp.config.jobs import JOBS
-from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
+from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, SubsetConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 SECRET = "hunter2hunter2"

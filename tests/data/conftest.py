@@ -14,7 +14,8 @@ import pytest
 from tests.conftest import MakeOnce
 from tests.videos import Made, write_video
 from tsp.config.jobs import CopyFormat
-from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, StoreConfig, SubsetConfig
+from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, SubsetConfig
+from tsp.config.store import StoreConfig
 from tsp.data.copy_name import training_copy_name
 from tsp.data.video.training_copy import write_training_copy
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.data.test_loader import contents
 from tests.fault_proxy import FaultProxy
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.data.cache import VideoCache
 from tsp.data.loader import build_loader
 from tsp.data.prefetch import Prefetcher

@@ -10,7 +10,8 @@ from k8s.node_plan import NodePlan
 from k8s.values import config_for_pods, image_values, job_values, run_values, with_dotted
 from tsp.config.jobs import ExtractJob, GvfJob, ProbeJob, StandardizeJob
 from tsp.config.recipes import load_dataset, resolve
-from tsp.config.run import StoreConfig, from_json
+from tsp.config.run import from_json
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 STORE = {"uri": "s3://bucket/runs", "endpoint_url": "http://laptop:9000", "ca_bundle": "/home/me/ca.pem"}

@@ -19,7 +19,7 @@ def test_the_public_modules_load_neither_boto3_nor_http_nor_torch() -> None:
 
 def test_opening_a_store_loads_no_boto3_until_it_is_asked_something() -> None:
     command = (
-        "import sys; from tsp.store.open import open_store; from tsp.config.run import StoreConfig;"
+        "import sys; from tsp.store.open import open_store; from tsp.config.store import StoreConfig;"
         "open_store(StoreConfig(uri='s3://bucket/x')); print('boto3' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)

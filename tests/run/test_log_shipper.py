@@ -13,7 +13,7 @@ import pytest
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import S3Server
 from tests.stores import QUICK, s3_store
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import MissingKeyError, StoreError
 from tsp.run.log_shipper import LogShipper
 from tsp.store.base import Store

@@ -10,8 +10,9 @@ import pytest
 
 from tests.s3_servers import S3Server
 from tests.stores import s3_store, with_seed
-from tsp.config.run import RunConfig, StoreConfig
+from tsp.config.run import RunConfig
 from tsp.config.sizing import effective_sizes
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, DataError, MissingKeyError, NoSuchRunError, StoreError
 from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta, dump_record
 from tsp.run.results import parse_results

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.stores import PART_BYTES
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError
 from tsp.store.base import KeyExistsError, Store, sha256_of
 from tsp.store.open import open_store

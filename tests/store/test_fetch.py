@@ -16,7 +16,7 @@ import pytest
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import S3Server, free_port
 from tests.stores import QUICK, s3_store
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store import transfer
 from tsp.store.base import sha256_of

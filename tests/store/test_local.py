@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import StoreError
 from tsp.store import local as local_store_module
 from tsp.store.base import KeyExistsError, Store, sha256_of

@@ -16,7 +16,7 @@ from tests.stores import QUICK, s3_store
 from tsp.config import published_data
 from tsp.config.published_data import PUBLISHED_DATA, PublishedFile, published_files
 from tsp.config.recipes import GVF_OF_METHOD, load_dataset
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.store.base import Store
 from tsp.store.open import open_store

@@ -21,7 +21,7 @@ import torch
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import start_server
 from tests.train.worlds import config_for, fork_server, run_of, same_weights, train_here, use_fork_server
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import TspError, exit_code_of
 from tsp.run.metrics import position, read_metrics
 from tsp.store.retry import RetryPolicy

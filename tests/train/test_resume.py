@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from tests.train.worlds import StopAt, config_for, train_here
-from tsp.config.run import StoreConfig
 from tsp.config.sizing import EffectiveSizes
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, StoreError, TerminatedError
 from tsp.run.records import EpochRecord, StateMeta
 from tsp.run.results import EpochResult, HeadResult, format_line

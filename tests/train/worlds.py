@@ -22,9 +22,9 @@ from tsp.config.run import (
     OptimConfig,
     RunConfig,
     ScheduleConfig,
-    StoreConfig,
     SubsetConfig,
 )
+from tsp.config.store import StoreConfig
 from tsp.data.loader import build_loader
 from tsp.data.video.encode import write_video
 from tsp.model.weights import load_model_state

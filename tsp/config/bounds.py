@@ -1,4 +1,4 @@
-"""Numbers of configuration objects: their bounds stand on the field and are checked when the object is built."""
+"""What configuration objects refuse when they are built. A number's bounds stand on its field."""
 
 from __future__ import annotations
 
@@ -65,3 +65,9 @@ def check_numbers(config: Any) -> None:
         bounds, value = item.metadata.get(_KEY), getattr(config, item.name)
         if bounds is not None and value is not None:
             bounds.check(value)
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises: ConfigError with the message unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)

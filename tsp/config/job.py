@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 
 from tsp.config.address import check_addresses
 from tsp.config.bounds import check_numbers, number
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 Access = Literal["read", "write", "scratch"]

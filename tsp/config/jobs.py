@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from tsp.config.backbones import Backbone
-from tsp.config.bounds import number
+from tsp.config.bounds import number, require
 from tsp.config.codec import from_dict
 from tsp.config.job import Job, ParallelJob, SharedJob, StoreJob, reads, scratch, text, writes
 from tsp.config.run import Precision, RunConfig
@@ -24,11 +24,6 @@ Pool = Literal["max", "avg"]
 Gop = Literal["short", "published"]
 CopyFormat = Literal["mjpeg", "raw"]
 FeatureFormat = Literal["h5", "npy"]
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +103,7 @@ class AnnotateJob(StoreJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
+        require(
             self.json is None or self.subset is not None,
             "--json needs --subset: what the reading code calls these videos, for instance training or validation",
         )
@@ -155,9 +150,7 @@ class MergedJob(SharedJob):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
-            not (self.merge_only and self.shard is not None), "a job either works on one shard or merges, not both"
-        )
+        require(not (self.merge_only and self.shard is not None), "a job either works on one shard or merges, not both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +209,7 @@ class PrefixJob(Job):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require("/" not in self.prefix, f"--prefix is the beginning of a file's name, got {self.prefix!r}")
+        require("/" not in self.prefix, f"--prefix is the beginning of a file's name, got {self.prefix!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

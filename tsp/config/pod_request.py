@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from tsp.config.codec import from_dict, leaf_values
 from tsp.config.recipes import Heads, load_dataset, resolve
-from tsp.config.run import Method, RunConfig, StoreConfig
+from tsp.config.run import Method, RunConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 

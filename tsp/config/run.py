@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 from tsp.config.address import check_addresses
 from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
-from tsp.config.bounds import check_numbers, number
+from tsp.config.bounds import check_numbers, number, require
 from tsp.config.codec import from_dict, to_dict
+from tsp.config.run_name import check_run_name
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 LOCAL_PATHS = ("data.root", "data.cache_dir", "model.pretrained", "resume")
@@ -28,23 +29,13 @@ GvfPool = Literal["max", "avg", "none"]
 Conv2d = Literal["off", "spatial", "all"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 BadClipPolicy = Literal["fail", "resample", "skip"]
-ChecksumMode = Literal["auto", "when_required", "when_supported"]
 
 ACTION_COLUMN = "action-label"
 REGION_COLUMN = "temporal-region-label"
 DOWNSCALES = (1, 2, 4)
 
-RUN_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-MAX_RUN_NAME_CHARS = 44
-"""Leaves room for ``-worker-<n>`` within 63 characters and for Helm's 53 characters of a release name."""
-
 # A shape that cannot be trained is refused here, not by an exception deep inside a network.
 MIN_CROP_PX = 16
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +58,7 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        _require(
+        require(
             MIN_CROP_PX <= self.crop_px <= min(self.resize_height_px, self.resize_width_px),
             f"clips.crop_px must lie between {MIN_CROP_PX} and the resized frame "
             f"({self.resize_height_px}x{self.resize_width_px}), got {self.crop_px}",
@@ -126,7 +117,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_addresses(self)
-        _require(bool(self.root), "data.root is empty: give the data set's folder or s3:// URI with --data")
+        require(bool(self.root), "data.root is empty: give the data set's folder or s3:// URI with --data")
         check_numbers(self)
 
 
@@ -142,7 +133,7 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         check_addresses(self)
-        _require(
+        require(
             math.isfinite(self.loss_weight) and self.loss_weight >= 0,
             f"loss weight of {self.label_column} must be finite and at least 0, got {self.loss_weight}",
         )
@@ -175,9 +166,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_addresses(self)
         columns = [head.label_column for head in self.heads]
-        _require(1 <= len(columns) <= 2, f"a model has one or two heads, got {len(columns)}")
-        _require(len(set(columns)) == len(columns), f"two heads learn the same column {columns[0]!r}")
-        _require(
+        require(1 <= len(columns) <= 2, f"a model has one or two heads, got {len(columns)}")
+        require(len(set(columns)) == len(columns), f"two heads learn the same column {columns[0]!r}")
+        require(
             self.gvf == "none" or REGION_COLUMN in columns,
             f"--gvf {self.gvf} needs the {REGION_COLUMN} head, the only one that sees the global video feature; "
             f"use --gvf none or --heads all|region",
@@ -212,30 +203,10 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        _require(
+        require(
             all(before < after for before, after in pairwise((0, *self.milestones))),
             f"schedule.milestones must be above 0 and rise, got {list(self.milestones)}",
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoreConfig:
-    """Where results go, and how to reach an S3-compatible server. Credentials come from the environment."""
-
-    uri: str
-    """``s3://bucket/prefix``, ``file:///folder`` or a folder."""
-    endpoint_url: str | None = None
-    region: str | None = None
-    path_style: bool = True
-    """Bucket in the path rather than in the host name, which all servers but some of AWS's need."""
-    ca_bundle: str | None = None
-    """PEM file of the authority that signed the server's certificate."""
-    checksums: ChecksumMode = "auto"
-    """Request checksums of the S3 client; ``auto`` sends them only where the server demands them."""
-
-    def __post_init__(self) -> None:
-        check_addresses(self)
-        _require(bool(self.uri), "store.uri is empty: give --store or set store in tspctl.toml")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -281,32 +252,19 @@ class RunConfig:
         check_addresses(self)
         check_run_name(self.name)
         check_numbers(self)
-        _require(0 <= self.seed < 2**63, f"seed must lie in [0, 2^63), got {self.seed}")
-        _require(
+        require(0 <= self.seed < 2**63, f"seed must lie in [0, 2^63), got {self.seed}")
+        require(
             self.start_epoch is None or 0 <= self.start_epoch < self.schedule.epochs,
             f"--start-epoch must lie in [0, {self.schedule.epochs}), got {self.start_epoch}",
         )
         if self.model.gvf != "none":
             for subset_name, subset in (("train", self.data.train), ("valid", self.data.valid)):
-                _require(
+                require(
                     subset.gvf is not None,
                     f"the data set {self.data.name} names no GVF file for its {subset_name} subset, but "
                     f"--gvf is {self.model.gvf}: add data.{subset_name}.gvf, build one with 'tspctl gvf', "
                     f"or use --gvf none",
                 )
-
-
-def check_run_name(name: str) -> None:
-    """Refuse a name that cannot be a Helm release, a Kubernetes object and a folder.
-
-    Raises: ConfigError, saying what is wrong with it.
-    """
-    if not RUN_NAME.fullmatch(name):
-        raise ConfigError(
-            f"run name {name!r} must start with a letter and hold only lower-case letters, digits and inner dashes"
-        )
-    if len(name) > MAX_RUN_NAME_CHARS:
-        raise ConfigError(f"run name {name!r} has {len(name)} characters; at most {MAX_RUN_NAME_CHARS} fit")
 
 
 def to_json(config: RunConfig) -> str:

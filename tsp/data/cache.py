@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 from tsp.store.base import Store
 from tsp.store.locks import Lock, lock_file

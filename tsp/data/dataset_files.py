@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tsp.config.run import DataConfig, StoreConfig
+from tsp.config.run import DataConfig
+from tsp.config.store import StoreConfig
 from tsp.data.cache import MIB, VideoCache
 from tsp.data.copy_name import training_copy_name
 from tsp.data.video import VideoError

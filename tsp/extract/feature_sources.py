@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.data.features import FeatureFile
 from tsp.errors import DataError, MissingKeyError
 from tsp.extract.raw_floats import RawFloats

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tsp.config.jobs import FeatureFormat
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.extract.ahead import map_ahead
 from tsp.extract.stream import VideoResult

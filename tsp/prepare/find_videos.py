@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.data.copy_name import SUFFIX
 from tsp.errors import DataError
 from tsp.store.base import Store

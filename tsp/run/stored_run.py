@@ -20,7 +20,8 @@ from functools import cached_property
 from typing import Any
 
 from tsp.config.codec import flat, from_dict, to_dict
-from tsp.config.run import RunConfig, check_run_name
+from tsp.config.run import RunConfig
+from tsp.config.run_name import check_run_name
 from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError, StoreError, StoreUnreachableError, TspError
 from tsp.run import records

@@ -15,7 +15,7 @@ import secrets
 import sys
 
 from tsp.config.codec import from_dict
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, StoreError, TspError
 from tsp.store.base import Store
 from tsp.store.open import open_store

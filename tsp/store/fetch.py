@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tsp.config.address import check_address, shown
 from tsp.config.released import RELEASED_FILES
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
 from tsp.store.atomic import explain_os_error
 from tsp.store.base import Store

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, DataError
 from tsp.store.atomic import new_file
 from tsp.store.base import Store

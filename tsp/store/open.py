@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 from tsp.store.base import DEFAULT_PART_BYTES, Store
 from tsp.store.retry import RetryPolicy

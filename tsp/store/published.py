@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tsp.config.published_data import RAW_URL, REPOSITORY, PublishedFile, published_files
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store.base import Store, sha256_of
 from tsp.store.open import open_store, with_uri

@@ -8,12 +8,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cli.backends.base import BackendOptions, Check, GpuStatus, JobEnd, LogLine, LogQuery, Plan, RunStatus
+from cli.backends.base import BackendOptions, GpuStatus, JobEnd, LogLine, LogQuery, Plan
+from cli.backends.checks import Check
 from cli.backends.cluster.diagnosis import diagnose
 from cli.backends.cluster.lifecycle import Lifecycle, install
 from cli.backends.cluster.plan import ClusterPlan, Planner
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
 from cli.backends.cluster.status import WaitReasonLogger, log_line, release_status, run_status, trainer_of
+from cli.backends.run_status import RunStatus
 from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.answers import ForbiddenError
@@ -30,7 +32,9 @@ from k8s.runs import RunLogs, Runs
 from k8s.shell import run_in_pod
 from k8s.status import pod_status, state_of
 from tsp.config.job import Job
-from tsp.config.run import RunConfig, StoreConfig, check_run_name
+from tsp.config.run import RunConfig
+from tsp.config.run_name import check_run_name
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, NoSuchRunError
 from tsp.run.ownership import owner_of_namespace, refuse_anothers, take
 from tsp.run.status import ENDED, Finding

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from cli.backends.base import BackendOptions, Check, Plan
+from cli.backends.base import BackendOptions, Plan
+from cli.backends.checks import Check
 from cli.backends.cluster.pod_paths import refuse_relative_job_paths
 from cli.backends.cluster.room import check_room, plan_for_nodes, pod_spec
 from cli.backends.cluster.storage import (
@@ -45,8 +46,9 @@ from k8s.values import config_for_pods, job_values, run_values, store_for_pods, 
 from tsp.config.address import check_address, check_texts
 from tsp.config.codec import set_dotted
 from tsp.config.job import Job, given_paths, written_paths
-from tsp.config.run import RunConfig, StoreConfig
+from tsp.config.run import RunConfig
 from tsp.config.sizing import effective_sizes
+from tsp.config.store import StoreConfig
 from tsp.errors import ClusterError, ConfigError
 from tsp.run.status import Finding
 from tsp.store.s3.aws_settings import with_aws_settings

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from cli.backends.base import LogLine, RankStatus, RunStatus
+from cli.backends.base import LogLine
 from cli.backends.log_lines import as_shown
+from cli.backends.run_status import RankStatus, RunStatus
 from k8s.names import OWNER_ANNOTATION, STORE_ANNOTATION, kind_of, ranks_of
 from k8s.pod_log import Line
 from k8s.releases import Release, why_without_job
@@ -18,7 +19,7 @@ from k8s.runs import Runs
 from k8s.status import created_at, culprit, ended_at, pod_status
 from k8s.why import why_pod
 from tsp.config.codec import from_dict
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, UnreachableError
 from tsp.run.ownership import owner_of_namespace
 from tsp.run.status import RunState

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from k8s.names import main_container_of
-from tsp.config.run import RunConfig, StoreConfig, SubsetConfig
+from tsp.config.run import RunConfig, SubsetConfig
+from tsp.config.store import StoreConfig
 from tsp.data.ground_truth import read_ground_truth
 from tsp.data.label_map import load_label_map
 from tsp.errors import ConfigError, DataError

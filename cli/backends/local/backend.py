@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cli.backends.base import BackendOptions, Check, GpuStatus, JobEnd, LogLine, LogQuery, Plan, RunStatus
+from cli.backends.base import BackendOptions, GpuStatus, JobEnd, LogLine, LogQuery, Plan
+from cli.backends.checks import Check
 from cli.backends.local import launch
 from cli.backends.local.gpus import gpus_here
 from cli.backends.local.jobs import run_job_here
@@ -23,11 +24,13 @@ from cli.backends.local.ranks import environment_of, workers_line
 from cli.backends.local.run_folder import LocalRun, known_run, known_runs, local_run, state_home
 from cli.backends.local.status import local_status
 from cli.backends.log_lines import FolderLogs, read_lines
+from cli.backends.run_status import RunStatus
 from cli.options.store import absolute_unless_uri
 from tsp.config.job import Job
 from tsp.config.jobs import MergedJob
-from tsp.config.run import RunConfig, StoreConfig, to_json
+from tsp.config.run import RunConfig, to_json
 from tsp.config.sizing import downscale_for, effective_sizes
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, NoSuchRunError, TspError
 from tsp.run.status import ENDED, Finding
 from tsp.run.stored_run import StoredRun

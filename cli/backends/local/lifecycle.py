@@ -12,13 +12,13 @@ from __future__ import annotations
 import signal
 import time
 
-from cli.backends.base import RunStatus
 from cli.backends.local.claim import claimed
 from cli.backends.local.launch import START_TIMEOUT_SEC, launch_of, machine_name, new_owner, start_supervisor
 from cli.backends.local.records import Launch, StopRequest, StopState
 from cli.backends.local.run_folder import DamagedRunError, LocalRun
 from cli.backends.local.status import local_status
 from cli.backends.local.supervisor import publish_outcome
+from cli.backends.run_status import RunStatus
 from tsp.config.run import RunConfig, to_json
 from tsp.errors import ConfigError, NoSuchRunError, StoreError, TspError
 from tsp.run.ownership import owner_of, refuse_anothers, take

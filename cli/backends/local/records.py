@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.run.processes import ProcessId
 from tsp.run.rank_group import RankProcess
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from cli.backends.base import RankStatus, RunStatus
 from cli.backends.local.records import Supervised
 from cli.backends.local.run_folder import DamagedRunError, LocalRun
+from cli.backends.run_status import RankStatus, RunStatus
 from cli.humanize import parse_time
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.run.processes import is_alive
 from tsp.run.status import RunState
 

@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from cli.backends.base import RankStatus, RunStatus
 from cli.backends.local import backend as local_backend
 from cli.backends.local.gpus import Gpu
+from cli.backends.run_status import RankStatus, RunStatus
 from tests.cli.conftest import Tspctl
 
 CARDS = [Gpu("0", "A10", 23028), Gpu("1", "A10", 23028), Gpu("2", "T4", None)]

@@ -14,7 +14,8 @@ from cli.options.recipe import RECIPE_OPTIONS, RecipeOption
 from cli.options.run_names import default_names
 from tests.cli.conftest import Tspctl
 from tsp.config.recipes import load_dataset, resolve
-from tsp.config.run import MAX_RUN_NAME_CHARS, check_run_name, from_json
+from tsp.config.run import from_json
+from tsp.config.run_name import MAX_RUN_NAME_CHARS, check_run_name
 
 DEMO = ("submit", "--dataset", "demo", "--method")
 THUMOS = ("submit", "--dataset", "thumos14", "--data", "/data", "--dry-run", "-o", "json", "--method")

@@ -19,7 +19,7 @@ from cli.runs.summary import RunSummary
 from cli.watch import app as app_module
 from cli.watch import row
 from cli.watch.app import Message, Question, Watch
-from tsp.config.run import MAX_RUN_NAME_CHARS
+from tsp.config.run_name import MAX_RUN_NAME_CHARS
 
 RUNNING = RunSummary(
     name="thumos14-tsp-b", state="running", store="/runs", epoch=2, epochs=6, step=30, steps=60, phase="training",

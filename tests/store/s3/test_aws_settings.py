@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, StoreError
 from tsp.store.s3.aws_settings import own_ca_bundle, source_of_credentials, with_aws_settings
 

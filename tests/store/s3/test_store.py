@@ -14,7 +14,7 @@ import pytest
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import S3Server, free_port, start_rclone_tls
 from tests.stores import PART_BYTES, QUICK, s3_store
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store import transfer
 from tsp.store.base import KeyExistsError, Store, sha256_of

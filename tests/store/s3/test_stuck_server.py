@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import StoreUnreachableError
 from tsp.store.base import Store, sha256_of
 from tsp.store.open import open_store

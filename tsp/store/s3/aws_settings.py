@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import replace
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.store.s3.boto import make_client
 
 _DEFAULT_ENDPOINT = re.compile(r"https://s3([.-][a-z0-9-]+)?\.amazonaws\.com(\.cn)?/?")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tsp.config.address import check_address
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, StoreError
 from tsp.store.s3.failures import refuse_foreign, short
 

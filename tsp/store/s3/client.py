@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import StoreError, StoreUnreachableError
 from tsp.store.deadline import within
 from tsp.store.retry import RetryPolicy

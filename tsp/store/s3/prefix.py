@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, StoreError
 from tsp.store.base import check_prefix
 from tsp.store.retry import RetryPolicy

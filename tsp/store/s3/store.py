@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import MissingKeyError, StoreError
 from tsp.store.base import Entry, KeyExistsError, Store, check_key
 from tsp.store.retry import RetryPolicy

@@ -8,7 +8,8 @@ import pytest
 from k8s.values import with_attempts
 from tests.k8s.objects import indexed_job, job, pod, shard
 from tests.k8s.serving import INDEXED_JOBS, PODS, goes_after, path_of, serve_release, serve_run, suspending
-from tsp.config.run import StoreConfig, from_json, to_json
+from tsp.config.run import from_json, to_json
+from tsp.config.store import StoreConfig
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError
 from tsp.run.ownership import HeldElsewhereError, take
 from tsp.run.stored_run import StoredRun

@@ -18,7 +18,7 @@ from tests.fault_proxy import FaultProxy
 from tests.k8s.objects import event, job, node_pod, pod, train_job, unschedulable
 from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, TRAIN_JOBS
 from tsp.config.recipes import load_dataset, resolve
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import StoreError
 from tsp.run.records import Progress, dump_record
 from tsp.run.run_index import IndexWriter, facts_of, key_of

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from cli.backends.base import BackendOptions, run_checks
+from cli.backends.base import BackendOptions
+from cli.backends.checks import run_checks
 from cli.backends.cluster.backend import ClusterBackend
 from cli.backends.cluster.room import pod_spec
 from cli.backends.cluster.storage import check_data, check_folders
@@ -16,7 +17,7 @@ from k8s.helm import objects_in
 from tests.k8s.objects import job
 from tests.k8s.serving import INDEXED_JOBS, JOBS, gpu_node
 from tsp.config.jobs import ExtractJob, GvfJob, StandardizeJob
-from tsp.config.run import StoreConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ClusterError, ConfigError, DataError, StoreUnreachableError
 from tsp.store.open import open_store
 

@@ -11,29 +11,26 @@ for which no time remains is named and skipped. Each row is in both files before
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from benchmarks.bench_step import data_wait, measure, synchronize
+from benchmarks.report import Report
+from benchmarks.small_runs import Runs, free_port
 from benchmarks.step_memory import measured
 from benchmarks.step_variants import ORIGINAL, Shape, Variant, make_model, random_batch
 from tsp.config.cpus import auto_workers, usable_cpus
 from tsp.config.jobs import DemoJob
 from tsp.config.recipes import load_dataset, resolve
-from tsp.config.run import to_json
 from tsp.data.batch import ClipBatch
 from tsp.data.transforms import pixels_on_device
 from tsp.extract.encoder import Encoder
@@ -54,51 +51,6 @@ VARIANTS = (
     Variant("ours, bf16, compiled", "bf16", compile=True),
     Variant("ours, bf16, conv2d all, compiled", "bf16", conv2d="all", compile=True),
 )
-RANK = """
-import os
-from tsp import entrypoint
-from tsp.imports import heavy_imports
-with heavy_imports():
-    import torch, torch._dynamo
-    from tsp.train import distributed, peers, step, watchdog
-distributed.BACKENDS["cuda"] = "gloo"
-watchdog.SILENT_PEER_SEC, watchdog.GRACE_SEC, peers.EVERY_SEC, step.FIRST_STEPS = 10.0, 5.0, 0.5, 1
-if os.environ.get("HOLD"):
-    import time
-    from tsp.train import loop
-    real = loop.Training._train_epoch
-    def hold(self, state, position):
-        while not self.stop.requested:
-            time.sleep(0.05)
-        return real(self, state, position)
-    loop.Training._train_epoch = hold
-if os.environ.get("MEMORY_MIB"):
-    whole = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(int(os.environ["MEMORY_MIB"]) * 2**20 / whole)
-entrypoint._end(entrypoint.main([]))
-"""
-"""A rank; two of them share one card over gloo, since NCCL takes no card twice. HOLD: train only after SIGTERM."""
-
-
-@dataclass
-class Report:
-    """Rows, written to both files as they come."""
-
-    path: Path
-    title: str
-    facts: dict[str, str]
-    rows: list[dict[str, str]] = field(default_factory=list)
-
-    def add(self, part: str, what: str, result: str) -> None:
-        """A row."""
-        self.rows.append({"part": part, "what": what, "result": result})
-        print(f"{part}: {what}: {result}", flush=True)
-        lines = [f"# {self.title}", "", *(f"- {name}: {value}" for name, value in self.facts.items()), ""]
-        lines += ["| part | what | result |", "|---|---|---|"]
-        lines += [f"| {row['part']} | {row['what']} | {row['result']} |" for row in self.rows]
-        self.path.with_suffix(".md").write_text("\n".join(lines) + "\n")
-        content = {"title": self.title, "facts": self.facts, "rows": self.rows}
-        self.path.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 @dataclass
@@ -118,11 +70,6 @@ class Bench:
     def on_gpu(self) -> bool:
         """Whether this is no dry run."""
         return self.device.type == "cuda"
-
-    @property
-    def left_sec(self) -> float:
-        """How long a part may still take."""
-        return max(1.0, self.end - time.monotonic())
 
     @cached_property
     def videos(self) -> Path:
@@ -272,7 +219,7 @@ def features(bench: Bench) -> Iterator[Row]:
 
 def check_ends(bench: Bench) -> Iterator[Row]:
     """Exit codes of real ranks: terminated and resumed, out of memory, a stopped peer."""
-    with Runs(bench) as runs:
+    with Runs(bench.scratch, bench.videos, is_dry=not bench.on_gpu, end=bench.end) as runs:
         first = runs.start("resumed", HOLD="1")
         runs.wait_for(first, "begins at epoch")
         first.send_signal(signal.SIGTERM)
@@ -287,78 +234,6 @@ def check_ends(bench: Bench) -> Iterator[Row]:
         ranks[1].send_signal(signal.SIGSTOP)
         code = runs.end_of(ranks[0])
         yield "a stopped peer", f"{code} (150){'' if code == 150 else ' FAILED'}"
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-class Runs:
-    """Ranks of small runs on the demo's videos; none outlives the ``with`` block."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench, self.folder, self.is_dry = bench, bench.scratch, not bench.on_gpu
-        self.logs: dict[int, Path] = {}
-        self.started: list[subprocess.Popen[str]] = []
-
-    def __enter__(self) -> Runs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self.started:
-            process.kill()
-            process.wait()
-
-    def patience_sec(self, most_sec: float) -> float:
-        """How long something may take; a dry run proves that the program works, on a machine as busy as it may be."""
-        return 10 * most_sec if self.is_dry else min(most_sec, self.bench.left_sec)
-
-    def start(self, name: str, *, epochs: int = 2, **environment: str) -> subprocess.Popen[str]:
-        """A rank of a run of that name."""
-        overrides = {
-            "schedule.epochs": epochs, "schedule.warmup_epochs": 0, "schedule.milestones": (), "data.workers": 1,
-            "model.pretrained": "none", "peer_timeout_sec": 30.0, "gpus": int(environment.get("WORLD_SIZE", "1")),
-        }  # fmt: skip
-        if self.is_dry:
-            overrides |= {
-                "clips.resize_height_px": 36, "clips.resize_width_px": 48, "clips.crop_px": 32, "clips.per_segment": 4,
-                "data.workers": 0,
-            }  # fmt: skip
-        config = resolve(
-            load_dataset("demo"), "tac", name=name, store={"uri": str(self.folder / "store")},
-            root=str(self.bench.videos), overrides=overrides,
-        )  # fmt: skip
-        path = self.folder / f"{name}-{environment.get('RANK', '0')}-{epochs}.json"
-        path.write_text(to_json(config))
-        own = {**os.environ, "TSP_CONFIG": str(path), "RANK": "0", "WORLD_SIZE": "1", "TSP_NUM_THREADS": "1"}
-        if self.is_dry:
-            own["CUDA_VISIBLE_DEVICES"] = ""
-        log = path.with_suffix(".log")
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-c", RANK], env={**own, **environment}, stderr=file, stdout=file, text=True
-            )
-        self.logs[process.pid] = log
-        self.started.append(process)
-        return process
-
-    def end_of(self, process: subprocess.Popen[str]) -> int:
-        """Exit code of a rank, which must end by itself."""
-        try:
-            return process.wait(self.patience_sec(120.0))
-        except subprocess.TimeoutExpired:
-            raise RuntimeError(f"a rank did not end: {self.logs[process.pid].read_text()[-300:]}") from None
-
-    def wait_for(self, process: subprocess.Popen[str], text: str, within_sec: float = 120.0) -> None:
-        """Wait until a rank has logged something."""
-        end = time.monotonic() + self.patience_sec(within_sec)
-        while text not in self.logs[process.pid].read_text():
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"no {text!r} in the log: {self.logs[process.pid].read_text()[-300:]}")
-            time.sleep(0.1)
 
 
 def data_waits(bench: Bench) -> Iterator[Row]:

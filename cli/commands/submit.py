@@ -16,7 +16,7 @@ from cli.output import interruption_note, print_value
 from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
-    from cli.backends.base import Plan
+    from cli.backends.base import BackendOptions, Plan
     from cli.runs.earlier import WrittenRun
     from tsp.config.run import RunConfig
 
@@ -71,31 +71,13 @@ def submit(
 
     Values come from the recipe, settings files, TSPCTL_* variables, options and --set; later ones win.
     """
-    from cli.backends.base import BackendOptions
     from cli.runs.earlier import report_sizes, run_in_file
 
     if dry_run is not None and follow:
         raise click.UsageError("--follow needs a run, and --dry-run starts none")
     if file is not None and like is not None:
         raise click.UsageError("--file and --like exclude each other")
-    pods = take_pod_options(given)
-    session.backend.refuse_ignored(
-        {
-            **by_option(pods),
-            "--image": given["image"],
-            "--queue": given["queue"],
-            "--chart-value": given["chart_values"],
-            "--chart-values": given["chart_value_files"],
-            "--dry-run=server": dry_run == "server",
-        }
-    )
-    options = BackendOptions(
-        image=given.pop("image") or session.settings.image,
-        queue=given.pop("queue") or session.settings.queue,
-        chart_values=given.pop("chart_values"),
-        chart_value_files=given.pop("chart_value_files"),
-        pods=pods,
-    )
+    options = _backend_options(session, given, on_server=dry_run == "server")
     backend = session.backend
     written = run_in_file(file) if file is not None else None
     config = backend.with_paths(_config(session, name, given, written, like, options.image), given["dataset"])
@@ -115,6 +97,33 @@ def submit(
     if follow:
         sys.exit(_follow(session, config.name))
     logger.info("follow it with 'tspctl logs -f %s'", config.name)
+
+
+def _backend_options(session: Session, given: dict[str, Any], *, on_server: bool) -> BackendOptions:
+    """Taken out of what was given, with the settings' defaults.
+
+    Raises: ConfigError naming an option that the backend would ignore.
+    """
+    from cli.backends.base import BackendOptions
+
+    pods = take_pod_options(given)
+    session.backend.refuse_ignored(
+        {
+            **by_option(pods),
+            "--image": given["image"],
+            "--queue": given["queue"],
+            "--chart-value": given["chart_values"],
+            "--chart-values": given["chart_value_files"],
+            "--dry-run=server": on_server,
+        }
+    )
+    return BackendOptions(
+        image=given.pop("image") or session.settings.image,
+        queue=given.pop("queue") or session.settings.queue,
+        chart_values=given.pop("chart_values"),
+        chart_value_files=given.pop("chart_value_files"),
+        pods=pods,
+    )
 
 
 def _config(

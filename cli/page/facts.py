@@ -60,13 +60,7 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
         if isinstance(error, StoreUnreachableError):
             # Everything else would wait for it as long again.
             return {**_NOTHING, "name": name, "address": run.address(), "problems": problems, "unreadable": True}
-    try:
-        about = run.about()
-    except NoSuchRunError:
-        about = {}
-    except TspError as error:
-        problems.append(str(error))
-        about = {}
+    about = tried(lambda: _about(run)) or {}
     keep_images(run, status)
     outcome = tried(run.read_outcome)
     records = tried(run.epochs) or {}
@@ -91,6 +85,14 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
         "history": _thinned([line for line in history if line["kind"] == "train"]),
         "problems": problems,
     }
+
+
+def _about(run: StoredRun) -> Mapping[str, Any]:
+    """``run.json``; nothing where there is none."""
+    try:
+        return run.about()
+    except NoSuchRunError:
+        return {}
 
 
 def _best(results: Any) -> EpochResult | None:

@@ -103,15 +103,15 @@ def test_other_errors_pass_as_they_are():
 def format_of_rank(launch, config):
     """The number format that a rank trains with when rank 0 has a T4 and rank 1 an H100."""
     from tsp.config.cards import Card
-    from tsp.train import attempt
+    from tsp.train import agreement
 
     cards = [
         Card(name="Tesla T4", memory_mib=15360, compute=(7, 5)),
         Card(name="NVIDIA H100", memory_mib=81559, compute=(9, 0)),
     ]
-    attempt.card_of = lambda device: cards[launch.rank]
+    agreement.card_of = lambda device: cards[launch.rank]
     group = join(launch, CPU, Stop())
-    sizes, numerics = attempt.agree(config, group)
+    sizes, numerics = agreement.agree(config, group)
     group.leave()
     return numerics.precision, sizes.downscale
 

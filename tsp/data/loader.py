@@ -207,24 +207,27 @@ def build_loader(
         resized=config.data.training_copy,
         notes=WorkerNotes.new(num_workers, data.crashed),
     )
-    deal = {"rank": rank, "world_size": world_size}
-    if training and config.data.one_pass:
-        steps = mixed_steps(len(data.segments), config.clips.per_segment, batch, seed=seed, epoch=epoch, **deal)
-    elif training:
-        steps = as_steps(training_batches(len(dataset), batch, seed=seed, epoch=epoch, **deal))
-    else:
-        steps = as_steps(validation_batches(len(dataset), batch, **deal))
     if config.data.workers is None:
         num_workers = fitting_workers(dataset.clip_bytes * batch, num_workers)
     return ClipLoader(
         dataset=dataset,
         data=data,
-        steps=steps,
+        steps=_steps(config, dataset, batch, rank=rank, world_size=world_size),
         config=config.data,
         num_workers=num_workers,
         start_step=start_step,
         pin_memory=pin_memory,
     )
+
+
+def _steps(config: RunConfig, dataset: ClipDataset, batch: int, **deal: int) -> list[Step]:
+    """What a rank reads in each step. Args: deal, its rank and the world size."""
+    if not dataset.training:
+        return as_steps(validation_batches(len(dataset), batch, **deal))
+    draw = {"seed": dataset.seed, "epoch": dataset.epoch, **deal}
+    if config.data.one_pass:
+        return mixed_steps(len(dataset.segments), config.clips.per_segment, batch, **draw)
+    return as_steps(training_batches(len(dataset), batch, **draw))
 
 
 def load_subset(config: RunConfig, subset: Subset) -> SubsetData:

@@ -167,41 +167,17 @@ def annotate(
     if not actions:
         raise DataError("the annotations hold no action: nothing is annotated")
     by_name = match_files({action.video for action in actions}, videos, filename_prefix)
-    known = [action for action in actions if action.video in by_name]
-    if not known:
-        raise DataError(
-            f"none of the {len({action.video for action in actions})} annotated videos (such as "
-            f"{actions[0].video!r}) is among the {len(videos)} files of the metadata (such as "
-            f"{videos[0].filename if videos else 'none'!r}): give --filename-prefix, or another --subset"
-        )
+    known = _with_file(actions, videos, by_name)
     names = tuple(labels or sorted({action.label for action in actions}))
     if not labels:
         refuse_entries(list(_spelt_differently(actions)))
-    known_names = frozenset(names)
-    refuse_entries(
-        [
-            f"{action.where}: the label {action.label!r} is not in the label map"
-            for action in known
-            if action.label not in known_names
-        ]
-    )
+    refuse_entries(list(_unknown_labels(known, frozenset(names))))
     refuse_other_units(known, by_name)
     rows = [
         ground_truth_row(by_name[action.video], action.video, action.start_sec, action.end_sec, action.label)
         for action in known
     ]
-    actions_of: dict[str, list[Action]] = {}
-    for action in known:
-        actions_of.setdefault(action.video, []).append(action)
-    for video in sorted(actions_of):
-        facts = by_name[video]
-        spans = [(action.start_sec, action.end_sec) for action in actions_of[video]]
-        rows += [
-            ground_truth_row(facts, video, start_sec, end_sec, None)
-            for start_sec, end_sec in background(
-                spans, facts.duration_sec, min_sec=min_background_sec, as_published=as_published
-            )
-        ]
+    rows += _background_rows(known, by_name, min_sec=min_background_sec, as_published=as_published)
     used = {facts.filename for facts in by_name.values()}
     return Annotated(
         rows,
@@ -210,6 +186,45 @@ def annotate(
         without_file=sorted({action.video for action in actions} - set(by_name)),
         other_duration=other_durations(durations_sec or {}, by_name),
     )
+
+
+def _with_file(
+    actions: Sequence[Action], videos: Sequence[VideoFacts], by_name: Mapping[str, VideoFacts]
+) -> list[Action]:
+    """The actions whose video has a file.
+
+    Raises: DataError if there is none.
+    """
+    known = [action for action in actions if action.video in by_name]
+    if not known:
+        raise DataError(
+            f"none of the {len({action.video for action in actions})} annotated videos (such as "
+            f"{actions[0].video!r}) is among the {len(videos)} files of the metadata (such as "
+            f"{videos[0].filename if videos else 'none'!r}): give --filename-prefix, or another --subset"
+        )
+    return known
+
+
+def _unknown_labels(actions: Iterable[Action], labels: frozenset[str]) -> Iterator[str]:
+    """Describes actions whose label is none of the label map's."""
+    for action in actions:
+        if action.label not in labels:
+            yield f"{action.where}: the label {action.label!r} is not in the label map"
+
+
+def _background_rows(
+    actions: Iterable[Action], by_name: Mapping[str, VideoFacts], *, min_sec: float, as_published: bool
+) -> Iterator[dict[str, Any]]:
+    """The background of the actions' videos, by name."""
+    spans_of: dict[str, list[tuple[float, float]]] = {}
+    for action in actions:
+        spans_of.setdefault(action.video, []).append((action.start_sec, action.end_sec))
+    for video in sorted(spans_of):
+        facts = by_name[video]
+        for start_sec, end_sec in background(
+            spans_of[video], facts.duration_sec, min_sec=min_sec, as_published=as_published
+        ):
+            yield ground_truth_row(facts, video, start_sec, end_sec, None)
 
 
 def _spelt_differently(actions: Iterable[Action]) -> Iterator[str]:

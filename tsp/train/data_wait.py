@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tsp.config.run import DataConfig
 from tsp.train.watchdog import Watchdog
 
+LOADER_FIRST_SEC = 60.0
 STOP_AFTER_SEC = 120.0
 """A batch that arrives this long after SIGTERM still lets the loop end between two steps and save its state."""
 
@@ -20,6 +22,11 @@ class DataWait:
         self.total_sec = 0.0
         self._watchdog = watchdog
         self._limit_sec = limit_sec
+
+    @classmethod
+    def of_loader(cls, watchdog: Watchdog, config: DataConfig) -> DataWait:
+        """The loader has its own deadline with a better message; the watchdog's comes after it."""
+        return cls(watchdog, limit_sec=config.batch_deadline_sec + LOADER_FIRST_SEC)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:

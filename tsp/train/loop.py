@@ -9,68 +9,46 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tsp.config.cpus import rank_cpus
-from tsp.config.run import RunConfig
-from tsp.config.sizing import EffectiveSizes
 from tsp.config.throughput import BUSY_SHARE, cure
 from tsp.data.loader import ClipLoader
 from tsp.errors import StoreError, TerminatedError, TspError
-from tsp.model.heads import TspModel
 from tsp.run.metrics import MetricsLog, merge_metrics
 from tsp.run.origins import PRETRAINED, RESUME
 from tsp.run.records import EpochRecord, Progress
 from tsp.run.results import EpochResult, best, format_line
-from tsp.run.stored_run import StoredRun
 from tsp.run.uploader import Uploader
 from tsp.train.batches import on_device
+from tsp.train.context import TrainingContext
 from tsp.train.data_wait import DataWait
-from tsp.train.distributed import Group
 from tsp.train.epoch_loaders import EpochLoaders
+from tsp.train.epoch_validation import EpochValidation
 from tsp.train.meter import Meter
 from tsp.train.non_finite import refuse
 from tsp.train.origins import record_origins
-from tsp.train.precision import Numerics
 from tsp.train.progress import Plan, Reporter
 from tsp.train.resume import Position, find_start, state_extras
 from tsp.train.saver import DRAIN_SEC, Saver
 from tsp.train.schedule import group_rates
 from tsp.train.step import StepReport
-from tsp.train.stop_signal import Stop
 from tsp.train.training_state import TrainingState, build_model, build_training_state, load_initial_weights
 from tsp.train.unvalidated import validate_unvalidated_epochs
 from tsp.train.usage import Usage
-from tsp.train.validate import Figures, Validator
 
 logger = logging.getLogger(__name__)
 
-LOADER_FIRST_SEC = 60.0
-LAST_BATCHES = 4
-"""Batches before a validation's end at which the next epoch's data workers are started."""
 LEAST_JUDGED_SEC = 20.0
 """Less training than this says nothing about the data path: workers are still starting."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingContext:
-    """What a rank trains: configuration, store, sizes, number format, peers."""
-
-    config: RunConfig
-    run: StoredRun
-    sizes: EffectiveSizes
-    numerics: Numerics
-    group: Group
-    stop: Stop
-    attempt: int = 1
 
 
 class Training:
     """One rank's part of a run."""
 
     def __init__(self, context: TrainingContext) -> None:
+        self._context = context
         self.config, self.run, self.sizes = context.config, context.run, context.sizes
         self.numerics, self.group, self.stop = context.numerics, context.group, context.stop
         self.attempt = context.attempt
@@ -78,11 +56,6 @@ class Training:
         self._warned_of_data_wait = False
         self._changed: dict[str, str] = {}
         """What has changed since the run's first attempt, on rank 0."""
-        self.validator = Validator(
-            loss_weights=[head.loss_weight for head in self.config.model.heads],
-            numerics=self.numerics,
-            group=self.group,
-        )
 
     def __call__(self) -> None:
         """Train until the last epoch is published.
@@ -102,6 +75,7 @@ class Training:
                 attempt=self.attempt,
                 device=str(self.numerics.device),
             )
+            self.validate = EpochValidation(self._context, self.loaders, self.reporter)
             self.meter = self._meter(stack)
             self._listen_to_watchdog()
             self.reporter.starts(self._earlier_progress())
@@ -156,10 +130,6 @@ class Training:
         if meter is not None:
             self.group.watchdog.last_words.append(lambda error: meter.close())
 
-    def _data_wait(self) -> DataWait:
-        """The loader has its own deadline with a better message; the watchdog's comes after it."""
-        return DataWait(self.group.watchdog, limit_sec=self.config.data.batch_deadline_sec + LOADER_FIRST_SEC)
-
     def _uploader(self, stack: ExitStack) -> Uploader:
         uploader = Uploader(self.run, keep_epochs=self.config.keep_epochs)
         stack.callback(uploader.close)
@@ -169,7 +139,7 @@ class Training:
         """Validate unvalidated epochs; then model, optimizer and schedule at the run's position."""
         model = build_model(self.config.model, train.data.num_classes, seed=self.config.seed)
         validate_unvalidated_epochs(
-            self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, self._figures
+            self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, self.validate
         )
         start = None
         weights: dict[str, str | None] = {}
@@ -213,7 +183,7 @@ class Training:
 
     def _train_epoch(self, state: TrainingState, position: Position) -> Position:
         loader = self.loaders.take(position)
-        wait = self._data_wait()
+        wait = DataWait.of_loader(self.group.watchdog, self.config.data)
         self.reporter.enter("training", epoch=position.epoch, step=position.step, steps=loader.num_steps, wait=wait)
         if self.meter is not None:
             self.meter.enters(epoch=position.epoch, steps=loader.num_steps, wait=wait)
@@ -293,35 +263,6 @@ class Training:
             content = state.snapshot(position.epoch) | state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content, epoch=position.epoch, step=position.step, attempt=self.attempt)
 
-    def _figures(self, model: TspModel, epoch: int, *, then: Callable[[], None] = lambda: None) -> Figures:
-        """Validation figures, the same on every rank.
-
-        Args: then, called when only a few batches are left.
-        """
-        loader = self.loaders.build("valid", epoch=epoch)
-        self.reporter.enter("validating", epoch=epoch, steps=loader.num_steps)
-        num_batches = -(-len(loader.dataset) // self.sizes.batch_per_gpu)
-
-        def after_batch(done: int) -> None:
-            self.stop.check(f"validating epoch {epoch}")
-            self.reporter.advance(done)
-            if done >= loader.num_steps - LAST_BATCHES:
-                then()
-
-        wait = self._data_wait()
-        with closing(on_device(loader, self.numerics.device, stop=self.stop, wait=wait)) as batches:
-            tally = self.validator(model, batches, num_batches=num_batches, after_batch=after_batch)
-        self.reporter.leave()
-        columns = [head.label_column for head in self.config.model.heads]
-        figures = Figures(
-            result=tally.result(epoch, columns),
-            classes=tally.classes(columns, loader.data.labels),
-            bad_clips=sum(self.group.gather(loader.num_bad)),
-        )
-        if self.group.is_main:
-            logger.info("%s", format_line(figures.result))
-        return figures
-
     def _validate_epoch(self, state: TrainingState, position: Position) -> Position:
         """Save the trained state, validate it, publish both; returns the start of the next epoch."""
         epoch, started = position.epoch, time.monotonic()
@@ -329,7 +270,7 @@ class Training:
         if self.saver is not None and state.position != position:
             extras = state_extras(position, state.stepper.scaler.state_dict())
             self.saver.save_state(content | extras, epoch=epoch, step=position.step, attempt=self.attempt)
-        figures = self._figures(state.model, epoch, then=lambda: self.loaders.prepare(epoch + 1))
+        figures = self.validate(state.model, epoch, then=lambda: self.loaders.prepare(epoch + 1))
         bad_train = sum(self.group.gather(position.bad_clips))
         self.results[epoch] = figures.result
         self._note_best()

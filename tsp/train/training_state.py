@@ -110,12 +110,7 @@ def build_training_state(
     Raises: ConfigError for options that cannot be combined, or a checkpoint of another model.
     """
     _check_compile(config.model, numerics.device)
-    numerics.prepare(model)
-    convolve_on_views(model.features, config.model.conv2d)
-    if config.model.sync_batch_norm and group.world_size > 1:
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    if config.model.activation_checkpointing:
-        recompute_blocks(model.features)
+    _prepare(model, config.model, numerics, group)
     optimizer = build_optimizer(model, sizes, config.optim)
     scheduler = build_scheduler(optimizer, config.schedule, num_steps=num_steps)
     fresh = deepcopy(scheduler.state_dict())
@@ -144,6 +139,16 @@ def build_training_state(
         args=checkpoint.run_args(config, sizes, labels),
         position=position,
     )
+
+
+def _prepare(model: TspModel, config: ModelConfig, numerics: Numerics, group: Group) -> None:
+    """On its device, with layers that compute as configured."""
+    numerics.prepare(model)
+    convolve_on_views(model.features, config.conv2d)
+    if config.sync_batch_norm and group.world_size > 1:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if config.activation_checkpointing:
+        recompute_blocks(model.features)
 
 
 def _check_compile(config: ModelConfig, device: torch.device) -> None:

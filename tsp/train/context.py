@@ -1,0 +1,25 @@
+"""What the ranks have agreed on before training begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tsp.config.run import RunConfig
+from tsp.config.sizing import EffectiveSizes
+from tsp.run.stored_run import StoredRun
+from tsp.train.distributed import Group
+from tsp.train.precision import Numerics
+from tsp.train.stop_signal import Stop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingContext:
+    """What a rank trains: configuration, store, sizes, number format, peers."""
+
+    config: RunConfig
+    run: StoredRun
+    sizes: EffectiveSizes
+    numerics: Numerics
+    group: Group
+    stop: Stop
+    attempt: int = 1

@@ -84,21 +84,7 @@ def measure(case: Case, path: Path, num_clips: int, duration_sec: float) -> None
         segment + rng.uniform(0, case.segment_sec - CLIP_SEC, PER_SEGMENT)
         for segment in rng.uniform(0, duration_sec - case.segment_sec, num_clips)
     ]
-    warm, cold, plain = ClipReader(), ClipReader(max_open=1), ClipReader(max_open=1, short_cuts=False)
-    one_of = {file: [file, _other_name(file)] for file in (path, copy, raw)}
-    ways: dict[str, tuple[Callable[[int], object], int]] = {
-        "original": (lambda i: _original(path, starts[i]), 1),
-        "ours, every frame decoded": (lambda i: _ours(plain, one_of[path][i % 2], [starts[i]]), 1),
-        OPENED: (lambda i: _ours(cold, one_of[path][i % 2], [starts[i]]), 1),
-        "ours, file kept open": (lambda i: _ours(warm, path, [starts[i]]), 1),
-        "ours, one pass a segment": (lambda i: _ours(cold, one_of[path][i % 2], groups[i]), PER_SEGMENT),
-        "mjpeg copy, opened each time": (lambda i: _ours(cold, one_of[copy][i % 2], [starts[i]], resized=True), 1),
-        "mjpeg copy, kept open": (lambda i: _ours(warm, copy, [starts[i]], resized=True), 1),
-        "mjpeg copy, one pass": (lambda i: _ours(warm, copy, groups[i], resized=True), PER_SEGMENT),
-        "raw copy, opened each time": (lambda i: _ours(cold, one_of[raw][i % 2], [starts[i]], resized=True), 1),
-        "raw copy, kept open": (lambda i: _ours(warm, raw, [starts[i]], resized=True), 1),
-        "raw copy, one pass": (lambda i: _ours(warm, raw, groups[i], resized=True), PER_SEGMENT),
-    }
+    ways = _ways(path, copy, raw, starts, groups)
     times: dict[str, list[float]] = {way: [] for way in ways}
     for block in range(0, num_clips, BLOCK):
         for way, (read, clips) in ways.items():
@@ -124,6 +110,27 @@ def measure(case: Case, path: Path, num_clips: int, duration_sec: float) -> None
         print(f"| {way} | {np.mean(values):.2f} | {base / np.mean(values):.2f} |", flush=True)
     own, opened = _establishing_ms(path, num_clips), float(np.mean(times[OPENED]))
     print(f"\nestablishing the file's times: {own:.3f} ms, {own / opened:.1%} of a clip ({OPENED}); aim: below 5 %")
+
+
+def _ways(
+    path: Path, copy: Path, raw: Path, starts: np.ndarray, groups: list[np.ndarray]
+) -> dict[str, tuple[Callable[[int], object], int]]:
+    """How the i-th clip, or segment, is read; and how many clips that is."""
+    warm, cold, plain = ClipReader(), ClipReader(max_open=1), ClipReader(max_open=1, short_cuts=False)
+    one_of = {file: [file, _other_name(file)] for file in (path, copy, raw)}
+    return {
+        "original": (lambda i: _original(path, starts[i]), 1),
+        "ours, every frame decoded": (lambda i: _ours(plain, one_of[path][i % 2], [starts[i]]), 1),
+        OPENED: (lambda i: _ours(cold, one_of[path][i % 2], [starts[i]]), 1),
+        "ours, file kept open": (lambda i: _ours(warm, path, [starts[i]]), 1),
+        "ours, one pass a segment": (lambda i: _ours(cold, one_of[path][i % 2], groups[i]), PER_SEGMENT),
+        "mjpeg copy, opened each time": (lambda i: _ours(cold, one_of[copy][i % 2], [starts[i]], resized=True), 1),
+        "mjpeg copy, kept open": (lambda i: _ours(warm, copy, [starts[i]], resized=True), 1),
+        "mjpeg copy, one pass": (lambda i: _ours(warm, copy, groups[i], resized=True), PER_SEGMENT),
+        "raw copy, opened each time": (lambda i: _ours(cold, one_of[raw][i % 2], [starts[i]], resized=True), 1),
+        "raw copy, kept open": (lambda i: _ours(warm, raw, [starts[i]], resized=True), 1),
+        "raw copy, one pass": (lambda i: _ours(warm, raw, groups[i], resized=True), PER_SEGMENT),
+    }
 
 
 def _establishing_ms(path: Path, rounds: int) -> float:

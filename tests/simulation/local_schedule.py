@@ -18,9 +18,10 @@ from cli.backends.local import supervisor
 from cli.backends.local.backend import LocalBackend
 from cli.runs.outcome import RESUMABLE
 from tests.simulation.machine import Machines, SimulatedProcess, on_machines
-from tests.simulation.schedule import EPOCHS, MAX_ATTEMPTS, RETRY, RUN, Schedule, require, simulated
+from tests.simulation.schedule import MAX_ATTEMPTS, RETRY, Schedule, simulated
 from tests.simulation.scheduler import Process
 from tests.simulation.server import Faults
+from tests.simulation.training import EPOCHS, RUN, require
 from tsp.config.codec import from_dict
 from tsp.config.run import RunConfig
 from tsp.errors import FIRST_RETRIED_CODE, DataError, NoSuchRunError, PeerLostError, TspError

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -20,60 +19,25 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from tests.simulation.checks import Checks
 from tests.simulation.scheduler import Clock, InlinePool, Process, Threads, World
 from tests.simulation.server import Client, Faults, Server
-from tests.stores import epoch_record
+from tests.simulation.training import EPOCHS, RUN, FakeTraining, require, weights_after
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
-from tsp.errors import DataError, MissingKeyError, StoreUnreachableError, TerminatedError, TspError, exit_code_of
+from tsp.errors import DataError, MissingKeyError, StoreUnreachableError, TspError, exit_code_of
 from tsp.run.log_shipper import LogShipper
-from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta, load_record
+from tsp.run.records import Outcome
 from tsp.run.stored_run import StoredRun
-from tsp.run.uploader import Uploader
-from tsp.store.base import sha256_of
 from tsp.store.open import open_store
 from tsp.store.retry import RetryPolicy
 from tsp.train import attempt as attempts
 from tsp.train.distributed import RankEnv
-from tsp.train.resume import Position, find_start, unvalidated_epochs
 from tsp.train.stop_signal import Stop
 
-EPOCHS, STEPS = 3, 3
-ACCURACY = (50.0, 70.0, 60.0)
 MAX_STARTS = 7
 MAX_ATTEMPTS = 20
-RUN = "my-run"
 RETRY = RetryPolicy(attempts=4)
-
-
-class ViolationError(AssertionError):
-    """An invariant does not hold."""
-
-
-def require(condition: object, message: str) -> None:
-    """Raises: ViolationError."""
-    if not condition:
-        raise ViolationError(message)
-
-
-def trained(value: str, epoch: int, step: int) -> str:
-    """What a step makes of the weights."""
-    return hashlib.sha256(f"{value} {epoch} {step}".encode()).hexdigest()[:16]
-
-
-@functools.cache
-def weights_after(epoch: int, steps: int = STEPS) -> str:
-    """The weights of an undisturbed run."""
-    value = "initial"
-    for each in range(epoch + 1):
-        for step in range(steps if each == epoch else STEPS):
-            value = trained(value, each, step)
-    return value
-
-
-def epoch_bytes(epoch: int, value: str) -> bytes:
-    """A checkpoint."""
-    return json.dumps({"epoch": epoch, "value": value, "padding": "x" * 150}).encode()
 
 
 @functools.cache
@@ -208,55 +172,7 @@ class Schedule:
         assert self.world.current is not None
         process = self.world.current.process
         self.begin_training(process)
-        shippers = self.shippers[process]
-        draw = self.world.random
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        files = iter(range(1000))
-
-        def write(content: dict[str, Any]) -> tuple[Path, str]:
-            path = folder / f"{next(files)}.pth"
-            path.write_bytes(json.dumps({**content, "padding": "x" * 150}).encode())
-            return path, sha256_of(path)
-
-        def save_state(value: str, position: Position) -> None:
-            path, digest = write({"value": value, "progress": dataclasses.asdict(position)})
-            size = path.stat().st_size
-            meta = StateMeta(epoch=position.epoch, step=position.step, attempt=attempt, sha256=digest, size_bytes=size)
-            uploader.submit_state(path, meta)
-
-        def stop_here(value: str, position: Position) -> None:
-            self.check_peers(process)
-            if process.terminate:
-                save_state(value, position)
-                uploader.drain(120.0)
-                raise TerminatedError("SIGTERM")
-
-        with contextlib.closing(Uploader(run, keep_epochs=self.config.keep_epochs, give_up_after_sec=30.0)) as uploader:
-            for epoch in unvalidated_epochs(run):
-                path = folder / f"epoch_{epoch}.pth"
-                run.store.download(run.key(f"epoch_{epoch}.pth"), path)
-                run.publish_record(record_of(epoch, path))
-            start = find_start(run, self.config, folder)
-            position, value = start.position, start.content["value"] if start.content else "initial"
-            while position.epoch < EPOCHS:
-                if not position.is_trained:
-                    for step in range(position.step, STEPS):
-                        self.world.pause(self.world.now + 0.5)
-                        value = trained(value, position.epoch, step)
-                        position = Position(epoch=position.epoch, step=step + 1, num_steps=STEPS)
-                        shippers[0].write(f"epoch {position.epoch} step {step}\n")
-                        uploader.submit_progress(progress_of(position, attempt))
-                        stop_here(value, position)
-                        if draw.random() < self.bad_data_chance:
-                            raise DataError("a clip cannot be decoded")
-                        if draw.random() < 0.4:
-                            save_state(value, position)
-                self.world.pause(self.world.now + 0.5)
-                stop_here(value, position)
-                path, _ = write({"epoch": position.epoch, "value": value})
-                uploader.submit_epoch(path, record_of(position.epoch, path))
-                position = Position(epoch=position.epoch + 1)
-            uploader.drain()
+        FakeTraining(self, process, run, attempt)()
         attempts.record_success(run, attempt)
 
     def begin_training(self, process: Process) -> None:
@@ -314,82 +230,6 @@ class Schedule:
     def _let_no_outcome_through(self, process: Process) -> bool:
         tries = self.server.writes[process.name, f"team/{RUN}/outcome.json"]
         return len(tries) >= RETRY.attempts and not any(tries[-RETRY.attempts :])
-
-
-class Checks:
-    """What must hold after each change of the store."""
-
-    def __init__(self, server: Server, *, keeps_all: bool, two_writers: bool) -> None:
-        self.server, self.keeps_all, self.two_writers = server, keeps_all, two_writers
-        self.published: set[int] = set()
-        self.states: dict[str, str] = {}
-        self.violation: ViolationError | None = None
-
-    def __call__(self, key: str) -> None:
-        """Called with the key that changed."""
-        name = key.removeprefix(f"team/{RUN}/")
-        try:
-            self._check_epochs()
-            if name.startswith("state/"):
-                self._check_states()
-            if name == "progress.json":
-                self._check_outcome()
-        except ViolationError as error:
-            # Raised in the thread that is being simulated, it would only be one more failure of that.
-            self.violation = self.violation or error
-
-    def _data(self, name: str) -> bytes | None:
-        found = self.server.objects.get(f"team/{RUN}/{name}")
-        return None if found is None else found.data
-
-    def _check_epochs(self) -> None:
-        for epoch in range(EPOCHS):
-            raw, data = self._data(f"epoch_{epoch}.json"), self._data(f"epoch_{epoch}.pth")
-            if data is not None:
-                content = json.loads(data)
-                require(content["value"] == weights_after(epoch), f"epoch {epoch} holds other weights")
-            if raw is None:
-                require(epoch not in self.published, f"the record of epoch {epoch}, once published, is gone")
-                continue
-            record = load_record(EpochRecord, raw, where="record")
-            self.published.add(epoch)
-            require(data is not None or not self.keeps_all, f"epoch {epoch} is published, its checkpoint is gone")
-            best = max(self.published, key=lambda each: ACCURACY[each])
-            require(data is not None or epoch not in (best, max(self.published)), f"epoch {epoch} was thinned out")
-            if data is not None:
-                require(hashlib.sha256(data).hexdigest() == record.sha256, f"epoch {epoch} is not its record's")
-
-    def _check_outcome(self) -> None:
-        progress, outcome = self._data("progress.json"), self._data("outcome.json")
-        if progress is not None and outcome is not None and not self.two_writers:
-            of_progress = load_record(Progress, progress, where="progress").attempt
-            of_outcome = load_record(Outcome, outcome, where="outcome").attempt
-            require(of_progress <= of_outcome, "a run that goes on still shows how it ended")
-
-    def _check_states(self) -> None:
-        raw = self._data("state/latest.json")
-        if raw is None or self.two_writers:
-            return
-        meta = load_record(StateMeta, raw, where="pointer")
-        data = self._data(meta.key)
-        require(data is not None, f"the newest state {meta.key} is gone")
-        content = json.loads(data or b"")
-        position = Position(**content["progress"])
-        require(content["value"] == weights_after(position.epoch, position.step), f"{meta.key} holds other weights")
-
-
-def record_of(epoch: int, path: Path) -> EpochRecord:
-    """The record of a checkpoint."""
-    return epoch_record(epoch, path, ACCURACY[epoch])
-
-
-def progress_of(position: Position, attempt: int) -> Progress:
-    """Where it stands."""
-    return Progress(
-        phase="training", epoch=position.epoch, epochs=EPOCHS, step=position.step, steps=STEPS, clips_per_sec=1.0,
-        eta_sec=None, attempt=attempt, world_size=1, downscale=1, batch_per_gpu=1, global_batch=1, backbone_lr=0.1,
-        head_lr=0.1,
-    )  # fmt: skip
 
 
 @contextlib.contextmanager

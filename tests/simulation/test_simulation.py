@@ -13,9 +13,10 @@ import pytest
 from tests.simulation.breaks import BREAKS, SEEN_BY, broken
 from tests.simulation.local_schedule import LocalSchedule
 from tests.simulation.many import play_any
-from tests.simulation.schedule import EPOCHS, RUN, Schedule, play, simulated
+from tests.simulation.schedule import Schedule, play, simulated
 from tests.simulation.scheduler import HangError, Process, World
 from tests.simulation.server import Client, Faults, Server
+from tests.simulation.training import EPOCHS, RUN
 from tsp.store.base import KeyExistsError
 from tsp.store.s3.claims import CLAIM_SEC
 

@@ -64,66 +64,75 @@ def rows() -> list[tuple[str, tuple[str, ...]]]:
     return [(state, group) for state in dict.fromkeys(state for state, _ in table()) for group in groups]
 
 
-@pytest.fixture
-def make(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> Callable[[str], None]:
-    """Bring a run ``a`` into a state, by the commands and deaths that lead there."""
+class Ways:
+    """The commands and deaths that lead a run ``a`` into a state, each a method of the state's name."""
 
-    def start() -> None:
-        plan_ranks(epochs=1, step_sec=600.0)  # however slow the machine: no epoch is there yet
-        assert tspctl(*SUBMIT).code == 0
-        wait_until((local / "a" / "progress.json").exists, "it runs")
+    def __init__(self, tspctl: Tspctl, local: Path, plan_ranks: Plan) -> None:
+        self.tspctl, self.local, self.plan_ranks = tspctl, local, plan_ranks
 
-    def kill_supervisor() -> None:
-        start()
+    def none(self) -> None:
+        """There is no run."""
+
+    def running(self) -> None:
+        self.plan_ranks(epochs=1, step_sec=600.0)  # however slow the machine: no epoch is there yet
+        assert self.tspctl(*SUBMIT).code == 0
+        wait_until((self.local / "a" / "progress.json").exists, "it runs")
+
+    def crashed(self) -> None:
+        self.running()
         supervised = local_run("a").supervised()
         assert supervised is not None
         os.kill(supervised.pid, signal.SIGKILL)
         wait_until(lambda: not any(is_alive(rank.process) for rank in supervised.ranks), "ranks end too")
 
-    def end(**plan: object) -> None:
-        plan_ranks(**plan)
-        tspctl(*SUBMIT, "--follow")
-        wait_until(lambda: not local_run("a").is_supervised(), "its supervisor is gone")
+    def suspended(self) -> None:
+        self._stop("suspend")
 
-    def stop(command: str) -> None:
-        start()
-        assert tspctl(command, "a").code == 0
-        wait_until(lambda: not local_run("a").is_supervised(), "its supervisor is gone")
+    def cancelled(self) -> None:
+        self._stop("cancel")
 
-    def unsupervised() -> None:
-        kill_supervisor()
+    def failed(self) -> None:
+        self._end(exit={"0": 3})
+
+    def succeeded(self) -> None:
+        self._end(epochs=1)
+
+    def unsupervised(self) -> None:
+        self.crashed()
         (local_run("a").folder / "supervisor.json").unlink()
 
-    def half_made() -> None:
-        kill_supervisor()
+    def half_made(self) -> None:
+        self.crashed()
         for path in local_run("a").folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        shutil.rmtree(local / "a")
+        shutil.rmtree(self.local / "a")
 
-    def damaged() -> None:
-        kill_supervisor()
+    def damaged(self) -> None:
+        self.crashed()
         (local_run("a").folder / "launch.json").write_text("")
 
-    def stored() -> None:
-        end(epochs=1)
+    def stored(self) -> None:
+        self.succeeded()
         shutil.rmtree(local_run("a").folder)
 
-    ways: dict[str, Callable[[], None]] = {
-        "none": lambda: None,
-        "running": start,
-        "suspended": lambda: stop("suspend"),
-        "cancelled": lambda: stop("cancel"),
-        "failed": lambda: end(exit={"0": 3}),
-        "succeeded": lambda: end(epochs=1),
-        "crashed": kill_supervisor,
-        "unsupervised": unsupervised,
-        "half-made": half_made,
-        "damaged": damaged,
-        "stored": stored,
-    }
+    def _end(self, **plan: object) -> None:
+        self.plan_ranks(**plan)
+        self.tspctl(*SUBMIT, "--follow")
+        wait_until(lambda: not local_run("a").is_supervised(), "its supervisor is gone")
+
+    def _stop(self, command: str) -> None:
+        self.running()
+        assert self.tspctl(command, "a").code == 0
+        wait_until(lambda: not local_run("a").is_supervised(), "its supervisor is gone")
+
+
+@pytest.fixture
+def make(tspctl: Tspctl, local: Path, plan_ranks: Plan) -> Callable[[str], None]:
+    """Bring a run ``a`` into a state."""
+    ways = Ways(tspctl, local, plan_ranks)
 
     def make(state: str) -> None:
-        ways[state]()
+        getattr(ways, state.replace("-", "_"))()
         plan_ranks(epochs=1)
 
     return make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -75,3 +76,12 @@ class RunStatus:
             attempt=outcome.attempt,
             ended=parse_time(outcome.ended),
         )
+
+
+def absent_ranks(name: str, wanted: Iterable[int], num_ranks: int | None) -> str | None:
+    """What to say of ranks that a run does not have; None if it has them all, or nobody knows how many it has."""
+    absent = [rank for rank in wanted if num_ranks is not None and rank >= num_ranks]
+    if num_ranks is None or not absent:
+        return None
+    its = "its only rank is 0" if num_ranks == 1 else f"its ranks are 0 to {num_ranks - 1}"
+    return f"run {name} has no rank {', '.join(map(str, absent))}: {its}"

@@ -45,7 +45,9 @@ def data() -> None:
 @data.command(cls=_WithOptionalFormat)
 @click.argument("source")
 @click.argument("dest")
-@click.option("--fps", type=float, default=30.0, show_default=True, help="Constant frame rate.")
+@click.option(
+    "--fps", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Constant frame rate."
+)
 @click.option("--crf", type=click.IntRange(0, 51), default=23, show_default=True, help="x264 quality; lower is better.")
 @click.option("--max-height", "max_height_px", type=click.IntRange(16), metavar="PX", help="Scale taller videos down.")
 @click.option("--keep-audio", is_flag=True, help="Keep the audio track.")
@@ -116,7 +118,7 @@ def probe(session: Session, **given: Any) -> None:
 @click.option(
     "--min-background",
     "min_background_sec",
-    type=float,
+    type=click.FloatRange(0),
     metavar="SEC",
     help="Shortest gap that becomes a background segment; default: the published rule.",
 )

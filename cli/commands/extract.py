@@ -29,7 +29,7 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Videos that cannot be decoded: fail after all others are done, or leave them out."),
         click.option("--backbone", type=click.Choice(list(BACKBONES)),
                      help="Encoder; default: the checkpoint's."),
-        click.option("--rate", "rate_fps", type=float, default=15.0, show_default=True,
+        click.option("--rate", "rate_fps", type=click.FloatRange(0, min_open=True), default=15.0, show_default=True,
                      help="Frame rate at which clips are sampled."),
         click.option("--clip-frames", "length_frames", type=click.IntRange(1), default=16, show_default=True,
                      help="Frames per clip."),

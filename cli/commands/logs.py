@@ -76,12 +76,9 @@ def logs(
 
 def _absent_ranks(found: FoundRun, query: LogQuery) -> str | None:
     """Ranks were asked for that the run, as it is now, does not have."""
-    gpus = found.status.gpus if found.status is not None else None
-    absent = [rank for rank in query.ranks or () if gpus is not None and rank >= gpus]
-    if not absent:
-        return None
-    ranks = ", ".join(map(str, absent))
-    return f"run {found.name} has no rank {ranks}: its ranks are 0 to {gpus - 1}" if gpus else None
+    from cli.backends.run_status import absent_ranks
+
+    return absent_ranks(found.name, query.ranks or (), found.status.gpus if found.status is not None else None)
 
 
 def _selection(query: LogQuery) -> str:

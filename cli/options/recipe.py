@@ -27,7 +27,8 @@ class RecipeOption:
         return self.flag.lstrip("-").partition("/")[0].replace("-", "_")
 
 
-_AT_LEAST_0, _AT_LEAST_1 = click.IntRange(0), click.IntRange(1)
+# As the fields say; the fields are not loaded for --help (tests/cli/options/test_bounds.py holds the two together).
+_AT_LEAST_0, _AT_LEAST_1, _RATE = click.IntRange(0), click.IntRange(1), click.FloatRange(0)
 RECIPE_OPTIONS = (
     RecipeOption(
         "--backbone",
@@ -61,8 +62,8 @@ RECIPE_OPTIONS = (
     ),
     RecipeOption("--epochs", "schedule.epochs", _AT_LEAST_1, "Epochs to train."),
     RecipeOption("--batch-per-gpu", "batch_per_gpu", _AT_LEAST_1, "Clips per rank and step, before downscaling."),
-    RecipeOption("--backbone-lr", "optim.backbone_lr", float, "Encoder's learning rate, before scaling."),
-    RecipeOption("--head-lr", "optim.head_lr", float, "Heads' learning rate, before scaling."),
+    RecipeOption("--backbone-lr", "optim.backbone_lr", _RATE, "Encoder's learning rate, before scaling."),
+    RecipeOption("--head-lr", "optim.head_lr", _RATE, "Heads' learning rate, before scaling."),
     RecipeOption(
         "--downscale",
         "downscale",
@@ -137,7 +138,10 @@ def _dataset_options(command: Callable[..., Any], *, required: bool, unless: str
         click.option("--heads", type=click.Choice(["all", "action", "region"]), help="Heads to train."),
         click.option("--data", "data_root", metavar="URI", help="Folder or s3:// URI of the data set."),
         click.option(
-            "--gpus", type=int, metavar="N", help="Number of ranks, one GPU each (CPU processes where there is no GPU)."
+            "--gpus",
+            type=_AT_LEAST_1,
+            metavar="N",
+            help="Number of ranks, one GPU each (CPU processes where there is no GPU).",
         ),
         click.option(
             "--method", type=click.Choice(["tsp", "tac"]), required=required, help=f"TSP, or its baseline TAC{unless}."

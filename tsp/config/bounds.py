@@ -56,14 +56,18 @@ def number(
     return field(default=default, metadata={_KEY: Bounds(name, above, at_least, at_most)})
 
 
+def bounds_of(config: Any) -> dict[str, Bounds]:
+    """Field -> bounds, of a dataclass or an object of one, for the fields that were declared by ``number``."""
+    return {item.name: item.metadata[_KEY] for item in dataclasses.fields(config) if _KEY in item.metadata}
+
+
 def check_numbers(config: Any) -> None:
     """Check the fields of a dataclass that were declared by ``number``.
 
     Raises: ConfigError naming the first that is out of bounds.
     """
-    for item in dataclasses.fields(config):
-        bounds, value = item.metadata.get(_KEY), getattr(config, item.name)
-        if bounds is not None and value is not None:
+    for name, bounds in bounds_of(config).items():
+        if (value := getattr(config, name)) is not None:
             bounds.check(value)
 
 

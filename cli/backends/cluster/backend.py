@@ -15,7 +15,7 @@ from cli.backends.cluster.lifecycle import Lifecycle, install
 from cli.backends.cluster.plan import ClusterPlan, Planner
 from cli.backends.cluster.pod_paths import refuse_paths_of_this_machine
 from cli.backends.cluster.status import WaitReasonLogger, log_line, release_status, run_status, trainer_of
-from cli.backends.run_status import RunStatus
+from cli.backends.run_status import RunStatus, absent_ranks
 from cli.options.store import store_config
 from k8s import preflight as checks
 from k8s.answers import ForbiddenError
@@ -225,10 +225,14 @@ class ClusterBackend:
     def execute(self, name: str, rank: int, command: Sequence[str]) -> int:
         """In the container of that rank."""
         view = self._view(name)
+        if absent := absent_ranks(name, [rank], run_status(view).gpus):
+            raise ConfigError(absent)
         found = [pod for pod in view.pods if rank in pod_status(pod).ranks]
         if not found:
             known = ", ".join(str(rank) for pod in view.pods for rank in pod_status(pod).ranks) or "none"
-            raise ConfigError(f"--rank {rank}: run {name} is {view.state}; ranks that have a pod now: {known}")
+            raise ConfigError(
+                f"rank {rank} of run {name} has no pod (the run is {view.state}); ranks with a pod: {known}"
+            )
         if pod_status(found[0]).state != "running":
             raise ConfigError(f"rank {rank} of run {name} is {pod_status(found[0]).state}, not running")
         container, ranks = str(main_container_of(found[0])["name"]), pod_status(found[0]).ranks

@@ -24,7 +24,7 @@ from cli.backends.local.ranks import environment_of, workers_line
 from cli.backends.local.run_folder import LocalRun, known_run, known_runs, local_run, state_home
 from cli.backends.local.status import local_status
 from cli.backends.log_lines import FolderLogs, read_lines
-from cli.backends.run_status import RunStatus
+from cli.backends.run_status import RunStatus, absent_ranks
 from cli.options.store import absolute_unless_uri
 from tsp.config.job import Job
 from tsp.config.jobs import MergedJob
@@ -219,8 +219,8 @@ class LocalBackend:
         found = local.launch()
         if found is None:
             raise NoSuchRunError(f"no run {name!r} was started on this machine")
-        if not 0 <= rank < found.gpus:
-            raise ConfigError(f"--rank {rank}: run {name} has ranks 0 to {found.gpus - 1}")
+        if absent := absent_ranks(name, [rank], found.gpus):
+            raise ConfigError(absent)
         environment = environment_of(found, rank, config=local.config_path, port=0)
         return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
 

@@ -96,7 +96,7 @@ def test_data_sets_are_found_by_their_table_then_by_the_pattern(tspctl: Tspctl, 
     ("arguments", "code", "words"),
     [
         (["--method", "tac", "--dataset", "imagenet"], 2, "thumos14"),
-        (["--method", "tac", "--gpus", "0"], 2, "--gpus must be at least 1"),
+        (["--method", "tac", "--gpus", "0"], 2, "'--gpus': 0 is not in the range x>=1"),
         (["--method", "tac", "--name", "Has_Capitals"], 2, "lower-case"),
         (["--method", "tac", "--name", "a" * 45], 2, "at most 44"),
         (["--method", "tac", "--set", "optim.nonsense=1"], 2, "optim"),

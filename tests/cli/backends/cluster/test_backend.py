@@ -200,9 +200,12 @@ def test_a_command_needs_a_rank_that_runs(api, backend):
     with pytest.raises(NoSuchRunError, match="no run 'my-run' in namespace video"):
         backend.execute("my-run", 0, ["true"])
     serve_run(api, job("Running"), [pod(0), pod(1, "Pending")])
-    with pytest.raises(ConfigError, match="--rank 5: run my-run is running; ranks that have a pod now: 0, 1"):
+    with pytest.raises(ConfigError, match="run my-run has no rank 5: its ranks are 0 to 1"):
         backend.execute("my-run", 5, ["true"])
     with pytest.raises(ConfigError, match="rank 1 of run my-run is starting, not running"):
+        backend.execute("my-run", 1, ["true"])
+    serve_run(api, job("Running"), [pod(0)])
+    with pytest.raises(ConfigError, match=r"rank 1 of run my-run has no pod \(the run is \w+\); ranks with a pod: 0"):
         backend.execute("my-run", 1, ["true"])
 
 

@@ -79,7 +79,7 @@ def test_every_rank_is_shown_and_can_be_entered(api, backend, monkeypatch, found
     )
     assert backend.execute("my-run", 6, ("nvidia-smi",)) == 0
     assert entered == [(pods[1]["metadata"]["name"], ("python", "-m", "tsp.run.pod_ranks", "2", "nvidia-smi"))]
-    with pytest.raises(ConfigError, match="ranks that have a pod now: 0, 1, 2, 3, 4, 5, 6, 7"):
+    with pytest.raises(ConfigError, match="run my-run has no rank 8: its ranks are 0 to 7"):
         backend.execute("my-run", 8, ("true",))
 
 

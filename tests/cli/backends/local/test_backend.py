@@ -102,6 +102,9 @@ def test_a_killed_rank_is_started_again_and_its_logs_are_kept(tspctl: Tspctl, lo
         nothing = tspctl("logs", "a", *selection.split())
         assert (nothing.code, nothing.out) == (0, "")
         assert said in nothing.err
+    refused = tspctl("exec", "a", "--rank", "5", "--", "true")
+    assert (refused.code, refused.out) == (2, "")
+    assert "run a has no rank 5: its ranks are 0 to 1" in refused.err
     assert tspctl("logs", "a", "--tail", "0").err == ""
 
 

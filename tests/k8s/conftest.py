@@ -115,3 +115,15 @@ def well(api):
     for path in (JOBS, "/api/v1/namespaces/video/configmaps", "/api/v1/namespaces/video/serviceaccounts"):
         api.objects[path] = []
     return api
+
+
+@pytest.fixture
+def stub_helm(tmp_path_factory, monkeypatch):
+    """A Helm that keeps releases as the real one does, in a tenth of its time."""
+    folder = tmp_path_factory.mktemp("stub")
+    program = folder / "helm"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{Path(__file__).with_name("helm_stub.py")}" "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    return program

@@ -17,6 +17,7 @@ RUNTIMES = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/video/trainingruntime
 INDEXED_JOBS = "/apis/batch/v1/namespaces/video/jobs"
 PODS = "/api/v1/namespaces/video/pods"
 EVENTS = "/api/v1/namespaces/video/events"
+CONFIGMAPS = "/api/v1/namespaces/video/configmaps"
 
 
 def path_of(found: dict[str, Any]) -> str:

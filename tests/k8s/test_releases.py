@@ -4,10 +4,8 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +14,10 @@ from k8s.helm import Chart, Helm, shipped_chart
 from k8s.names import PYTORCHJOBS
 from k8s.releases import INSTALL_LABEL, Releases
 from tests.k8s.fake_api import SECRETS
-from tests.k8s.serving import JOBS, serve_release
+from tests.k8s.serving import CONFIGMAPS, JOBS, serve_release
 from tests.k8s.storing_api import StoringApi
 from tsp.errors import ClusterError, ConfigError
 
-STUB = Path(__file__).with_name("helm_stub.py")
-CONFIGMAPS = "/api/v1/namespaces/video/configmaps"
 VALUES = {"dataset": "demo", "method": "tac", "store": {"uri": "s3://b/r"}}
 
 
@@ -30,17 +26,6 @@ def api():
     server = StoringApi()
     yield server
     server.close()
-
-
-@pytest.fixture
-def stub_helm(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("stub")
-    program = folder / "helm"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{STUB}" "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    return program
 
 
 @pytest.fixture

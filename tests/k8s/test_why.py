@@ -1,10 +1,7 @@
 """One line on why a run waits or failed, from what the scheduler, the kubelet and the operator say."""
 
-import itertools
-
 import pytest
 
-from k8s.status import state_of
 from k8s.why import why, why_pod
 from tests.k8s.objects import (
     event,
@@ -18,18 +15,7 @@ from tests.k8s.objects import (
     waiting,
     with_ranks,
 )
-
-PENDING = job("Created")
-QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
-
-PSS = (
-    'Error creating: pods "my-run-worker-0" is forbidden: violates PodSecurity "restricted:latest": '
-    'allowPrivilegeEscalation != false (container "{0}" must set securityContext.allowPrivilegeEscalation=false)'
-)
-QUOTA = (
-    'Error creating: pods "my-run-worker-0" is forbidden: exceeded quota: gpu-quota, '
-    "requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=4, limited: requests.nvidia.com/gpu=4"
-)
+from tests.k8s.reasons import IN_INIT, PENDING, PSS, QUOTA
 
 
 @pytest.mark.parametrize(
@@ -124,7 +110,6 @@ def test_a_worker_in_its_init_container_waits_for_the_master():
     assert why(PENDING, [pod(0), rank]) == "rank 1 waits for the master's name (the operator's init container)"
 
 
-IN_INIT = {"name": "init-pytorch", "state": {"running": {}}}
 WAITS_FOR_THE_MASTER = [
     pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[IN_INIT]),
     unschedulable("0/1 nodes are available: 1 node(s) didn't match pod affinity rules.", rank=1),
@@ -217,98 +202,6 @@ def test_the_newest_event_counts():
         event("FailedCreatePod", "Error creating: later", at="2031-01-01T00:00:00Z"),
     ]
     assert why(PENDING, [], events) == "pods are not created: later"
-
-
-def workload(kind, status, message):
-    return {"status": {"conditions": [{"type": kind, "status": status, "message": message}]}}
-
-
-@pytest.mark.parametrize(
-    ("found", "expected"),
-    [
-        (
-            workload("QuotaReserved", "False", "couldn't assign flavors to pod set master: insufficient quota"),
-            "waits in queue team: couldn't assign flavors to pod set master: insufficient quota",
-        ),
-        (
-            workload("Admitted", "False", "waiting for checks"),
-            "waits in queue team: waiting for checks",
-        ),
-        (
-            None,
-            "waits in queue team; whether Kueue knows it cannot be seen (does the LocalQueue exist?)",
-        ),
-    ],
-)
-def test_a_queued_run_gives_kueues_reason(found, expected):
-    assert why(job("Suspended", suspend=True, **QUEUED), workload=found) == expected
-
-
-def test_a_suspended_run_says_how_to_go_on():
-    stopped = job("Suspended", suspend=True, annotations={"tspctl/stopped": "suspended"})
-    assert why(stopped) == "suspended: go on with 'tspctl resume my-run'"
-    said = "suspended by somebody else (its suspend field): go on with 'tspctl resume my-run'"
-    assert why(job("Suspended", suspend=True)) == said
-
-
-@pytest.mark.parametrize(
-    ("pods", "expected"),
-    [
-        (
-            [pod(0, "Failed", state=terminated(143)), pod(1, "Failed", state=terminated(137, "OOMKilled"))],
-            "rank 1 was OOM-killed: it used more memory than its limit; raise resources.limits.memory, "
-            "or lower data.workers or shm.sizeLimit",
-        ),
-        (
-            [pod(0, "Failed", state=terminated(3, message="INFO start\nerror: /data/train.csv has no row\n"))],
-            "rank 0 ended with exit code 3 (bad data): error: /data/train.csv has no row",
-        ),
-        ([pod(0, "Failed", state=terminated(77))], "rank 0 ended with exit code 77"),
-        (
-            [pod(0, "Failed", reason="Evicted", message="The node was low on resource: memory. ")],
-            "rank 0 was evicted from node node-a: The node was low on resource: memory.",
-        ),
-        ([], "the operator said so"),
-    ],
-)
-def test_a_failed_run_names_its_cause(pods, expected):
-    assert why(job("Failed", message="the operator said so"), pods) == expected
-
-
-def test_a_failure_whose_pods_are_gone_is_told_by_the_operators_events():
-    events = [event("ExitedWithCode", "Pod: video.my-run-worker-0 exited with code 2")]
-    assert why(job("Failed"), [], events) == "pod my-run-worker-0 ended with exit code 2 (bad configuration)"
-
-
-@pytest.mark.parametrize(
-    "failed",
-    [
-        job("Failed", message="Job my-run has failed because it was active longer than specified deadline"),
-        job("Failed", reason="DeadlineExceeded"),
-    ],
-)
-def test_a_deadline_is_named(failed):
-    assert why(failed) == "it ran longer than its deadline allows (--deadline, runPolicy.activeDeadlineSeconds)"
-
-
-@pytest.mark.parametrize(
-    ("reason", "words"),
-    [
-        ("PreemptionByScheduler", "was preempted by a pod of higher priority"),
-        ("EvictionByEvictionAPI", "was evicted (its node is being drained)"),
-        ("DeletionByTaintManager", "was removed from a node that was tainted (not ready, or being emptied)"),
-        ("NewReason", "says the cluster"),
-    ],
-)
-def test_a_run_that_lost_a_pod_to_the_cluster_says_so(reason, words):
-    lost = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "says the cluster"}
-    assert why(job("Restarting"), [pod(0), pod(1, "Failed", conditions=[lost])]) == f"restarting: rank 1 {words}"
-
-
-def test_a_restarting_run_tells_what_it_lost_even_when_the_pod_is_gone():
-    events = [event("ExitedWithCode", "Pod: video.my-run-worker-0 exited with code 137")]
-    expected = "restarting: pod my-run-worker-0 ended with exit code 137 (killed (out of memory, or by force))"
-    assert why(job("Restarting"), [pod(0), pod(1)], events) == expected
 
 
 @pytest.mark.parametrize("state", ["Succeeded", "Running"])
@@ -408,42 +301,6 @@ def test_a_reason_is_one_line_of_bounded_length():
 # First causes, other people's words
 
 
-def exited(pod_name, code, at):
-    return event("ExitedWithCode", f"Pod: video.{pod_name} exited with code {code}", at=f"2030-01-01T01:{at}Z")
-
-
-def test_the_reason_is_the_first_cause_and_not_the_rank_that_missed_its_peer():
-    """The killed rank's pod is replaced at once; only the operator's event still tells its end."""
-    missed = pod(0, "Failed", state=terminated(150, message="rank 0 ERROR another rank was lost"))
-    events = [exited("my-run-worker-0", 137, "00:00"), exited("my-run-master-0", 150, "00:09")]
-    reason = why(job("Restarting"), [missed, pod(1, "Pending", node=None)], events)
-    assert reason == "restarting: pod my-run-worker-0 ended with exit code 137 (killed (out of memory, or by force))"
-    assert why(job("Restarting"), [], events) == reason
-
-
-def test_an_earlier_failure_is_not_the_cause_of_a_later_one():
-    events = [exited("my-run-worker-1", 137, "00:00"), exited("my-run-master-0", 151, "30:00")]
-    assert (
-        why(job("Restarting"), [], events)
-        == "restarting: pod my-run-master-0 ended with exit code 151 (store unreachable)"
-    )
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "2030-01-01T01:00:00Z rank 0 ERROR the disk is full",
-        "2030-01-01 01:00:00,123 ERROR the disk is full",
-        "rank 3 ERROR the disk is full",
-        "ERROR: the disk is full",
-        "the disk is full",
-    ],
-)
-def test_a_reason_has_neither_time_stamp_nor_rank_nor_level(line):
-    ended = pod(0, "Failed", state=terminated(5, message=f"a line\n{line}\n"))
-    assert why(job("Failed"), [ended]) == "rank 0 ended with exit code 5 (store refused): the disk is full"
-
-
 @pytest.mark.parametrize(
     "reason", ["OutOfnvidia.com/gpu", "UnexpectedAdmissionError", "Preempting", "SomethingOfTomorrow"]
 )
@@ -465,94 +322,6 @@ def test_a_reason_of_the_scheduler_has_no_stray_comma():
     assert "not enough free nvidia.com/gpu (" in why(job("Created"), [waits])
 
 
-QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
-
-
-def workload(*conditions, active=True, **status):
-    return {"spec": {"active": active}, "status": {"conditions": list(conditions), **status}}
-
-
-def of_kueue(kind, reason, message):
-    return {"type": kind, "status": "True", "reason": reason, "message": message}
-
-
-def test_a_run_that_kueue_deactivated_is_suspended_and_says_how_to_go_on():
-    evicted = of_kueue("Evicted", "Deactivated", "exceeded the requeuing limit")
-    held = workload(evicted, active=False)
-    found = job("Created", suspend=True, **QUEUED)
-    assert state_of(found, (), held) == "suspended"
-    expected = "deactivated in queue team (exceeded the requeuing limit): go on with 'tspctl resume my-run'"
-    assert why(found, (), (), held) == expected
-    assert state_of(found, (), workload()) == "pending"
-
-
-def test_a_preempted_run_says_so_and_when_it_is_tried_again():
-    conditions = [
-        of_kueue("Evicted", "Preempted", "Preempted to accommodate a workload"),
-        of_kueue("Preempted", "InClusterQueue", "by a workload of higher priority"),
-    ]
-    found = job("Created", suspend=True, **QUEUED)
-    again = workload(*conditions, requeueState={"count": 2, "requeueAt": "2030-01-01T02:00:00Z"})
-    expected = "was preempted (by a workload of higher priority) and waits in queue team again; try 2, not before 2030-"
-    assert why(found, (), (), again).startswith(expected)
-    lost = workload(of_kueue("Evicted", "PodsReadyTimeout", "pods were not ready in time"))
-    assert "was evicted (PodsReadyTimeout: pods were not ready in time) and waits" in why(found, (), (), lost)
-
-
-def no_quota(message, reason="Pending"):
-    return {"type": "QuotaReserved", "status": "False", "reason": reason, "message": message}
-
-
-WAITS = (
-    "couldn't assign flavors to pod set master: insufficient unused quota for nvidia.com/gpu in flavor a, 1 more needed"
-)
-TOO_LARGE = (
-    "couldn't assign flavors to pod set worker: insufficient quota for nvidia.com/gpu in flavor a, previously "
-    "considered podsets requests (1) + current podset request (1) > maximum capacity (1)"
-)
-
-
-@pytest.mark.parametrize("of_job", [job, train_job])
-@pytest.mark.parametrize(
-    ("reserved", "said"),
-    [
-        (no_quota(WAITS), f"waits in queue team: {WAITS}"),
-        (no_quota(TOO_LARGE), f"can never start in queue team as it is: {TOO_LARGE}"),
-        (no_quota(f"{WAITS}; {TOO_LARGE}"), f"can never start in queue team as it is: {TOO_LARGE}"),
-        # As newer Kueue says it.
-        (no_quota("too much", "ExceedsMaxQuota"), "can never start in queue team as it is: too much"),
-        (no_quota("no flavor", "NoMatchingFlavor"), "can never start in queue team as it is: no flavor"),
-        (no_quota("soon", "WaitingForQuota"), "waits in queue team: soon"),
-    ],
-)
-def test_a_run_larger_than_its_queues_whole_quota_is_told_from_one_that_waits(of_job, reserved, said):
-    assert why(of_job("Suspended", suspend=True, **QUEUED), workload=workload(reserved)) == said
-
-
-def test_a_run_of_which_kueue_made_nothing_names_what_may_not_be_there():
-    """Kueue says nothing of a WorkloadPriorityClass that does not exist, but in its own log."""
-    labels = {**QUEUED["labels"], "kueue.x-k8s.io/priority-class": "high"}
-    said = why(job("Suspended", suspend=True, labels=labels))
-    assert said.endswith("(do the LocalQueue and the WorkloadPriorityClass high exist?)")
-
-
-def test_a_deadline_that_kueue_counts_is_named_as_one():
-    message = "The workload is deactivated due to exceeding the maximum execution time"
-    evicted = of_kueue("Evicted", "DeactivatedDueToMaximumExecutionTimeExceeded", message)
-    said = why(job("Suspended", suspend=True, **QUEUED), workload=workload(evicted, no_quota(message), active=False))
-    assert said == "it ran longer than its deadline allows in queue team: go on with 'tspctl resume my-run'"
-
-
-def test_who_preempts_is_told_without_the_numbers_that_only_kueue_knows():
-    message = "Preempted to accommodate a workload (UID: d651, JobUID: 8816) due to prioritization in the ClusterQueue"
-    conditions = [of_kueue("Evicted", "Preempted", message), of_kueue("Preempted", "InClusterQueue", message)]
-    said = why(job("Suspended", suspend=True, **QUEUED), workload=workload(*conditions, no_quota(WAITS)))
-    assert said == (
-        "was preempted (Preempted to accommodate a workload due to prioritization in the ClusterQueue) and waits in "
-        "queue team again"
-    )
-
-
 @pytest.mark.parametrize(("of_job", "of_pod"), [(job, pod), (train_job, node_pod)])
 @pytest.mark.parametrize(("per_pod", "held"), [(1, "2 of 3 ranks"), (4, "8 of 12 ranks")])
 def test_ranks_that_hold_gpus_while_others_wait_are_counted(of_job, of_pod, per_pod, held):
@@ -571,82 +340,3 @@ def test_ranks_that_hold_gpus_while_others_wait_are_counted(of_job, of_pod, per_
 
 
 # Several true reasons at once: the cause is told, whatever the operator makes first and whichever event arrives first
-
-QUOTA_OF_MASTER = event("FailedCreatePod", QUOTA.replace("worker", "master"))
-QUOTA_OF_WORKER = event("FailedCreatePod", QUOTA)
-STANDARD = event("FailedCreatePod", PSS.format("init-pytorch"))
-NO_NODE = "0/1 nodes are available: 1 node(s) had untolerated taint {team: other}."
-NO_MASTER_YET = "0/1 nodes are available: 1 node(s) didn't match pod affinity rules."
-CLAIM = {"spec": {"volumes": [{"name": "videos", "persistentVolumeClaim": {"claimName": "videos"}}]}}
-WITHOUT_VOLUME = unschedulable("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.") | CLAIM
-IN_MASTERS_QUEUE = pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[IN_INIT])
-MOUNTS = pod(0, "Pending", state=waiting("ContainerCreating"))
-
-
-def of_claim(reason, message, kind):
-    return event(reason, message, of="videos") | {"type": kind}
-
-
-def scheduled(rank):
-    return event("FailedScheduling", NO_MASTER_YET, of="my-run-worker-0" if rank else "my-run-master-0")
-
-
-ORDERS = {
-    "quota for the master, a worker without a node":
-        ([unschedulable(NO_MASTER_YET, 1)], [QUOTA_OF_MASTER, scheduled(1)], "quota gpu-quota is used up"),
-    "quota for the worker, a master without a node":
-        ([unschedulable(NO_NODE)], [QUOTA_OF_WORKER, event("FailedScheduling", NO_NODE, of="my-run-master-0")],
-         "quota gpu-quota is used up"),
-    "quota for both": ([], [QUOTA_OF_MASTER, QUOTA_OF_WORKER], "quota gpu-quota is used up"),
-    "quota for the master, a worker in the operator's init container":
-        ([IN_MASTERS_QUEUE], [QUOTA_OF_MASTER], "quota gpu-quota is used up"),
-    "the standard for workers, a master at work": ([pod(0)], [STANDARD], "which refuses the operator's own init"),
-    "the standard for workers, a master without a node":
-        ([unschedulable(NO_NODE)], [STANDARD], "which refuses the operator's own init"),
-    "no node for the master, none for its worker":
-        ([unschedulable(NO_MASTER_YET, 1), unschedulable(NO_NODE)], [], "rank 0 cannot be scheduled: the nodes have"),
-    "no node for the master, a worker that holds its GPU":
-        ([IN_MASTERS_QUEUE, unschedulable(NO_NODE)], [], "rank 0 cannot be scheduled: the nodes have"),
-    "no image for the worker, no node for the master":
-        ([pod(1, "Pending", state=waiting("ErrImagePull")), unschedulable(NO_NODE)], [], "rank 1 cannot pull image"),
-    "no Secret for either":
-        ([pod(rank, "Pending", state=waiting("CreateContainerConfigError", 'secret "a" not found')) for rank in (1, 0)],
-         [], 'rank 0 cannot start: secret "a" not found'),
-    "a refusal of a pod that is there by now":
-        ([unschedulable(NO_NODE), pod(1, "Pending", state=waiting("ContainerCreating"))], [QUOTA_OF_WORKER],
-         "rank 0 cannot be scheduled: the nodes have"),
-    "a claim whose controller fails, and tries again":
-        ([WITHOUT_VOLUME], [of_claim("ProvisioningFailed", "no storage class", "Warning"),
-                     of_claim("ExternalProvisioning", "waiting for a volume", "Normal")],
-         "the volume claim videos is not bound: no storage class"),
-    "a claim that only waits":
-        ([WITHOUT_VOLUME], [of_claim("ExternalProvisioning", "waiting for a volume", "Normal"),
-                     event("FailedScheduling", "unbound", of="my-run-master-0")],
-         "the volume claim videos is not bound: waiting for a volume"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", ORDERS)
-def test_whatever_happens_first_the_cause_is_told(case):
-    pods, events, said = ORDERS[case]
-    told = set()
-    for of_pods in itertools.permutations(pods):
-        for of_events in itertools.permutations(events):
-            told.add(why(PENDING, of_pods, of_events))
-            times = [item | {"lastTimestamp": f"2030-01-01T01:00:0{at}Z"} for at, item in enumerate(of_events)]
-            told.add(why(PENDING, of_pods, times))
-    assert all(said in (text or "") for text in told), told
-
-
-@pytest.mark.parametrize("case", ORDERS)
-def test_of_one_second_the_order_of_a_list_says_nothing(case):
-    pods, events, _ = ORDERS[case]
-    assert len({why(PENDING, pods, order) for order in itertools.permutations(events)}) == 1
-
-
-def test_a_volume_that_failed_to_mount_is_no_news_once_the_image_is_pulled():
-    failed = event("FailedMount", "no such server", of="my-run-master-0", at="2030-01-01T01:00:00Z")
-    pulls = event("Pulling", "Pulling image", of="my-run-master-0", at="2030-01-01T01:00:09Z")
-    assert "no such server" in why(PENDING, [MOUNTS], [failed])
-    assert why(PENDING, [MOUNTS, pod(1)], [pulls, failed]) is None
-    assert "no such server" in why(PENDING, [MOUNTS], [failed | {"lastTimestamp": "2030-01-01T01:00:10Z"}, pulls])

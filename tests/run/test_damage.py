@@ -12,8 +12,7 @@ from cli.runs.summary import summarize
 from tests.cli.conftest import Tspctl
 from tests.cli.conftest import home as home
 from tests.cli.conftest import tspctl as tspctl
-from tests.run.test_stored_run import PROGRESS
-from tests.run.test_uploader import MakeEpoch, MakeState
+from tests.run.stored import PROGRESS, MakeEpoch, MakeState
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, DataError, NoSuchRunError, StoreError
 from tsp.run.records import Outcome

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.test_stored_run import PROGRESS
+from tests.run.stored import PROGRESS
 from tests.s3_servers import S3Server
 from tests.stores import s3_store
 from tsp.config.run import RunConfig

@@ -8,46 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.run.stored import PROGRESS, CrashError, MakeEpoch, crash_at
 from tests.s3_servers import S3Server
 from tests.stores import s3_store, with_seed
 from tsp.config.run import RunConfig
 from tsp.config.sizing import effective_sizes
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, DataError, MissingKeyError, NoSuchRunError, StoreError
-from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta, dump_record
+from tsp.run.records import EpochRecord, Outcome, dump_record
 from tsp.run.results import parse_results
 from tsp.run.stored_run import StoredRun, list_runs
 from tsp.store.base import Store, sha256_of
 from tsp.store.local import LocalStore
 from tsp.store.open import open_store
 from tsp.store.s3.store import S3Store
-
-MakeEpoch = Callable[..., tuple[Path, EpochRecord]]
-MakeState = Callable[..., tuple[Path, StateMeta]]
-
-PROGRESS = Progress(
-    phase="training", epoch=0, epochs=8, step=1, steps=10, clips_per_sec=1.0, eta_sec=9.0, attempt=1, world_size=1,
-    downscale=1, batch_per_gpu=32, global_batch=32, backbone_lr=1e-5, head_lr=2e-3,
-)  # fmt: skip
-
-
-class CrashError(Exception):
-    """Stands for the end of the process."""
-
-
-def crash_at(store: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Let the store's n-th change from now on, and all after it, crash before it happens."""
-    left = [number]
-    for verb in ("write", "upload", "delete"):
-        original = getattr(store, verb)
-
-        def change(*args: object, original: Callable[..., None] = original, **kwargs: object) -> None:
-            if left[0] == 0:
-                raise CrashError
-            left[0] -= 1
-            original(*args, **kwargs)
-
-        monkeypatch.setattr(store, verb, change)
 
 
 def test_a_run_is_created_once_and_read_back(run: StoredRun, config: RunConfig) -> None:
@@ -214,79 +188,6 @@ def test_without_a_best_epoch_nothing_is_thinned_out(local_run: StoredRun, make_
     for epoch in range(3):
         local_run.publish_epoch(*make_epoch(epoch, math.nan))
     assert local_run.prune_epochs(1) == []
-
-
-def test_the_newest_state_is_found_and_older_ones_go(run: StoredRun, make_state: MakeState, tmp_path: Path) -> None:
-    published = [run.publish_state(*make_state(0, step)) for step in (10, 20, 30)]
-    assert run.latest_state() == published[-1]
-    kept = [entry.key for entry in run.store.list(run.key("state/")) if entry.key.endswith(".pth")]
-    assert kept == [run.key(meta.key) for meta in published[1:]], "the newest, and the one before it"
-    assert run.download_state(tmp_path / "state.pth") == published[-1]
-    assert (tmp_path / "state.pth").read_bytes() == b"state at 0.30" * 100
-    run.start_attempt()
-    run.clear_state()
-    assert run.latest_state() is None
-    assert run.last_attempt() == 1
-    with pytest.raises(MissingKeyError, match=r"state/latest\.json does not exist"):
-        run.download_state(tmp_path / "state.pth")
-
-
-def test_a_crash_at_any_point_of_saving_a_state_leaves_one_to_resume_from(
-    local_store: Store, make_state: MakeState, tmp_path: Path
-) -> None:
-    changes = 0
-    while True:
-        run = StoredRun(local_store, f"run-{changes}")
-        for step in (10, 20, 30):
-            run.publish_state(*make_state(0, step))
-        finished = True
-        with pytest.MonkeyPatch.context() as patch:
-            crash_at(local_store, patch, changes)
-            try:
-                run.publish_state(*make_state(0, 40))
-            except CrashError:
-                finished = False
-        meta = run.download_state(tmp_path / "state.pth")
-        assert meta == run.latest_state()
-        assert meta.step == (30 if changes < 2 else 40)
-        assert sha256_of(tmp_path / "state.pth") == meta.sha256
-        run.publish_state(*make_state(0, 50))
-        assert len([entry for entry in local_store.list(run.key("state/")) if entry.key.endswith(".pth")]) == 2
-        if finished:
-            break
-        changes += 1
-    assert changes == 3, "upload, pointer, deletion"
-
-
-@pytest.mark.parametrize("harm", ["delete", "shorten", "damage"])
-def test_a_lost_or_damaged_state_falls_back_to_the_one_before(
-    run: StoredRun, make_state: MakeState, tmp_path: Path, harm: str
-) -> None:
-    before, newest = (run.publish_state(*make_state(1, step)) for step in (10, 20))
-    key = run.key(newest.key)
-    data = run.store.read(key)
-    if harm == "delete":
-        run.store.delete(key)
-    else:
-        run.store.write(key, data[:-1] if harm == "shorten" else data[:-1] + b"?")
-    assert run.download_state(tmp_path / "state.pth").step == before.step
-    if harm != "damage":
-        found = run.latest_state()
-        assert found is not None
-        assert found.step == before.step
-    run.store.delete(run.key(before.key))
-    with pytest.raises(StoreError):
-        run.download_state(tmp_path / "state.pth")
-
-
-def test_saving_the_same_state_twice_keeps_its_fallback(local_run: StoredRun, make_state: MakeState) -> None:
-    first = local_run.publish_state(*make_state(0, 10))
-    for _ in range(2):
-        local_run.publish_state(*make_state(0, 20))
-    newest = local_run.latest_state()
-    assert newest is not None
-    assert newest.previous is not None
-    assert newest.previous.key == first.key
 
 
 @pytest.mark.parametrize("name", ["thumos14-tsp_Run.1 (copy)", ""])

@@ -10,17 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.fault_proxy import FaultProxy
-from tests.run.test_stored_run import PROGRESS
+from tests.run.stored import PROGRESS, MakeEpoch, MakeState
 from tests.s3_servers import S3Server
 from tests.stores import QUICK
 from tsp.errors import StoreError, StoreUnreachableError
-from tsp.run.records import EpochRecord, StateMeta
 from tsp.run.stored_run import StoredRun
 from tsp.run.uploader import Uploader
 from tsp.store.open import open_store
-
-MakeEpoch = Callable[..., tuple[Path, EpochRecord]]
-MakeState = Callable[..., tuple[Path, StateMeta]]
 
 
 @pytest.fixture

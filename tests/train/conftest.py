@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.train.worlds import COLUMNS, FPS, LABELS, segments_of, write_clip_video
+from tests.train.worlds import COLUMNS, FPS, LABELS, config_for, segments_of, train_here, write_clip_video
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +51,9 @@ def _one_thread():
 def _processes_start_quickly():
     """Ranks and data workers of these tests are forked from one server that has done the imports (tests.conftest)."""
     multiprocessing.forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tiny_data, tmp_path_factory):
+    """A finished run, which tests only read."""
+    return train_here(config_for(tiny_data, tmp_path_factory.mktemp("store")))

@@ -40,6 +40,8 @@ from tsp.train.stop_signal import Stop
 from tsp.train.training_state import build_model
 from tsp.train.validate import Tally, Validator
 
+EPOCHS, STEPS = 3, 4
+"""Of the run that ``config_for`` asks for, and of each epoch of it."""
 FPS = 30
 SEGMENT_SEC = 1.2
 COLUMNS = (
@@ -101,7 +103,7 @@ def config_for(root: Path, store: Path | str, **changes: Any) -> RunConfig:
         store=StoreConfig(uri=str(store)),
         clips=ClipConfig(length_frames=8, per_segment=2, resize_height_px=36, resize_width_px=48, crop_px=32),
         optim=OptimConfig(backbone_lr=0.02, head_lr=0.02),
-        schedule=ScheduleConfig(epochs=3, warmup_epochs=1, milestones=(2,), gamma=0.1),
+        schedule=ScheduleConfig(epochs=EPOCHS, warmup_epochs=1, milestones=(2,), gamma=0.1),
         batch_per_gpu=4,
         metrics_every_steps=1,
     )

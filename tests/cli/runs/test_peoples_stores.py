@@ -5,126 +5,34 @@ Behind each is a real server, moto's with its checks of rights, or rclone's; a p
 
 import dataclasses
 import json
-import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
-from tests.cli.conftest import Ended, Tspctl
+from tests.cli.conftest import Tspctl
+from tests.cli.runs.peoples_stores import (
+    ANY,
+    BEST,
+    LINES,
+    MISSING,
+    OK,
+    READ,
+    STORE,
+    USAGE,
+    WHOLE,
+    Answers,
+    become,
+    check,
+    client_of,
+    every,
+    made_run,
+)
 from tests.fault_proxy import FaultProxy, Instead
 from tests.s3_servers import S3Server, with_rights
 from tests.stores import epoch_record
-from tsp.config.recipes import load_dataset, resolve
-from tsp.run.metrics import MetricsLog
 from tsp.run.records import Outcome
 from tsp.run.stored_run import StoredRun
-from tsp.store.base import Store
 from tsp.store.open import open_store
-from tsp.store.retry import RetryPolicy
-
-OK, USAGE, STORE, FAILED, MISSING = 0, 2, 5, 100, 102
-BEST = b"weights of epoch 1"
-
-Answers = dict[str, tuple[int, str]]
-"""Command -> exit code and a pattern in what it says."""
-
-LINES = {
-    "list": ("list",),
-    "names": ("list", "-o", "name"),
-    "status": ("status", "first"),
-    "results": ("results", "first"),
-    "metrics": ("metrics", "first"),
-    "logs": ("logs", "first"),
-    "follow": ("logs", "-f", "first"),
-    "wait": ("wait", "first"),
-    "fetch-best": ("fetch-best", "first", "-d", "out"),
-    "fetch": ("fetch", "first", "--all", "-d", "all"),
-    "report": ("report", "first", "--out", "page.html"),
-    "doctor": ("doctor",),
-    "resume": ("resume", "first"),
-    "submit": ("submit", "--dataset", "demo", "--method", "tac", "--name", "new"),
-    "delete": ("delete", "first", "--yes"),
-}
-READ = ("list", "names", "status", "results", "metrics", "logs", "follow", "wait", "fetch-best", "fetch", "report")
-WHOLE: Answers = {
-    "list": (OK, r"first +failed .*60\.000"), "names": (OK, "first"), "status": (OK, "epoch 1, Avg Accuracy 60"),
-    "results": (OK, r"60\.000 .*best"), "metrics": (OK, "train"), "logs": (OK, "hello"), "follow": (FAILED, "boom"),
-    "wait": (FAILED, "boom"), "fetch-best": (OK, "first-epoch_1.pth"), "fetch": (OK, "features/a.npy"),
-    "report": (OK, "page.html"),
-}  # fmt: skip
-
-
-def every(code: int, pattern: str, *commands: str) -> Answers:
-    """The same answer to several commands."""
-    return dict.fromkeys(commands, (code, pattern))
-
-
-def made_run(store: Store, folder: Path, **settings: Any) -> StoredRun:
-    """A run that trained two epochs and failed."""
-    run = StoredRun(store, "first")
-    connection = {"uri": store.uri, "region": "us-east-1", **settings}
-    config = resolve(load_dataset("demo"), "tac", name="first", store=connection, root="/data")
-    run.create(config, None, owner="another user's machine")
-    run.start_attempt()
-    log = MetricsLog(run, 1)
-    log.write("train", epoch=0, step=3, steps=10, loss=2.0, losses={"action-label": 2.0}, clips_per_sec=9.5)
-    log.close()
-    for epoch, accuracy in ((0, 40.0), (1, 60.0)):
-        path = folder / f"made-{epoch}.pth"
-        path.write_bytes(b"weights of epoch %d" % epoch)
-        run.publish_epoch(path, epoch_record(epoch, path, accuracy))
-    run.store.write(run.log_key(1, 0), b"2026-11-29 10:00:00,000 rank 0 INFO x: hello\n")
-    run.store.write(run.key("features", "a.npy"), b"features")
-    run.write_outcome(Outcome(state="failed", exit_code=1, reason="boom", attempt=1))
-    return run
-
-
-@pytest.fixture
-def moto(
-    s3_servers: Callable[[str], S3Server], local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> S3Server:
-    """moto's server with a run in it, as the settings have it."""
-    return settings_of(s3_servers("moto"), tmp_path, monkeypatch)
-
-
-def settings_of(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    become(server, monkeypatch)
-    monkeypatch.setattr("tsp.store.open.RetryPolicy", lambda: RetryPolicy(attempts=3, first_delay_sec=0.01))
-    monkeypatch.setattr("cli.runs.outcome.POLL_SEC", 0.01)
-    store = open_store(server.config(tmp_path.name))
-    made_run(store, tmp_path, endpoint_url=server.endpoint_url)
-    for name, value in {"STORE": store.uri, "ENDPOINT_URL": server.endpoint_url, "REGION": "us-east-1"}.items():
-        monkeypatch.setenv(f"TSPCTL_{name}", value)
-    return server
-
-
-def become(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use a key pair of the server."""
-    for name, value in server.env().items():
-        monkeypatch.setenv(name, value)
-
-
-def client_of(server: S3Server) -> Any:
-    pair = {"aws_access_key_id": server.access_key, "aws_secret_access_key": server.secret_key}
-    return boto3.client("s3", endpoint_url=server.endpoint_url, region_name="us-east-1", **pair)
-
-
-def check(tspctl: Tspctl, answers: Answers) -> dict[str, Ended]:
-    ended = {command: tspctl(*LINES[command]) for command in answers}
-    for command, (code, pattern) in answers.items():
-        said = ended[command].out + ended[command].err
-        # doctor's table wraps
-        assert re.search(pattern.replace(" ", r"\s+"), said, re.DOTALL), f"{command}: {said}"
-        assert ended[command].code == code, f"{command}: {said}"
-        assert "unexpected error:" not in said, command
-        assert "Traceback" not in said, command
-    return ended
 
 
 def refused(status: int, code: str, *, only: str = "", part: str = "", **headers: str) -> Instead:
@@ -147,8 +55,6 @@ def page(status: int, **headers: str) -> Instead:
     )
 
 
-ANY = ("list", "status", "fetch-best", "submit")
-"""Commands that first list, look at, and write an object."""
 REGION = {"x-amz-bucket-region": "eu-west-1"}
 
 SERVERS: dict[str, tuple[Instead, Answers]] = {
@@ -260,89 +166,6 @@ def test_a_key_pair_of_few_rights_does_what_it_may_and_names_the_right_it_lacks(
     check(tspctl, answers)
     become(moto, monkeypatch)
     check(tspctl, WHOLE)  # nothing was half deleted or changed
-
-
-ENDPOINTS = {
-    "/minio": "bucket 'runs' does not exist at .*leave /minio out of store.endpoint_url",
-    "/runs": "leave /runs out of store.endpoint_url",
-    "/runs/": "leave /runs/ out of store.endpoint_url",
-}
-
-
-@pytest.mark.parametrize("name", ["rclone", "moto"])
-@pytest.mark.parametrize("path", ENDPOINTS)
-def test_an_endpoint_with_a_path_that_the_server_takes_for_a_bucket_is_refused_by_name(
-    s3_servers: Callable[[str], S3Server], local: Path, tspctl: Tspctl, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, name: str, path: str,
-) -> None:  # fmt: skip
-    server = settings_of(s3_servers(name), tmp_path, monkeypatch)
-    monkeypatch.setenv("TSPCTL_ENDPOINT_URL", f"{server.endpoint_url}{path}")
-    check(tspctl, every(STORE, ENDPOINTS[path], *ANY))
-    assert tspctl("doctor").code == 1
-    keys = [item["Key"] for item in client_of(server).list_objects_v2(Bucket=server.bucket)["Contents"]]
-    assert not [key for key in keys if key.startswith("runs/")], "nothing was written where it does not belong"
-
-
-def test_a_gateway_that_serves_s3_below_a_path_works(
-    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def resign(method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
-        path = path.removeprefix("/storage/v1/s3")
-        kept = {
-            name: value
-            for name, value in headers.items()
-            if name.lower().startswith(("content-", "x-amz-meta", "range"))
-        }
-        request = AWSRequest(method, f"{moto.endpoint_url}{path}", headers=kept, data=body)
-        S3SigV4Auth(Credentials(moto.access_key, moto.secret_key), "s3", "us-east-1").add_auth(request)
-        return path, {**dict(request.headers.items()), "Host": moto.endpoint_url.removeprefix("http://")}
-
-    with FaultProxy(moto.endpoint_url, resign=resign) as proxy:
-        monkeypatch.setenv("TSPCTL_ENDPOINT_URL", f"{proxy.url}/storage/v1/s3")
-        check(tspctl, {**WHOLE, "delete": (OK, "deleted first")})
-    assert proxy.requests
-    assert all(path.startswith("/storage/v1/s3/runs") for _, path in proxy.requests)
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "said"),
-    [
-        ("ENDPOINT_URL", "http://127.0.0.1:1?x=1", "leave '\\?' and '#' out"),
-        ("ENDPOINT_URL", "http://127.0.0.1:1/#x", "leave '\\?' and '#' out"),
-        ("ENDPOINT_URL", "127.0.0.1:9000", "must start with http"),
-        ("STORE", "https://minio.example.com/runs", "store.endpoint_url names the server"),
-        ("STORE", "s3a://runs/x", "only s3://bucket/prefix"),
-        ("STORE", "s3://runs//x", "leave out empty parts"),
-        ("STORE", "s3:///runs/x", "names no bucket"),
-    ],
-)  # fmt: skip
-def test_an_address_that_cannot_work_is_a_usage_error(
-    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
-) -> None:
-    monkeypatch.setenv(f"TSPCTL_{variable}", value)
-    check(tspctl, every(USAGE, said, *ANY))
-
-
-def test_a_store_whose_uri_names_the_server_is_told_what_names_it(
-    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TSPCTL_STORE", "s3://minio.example.com:9000/runs")
-    check(tspctl, every(STORE, "store.endpoint_url names the server", *ANY))
-
-
-def test_an_endpoint_that_names_the_bucket_too_is_refused_by_name(
-    moto: S3Server, tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import socket
-
-    real = socket.getaddrinfo
-    monkeypatch.setattr(
-        socket,
-        "getaddrinfo",
-        lambda host, *more, **named: real("127.0.0.1" if "." in str(host) else host, *more, **named),
-    )
-    monkeypatch.setenv("TSPCTL_ENDPOINT_URL", moto.endpoint_url.replace("127.0.0.1", "runs.example.com"))
-    check(tspctl, every(STORE, r"names the bucket, too: leave 'runs\.' out of it", *ANY))
 
 
 @pytest.fixture

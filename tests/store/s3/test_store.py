@@ -1,7 +1,6 @@
 """What is particular to S3: credentials, buckets, parts, what the messages say, what the network does."""
 
 import hashlib
-import logging
 import os
 import random
 from collections.abc import Iterator
@@ -12,16 +11,14 @@ from typing import Any
 import pytest
 
 from tests.fault_proxy import FaultProxy
-from tests.s3_servers import S3Server, free_port, start_rclone_tls
+from tests.s3_servers import S3Server
 from tests.stores import PART_BYTES, QUICK, s3_store
-from tsp.config.store import StoreConfig
-from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachableError
+from tsp.errors import MissingKeyError, StoreError, StoreUnreachableError
 from tsp.store import transfer
 from tsp.store.base import KeyExistsError, Store, sha256_of
 from tsp.store.open import open_store
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3 import wire
-from tsp.store.s3.errors import explain_refusal
 from tsp.store.s3.quick import Quick
 from tsp.store.s3.store import S3Store
 from tsp.store.s3.upload import Sent
@@ -40,55 +37,6 @@ def proxy(s3_server: S3Server) -> Iterator[FaultProxy]:
 def behind(s3_server: S3Server, proxy: FaultProxy) -> Store:
     """An empty store that is reached through the proxy."""
     return s3_store(s3_server, endpoint_url=proxy.url)
-
-
-def verbs(store: Store, tmp_path: Path) -> dict[str, object]:
-    (tmp_path / "file").write_bytes(b"x")
-    digest = sha256_of(tmp_path / "file")
-    return {
-        "read": lambda: store.read("key"),
-        "write": lambda: store.write("key", b"x"),
-        "stat": lambda: store.stat("key"),
-        "list": lambda: list(store.list()),
-        "upload": lambda: store.upload("key", tmp_path / "file", sha256=digest),
-        "download": lambda: store.download("key", tmp_path / "back"),
-        "check": store.check_writable,
-    }
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [("AWS_SECRET_ACCESS_KEY", "not-the-secret"), ("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_ACCESS_KEY_ID", None)],
-)
-def test_a_wrong_key_pair_is_refused_with_what_to_do_and_without_the_pair(
-    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None
-) -> None:
-    monkeypatch.setenv(variable, value) if value else monkeypatch.delenv(variable)
-    for verb, ask in verbs(s3_store(s3_server), tmp_path).items():
-        with pytest.raises(StoreError, match="credentials") as caught:
-            ask()
-        assert not isinstance(caught.value, MissingKeyError | StoreUnreachableError), verb
-        assert ("AWS_ACCESS_KEY_ID" in str(caught.value)) or ("check the key pair" in str(caught.value))
-        for secret in (s3_server.secret_key, s3_server.access_key, "not-the-secret"):
-            assert secret not in str(caught.value)
-
-
-def test_a_missing_bucket_is_told_from_a_missing_key(s3_server: S3Server, tmp_path: Path) -> None:
-    for ask in verbs(open_store(s3_server.config(uri="s3://no-such-bucket/runs"), retry=QUICK), tmp_path).values():
-        with pytest.raises(StoreError, match=r"bucket 'no-such-bucket' does not exist .* create it") as caught:
-            ask()
-        assert not isinstance(caught.value, MissingKeyError)
-
-
-def test_nobody_listening_is_unreachable_and_says_where_to_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    url = f"http://127.0.0.1:{free_port()}"
-    store = open_store(StoreConfig(uri="s3://runs", endpoint_url=url, region="us-east-1"), retry=QUICK)
-    with pytest.raises(StoreUnreachableError, match=r"within 4 tries .*EndpointConnectionError.*endpoint_url"):
-        store.read("key")
 
 
 def test_large_files_travel_in_parts_and_small_ones_do_not(behind: Store, proxy: FaultProxy, tmp_path: Path) -> None:
@@ -309,70 +257,6 @@ def test_random_faults_on_every_request_lose_nothing(s3_server: S3Server, tmp_pa
         assert sum(count for fault, count in proxy.counts.items() if fault) >= 10
 
 
-@pytest.mark.parametrize("checksums", ["auto", "when_required", "when_supported"])
-def test_every_checksum_mode_is_understood(s3_server: S3Server, tmp_path: Path, checksums: str) -> None:
-    store = s3_store(s3_server, checksums=checksums)
-    path = tmp_path / "file"
-    path.write_bytes(os.urandom(PART_BYTES + 1))
-    store.check_writable()
-    store.upload("epoch_0.pth", path, sha256=sha256_of(path))
-    store.download("epoch_0.pth", tmp_path / "back", sha256=sha256_of(path))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"endpoint_url": "127.0.0.1:9000"}, "must start with http"),
-        ({"endpoint_url": "http://me:secret@127.0.0.1:9000"}, "holds a user or password"),
-        ({"ca_bundle": "/no/such.pem"}, "there is no file /no/such.pem"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused_before_anything_is_sent(changes: dict[str, str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        open_store(StoreConfig(uri="s3://runs", **changes))
-    assert "secret" not in str(caught.value)
-
-
-def test_a_certificate_of_ones_own_authority_works_with_ca_bundle_and_else_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with start_rclone_tls(tmp_path) as (server, certificate):
-        for name, value in server.env().items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(StoreError, match=r"authority unknown here: set store\.ca_bundle") as caught:
-            s3_store(server).read("key")
-        assert not isinstance(caught.value, StoreUnreachableError)
-        trusting = s3_store(server, ca_bundle=str(certificate))
-        path = tmp_path / "file"
-        path.write_bytes(os.urandom(PART_BYTES + 1))
-        trusting.upload("epoch_0.pth", path, sha256=sha256_of(path))
-        trusting.download("epoch_0.pth", tmp_path / "back", sha256=sha256_of(path))
-
-
-@pytest.mark.parametrize(
-    ("code", "status", "expected"),
-    [
-        ("NoSuchKey", 404, "is not an S3 server"),
-        ("NoSuchBucket", 404, "bucket 'b' does not exist at there: create it"),
-        ("ExpiredToken", 400, "refused the credentials"),
-        ("RequestTimeTooSkewed", 403, "clock is wrong"),
-        ("PermanentRedirect", 301, "set store.region"),
-        ("AccessDenied", 403, "s3:PutObject"),
-        ("NotImplemented", 501, "set store.checksums to when_required"),
-        ("EntityTooLarge", 400, r"EntityTooLarge, HTTP status 400"),
-    ],
-)
-def test_refusals_say_what_to_do(code: str, status: int, expected: str) -> None:
-    error = explain_refusal(code, status, address="s3://b/k", bucket="b", server="there", doing="write")
-    assert expected in str(error)
-
-
-def test_the_log_of_boto3_shows_no_secret(s3_server: S3Server, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    s3_store(s3_server).write("key", b"value")
-    assert s3_server.secret_key not in caplog.text
-
-
 @pytest.mark.parametrize("key", ["run/a.bin", "run/a b+c%2F~", "run/ü€", "run/a=b&c;d,e:f@g(h)*'!"])
 def test_small_listed_objects_are_read_by_one_signed_get(
     s3_server: S3Server, behind: Store, proxy: FaultProxy, tmp_path: Path, key: str
@@ -472,25 +356,3 @@ def test_a_server_that_only_drips_is_unreachable_on_either_path(
     with pytest.raises(StoreUnreachableError):
         store.read("log")
     assert proxy.counts["drip"] >= QUICK.attempts
-
-
-@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_half_a_key_pair_is_named(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    store = s3_store(s3_server)
-    monkeypatch.delenv(missing)
-    with pytest.raises(
-        StoreError, match="half a key pair: AWS_SECRET_ACCESS_KEY" if "SECRET" in missing else "credentials"
-    ):
-        list(store.list())
-
-
-def test_a_server_without_tls_and_a_bundle_without_certificates_are_named_at_once(
-    s3_server: S3Server, tmp_path: Path
-) -> None:
-    bundle = tmp_path / "bundle.pem"
-    bundle.write_text("no certificate\n")
-    secure = s3_server.endpoint_url.replace("http://", "https://")
-    for settings, message in (({}, "does not speak TLS"), ({"ca_bundle": str(bundle)}, "without PEM certificates")):
-        store = open_store(replace(s3_server.config("team"), endpoint_url=secure, **settings), retry=QUICK)
-        with pytest.raises(StoreError, match=message):
-            list(store.list())

@@ -4,19 +4,16 @@ import copy
 
 import pytest
 
-from tests.cli.backends.cluster.test_states import (  # noqa: F401
+from tests.cli.backends.cluster.run_states.installed import (
     JOB,
     NAME,
-    api,
     at_work,
     ended,
     install_run,
     serve_changes,
     stopped,
-    tspctl,
 )
 from tests.k8s.fake_api import LOST, PASS
-from tests.k8s.test_releases import stub_helm  # noqa: F401
 
 COMMANDS = {
     "cancel": (("cancel", NAME), at_work),
@@ -28,7 +25,7 @@ FAILURES = {"a webhook's failure": 500, "a lost answer": LOST}
 
 
 @pytest.fixture
-def attempt(api, tspctl, cluster, config, tmp_path, monkeypatch):  # noqa: F811
+def attempt(api, tspctl, cluster, config, tmp_path, monkeypatch):
     """Run a command on a new run while these requests fail. Returns: how it ended, its requests, how the run stands."""
     monkeypatch.setattr("k8s.client._RETRY_AFTER_SEC", (0.0, 0.0, 0.0))
     first = install_run(api, cluster, config, tmp_path)
@@ -50,7 +47,7 @@ def attempt(api, tspctl, cluster, config, tmp_path, monkeypatch):  # noqa: F811
     return run
 
 
-def standing(api, job):  # noqa: F811
+def standing(api, job):
     """What is left of a run: whether its job is suspended, and why; None if it is gone; the other objects."""
     left = {path for path in api.objects if NAME in path and path != JOB}
     if JOB not in api.objects:
@@ -73,7 +70,7 @@ def test_one_failure_at_any_request_of_a_command_changes_nothing(attempt, comman
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_cut_short_by_a_server_that_stays_away_says_so_and_can_be_repeated(
     attempt,
-    tspctl,  # noqa: F811
+    tspctl,
     command,
 ):
     """``delete`` asks in part by Helm, which repeats nothing."""

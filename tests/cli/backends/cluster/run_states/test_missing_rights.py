@@ -2,12 +2,8 @@
 
 import pytest
 
-from tests.cli.backends.cluster.test_states import NAME, at_work
-from tests.cli.backends.cluster.test_states import api as api
-from tests.cli.backends.cluster.test_states import installed as installed
-from tests.cli.backends.cluster.test_states import tspctl as tspctl
+from tests.cli.backends.cluster.run_states.installed import NAME, at_work
 from tests.k8s.storing_api import documented_role
-from tests.k8s.test_releases import stub_helm as stub_helm
 
 COMMANDS = (
     ("list",),

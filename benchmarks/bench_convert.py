@@ -68,7 +68,7 @@ class Took(NamedTuple):
         return f"{self.wall / base.wall:.2f} | {self.cpu / base.cpu:.2f}"
 
 
-def _cpu_sec() -> float:
+def cpu_sec() -> float:
     """User and system time of this process and of the programs that it ran."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
@@ -105,9 +105,9 @@ class Bench:
         for _ in range(self.rounds):
             for name, program in programs.items():
                 self._clean()
-                wall, cpu = time.perf_counter(), _cpu_sec()
+                wall, cpu = time.perf_counter(), cpu_sec()
                 program()
-                cpu = _cpu_sec() - cpu
+                cpu = cpu_sec() - cpu
                 self._settle()
                 took[name].append(Took(time.perf_counter() - wall, cpu))
         return {

@@ -10,7 +10,6 @@ median of npy / h5 in CPU time is over 1.03.
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from benchmarks.bench_convert import cpu_sec
 from tsp.config.jobs import ExtractJob
 from tsp.extract.features import run
 from tsp.model.heads import HeadSpec, TspModel
@@ -77,12 +77,6 @@ def extract(arguments: argparse.Namespace, checkpoint: Path, folder: Path, form:
     took = Took(time.perf_counter() - wall, cpu_sec() - cpu)
     assert answer.exit_code == 0, answer
     return took
-
-
-def cpu_sec() -> float:
-    """User and system time of this process and of its decoding processes."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ import torch
 
 from benchmarks.bench_step import data_wait, measure, synchronize
 from benchmarks.report import Report
-from benchmarks.small_runs import Runs, free_port
+from benchmarks.small_runs import Runs
 from benchmarks.step_memory import measured
 from benchmarks.step_variants import ORIGINAL, Shape, Variant, make_model, random_batch
+from cli.backends.local.ranks import free_port
 from tsp.config.cpus import auto_workers, usable_cpus
 from tsp.config.jobs import DemoJob
 from tsp.config.recipes import load_dataset, resolve

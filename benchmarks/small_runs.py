@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -36,13 +35,6 @@ if os.environ.get("MEMORY_MIB"):
 entrypoint._end(entrypoint.main([]))
 """
 """A rank; two of them share one card over gloo, since NCCL takes no card twice. HOLD: train only after SIGTERM."""
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Runs:

@@ -35,7 +35,7 @@ class GpuNode:
     label: str | None
     """Its memory label, as written."""
     memory_mib: int | None
-    """A rank's part of the label, units repaired; None where there is none, or none that is a size."""
+    """A rank's part of the label, normalised to MiB; None where there is none, or none that is a size."""
     slots: int = 1
     """Ranks that share one card in time, and its memory; more than one: time-slicing."""
     cpus: float = 0.0

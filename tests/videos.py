@@ -6,6 +6,7 @@ background behind it varies, so that P and B frames have something to code.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -114,3 +115,9 @@ def _rotate(path: Path, degrees: int) -> None:
     values = [cosine << 16, sine << 16, 0, -(sine << 16), cosine << 16, 0, 0, 0, 1 << 30]
     data[matrix : matrix + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in values)
     path.write_bytes(data)
+
+
+def num_open(folder: Path) -> int:
+    """Files below a folder that this process has open."""
+    links = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return sum(link.startswith(str(folder)) for link in links)

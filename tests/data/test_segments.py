@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import HEADER, write_rows
-from tsp.data.label_map import load_label_map
 from tsp.data.segments import load_segments
 from tsp.errors import DataError
 
@@ -91,13 +90,6 @@ def test_a_table_without_usable_segments_is_refused(load):
         load([changed(t_end="1.5")])
     with pytest.raises(DataError, match="none of the 0 segments"):
         load([])
-
-
-@pytest.mark.parametrize("text", ["{}", "[]", "[1]", "not json", '["a", "a"]'])
-def test_a_label_map_that_is_no_list_of_different_names_is_refused(tmp_path, text):
-    (tmp_path / "map.json").write_text(text)
-    with pytest.raises(DataError, match=r"map\.json"):
-        load_label_map(tmp_path / "map.json")
 
 
 PUBLISHED = {

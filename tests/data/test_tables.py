@@ -163,8 +163,11 @@ def test_a_label_map_may_have_a_mark(tmp_path, content):
     assert load_label_map(tmp_path / "map.json") == ("a",)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '[""]', '["a", null]', "[1" + "0" * 5000 + "]"])
-def test_a_label_map_that_json_readers_stumble_over_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", "[1]", "not json", '["a", "a"]', "[" * 100_000, '[""]', '["a", null]', "[1" + "0" * 5000 + "]"],
+)
+def test_a_label_map_that_is_no_list_of_different_names_is_refused(tmp_path, text):
     (tmp_path / "map.json").write_text(text)
     with pytest.raises(DataError, match=r"map\.json"):
         load_label_map(tmp_path / "map.json")

@@ -13,8 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.extract.test_features import assert_same, read_h5, read_npy
-from tests.extract.values import VALUES, Make, with_change
+from tests.extract.values import VALUES, Make, assert_same, read_h5, read_npy, with_change
 from tests.jobs import do_job
 from tsp.data.features import FeatureFile
 from tsp.errors import ConfigError, DataError, StoreError

@@ -14,17 +14,13 @@ import torch
 
 from tests import reference
 from tests.extract.conftest import SmallSet, write_metadata
+from tests.extract.values import read_h5
 from tests.jobs import do_job
 from tsp.data.transforms import blend
 from tsp.errors import ConfigError, DataError, GpuLostError, GpuMemoryError, TspError
 from tsp.extract import stream, video_parts
 from tsp.extract.encoder import Encoder
 from tsp.model.heads import TspModel
-
-
-def read_h5(path: str | Path) -> dict[str, np.ndarray]:
-    with h5py.File(path) as file:
-        return {name: file[name][()] for name in file}
 
 
 def reference_features(model: TspModel, path: Path, starts_frames: list[int], num_frames: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from tests.extract.conftest import SmallSet, write_metadata
+from tests.extract.values import assert_same, read_h5, read_npy
 from tests.jobs import do_job
 from tests.s3_servers import S3Server
 from tsp.errors import ConfigError, DataError
@@ -24,27 +25,11 @@ from tsp.run.feature_set import FeatureSet, file_stem
 from tsp.store.base import sha256_of
 
 
-def read_h5(path: str | Path) -> dict[str, np.ndarray]:
-    with h5py.File(path) as file:
-        return {name: np.asarray(file[name]) for name in file}
-
-
-def read_npy(folder: str | Path) -> dict[str, np.ndarray]:
-    return {path.stem: np.load(path) for path in sorted(Path(folder).glob("*.npy"))}
-
-
 def write_h5(path: Path, arrays: dict[str, Any]) -> Path:
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, compression="gzip")
     return path
-
-
-def assert_same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
-    assert set(ours) == set(theirs)
-    for name, array in ours.items():
-        assert array.dtype == np.float32
-        np.testing.assert_array_equal(array, theirs[name])
 
 
 def test_files_hold_the_features_of_the_h5_and_say_how_they_were_made(small_set: SmallSet) -> None:

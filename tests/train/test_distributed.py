@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from tests.s3_servers import free_port
 from tests.train.worlds import (
     config_for,
     final_weights,
-    free_port,
     on_ranks,
     run_of,
     same_weights,

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
+from tests.s3_servers import free_port
 from tests.train.stuck_group import LATE, NEVER, use
-from tests.train.worlds import config_for, free_port, run_of
+from tests.train.worlds import config_for, run_of
 from tsp import entrypoint
 from tsp.config.run import to_json
 from tsp.errors import DataError

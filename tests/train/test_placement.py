@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.train.worlds import config_for, free_port
+from tests.s3_servers import free_port
+from tests.train.worlds import config_for
 from tsp.errors import NotPlacedError, PeerLostError, TerminatedError
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store

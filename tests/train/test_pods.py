@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from tests.train.worlds import config_for, final_weights, free_port, on_ranks, run_of, same_weights, train_rank
+from tests.s3_servers import free_port
+from tests.train.worlds import config_for, final_weights, on_ranks, run_of, same_weights, train_rank
 from tsp.config.run import to_json
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import socket
 import traceback
 from collections.abc import Iterator
 from multiprocessing import forkserver
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.s3_servers import free_port
 from tsp.config.run import (
     ClipConfig,
     DataConfig,
@@ -148,12 +148,6 @@ class StopAt(Stop):
         self.left -= 1
         if self.left <= 0:
             self.signal_name = "SIGTERM"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def fork_server() -> dict[str, Any]:

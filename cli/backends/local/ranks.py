@@ -20,7 +20,7 @@ def start_ranks(launch: Launch, *, config: Path, console: Path) -> RankGroup:
     def log_of(rank: int) -> IO[bytes]:
         return (console / f"rank-{rank}.log").open("ab")
 
-    port = _free_port()
+    port = free_port()
     ranks = [
         RankCommand(
             rank=rank,
@@ -58,7 +58,7 @@ def workers_line(config: RunConfig) -> tuple[str, ...]:
     return (f"data workers: {auto_workers(cpus_of_rank(config.gpus))} a rank ({usable_cpus()} CPUs here)",)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import reference
-from tests.videos import FPS_15, FPS_24, FPS_25, FPS_30, FPS_60, FPS_NTSC, Made, number_of, write_video
+from tests.videos import FPS_15, FPS_24, FPS_25, FPS_30, FPS_60, FPS_NTSC, Made, num_open, number_of, write_video
 from tsp.data.video import ClipReader, VideoError, WantedFrame, decode_ways, read_clip
 from tsp.data.video import reader as reader_module
 from tsp.data.video.open_video import VideoSource
@@ -157,18 +157,14 @@ def test_clips_far_apart_are_not_joined_by_decoding_what_lies_between(video):
 
 
 def test_files_are_kept_open_but_never_more_than_allowed(video, tmp_path):
-    def num_open():
-        links = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
-        return sum(link.startswith(str(tmp_path)) for link in links)
-
     copies = [tmp_path / f"{number}.mp4" for number in range(40)]
     reader = ClipReader(max_open=4)
     for number, copy in enumerate(copies):
         os.link(video(num_frames=40), copy)
         reader.read(copy, 0.0)
-        assert num_open() == min(number + 1, 4)
+        assert num_open(tmp_path) == min(number + 1, 4)
     reader.close()
-    assert num_open() == 0
+    assert num_open(tmp_path) == 0
 
 
 def test_decoders_of_closed_files_are_freed_soon(video, tmp_path):

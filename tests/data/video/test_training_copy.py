@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from tests import reference
-from tests.videos import FPS_25, FPS_30, FPS_NTSC, Made, number_of, numbered_frame, write_video
+from tests.videos import FPS_25, FPS_30, FPS_NTSC, Made, num_open, number_of, numbered_frame, write_video
 from tsp.config.jobs import CopyFormat
 from tsp.data.copy_name import training_copy_name
 from tsp.data.video import ClipReader, VideoError
@@ -199,15 +199,11 @@ def test_an_index_counts_from_the_frame_on_screen_and_says_where_the_file_ends(t
 
 
 def test_copies_are_kept_open_with_two_handles_each_and_never_more_than_allowed(copied, tmp_path):
-    def num_open():
-        links = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
-        return sum(link.startswith(str(tmp_path)) for link in links)
-
     reader = ClipReader(max_open=4)
     for number in range(20):
         copy = tmp_path / f"{number}.train.mov"
         os.link(copied()[1], copy)
         reader.read(copy, 0.0)
-        assert num_open() == 2 * min(number + 1, 4)
+        assert num_open(tmp_path) == 2 * min(number + 1, 4)
     reader.close()
-    assert num_open() == 0
+    assert num_open(tmp_path) == 0

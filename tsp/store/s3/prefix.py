@@ -20,7 +20,7 @@ _LIST_QUERY = {"Prefix": "prefix", "Delimiter": "delimiter", "ContinuationToken"
 
 
 class Prefix:
-    """A place in a bucket; keys are relative to it."""
+    """The part of a bucket in which a store lies; keys are relative to it."""
 
     def __init__(self, config: StoreConfig, retry: RetryPolicy) -> None:
         bucket, _, text = config.uri.removeprefix("s3://").partition("/")

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("cli.commands.submit:submit", "Start a training run."),
     "list": ("cli.commands.list:list_command", "List runs, newest first."),
     "watch": ("cli.commands.watch:watch", "Watch runs on a live screen."),
-    "status": ("cli.commands.status:status", "Show how a run is doing, and why it waits or failed."),
+    "status": ("cli.commands.status:status", "Show how a run is doing, and why it is waiting or failed."),
     "logs": ("cli.commands.logs:logs", "Print the logs of all ranks, merged by time."),
     "results": ("cli.commands.results:results", "Show accuracy and loss of each epoch."),
     "metrics": (
@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("cli.commands.evaluate:evaluate", "Validate a checkpoint, class by class, without training."),
     "features": ("cli.commands.features:features", "Convert or describe features."),
     "models": ("cli.commands.models:models", "List or download released checkpoints."),
-    "gpus": ("cli.commands.gpus:gpus", "List GPUs by node, and who holds them."),
+    "gpus": ("cli.commands.gpus:gpus", "List GPUs by node, and which runs use them."),
     "data": ("cli.commands.data:data", "Prepare and check data sets."),
     "doctor": ("cli.commands.doctor:doctor", "Check this machine, the store and the cluster."),
     "version": ("cli.commands.version:version", "Show the release, its commit, chart and image."),

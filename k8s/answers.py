@@ -36,7 +36,7 @@ def parsed(data: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         begin = " ".join(data[:200].decode(errors="replace").split())
         raise ClusterError(
-            f"what answers at the API server's address is no API server, but perhaps a login page or a proxy "
+            f"what answers at the API server's address is not an API server, but perhaps a login page or a proxy "
             f"({begin[:80]!r}...): log in to the cluster again, or check the kubeconfig's server and your proxy"
         )
     return answer

@@ -257,7 +257,7 @@ class Cluster:
             response.release_conn()
             elsewhere = str(response.headers.get("Location", "")).partition("?")[0]
             raise ClusterError(
-                f"{settings.host} sends us elsewhere ({elsewhere}) instead of answering: log in to the cluster again, "
+                f"{settings.host} redirects us ({elsewhere}) instead of answering: log in to the cluster again, "
                 f"or check the kubeconfig's server"
             )
         if response.status >= 400:

@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
     is_whole = isinstance(found, dict) and all(isinstance(found.get(name) or [], list) for name in _SECTIONS)
     if not is_whole:
         raise ClusterError(
-            f"no cluster to talk to: {path} is no kubeconfig, which maps clusters, contexts and users to lists; "
+            f"no cluster to talk to: {path} is not a kubeconfig, which maps clusters, contexts and users to lists; "
             f"check --kubeconfig and KUBECONFIG, or have your cluster's tool write it anew"
         )
     return dict(found)

@@ -45,7 +45,7 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     settings = official().client.Configuration()
     advice = "set KUBECONFIG, give --kubeconfig or --context, or run here with --backend local"
     if not (files or context or os.environ.get("KUBERNETES_SERVICE_HOST")):
-        raise ClusterError(f"no cluster to talk to: there is no kubeconfig file, and this is no pod; {advice}")
+        raise ClusterError(f"no cluster to talk to: there is no kubeconfig file, and this is not a pod; {advice}")
     try:
         if files or context:
             with _words_of_plugins() as words:

@@ -279,7 +279,7 @@ def _refused(item: Object, error: ClusterError) -> str:
 def explain_ignored(judged: Object, kind: str) -> str:
     """What to say of a job that names a queue which nobody manages."""
     return (
-        f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but nobody holds it back: it would "
+        f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but Kueue does not hold it back: it would "
         f"start at once, past every quota; have an administrator enable the integration "
         f"{_INTEGRATIONS.get(kind, kind)} in Kueue's configuration, or leave out --queue"
     )

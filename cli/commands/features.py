@@ -70,18 +70,32 @@ def info(session: Session, **given: Any) -> None:
     help="Localisation code that will read them.",
 )
 @click.option("--json", "annotations", metavar="JSON", help="Annotations that 'data annotate --json' wrote.")
-@click.option("--stride", "stride_frames", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
-@click.option("--clip-frames", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
 @click.option(
-    "--rate", "rate_fps", type=click.FloatRange(0, min_open=True), metavar="FPS", help="If SOURCE does not record it."
+    "--stride",
+    "stride_frames",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Frames between the starts of clips, if SOURCE does not record it.",
 )
-@click.option("--dimension", type=click.IntRange(1), metavar="N", help="If SOURCE does not record it.")
+@click.option(
+    "--clip-frames", type=click.IntRange(1), metavar="N", help="Frames per clip, if SOURCE does not record it."
+)
+@click.option(
+    "--rate",
+    "rate_fps",
+    type=click.FloatRange(0, min_open=True),
+    metavar="FPS",
+    help="Frame rate of the clips, if SOURCE does not record it.",
+)
+@click.option(
+    "--dimension", type=click.IntRange(1), metavar="N", help="Numbers per feature, if SOURCE does not record it."
+)
 @with_session
 def config(session: Session, source: str, code: str, annotations: str | None, **given: Any) -> None:
-    """Print the configuration block of a localisation code.
+    """Print the configuration block for localisation code.
 
-    With it that code reads the features in SOURCE: a folder of .npy files or an H5 file, with its description beside
-    it, or the description alone. What a published file does not record must be given.
+    It makes that code read the features in SOURCE: a folder of .npy files or an H5 file, with its description beside
+    it, or the description alone. Parameters that a published file does not record must be given as options.
     """
     from cli.options.store import absolute_unless_uri
     from tsp.run.feature_set import set_of

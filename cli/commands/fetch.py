@@ -116,7 +116,7 @@ def target_file(dest: str | None, name: str) -> Path:
     if not path.suffix or path.is_dir() or (dest or "").endswith("/"):
         return path / name
     if path.suffix.lower() not in _CHECKPOINT_SUFFIXES and path.exists():
-        raise ConfigError(f"-d {path}: this file is there and is no checkpoint by its name; it is not overwritten")
+        raise ConfigError(f"-d {path}: this file exists and is not named like a checkpoint; it is not overwritten")
     return path
 
 

@@ -18,10 +18,10 @@ FIRST_TO_GO = ("driver", "memory", "gpu")
 @format_option(*FORMATS)
 @with_session
 def gpus(output: str, session: Session) -> None:
-    """List GPUs by node, and who holds them.
+    """List GPUs by node, and which runs use them.
 
-    Kind, memory, driver, how many are free, and which runs hold the others. On a cluster it needs the right to list
-    nodes. Where pods of other namespaces may not be listed, GPUs that they hold count as free.
+    Kind, memory, driver, how many are free, and which runs use the others. On a cluster it needs the right to list
+    nodes. Where pods of other namespaces may not be listed, their GPUs count as free.
     """
     rows = [asdict(item) for item in session.backend.gpus()]
     if output == "table":

@@ -13,7 +13,7 @@ LIST_COLUMNS = ("name", "state", "progress", "best", "gpus", "kind", "created", 
 
 
 @click.command("list")
-@click.option("--all", "everything", is_flag=True, help="Include runs that only the store knows.")
+@click.option("--all", "everything", is_flag=True, help="Include runs known only to the store.")
 @format_option(*FORMATS, "name")
 @with_session
 def list_command(everything: bool, output: str, session: Session) -> None:

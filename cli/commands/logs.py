@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 @click.option("--rank", "ranks", type=click.IntRange(0), multiple=True, help="Only this rank (repeatable).")
 @click.option("--all", "all_ranks", is_flag=True, help="All ranks (the default).")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N lines of each rank.")
-@click.option("--since", metavar="TIME", help="Only lines since an age (10s, 5m, 2h, 1d) or an ISO time.")
+@click.option("--since", metavar="TIME", help="Only lines newer than an age (10s, 5m, 2h, 1d) or an ISO time.")
 @click.option("--timestamps", is_flag=True, help="Prefix each line with its time (UTC).")
 @click.option("--attempt", type=click.IntRange(1), metavar="K", help="Only this attempt.")
 @click.option("--previous", is_flag=True, help="Only the attempt before the latest.")
@@ -50,9 +50,9 @@ def logs(
     from cli.backends.base import LogQuery
 
     if all_ranks and ranks:
-        raise click.UsageError("--all and --rank exclude each other")
+        raise click.UsageError("--all and --rank are mutually exclusive")
     if previous and (follow or attempt):
-        raise click.UsageError("--previous goes with neither --follow nor --attempt")
+        raise click.UsageError("--previous cannot be combined with --follow or --attempt")
     query = LogQuery(
         follow=follow,
         ranks=ranks or None,

@@ -30,7 +30,7 @@ COLUMNS = ("time", "kind", "epoch", "step", "loss", "accuracy_percent", "head_lr
 @click.command()
 @run_argument
 @click.option("-f", "--follow", is_flag=True, help="Follow until the run ends; the exit code is its outcome.")
-@click.option("--last", metavar="AGE", help="Only lines since an age (10s, 5m, 2h, 1d) or an ISO time.")
+@click.option("--last", metavar="AGE", help="Only lines newer than an age (10s, 5m, 2h, 1d) or an ISO time.")
 @format_option("table", "csv", "json")
 @with_session
 def metrics(run: str, follow: bool, last: str | None, output: str, session: Session) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @format_option(*FORMATS)
 @with_session
 def status(run: str, output: str, session: Session) -> None:
-    """Show how a run is doing, and why it waits or failed."""
+    """Show how a run is doing, and why it is waiting or failed."""
     from cli.runs.images import images_of, keep_images
     from cli.runs.job_progress import job_progress
     from cli.runs.summary import summarize, summary_from_backend

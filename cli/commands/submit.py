@@ -76,7 +76,7 @@ def submit(
     if dry_run is not None and follow:
         raise click.UsageError("--follow needs a run, and --dry-run starts none")
     if file is not None and like is not None:
-        raise click.UsageError("--file and --like exclude each other")
+        raise click.UsageError("--file and --like are mutually exclusive")
     options = _backend_options(session, given, on_server=dry_run == "server")
     backend = session.backend
     written = run_in_file(file) if file is not None else None

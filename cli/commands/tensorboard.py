@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @click.option("--export", "dest", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Only write the event files, a folder for each run.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=6006, show_default=True,
-              help="Of TensorBoard, on this machine's loopback; 0 takes any.")  # fmt: skip
+              help="Port of TensorBoard on localhost; 0 picks a free one.")  # fmt: skip
 @click.option("--every", "every_sec", type=click.FloatRange(1), default=15.0, show_default=True, metavar="SEC",
-              help="Time between two readings of the stores.")  # fmt: skip
+              help="Seconds between reads of the stores.")  # fmt: skip
 @with_session
 def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: float, session: Session) -> None:
     """Show the histories of runs in TensorBoard, refreshed while they train.

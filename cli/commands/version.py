@@ -14,7 +14,7 @@ from cli.runs.session import Session, with_session
 def version(session: Session, output: str) -> None:
     """Show the release, its commit, chart and image.
 
-    A bug report needs these lines.
+    Include these lines in bug reports.
     """
     import platform
 

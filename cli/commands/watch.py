@@ -11,9 +11,9 @@ from cli.runs.session import Session, with_session
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Include runs that only the store knows.")
+@click.option("--all", "everything", is_flag=True, help="Include runs known only to the store.")
 @click.option("--every", "every_sec", type=click.FloatRange(1), default=5.0, show_default=True, metavar="SEC",
-              help="Time between two readings.")  # fmt: skip
+              help="Seconds between refreshes.")  # fmt: skip
 @with_session
 def watch(everything: bool, every_sec: float, session: Session) -> None:
     """Watch runs on a live screen.

@@ -21,7 +21,7 @@ _OPTIONS = (
     click.option(
         "--gang",
         type=click.Choice(["volcano", "coscheduling", "kueue"]),
-        help="Start all pods or none, by this scheduler (kueue: with --queue).",
+        help="Start all pods or none, with this scheduler (kueue: with --queue).",
     ),
     click.option(
         "--job-api",

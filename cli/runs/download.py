@@ -63,7 +63,7 @@ def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
             )
         except MissingKeyError:
             # A running run replaces its states and prunes its epochs.
-            logger.warning("%s was deleted meanwhile", run.store.address(entry.key))
+            logger.warning("%s was deleted in the meantime", run.store.address(entry.key))
             del paths[entry.key]
         except StoreError as error:
             failures.append(error)

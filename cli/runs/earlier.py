@@ -60,7 +60,7 @@ def report_sizes(written: WrittenRun, sizes: EffectiveSizes | None) -> None:
     for key, value in asdict(sizes).items():
         if written.sizes.get(key, value) != value:
             logger.info(
-                "--file %s: effective.%s is computed anew: %s, was %s", written.path, key, value, written.sizes[key]
+                "--file %s: effective.%s is recomputed: %s, was %s", written.path, key, value, written.sizes[key]
             )
 
 

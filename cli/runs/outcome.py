@@ -29,7 +29,7 @@ POLL_SEC = 1.0
 def final_state(found: FoundRun) -> tuple[str, str | None]:
     """Current state and reason, from the backend, or from the store if the backend does not know the run.
 
-    Raises: NoSuchRunError if the run was deleted meanwhile.
+    Raises: NoSuchRunError if the run was deleted in the meantime.
     """
     from cli.runs.summary import end_facts
 

@@ -117,15 +117,21 @@ def test_a_password_in_the_endpoint_is_refused(render):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"pretrained": "https://me:hidden@host/w.pth"}, "an address in the configuration holds a user or password"),
+        (
+            {"pretrained": "https://me:hidden@host/w.pth"},
+            "an address in the configuration contains a user name or password",
+        ),
         (
             {"set": {"resume": "https://me:hidden@host/w.pth"}},
-            "an address in the configuration holds a user or password",
+            "an address in the configuration contains a user name or password",
         ),
-        ({"data": {"uri": "s3://KEY:hidden@bucket/x"}}, "an address in the configuration holds a user or password"),
+        (
+            {"data": {"uri": "s3://KEY:hidden@bucket/x"}},
+            "an address in the configuration contains a user name or password",
+        ),
         (
             {"extraEnv": [{"name": "HTTPS_PROXY", "value": "http://me:hidden@proxy:3128"}]},
-            "the address in extraEnv HTTPS_PROXY holds a user or password: use valueFrom with a Secret",
+            "the address in extraEnv HTTPS_PROXY contains a user name or password: use valueFrom with a Secret",
         ),
     ],
 )

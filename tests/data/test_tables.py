@@ -33,7 +33,9 @@ def test_unicode_is_read_whatever_its_encoding(tmp_path, encoding):
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
 def test_an_older_encoding_is_refused_with_its_line_and_the_cure(tmp_path, encoding):
     (tmp_path / "m.csv").write_bytes(METADATA.format(name="v_ábc.mp4").encode(encoding))
-    with pytest.raises(DataError, match=r"m\.csv is not UTF-8 text \(line 2 holds the byte 0x..\): save it as UTF-8"):
+    with pytest.raises(
+        DataError, match=r"m\.csv is not UTF-8 text \(line 2 contains the byte 0x..\): save it as UTF-8"
+    ):
         read_metadata(tmp_path / "m.csv")
 
 

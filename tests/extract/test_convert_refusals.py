@@ -119,7 +119,7 @@ def test_features_made_in_another_manner_are_not_written_over(
         (tmp_path / f"{name}.h5.json").write_text(json.dumps(made))
     for dest in ("out", "out.h5"):
         do_job("features", {"source": str(tmp_path / "a.h5"), "dest": str(tmp_path / dest)})
-        with pytest.raises(ConfigError, match=f"{dest} holds features of another {what}: choose another DEST"):
+        with pytest.raises(ConfigError, match=f"{dest} contains features of another {what}: choose another DEST"):
             do_job("features", {"source": str(tmp_path / "b.h5"), "dest": str(tmp_path / dest)})
 
 

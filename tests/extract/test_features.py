@@ -148,7 +148,7 @@ def _as_cut(path: Path) -> Path:
     [
         (lambda path: write_h5(path, {"a": np.ones(512)}), r"'a' has shape \[512\].*one vector a video"),
         (lambda path: write_h5(path, {"a": np.full((2, 512), np.nan)}), "'a' hold NaN or infinite"),
-        (lambda path: write_h5(path, {}), "holds no features"),
+        (lambda path: write_h5(path, {}), "contains no features"),
         (_as_group, "'a' is a group"),
         (_as_dangling_link, "'a' is a link to .* that leads nowhere"),
         (_as_cut, "cannot be read as H5"),

@@ -105,7 +105,7 @@ def test_without_any_kubeconfig_the_message_says_so(tspctl, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     failed = tspctl("list")
     assert failed.code == 4
-    assert "there is no kubeconfig file, and this is no pod; set KUBECONFIG" in failed.err
+    assert "there is no kubeconfig file, and this is not a pod; set KUBECONFIG" in failed.err
 
 
 class SocksProxy(socketserver.ThreadingTCPServer):

@@ -133,7 +133,7 @@ def test_two_keys_of_one_file_are_an_error():
     [
         ([(1000, 4000), (2000, 9000)], r"entry a: an action ends at .* in 2 of 2 videos: are these frames or milli"),
         ([(30, 120), (60, 270)], "are these frames or milliseconds"),
-        ([(0.1, 0.4), (0.2, 0.9)], "are these shares of the video"),
+        ([(0.1, 0.4), (0.2, 0.9)], "are these fractions of the video"),
     ],
 )
 def test_times_that_cannot_be_seconds_are_refused(times, words):
@@ -200,7 +200,7 @@ def test_times_are_numbers_as_tables_have_them(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("database", "message"), [({}, "holds no video"), ({"a": {"annotations": []}}, "hold no action")]
+    ("database", "message"), [({}, "contains no video"), ({"a": {"annotations": []}}, "hold no action")]
 )
 def test_annotations_of_nothing_are_refused(tmp_path, database, message):
     with pytest.raises(DataError, match=message):

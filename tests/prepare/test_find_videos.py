@@ -69,7 +69,7 @@ def test_a_pipe_that_is_named_itself_is_refused_and_not_waited_for(folder):
 
 def test_a_folder_of_other_files_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match="holds no video files"):
+    with pytest.raises(DataError, match="contains no video files"):
         find_videos(str(tmp_path))
 
 

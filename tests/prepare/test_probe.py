@@ -57,7 +57,7 @@ def test_the_job_writes_the_table_and_names_broken_files(make_video, tmp_path):
 
 
 def test_a_folder_without_videos_is_refused(tmp_path):
-    with pytest.raises(DataError, match="holds no video files"):
+    with pytest.raises(DataError, match="contains no video files"):
         find_videos(str(tmp_path))
     with pytest.raises(DataError, match="does not exist"):
         find_videos(str(tmp_path / "nowhere"))

@@ -87,13 +87,13 @@ def test_a_store_that_fails_never_stops_the_writer(s3_server: S3Server, caplog: 
         proxy.down = True
         shipper = LogShipper(store, KEY, every_sec=0.02)
         shipper.write("during the outage\n")
-        wait_for(lambda: "the log cannot be sent for now" in caplog.text)
+        wait_for(lambda: "the log cannot be sent at the moment" in caplog.text)
         shipper.write("still going\n")
         time.sleep(0.2)
         proxy.down = False
         shipper.close()
         assert content(store) == "during the outage\nstill going\n"
-        assert caplog.text.count("the log cannot be sent for now") == 1
+        assert caplog.text.count("the log cannot be sent at the moment") == 1
 
 
 def test_a_log_without_end_is_cut_and_says_so(store: Store) -> None:

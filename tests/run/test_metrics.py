@@ -232,7 +232,7 @@ def test_a_store_that_refuses_costs_lines_and_not_the_run(local_run, caplog):
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.write_text("a file where the folder should be")
     write_attempt(local_run, 1, [(0, 5)])
-    assert "metrics are not written for now" in caplog.text
+    assert "metrics cannot be written at the moment" in caplog.text
 
 
 @given(

@@ -212,7 +212,7 @@ def test_progress_that_cannot_be_written_is_warned_of_once_and_tried_again(
     progress = local_run.read_progress()
     assert progress is not None
     assert progress.step == 19, "the newest, without being submitted again"
-    assert caplog.text.count("progress is not written for now") == 1
+    assert caplog.text.count("progress cannot be written at the moment") == 1
 
 
 def test_random_faults_of_a_real_server_lose_no_epoch(

@@ -161,7 +161,7 @@ def test_annotate_reads_and_writes_s3(bucket, kind, tmp_path):
 
 
 def test_an_empty_prefix_is_named(bucket):
-    with pytest.raises(DataError, match=f"{bucket.uri}/nowhere holds no video files"):
+    with pytest.raises(DataError, match=f"{bucket.uri}/nowhere contains no video files"):
         do_job("standardize", job(bucket, source=f"{bucket.uri}/nowhere"))
 
 

@@ -179,7 +179,7 @@ def test_without_network_one_message_has_every_address_and_the_way_around(dest: 
 
 def test_a_file_of_ones_own_is_not_written_over(mirror: Mirror, dest: Store) -> None:
     dest.write("labels.json", b'["mine"]')
-    with pytest.raises(ConfigError, match=r"labels\.json is there and not the published file.*--overwrite"):
+    with pytest.raises(ConfigError, match=r"labels\.json exists but is not the published file.*--overwrite"):
         download_dataset("thumos14", dest, source=mirror.url, retry=QUICK)
     assert dest.read("labels.json") == b'["mine"]'
     download_dataset("thumos14", dest, source=mirror.url, overwrite=True, retry=QUICK)

@@ -124,7 +124,7 @@ def test_what_is_done_is_not_done_again_unless_something_differs(trained, tmp_pa
 def test_a_file_that_is_no_evaluation_stays(trained, tmp_path):
     config, weights = trained
     (tmp_path / "precious.json").write_text("[1]")
-    with pytest.raises(ConfigError, match="is there and no evaluation"):
+    with pytest.raises(ConfigError, match="exists but is not an evaluation"):
         do_job("evaluate", request(config, weights, tmp_path / "precious.json"))
     assert (tmp_path / "precious.json").read_text() == "[1]"
 
@@ -184,8 +184,8 @@ def initial_weights(model):
 @pytest.mark.parametrize(
     ("changes", "kind", "words"),
     [
-        ({"model": encoder_alone}, ConfigError, "holds an encoder without heads"),
-        ({"model": initial_weights}, ConfigError, "holds initial weights of an encoder"),
+        ({"model": encoder_alone}, ConfigError, "contains an encoder without heads"),
+        ({"model": initial_weights}, ConfigError, "contains initial weights of an encoder"),
         ({"model": as_tac}, ConfigError, "has one head, but .* give --method tac, or --heads region"),
         ({"model": without_gvf}, ConfigError, "without global video features: give --gvf none"),
         ({"args": with_args(global_video_features="x/r2plus1d_34-avg_gvf.h5")}, ConfigError, "give --gvf avg"),

@@ -54,9 +54,9 @@ def check_address(what: str, address: str | None, *, may_be_signed: bool = False
     scheme = (match[1] or "").lower() if match else ""
     hint = _HINT["s3" if scheme == "s3" or "endpoint" in what or "store" in what else ""]
     if _has_password(address, match):
-        raise ConfigError(f"{what} ({scheme or '...'}://...) holds a user or password: {hint}")
+        raise ConfigError(f"{what} ({scheme or '...'}://...) contains a user name or password: {hint}")
     if match and scheme != "file" and not may_be_signed and _has_secret_query(address):
-        raise ConfigError(f"{what} ({shown(address)}) holds a signature or token in its query: {hint}")
+        raise ConfigError(f"{what} ({shown(address)}) contains a signature or token in its query: {hint}")
 
 
 def check_addresses(config: Any) -> None:

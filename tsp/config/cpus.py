@@ -23,7 +23,7 @@ MOST_AUTO_WORKERS = 8
 def rank_cpus(environment: Mapping[str, str] = os.environ) -> int:
     """CPUs that this process can count on: its share or its pod's request, and no more than it may use; at least 1.
 
-    Raises: ConfigError if the variable holds no number.
+    Raises: ConfigError if the variable contains no number.
     """
     share = environment.get(CPUS_VARIABLE, "").strip()
     usable = usable_cpus()

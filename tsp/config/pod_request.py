@@ -49,7 +49,7 @@ def config_from_pod(text: str) -> RunConfig:
         return from_dict(RunConfig, raw)
     unknown = sorted(set(raw) - {"request"})
     if unknown:
-        raise ConfigError(f"config holds a request, which cannot stand beside {unknown[0]!r}")
+        raise ConfigError(f"config contains a request, which excludes {unknown[0]!r}")
     return _resolved(raw["request"])
 
 

@@ -205,7 +205,7 @@ class ScheduleConfig:
         check_numbers(self)
         require(
             all(before < after for before, after in pairwise((0, *self.milestones))),
-            f"schedule.milestones must be above 0 and rise, got {list(self.milestones)}",
+            f"schedule.milestones must be above 0 and increasing, got {list(self.milestones)}",
         )
 
 

@@ -91,7 +91,7 @@ class DeflatedChunks:
             except deflate.DeflateError as error:
                 raise ValueError(f"the chunk at {list(chunk.offset)} is damaged: it cannot be inflated") from error
         if len(raw) != self._num_bytes:
-            raise ValueError(f"the chunk at {list(chunk.offset)} is damaged: it holds {len(raw)} bytes")
+            raise ValueError(f"the chunk at {list(chunk.offset)} is damaged: it contains {len(raw)} bytes")
         if chunk.is_shuffled:
             raw = np.frombuffer(raw, np.uint8).reshape(VALUE_BYTES, -1).T.tobytes()
         return np.frombuffer(raw, "<f4").reshape(self._chunk_shape)

@@ -65,7 +65,7 @@ class GvfFile:
             )
         vector = file.read(video).reshape(self._dims)
         if not np.isfinite(vector).all():
-            raise DataError(f"{self.path}: the feature of {video!r} holds NaN or infinite values")
+            raise DataError(f"{self.path}: the feature of {video!r} contains NaN or infinite values")
         return vector
 
 

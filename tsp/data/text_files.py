@@ -43,12 +43,13 @@ def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"the {what} {path} is not UTF-8 text (line {line} holds the byte 0x{content[error.start]:02X}): save it "
-            f"as UTF-8; 'iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW' converts a file from Windows"
+            f"the {what} {path} is not UTF-8 text (line {line} contains the byte 0x{content[error.start]:02X}): save "
+            f"it as UTF-8; 'iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW' converts a file from Windows"
         ) from error
     if "\0" in text:
         raise DataError(
-            f"the {what} {path} holds NUL bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8"
+            f"the {what} {path} contains NUL bytes: it is not text, or UTF-16 without a byte order mark; save it "
+            f"as UTF-8"
         )
     return text
 

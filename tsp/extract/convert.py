@@ -203,7 +203,7 @@ class _Conversion:
         """
         shape = self.features.shape(stem)
         if len(shape) != 2 or not all(shape):
-            hint = ": a GVF file holds one vector a video, no features of clips" if len(shape) == 1 else ""
+            hint = ": a GVF file contains one vector a video, no features of clips" if len(shape) == 1 else ""
             raise DataError(f"{self.job.source}: {stem!r} has shape {list(shape)}, not [T, dimension]{hint}")
         return self.job.resize or shape[0], shape[1]
 

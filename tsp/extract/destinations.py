@@ -42,10 +42,10 @@ def refuse_other_set(job: FeaturesJob, known: FeatureSet, stems: set[str]) -> No
     for name, what in SAME_SET.items():
         found, ours = getattr(there, name, None), getattr(known, name)
         if None not in (found, ours) and found != ours:
-            raise ConfigError(f"{job.dest} holds features of another {what}, {found}: choose another DEST")
+            raise ConfigError(f"{job.dest} contains features of another {what}, {found}: choose another DEST")
     held = _names_in_h5(job.dest) if there is None else {file_stem(video, there.prefix) for video in there.videos}
     if foreign := sorted(held - stems):
-        raise ConfigError(f"{job.dest} holds features of {foreign[0]!r}, unlike {job.source}: choose another DEST")
+        raise ConfigError(f"{job.dest} contains features of {foreign[0]!r}, unlike {job.source}: choose another DEST")
 
 
 def _names_in_h5(address: str) -> set[str]:

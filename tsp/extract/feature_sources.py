@@ -76,7 +76,7 @@ class NpyFolder:
         found = [name for name in list_files(folder) if name.endswith(NPY)]
         if inner := next((name for name in found if "/" in name), None):
             raise DataError(
-                f"{folder.address(inner)} lies in a folder of its own: give a folder whose .npy files lie in it"
+                f"{folder.address(inner)} is in a subfolder: give a folder that contains the .npy files directly"
             )
         self.names = sorted(name.removesuffix(NPY) for name in found)
 
@@ -125,7 +125,7 @@ class NpyFolder:
         if not isinstance(array, np.ndarray):
             raise DataError(f"{self._folder.address(name + NPY)} cannot be read: it is an archive (.npz)")
         if array.dtype.kind not in "fiub":
-            raise DataError(f"{self._folder.address(name + NPY)} holds {array.dtype}, no real numbers")
+            raise DataError(f"{self._folder.address(name + NPY)} contains {array.dtype}, not real numbers")
         # What overflows becomes infinite, which is refused by name.
         with np.errstate(over="ignore"):
             return array.astype(np.float32, copy=False)
@@ -152,7 +152,7 @@ def open_features(address: str, settings: StoreConfig | None) -> Iterator[Featur
 
 def _some(features: Features, address: str) -> Features:
     if not features.names:
-        raise DataError(f"{address} holds no features: give an H5 file (.h5, .hdf5) or a folder of .npy files")
+        raise DataError(f"{address} contains no features: give an H5 file (.h5, .hdf5) or a folder of .npy files")
     return features
 
 

@@ -65,7 +65,7 @@ class VideoParts:
         folder, slash, name = (out if form == "h5" else out.rstrip("/")).rpartition("/")
         if not name or folder.endswith(":/") or folder in ("s3:", "file:"):
             like = "features.h5" if form == "h5" else "features"
-            raise ConfigError(f"--out {out} names no file: give for instance {out.rstrip('/')}/{like}")
+            raise ConfigError(f"--out {out} has no file name: give for instance {out.rstrip('/')}/{like}")
         return cls(open_store(with_uri(settings, folder or slash or ".")), name, form)
 
     @property

@@ -66,7 +66,7 @@ class TspModel(nn.Module):
         if not self.needs_gvf:
             return tuple(module(feature_BF) for module in self.head_modules())
         if gvf_BG is None:
-            raise ConfigError("a head sees the global video feature, but the batch holds none: check data.*.gvf")
+            raise ConfigError("a head sees the global video feature, but the batch contains none: check data.*.gvf")
         both_BF = torch.cat([feature_BF, gvf_BG.to(feature_BF.dtype)], dim=1)
         return tuple(
             module(both_BF if head.sees_gvf else feature_BF)

@@ -37,8 +37,8 @@ def read_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"there is no file {path}") from error
     except pickle.UnpicklingError as error:
         raise ConfigError(
-            f"{path} was refused: it is no checkpoint, or it holds Python objects beyond tensors and plain values, "
-            f"which could run code ({_first_line(error)})"
+            f"{path} was refused: it is not a checkpoint, or it contains Python objects beyond tensors and plain "
+            f"values, which could run code ({_first_line(error)})"
         ) from error
     except MemoryError:
         raise
@@ -47,7 +47,7 @@ def read_file(path: Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be cut short; fetch it again"
         ) from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds a {type(content).__name__}, not a state dict or a checkpoint")
+        raise ConfigError(f"{path} contains a {type(content).__name__}, not a state dict or a checkpoint")
     return content
 
 
@@ -101,8 +101,8 @@ def recognise(content: Mapping[str, Any], *, where: str) -> str:
             if shapes == _shapes(build_backbone(name).state_dict()):
                 return name
     raise ConfigError(
-        f"{where} holds the weights of none of the backbones {', '.join(BACKBONES)}: is it a checkpoint of TSP or TAC? "
-        f"--backbone says which one to try, and then what does not fit"
+        f"{where} contains the weights of none of the backbones {', '.join(BACKBONES)}: is it a checkpoint of TSP or "
+        f"TAC? --backbone says which one to try, and then what does not fit"
     )
 
 

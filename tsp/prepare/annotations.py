@@ -110,7 +110,7 @@ def read_thumos14(folder: Path) -> Annotations:
             else:
                 found.add(fields[0], fields[1], fields[2], label, where)
     if not num_texts:
-        raise DataError(f"{folder} holds no annotation texts (<Class>_val.txt): give the folder of THUMOS14's own")
+        raise DataError(f"{folder} contains no annotation texts (<Class>_val.txt): give the folder of THUMOS14's own")
     found.actions.sort(key=lambda action: (action.video, action.label))
     return found.checked()
 
@@ -135,7 +135,7 @@ def read_activitynet(path: Path, *, subset: str | None = None) -> Annotations:
     if not isinstance(database, dict):
         raise DataError(f"{path} has no mapping 'database': it is not JSON of ActivityNet's v1-3 shape, {_SHAPE}")
     if not database:
-        raise DataError(f"{path} holds no video")
+        raise DataError(f"{path} contains no video")
     subsets = sorted({str(entry.get("subset")) for entry in database.values() if isinstance(entry, dict)})
     if subset is not None and subset not in subsets:
         raise DataError(f"{path} has no subset {subset!r}; it has {', '.join(subsets)}")

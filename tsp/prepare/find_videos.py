@@ -53,7 +53,7 @@ def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Stor
             found[file] = sizes_bytes[file]
     _say_what_is_left_out(address, left_out)
     if not found:
-        raise DataError(f"{address} holds no video files (*{', *'.join(sorted(VIDEO_SUFFIXES))})")
+        raise DataError(f"{address} contains no video files (*{', *'.join(sorted(VIDEO_SUFFIXES))})")
     return source, found
 
 

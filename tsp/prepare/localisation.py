@@ -54,7 +54,7 @@ def merged(before: str | None, database: Database, *, where: str) -> str:
             entries = json.loads(before)["database"]
             ids = {item["label"]: item["label_id"] for video in entries.values() for item in video["annotations"]}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{where} is there and no JSON that --json wrote: choose another name") from error
+            raise DataError(f"{where} exists but was not written by --json: choose another name") from error
         for video in database.values():
             for item in video["annotations"]:
                 if ids.get(item["label"], item["label_id"]) != item["label_id"]:

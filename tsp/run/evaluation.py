@@ -106,7 +106,9 @@ class EvaluationFile:
         try:
             return load_record(Evaluation, data, where=self.address)
         except StoreError as error:
-            raise ConfigError(f"{self.address} is there and no evaluation: choose another --out, or move it") from error
+            raise ConfigError(
+                f"{self.address} exists but is not an evaluation: choose another --out, or move it"
+            ) from error
 
     def check_writable(self) -> None:
         """Try to write there: before the work, which may take hours.

@@ -121,7 +121,7 @@ class LogShipper:
                 self.store.upload(self.key, copy, sha256=sha256_of(copy))
         except (StoreError, OSError) as error:
             if not self._failing:
-                logger.warning("the log cannot be sent for now: %s", error)
+                logger.warning("the log cannot be sent at the moment: %s", error)
             self._failing = True
             self._grew.set()
         else:

@@ -75,7 +75,7 @@ class MetricsLog:
         try:
             self._shipper = LogShipper(self._run.store, key, every_sec=PAUSE_SEC, at_once=True)
         except StoreError as error:
-            logger.warning("metrics are not written for now: %s", error)
+            logger.warning("metrics cannot be written at the moment: %s", error)
 
 
 class MetricsReader:

@@ -57,5 +57,5 @@ def recorded_images(run: StoredRun) -> list[str]:
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{run.store.address(key)} is damaged: {error!r:.200}; delete it") from error
     if not isinstance(found, list):
-        raise StoreError(f"{run.store.address(key)} is damaged: it is no list; delete it")
+        raise StoreError(f"{run.store.address(key)} is damaged: it is not a list; delete it")
     return [str(image) for image in found]

@@ -114,7 +114,7 @@ _TIMES = frozenset({"created", "updated", "ended", "started"})
 def check_time(text: Any) -> None:
     """Raises: ValueError if it is no time with its zone, as ``utc_now`` writes it."""
     if not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError(f"{text!r:.60} is no time with a zone")
+        raise ValueError(f"{text!r:.60} is not a time with a zone")
 
 
 def dump_record(record: Any) -> bytes:

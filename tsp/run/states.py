@@ -52,7 +52,7 @@ class StateFiles(RunFolder):
                     return meta
             except MissingKeyError:
                 pass
-            logger.warning("%s names %s, which is not there in full length", self.address(POINTER), meta.key)
+            logger.warning("%s names %s, which is missing or truncated", self.address(POINTER), meta.key)
         return None
 
     def download_state(self, path: Path) -> StateMeta:

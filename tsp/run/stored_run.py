@@ -109,8 +109,8 @@ class StoredRun(EpochFiles, StateFiles):
             name = entry.key.removeprefix(start)
             if not _OWN_FILE.match(name):
                 raise ConfigError(
-                    f"{self.address()} holds what no run has written, such as {name}, and deleting the run would "
-                    f"delete it: choose another --name or --store"
+                    f"{self.address()} contains files that no run has written, such as {name}, and deleting the run "
+                    f"would delete them: choose another --name or --store"
                 )
 
     def record_origins(
@@ -259,7 +259,7 @@ class StoredRun(EpochFiles, StateFiles):
             return 0
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(
-                f"{self.store.address(key)} is damaged: {error!r:.200}; delete it to count anew"
+                f"{self.store.address(key)} is damaged: {error!r:.200}; delete it to start counting again"
             ) from error
 
     def with_more_attempts(self, config: RunConfig) -> RunConfig:

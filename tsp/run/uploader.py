@@ -206,7 +206,7 @@ class Uploader:
                 failure = error
             with self._changed:
                 if failure is not None and not self._progress_failing:
-                    logger.warning("progress is not written for now: %s", failure)
+                    logger.warning("progress cannot be written at the moment: %s", failure)
                 self._progress_busy, self._progress_failing = False, failure is not None
                 if failure is not None and self._progress is None:
                     self._progress = progress

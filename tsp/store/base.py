@@ -239,7 +239,7 @@ def check_key(key: str) -> None:
     """
     parts = key.split("/")
     if not key or any(part in ("", ".", "..") for part in parts) or "\0" in key:
-        raise StoreError(f"{key!r} is no key of a store: it needs names separated by single slashes")
+        raise StoreError(f"{key!r} is not a valid key: it needs names separated by single slashes")
 
 
 def file_name_of(key: str) -> str:
@@ -255,7 +255,7 @@ def check_prefix(prefix: str) -> None:
     Raises: StoreError.
     """
     if prefix.startswith("/") or ".." in prefix.split("/"):
-        raise StoreError(f"{prefix!r} is no prefix of keys: it must not start with a slash or hold '..'")
+        raise StoreError(f"{prefix!r} is not a valid key prefix: it must not start with a slash or hold '..'")
 
 
 def join_key(*parts: str) -> str:

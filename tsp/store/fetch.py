@@ -145,7 +145,7 @@ def _check_file(path: Path, sha256: str | None) -> None:
 def _bucket_and_key(uri: str, settings: StoreConfig | None, retry: RetryPolicy) -> tuple[Store, str]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not bucket or not key or key.endswith("/"):
-        raise ConfigError(f"{uri!r} names no object: it takes s3://bucket/key")
+        raise ConfigError(f"{uri!r} has no object: write s3://bucket/key")
     return open_store(with_uri(settings, f"s3://{bucket}"), retry=retry), key
 
 

@@ -106,7 +106,7 @@ def writing(address: str, settings: StoreConfig | None) -> Iterator[Path]:
         return
     uri, _, name = address.rpartition("/")
     if not name or uri == "s3:/":
-        raise ConfigError(f"{address} names no file: it takes s3://bucket/key")
+        raise ConfigError(f"{address} has no file name: write s3://bucket/key")
     with open_folder(uri, settings).writing(name) as path:
         yield path
 

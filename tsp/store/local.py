@@ -72,7 +72,7 @@ class LocalStore(Store):
             if digest != sha256:
                 raise StoreError(
                     f"{path} was copied to {self.address(key)} with SHA-256 {digest}, but {sha256} was announced: "
-                    f"it changed meanwhile, or the disk is faulty"
+                    f"it changed in the meantime, or the disk is faulty"
                 )
 
     def list(self, prefix: str = "") -> Iterator[Entry]:

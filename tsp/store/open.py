@@ -43,7 +43,7 @@ def path_of_file_uri(uri: str) -> Path:
     """
     split = urlsplit(uri)
     if split.netloc not in ("", "localhost") or not split.path.startswith("/"):
-        raise ConfigError(f"{uri!r} is no file URI: it takes three slashes, file:///folder")
+        raise ConfigError(f"{uri!r} is not a file URI: write three slashes, file:///folder")
     # "?" and "#" are ordinary characters of a path
     return Path(unquote(uri.partition("://")[2].removeprefix(split.netloc)))
 

@@ -144,7 +144,7 @@ def _arrival_of(file: PublishedFile, dest: Store, overwrite: bool) -> Arrival | 
     if overwrite:
         return None
     raise ConfigError(
-        f"{dest.address(file.name)} is there and not the published file (its git id is {found[:ID_CHARS_SHOWN]}, not "
+        f"{dest.address(file.name)} exists but is not the published file (its git id is {found[:ID_CHARS_SHOWN]}, not "
         f"{file.blob_id[:ID_CHARS_SHOWN]}): move it away, or replace it with --overwrite"
     )
 

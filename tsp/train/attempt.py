@@ -106,7 +106,7 @@ def _count_attempt(run: StoredRun, config: RunConfig) -> int:
         reason = _reason_of(run, attempt - 1)
         first = f"{reason}; " if reason else ""
         raise GaveUpError(
-            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being ended; look at the logs of "
+            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being interrupted; look at the logs of "
             f"earlier attempts ('tspctl logs'), then submit it again with a higher max_attempts"
         )
     return attempt
@@ -193,7 +193,7 @@ def _succeed(run: StoredRun, group: Group, attempt: int) -> None:
         if not group.is_main:
             raise
         # It finds the run done when it is started again.
-        logger.warning("%s; the run is done all the same", error)
+        logger.warning("%s; the run is done anyway", error)
 
 
 def record_success(run: StoredRun, attempt: int) -> None:
@@ -228,7 +228,7 @@ def _meet(
             raise
         placement.forget()
         raise NotPlacedError(
-            f"{error}; a part of the ranks has held GPUs for {config.placement_timeout_sec:.0f} s in all "
+            f"{error}; some ranks have held GPUs for {config.placement_timeout_sec:.0f} s in all "
             f"(placement_timeout_sec) and gives them back: 'tspctl resume {config.name}' tries again; with --queue or "
             f"--gang all ranks start or none"
         ) from error

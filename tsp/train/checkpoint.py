@@ -122,7 +122,7 @@ def read(path: Path) -> dict[str, Any]:
     missing = [key for key in KEYS if key not in content]
     if missing:
         raise ConfigError(
-            f"{path} is no checkpoint to resume from: it lacks {', '.join(missing)}; "
+            f"{path} is not a checkpoint to resume from: it lacks {', '.join(missing)}; "
             f"for encoder weights alone use --pretrained"
         )
     return content
@@ -145,7 +145,7 @@ def restore(
     try:
         optimizer.load_state_dict(dict(content["optimizer"]))
     except (ValueError, KeyError, RuntimeError) as error:
-        raise ConfigError(f"{where} holds the optimizer of another model: {error}") from error
+        raise ConfigError(f"{where} contains the optimizer of another model: {error}") from error
     for group, settings in zip(optimizer.param_groups, own, strict=True):
         group.update(settings)
         for parameter in group["params"]:
@@ -154,7 +154,7 @@ def restore(
     try:
         scheduler.load_state_dict(content["lr_scheduler"])
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where} holds another schedule than warm-up and steps: {error}") from error
+        raise ConfigError(f"{where} contains another schedule than warm-up and steps: {error}") from error
 
 
 def _match_layout(state: dict[str, Any], parameter: Tensor) -> None:

@@ -49,7 +49,7 @@ class _Evaluation:
         self._config = job.config if job.workers is None else _with_workers(job.config, job.workers)
         folder, slash, name = job.out.rpartition("/")
         if not name:
-            raise ConfigError(f"--out {job.out} names no file: give for instance {job.out}evaluation.json")
+            raise ConfigError(f"--out {job.out} has no file name: give for instance {job.out}evaluation.json")
         self._file = EvaluationFile(open_folder(folder or slash or ".", job.config.store), name)
         self._checkpoint = fetch_object(job.checkpoint, cache_folder("weights"), settings=job.config.store)
         self._data = load_subset(self._config, "valid")
@@ -61,7 +61,7 @@ class _Evaluation:
         """Evaluate this process's share, unless that is done already; merge once no other is missing."""
         found = self._file.read()
         if found is not None and found.work == self._work:
-            logger.info("%s holds this evaluation already", self._file.address)
+            logger.info("%s already contains this evaluation", self._file.address)
             return answer_of(found, self._file.address)
         self._file.check_writable()
         content = read_file(self._checkpoint)

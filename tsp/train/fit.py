@@ -23,14 +23,14 @@ def model_state(content: Mapping[str, Any], *, where: str) -> dict[str, Tensor]:
     """
     state = content.get("model", content)
     if not isinstance(state, Mapping):
-        raise ConfigError(f"{where} holds no weights: {NO_HEADS}")
+        raise ConfigError(f"{where} contains no weights: {NO_HEADS}")
     state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
     if not any(name.startswith("features.") for name in state):
         raise ConfigError(
-            f"{where} holds initial weights of an encoder, which was trained for none of these heads: {NO_HEADS}"
+            f"{where} contains initial weights of an encoder, which was trained for none of these heads: {NO_HEADS}"
         )
     if not _head_shapes(state):
-        raise ConfigError(f"{where} holds an encoder without heads: {NO_HEADS}")
+        raise ConfigError(f"{where} contains an encoder without heads: {NO_HEADS}")
     return state
 
 

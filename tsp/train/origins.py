@@ -48,7 +48,7 @@ def record_origins(
         logger.warning("versions and digests are not recorded: %s", error)
         return {}
     for name, text in changed.items():
-        logger.warning("since the run began something has changed: %s is %s", name, text)
+        logger.warning("changed since the run began: %s is %s", name, text)
     return changed
 
 

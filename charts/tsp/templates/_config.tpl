@@ -56,7 +56,7 @@ sends it (untouched), or a request that pods resolve through tsp.config.pod_requ
 {{/* tsp.config.refuseSecret: refuses a configuration with a user or password in an address. Argument: its text. */}}
 {{- define "tsp.config.refuseSecret" -}}
 {{- if regexMatch "[A-Za-z][A-Za-z0-9+.-]*://[^/?#\"\\s]*@" . -}}
-{{- fail "an address in the configuration holds a user or password: everybody who may read the ConfigMap would see it; give credentials by store.existingSecret" -}}
+{{- fail "an address in the configuration contains a user name or password: everybody who may read the ConfigMap would see it; give credentials by store.existingSecret" -}}
 {{- end -}}
 {{- end -}}
 

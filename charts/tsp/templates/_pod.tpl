@@ -162,7 +162,7 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
 {{- fail (printf "extraEnv holds %s in clear: name a Secret in store.existingSecret or extraEnvFrom, or use valueFrom" .name) }}
 {{- end }}
 {{- if regexMatch "^[A-Za-z][A-Za-z0-9+.-]*://[^/]*@" $text }}
-{{- fail (printf "the address in extraEnv %s holds a user or password: use valueFrom with a Secret" .name) }}
+{{- fail (printf "the address in extraEnv %s contains a user name or password: use valueFrom with a Secret" .name) }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraEnv }}

@@ -145,7 +145,7 @@ class ClusterBackend:
             pods = list(self._cluster.items("/api/v1/pods"))
         except ForbiddenError as error:
             logger.debug("%s", error)
-            logger.warning("pods of other namespaces may not be listed: GPUs that they hold count as free")
+            logger.warning("pods of other namespaces may not be listed: their GPUs count as free")
             pods = list(self._cluster.items(self._cluster.namespaced("v1", "pods")))
         for item in node_gpus(nodes, pods, namespace=self._cluster.namespace):
             memory = f"{item.memory} MiB" if item.memory and item.memory.isdigit() else item.memory
@@ -190,7 +190,7 @@ class ClusterBackend:
             if nothing_comes and (not pods or (state == "succeeded" and len(pods) < pods_of(job))):
                 return None
         elif not pods and nothing_comes:
-            logger.warning("%s is %s and has no pods: what they wrote went with them", name, state)
+            logger.warning("%s is %s and has no pods: their logs are gone with them", name, state)
             return iter(())
         wanted = Wanted(ranks=query.ranks, tail=query.tail, since=query.since)
         if not query.follow:

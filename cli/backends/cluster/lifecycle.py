@@ -125,11 +125,11 @@ class Lifecycle:
             if release is not None:
                 refuse_changed_runtime(self._runs.cluster, self._releases.objects_of(release))
                 for restored in self._releases.restore(release, but=_JOB_KINDS):
-                    logger.warning("%s was gone and has been created again", restored)
+                    logger.warning("%s was missing and has been recreated", restored)
             if release is not None or not self._runs.lacks_config(view.job):
                 self._runs.set_suspended(name, False, stopped=None)
                 return
-            logger.warning("%s has lost its ConfigMap and Helm's record: it is installed anew", name)
+            logger.warning("%s has lost its ConfigMap and Helm's record: reinstalling it", name)
         self._install_anew(name, config, release, submit)
 
     def _install_anew(

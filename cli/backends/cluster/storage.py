@@ -103,7 +103,7 @@ def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store, wanted: 
     there = {entry.key.removeprefix(prefix) for entry in data.list(prefix)}
     where = f"{config.data.root}/{folder}".rstrip("/")
     if not there:
-        raise DataError(f"{where} holds no video: check --data")
+        raise DataError(f"{where} contains no video: check --data")
     if config.data.training_copy:
         # Copies have names of their own, which the pods know.
         return
@@ -129,7 +129,7 @@ def check_folders(config: RunConfig, pod: Mapping[str, Any]) -> Iterator[Finding
         yield from writable_folder("store", config.store.uri, pod)
     root = config.data.root
     if "://" not in root and volume_at(root, pod) is None:
-        message = f"no volume of the pods is mounted at {root}: set data.claim, unless the image holds the data"
+        message = f"no volume of the pods is mounted at {root}: set data.claim, unless the image contains the data"
         yield Finding("data", "warning", message)
 
 

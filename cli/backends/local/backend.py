@@ -171,7 +171,7 @@ class LocalBackend:
             return None
 
         def ended() -> bool:
-            # A run that was deleted meanwhile writes nothing more.
+            # A run that was deleted in the meantime writes nothing more.
             return not local.exists() or local_status(local).state in ENDED | {"suspended"}
 
         return read_lines(FolderLogs(local.console), query, ended=ended if query.follow else None)

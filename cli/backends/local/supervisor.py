@@ -119,7 +119,7 @@ def publish_outcome(launch: Launch, outcome: Outcome) -> None:
     try:
         run = StoredRun(open_store(launch.store), launch.name)
         if is_anothers(run, launch.owner or None):
-            logger.warning("the outcome is not stored: the run at %s is trained elsewhere", run.address())
+            logger.warning("the outcome is not stored: the run at %s is being trained elsewhere", run.address())
         else:
             run.write_outcome(outcome)
     except TspError as error:

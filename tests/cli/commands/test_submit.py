@@ -234,5 +234,5 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(
 ) -> None:
     refused = tspctl(*THUMOS, "tac", option, value)
     assert (refused.code, refused.out) == (2, "")
-    assert "holds a user or password: give credentials by AWS_ACCESS_KEY_ID" in refused.err
+    assert "contains a user name or password: give credentials by AWS_ACCESS_KEY_ID" in refused.err
     assert "hidden" not in refused.err

@@ -218,7 +218,7 @@ def test_a_run_does_not_move_in_where_others_keep_things_nor_is_anything_of_thei
 ) -> None:
     for near in (key, "new-2/run", "first.txt", "firsts/x"):
         client_of(moto).put_object(Bucket=moto.bucket, Key=f"{tmp_path.name}/{near}", Body=b"theirs")
-    check(tspctl, {"submit": (USAGE, "holds what no run has written, such as"), "names": (OK, "first")})
+    check(tspctl, {"submit": (USAGE, "contains files that no run has written, such as"), "names": (OK, "first")})
     assert tspctl("status", "new").code == MISSING, "nothing of it is left"
     check(tspctl, {"delete": (OK, "deleted first")})
     left = client_of(moto).list_objects_v2(Bucket=moto.bucket, Prefix=f"{tmp_path.name}/")["Contents"]

@@ -134,7 +134,7 @@ def test_an_elementary_stream_is_refused_with_the_cure(tmp_path):
 
 def test_a_stub_without_a_codec_and_a_file_cut_in_its_index_are_refused(tmp_path, shared_dir):
     cases = shared_dir / "cases/video"
-    with pytest.raises(VideoError, match="holds no video stream that can be decoded"):
+    with pytest.raises(VideoError, match="contains no video stream that can be decoded"):
         read_clip(shutil.copy(cases / "stub-without-codec/stub.mp4", tmp_path), 0.0)
     with pytest.raises(VideoError, match="cannot open the video"):
         read_clip(shutil.copy(cases / "cut-index-eof/end_cut.mp4", tmp_path), 0.0)
@@ -289,7 +289,7 @@ def test_a_picture_is_no_video_whatever_its_name(tmp_path, suffix):
 
 
 def test_a_single_frame_is_remarked(tmp_path):
-    assert "it holds a single frame" in inspect_video(ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=1)).remarks
+    assert "it contains a single frame" in inspect_video(ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=1)).remarks
 
 
 def test_how_players_crop_the_picture_is_remarked(tmp_path):

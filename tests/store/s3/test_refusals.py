@@ -79,7 +79,7 @@ def test_every_checksum_mode_is_understood(s3_server: S3Server, tmp_path: Path, 
     ("changes", "message"),
     [
         ({"endpoint_url": "127.0.0.1:9000"}, "must start with http"),
-        ({"endpoint_url": "http://me:secret@127.0.0.1:9000"}, "holds a user or password"),
+        ({"endpoint_url": "http://me:secret@127.0.0.1:9000"}, "contains a user name or password"),
         ({"ca_bundle": "/no/such.pem"}, "there is no file /no/such.pem"),
     ],
 )

@@ -76,7 +76,7 @@ class VideoReport:
         """What a user should know of a file that can be read, in words, with the cure."""
         found = [f"{note}: {_CURE}" for note in self.notes]
         if self.num_video_streams > 1:
-            found.append(f"it holds {self.num_video_streams} videos, of which stream {self.stream_index} is read")
+            found.append(f"it contains {self.num_video_streams} videos, of which stream {self.stream_index} is read")
         if self.start_sec > 0.5 / self.fps:
             found.append(f"its picture begins {self.start_sec:.3f} s after the sound: {_CURE}")
         if self.num_missing:
@@ -96,7 +96,7 @@ class VideoReport:
         if self.changes_size:
             found.append(f"its picture changes its size: {_CURE}")
         if self.num_frames == 1:
-            found.append("it holds a single frame")
+            found.append("it contains a single frame")
         found += self.unheeded
         return tuple(found)
 

@@ -28,7 +28,7 @@ class OpenSources:
     def get(self, path: str | Path) -> VideoSource:
         """The open file.
 
-        Raises: VideoError if it cannot be opened or holds no video.
+        Raises: VideoError if it cannot be opened or contains no video.
         """
         key = str(path)
         source = self._sources.pop(key, None) or VideoSource(key)

@@ -55,7 +55,7 @@ class VideoSource:
         """Open the file and establish its times.
 
         Args: whole, read all packets for it, even where nothing is in doubt; untimed, give an elementary stream times.
-        Raises: VideoError if it cannot be opened, holds no video, or its times are not whole.
+        Raises: VideoError if it cannot be opened, contains no video, or its times are not whole.
         """
         self.path = str(path)
         self.index: FrameIndex | None = None
@@ -87,7 +87,7 @@ class VideoSource:
         stream = best_video_stream(container)
         if stream is None:
             container.close()
-            raise VideoError(f"{self.path} holds no video stream that can be decoded")
+            raise VideoError(f"{self.path} contains no video stream that can be decoded")
         self.container: InputContainer = container
         self.stream: VideoStream = stream
         for other in container.streams:

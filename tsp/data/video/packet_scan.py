@@ -248,7 +248,9 @@ def _put_in_decoded_order(path: str, stream_index: int, packets: list[_Raw], has
     if not never_fall(times):
         times = filled([packets[number].dts for number in sorted(order)])
     if not never_fall(times):
-        raise VideoError(f"{path} stores times that do not rise: run 'ffmpeg -i IN -c copy OUT.mkv', or encode it anew")
+        raise VideoError(
+            f"{path} stores timestamps that do not increase: run 'ffmpeg -i IN -c copy OUT.mkv', or re-encode it"
+        )
     if order != sorted(order) and not has_pts:
         notes.append(ORDER_NOTE)
     for packet in packets:

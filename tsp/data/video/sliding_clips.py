@@ -134,7 +134,7 @@ class Slide:
 
     def _finish(self, chooser: SlideChooser) -> None:
         if chooser.end_pts is None:
-            raise VideoError(f"{self._source.path} holds no frame")
+            raise VideoError(f"{self._source.path} contains no frame")
         # The last frame stays on screen for one frame's time; the tolerance is that of times in microseconds.
         end_sec = float(chooser.end_pts * self._source.time_base) + self._frame_sec - 1e-6
         self.num_beyond = sum(start_sec >= end_sec for start_sec in self._starts_sec) if chooser.missing() else 0

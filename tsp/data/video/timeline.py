@@ -78,7 +78,7 @@ def establish(
     Raises: VideoError if the file has no times, or times that cannot be made to rise.
     """
     if stream.time_base is None:
-        raise VideoError(f"{path} does not say in which unit its times are")
+        raise VideoError(f"{path} does not say what unit its times are in")
     origin = origin_of(container, stream)
     if not whole and _lists_every_frame(container, stream) and not _is_doubtful(container, stream):
         first, last = stream.index_entries[0].timestamp, stream.index_entries[-1].timestamp
@@ -88,7 +88,7 @@ def establish(
     scan = _SCANS.get(path, stream.index, counted=whole, untimed=untimed)
     shown = scan.shown
     if not len(shown):
-        raise VideoError(f"{path} holds no video frames")
+        raise VideoError(f"{path} contains no video frames")
     fps = rate_of_times(shown, stream.time_base, _claimed_rates(stream))
     return Timeline(origin, stream.time_base, fps, scan)
 

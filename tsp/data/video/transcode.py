@@ -120,7 +120,7 @@ def _write(video: _Picture, out: OutputContainer, source: Path, keep_audio: bool
         out.mux(stream.encode(frame))
         num_frames += 1
     if num_frames == 0:
-        raise VideoError(f"{source} holds no video frames that can be decoded")
+        raise VideoError(f"{source} contains no video frames that can be decoded")
     out.mux(stream.encode(None))
     if sound is not None:
         for part in sound_frames(str(source), _AUDIO_RATE_HZ):
@@ -164,7 +164,7 @@ class _Picture:
             if (frame.time or 0.0) - shown_sec > MAX_STILL_SEC:
                 raise VideoError(
                     f"{self._opened.path} shows nothing new between {shown_sec:.0f} and {frame.time:.0f} s: its times "
-                    f"are damaged; cut it to the part that is meant"
+                    f"are damaged; cut out the part you need"
                 )
             shown_sec = frame.time or 0.0
             if graph is None:

@@ -25,7 +25,7 @@ class Prefix:
     def __init__(self, config: StoreConfig, retry: RetryPolicy) -> None:
         bucket, _, text = config.uri.removeprefix("s3://").partition("/")
         if not bucket:
-            raise ConfigError(f"store {config.uri!r} names no bucket: it takes s3://bucket/prefix")
+            raise ConfigError(f"store {config.uri!r} has no bucket: write s3://bucket/prefix")
         self.text = text.rstrip("/")
         if self.text and any(part in ("", ".", "..") for part in self.text.split("/")):
             raise ConfigError(
@@ -42,7 +42,7 @@ class Prefix:
         """The key in the bucket. Other programs' keys may hold "//" or end with a slash, which is theirs to choose."""
         if not key or key.startswith("/") or any(part in (".", "..") for part in key.split("/")):
             raise StoreError(
-                f"{key!r} in {self.uri} is no key of a store: clients and servers change slashes at the beginning and "
+                f"{key!r} in {self.uri} is not a valid key: clients and servers change leading slashes and "
                 f"parts '.' and '..' on their way; use the tool that made it"
             )
         return f"{self.text}/{key}" if self.text else key

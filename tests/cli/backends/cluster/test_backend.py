@@ -186,7 +186,7 @@ def test_the_shards_of_a_job_are_read_from_their_pods_alone(api, backend, caplog
         assert [(line.rank, line.text) for line in backend.logs("my-job", query)] == [(1, "INFO done")]
     api.objects[PODS] = []
     assert list(backend.logs("my-job", LogQuery())) == []
-    assert "my-job is succeeded and has no pods: what they wrote went with them" in caplog.text
+    assert "my-job is succeeded and has no pods: their logs are gone with them" in caplog.text
 
 
 @pytest.mark.parametrize("query", [LogQuery(previous=True), LogQuery(attempt=1), LogQuery(), LogQuery(follow=True)])

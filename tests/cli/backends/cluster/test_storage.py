@@ -57,7 +57,7 @@ def test_data_in_a_folder_may_lie_in_the_image_but_a_missing_volume_is_said(conf
     (warning,) = check_folders(config, pod_with())
     assert (warning.level, warning.message) == (
         "warning",
-        "no volume of the pods is mounted at /data: set data.claim, unless the image holds the data",
+        "no volume of the pods is mounted at /data: set data.claim, unless the image contains the data",
     )
     assert list(check_folders(config, pod_with({"name": "v", "mountPath": "/data", "readOnly": True}, v=CLAIM))) == []
 
@@ -117,7 +117,7 @@ def test_a_table_that_no_run_can_read_is_refused_with_its_row(bucket, rows, word
 def test_a_folder_without_videos_is_named(bucket):
     config, data = bucket
     data.delete_all(f"{config.data.valid.videos}/")
-    with pytest.raises(DataError, match=f"{config.data.root}/{config.data.valid.videos} holds no video"):
+    with pytest.raises(DataError, match=f"{config.data.root}/{config.data.valid.videos} contains no video"):
         check_data(config)
 
 

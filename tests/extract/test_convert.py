@@ -16,7 +16,7 @@ import pytest
 from tests.extract.values import VALUES, Make, assert_same, read_h5, read_npy, with_change
 from tests.jobs import do_job
 from tsp.data.features import FeatureFile
-from tsp.errors import ConfigError, DataError, StoreError
+from tsp.errors import DataError
 from tsp.extract import convert, raw_floats
 from tsp.extract.feature_sources import NpyFolder
 from tsp.store.local import LocalStore

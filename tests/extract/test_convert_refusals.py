@@ -88,7 +88,7 @@ def test_a_folder_that_holds_files_of_another_set_is_left_alone(tmp_path: Path) 
     np.save(tmp_path / "out/w.npy", VALUES)
     with pytest.raises(ConfigError, match=r"out/w\.npy is not of .*in\.h5: choose another DEST"):
         do_job("features", job)
-    with pytest.raises(ConfigError, match=r"out holds features of 'v', unlike .*in\.h5"):
+    with pytest.raises(ConfigError, match=r"out contains features of 'v', unlike .*in\.h5"):
         do_job("features", {**job, "prefix": "v_x"})
 
 
@@ -101,7 +101,7 @@ def test_neither_the_source_nor_another_set_is_written_over(tmp_path: Path) -> N
     for dest, message in (
         ("x/../in.h5", "SOURCE and DEST are both"),
         ("link.h5", "SOURCE and DEST are both"),
-        ("other.h5", r"other\.h5 holds features of 'w', unlike .*in\.h5: choose another DEST"),
+        ("other.h5", r"other\.h5 contains features of 'w', unlike .*in\.h5: choose another DEST"),
     ):
         with pytest.raises(ConfigError, match=message):
             do_job("features", {"source": str(tmp_path / "in.h5"), "dest": str(tmp_path / dest)})

@@ -227,7 +227,7 @@ def test_subsets_come_together_in_one_file_and_must_number_labels_alike() -> Non
     assert set(json.loads(merged(text, database("b", ["Jump", "Run"]), where="j"))["database"]) == {"a", "b"}
     with pytest.raises(DataError, match="j has 'Run' as class 1, here it is 0: give both runs the same --labels"):
         merged(text, database("b", ["Run"]), where="j")
-    with pytest.raises(DataError, match="no JSON that --json wrote"):
+    with pytest.raises(DataError, match="exists but was not written by --json"):
         merged("[1]", database("b", ["Run"]), where="j")
 
 

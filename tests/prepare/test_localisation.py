@@ -50,5 +50,5 @@ def test_a_label_has_one_number_in_all_subsets(label_id, fits):
     "text", ["{", "[]", "{}", '{"database": {"a": {}}}', '{"database": {"a": {"annotations": [1]}}}']
 )
 def test_what_is_no_such_json_is_not_written_over(text):
-    with pytest.raises(DataError, match="j is there and no JSON that --json wrote"):
+    with pytest.raises(DataError, match="j exists but was not written by --json"):
         merged(text, {}, where="j")

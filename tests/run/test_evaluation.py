@@ -56,7 +56,7 @@ def test_an_evaluation_is_read_as_it_was_written_and_takes_the_place_of_its_part
 
 def test_what_is_no_evaluation_is_not_written_over_unseen(local_store: Store):
     local_store.write("out.json", b'{"a": 1}')
-    with pytest.raises(ConfigError, match=r"out\.json is there and no evaluation: choose another --out"):
+    with pytest.raises(ConfigError, match=r"out\.json exists but is not an evaluation: choose another --out"):
         EvaluationFile(local_store, "out.json").read()
 
 

@@ -38,7 +38,9 @@ def test_a_run_that_is_not_there_gets_no_folder_by_being_looked_at(local_run: St
     assert list(local_run.store.list()) == []
 
 
-@pytest.mark.parametrize(("data", "message"), [(b"{", "is damaged: .*delete it"), (b"{}", "it is no list; delete it")])
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"{", "is damaged: .*delete it"), (b"{}", "it is not a list; delete it")]
+)
 def test_a_damaged_record_is_named(local_run: StoredRun, data, message):
     local_run.store.write(local_run.key(FILE), data)
     with pytest.raises(StoreError, match=message):

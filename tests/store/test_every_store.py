@@ -119,7 +119,7 @@ def test_keys_and_prefixes_cannot_leave_the_store(store: Store) -> None:
         with pytest.raises(StoreError, match="is no key"):
             store.write(key, b"x")
     for ask in (store.list, store.list_folders):
-        with pytest.raises(StoreError, match="is no prefix"):
+        with pytest.raises(StoreError, match="is not a valid key prefix"):
             list(ask("../"))
 
 

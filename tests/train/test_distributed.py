@@ -11,15 +11,7 @@ import torch
 from torch.nn import functional
 
 from tests.s3_servers import free_port
-from tests.train.worlds import (
-    config_for,
-    final_weights,
-    on_ranks,
-    run_of,
-    same_weights,
-    train_here,
-    train_rank,
-)
+from tests.train.worlds import config_for, final_weights, on_ranks, run_of, same_weights, train_here, train_rank
 from tsp.data.loader import build_loader
 from tsp.data.transforms import pixels_on_device
 from tsp.errors import ConfigError, PeerLostError, TerminatedError

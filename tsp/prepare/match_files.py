@@ -84,8 +84,8 @@ def refuse_other_units(actions: Sequence[Action], by_name: Mapping[str, VideoFac
         for video, action in last.items()
     ):
         raise DataError(
-            f"{actions[0].where}: no action of {len(last)} videos ends after {_SHARES_UP_TO:g} s: are these fractions of "
-            f"the video? The times must be seconds"
+            f"{actions[0].where}: no action of {len(last)} videos ends after {_SHARES_UP_TO:g} s: are these fractions "
+            f"of the video? The times must be seconds"
         )
 
 

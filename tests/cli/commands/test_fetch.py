@@ -111,7 +111,7 @@ def test_a_file_that_is_no_checkpoint_is_not_overwritten(
         file.write_text("precious")
     refused = tspctl(*command, original, "-d", table)
     assert (refused.code, refused.out, table.read_text()) == (2, "", "precious")
-    assert "train.csv: this file is there and is no checkpoint by its name" in refused.err
+    assert "train.csv: this file exists and is not named like a checkpoint" in refused.err
     assert tspctl(*command, original, "-d", earlier).code == 0
     assert earlier.read_bytes() == b"epoch 1" * 1000
 

@@ -64,7 +64,7 @@ def test_a_pipe_is_a_file_too(tspctl, data_root, tmp_path):
         (
             lambda tree: tree["effective"].update(global_batch=999),
             0,
-            "effective.global_batch is computed anew: 16, was 999",
+            "effective.global_batch is recomputed: 16, was 999",
         ),
         (lambda tree: tree["config"].update(gpus=None), 2, "gpus must be of type int, got None"),
     ],
@@ -205,7 +205,7 @@ def test_a_file_that_is_no_configuration_is_refused_by_name(tspctl, tmp_path, co
 @pytest.mark.parametrize(
     ("words", "message"),
     [((), "Missing option '--dataset'"), (("--dataset", "demo"), "Missing option '--method'"),
-     (("-f", "a", "--like", "b"), "exclude each other"), (("-f", "nowhere.yaml"), "nowhere.yaml")],
+     (("-f", "a", "--like", "b"), "are mutually exclusive"), (("-f", "nowhere.yaml"), "nowhere.yaml")],
 )  # fmt: skip
 def test_a_run_needs_a_recipe_a_file_or_an_earlier_run(tspctl, words, message):
     done = tspctl("submit", *LOCAL, *words)

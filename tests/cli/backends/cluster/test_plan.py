@@ -200,7 +200,7 @@ def test_a_queue_that_nobody_manages_is_refused_with_what_to_enable(well, cluste
     well.objects["/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team"] = {"metadata": {}}
     backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
     well.objects[JOBS] = lambda method, query, body: (201, body)
-    with pytest.raises(ClusterError, match=r"names the queue team, but nobody holds it back.*kubeflow.org/pytorchjob"):
+    with pytest.raises(ClusterError, match=r"queue team, but Kueue does not hold it back.*kubeflow.org/pytorchjob"):
         run_checks(backend.checks(backend.plan(config, replace(lasting, queue="team"))))
 
 

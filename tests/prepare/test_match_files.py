@@ -62,7 +62,7 @@ def test_times_that_never_pass_one_in_videos_of_several_seconds_are_shares(ends_
     if not refused:
         refuse_other_units(actions, by_name)
         return
-    with pytest.raises(DataError, match="no action of 2 videos ends after 1 s: are these shares"):
+    with pytest.raises(DataError, match="no action of 2 videos ends after 1 s: are these fractions"):
         refuse_other_units(actions, by_name)
 
 

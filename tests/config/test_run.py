@@ -197,7 +197,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
 
 @pytest.mark.parametrize("milestones", [[3, 1], [2, 2], [0, 2], [-1]])
 def test_milestones_are_above_zero_and_rise(milestones):
-    with pytest.raises(ConfigError, match=r"schedule\.milestones must be above 0 and rise"):
+    with pytest.raises(ConfigError, match=r"schedule\.milestones must be above 0 and increasing"):
         make(overrides={"schedule.milestones": milestones})
 
 

@@ -56,7 +56,7 @@ def test_a_chunk_that_cannot_be_inflated_or_has_another_length_is_named(tmp_path
     chunks = laid_out(tmp_path / "a", VALUES, (3, 4), deflated=False, shuffled=False)
     for broken, message in (
         (chunks[4]._replace(is_deflated=True), r"the chunk at \[3, 4\] is damaged: it cannot be inflated"),
-        (chunks[4]._replace(size_bytes=40), r"the chunk at \[3, 4\] is damaged: it holds 40 bytes"),
+        (chunks[4]._replace(size_bytes=40), r"the chunk at \[3, 4\] is damaged: it contains 40 bytes"),
     ):
         found = DeflatedChunks(tmp_path / "a", VALUES.shape, (3, 4), [*chunks[:4], broken, *chunks[5:]])
         with pytest.raises(ValueError, match=message):

@@ -114,9 +114,9 @@ def test_a_damaged_object_is_never_given_the_name(store: Store, tmp_path: Path) 
 
 def test_keys_and_prefixes_cannot_leave_the_store(store: Store) -> None:
     for key in ("", "/etc/passwd", "../outside", "run/../../outside", "a/."):
-        with pytest.raises(StoreError, match="is no key"):
+        with pytest.raises(StoreError, match="is not a valid key"):
             store.read(key)
-        with pytest.raises(StoreError, match="is no key"):
+        with pytest.raises(StoreError, match="is not a valid key"):
             store.write(key, b"x")
     for ask in (store.list, store.list_folders):
         with pytest.raises(StoreError, match="is not a valid key prefix"):
@@ -141,13 +141,13 @@ def test_a_store_survives_pickling_and_a_fork(store: Store) -> None:
     ("uri", "message"),
     [
         ("gs://bucket/x", "only s3://bucket/prefix, file:///folder and folders"),
-        ("s3:///prefix", "names no bucket"),
-        ("s3://", "names no bucket"),
-        ("file://", "no file URI"),
+        ("s3:///prefix", "has no bucket"),
+        ("s3://", "has no bucket"),
+        ("file://", "not a file URI"),
         ("s3://bucket/a/../b", "leave out empty parts"),
         ("s3://bucket//b", "leave out empty parts"),
         ("s3://bucket/./b/", "leave out empty parts"),
-        ("file://host/folder", "no file URI"),
+        ("file://host/folder", "not a file URI"),
     ],
 )
 def test_other_kinds_of_uris_are_refused(uri: str, message: str) -> None:

@@ -136,7 +136,7 @@ def test_what_the_web_refuses_is_said_without_secrets(web: Web, tmp_path: Path) 
         with pytest.raises(kind, match=message) as caught:
             fetch_object(f"{web.url}/{name}?signature=secret", tmp_path)
         assert "secret" not in str(caught.value)
-    with pytest.raises(ConfigError, match="user or password") as refused:
+    with pytest.raises(ConfigError, match="user name or password") as refused:
         fetch_object("https://me:secret@host/x.pth", tmp_path)
     assert "secret" not in str(refused.value)
     with pytest.raises(StoreError, match="is damaged"):
@@ -165,7 +165,7 @@ def test_an_object_in_s3_is_fetched_once_and_again_when_it_was_replaced(s3_serve
     assert fetch_object(uri, tmp_path / "cache", settings=settings, retry=QUICK).read_bytes() == b"second, longer"
     with pytest.raises(MissingKeyError):
         fetch_object(f"{uri}.none", tmp_path / "cache", settings=settings, retry=QUICK)
-    with pytest.raises(ConfigError, match="names no object"):
+    with pytest.raises(ConfigError, match="has no object"):
         fetch_object("s3://bucket", tmp_path / "cache", settings=settings)
 
 

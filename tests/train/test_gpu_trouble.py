@@ -9,7 +9,7 @@ from tsp.errors import GpuLostError, GpuMemoryError, exit_code_of
 WHERE = {
     "choosing the device": "tsp.train.attempt.choose_device",
     "meeting": "tsp.train.attempt.join",
-    "sharing cards": "tsp.train.attempt.card_of",
+    "sharing cards": "tsp.train.agreement.card_of",
     "moving the model": "tsp.train.precision.Numerics.prepare",
     "a batch on its way": "tsp.train.batches.pixels_on_device",
     "the forward pass": "tsp.train.step.Stepper._forward",

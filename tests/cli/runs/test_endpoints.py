@@ -74,7 +74,7 @@ def test_a_gateway_that_serves_s3_below_a_path_works(
         ("STORE", "https://minio.example.com/runs", "store.endpoint_url names the server"),
         ("STORE", "s3a://runs/x", "only s3://bucket/prefix"),
         ("STORE", "s3://runs//x", "leave out empty parts"),
-        ("STORE", "s3:///runs/x", "names no bucket"),
+        ("STORE", "s3:///runs/x", "has no bucket"),
     ],
 )  # fmt: skip
 def test_an_address_that_cannot_work_is_a_usage_error(

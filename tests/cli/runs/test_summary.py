@@ -7,7 +7,7 @@ import pytest
 
 from cli.runs.summary import RunSummary
 from tests.cli.conftest import Tspctl
-from tests.run.test_stored_run import PROGRESS
+from tests.run.stored import PROGRESS
 from tsp.config.recipes import load_dataset, resolve
 from tsp.run.records import Outcome, Progress
 from tsp.run.stored_run import StoredRun

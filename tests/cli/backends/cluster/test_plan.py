@@ -1,7 +1,6 @@
 """What is looked at before anything is created, with a real chart and a real Helm against a small API server."""
 
 import json
-import logging
 import os
 from dataclasses import replace
 

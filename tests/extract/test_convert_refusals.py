@@ -140,5 +140,5 @@ def test_an_output_whose_name_is_of_the_other_format_or_that_cannot_be_made_is_r
 def test_files_in_folders_of_their_own_are_named(tmp_path: Path) -> None:
     (tmp_path / "in/test").mkdir(parents=True)
     np.save(tmp_path / "in/test/v.npy", VALUES)
-    with pytest.raises(DataError, match=r"test/v\.npy lies in a folder of its own"):
+    with pytest.raises(DataError, match=r"test/v\.npy is in a subfolder"):
         do_job("features", {"source": str(tmp_path / "in")})

@@ -42,8 +42,8 @@ def test_the_address_of_a_run_stands_for_its_best_epoch(small_set: SmallSet) -> 
     [
         ({"checkpoint": "/nowhere/epoch_1.pth"}, "no file /nowhere"),
         ({"videos": "/nowhere/videos"}, "/nowhere/videos does not exist"),
-        ({"out": "s3://bucket"}, "names no file"),
-        ({"out": "/tmp/"}, "names no file"),
+        ({"out": "s3://bucket"}, "has no file name"),
+        ({"out": "/tmp/"}, "has no file name"),
     ],
 )
 def test_what_is_not_there_is_named(changes: dict[str, str], message: str, small_set: SmallSet) -> None:

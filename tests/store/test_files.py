@@ -225,7 +225,7 @@ def test_a_folder_in_transit_that_somebody_has_removed_is_no_error(tmp_path, mon
 
 @pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/", "s3://bucket/tables/"])
 def test_a_table_needs_a_name(address):
-    with pytest.raises(ConfigError, match="names no file"), writing(address, None):
+    with pytest.raises(ConfigError, match="has no file name"), writing(address, None):
         pass
 
 

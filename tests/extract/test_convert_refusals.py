@@ -50,6 +50,31 @@ def test_what_no_localisation_code_could_use_is_refused_by_name(
     assert not (tmp_path / "out/v.npy").exists()
 
 
+@pytest.mark.parametrize("form", ["h5", "npy"])
+@pytest.mark.parametrize("dest", ["out.h5", "out"])
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((3, 8), r"features of 'a' have 16 numbers, those of 'z' 8"), ((16,), r"'z' has shape \[16\]"),
+     ((0, 16), r"'z' has shape \[0, 16\]")],
+)  # fmt: skip
+def test_where_the_last_video_cannot_be_of_the_set_none_is_written(
+    tmp_path: Path, form: str, dest: str, shape: tuple[int, ...], message: str
+) -> None:
+    arrays = {name: VALUES for name in "abcdef"} | {"z": np.ones(shape, np.float32)}
+    source = tmp_path / ("in.h5" if form == "h5" else "in")
+    if form == "h5":
+        with h5py.File(source, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+    else:
+        source.mkdir()
+        for name, array in arrays.items():
+            np.save(source / f"{name}.npy", array)
+    with pytest.raises(DataError, match=message):
+        do_job("features", {"source": str(source), "dest": str(tmp_path / dest)})
+    assert [path.name for path in tmp_path.rglob("*") if not path.is_relative_to(source) and path.is_file()] == []
+
+
 def _pickled(path: Path) -> None:
     np.save(path, np.array([[{"a": 1}]], dtype=object), allow_pickle=True)
 

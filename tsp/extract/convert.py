@@ -172,23 +172,27 @@ class _Conversion:
             if entry.key.endswith(NPY) and entry.key not in own:
                 raise ConfigError(f"{folder.address(entry.key)} is not of {self.job.source}: choose another DEST")
 
-        def convert(video: str) -> tuple[int, ...]:
-            shape = self._shape(videos[video])
+        # All of them first: what cannot be converted leaves no files of half a set.
+        shapes = list(map_ahead(self._shape, videos.values(), threads=self._num_threads))
+        for video, shape in zip(videos, shapes, strict=True):
+            self._note(video, shape)
+
+        def convert(item: tuple[str, tuple[int, int]]) -> None:
+            video, shape = item
             key = file_stem(video, self.job.prefix) + NPY
             path = folder.local_path(key)
             if path is None:
                 blocks = (block.tobytes() for block in self._blocks(videos[video]))
                 folder.write(key, b"".join((_npy_header(shape), *blocks)))
-                return shape
+                return
             # Not forced to the disk: that takes longer than converting many small files, they can be made again from
             # the source, and one that a power cut has shortened is refused by name.
             with new_file(path, sync=False) as temp, temp.open("wb", buffering=0) as file:
                 file.write(header := _npy_header(shape))
                 self._write_values(videos[video], file.fileno(), len(header))
-            return shape
 
-        for video, shape in zip(videos, map_ahead(convert, videos, threads=self._num_threads), strict=True):
-            self._note(video, shape)
+        for _ in map_ahead(convert, zip(videos, shapes, strict=True), threads=self._num_threads):
+            pass
         folder.write(MISSING_FILES, missing_files(self.known.missing, self.job.prefix))
         return folder, DESCRIPTION
 

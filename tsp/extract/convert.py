@@ -19,7 +19,7 @@ from tsp.errors import ConfigError, DataError
 from tsp.extract.ahead import map_ahead
 from tsp.extract.destinations import refuse_dest, refuse_other_set
 from tsp.extract.feature_sources import NPY, Features, open_features, read_description
-from tsp.extract.raw_floats import copy_floats, is_finite, write_at
+from tsp.extract.raw_floats import begin_writeback, copy_floats, is_finite, write_at
 from tsp.run.feature_set import (
     DESCRIPTION,
     MISSING_FILES,
@@ -213,14 +213,17 @@ class _Conversion:
 
     def _write_values(self, stem: str, file: int, offset_bytes: int) -> None:
         """Write a video's features at an offset of a file; called by several threads."""
+        begin_bytes = offset_bytes
         raw = self.features.raw(stem) if self.job.resize is None else None
         if raw is not None:
             if not copy_floats(raw, file, offset_bytes=offset_bytes):
                 raise self._not_finite(stem)
-            return
-        for block in self._blocks(stem):
-            write_at(file, block, offset_bytes)
-            offset_bytes += block.nbytes
+            offset_bytes += raw.num_bytes
+        else:
+            for block in self._blocks(stem):
+                write_at(file, block, offset_bytes)
+                offset_bytes += block.nbytes
+        begin_writeback(file, begin_bytes, offset_bytes - begin_bytes)
 
     def _blocks(self, stem: str) -> Iterator[np.ndarray]:
         """Features of a video as they are to be written, float32 [rows, dimension], rows first."""

@@ -81,3 +81,10 @@ def write_at(file: int, values: np.ndarray, offset_bytes: int) -> None:
     while len(left):
         count = os.pwrite(file, left.data, offset_bytes)
         left, offset_bytes = left[count:], offset_bytes + count
+
+
+def begin_writeback(file: int, offset_bytes: int, num_bytes: int) -> None:
+    """Let the kernel write a part of a file to the disk from now on, beside what is done next, not all at the end."""
+    # The only call that Python has for it: Linux starts to write pages that it is told nobody needs. macOS has no such.
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file, offset_bytes, num_bytes, os.POSIX_FADV_DONTNEED)

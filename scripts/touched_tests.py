@@ -19,7 +19,7 @@ OF_COMMANDS = {
     "tests/cli/test_startup.py",
     "tests/cli/test_output.py",
     "tests/cli/backends/cluster/test_commands.py",
-    "tests/cli/backends/cluster/test_states.py",
+    "tests/cli/backends/cluster/run_states",
     "tests/cli/backends/local/test_backend.py",
     "tests/cli/backends/local/test_states.py",
 }

@@ -103,7 +103,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, other_encoder, kept_shar
 
 
 def test_a_file_that_holds_no_mapping_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="holds a Tensor"):
+    with pytest.raises(ConfigError, match="contains a Tensor"):
         read_file(saved(tmp_path, torch.zeros(3)))
 
 

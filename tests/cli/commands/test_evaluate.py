@@ -169,4 +169,4 @@ def test_an_earlier_evaluation_is_shown_and_drawn_without_a_job(
     assert (by_file.code, by_file.json["results_line"]) == (0, format_line(RESULT))
     (folder / "epoch_3-on-demo.json").write_text("{}")
     damaged = tspctl("evaluate", "tac", "--show")
-    assert (damaged.code, "no evaluation" in damaged.err) == (2, True)
+    assert (damaged.code, "exists but is not an evaluation" in damaged.err) == (2, True)

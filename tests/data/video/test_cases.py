@@ -117,7 +117,7 @@ def test_a_file_whose_header_lies_about_its_rate_has_the_rate_of_its_frames(tmp_
 
 def test_several_videos_and_a_late_picture_are_said(tmp_path):
     KINDS["two videos"].then(ffmpeg.make(tmp_path / "one.mkv", X264), tmp_path / "two.mkv")
-    assert "it holds 2 videos, of which stream 1 is read" in inspect_video(tmp_path / "two.mkv").remarks
+    assert "it contains 2 videos, of which stream 1 is read" in inspect_video(tmp_path / "two.mkv").remarks
     KINDS["mp4 late picture"].then(ffmpeg.make(tmp_path / "one.mp4", X264), tmp_path / "late.mp4")
     report = inspect_video(tmp_path / "late.mp4")
     assert report.start_sec == pytest.approx(2, abs=0.05)

@@ -5,7 +5,6 @@ Of a key that is given twice the first would be ignored; 010 would be eight, and
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tsp.config.text_encoding import encoding_of
 from tsp.errors import ConfigError
 
 _MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -60,7 +60,7 @@ def load_yaml(text: str) -> Any:
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """What a YAML or JSON file holds: UTF-8 with or without a byte order mark, or UTF-16 with one, as of tables.
+    """What a YAML or JSON file holds: encoded as tables may be.
 
     Args: what, what the file is, for messages.
     Raises: ConfigError naming the file.
@@ -69,9 +69,8 @@ def read_yaml(path: Path, what: str) -> Any:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ConfigError(f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return load_yaml(content.decode("utf-16" if is_utf_16 else "utf-8-sig"))
+        return load_yaml(content.decode(encoding_of(content)))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{what} {path} is not UTF-8 text (line {line}): save it as UTF-8") from error

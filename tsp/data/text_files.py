@@ -6,22 +6,14 @@ wrong guess would silently change file names.
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tsp.config.text_encoding import encoding_of
 from tsp.data.foreign_files import HEAD_BYTES, what_begins
 from tsp.errors import DataError
-
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of it
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
@@ -37,9 +29,8 @@ def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
             raise DataError(f"cannot read the {what} {path}: {getattr(error, 'strerror', None) or error}") from error
     if foreign := what_begins(content[:HEAD_BYTES]):
         raise DataError(f"cannot read the {what} {path}: {foreign}")
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode(encoding)
+        text = content.decode(encoding_of(content))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(

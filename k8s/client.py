@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from k8s.answers import ForbiddenError, NotFoundError, parsed, permission, refusal
-from k8s.kubeconfig import current_context, kubeconfig_files
-from k8s.login import context_namespace, log_in, official, own_namespace
+from k8s.kubeconfig import context_namespace, current_context, kubeconfig_files
+from k8s.login import log_in, official, own_namespace
 from tsp.errors import ClusterError, UnreachableError
 
 logger = logging.getLogger(__name__)

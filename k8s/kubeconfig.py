@@ -6,6 +6,7 @@ one that names any. Whoever checks and whoever installs must mean the same clust
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,12 @@ def current_context(files: Sequence[str]) -> str | None:
     return next((str(name) for name in found if name), None)
 
 
+def context_namespace(files: Sequence[str], context: str | None) -> str | None:
+    """The namespace that the context names."""
+    found = _context(files, context).get("namespace")
+    return str(found) if found else None
+
+
 def proxy_url(files: Sequence[str], context: str | None) -> str | None:
     """The proxy that the context's cluster names."""
     cluster = _entry(files, "clusters", "cluster", str(_context(files, context).get("cluster")))
@@ -67,7 +74,7 @@ def _entry(files: Sequence[str], section: str, key: str, name: str) -> dict[str,
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text())
+        found = _parsed(path.read_text())
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ClusterError(f"no cluster to talk to: the kubeconfig file {path} cannot be read: {error}") from error
     if found is None:
@@ -79,3 +86,9 @@ def _read(path: Path) -> dict[str, Any]:
             f"check --kubeconfig and KUBECONFIG, or have your cluster's tool write it anew"
         )
     return dict(found)
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> Any:
+    """By libyaml where PyYAML has it; kept, because each question about a context reads all files."""
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506, both are safe

@@ -21,21 +21,6 @@ _FOREIGN = (TypeError, KeyError, AttributeError, ValueError, IndexError)
 _SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
-def context_namespace(files: Sequence[str], context: str | None) -> str | None:
-    """The namespace that the context names."""
-    if not files:
-        return None
-    config = official().config
-    try:
-        contexts, _ = config.list_kube_config_contexts(os.pathsep.join(files))
-        found = [item["context"].get("namespace") for item in contexts if item["name"] == context]
-    except config.ConfigException:
-        return None
-    except _FOREIGN as error:
-        raise _not_understood(files, error) from error
-    return str(found[0]) if found and found[0] else None
-
-
 def log_in(files: Sequence[str], context: str | None) -> Any:
     """An ``ApiClient`` as the kubeconfig says, else as this pod's service account.
 

@@ -118,6 +118,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes; see tests/k8s/fake_api.py
     server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -34,7 +34,7 @@ def parsed(data: bytes) -> dict[str, Any]:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        begin = " ".join(data[:200].decode(errors="replace").split())
+        begin = " ".join(data.decode(errors="replace").split())
         raise ClusterError(
             f"what answers at the API server's address is not an API server, but perhaps a login page or a proxy "
             f"({begin[:80]!r}...): log in to the cluster again, or check the kubeconfig's server and your proxy"

@@ -6,6 +6,7 @@ import ast
 import functools
 import random
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class _Behaviour(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
-        return None if node.arg in {"slots", "frozen"} else self.generic_visit(node)
+        return None if node.arg in {"slots", "frozen", "kw_only"} else self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
         node.annotation = None
@@ -95,10 +96,17 @@ class _Behaviour(ast.NodeTransformer):
 
 
 def _program(code: str) -> str | None:
-    try:
-        return ast.dump(_Behaviour().visit(ast.parse(code)))
-    except SyntaxError:
-        return None
+    """What a module does; None for code that cannot run, or that Python warns of when it compiles it.
+
+    It warns of ``is`` beside a literal, which the linter refuses, too: no such change could ever land.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SyntaxWarning)
+        try:
+            compile(code, "mutant", "exec", dont_inherit=True)
+        except SyntaxError:
+            return None
+    return ast.dump(_Behaviour().visit(ast.parse(code)))
 
 
 def draw(root: Path, packages: list[str], number: int, seed: int) -> list[Mutant]:

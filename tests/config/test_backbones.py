@@ -1,11 +1,13 @@
 """One row an encoder: what the model, the options, the chart and the memory table say of it agrees."""
 
+import functools
 import json
 import typing
 from pathlib import Path
 
 import click
 import pytest
+import torch
 
 from cli.commands.extract import extract
 from cli.commands.submit import submit
@@ -21,10 +23,35 @@ def test_every_name_of_an_encoder_has_a_row_and_a_builder_and_no_other_has():
     assert DEFAULT_BACKBONE in BACKBONES
 
 
+@functools.cache
+def encoder_of(name):
+    """Shapes without numbers."""
+    with torch.device("meta"):
+        return model.build_backbone(name)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_row_knows_how_many_parameters_the_encoder_has(name):
-    encoder = model.build_backbone(name)
+    encoder = encoder_of(name)
     assert BACKBONES[name].parameters == sum(parameter.numel() for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_row_knows_what_a_step_of_it_computes(name):
+    counted = []
+
+    def count(layer, inputs, output):
+        multiplications = output.numel() * layer.weight[0].numel()
+        counted.append(2 * multiplications * (1 + layer.weight.requires_grad + inputs[0].requires_grad))
+
+    encoder = encoder_of(name)
+    encoder.stem.requires_grad_(False)
+    for layer in encoder.modules():
+        if isinstance(layer, torch.nn.Conv3d):
+            layer.register_forward_hook(count)
+    encoder(torch.empty(1, 3, 16, 112, 112, device="meta"))
+    gflop = sum(counted) / 1e9
+    assert BACKBONES[name].step_gflop_per_clip == pytest.approx(gflop, abs=0.05 if gflop < 1 else 0.5)
 
 
 def test_short_names_are_short_and_differ():

@@ -1,12 +1,13 @@
 """The API client against a small server."""
 
 import json
+import re
 
 import pytest
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
-from k8s.answers import ForbiddenError, NotFoundError
+from k8s.answers import ForbiddenError, NotFoundError, parsed, refusal
 from k8s.client import Cluster, ClusterAddress
 from tsp.errors import ClusterError, UnreachableError
 
@@ -126,14 +127,32 @@ def test_a_list_that_expires_half_way_is_read_again_and_gives_each_object_once(a
         (404, NotFoundError, "pods a not found"),
         (403, ForbiddenError, r"a not found \(missing permission: get pods in namespace video; see k8s/role.yaml\)"),
         (401, ForbiddenError, "does not know this user"),
-        (409, ClusterError, r"pods a not found \(HTTP 409\)"),
-        (503, UnreachableError, "cannot answer now"),
+        *(
+            (status, ClusterError, rf"^pods a not found \(HTTP {status}\)$")
+            for status in (400, 405, 409, 410, 422, 501)
+        ),
+        *((status, UnreachableError, "cannot answer now") for status in (429, 500, 502, 503, 504)),
     ],
 )
-def test_refusals_keep_the_servers_words_and_say_what_is_missing(api, cluster, status, error, message):
-    api.objects[POD] = lambda method, query, body: (status, {"message": "pods a not found"})
-    with pytest.raises(error, match=message):
-        cluster.get(POD)
+def test_refusals_keep_the_servers_words_and_say_what_is_missing(status, error, message):
+    found = refusal("GET", POD, status, b'{"message": "pods a not found"}')
+    assert type(found) is error
+    assert re.search(message, str(found))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"", f"GET {POD} (HTTP 400)"), (b"[1]", "[1] (HTTP 400)"), (b" upstream \xff\n", "upstream \ufffd (HTTP 400)"),
+     (b"x" * 900, "x" * 300 + " (HTTP 400)")],
+)  # fmt: skip
+def test_a_refusal_that_is_no_status_object_is_quoted_as_far_as_it_is_short(data, words):
+    assert str(refusal("GET", POD, 400, data)) == words
+
+
+def test_what_is_no_api_server_is_quoted_by_its_first_line_of_text():
+    with pytest.raises(ClusterError, match=r"not an API server") as caught:
+        parsed(b"<html>\n  <title>" + b"Log in " * 100)
+    assert f"({('<html> <title>' + 'Log in ' * 100)[:80]!r}...)" in str(caught.value)
 
 
 def test_a_webhook_that_does_not_answer_is_named_once_and_shortly(api, cluster, caplog, monkeypatch):

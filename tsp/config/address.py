@@ -135,9 +135,9 @@ def _has_password(address: str, match: re.Match[str] | None) -> bool:
         return _BARE_PASSWORD.match(address) is not None
     rest = address[match.end() :]
     # Browsers end the authority at a backslash, the standard does not: a secret may stand in either.
-    if "@" in re.split(r"[/?#]", rest, maxsplit=1)[0]:
+    if "@" in re.split(r"[/?#]", rest)[0]:
         return True
-    authority = re.split(r"[/\\?#]", rest, maxsplit=1)[0]
+    authority = re.split(r"[/\\?#]", rest)[0]
     if "%40" in authority:
         return True
     host, colon, port = authority.rpartition(":")

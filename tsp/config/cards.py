@@ -48,13 +48,14 @@ def precision_for(asked: Precision, cards: Sequence[Card]) -> Precision:
         if asked == "fp16":
             raise ConfigError("--precision fp16 needs a GPU: use fp32 or bf16 on the CPU")
         return "fp32" if asked == "auto" else asked
-    known = [card for card in cards if card.compute is not None]
-    weakest = min(known, key=lambda card: card.compute or (0, 0), default=None)
-    compute = weakest.compute if weakest is not None else None
-    if compute is None:
+    weakest = _weakest(cards)
+    if weakest is None:
         return "fp32" if asked == "auto" else asked
+    compute, _ = weakest
     if asked == "bf16" and compute < BF16_FROM:
-        raise ConfigError(f"--precision bf16: the {weakest} has no bf16 arithmetic; use --precision auto, fp16 or fp32")
+        raise ConfigError(
+            f"--precision bf16: the {weakest[1]} has no bf16 arithmetic; use --precision auto, fp16 or fp32"
+        )
     if asked != "auto":
         return asked
     return "bf16" if compute >= BF16_FROM else "fp16" if compute >= FP16_FROM else "fp32"
@@ -65,11 +66,16 @@ def explain_precision(asked: Precision, cards: Sequence[Card]) -> str:
 
     Raises: as precision_for.
     """
-    chosen = precision_for(asked, cards)
-    known = [card for card in cards if card.compute is not None]
-    if asked != "auto" or not known:
+    chosen, weakest = precision_for(asked, cards), _weakest(cards)
+    if asked != "auto" or weakest is None:
         return f"number format {chosen}"
-    return f"number format {chosen}: the weakest card is the {min(known, key=lambda card: card.compute or (0, 0))}"
+    return f"number format {chosen}: the weakest card is the {weakest[1]}"
+
+
+def _weakest(cards: Sequence[Card]) -> tuple[tuple[int, int], Card] | None:
+    """The card with the least compute capability, behind it; None where no card's is known."""
+    known = [(card.compute, card) for card in cards if card.compute is not None]
+    return min(known, key=lambda item: item[0], default=None)
 
 
 def driver_for(cuda_version: str) -> int | None:

@@ -48,8 +48,6 @@ def _naming_itself(method: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise OutputError(
-                f"cannot write to standard output: {error.strerror}; what it holds is incomplete"
-            ) from error
+            raise OutputError(f"cannot write to standard output: {error.strerror}; the output is incomplete") from error
 
     return call

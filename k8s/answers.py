@@ -36,7 +36,7 @@ def parsed(data: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         begin = " ".join(data.decode(errors="replace").split())
         raise ClusterError(
-            f"what answers at the API server's address is not an API server, but perhaps a login page or a proxy "
+            "the response is not from an API server, but perhaps from a login page or a proxy "
             f"({begin[:80]!r}...): log in to the cluster again, or check the kubeconfig's server and your proxy"
         )
     return answer
@@ -71,7 +71,7 @@ def refusal(method: str, path: str, status: int, data: bytes) -> ClusterError:
         return ForbiddenError(f"{message} (missing permission: {permission(method, path)}; see k8s/role.yaml)")
     if status == 401:
         return ForbiddenError(
-            f"the API server does not know this user: {message}; log in again or check the kubeconfig"
+            f"the API server does not accept this user: {message}; log in again or check the kubeconfig"
         )
     silent = _NO_WEBHOOK.search(message)
     if silent:
@@ -79,5 +79,5 @@ def refusal(method: str, path: str, status: int, data: bytes) -> ClusterError:
             f"the webhook {silent[1]} does not answer: is its controller running? ({message.rpartition(': ')[2]})"
         )
     if status in (429, 500, 502, 503, 504):
-        return UnreachableError(f"the API server cannot answer now (HTTP {status}): {message}")
+        return UnreachableError(f"the API server is not available now (HTTP {status}): {message}")
     return ClusterError(f"{message} (HTTP {status})")

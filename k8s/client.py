@@ -130,7 +130,7 @@ class Cluster:
         try:
             self._request("DELETE", path, query)
         except NotFoundError:
-            logger.debug("%s is gone already", path)
+            logger.debug("%s is already gone", path)
 
     def may(
         self, verb: str, resource: str, *, group: str = "", subresource: str = "", everywhere: bool = False
@@ -163,7 +163,7 @@ class Cluster:
             try:
                 yield from response.stream(65536)
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise UnreachableError(f"the log of {pod} broke off: {error}") from error
+                raise UnreachableError(f"the log stream of {pod} was interrupted: {error}") from error
         finally:
             response.close()
 
@@ -171,7 +171,7 @@ class Cluster:
         """A websocket to a command in a container, as ``kubernetes.stream`` has it."""
         client = official().client
         if str(self._api.configuration.proxy or "").startswith("socks"):
-            raise ClusterError(f"commands cannot be run in a pod through a SOCKS proxy: use 'kubectl exec {pod}'")
+            raise ClusterError(f"commands cannot run in a pod through a SOCKS proxy: use 'kubectl exec {pod}'")
         core = client.CoreV1Api(client.ApiClient(self._api.configuration))
         try:
             return official().stream.stream(
@@ -190,7 +190,7 @@ class Cluster:
             if "403" in str(error.reason):
                 missing = permission("GET", self.namespaced("v1", "pods", pod) + "/exec")
                 raise ForbiddenError(
-                    f"no command may be run in pod {pod} (missing permission: {missing}; see k8s/role.yaml)"
+                    f"cannot run a command in pod {pod} (missing permission: {missing}; see k8s/role.yaml)"
                 ) from error
             raise ClusterError(f"cannot run a command in pod {pod}: {str(error.reason).splitlines()[0]}") from error
 
@@ -257,8 +257,8 @@ class Cluster:
             response.release_conn()
             elsewhere = str(response.headers.get("Location", "")).partition("?")[0]
             raise ClusterError(
-                f"{settings.host} redirects us ({elsewhere}) instead of answering: log in to the cluster again, "
-                f"or check the kubeconfig's server"
+                f"{settings.host} redirects the request ({elsewhere}) instead of answering it: log in to the "
+                "cluster again, or check the kubeconfig's server"
             )
         if response.status >= 400:
             refused = refusal(method, path, response.status, response.data)

@@ -44,11 +44,11 @@ def no_api(cluster: Cluster, api: Api | None, served: Collection[Api]) -> str:
         if one == api or not served:
             for other in _versions(cluster, wanted.partition("/")[0]):
                 if other != wanted and _is_served(cluster, (other, plural)):
-                    return f"the cluster serves {_KINDS[one]} as {other} and not as {wanted}: {_UPDATES[one]}"
+                    return f"the cluster serves {_KINDS[one]} as {other}, not as {wanted}: {_UPDATES[one]}"
     if not served:
-        return f"the cluster knows neither PyTorchJob nor TrainJob: {_ADVICE}"
+        return f"the cluster serves neither PyTorchJob nor TrainJob: {_ADVICE}"
     kind, known = ("TrainJob", "PyTorchJob") if api == "trainjob" else ("PyTorchJob", "TrainJob")
-    return f"the cluster knows no {kind}, but {known}: leave out --job-api (value job.api), or {_ADVICE}"
+    return f"the cluster does not serve {kind}, but {known}: leave out --job-api (value job.api), or {_ADVICE}"
 
 
 def _versions(cluster: Cluster, group: str) -> tuple[str, ...]:

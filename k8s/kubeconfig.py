@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not is_whole:
         raise ClusterError(
             f"no cluster to talk to: {path} is not a kubeconfig, which maps clusters, contexts and users to lists; "
-            f"check --kubeconfig and KUBECONFIG, or have your cluster's tool write it anew"
+            "check --kubeconfig and KUBECONFIG, or have your cluster's tool write it again"
         )
     return dict(found)
 

@@ -65,8 +65,8 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
 
 def _not_understood(files: Sequence[str], error: Exception) -> ClusterError:
     return ClusterError(
-        f"no cluster to talk to: {', '.join(files)} cannot be understood as a kubeconfig ({type(error).__name__}): "
-        f"compare it with what 'kubectl config view' says"
+        f"no cluster to talk to: {', '.join(files)} is not a valid kubeconfig ({type(error).__name__}): check it "
+        "with 'kubectl config view'"
     )
 
 
@@ -77,7 +77,7 @@ def _require_credentials(files: Sequence[str], context: str | None, settings: An
     """
     plugin = credential_plugin(files, context)
     if plugin is not None and not settings.api_key and not settings.cert_file:
-        said = "; ".join(" ".join(text.split()) for text in words) or "it gave neither token nor certificate"
+        said = "; ".join(" ".join(text.split()) for text in words) or "it returned neither a token nor a certificate"
         raise ClusterError(f"the credential plugin {plugin} of the kubeconfig failed: {said}")
 
 

@@ -42,7 +42,7 @@ def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str, precision
     lines = explain_cards(precision, plan.nodes)
     majors: tuple[str, ...] = ()
     if len(able) < len(nodes):
-        lines = (*lines, f"ranks keep off {_shown([node for node in nodes if node not in able])}, for {precision}")
+        lines = (*lines, f"for {precision}, ranks avoid {_shown([node for node in nodes if node not in able])}")
         majors = tuple(sorted({str(node.card.compute[0]) for node in able if node.card and node.card.compute}))
     return replace(plan, compute_majors=majors, explanation=(*plan.explanation, *lines))
 
@@ -58,14 +58,14 @@ def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePl
     shared = [node for node in nodes if node.slots > 1]
     if shared and gpus > 1:
         raise ConfigError(
-            f"the cards of {_shown(shared)} are time-sliced, and NCCL refuses two ranks on one card: keep ranks off "
-            f"these nodes (nodeSelector or affinity of the chart), or ask for one GPU"
+            f"the GPUs of {_shown(shared)} are time-sliced, and NCCL refuses two ranks on one GPU: keep ranks off "
+            "these nodes (nodeSelector or affinity of the chart), or request one GPU"
         )
     least_mib = _least_mib(downscale)
     fitting = [node for node in nodes if node.memory_mib is not None and node.memory_mib >= least_mib]
     unknown = [node for node in nodes if node.memory_mib is None]
     if not nodes:
-        line = "no node with GPUs is to be seen that ranks can land on: the pods decide"
+        line = "no node with GPUs is visible that ranks can use: the pods decide"
         return NodePlan(downscale=_chosen(downscale), gpus=0, explanation=(line,))
     if unknown and sum(node.gpus for node in fitting) < gpus:
         line = f"GPU memory of {_shown(unknown)} is unknown (no usable label): the pods decide"
@@ -77,7 +77,7 @@ def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePl
         advice = (
             "use other nodes, or set --downscale yourself" if downscale == "auto" else "choose a larger --downscale"
         )
-        raise ConfigError(f"no GPU that ranks can land on has {least_mib} MiB: {_shown(nodes)}; {advice}")
+        raise ConfigError(f"no GPU that ranks can use has {least_mib} MiB: {_shown(nodes)}; {advice}")
     return _narrowed(nodes, fitting, gpus=gpus, downscale=downscale)
 
 
@@ -87,7 +87,7 @@ def _narrowed(nodes: Sequence[GpuNode], fitting: Sequence[GpuNode], *, gpus: int
     lines = [f"downscale factor {factor}: {_reason(fitting, smallest_mib, downscale)}"]
     left_out = [node for node in nodes if node not in fitting]
     if left_out:
-        lines.append(f"ranks keep off {_shown(left_out)}")
+        lines.append(f"ranks avoid {_shown(left_out)}")
     if downscale == "auto":
         lines += _better(fitting, gpus, factor)
     return NodePlan(
@@ -111,9 +111,9 @@ def _least_mib(downscale: str) -> int:
 
 def _reason(fitting: Sequence[GpuNode], smallest_mib: int, downscale: str) -> str:
     if downscale != "auto":
-        return f"as asked for; ranks go to {_shown(fitting)}"
+        return f"as requested; ranks run on {_shown(fitting)}"
     deciders = [node for node in fitting if node.memory_mib == smallest_mib]
-    return f"the smallest GPU that ranks can land on has {smallest_mib} MiB: {_shown(deciders)}"
+    return f"the smallest GPU that ranks can use has {smallest_mib} MiB: {_shown(deciders)}"
 
 
 def _better(fitting: Sequence[GpuNode], gpus: int, factor: int) -> list[str]:
@@ -121,7 +121,7 @@ def _better(fitting: Sequence[GpuNode], gpus: int, factor: int) -> list[str]:
     for least_mib, smaller in DOWNSCALE_MIN_MIB:
         large = [node for node in fitting if (node.memory_mib or 0) >= least_mib]
         if smaller < factor and sum(node.gpus for node in large) >= gpus:
-            return [f"with --downscale {smaller} it would keep to {_shown(large)}"]
+            return [f"with --downscale {smaller}, ranks would run only on {_shown(large)}"]
     return []
 
 

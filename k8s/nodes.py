@@ -110,7 +110,7 @@ def with_room(nodes: Sequence[GpuNode], gpus_per_pod: int) -> tuple[list[GpuNode
     if able or not nodes:
         return able, ()
     largest = max(nodes, key=lambda node: node.gpus)
-    return [], (f"no node has the {gpus_per_pod} GPUs of a pod; most has {largest.name}, {largest.gpus}",)
+    return [], (f"no node has the {gpus_per_pod} GPUs of a pod; {largest.name} has the most, {largest.gpus}",)
 
 
 def nodes_with(precision: Precision, nodes: Sequence[GpuNode]) -> list[GpuNode]:

@@ -64,7 +64,7 @@ def with_pod_options(
     _refuse_doubly_set_lists(options, assignments)
     merged: dict[str, Any] = json.loads(json.dumps(values))
     if options.gang == "kueue" and not merged.get("queue"):
-        raise ConfigError("--gang kueue: Kueue starts all pods of a run or none where --queue names one of its queues")
+        raise ConfigError("--gang kueue needs --queue with the name of a Kueue queue")
     if options.priority:
         _check("--priority", options.priority, _NAME, "the name of a class")
         _set_for_queue(merged, QUEUE_PRIORITY_LABEL, "priorityClassName", options.priority)
@@ -98,7 +98,7 @@ def _refuse_doubly_set_lists(options: PodOptions, assignments: Sequence[str]) ->
         ("image.pullSecrets", "--image-pull-secret", options.pull_secrets),
     ):
         if given and any(text.startswith((f"{key}[", f"{key}=")) for text in assignments):
-            raise ConfigError(f"{option} and --chart-value {key} set the same list: give all of it in one of them")
+            raise ConfigError(f"{option} and --chart-value {key} set the same list: use only one of them")
 
 
 def _set_for_queue(values: dict[str, Any], label: str, key: str, value: str | int) -> None:
@@ -144,10 +144,10 @@ def _check(where: str, text: str, pattern: re.Pattern[str], what: str) -> None:
 def _variable(text: str) -> dict[str, str]:
     name, value = _pair("--env", text)
     if not _VARIABLE.fullmatch(name):
-        raise ConfigError(f"--env {name}: not the name of a variable")
+        raise ConfigError(f"--env {name}: not a valid variable name")
     check_variable("--env", name, value)
     if _OWN_VARIABLES.fullmatch(name):
-        raise ConfigError(f"--env {name}: this variable is set for each rank, and must not be set otherwise")
+        raise ConfigError(f"--env {name}: tspctl sets this variable for each rank; it cannot be overridden")
     return {"name": name, "value": value}
 
 
@@ -155,7 +155,7 @@ def _add_volume(values: dict[str, Any], name: str, text: str) -> None:
     claim, _, path = text.partition(":")
     path, _, mode = path.partition(":")
     if not claim or not path.startswith("/") or mode not in ("", "ro"):
-        raise ConfigError(f"--volume {text}: expected CLAIM:PATH or CLAIM:PATH:ro, the path from the root")
+        raise ConfigError(f"--volume {text}: expected CLAIM:PATH or CLAIM:PATH:ro with an absolute path")
     _check(f"--volume {text}:", claim, _NAME, "the name of a volume claim")
     volumes: Sequence[Any] = values.get("extraVolumes", [])
     mounts: Sequence[Any] = values.get("extraVolumeMounts", [])

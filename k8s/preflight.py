@@ -105,7 +105,7 @@ def check_server(cluster: Cluster) -> Iterator[Finding]:
     except NotFoundError:
         yield Finding("namespace", "error", f"{namespace} does not exist: create it or choose another with -n")
     except ForbiddenError:
-        yield Finding("namespace", "ok", f"{namespace} (whether it exists may not be asked)")
+        yield Finding("namespace", "ok", f"{namespace} (no permission to check that it exists)")
     else:
         yield Finding("namespace", "ok", namespace)
 
@@ -131,7 +131,7 @@ def _check_trainer(cluster: Cluster) -> Iterator[Finding]:
     try:
         cluster.get("/apis/jobset.x-k8s.io/v1alpha2")
     except NotFoundError:
-        message = "it makes pods with JobSet, which the cluster lacks: have an administrator install JobSet"
+        message = "it needs JobSet, which the cluster lacks: have an administrator install JobSet"
         yield Finding("Kubeflow Trainer", "error", message)
         return
     yield _running("Kubeflow Trainer", "TrainJob", _deployment(cluster, _TRAINER_SELECTORS))
@@ -139,9 +139,9 @@ def _check_trainer(cluster: Cluster) -> Iterator[Finding]:
 
 def _running(what: str, kind: str, deployment: Object | None) -> Finding:
     if deployment is None:
-        return Finding(what, "ok", f"{kind} is known (where its controller runs is not to be seen)")
+        return Finding(what, "ok", f"{kind} is served (its controller is not visible)")
     if not (deployment.get("status") or {}).get("availableReplicas"):
-        return Finding(what, "error", f"{_address(deployment)} has no pod that is ready: runs would wait for it")
+        return Finding(what, "error", f"{_address(deployment)} has no ready pod: runs would wait for it")
     return Finding(what, "ok", f"{_address(deployment)} runs")
 
 
@@ -192,7 +192,9 @@ def check_gang(cluster: Cluster, gang: str, api: Api) -> Iterator[Finding]:
     operator = find_operator(cluster) if api == "pytorchjob" else None
     if operator is not None and _GANG_FLAG not in str(operator["spec"]["template"]["spec"]):
         advice = f"have an administrator start it with {_GANG_FLAG}, or leave out --gang"
-        yield Finding("gang scheduling", "error", f"--gang {gang}: {_address(operator)} knows of no gang: {advice}")
+        yield Finding(
+            "gang scheduling", "error", f"--gang {gang}: {_address(operator)} runs without gang scheduling: {advice}"
+        )
 
 
 def check_permissions(cluster: Cluster, apis: Iterable[Api] = ()) -> Iterator[Finding]:
@@ -217,12 +219,14 @@ def check_permissions(cluster: Cluster, apis: Iterable[Api] = ()) -> Iterator[Fi
         advice = f"in namespace {cluster.namespace}; have an administrator bind the Role of k8s/role.yaml"
         yield Finding("permissions", "error", f"missing: {', '.join(missing)} {advice}")
     else:
-        yield Finding("permissions", "ok", f"all that tspctl needs in namespace {cluster.namespace}")
+        yield Finding("permissions", "ok", f"all required permissions in namespace {cluster.namespace}")
     if cluster.may("list", "nodes", everywhere=True):
         yield Finding("nodes", "ok", "may be listed")
     else:
         yield Finding(
-            "nodes", "warning", "may not be listed: the pods choose the downscale factor on the cards they find"
+            "nodes",
+            "warning",
+            "no permission to list nodes: the pods choose the downscale factor from the GPUs they find",
         )
 
 
@@ -238,9 +242,7 @@ def check_security_standard(cluster: Cluster, *, workers: bool = True) -> Iterat
         return
     operator = find_operator(cluster)
     if operator is not None and _INIT_TEMPLATE_FLAG in str(operator["spec"]["template"]["spec"]):
-        yield Finding(
-            "security standard", "ok", "restricted, and the operator has an init container template of its own"
-        )
+        yield Finding("security standard", "ok", "restricted, and the operator has its own init container template")
         return
     yield Finding(
         "security standard",
@@ -271,16 +273,16 @@ def _refused(item: Object, error: ClusterError) -> str:
         return f"the API server would refuse it: {error}"
     kind, name = item["kind"], item["metadata"]["name"]
     return (
-        f"there is one of that name already, which is not this run's: choose another --name, or remove it with "
-        f"'kubectl delete {kind.lower()} {name}'"
+        "an object of that name already exists and does not belong to this run: choose another --name, or remove "
+        f"it with 'kubectl delete {kind.lower()} {name}'"
     )
 
 
 def explain_ignored(judged: Object, kind: str) -> str:
     """What to say of a job that names a queue which nobody manages."""
     return (
-        f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but Kueue does not hold it back: it would "
-        f"start at once, past every quota; have an administrator enable the integration "
+        f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but Kueue does not manage it: it would "
+        "start at once and ignore every quota; have an administrator enable the integration "
         f"{_INTEGRATIONS.get(kind, kind)} in Kueue's configuration, or leave out --queue"
     )
 
@@ -298,8 +300,8 @@ def check_sidecars(cluster: Cluster) -> Iterator[Finding]:
     yield Finding(
         "sidecars",
         "warning",
-        f"the namespace has the label {found}: an injected container that does not end keeps a job from ending; turn "
-        f"it off for these pods (for Istio: podLabels.sidecar\\.istio\\.io/inject=false)",
+        f"the namespace has the label {found}: an injected container that keeps running would keep the job from "
+        "ending; turn injection off for these pods (for Istio: podLabels.sidecar\\.istio\\.io/inject=false)",
     )
 
 

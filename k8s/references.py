@@ -59,9 +59,7 @@ def check_priority(cluster: Cluster, pod: Object, labels: Mapping[str, str]) -> 
             found = _first(cluster, [f"/apis/{version}/{kind.lower()}es/{name}" for version in versions])
         except ForbiddenError as error:
             logger.debug("%s", error)
-            message = (
-                f"--priority {name}: you may not see whether the cluster has such a {kind}; without it no pod starts"
-            )
+            message = f"--priority {name}: no permission to check that this {kind} exists; without it no pod starts"
             yield Finding("priority", "warning", message)
             continue
         if found is None:
@@ -102,7 +100,9 @@ def _exists(
         found = _first(cluster, [cluster.namespaced(version, resource, name) for version in versions])
     except ForbiddenError as error:
         logger.debug("%s", error)
-        yield Finding(kind, "warning", f"{name}: you may not see whether it exists in namespace {cluster.namespace}")
+        yield Finding(
+            kind, "warning", f"{name}: no permission to check that it exists in namespace {cluster.namespace}"
+        )
         return
     if found is None:
         message = f"{name} does not exist in namespace {cluster.namespace}, and the pods refer to it"
@@ -113,12 +113,14 @@ def _exists(
         yield Finding(kind, "error", f"{name} lacks the key {', '.join(missing)}, which the pods refer to")
     if is_pull_secret and found.get("type") not in _PULL_SECRETS:
         advice = "make it with 'kubectl create secret docker-registry'"
-        yield Finding(kind, "error", f"{name} is of type {found.get('type')}, with which no image is pulled: {advice}")
+        yield Finding(
+            kind, "error", f"{name} is of type {found.get('type')}, which cannot be used to pull images: {advice}"
+        )
     phase = (found.get("status") or {}).get("phase") if resource == "persistentvolumeclaims" else None
     if phase == "Lost":
         yield Finding(kind, "error", f"{name} has lost its volume")
     if phase == "Pending":
-        advice = "where its storage class does not bind on first use, the pods wait for it"
+        advice = "unless its storage class binds on first use, the pods wait for it"
         yield Finding(kind, "warning", f"{name} is not bound to a volume yet: {advice}")
 
 

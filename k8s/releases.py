@@ -125,15 +125,15 @@ class Releases:
             found = self.find(name)
             if found is not None and (found.nonce != nonce or found.revision != 1):
                 raise ConfigError(
-                    f"there is a release {name} in namespace {self.cluster.namespace} already: choose another --name, "
-                    f"or remove it with 'tspctl delete {name}'"
+                    f"namespace {self.cluster.namespace} already has a release {name}: choose another --name, or "
+                    f"remove it with 'tspctl delete {name}'"
                 ) from error
             if found is not None:
                 helm.uninstall(name)
         except ClusterError as second:
             raise ClusterError(
-                f"{cause}; what was installed by then could not be removed ({second}): "
-                f"see 'tspctl list', and remove it with 'tspctl delete {name}'"
+                f"{cause}; the objects installed so far could not be removed ({second}): see 'tspctl list', and "
+                f"remove the run with 'tspctl delete {name}'"
             ) from error
 
     def remove(self, helm: Helm, name: str) -> bool:
@@ -210,9 +210,9 @@ def why_without_job(release: Release) -> str:
     """One line on a release that has no job."""
     advice = f"remove it with 'tspctl delete {release.name}'"
     if release.status == "pending-install":
-        return f"its installation is under way or was cut short: if no submit is at work on it, {advice}"
+        return f"its installation is in progress or was interrupted: if no 'tspctl submit' is working on it, {advice}"
     if release.status == "failed":
         return f"its installation failed: {advice}, and submit again"
     if release.status == "uninstalling":
-        return f"its removal was cut short: {advice} to finish it"
-    return f"its job is gone, deleted by hand: go on with 'tspctl resume {release.name}', or {advice}"
+        return f"its removal was interrupted: {advice} to finish it"
+    return f"its job was deleted by hand: continue with 'tspctl resume {release.name}', or {advice}"

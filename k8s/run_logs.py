@@ -154,7 +154,7 @@ class _Reader:
                 with arrived:
                     arrived.notify()
         except ClusterError as error:
-            logger.warning("cannot read on: %s", error)
+            logger.warning("cannot continue reading: %s", error)
         finally:
             self._finished.set()
 

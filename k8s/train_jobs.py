@@ -70,8 +70,8 @@ def _create(cluster: Cluster, path: str, runtime: Object) -> None:
                 raise
             if not _is_going(cluster, f"{path}/{name}") or time.monotonic() > deadline:
                 raise ConfigError(
-                    f"there is a TrainingRuntime {name} in namespace {cluster.namespace} already: choose another "
-                    f"--name, or remove it with 'tspctl delete {name}'"
+                    f"namespace {cluster.namespace} already has a TrainingRuntime {name}: choose another --name, "
+                    f"or remove it with 'tspctl delete {name}'"
                 ) from error
         time.sleep(_LOOK_EVERY_SEC)
 
@@ -122,7 +122,7 @@ def refuse_changed_runtime(cluster: Cluster, objects: Sequence[Object]) -> None:
         ours = cluster.judge({**item, "metadata": {**item["metadata"], "name": f"{name}-as-submitted"}})
         if found.get("spec") != ours.get("spec"):
             raise ClusterError(
-                f"TrainingRuntime {name} was changed since the run was submitted, and pods would be made from it: take "
-                f"the run off the cluster with 'tspctl delete {name} --keep-store', and go on with "
-                f"'tspctl resume {name}'"
+                f"TrainingRuntime {name} has changed since the run was submitted, and new pods would use the "
+                f"change: remove the run from the cluster with 'tspctl delete {name} --keep-store', then continue "
+                f"with 'tspctl resume {name}'"
             )

@@ -86,9 +86,12 @@ def _neglected(job: Object, present: int) -> Iterable[str]:
     if controller is None or present >= pods_of(job):
         return
     if not present and not (status.get("conditions") or status.get("jobsStatus")):
-        yield f"nobody has taken it up yet: is {controller} running?"
+        yield f"no controller has picked it up yet: is {controller} running?"
     else:
-        yield f"has {present} of its {pods_of(job)} pods, and {controller} makes no others: is it running, and may it?"
+        yield (
+            f"has {present} of its {pods_of(job)} pods, and {controller} creates no others: is it running, and does it "
+            "have the permissions?"
+        )
 
 
 def _half_placed(job: Object, pods: Sequence[Object]) -> str:
@@ -128,7 +131,7 @@ def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
     exited = _first_exit_in(events)
     if cause is not None and not (follows(cause) and exited is not None):
         return in_words(cause)
-    return exited or str(failed.get("message") or failed.get("reason") or "the operator does not say why")
+    return exited or str(failed.get("message") or failed.get("reason") or "the operator gives no reason")
 
 
 def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool) -> Iterable[str]:

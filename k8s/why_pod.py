@@ -34,12 +34,12 @@ _DISRUPTIONS = {
 _UNBOUND = re.compile(r"unbound immediate PersistentVolumeClaims|binding volumes:")
 _SCHEDULING_HINTS = (
     (r'persistentvolumeclaim "([^"]+)" not found', r"the volume claim \1 does not exist: create it or set data.claim"),
-    (r"volume node affinity conflict", "its volume lies in a zone without a fitting node"),
+    (r"volume node affinity conflict", "its volume is in a zone without a suitable node"),
     (r"Insufficient ([\w./-]*gpu[\w/-]*)", r"not enough free \1"),
     (r"Insufficient ([\w./-]*[\w/-])", r"not enough \1 on the nodes: lower resources.requests.\1"),
     (r"untolerated taint (\{[^}]*\})", r"the nodes have the taint \1: add to tolerations"),
     (r"didn't match Pod's node affinity/selector", "no node matches the node selector and the GPU plan"),
-    (r"didn't match pod affinity rules", "the master has no node yet, or its own pod affinity finds none"),
+    (r"didn't match pod affinity rules", "the master has no node yet, or its own pod affinity matches none"),
     (r"were unschedulable", "the nodes are cordoned"),
 )
 

@@ -23,10 +23,13 @@ _UIDS = re.compile(r" \((?:UID|JobUID): [^)]*\)")
 def held_back(job: Object, workload: Object | None) -> str:
     """Why a suspended run waits. Args: workload, Kueue's object for it."""
     if stopped_by_user(job):
-        return f"suspended: go on with 'tspctl resume {job['metadata']['name']}'"
+        return f"suspended: continue with 'tspctl resume {job['metadata']['name']}'"
     queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
     if queue is None:
-        return f"suspended by somebody else (its suspend field): go on with 'tspctl resume {job['metadata']['name']}'"
+        return (
+            "suspended by another user or tool (its suspend field): continue with 'tspctl resume "
+            f"{job['metadata']['name']}'"
+        )
     status = (workload or {}).get("status") or {}
     conditions = {item["type"]: item for item in status.get("conditions") or []}
     evicted = conditions.get("Evicted") or {}

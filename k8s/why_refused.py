@@ -32,16 +32,16 @@ def not_created(job: Object, pods: Sequence[Object], events: list[Object], prese
 def _refused(message: str) -> str:
     quota = re.search(r"exceeded quota: ([^,]+), (.*)", message)
     if quota:
-        return f"quota {quota[1]} is used up: {quota[2]}"
+        return f"quota {quota[1]} is exceeded: {quota[2]}"
     unspecified = re.search(r"failed quota: ([^:]+): (must specify .*)", message)
     if unspecified:
-        return f"quota {unspecified[1]} wants every pod to say more: {unspecified[2]} (set resources)"
+        return f"quota {unspecified[1]} requires more of every pod: {unspecified[2]} (set resources)"
     standard = re.search(r'violates PodSecurity "([^"]+)": (.*)', message)
     if standard and "init-pytorch" in standard[2]:
         return (
-            f"the namespace enforces the security standard {standard[1]}, which refuses the operator's own init "
-            f"container: give the operator a template with a security context (charts/tsp/README.md)"
+            f"the namespace enforces the Pod Security Standard {standard[1]}, which refuses the operator's own "
+            "init container: give the operator a template with a security context (charts/tsp/README.md)"
         )
     if standard:
-        return f"the namespace enforces the security standard {standard[1]}, which refuses the pods: {standard[2]}"
+        return f"the namespace enforces the Pod Security Standard {standard[1]}, which refuses the pods: {standard[2]}"
     return f"pods are not created: {message.removeprefix('Error creating: ')}"

@@ -33,20 +33,20 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
     owner = None if keep_store or found.status is None else found.status.owner
     if owner is not None and not force and (holder := owner_of(found.run)) not in (None, owner):
         keep_store = True
-        click.echo(f"{found.run.address()} stays: it belongs to {holder}, which trained the run last", err=True)
+        click.echo(f"{found.run.address()} is kept: it belongs to {holder}, which trained the run last", err=True)
     if not keep_store and not force and state == "unknown":
         written_ago_sec = found.run.written_ago_sec()
         if written_ago_sec is not None and written_ago_sec < QUIET_SEC:
             raise ConfigError(
                 f"run {run} is unknown here, but wrote to {found.run.store.uri} {written_ago_sec:.0f} s ago by the "
-                f"store's clock: stop it where it runs, or use --force"
+                "store's clock: stop it where it is running, or use --force"
             )
     what = f"everything in {found.run.store.uri}/{found.name}"
     if keep_store:
         what = f"run {run} from the {backend.name} backend, not from its store"
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError(f"this deletes {what}: confirm with --yes, as there is no terminal to ask on")
+            raise ConfigError(f"this deletes {what}: confirm with --yes, since there is no terminal for the question")
         click.confirm(f"delete {what}?", abort=True, err=True)
     with interruption_note(f"{run} is partly deleted: 'tspctl delete {run}' deletes the rest"):
         backend.delete(found.name)
@@ -55,7 +55,7 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
     click.echo(f"deleted {run}", err=True)
     if found.run.store.keeps_versions:
         click.echo(
-            f"{found.run.store.uri} keeps versions: those of the deleted objects stay, hidden, until they are removed "
-            f"with another tool or expire by the bucket's lifecycle rules",
+            f"the bucket of {found.run.store.uri} is versioned: old versions of the deleted objects remain, "
+            "hidden, until you remove them with another tool or the bucket's lifecycle rules expire them",
             err=True,
         )

@@ -66,7 +66,7 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
     fields = {"config": to_dict(config), "checkpoint": source.address}
     if not run_job(session, "evaluate", fields, job, gpus=given["gpus"] or 1, show=show_evaluation):
         again = "--show" if plot is None else f"--show --plot {plot}"
-        click.echo(f"when it has ended, see its figures with the same command and {again}", err=True)
+        click.echo(f"when it has ended, show its results with the same command and {again}", err=True)
 
 
 def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> RunConfig:
@@ -89,7 +89,7 @@ def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> R
     if given["dataset"] is None and known is not None and known.dataset in shipped_datasets():
         given = {**given, "dataset": known.dataset}
     if given["dataset"] is None:
-        raise ConfigError("which data set? give --dataset: the checkpoint does not say what it was trained on")
+        raise ConfigError("no data set: the checkpoint does not record the one it was trained on; give --dataset")
     if known is not None:
         presets["model.backbone"] = known.backbone
         given = {**given, "method": given["method"] or known.method, "gvf": given["gvf"] or known.gvf}
@@ -137,7 +137,7 @@ def read_evaluation(session: Session, address: str) -> dict[str, Any]:
     file = EvaluationFile(session.open_store(session.store_config(folder or "/")), name)
     found = file.read()
     if found is None:
-        raise DataError(f"there is no evaluation at {file.address}: leave --show out to make it")
+        raise DataError(f"there is no evaluation at {file.address}: run the command without --show first")
     return answer_of(found, file.address).to_dict()
 
 

@@ -115,9 +115,11 @@ def default_videos(session: Session, source: Checkpoint) -> str:
     found = session.settings.data_of(source.dataset)
     if found is None:
         if session.settings.data is not None:
-            why = f"{session.settings.data} in the settings has a {{dataset}}, which {source.address} does not name"
-            raise ConfigError(f"where are the videos? give --data: {why}")
-        raise ConfigError("where are the videos? give --data, or set 'data' in tspctl.toml")
+            why = (
+                f"{session.settings.data} in the settings contains {{dataset}}, but {source.address} names no data set"
+            )
+            raise ConfigError(f"no folder of videos: {why}; give --data")
+        raise ConfigError("no folder of videos: give --data, or set 'data' in tspctl.toml")
     return found
 
 

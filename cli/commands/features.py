@@ -116,7 +116,8 @@ def _warn_of_paths(code: str, folder: str, annotations: str | None) -> None:
     """Say what the code will not find."""
     if folder.startswith("s3://"):
         click.echo(
-            f"warning: {code} reads local files: bring them with 'tspctl features convert {folder} DIR'", err=True
+            f"warning: {code} reads local files: copy the features with 'tspctl features convert {folder} DIR'",
+            err=True,
         )
     if annotations is not None and "://" not in annotations and not Path(annotations).is_file():
         click.echo(f"warning: there is no file {annotations}: 'tspctl data annotate --json' writes it", err=True)

@@ -64,7 +64,7 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
         keep_weights(path)
     _print_paths([path], output, epoch=winner.epoch, avg_accuracy_percent=winner.avg_accuracy_percent)
     keep_images(found.run, found.status)
-    refuse_missing(failures, "what was fetched is the best of the other epochs")
+    refuse_missing(failures, "the fetched checkpoint is the best of the other epochs")
 
 
 @click.command()
@@ -93,7 +93,7 @@ def fetch(
     from cli.runs.download import fetch_epoch, fetch_folder
 
     if not (features or logs or everything or epoch is not None):
-        raise click.UsageError("say what to fetch: --epoch N, --features, --logs or --all")
+        raise click.UsageError("nothing to fetch: give --epoch N, --features, --logs or --all")
     found = session.find(run, only_training=True)
     paths = []
     if epoch is not None:
@@ -116,7 +116,9 @@ def target_file(dest: str | None, name: str) -> Path:
     if not path.suffix or path.is_dir() or (dest or "").endswith("/"):
         return path / name
     if path.suffix.lower() not in _CHECKPOINT_SUFFIXES and path.exists():
-        raise ConfigError(f"-d {path}: this file exists and is not named like a checkpoint; it is not overwritten")
+        raise ConfigError(
+            f"-d {path}: this file exists and its name is not that of a checkpoint, so it is not overwritten"
+        )
     return path
 
 

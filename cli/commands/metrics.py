@@ -121,8 +121,8 @@ def _print_table(lines: Iterator[dict[str, Any]], *, since: str, follow: bool) -
     if not follow:
         rows = [_row(line) for line in lines]
         if not rows:
-            why = f"it wrote none since {since}" if since else "the run has not trained yet"
-            click.echo(f"no metrics: {why}, or the original scripts or an older version made it", err=True)
+            why = f"none were written since {since}" if since else "the run has not trained yet"
+            click.echo(f"no metrics: {why}, or it was made by the original scripts or an older version", err=True)
             return
         print_table([name.upper().replace("_", " ") for name in COLUMNS], rows)
         return

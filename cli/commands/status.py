@@ -47,7 +47,7 @@ def status(run: str, output: str, session: Session) -> None:
     except StoreError as error:
         if found.status is None or backend is None:
             raise
-        click.echo(f"warning: without progress and results: {error}", err=True)
+        click.echo(f"warning: progress and results are not available: {error}", err=True)
         summary = summary_from_backend(found.status, backend)
     if output != "table":
         print_value(summary.as_row(), output)

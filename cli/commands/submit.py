@@ -74,7 +74,7 @@ def submit(
     from cli.runs.earlier import report_sizes, run_in_file
 
     if dry_run is not None and follow:
-        raise click.UsageError("--follow needs a run, and --dry-run starts none")
+        raise click.UsageError("--follow and --dry-run are mutually exclusive: a dry run starts no run")
     if file is not None and like is not None:
         raise click.UsageError("--file and --like are mutually exclusive")
     options = _backend_options(session, given, on_server=dry_run == "server")
@@ -185,12 +185,12 @@ def start(session: Session, plan: Plan) -> None:
     run_checks(backend.checks(plan))
     if session.stored_run(config.store, config.name).exists():
         raise ConfigError(
-            f"{config.store.uri} already has a run {config.name!r}, which is never overwritten: choose another --name"
-            f"{_what_else(session, config.name)}"
+            f"{config.store.uri} already has a run {config.name!r}, and runs are never overwritten: choose another "
+            f"--name{_what_else(session, config.name)}"
         )
     for line in plan.explanation:
         logger.info("%s", line)
-    with interruption_note(f"run {config.name} may have been started: 'tspctl list' shows it if it was"):
+    with interruption_note(f"run {config.name} may have started: check with 'tspctl list'"):
         backend.submit(plan)
     logger.info("submitted %s (%s, results in %s)", config.name, backend.name, config.store.uri)
 

@@ -21,7 +21,7 @@ def watch(everything: bool, every_sec: float, session: Session) -> None:
     Keys: s status, l logs, c cancel (asks first), r refresh, q quit.
     """
     if not _is_terminal():
-        raise click.UsageError("watch needs a terminal; 'tspctl list -o json' is for programs")
+        raise click.UsageError("watch needs a terminal; use 'tspctl list -o json' in scripts")
     from cli.runs import summaries
     from cli.watch.app import Watch
 

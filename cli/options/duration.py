@@ -29,5 +29,5 @@ class Duration(click.ParamType[int]):
             return value
         seconds = seconds_in(value)
         if not seconds:
-            self.fail(f"{value!r} is no length of time: expected one like 90s, 30m, 12h, 2d or 1h30m", param, ctx)
+            self.fail(f"{value!r} is not a duration: expected for example 90s, 30m, 12h, 2d or 1h30m", param, ctx)
         return seconds

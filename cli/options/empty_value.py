@@ -24,7 +24,7 @@ def _refusing(item: click.Parameter, cast: Callable[[click.Context, Any], Any]) 
     def checked(context: click.Context, value: Any) -> Any:
         texts = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(text, str) and not text.strip() for text in texts):
-            raise click.BadParameter("it is empty: is a variable not set?", context, item)
+            raise click.BadParameter("the value is empty: is a shell variable unset?", context, item)
         return cast(context, value)
 
     return checked

@@ -124,7 +124,7 @@ def config_like(
         return replace(config, store=store)
     for option in ("method", "heads", "gvf"):
         if given[option] is not None:
-            raise ConfigError(f"--{option} needs --dataset, which says where its tables lie")
+            raise ConfigError(f"--{option} needs --dataset, which defines where the tables are")
     tree = {**to_dict(like), "name": name, "store": asdict(store)}
     changes = given_values(settings, given)
     changes |= {"gpus": given["gpus"]} if given["gpus"] is not None else {}

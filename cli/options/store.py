@@ -56,5 +56,5 @@ def absolute_unless_uri(path: str) -> str:
     try:
         expanded = Path(path).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{path}: no such user or home folder: give an absolute path") from error
+        raise ConfigError(f"{path}: there is no such user or home folder: give an absolute path") from error
     return str(expanded if expanded.is_absolute() else current_folder() / expanded)

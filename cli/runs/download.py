@@ -44,7 +44,7 @@ def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
     """
     entries = list(run.store.list(f"{run.name}/{part}"))
     if not entries:
-        raise DataError(f"run {run.name} has stored nothing under {part or 'its folder'}")
+        raise DataError(f"run {run.name} has no files under {part or 'its folder'}")
     digests = {f"{run.name}/epoch_{epoch}.pth": record.sha256 for epoch, record in run.epochs().items()}
     paths = {entry.key: folder / file_name_of(entry.key) for entry in entries}
     for parent in {path.parent for path in paths.values()}:

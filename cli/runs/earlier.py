@@ -48,7 +48,7 @@ def run_in_file(path: Path) -> WrittenRun:
     name = content.get("name", tree.get("name"))
     if name != tree.get("name"):
         raise ConfigError(
-            f"--file {path}: name is {name!r} and config.name is {tree.get('name')!r}: write the same in both"
+            f"--file {path}: name is {name!r}, but config.name is {tree.get('name')!r}: give both the same value"
         )
     return WrittenRun(path, from_dict(RunConfig, tree, where=str(path)), content.get("effective"))
 
@@ -70,7 +70,7 @@ def _content(path: Path) -> dict[str, Any]:
 
     content = read_yaml(path, "--file")
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-        raise ConfigError(f"--file {path} has no 'config': give what 'tspctl submit --dry-run -o yaml' prints")
+        raise ConfigError(f"--file {path} has no 'config': give a file that 'tspctl submit --dry-run -o yaml' printed")
     return content
 
 
@@ -111,7 +111,7 @@ def report_origins(session: Session, earlier: EarlierRun, config: RunConfig, *, 
     _report_versions(earlier, here)
     before = recorded(earlier.about, "digests")
     if not before:
-        logger.warning("%s recorded no digests of its data and weights: they are not compared", earlier.name)
+        logger.warning("%s has no recorded digests of its data and weights: they are not compared", earlier.name)
         return
     same: list[str] = []
     unread: dict[str, list[str]] = {}
@@ -161,7 +161,7 @@ def _report_image(earlier: EarlierRun, here: str | None) -> None:
     if digest_of(here) or (before is not None and before != here):
         logger.warning("%s was made with image %s, this is %s", earlier.name, before or described(images), here)
     if images:
-        advice = f"; to be sure of the same: --image {pinned[-1]}" if pinned else ", which no --image can name"
+        advice = f"; to use the same image, give --image {pinned[-1]}" if pinned else ", which --image cannot refer to"
         logger.warning("the pods of %s ran %s%s", earlier.name, described(images), advice)
 
 

@@ -42,7 +42,10 @@ class FoundRun:
     @property
     def without_files(self) -> str:
         """What to say then."""
-        return f"nothing is stored at {self.run.address()}: it was moved or deleted, or its disk is not mounted"
+        return (
+            f"the run's files are missing at {self.run.address()}: they were moved or deleted, or the disk is not "
+            "mounted"
+        )
 
     def require_backend(self) -> Backend:
         """The backend that can change it.

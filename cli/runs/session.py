@@ -100,7 +100,7 @@ class Session:
             return FoundRun(self._run_in_folder(text), None, None)
         backend, status = self._ask_backends(text)
         if only_training and status is not None and status.kind != "train":
-            raise ConfigError(f"{text} is a job ({status.kind}), which stores no epochs: give a training run")
+            raise ConfigError(f"{text} is a job ({status.kind}), which has no epochs: give a training run")
         config = self._store_of(backend, status)
         run = self.stored_run(config, text)
         if status is None and not run.exists():
@@ -151,8 +151,8 @@ class Session:
             return
         given = self.store_config().uri
         raise ConfigError(
-            f"run {name} stores in {recorded.uri}, not in --store {given}: leave --store out, "
-            f"or name the folder of another run ({given}/{name})"
+            f"run {name} uses the store {recorded.uri}, not --store {given}: omit --store, or give the folder of "
+            f"another run ({given}/{name})"
         )
 
     def _run_in_folder(self, text: str) -> StoredRun:

@@ -39,10 +39,10 @@ def find_several(session: Session, texts: Sequence[str]) -> list[NamedRun]:
         except StoreError as error:
             failure = failure or error
             if len(texts) > 1:
-                logger.warning("%s is left out: %s", text, error)
+                logger.warning("%s is omitted: %s", text, error)
             continue
         if item.run.address() in found:
-            logger.warning("%s is given twice: it is shown once", text)
+            logger.warning("%s was given twice; it is shown once", text)
         found[item.run.address()] = item
     if not found:
         assert failure is not None, "a command takes at least one run"

@@ -175,5 +175,5 @@ def _names_stored_alone(store: Store, known: set[str]) -> list[str]:
         failure = error
     if not known:
         raise failure
-    logger.warning("runs that only the store knows are missing here: %s", failure)
+    logger.warning("runs known only to the store are missing in this list: %s", failure)
     return []

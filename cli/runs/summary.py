@@ -129,7 +129,7 @@ def summarize(run: StoredRun, status: RunStatus | None, backend: str | None) -> 
         facts["reason"] = "; ".join([*([known] if known else []), *parts.reasons()])
         facts["state"] = "damaged" if status is None and parts.is_damaged else facts["state"]
     elif "method" not in facts and progress is None and facts["state"] == "unknown":
-        facts["reason"] = "a run of the original scripts, which write down no outcome"
+        facts["reason"] = "a run of the original scripts, which do not record outcomes"
     return RunSummary(name=run.name, store=run.store.uri, backend=backend, **facts)
 
 

@@ -21,7 +21,7 @@ def test_a_store_that_keeps_what_is_written_passes_and_is_left_empty(tmp_path, c
 def test_a_store_that_changes_what_is_written_fails(tmp_path, monkeypatch):
     store = open_store(StoreConfig(uri=str(tmp_path)))
     monkeypatch.setattr(type(store), "read", lambda self, key: b"something else")
-    with pytest.raises(StoreError, match="cannot be trusted"):
+    with pytest.raises(StoreError, match="is not reliable"):
         check_round_trip(store)
 
 

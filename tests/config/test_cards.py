@@ -54,7 +54,7 @@ def test_a_format_that_a_card_lacks_is_refused_by_the_cards_name():
 
 def test_the_explanation_names_the_card_that_decided():
     assert explain_precision("auto", [A100, T4]) == (
-        "number format fp16: the weakest card is the Tesla T4 (compute capability 7.5)"
+        "number format fp16: the weakest GPU is the Tesla T4 (compute capability 7.5)"
     )
     assert explain_precision("auto", [A100, card("the one", 7, 0), T4, UNKNOWN]).endswith(
         "the weakest card is the the one (compute capability 7.0)"

@@ -127,7 +127,7 @@ def test_a_dotted_key_sets_one_value(key, expected):
 
 @pytest.mark.parametrize(("key", "name"), [("l.2", "2"), ("l.2.c", "2"), ("l.-1", "-1"), ("l.x", "x"), ("s.n", "n")])
 def test_a_dotted_key_that_leads_nowhere_is_refused_by_its_first_wrong_name(key, name):
-    with pytest.raises(ConfigError, match=f"--set {key}: nothing is called '{name}' there; see --dry-run"):
+    with pytest.raises(ConfigError, match=f"--set {key}: there is no '{name}'; --dry-run"):
         set_dotted({"l": [{"c": 1}, 5], "s": 3}, key, 9)
 
 

@@ -84,8 +84,8 @@ def test_what_kinds_have_in_common_is_checked_once_for_all():
         ("gvf", "batch", 0, "--batch must be at least 1, got 0"),
         ("extract", "cache_mib", 0, "--cache-mib must be at least 1, got 0"),
         ("features", "resize", 0, r"--resize must lie in \[1, 100000\], got 0"),
-        ("features", "prefix", "a/b", "--prefix is the beginning of a file's name, got 'a/b'"),
-        ("extract", "prefix", "a/b", "--prefix is the beginning of a file's name, got 'a/b'"),
+        ("features", "prefix", "a/b", "--prefix must be the beginning of a file name, got 'a/b'"),
+        ("extract", "prefix", "a/b", "--prefix must be the beginning of a file name, got 'a/b'"),
     ],
 )
 def test_a_number_out_of_bounds_is_refused_by_its_option(kind, field, bad, message):

@@ -154,17 +154,17 @@ def test_a_subset_may_have_a_gvf_file_of_its_own(own_file):
             "schedule: {epoch: 3}",
             r"all\.schedule\.epoch: there is no 'epoch'; known: epochs",
         ),
-        ("schedule.epochs: 3", "model.backbone.x: 3", r"recipes\.all\.model\.backbone\.x: nothing is called 'x' there"),
+        ("schedule.epochs: 3", "model.backbone.x: 3", r"recipes\.all\.model\.backbone\.x: there is no 'x'"),
         ("schedule.epochs: 3", "7: 3", r"recipes\.all\.7: there is no '7'"),
-        ("schedule.epochs: 3", "name: other", r"recipes\.all\.name is no value of a recipe: .* --name"),
+        ("schedule.epochs: 3", "name: other", r"recipes\.all\.name is not a recipe value: .* --name"),
         (
             "schedule.epochs: 3",
             "store: {uri: /elsewhere}",
-            r"all\.store\.uri is no value of a recipe: .* --store",
+            r"all\.store\.uri is not a recipe value: .* --store",
         ),
-        ("schedule.epochs: 3", "data.root: /elsewhere", r"recipes\.all\.data\.root is no value of a recipe: .*'root'"),
-        ("name: mine", "name: !!bool 3", "a tag .* stands before a value of another kind"),
-        ("name: mine", "name: !!timestamp x", "a tag .* stands before a value of another kind"),
+        ("schedule.epochs: 3", "data.root: /elsewhere", r"recipes\.all\.data\.root is not a recipe value: .*'root'"),
+        ("name: mine", "name: !!bool 3", "a tag .* does not match its value"),
+        ("name: mine", "name: !!timestamp x", "a tag .* does not match its value"),
     ],
 )
 def test_a_broken_data_set_file_is_refused_by_file_and_key(own_file, old, new, message):
@@ -215,7 +215,7 @@ def test_a_data_set_file_in_another_encoding_is_refused_with_its_line(own_file):
         ("data.train", "x.csv", "config.data.train must be a mapping, got 'x.csv'"),
         ("model.backbone", None, "config.model.backbone must be one of"),
         ("model.backbone", 3, "config.model.backbone must be one of"),
-        ("clips.crop_px.x", 3, "config.clips.crop_px.x: nothing is called 'x' there"),
+        ("clips.crop_px.x", 3, "config.clips.crop_px.x: there is no 'x'"),
     ],
 )
 def test_an_override_of_another_kind_is_refused_by_its_key(key, value, message):

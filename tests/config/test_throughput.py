@@ -57,7 +57,7 @@ def test_a_data_path_that_is_a_tenth_too_slow_is_still_fast_enough(share, is_sho
 def test_the_forecast_says_what_is_short_and_what_cures_it():
     short = forecast(DATA, "r2plus1d_34", gpu_name="NVIDIA-H100-80GB-HBM3", cpus=8)
     assert short.is_short
-    assert short.text.startswith("720p H.264 feeds about 34 clips/s a rank with 6 workers; r2plus1d_34 on")
+    assert short.text.startswith("720p H.264 provides about 34 clips/s per rank with 6 workers; r2plus1d_34 on")
     assert "write training copies" in short.text
     enough = forecast(replace(DATA, training_copy=True), "r2plus1d_34", gpu_name="NVIDIA-H100-80GB-HBM3", cpus=8)
     assert (enough.is_short, ": " in enough.text) == (False, False)

@@ -78,9 +78,9 @@ def compound(file):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (dangling, "'v' is a link to /nowhere that leads nowhere"),
-        (external, r"'v' is a link to /v in gone\.h5 that leads nowhere"),
-        (circular, "'v' is a link to /v that leads nowhere"),
+        (dangling, "'v' is a link to /nowhere whose target is missing"),
+        (external, r"'v' is a link to /v in gone\.h5 whose target is missing"),
+        (circular, "'v' is a link to /v whose target is missing"),
         (words, "the features of 'v' cannot be read"),
         (compound, "the features of 'v' cannot be read"),
         (lambda file: file.create_group("v"), "'v' is a group"),
@@ -99,7 +99,7 @@ def test_an_external_link_that_people_sent_is_named(shared_dir):
     path = shared_dir / "cases/video/h5-links/extlink_gone.h5"
     with h5py.File(path) as file:
         names = list(file)
-    with pytest.raises(DataError, match=r"extlink_gone\.h5: .* is a link to .* that leads nowhere"):
+    with pytest.raises(DataError, match=r"extlink_gone\.h5: .* is a link to .* whose target is missing"):
         GvfFile(path).load(names)
 
 

@@ -235,7 +235,7 @@ def test_a_run_reports_segments_that_end_before_they_start(dataset_dir, make_con
 
 
 def test_a_missing_folder_and_a_table_that_changed_are_noticed(dataset_dir, make_config, tmp_path):
-    with pytest.raises(ConfigError, match="does not exist: give the right one with --data"):
+    with pytest.raises(ConfigError, match="does not exist: check --data"):
         build_loader(make_config(tmp_path / "nowhere"), "train", batch=8)
     root = tmp_path / "changing"
     shutil.copytree(dataset_dir, root)

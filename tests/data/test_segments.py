@@ -71,7 +71,7 @@ def test_a_missing_frame_rate_is_left_to_the_file(load):
         (changed(filename=""), "row 3: filename is empty"),
         (changed(t_end="1_0"), "row 3: t-end is '1_0', not a number"),
         (changed(t_end="1,004.5"), "row 3: t-end is '1,004.5', not a number"),
-        (GOOD[:-1], "row 3 has 8 fields, its header has 9"),
+        (GOOD[:-1], "row 3 has 8 fields, but the header has 9"),
     ],
 )
 def test_a_bad_row_is_named_with_file_and_column(load, tmp_path, row, message):

@@ -74,7 +74,7 @@ def test_memory_that_would_do_is_filled_by_something_else_and_another_attempt_ma
     memory(size_mib, 5)
     error = explain_full_shared_memory("a batch did not fit", 3, 10 * MIB)
     assert type(error) is kind
-    said = f"has {size_mib} MiB, 5 of them free; 3 data workers keep up to 6 batches of 10 MiB there, 60 MiB in all"
+    said = f"has {size_mib} MiB, 5 of them free; 3 data workers keep up to 6 batches of 10 MiB there, 60 MiB in total"
     assert said in str(error)
     assert type(explain_full_shared_memory("full", 3)) is ConfigError
 

@@ -154,7 +154,7 @@ def test_a_queue_that_nobody_manages_is_refused_and_nothing_is_left(team: Team, 
     """This Kueue knows nothing of TrainJobs."""
     refused = team.tspctl.try_run("submit", *DEMO, "--queue", QUEUE, "--name", "past", "--job-api", "trainjob")
     assert refused.returncode == 4, refused.stderr
-    assert f"names the queue {QUEUE}, but Kueue does not hold it back" in refused.stderr
+    assert f"names the queue {QUEUE}, but Kueue does not manage it" in refused.stderr
     assert "trainer.kubeflow.org/trainjob" in refused.stderr
     of_run = ("-l", "app.kubernetes.io/instance=past")
     assert team.tspctl.kubectl.items("trainjobs,trainingruntimes,configmaps,secrets", *of_run) == []

@@ -119,7 +119,7 @@ def test_a_namespace_that_refuses_the_operators_own_init_container(cluster: Clus
     set_arguments(cluster, plain)
     try:
         install_demo(tspctl, "workers", gpus="2")
-        reason(tspctl, "workers", "security standard restricted", "init container")
+        reason(tspctl, "workers", "Pod Security Standard restricted", "init container")
     finally:
         set_arguments(cluster, args)
 

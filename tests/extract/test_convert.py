@@ -269,10 +269,10 @@ def test_a_description_of_other_features_is_told(
         ({"dimension": [16]}, r"dimension is \[16\]"),
         ({"rate_fps": float("nan")}, "rate_fps is nan"),
         ({"videos": {"a": {"features": "many"}}}, "features of a is 'many'"),
-        ({"videos": {"a": None}}, "does not describe features"),
-        ({"videos": []}, "does not describe features"),
+        ({"videos": {"a": None}}, "is not a description of features"),
+        ({"videos": []}, "is not a description of features"),
         ({"prefix": 3}, "prefix is 3"),
-        ({"missing": 7}, "does not describe features"),
+        ({"missing": 7}, "is not a description of features"),
     ],
 )
 def test_a_description_that_makes_no_sense_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -22,7 +22,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         "'v' hold NaN or infinite",
     ),
     "no rows": (np.zeros((0, 16), np.float32), r"'v' has shape \[0, 16\]"),
-    "a vector": (np.zeros(16, np.float32), r"'v' has shape \[16\].*one vector a video"),
+    "a vector": (np.zeros(16, np.float32), r"'v' has shape \[16\].*one vector per video"),
     "three dimensions": (np.zeros((2, 3, 16), np.float32), r"'v' has shape \[2, 3, 16\]"),
     "a number": (np.float32(3), r"'v' has shape \[\]"),
     "complex": (np.zeros((2, 16), np.complex64), "'v'|v.npy"),
@@ -54,7 +54,7 @@ def test_what_no_localisation_code_could_use_is_refused_by_name(
 @pytest.mark.parametrize("dest", ["out.h5", "out"])
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((3, 8), r"features of 'a' have 16 numbers, those of 'z' 8"), ((16,), r"'z' has shape \[16\]"),
+    [((3, 8), r"features of 'a' have 16 numbers, those of 'z' have 8"), ((16,), r"'z' has shape \[16\]"),
      ((0, 16), r"'z' has shape \[0, 16\]")],
 )  # fmt: skip
 def test_where_the_last_video_cannot_be_of_the_set_none_is_written(
@@ -89,8 +89,8 @@ def _lying(path: Path) -> None:
     ("make", "message"),
     [
         (_pickled, r"v\.npy"),
-        (_lying, r"v\.npy is cut short"),
-        (lambda path: (np.save(path, VALUES), path.write_bytes(path.read_bytes()[:-1])), r"v\.npy is cut short"),
+        (_lying, r"v\.npy is truncated"),
+        (lambda path: (np.save(path, VALUES), path.write_bytes(path.read_bytes()[:-1])), r"v\.npy is truncated"),
         (lambda path: path.write_bytes(b"PK\x03\x04"), r"v\.npy is not a \.npy file"),
         (lambda path: np.save(path, np.array([["a", "b"]])), r"v\.npy"),
         (lambda path: np.save(path, np.zeros((3, 2), [("a", "<f4")])), r"v\.npy"),
@@ -111,7 +111,7 @@ def test_a_folder_that_holds_files_of_another_set_is_left_alone(tmp_path: Path) 
     do_job("features", job)
     do_job("features", job)
     np.save(tmp_path / "out/w.npy", VALUES)
-    with pytest.raises(ConfigError, match=r"out/w\.npy is not of .*in\.h5: choose another DEST"):
+    with pytest.raises(ConfigError, match=r"out/w\.npy does not come from .*in\.h5: choose another DEST"):
         do_job("features", job)
     with pytest.raises(ConfigError, match=r"out contains features of 'v', unlike .*in\.h5"):
         do_job("features", {**job, "prefix": "v_x"})

@@ -27,7 +27,7 @@ def test_of_many_videos_without_features_the_first_five_are_named(num_missing, n
         unfinished(num_missing, None)
     with caplog.at_level(logging.INFO):
         assert unfinished(num_missing, 0) == Answer()
-    assert caplog.messages == [f"this shard is done; {num_missing} videos of others are not yet ({named})"]
+    assert caplog.messages == [f"this shard is done; {num_missing} videos of other shards are not ({named})"]
 
 
 def test_an_encoder_that_needs_the_cpus_itself_gets_one_decoder(monkeypatch):

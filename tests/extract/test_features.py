@@ -58,7 +58,7 @@ def test_files_hold_the_features_of_the_h5_and_say_how_they_were_made(small_set:
 def test_a_prefix_that_a_name_has_already_is_not_doubled(tmp_path: Path) -> None:
     assert [file_stem(name, "v_") for name in ("abc", "v_abc")] == ["v_abc", "v_abc"]
     source = write_h5(tmp_path / "a.h5", {"abc": np.ones((2, 512)), "v_abc": np.ones((2, 512))})
-    with pytest.raises(DataError, match="abc and v_abc would share a file"):
+    with pytest.raises(DataError, match="abc and v_abc would have the same file"):
         do_job("features", {"source": str(source), "dest": str(tmp_path / "out"), "prefix": "v_"})
 
 
@@ -82,7 +82,7 @@ def test_an_interrupted_merge_into_files_is_finished_by_the_next(
 def test_a_folder_that_holds_something_else_is_left_alone(small_set: SmallSet) -> None:
     (small_set.root / "files").mkdir()
     (small_set.root / "files" / "mine.npy").write_bytes(b"precious")
-    with pytest.raises(ConfigError, match="already exists and is not from this command"):
+    with pytest.raises(ConfigError, match="already exists and was not written by this command"):
         do_job("extract", small_set.job(out=str(small_set.root / "files"), format="npy"))
 
 
@@ -146,11 +146,11 @@ def _as_cut(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: write_h5(path, {"a": np.ones(512)}), r"'a' has shape \[512\].*one vector a video"),
+        (lambda path: write_h5(path, {"a": np.ones(512)}), r"'a' has shape \[512\].*one vector per video"),
         (lambda path: write_h5(path, {"a": np.full((2, 512), np.nan)}), "'a' hold NaN or infinite"),
         (lambda path: write_h5(path, {}), "contains no features"),
         (_as_group, "'a' is a group"),
-        (_as_dangling_link, "'a' is a link to .* that leads nowhere"),
+        (_as_dangling_link, "'a' is a link to .* whose target is missing"),
         (_as_cut, "cannot be read as H5"),
         (lambda path: path, "does not exist"),
     ],

@@ -176,7 +176,7 @@ def test_a_resized_set_has_its_actions_at_the_same_share_of_the_video(walk: Path
 
 def test_numbers_that_a_set_does_not_know_are_asked_for_and_contradictions_refused() -> None:
     published = FeatureSet(dimension=512)
-    with pytest.raises(ConfigError, match="does not say how it was made: give --stride"):
+    with pytest.raises(ConfigError, match="does not record how it was made: give --stride"):
         numbers_of(published, where="f")
     numbers = numbers_of(published, where="f", stride_frames=1, clip_frames=16, rate_fps=15.0)
     assert "feat_stride: 1," in actionformer_block(numbers, "f", None)
@@ -225,7 +225,9 @@ def test_subsets_come_together_in_one_file_and_must_number_labels_alike() -> Non
 
     text = merged(None, database("a", ["Jump", "Run"]), where="j")
     assert set(json.loads(merged(text, database("b", ["Jump", "Run"]), where="j"))["database"]) == {"a", "b"}
-    with pytest.raises(DataError, match="j has 'Run' as class 1, here it is 0: give both runs the same --labels"):
+    with pytest.raises(
+        DataError, match="j has 'Run' as class 1, but here it is 0: give both commands the same --labels"
+    ):
         merged(text, database("b", ["Run"]), where="j")
     with pytest.raises(DataError, match="exists but was not written by --json"):
         merged("[1]", database("b", ["Run"]), where="j")

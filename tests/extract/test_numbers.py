@@ -20,7 +20,7 @@ VIDEOS = [VideoFacts(f"v{index}.mp4", 60.0, 30.0, 1800) for index in range(3)]
 
 def test_a_feature_is_told_in_seconds_beside_what_others_take() -> None:
     said = describe_numbers(replace(PLAN, stride_frames=1))
-    assert "a feature every 0.067 s" in said
+    assert "one feature every 0.067 s" in said
     assert "from clips of 1.067 s" in said
     assert "16 for ActivityNet (1.067 s), 1 for THUMOS14 (0.067 s)" in said
 
@@ -33,13 +33,13 @@ def test_the_published_numbers_are_nothing_odd() -> None:
 @pytest.mark.parametrize(
     ("plan", "change", "words"),
     [
-        (replace(PLAN, stride_frames=17), {}, "are in no feature"),
+        (replace(PLAN, stride_frames=17), {}, "are not part of any feature"),
         (replace(PLAN, rate_fps=30.0), {}, "published encoders were trained on 16 frames at 15 fps"),
         (replace(PLAN, length_frames=32), {}, "published encoders"),
         (
             PLAN,
             {"fps": 10.0, "num_frames": 600},
-            "1 videos have fewer frames a second than clips take (such as v0.mp4, 10",
+            "1 videos have fewer frames per second than clips (such as v0.mp4, 10",
         ),
         (PLAN, {"fps": 15.0}, "such as v0.mp4: 1800 frames at 15 fps are 120.00 s, its duration is 60.00 s"),
         (PLAN, {"duration_sec": 30.0}, "contradicts itself for 1 videos"),
@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_said_once(plan: SlidePlan, change: dict[str, float
 def test_a_table_of_single_features_is_said() -> None:
     short = [replace(video, duration_sec=1.5, num_frames=45) for video in VIDEOS]
     (sentence,) = odd_numbers(PLAN, short)
-    assert "3 of 3 videos give a single feature" in sentence
+    assert "3 of 3 videos have only one feature" in sentence
     assert list(odd_numbers(PLAN, [*VIDEOS, short[0]])) == []
 
 
@@ -68,5 +68,7 @@ def test_published_tables_give_no_false_alarm(shared_dir: Path, table: str) -> N
 def test_an_extraction_says_it(small_set: SmallSet, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     do_job("extract", small_set.job(stride_frames=20))
-    assert "a feature every 1.333 s" in caplog.text
-    assert [record.levelname for record in caplog.records if "are in no feature" in record.message] == ["WARNING"]
+    assert "one feature every 1.333 s" in caplog.text
+    assert [record.levelname for record in caplog.records if "are not part of any feature" in record.message] == [
+        "WARNING"
+    ]

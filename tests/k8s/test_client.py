@@ -126,12 +126,12 @@ def test_a_list_that_expires_half_way_is_read_again_and_gives_each_object_once(a
     [
         (404, NotFoundError, "pods a not found"),
         (403, ForbiddenError, r"a not found \(missing permission: get pods in namespace video; see k8s/role.yaml\)"),
-        (401, ForbiddenError, "does not know this user"),
+        (401, ForbiddenError, "does not accept this user"),
         *(
             (status, ClusterError, rf"^pods a not found \(HTTP {status}\)$")
             for status in (400, 405, 409, 410, 422, 501)
         ),
-        *((status, UnreachableError, "cannot answer now") for status in (429, 500, 502, 503, 504)),
+        *((status, UnreachableError, "is not available now") for status in (429, 500, 502, 503, 504)),
     ],
 )
 def test_refusals_keep_the_servers_words_and_say_what_is_missing(status, error, message):

@@ -89,7 +89,7 @@ def test_the_command_shows_them_with_the_rights_of_submit(api, cluster, tspctl, 
         "node": "a", "gpu": "nvidia.com/gpu", "memory": "16384 MiB", "driver": None, "total": 4,
         "free": 4 - sum(held.values()), "held_by": held,
     }  # fmt: skip
-    assert ("pods of other namespaces may not be listed" in shown.err) is not sees_all
+    assert ("no permission to list pods of other namespaces" in shown.err) is not sees_all
     table = tspctl("gpus").out.splitlines()
     assert table[0].split() == ["NODE", "GPU", "MEMORY", "DRIVER", "TOTAL", "FREE", "HELD", "BY"]
     assert "my-run (1)" in table[1]

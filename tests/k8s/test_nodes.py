@@ -90,7 +90,7 @@ def test_cpu_and_memory_are_a_pods_and_not_a_ranks():
 
 def test_where_no_node_has_the_gpus_of_a_pod_the_largest_is_named():
     nodes = nodes_for([node("a", gpus="2"), node("b", gpus="4")], {}, **NVIDIA, gpus_per_pod=8)
-    assert with_room(nodes, 8) == ([], ("no node has the 8 GPUs of a pod; most has b, 4",))
+    assert with_room(nodes, 8) == ([], ("no node has the 8 GPUs of a pod; b has the most, 4",))
     assert with_room([], 8) == ([], ())
 
 
@@ -172,9 +172,9 @@ def test_auto_takes_the_worst_factor_that_can_be_hit(sizes, factor, values):
 def test_the_explanation_names_the_nodes_that_decide_and_the_way_out():
     plan = plan_nodes([gpu_node("big", 81559), gpu_node("old", 15109), gpu_node("toy", 4096)], gpus=4, downscale="auto")
     assert plan.explanation == (
-        "downscale factor 2: the smallest GPU that ranks can land on has 15109 MiB: old (4 x 15109 MiB)",
-        "ranks keep off toy (4 x 4096 MiB)",
-        "with --downscale 1 it would keep to big (4 x 81559 MiB)",
+        "downscale factor 2: the smallest GPU that ranks can use has 15109 MiB: old (4 x 15109 MiB)",
+        "ranks avoid toy (4 x 4096 MiB)",
+        "with --downscale 1, ranks would run only on big (4 x 81559 MiB)",
     )
 
 
@@ -229,7 +229,7 @@ def planned(nodes, **options):
 
 def test_the_plan_says_which_number_format_the_cards_share():
     assert planned([A100_NODE, T4_NODE]).explanation[-1] == (
-        "number format fp16: the weakest card is the Tesla-T4 (compute capability 7.5)"
+        "number format fp16: the weakest GPU is the Tesla-T4 (compute capability 7.5)"
     )
     only = planned([A100_NODE])
     assert (only.explanation[-1].split(":")[0], only.compute_majors) == ("number format bf16", ())
@@ -238,7 +238,7 @@ def test_the_plan_says_which_number_format_the_cards_share():
 def test_a_number_format_that_is_asked_for_keeps_ranks_off_the_cards_that_lack_it():
     plan = planned([A100_NODE, T4_NODE], precision="bf16")
     assert (plan.compute_majors, plan.memory_values, plan.downscale) == (("8",), ("81920",), 1)
-    assert plan.explanation[-1] == "ranks keep off t4 (4 x 15360 MiB), for bf16"
+    assert plan.explanation[-1] == "for bf16, ranks avoid t4 (4 x 15360 MiB)"
     with pytest.raises(ConfigError, match="bf16: the Tesla-T4"):
         planned([T4_NODE], precision="bf16")
 

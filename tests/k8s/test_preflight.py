@@ -73,20 +73,20 @@ BOTH = {"/apis/kubeflow.org/v1": KINDS, "/apis/trainer.kubeflow.org/v1alpha1": T
 @pytest.mark.parametrize(
     ("served", "api_asked", "said"),
     [
-        ({}, None, "knows neither PyTorchJob nor TrainJob: have an administrator install"),
-        ({}, "pytorchjob", "knows neither PyTorchJob nor TrainJob: have an administrator install"),
+        ({}, None, "serves neither PyTorchJob nor TrainJob: have an administrator install"),
+        ({}, "pytorchjob", "serves neither PyTorchJob nor TrainJob: have an administrator install"),
         (OLD, None, "serves TrainJob kubeflow.org/v2alpha1, which is older than Kubeflow Trainer 2.0"),
         ({"/apis/kubeflow.org/v1": KINDS, **OLD}, "trainjob", "kubeflow.org/v2alpha1, which is older"),
-        (NEWER, None, "TrainJob as trainer.kubeflow.org/v2 and not as trainer.kubeflow.org/v1alpha1: update tspctl"),
-        (NEWER, "trainjob", "serves TrainJob as trainer.kubeflow.org/v2 and not as"),
-        ({"/apis/kubeflow.org/v1": KINDS, **NEWER}, "trainjob", "serves TrainJob as trainer.kubeflow.org/v2 and not"),
-        (OLDER, None, "PyTorchJob as kubeflow.org/v1beta2 and not as kubeflow.org/v1: have an administrator update"),
+        (NEWER, None, "TrainJob as trainer.kubeflow.org/v2, not as trainer.kubeflow.org/v1alpha1: update tspctl"),
+        (NEWER, "trainjob", "serves TrainJob as trainer.kubeflow.org/v2, not as"),
+        ({"/apis/kubeflow.org/v1": KINDS, **NEWER}, "trainjob", "serves TrainJob as trainer.kubeflow.org/v2, not"),
+        (OLDER, None, "PyTorchJob as kubeflow.org/v1beta2, not as kubeflow.org/v1: have an administrator update"),
         (OLDER, "pytorchjob", "serves PyTorchJob as kubeflow.org/v1beta2"),
-        ({"/apis/kubeflow.org/v1": KINDS}, "trainjob", "knows no TrainJob, but PyTorchJob: leave out --job-api"),
+        ({"/apis/kubeflow.org/v1": KINDS}, "trainjob", "does not serve TrainJob, but PyTorchJob: leave out --job-api"),
         (
             {"/apis/trainer.kubeflow.org/v1alpha1": TRAINER_KINDS},
             "pytorchjob",
-            "knows no PyTorchJob, but TrainJob: leave out --job-api",
+            "does not serve PyTorchJob, but TrainJob: leave out --job-api",
         ),
     ],
 )
@@ -110,7 +110,13 @@ def test_doctor_looks_at_each_controller_that_the_cluster_has(api, cluster):
         ("volcano", [], [], "trainjob", "serves no scheduling.volcano.sh: have an administrator install volcano"),
         ("coscheduling", ["scheduling.volcano.sh"], [], "trainjob", "serves no scheduling.x-k8s.io"),
         ("volcano", ["scheduling.volcano.sh"], [], "trainjob", None),
-        ("volcano", ["scheduling.volcano.sh"], [], "pytorchjob", "kubeflow/training-operator knows of no gang"),
+        (
+            "volcano",
+            ["scheduling.volcano.sh"],
+            [],
+            "pytorchjob",
+            "kubeflow/training-operator runs without gang scheduling",
+        ),
         ("volcano", ["scheduling.volcano.sh"], ["--gang-scheduler-name=volcano"], "pytorchjob", None),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_credential_plugin_that_fails_is_named_with_its_words(tspctl, api, tmp
 
 @pytest.mark.parametrize(
     ("status", "body", "message"),
-    [(200, "<html>Please log in</html>", "perhaps a login page or a proxy"), (302, "", "redirects us")],
+    [(200, "<html>Please log in</html>", "perhaps from a login page or a proxy"), (302, "", "redirects the request")],
 )
 def test_a_login_page_in_place_of_the_api_is_said(tspctl, api, cluster, monkeypatch, status, body, message):
     def answer(handler, *_):

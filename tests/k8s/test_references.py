@@ -50,9 +50,9 @@ def test_what_exists_is_fine_and_what_may_not_be_seen_is_said_to_be_so(api, clus
     claim = cluster.namespaced("v1", "persistentvolumeclaims", "videos")
     api.objects[claim] = {"status": {"phase": "Pending"}}
     assert [(item.level, item.message) for item in check_references(cluster, POD, own=["r-config"], queue=None)] == [
-        ("warning", "videos is not bound to a volume yet: where its storage class does not bind on first use, the pods "
-         "wait for it"),
-        ("warning", "s3-login: you may not see whether it exists in namespace video"),
+        ("warning", "videos is not bound to a volume yet: unless its storage class binds on first use, the pods wait "
+         "for it"),
+        ("warning", "s3-login: no permission to check that it exists in namespace video"),
     ]  # fmt: skip
     api.objects[claim] = {"status": {"phase": "Bound"}}
     assert len(list(check_references(cluster, POD, own=["r-config"], queue=None))) == 1
@@ -84,7 +84,8 @@ def test_a_secret_of_another_type_pulls_no_image(api, cluster):
     api.objects[cluster.namespaced("v1", "secrets", "pull")] = {"type": "Opaque"}
     (found,) = check_references(cluster, {"imagePullSecrets": [{"name": "pull"}]}, own=[], queue=None)
     assert found.message == (
-        "pull is of type Opaque, with which no image is pulled: make it with 'kubectl create secret docker-registry'"
+        "pull is of type Opaque, which cannot be used to pull images: "
+        "make it with 'kubectl create secret docker-registry'"
     )
 
 
@@ -107,7 +108,7 @@ def test_a_priority_that_is_not_there_is_refused_and_one_that_may_not_be_seen_is
     api.objects[f"{path}/high"] = lambda *_: (403, {"message": "no"})
     (unseen,) = check_priority(cluster, pod, labels)
     assert unseen.level == "warning"
-    assert unseen.message.startswith("--priority high: you may not see whether the cluster has such a ")
+    assert unseen.message.startswith("--priority high: no permission to check that this ")
     api.objects[f"{path}/high"] = {"metadata": {}}
     assert list(check_priority(cluster, pod, labels)) == []
     assert list(check_priority(cluster, {}, {})) == []

@@ -88,7 +88,7 @@ def check_race(api, found, config_of):
         losers = [(outcome, message) for _, outcome, message in outcomes if outcome != "won"]
         assert len(winners) == 1, (index, outcomes)
         assert {outcome for outcome, _ in losers} == {"ConfigError"}, losers
-        assert all(f"there is a release run-{index} in namespace video already" in message for _, message in losers)
+        assert all(f"namespace video already has a release run-{index}:" in message for _, message in losers)
         assert f"{JOBS}/run-{index}" in api.objects, "the winner's run was removed"
         assert config_of(api.objects[f"{CONFIGMAPS}/run-{index}-config"]) == winners[0], (
             "not the winner's configuration"
@@ -118,7 +118,7 @@ def test_a_release_carries_the_nonce_of_the_process_that_installed_it(api, relea
 def test_the_same_name_twice_is_refused_and_the_first_release_left_alone(api, releases, caller, stub_helm):
     install(releases, caller)
     before = dict(api.objects)
-    with pytest.raises(ConfigError, match="a release r1 in namespace video already: choose another --name, or remove"):
+    with pytest.raises(ConfigError, match="namespace video already has a release r1: choose another --name, or remove"):
         install(releases, caller, gpus=3)
     assert api.objects == before
 
@@ -178,7 +178,7 @@ def test_a_release_that_was_upgraded_since_is_not_cleaned_up(api, releases, call
             api.objects[f"{SECRETS}/sh.helm.release.v1.r1.v2"] = second
 
     monkeypatch.setattr(caller, "install", upgraded_meanwhile)
-    with pytest.raises(ConfigError, match="there is a release r1"):
+    with pytest.raises(ConfigError, match="already has a release r1"):
         install(releases, caller)
     assert f"{CONFIGMAPS}/r1-config" in api.objects
 

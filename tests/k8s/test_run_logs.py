@@ -178,7 +178,7 @@ def test_the_log_of_an_ended_pod_on_a_lost_node_does_not_hold_up_the_end(api, cl
     other = ran(1)
     serve(api, cluster, other, FakeLog([stamped(0, "of rank 1")]))
     assert texts(follow_logs(OneRun(cluster, [ran(), other]), Wanted())) == ["of rank 1"]
-    assert "cannot read on: the log of my-run-master-0 broke off" in caplog.text
+    assert "cannot continue reading: the log stream of my-run-master-0 was interrupted" in caplog.text
 
 
 def test_following_waits_for_the_pods_tells_about_them_and_ends_with_the_run(api, cluster):

@@ -98,7 +98,7 @@ def test_a_controller_that_never_sees_the_runtime_is_not_waited_for_for_ever(api
 def test_somebody_elses_runtime_of_the_name_is_refused_and_left_alone(api, cluster):
     Trainer(api)
     api.objects[f"{RUNTIMES}/my-run"] = {"metadata": META}
-    said = "there is a TrainingRuntime my-run in namespace video already"
+    said = "namespace video already has a TrainingRuntime my-run"
     with pytest.raises(ConfigError, match=said), runtime_first(cluster, [RUNTIME, JOB]):
         pytest.fail("nothing may be installed")
     assert f"{RUNTIMES}/my-run" in api.objects
@@ -156,7 +156,7 @@ def test_a_runtime_that_somebody_changed_is_not_gone_on_with(api, cluster):
     api.objects[f"{RUNTIMES}/my-run"] = {"metadata": META, "spec": {**defaulted, "podGroupPolicy": {}}}
     with pytest.raises(ClusterError) as refused:
         refuse_changed_runtime(cluster, [own])
-    assert "TrainingRuntime my-run was changed since the run was submitted" in str(refused.value)
+    assert "TrainingRuntime my-run has changed since the run was submitted" in str(refused.value)
     assert "'tspctl delete my-run --keep-store'" in str(refused.value)
     assert "'tspctl resume my-run'" in str(refused.value)
 
@@ -195,12 +195,12 @@ def test_the_logs_of_a_trainjob_are_those_of_its_pods(api, cluster):
 @pytest.mark.parametrize(
     ("found", "pods", "events", "reason"),
     [
-        (train_job(), [], [], "nobody has taken it up yet: is Kubeflow Trainer running?"),
+        (train_job(), [], [], "no controller has picked it up yet: is Kubeflow Trainer running?"),
         (
             train_job("Suspended=False"),
             [],
             [],
-            "has 0 of its 2 pods, and Kubeflow Trainer makes no others: is it running, and may it?",
+            "has 0 of its 2 pods, and Kubeflow Trainer creates no others: is it running, and may it create pods?",
         ),
         (train_job("Suspended=False"), [node_pod(0), node_pod(1)], [], None),
         (
@@ -213,7 +213,7 @@ def test_the_logs_of_a_trainjob_are_those_of_its_pods(api, cluster):
             train_job("Suspended=False"),
             [],
             [event("FailedCreate", "Error creating: exceeded quota: gpus, used: 8", of="my-run-node-0")],
-            "quota gpus is used up: used: 8",
+            "quota gpus is exceeded: used: 8",
         ),
         (
             train_job("Failed", reason="FailJobSetFailurePolicyAction", message="jobset failed due to one or more"),
@@ -248,5 +248,5 @@ def test_one_run_is_looked_up_with_the_events_of_the_job_that_jobset_makes(api, 
         },
     )
     view = Runs(cluster).view("my-run")
-    assert (view.state, view.reason) == ("pending", "quota gpus is used up: used: 8")
+    assert (view.state, view.reason) == ("pending", "quota gpus is exceeded: used: 8")
     assert PODS in {path for _, path, _, _ in api.requests}

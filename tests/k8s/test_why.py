@@ -118,7 +118,7 @@ WAITS_FOR_THE_MASTER = [
 
 
 @pytest.mark.parametrize(
-    ("message", "cause"), [(QUOTA, "quota gpu-quota is used up"), (PSS.format("a"), "security standard")]
+    ("message", "cause"), [(QUOTA, "quota gpu-quota is exceeded"), (PSS.format("a"), "Pod Security Standard")]
 )
 @pytest.mark.parametrize("worker", WAITS_FOR_THE_MASTER, ids=["in_init", "by_affinity", "by_affinity_and_gpus"])
 def test_what_keeps_the_master_from_being_created_is_told_before_that_workers_wait_for_it(worker, message, cause):
@@ -163,16 +163,16 @@ def test_a_volume_that_cannot_be_mounted_is_named():
     [
         (
             QUOTA,
-            "quota gpu-quota is used up: requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=4, "
+            "quota gpu-quota is exceeded: requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=4, "
             "limited: requests.nvidia.com/gpu=4",
         ),
         (
             'Error creating: pods "x" is forbidden: failed quota: cpu: must specify limits.cpu for: pytorch',
-            "quota cpu wants every pod to say more: must specify limits.cpu for: pytorch (set resources)",
+            "quota cpu requires more of every pod: must specify limits.cpu for: pytorch (set resources)",
         ),
         (
             PSS.format("init-pytorch"),
-            "the namespace enforces the security standard restricted:latest, which refuses the operator's own init "
+            "the namespace enforces the Pod Security Standard restricted:latest, which refuses the operator's own init "
             "container: give the operator a template with a security context (charts/tsp/README.md)",
         ),
         (
@@ -188,7 +188,7 @@ def test_pods_that_are_not_created_have_a_reason(message, expected):
 def test_the_security_standard_names_our_own_pods_otherwise():
     text = why(PENDING, [], [event("FailedCreatePod", PSS.format("pytorch"))])
     assert text.startswith(
-        "the namespace enforces the security standard restricted:latest, which refuses the pods: allow"
+        "the namespace enforces the Pod Security Standard restricted:latest, which refuses the pods: allow"
     )
 
 
@@ -210,14 +210,14 @@ def test_a_run_that_is_well_has_no_reason(state):
 
 
 def test_a_job_that_the_operator_has_not_seen_says_so():
-    assert why(job()) == "nobody has taken it up yet: is the training operator running?"
-    none = "has 0 of its 2 pods, and the training operator makes no others: is it running, and may it?"
+    assert why(job()) == "no controller has picked it up yet: is the training operator running?"
+    none = "has 0 of its 2 pods, and the training operator creates no others: is it running, and may it create pods?"
     assert why(PENDING) == none
     assert why(job("Created", "Running"), [pod(0)]) == none.replace("has 0", "has 1")
     # of a list, which reads only the pods that are not well
     assert why(job("Created", "Running"), [], present=2) is None
     assert why(train_job("Created"), [node_pod(0)]).endswith(
-        "and Kubeflow Trainer makes no others: is it running, and may it?"
+        "and Kubeflow Trainer creates no others: is it running, and may it create pods?"
     )
     assert why(indexed_job(), []) is None
 
@@ -312,7 +312,7 @@ def test_a_nodes_reason_is_shown_whether_we_know_it_or_not(reason):
 
 def test_a_job_that_has_just_begun_is_no_matter_of_the_training_operator():
     assert why(indexed_job()) is None
-    assert why(job()) == "nobody has taken it up yet: is the training operator running?"
+    assert why(job()) == "no controller has picked it up yet: is the training operator running?"
 
 
 def test_a_reason_of_the_scheduler_has_no_stray_comma():

@@ -46,8 +46,8 @@ def test_a_queued_run_gives_kueues_reason(found, expected):
 
 def test_a_suspended_run_says_how_to_go_on():
     stopped = job("Suspended", suspend=True, annotations={"tspctl/stopped": "suspended"})
-    assert why(stopped) == "suspended: go on with 'tspctl resume my-run'"
-    said = "suspended by somebody else (its suspend field): go on with 'tspctl resume my-run'"
+    assert why(stopped) == "suspended: continue with 'tspctl resume my-run'"
+    said = "suspended by another user or tool (its suspend field): continue with 'tspctl resume my-run'"
     assert why(job("Suspended", suspend=True)) == said
 
 

@@ -50,13 +50,13 @@ def scheduled(rank):
 
 ORDERS = {
     "quota for the master, a worker without a node":
-        ([unschedulable(NO_MASTER_YET, 1)], [QUOTA_OF_MASTER, scheduled(1)], "quota gpu-quota is used up"),
+        ([unschedulable(NO_MASTER_YET, 1)], [QUOTA_OF_MASTER, scheduled(1)], "quota gpu-quota is exceeded"),
     "quota for the worker, a master without a node":
         ([unschedulable(NO_NODE)], [QUOTA_OF_WORKER, event("FailedScheduling", NO_NODE, of="my-run-master-0")],
-         "quota gpu-quota is used up"),
-    "quota for both": ([], [QUOTA_OF_MASTER, QUOTA_OF_WORKER], "quota gpu-quota is used up"),
+         "quota gpu-quota is exceeded"),
+    "quota for both": ([], [QUOTA_OF_MASTER, QUOTA_OF_WORKER], "quota gpu-quota is exceeded"),
     "quota for the master, a worker in the operator's init container":
-        ([IN_MASTERS_QUEUE], [QUOTA_OF_MASTER], "quota gpu-quota is used up"),
+        ([IN_MASTERS_QUEUE], [QUOTA_OF_MASTER], "quota gpu-quota is exceeded"),
     "the standard for workers, a master at work": ([pod(0)], [STANDARD], "which refuses the operator's own init"),
     "the standard for workers, a master without a node":
         ([unschedulable(NO_NODE)], [STANDARD], "which refuses the operator's own init"),

@@ -26,7 +26,7 @@ def test_without_a_promise_the_cpu_will_do(blind):
     [
         (None, "no NVIDIA driver is visible.*needs driver 580.*runtimeClassName"),
         ("535.183.01", "driver 535.183.01 is too old.*CUDA 13.2, which needs driver 580"),
-        ("580.82.07", "sees driver 580.82.07, but CUDA finds no device.*nvidia-smi"),
+        ("580.82.07", "has driver 580.82.07, but CUDA finds no device.*nvidia-smi"),
     ],
 )
 def test_a_promised_gpu_that_cannot_be_used_ends_with_2_and_driver_and_runtime_class(blind, driver, words):

@@ -262,7 +262,7 @@ def two_videos(tmp_path: Path, **first: Any) -> dict[str, str]:
 def test_what_is_read_is_not_written_over(tmp_path, option, name):
     job = two_videos(tmp_path) | {"subset": "training", option: str(tmp_path / name)}
     before = (tmp_path / "in.json").read_bytes(), (tmp_path / "m.csv").read_bytes()
-    with pytest.raises(ConfigError, match=r"would be written over .*, which is read for it: choose another output"):
+    with pytest.raises(ConfigError, match=r"would overwrite .*, which is its input: choose another output"):
         do_job("annotate", job)
     assert ((tmp_path / "in.json").read_bytes(), (tmp_path / "m.csv").read_bytes()) == before
 
@@ -270,7 +270,7 @@ def test_what_is_read_is_not_written_over(tmp_path, option, name):
 @pytest.mark.parametrize("duration", ["x", 0, -1, float("nan")])
 def test_a_duration_that_is_none_is_said(tmp_path, duration):
     answer = do_job("annotate", two_videos(tmp_path, duration=duration))
-    assert answer["skipped"] == {"durations that are no seconds": 1}
+    assert answer["skipped"] == {"durations that are not in seconds": 1}
 
 
 def test_an_action_that_ends_well_after_its_video_is_said(tmp_path, caplog):

@@ -117,14 +117,15 @@ def test_a_key_finds_its_file(key, file):
 def test_one_name_in_two_folders_is_an_error_that_a_path_cures():
     files = videos("a/v0.mp4", "b/v0.mp4")
     with pytest.raises(
-        DataError, match=r"'v0' may be a/v0\.mp4 and b/v0\.mp4: annotate it by its path, or give --folder"
+        DataError,
+        match=r"'v0' may be any of a/v0\.mp4 and b/v0\.mp4: use its path in the annotations, or give --folder",
     ):
         match_files(["v0"], files, None)
     assert match_files(["a/v0", "b/v0"], files, None)["b/v0"].filename == "b/v0.mp4"
 
 
 def test_two_keys_of_one_file_are_an_error():
-    with pytest.raises(DataError, match=r"'abc' and 'abc\.mp4' are both the file abc\.mp4"):
+    with pytest.raises(DataError, match=r"'abc' and 'abc\.mp4' both match the file abc\.mp4"):
         match_files(["abc", "abc.mp4"], videos("abc.mp4"), None)
 
 
@@ -162,7 +163,7 @@ def test_a_few_actions_past_the_end_are_read_and_told(tmp_path, caplog):
     assert answer["actions_read"] == 6
     assert list(answer["skipped"].values()) == [1, 1, 1, 1, 1]
     for words in (
-        "without any action", "(d.mp4)", "are not in", "(gone)", "begin after their video has ended",
+        "without actions", "(d.mp4)", "are not in", "(gone)", "begin after the end of their video",
         "actions of 0 s", "(b.mp4 (annotated 33 s, the file lasts 20 s))",
     ):  # fmt: skip
         assert words in caplog.text
@@ -188,7 +189,7 @@ def test_a_class_in_two_spellings_is_refused_and_not_two_classes(one, other):
 @pytest.mark.parametrize("label", ["", "  ", 3, None])
 def test_a_label_that_names_no_class_is_refused(tmp_path, label):
     path = written(tmp_path / "a.json", {"a": {"annotations": [{"segment": [1, 2], "label": label}]}})
-    with pytest.raises(DataError, match=r"a\.json, a, annotation 0: the label is .*, not a class's name"):
+    with pytest.raises(DataError, match=r"a\.json, a, annotation 0: the label is .*, not the name of a class"):
         read_activitynet(path)
 
 
@@ -200,7 +201,7 @@ def test_times_are_numbers_as_tables_have_them(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("database", "message"), [({}, "contains no video"), ({"a": {"annotations": []}}, "hold no action")]
+    ("database", "message"), [({}, "contains no video"), ({"a": {"annotations": []}}, "contain no actions")]
 )
 def test_annotations_of_nothing_are_refused(tmp_path, database, message):
     with pytest.raises(DataError, match=message):
@@ -231,7 +232,7 @@ def test_of_many_errors_the_first_five_are_shown_and_the_others_counted(num_erro
     errors = [f"line {number}" for number in range(num_errors)]
     with pytest.raises(DataError) as caught:
         refuse_entries(errors)
-    assert str(caught.value) == "; ".join(errors[:5]) + more + ": correct them, or take them out"
+    assert str(caught.value) == "; ".join(errors[:5]) + more + ": correct or remove them"
     refuse_entries([])
 
 

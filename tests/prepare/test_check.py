@@ -68,11 +68,15 @@ def test_the_counts_equal_the_published_ones(shared_dir, subset, table, labels):
         (",0,4,9,Run,Action", ERROR, "filename is empty"),
         ("a.mp4,4,4,9,Run,Action", WARNING, "the segment lasts 0 s, at 4.0 s, and is left out"),
         ("a.mp4,4,1,9,Run,Action", WARNING, "the segment ends at 1.0 s, before it starts at 4.0 s, and is left out"),
-        ("a.mp4,9,12,9,Run,Action", WARNING, "the segment lies past the video's end (9.0 s of 9.0 s) and is left out"),
+        (
+            "a.mp4,9,12,9,Run,Action",
+            WARNING,
+            "the segment begins after the video's end (9.0 s of 9.0 s) and is left out",
+        ),
         (
             "a.mp4,5,12,9,Run,Action",
             WARNING,
-            "the segment 5.0 to 12.0 s reaches past the video (0 to 9.0 s) and is cut",
+            "the segment 5.0 to 12.0 s goes beyond the video (0 to 9.0 s) and is cut",
         ),
         (
             "a.mp4,0,4,9,Swim,Action",
@@ -81,9 +85,9 @@ def test_the_counts_equal_the_published_ones(shared_dir, subset, table, labels):
         ),
         ("a.mp4,0,4,9,,Action", WARNING, "temporal-region-label is 'Action' but action-label is ''"),
         ("a.mp4,0,4,9,Run,No action", WARNING, "temporal-region-label is 'No action' but action-label is 'Run'"),
-        ("a.mp4,4,6,9,,", WARNING, "the segment has no label, so nothing is learnt from it"),
+        ("a.mp4,4,6,9,,", WARNING, "the segment has no label, so training ignores it"),
         ("a.mp4,1,3,9,Run,Action", WARNING, "the same segment as row 2"),
-        ("a.mp4,4,6,8,Run,Action", WARNING, "video-duration of a.mp4 is 8.0, in row 2 9.0"),
+        ("a.mp4,4,6,8,Run,Action", WARNING, "video-duration of a.mp4 is 8.0, but 9.0 in row 2"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, severity, message):
@@ -114,7 +118,7 @@ def test_videos_that_train_otherwise_than_they_look_are_warned_about(demo_folder
     messages = [(finding.severity, finding.row, finding.message) for finding in report.findings]
     table_row = 2
     assert [(severity, row) for severity, row, _ in messages] == [(WARNING, table_row)] * 3
-    for words in ("the file lasts 13.333 s", "the file has 60, which is used", "the file has 800"):
+    for words in ("the file lasts 13.333 s", "but the file has 60; the file's is used", "the file has 800"):
         assert any(words in message for _, _, message in messages)
 
 
@@ -181,7 +185,7 @@ def test_a_segment_that_outlives_its_video_is_as_bad_as_the_policy(demo_folder, 
     found = [
         finding
         for finding in check_data(config, decode_all=False, workers=1).findings
-        if "already at" in finding.message
+        if "the segment ends at" in finding.message
     ]
     assert [finding.severity for finding in found] == [severity]
 
@@ -239,8 +243,8 @@ def test_a_file_whose_end_is_missing_is_named_though_its_index_reads_well(demo_f
     path = tmp_path / "demo/train/train_000.mp4"  # with its index in front, as standardize writes them
     path.write_bytes(cut(path))
     findings = check_data(demo_config(tmp_path / "demo"), decode_all=False, workers=1).findings
-    assert {finding.file for finding in findings if "cut short" in finding.message} == {"train_000.mp4"}
-    assert any("already at" in finding.message for finding in findings), "a segment that is no longer there"
+    assert {finding.file for finding in findings if "truncated" in finding.message} == {"train_000.mp4"}
+    assert any("the segment ends at" in finding.message for finding in findings), "a segment that is no longer there"
 
 
 def test_training_copies_that_a_run_would_read_must_be_there(demo_folder, tmp_path):

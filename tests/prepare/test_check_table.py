@@ -24,12 +24,12 @@ def said(check) -> list[tuple[str, int | None, str]]:
     [
         ("0,9,9", None),
         ("0,9.000001,9", None),
-        ("0,9.01,9", "the segment 0.0 to 9.01 s reaches past the video (0 to 9.0 s) and is cut to it"),
-        ("-0.01,9,9", "the segment -0.01 to 9.0 s reaches past the video (0 to 9.0 s) and is cut to it"),
+        ("0,9.01,9", "the segment 0.0 to 9.01 s goes beyond the video (0 to 9.0 s) and is cut to it"),
+        ("-0.01,9,9", "the segment -0.01 to 9.0 s goes beyond the video (0 to 9.0 s) and is cut to it"),
         ("5,4.99,9", "the segment ends at 4.99 s, before it starts at 5.0 s, and is left out"),
         ("5,5,9", "the segment lasts 0 s, at 5.0 s, and is left out"),
-        ("9,12,9", "the segment lies past the video's end (9.0 s of 9.0 s) and is left out"),
-        ("8.99,12,9", "the segment 8.99 to 12.0 s reaches past the video (0 to 9.0 s) and is cut to it"),
+        ("9,12,9", "the segment begins after the video's end (9.0 s of 9.0 s) and is left out"),
+        ("8.99,12,9", "the segment 8.99 to 12.0 s goes beyond the video (0 to 9.0 s) and is cut to it"),
     ],
 )
 def test_odd_times_are_warned_about(tmp_path, times, message):
@@ -45,7 +45,7 @@ def test_odd_times_are_warned_about(tmp_path, times, message):
         ("Run,", None),
         ("Run,No action", "temporal-region-label is 'No action' but action-label is 'Run'"),
         (",Action", "temporal-region-label is 'Action' but action-label is ''"),
-        (",", "the segment has no label, so nothing is learnt from it"),
+        (",", "the segment has no label, so training ignores it"),
     ],
 )
 def test_labels_that_contradict_each_other_or_lack_are_warned_about(tmp_path, labels, message):
@@ -64,7 +64,7 @@ def test_rows_that_contradict_or_repeat_an_earlier_one_name_it(tmp_path):
     )
     assert said(check) == [
         ("warning", 3, "the same segment as row 2"),
-        ("warning", 4, "video-duration of a.mp4 is 9.1, in row 2 9.0"),
+        ("warning", 4, "video-duration of a.mp4 is 9.1, but 9.0 in row 2"),
     ]
 
 

@@ -38,15 +38,15 @@ def test_a_video_that_is_what_its_table_says_has_no_finding(monkeypatch):
     [
         ({"duration_sec": 10.049}, None),
         ({"duration_sec": 9.951, "end_sec": 9.9}, None),
-        ({"duration_sec": 10.051}, "video-duration of a.mp4 is 10.051, the file lasts 10.000 s"),
-        ({"duration_sec": 9.949}, "video-duration of a.mp4 is 9.949, the file lasts 10.000 s"),
+        ({"duration_sec": 10.051}, "video-duration of a.mp4 is 10.051, but the file lasts 10.000 s"),
+        ({"duration_sec": 9.949}, "video-duration of a.mp4 is 9.949, but the file lasts 10.000 s"),
         ({"fps": 30.29}, None),
-        ({"fps": 30.31}, "fps of a.mp4 is 30.31, the file has 30, which is used"),
-        ({"fps": 29.69}, "fps of a.mp4 is 29.69, the file has 30, which is used"),
+        ({"fps": 30.31}, "fps of a.mp4 is 30.31, but the file has 30; the file's is used"),
+        ({"fps": 29.69}, "fps of a.mp4 is 29.69, but the file has 30; the file's is used"),
         ({"num_frames": 301.0}, None),
         ({"num_frames": 299.0}, None),
-        ({"num_frames": 302.0}, "video-frames of a.mp4 is 302, the file has 300"),
-        ({"num_frames": 298.0}, "video-frames of a.mp4 is 298, the file has 300"),
+        ({"num_frames": 302.0}, "video-frames of a.mp4 is 302, but the file has 300"),
+        ({"num_frames": 298.0}, "video-frames of a.mp4 is 298, but the file has 300"),
         ({"num_frames": float("nan"), "fps": float("nan")}, None),
     ],
 )
@@ -59,10 +59,10 @@ def test_a_table_may_be_a_frame_and_a_half_or_a_hundredth_off(monkeypatch, chang
     ("times", "policy", "severity", "ends"),
     [
         ((0.0, 10.05), "fail", None, ""),
-        ((0.0, 10.06), "resample", "warning", "already at 10.000 s"),
-        ((0.0, 10.06), "fail", "error", "already at 10.000 s"),
-        ((8.98, 11.0), "resample", "warning", "already at 10.000 s"),
-        ((8.99, 11.0), "resample", "error", "already at 10.000 s: no clip of it can be read"),
+        ((0.0, 10.06), "resample", "warning", "at 10.000 s"),
+        ((0.0, 10.06), "fail", "error", "at 10.000 s"),
+        ((8.98, 11.0), "resample", "warning", "at 10.000 s"),
+        ((8.99, 11.0), "resample", "error", "at 10.000 s: no clip of it can be read"),
     ],
 )
 def test_a_segment_past_the_end_is_an_error_where_no_clip_of_it_is_left_or_the_policy_says_so(
@@ -75,7 +75,7 @@ def test_a_segment_past_the_end_is_an_error_where_no_clip_of_it_is_left_or_the_p
     else:
         ((found_severity, line, message),) = said
         assert (found_severity, line) == (severity, 7)
-        assert message == f"the segment ends at {times[1]:.3f} s, a.mp4 {ends}"
+        assert message == f"the segment ends at {times[1]:.3f} s, but a.mp4 {ends}"
 
 
 SHORT = {"start_sec": 0.0, "end_sec": 1.0}

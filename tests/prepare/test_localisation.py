@@ -42,7 +42,9 @@ def test_a_label_has_one_number_in_all_subsets(label_id, fits):
     if fits:
         assert set(json.loads(merged(before, database, where="j"))["database"]) == {"a", "d"}
     else:
-        with pytest.raises(DataError, match="j has 'Run' as class 1, here it is 0: give both runs the same --labels"):
+        with pytest.raises(
+            DataError, match="j has 'Run' as class 1, but here it is 0: give both commands the same --labels"
+        ):
             merged(before, database, where="j")
 
 

@@ -35,7 +35,7 @@ def test_a_file_cut_short_has_the_frames_that_are_left_not_those_its_header_clai
     report = inspect_video(path)
     assert report.num_frames < 300
     # A frame of which the beginning is left is listed, but not there.
-    assert f"its header claims 300 frames, {report.num_frames - 1} are there: the file is cut short" in report.faults
+    assert f"its header claims 300 frames, but it has {report.num_frames - 1}: the file is truncated" in report.faults
 
 
 def test_the_job_writes_the_table_and_names_broken_files(make_video, tmp_path):

@@ -80,7 +80,7 @@ def test_the_example_has_no_error_and_every_class_in_both_subsets(shared_dir, me
     answer = do_job("check", {"config": to_dict(config), "decode": method == "tac", "workers": 1})
     assert (answer["errors"], answer["exit_code"]) == (0, 0)
     assert {row["message"] for row in answer["rows"]} == {
-        "trained on and validated on: the accuracy will be too good",
+        "in both training and validation: the accuracy will be too high",
         "the container does not store when frames are shown, so they are in the decoder's order: run 'tspctl data "
         "standardize'",
     }
@@ -132,7 +132,7 @@ def test_a_wrong_duration_is_named_with_its_row(example, errors_of, shared_dir):
     assert errors_of() == [], "a run does not refuse it"
     (error,) = errors_of(warnings=True)
     assert (error.file, error.row) == (f"{example}/train_groundtruth.csv", 5)
-    assert error.message == "video-duration of flipping_a_pancake.mkv is 14.500, the file lasts 10.333 s"
+    assert error.message == "video-duration of flipping_a_pancake.mkv is 14.500, but the file lasts 10.333 s"
 
 
 def test_a_segment_past_the_end_is_named_with_its_row(example, errors_of):
@@ -140,7 +140,7 @@ def test_a_segment_past_the_end_is_named_with_its_row(example, errors_of):
     assert errors_of() == [], "a run leaves it out"
     (error,) = errors_of(warnings=True)
     assert (error.file, error.row) == (f"{example}/train_groundtruth.csv", 4)
-    assert error.message == "the segment lies past the video's end (7.0 s of 6.56 s) and is left out"
+    assert error.message == "the segment begins after the video's end (7.0 s of 6.56 s) and is left out"
     table = load_segments(example / "train_groundtruth.csv", heads_of(example))
     assert 4 not in table.rows
 
@@ -150,7 +150,7 @@ def test_a_segment_past_the_end_of_a_video_whose_duration_is_wrong_too_is_named(
     errors = errors_of()
     assert {error.row for error in errors} == {4}
     assert [error.message for error in errors] == [
-        "the segment ends at 9.000 s, ucf_test.avi already at 6.560 s: no clip of it can be read"
+        "the segment ends at 9.000 s, but ucf_test.avi at 6.560 s: no clip of it can be read"
     ]
 
 

@@ -183,7 +183,7 @@ def test_two_videos_that_would_share_a_file_are_refused(tmp_path, make_video):
 
 def test_a_video_is_never_written_over_itself(make_video):
     source = make_video("a.mp4", 15)
-    with pytest.raises(DataError, match="written over itself"):
+    with pytest.raises(DataError, match="would overwrite itself"):
         standardize(job(source, source.parent))
 
 
@@ -261,7 +261,7 @@ def test_a_file_that_something_else_made_is_left_alone_and_said_to_be(tmp_path, 
     before = theirs.read_bytes()
     (result,) = standardize(job(source, tmp_path / "out"))
     assert (result.status, theirs.read_bytes()) == ("there already", before)
-    assert "does not say what made it and was left alone: --overwrite" in result.why
+    assert "exists, but its origin is unknown, so it was kept: --overwrite" in result.why
 
 
 def test_all_names_that_clash_are_listed_at_once(tmp_path, make_video):
@@ -310,4 +310,4 @@ def test_shards_are_balanced_by_bytes_and_not_by_count():
 def test_a_name_may_be_as_long_as_file_systems_take_with_its_copys_ending(num_bytes, with_copy, fits):
     file = "sub/" + "n" * (num_bytes - 4) + ".mp4"
     said = _names_too_long(file, with_copy=with_copy)
-    assert said == "" if fits else f"would have a name of {MAX + 1} bytes, {MAX} are allowed" in said
+    assert said == "" if fits else f"would have {MAX + 1} bytes, but {MAX} are allowed" in said

@@ -113,7 +113,7 @@ def test_beside_a_damaged_record_the_others_are_shown_and_fetched_and_it_is_name
     assert ended.code == (5 if words[0] in ("results", "fetch-best") else 0), ended
     said = Path("p.html").read_text() if words[0] == "report" else ended.err + ended.out
     assert "epoch_1.json is damaged" in said
-    assert "delete it to go on without it" in said
+    assert "delete it to continue without it" in said
     assert "Traceback" not in ended.err
 
 

@@ -62,7 +62,7 @@ def test_what_is_no_evaluation_is_not_written_over_unseen(local_store: Store):
 
 def test_a_folder_in_the_way_is_named_before_the_work(local_store: Store):
     local_store.write("out/file", b"")
-    with pytest.raises(StoreError, match="out is a folder: give a file with --out"):
+    with pytest.raises(StoreError, match="out is a folder: give a file to --out"):
         EvaluationFile(local_store, "out").check_writable()
     EvaluationFile(local_store, "other").check_writable()
     assert [entry.key for entry in local_store.list()] == ["out/file"]

@@ -102,5 +102,5 @@ def test_files_have_the_prefix_once_and_missing_ones_are_listed_without_it():
     assert [file_stem(video, "v_") for video in ("abc", "v_abc", "")] == ["v_abc", "v_abc", "v_"]
     assert missing_files(["v_a", "b"], "v_") == b"a\nb\n"
     refuse_shared_stems(["a", "b", "a"], "v_")
-    with pytest.raises(DataError, match="with --prefix v_ the videos v_a and a would share a file"):
+    with pytest.raises(DataError, match="with --prefix v_, the videos v_a and a would have the same file"):
         refuse_shared_stems(["v_a", "b", "a"], "v_")

@@ -28,7 +28,7 @@ def test_what_a_set_says_of_itself_need_not_be_given():
 @pytest.mark.parametrize("name", ["stride_frames", "clip_frames", "rate_fps", "dimension"])
 def test_what_a_set_does_not_say_is_asked_for_by_the_option(name):
     lacking = dataclasses.replace(WHOLE, **{name: None})
-    with pytest.raises(ConfigError, match="f does not say how it was made: give --"):
+    with pytest.raises(ConfigError, match="f does not record how it was made: give --"):
         numbers_of(lacking, where="f")
     assert numbers_of(lacking, where="f", **{name: getattr(WHOLE, name)}) == NUMBERS
     with pytest.raises(ConfigError, match=r"is 3, but f was made with .*: omit the option"):
@@ -44,7 +44,7 @@ def test_a_resized_set_has_no_stride_and_needs_none():
 
 @pytest.mark.parametrize("rate_fps", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_rate_that_is_none_is_refused(rate_fps):
-    with pytest.raises(ConfigError, match="is the number of frames a second, got"):
+    with pytest.raises(ConfigError, match="is the number of frames per second, got"):
         numbers_of(dataclasses.replace(WHOLE, rate_fps=None), where="f", rate_fps=rate_fps)
 
 

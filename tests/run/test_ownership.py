@@ -58,7 +58,7 @@ def test_a_run_that_is_trained_is_refused_to_others_with_who_trains_it(run: Stor
     take(run, HERE)
     for refused in (take, refuse_anothers):
         with pytest.raises(
-            HeldElsewhereError, match=r"is trained by machine here \(1\), which wrote \d+ s ago"
+            HeldElsewhereError, match=r"is being trained by machine here \(1\), which wrote \d+ s ago"
         ) as error:
             refused(run, THERE)
         assert f"tspctl resume {run.name} --force" in str(error.value)
@@ -72,7 +72,7 @@ def test_a_run_that_ended_or_fell_silent_can_be_taken_over_and_back(run: StoredR
     assert callable(over)
     over(run)
     take(run, THERE)
-    with pytest.raises(HeldElsewhereError, match="took over"):
+    with pytest.raises(HeldElsewhereError, match="has just taken over"):
         check_still(run, HERE)
     check_still(run, THERE)
     run.start_attempt()

@@ -31,7 +31,7 @@ def test_a_run_is_created_once_and_read_back(run: StoredRun, config: RunConfig) 
     assert run.exists()
     assert run.config() == config
     assert run.effective() == effective
-    with pytest.raises(ConfigError, match=r"there is a run already at .*first-run: choose another --name"):
+    with pytest.raises(ConfigError, match=r"there is already a run at .*first-run: choose another --name"):
         run.create(config, effective)
     assert list(list_runs(run.store)) == ["first-run"]
 
@@ -159,7 +159,7 @@ def test_a_crash_at_any_point_of_publishing_leaves_whole_epochs(
 def test_a_checkpoint_that_changed_on_its_way_is_not_published(run: StoredRun, make_epoch: MakeEpoch) -> None:
     path, record = make_epoch(0)
     path.write_bytes(b"half a ch")
-    with pytest.raises(StoreError, match="was announced"):
+    with pytest.raises(StoreError, match="was expected"):
         run.publish_epoch(path, record)
     assert run.epochs() == {}
     assert run.checkpoints() == {}
@@ -226,7 +226,7 @@ def test_deleting_a_run_leaves_its_neighbours(store: Store, config: RunConfig) -
         store.write(f"{name}/state/latest.json", b"{}")
     StoredRun(store, "first-run").delete()
     assert list(list_runs(store)) == ["first-run-2"]
-    with pytest.raises(ConfigError, match="whole store"):
+    with pytest.raises(ConfigError, match="a store, not a run"):
         StoredRun(store, "").delete()
 
 
@@ -244,7 +244,7 @@ def test_a_run_is_not_deleted_with_another_that_lies_in_its_folder(store: Store,
 
 def test_a_run_is_not_created_in_the_folder_of_another(store: Store, config: RunConfig) -> None:
     store.write("run.json", b"{}")
-    with pytest.raises(ConfigError, match="give --store the folder that the other run lies in"):
+    with pytest.raises(ConfigError, match="give --store the folder that contains the other run"):
         StoredRun(store, "inner").create(config, None)
     assert [entry.key for entry in store.list()] == ["run.json"]
 
@@ -310,7 +310,7 @@ def test_two_submits_of_a_second_are_told_apart_though_an_answer_was_lost(
     monkeypatch.setattr(S3Store, "exists", lambda store, key: False)
     store = s3_store(server)
     StoredRun(store, "first-run").create(config, None)
-    with pytest.raises(ConfigError, match="another run was created"):
+    with pytest.raises(ConfigError, match="another run has just been created"):
         StoredRun(store, "first-run").create(config, None)
 
 

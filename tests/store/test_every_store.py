@@ -97,7 +97,7 @@ def test_an_upload_of_a_file_that_changed_is_refused_and_not_visible(store: Stor
     path.write_bytes(b"what was meant")
     digest = sha256_of(path)
     path.write_bytes(b"what it became")
-    with pytest.raises(StoreError, match="was announced"):
+    with pytest.raises(StoreError, match="was expected"):
         store.upload("epoch_0.pth", path, sha256=digest)
     assert list(store.list()) == []
 
@@ -140,13 +140,13 @@ def test_a_store_survives_pickling_and_a_fork(store: Store) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("gs://bucket/x", "only s3://bucket/prefix, file:///folder and folders"),
+        ("gs://bucket/x", "use s3://bucket/prefix, file:///folder or a folder"),
         ("s3:///prefix", "has no bucket"),
         ("s3://", "has no bucket"),
         ("file://", "not a file URI"),
-        ("s3://bucket/a/../b", "leave out empty parts"),
-        ("s3://bucket//b", "leave out empty parts"),
-        ("s3://bucket/./b/", "leave out empty parts"),
+        ("s3://bucket/a/../b", "remove empty parts"),
+        ("s3://bucket//b", "remove empty parts"),
+        ("s3://bucket/./b/", "remove empty parts"),
         ("file://host/folder", "not a file URI"),
     ],
 )

@@ -253,6 +253,6 @@ def test_a_source_that_is_replaced_meanwhile_is_looked_at_again_thrice(tmp_path,
     if is_read:
         transfer.download_latest(find, tmp_path / "a.pth")
     else:
-        with pytest.raises(StoreError, match=r"s3://b/a\.pth is replaced faster than it can be read"):
+        with pytest.raises(StoreError, match=r"s3://b/a\.pth is replaced more often than it can be read"):
             transfer.download_latest(find, tmp_path / "a.pth")
     assert len(looks) == min(num_changes + 1, 3)

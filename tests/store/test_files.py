@@ -230,7 +230,7 @@ def test_a_table_needs_a_name(address):
 
 
 def test_addresses_of_other_kinds_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="only s3://bucket/prefix, file:///folder and folders"):
+    with pytest.raises(ConfigError, match="use s3://bucket/prefix, file:///folder or a folder"):
         open_folder("ftp://host/videos", None)
     assert open_folder(f"file://{tmp_path}", None).address("a") == f"{tmp_path}/a"
     with reading("~/x", None) as path:

@@ -35,7 +35,7 @@ def failing(number: int) -> object:
 def test_a_store_that_is_a_file_or_a_link_to_nothing_is_no_empty_store(local: Store, folder: Path) -> None:
     assert list(local.list_folders()) == []
     folder.symlink_to("/gone/disk")
-    with pytest.raises(StoreError, match="is a link to /gone/disk, which is not there"):
+    with pytest.raises(StoreError, match="is a link to /gone/disk, which does not exist"):
         local.list_folders()
     folder.unlink()
     folder.touch()

@@ -148,7 +148,7 @@ def test_a_corrupt_file_is_refused_and_leaves_nothing_but_a_later_try_succeeds(m
 
 def test_a_missing_file_is_named_with_where_it_was_looked_for(mirror: Mirror, dest: Store) -> None:
     del mirror.content["data/thumos14/labels.json"]
-    with pytest.raises(StoreError, match=r"lacks labels\.json \(looked for data/thumos14/labels\.json, thumos14/"):
+    with pytest.raises(StoreError, match=r"lacks labels\.json \(tried data/thumos14/labels\.json, thumos14/"):
         download_dataset("thumos14", dest, source=mirror.url, retry=QUICK)
 
 

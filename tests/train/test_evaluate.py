@@ -100,7 +100,7 @@ def test_in_a_bucket_a_lost_shard_is_done_again_and_the_figures_are_those_of_a_f
         with pytest.raises(StoreUnreachableError):
             do_job("evaluate", {**job, "shard": 1})
     assert do_job("evaluate", {**job, "shard": 2})["missing"] == 1
-    with pytest.raises(DataError, match=r"the shards \[1\] are not done: run them again"):
+    with pytest.raises(DataError, match=r"the shards \[1\] are not done; run them again"):
         do_job("evaluate", {**job, "merge_only": True})
     answer = do_job("evaluate", {**job, "shard": 1})
     assert (answer["results_line"], answer["rows"]) == (alone["results_line"], alone["rows"])
@@ -148,7 +148,7 @@ def test_scores_that_are_no_numbers_are_said(trained, tmp_path, caplog):
     saved(tmp_path / "nan.pth", weights, model=spoil)
     do_job("evaluate", request(config, tmp_path / "nan.pth", tmp_path / "e.json"))
     assert "the loss is nan:" in caplog.text
-    assert "its accuracies mean nothing" in caplog.text
+    assert "its accuracies are meaningless" in caplog.text
 
 
 def saved(path, weights, **changes):
@@ -226,7 +226,7 @@ def test_a_checkpoint_of_one_head_is_evaluated_and_two_are_refused(trained, tmp_
     answer = do_job("evaluate", request(tac, other, tmp_path / "e.json"))
     both = do_job("evaluate", request(config, weights, tmp_path / "both.json"))
     assert answer["result"]["heads"][0] == both["result"]["heads"][0]
-    with pytest.raises(ConfigError, match="has 2 heads, but action-label is to be evaluated: give --method tsp"):
+    with pytest.raises(ConfigError, match="has 2 heads, but the evaluation needs action-label: give --method tsp"):
         do_job("evaluate", request(tac, weights, tmp_path / "f.json"))
 
 

@@ -189,7 +189,7 @@ def test_an_epoch_with_a_checkpoint_but_no_figures_is_validated_first(uninterrup
         run.store.delete(f"run/{name}")
     with caplog.at_level(logging.INFO):
         run = train_here(config)
-    assert "epoch 1 has a checkpoint but no figures" in caplog.text
+    assert "epoch 1 has a checkpoint but no results" in caplog.text
     assert "begins at epoch 2, step 0" in caplog.text
     assert run.results() == uninterrupted.results()
     assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))

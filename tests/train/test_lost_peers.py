@@ -199,8 +199,8 @@ def ranks(tmp_path, tiny_data):
 @pytest.mark.parametrize(
     ("trouble", "survivor", "words"),
     [
-        (stop_rank_1, 0, "no heartbeat of rank 1"),
-        (stop_rank_0, 1, "no heartbeat of rank 0"),
+        (stop_rank_1, 0, "no heartbeat from rank 1"),
+        (stop_rank_0, 1, "no heartbeat from rank 0"),
         (sleep_in_rank_1, 0, "gave up waiting for"),
         (never_ends, 0, "gave up waiting for"),
         (ends_late, 0, "another rank was lost"),

@@ -47,7 +47,7 @@ def test_a_run_waits_try_after_try_and_then_ends_for_good(half_placed, rank):
     with pytest.raises(NotPlacedError) as ended:
         attempt(rank)
     assert ended.value.exit_code == 7
-    assert "60 s in all (placement_timeout_sec)" in str(ended.value)
+    assert "60 s in total (placement_timeout_sec)" in str(ended.value)
     assert f"'tspctl resume {run.name}'" in str(ended.value)
     outcome = run.read_outcome()
     assert (outcome is None) if rank else (outcome.state, outcome.exit_code) == ("failed", 7)

@@ -65,7 +65,7 @@ def test_the_failure_of_another_rank_ends_a_wait_for_it_at_once_and_no_other():
 )
 def test_silent_ranks_are_lost_once_they_are_waited_for_a_quarter_of_a_minute(elapsed_sec, needs_peers, lost):
     error = judged(elapsed_sec, of=peers(silent=(1, 3)), needs_peers=needs_peers)
-    assert (str(error) if error else None) == ("no heartbeat of rank 1, 3 for 60 s, in clips" if lost else None)
+    assert (str(error) if error else None) == ("no heartbeat from rank 1, 3 for 60 s, in clips" if lost else None)
 
 
 @pytest.fixture

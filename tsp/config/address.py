@@ -35,8 +35,8 @@ _PARAMETER = re.compile(r"""([?&#;]([\w.-]+)=)[^\s&#;"'<>]+""")
 _OPAQUE = re.compile(r"[A-Za-z0-9+/_=%-]{32,}")
 _HINT = {
     "s3": (
-        "give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile here, and by a Secret to pods "
-        "(store.existingSecret)"
+        "on this machine, give credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in a profile; for "
+        "pods, in a Secret (store.existingSecret)"
     ),
     "": "download the file first and give its path, or put it into the store and give s3://bucket/key",
 }
@@ -104,8 +104,8 @@ def check_variable(what: str, name: str, value: str) -> None:
     check_address(f"{what} {name}", value)
     if _SECRET_VARIABLE.search(name) and value and not value.startswith("/"):
         raise ConfigError(
-            f"{what} {name} looks like a secret, and would be readable in the release: put it into a Secret, and name "
-            f"that in extraEnvFrom, or in extraEnv with valueFrom (chart values)"
+            f"{what} {name} looks like a secret, which anyone could read in the release: put it into a Secret, and "
+            "refer to that in extraEnvFrom, or in extraEnv with valueFrom (chart values)"
         )
 
 

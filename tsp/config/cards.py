@@ -54,7 +54,7 @@ def precision_for(asked: Precision, cards: Sequence[Card]) -> Precision:
     compute, _ = weakest
     if asked == "bf16" and compute < BF16_FROM:
         raise ConfigError(
-            f"--precision bf16: the {weakest[1]} has no bf16 arithmetic; use --precision auto, fp16 or fp32"
+            f"--precision bf16: the {weakest[1]} does not support bf16; use --precision auto, fp16 or fp32"
         )
     if asked != "auto":
         return asked
@@ -69,7 +69,7 @@ def explain_precision(asked: Precision, cards: Sequence[Card]) -> str:
     chosen, weakest = precision_for(asked, cards), _weakest(cards)
     if asked != "auto" or weakest is None:
         return f"number format {chosen}"
-    return f"number format {chosen}: the weakest card is the {weakest[1]}"
+    return f"number format {chosen}: the weakest GPU is the {weakest[1]}"
 
 
 def _weakest(cards: Sequence[Card]) -> tuple[tuple[int, int], Card] | None:

@@ -175,7 +175,7 @@ def _hint_at(cls: type, key: Any, name: str) -> Any:
         elif origin is tuple and step.isdigit():
             hint = arguments[0]
         else:
-            raise ConfigError(f"{name}: nothing is called {step!r} there; see --dry-run -o yaml for the keys")
+            raise ConfigError(f"{name}: there is no {step!r}; --dry-run -o yaml shows the keys")
     return hint
 
 
@@ -207,7 +207,7 @@ def _laid_over(below: Any, value: Any) -> Any:
 def _list_item(items: Any, step: str, key: str) -> Any:
     if isinstance(items, list) and step.isdigit() and int(step) < len(items):
         return items[int(step)]
-    raise ConfigError(f"--set {key}: nothing is called {step!r} there; see --dry-run -o yaml for the keys")
+    raise ConfigError(f"--set {key}: there is no {step!r}; --dry-run -o yaml shows the keys")
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

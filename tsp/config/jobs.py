@@ -105,7 +105,8 @@ class AnnotateJob(StoreJob):
         super().__post_init__()
         require(
             self.json is None or self.subset is not None,
-            "--json needs --subset: what the reading code calls these videos, for instance training or validation",
+            "--json needs --subset, the name of these videos' subset in the localisation code, for instance "
+            "training or validation",
         )
 
 
@@ -209,7 +210,7 @@ class PrefixJob(Job):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("/" not in self.prefix, f"--prefix is the beginning of a file's name, got {self.prefix!r}")
+        require("/" not in self.prefix, f"--prefix must be the beginning of a file name, got {self.prefix!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,9 @@ COLUMNS_OF_HEADS: dict[Heads, tuple[str, ...]] = {
     "region": (REGION_COLUMN,),
 }
 _NO_RECIPE = {
-    "name": "a run is named by --name",
-    "method": "it is the recipe's own, or --method",
-    "store": "where runs are stored is a setting, or --store",
+    "name": "name a run with --name",
+    "method": "it follows from the recipe, or use --method",
+    "store": "the store is a setting, or use --store",
     "data.name": "it is the data set's 'name'",
     "data.root": "write it as 'root' of the data set",
 }
@@ -135,7 +135,7 @@ def _recipe(method: Any, values: Any, where: str) -> dict[str, Any]:
     for key in found:
         for begin, cure in _NO_RECIPE.items():
             if key == begin or key.startswith(f"{begin}."):
-                raise ConfigError(f"{where}{key} is no value of a recipe: {cure}")
+                raise ConfigError(f"{where}{key} is not a recipe value: {cure}")
     return found
 
 
@@ -184,8 +184,8 @@ def resolve(
     data_root = root or dataset.root
     if data_root is None:
         raise ConfigError(
-            f"where is the data set {dataset.name}? give its folder or s3:// URI with --data "
-            f"(or set 'data' in tspctl.toml)"
+            f"no folder for the data set {dataset.name}: give its folder or s3:// URI with --data (or set 'data' "
+            "in tspctl.toml)"
         )
     tree: dict[str, Any] = {
         "name": name,

@@ -44,7 +44,9 @@ def gpu_memory_mib(label: str) -> int:
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*((?:[kKmMgGtT]i?)?)[bB]?\s*", label)
     if not match:
-        raise ConfigError(f"GPU memory {label!r} is not a size: expected MiB, bytes, or a number with Gi or Mi")
+        raise ConfigError(
+            f"GPU memory {label!r} is not a size: expected MiB, bytes, or a number with the unit Gi or Mi"
+        )
     number, unit = float(match[1]), match[2].lower()
     if unit == "" and number >= _BYTES_FROM:
         return int(number / 2**20)

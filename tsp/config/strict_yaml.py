@@ -34,7 +34,10 @@ class _Loader(yaml.SafeLoader):
 
     def construct_number(self, node: yaml.ScalarNode) -> Any:
         if _AMBIGUOUS.fullmatch(node.value):
-            text = f"the number {node.value} is ambiguous: write it without a leading zero or colons, or text in quotes"
+            text = (
+                f"the number {node.value} is ambiguous: write it without a leading zero or colons, or in quotes if it "
+                "is text"
+            )
             raise yaml.constructor.ConstructorError(None, None, text, node.start_mark)
         is_integer = node.tag.endswith(":int")
         return self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
@@ -56,7 +59,7 @@ def load_yaml(text: str) -> Any:
     except ValueError as error:  # an impossible date, an endless number
         raise yaml.YAMLError(str(error)) from error
     except (AttributeError, KeyError) as error:  # PyYAML's own, for a tag whose value is of another kind: !!bool 3
-        raise yaml.YAMLError("a tag (!!...) stands before a value of another kind: leave the tag out") from error
+        raise yaml.YAMLError("a tag (!!...) does not match its value: remove the tag") from error
 
 
 def read_yaml(path: Path, what: str) -> Any:

@@ -85,8 +85,8 @@ def forecast(
     what = "the training copy" if data.training_copy else f"{height_px}p H.264"
     workers = workers_of(data, cpus)
     text = (
-        f"{what} feeds about {given:.0f} clips/s a rank with {workers} workers; {backbone} on {gpu_name} takes "
-        f"about {needed:.0f} (computed)"
+        f"{what} provides about {given:.0f} clips/s per rank with {workers} workers; {backbone} on {gpu_name} "
+        f"needs about {needed:.0f} (computed)"
     )
     if given < (1 - BUSY_SHARE) * needed:
         text += f": {cure(data, cpus=cpus)}"

@@ -78,7 +78,7 @@ class VideoCache:
     def _make_room(self, key: str, needed_bytes: int) -> None:
         if needed_bytes > self._limit_bytes:
             raise ConfigError(
-                f"{self._config.uri}/{key} has {needed_bytes / MIB:.0f} MiB, more than the whole cache "
+                f"{self._config.uri}/{key} has {needed_bytes / MIB:.0f} MiB, which is more than the whole cache "
                 f"({self._limit_bytes / MIB:.0f} MiB): raise data.cache_mib"
             )
         with _Flock(self._folder / "eviction.lock"):
@@ -90,7 +90,9 @@ class VideoCache:
                 if self._evict(path):
                     excess_bytes -= size_bytes
         if excess_bytes > 0:
-            log.warning("the video cache is too small for what is read at once: raise data.cache_mib")
+            log.warning(
+                "the video cache is too small for the videos that are read at the same time: raise data.cache_mib"
+            )
 
     def sweep(self) -> None:
         """Remove partial downloads of killed processes."""

@@ -114,5 +114,5 @@ class DatasetFiles:
         root = self._config.root
         path = path_of_file_uri(root) if root.startswith("file://") else Path(root).expanduser()
         if not path.is_dir():
-            raise ConfigError(f"the data set's folder {path} does not exist: give the right one with --data")
+            raise ConfigError(f"the data set's folder {path} does not exist: check --data")
         return path

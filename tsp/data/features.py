@@ -60,8 +60,8 @@ class GvfFile:
         shape = file.shape(video)
         if np.prod(shape) != self._dims:
             raise DataError(
-                f"{self.path}: the feature of {video!r} has shape {shape}, expected ({self._dims},): one vector per "
-                f"video, pooled over time ('tspctl gvf' makes such files)"
+                f"{self.path}: the feature of {video!r} has shape {shape}, expected ({self._dims},): one vector "
+                "per video, pooled over time ('tspctl gvf' writes such files)"
             )
         vector = file.read(video).reshape(self._dims)
         if not np.isfinite(vector).all():
@@ -147,7 +147,7 @@ class FeatureFile:
             return offset
 
     def _entry(self, name: str) -> h5py.Dataset:
-        with _explained(f"{self._where}: {name!r} is {self._link(name)}that leads nowhere; restore its target"):
+        with _explained(f"{self._where}: {name!r} is {self._link(name)}whose target is missing; restore it"):
             entry = self._file[name]
         if not isinstance(entry, h5py.Dataset):
             what = "a group" if isinstance(entry, h5py.Group) else "a type"

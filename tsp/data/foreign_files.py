@@ -29,7 +29,7 @@ _BEGINNINGS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"\x93NUMPY", "it is a NumPy file"),
         (rb"PAR1", "it is a Parquet file: export it as CSV"),
         (rb"%PDF-", "it is a PDF document"),
-        (rb"\0{%d}" % HEAD_BYTES, "it begins with zeros: was it written to its end?"),
+        (rb"\0{%d}" % HEAD_BYTES, "it begins with zeros: was it written completely?"),
     )
 )
 

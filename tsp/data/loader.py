@@ -164,11 +164,11 @@ class ClipLoader:
         for problem in batch.problems:
             if problem.filename not in self._reported:
                 self._reported.add(problem.filename)
-                log.warning("bad clip, further ones of this file are only counted: %s", problem.message)
+                log.warning("bad clip (further bad clips of this file are only counted): %s", problem.message)
         if self.num_bad > self._most_bad:
             raise DataError(
                 f"{self.num_bad} clips could not be decoded, more than {self.config.max_bad_share:.0%} of this "
-                f"rank's epoch (data.max_bad_share); the last: {batch.problems[-1].message}"
+                f"rank's epoch (data.max_bad_share); the last one: {batch.problems[-1].message}"
             )
 
 

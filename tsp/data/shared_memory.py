@@ -140,10 +140,10 @@ def explain_full_shared_memory(what: str, num_workers: int, batch_bytes: int = 0
     if batch_bytes:
         text += (
             f"; {num_workers} data workers keep up to {BATCHES_PER_WORKER * num_workers} batches of "
-            f"{batch_bytes / _MIB:.0f} MiB there, {needed_bytes / _MIB:.0f} MiB in all"
+            f"{batch_bytes / _MIB:.0f} MiB there, {needed_bytes / _MIB:.0f} MiB in total"
         )
     if size_bytes >= needed_bytes > 0:
-        return StalledError(f"{text}: see what else fills it")
+        return StalledError(f"{text}: check what else uses it")
     return ConfigError(
         f"{text}: make it larger (shm.sizeLimit of the chart, docker run --shm-size), or set fewer data.workers"
     )

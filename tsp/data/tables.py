@@ -125,7 +125,7 @@ def read_table(path: str | Path, what: str, needed: Sequence[str], content: byte
     columns = tuple(name.strip() for name in rows[0])
     _require_columns(path, columns, needed)
     problems = [
-        RowProblem(line, f"has {len(cells)} fields, its header has {len(columns)}")
+        RowProblem(line, f"has {len(cells)} fields, but the header has {len(columns)}")
         for line, cells in zip(lines[1:], rows[1:], strict=True)
         if len(cells) != len(columns)
     ]
@@ -177,7 +177,7 @@ def read_metadata(path: str | Path, content: bytes | None = None) -> list[VideoF
     refuse(table.path, [*table.problems, *problems])
     videos = [item for item in found if isinstance(item, VideoFacts)]
     if not videos:
-        raise DataError(f"the metadata table {path} names no video: write it with 'tspctl data probe'")
+        raise DataError(f"the metadata table {path} names no videos: write it with 'tspctl data probe'")
     return videos
 
 

@@ -168,8 +168,8 @@ class WorkerReader:
         doing = self.doing()
         if waited_sec >= self.deadline_sec:
             raise StalledError(
-                f"no batch for {waited_sec:.0f} s (data.batch_deadline_sec): {doing}; look at the storage that the "
-                f"videos lie on, and at the memory of the pod"
+                f"no batch for {waited_sec:.0f} s (data.batch_deadline_sec): {doing}; check the storage of the "
+                "videos and the memory of the pod"
             )
         if waited_sec >= max(FIRST_WARNING_SEC, 2 * warned_sec):
             log.warning("no batch for %.0f s: %s", waited_sec, doing)
@@ -206,7 +206,7 @@ class WorkerReader:
             raise explain_full_shared_memory(what, self.num_workers) from error
         cure = ""
         if code == -signal.SIGKILL:
-            cure = ": probably memory ran out; give the pod more, or set fewer data.workers"
+            cure = ": it probably ran out of memory; give the pod more memory, or use fewer data.workers"
         raise StalledError(what + cure) from error
 
 

@@ -92,9 +92,9 @@ def report_contradictions(described: FeatureSet, found: Mapping[str, int], where
     unknown = sorted(found.keys() - said.keys())
     other = sorted(stem for stem in said.keys() & found.keys() if said[stem] != found[stem])
     for stems, what in (
-        (absent, "that its description lists are not there"),
+        (absent, "that its description lists are missing"),
         (unknown, "are not in its description"),
-        (other, "have another number of features than its description says"),
+        (other, "do not have the number of features that its description states"),
     ):
         if stems:
             shown = ", ".join(stems[:NAMES_SHOWN]) + (", ..." if len(stems) > NAMES_SHOWN else "")
@@ -170,7 +170,9 @@ class _Conversion:
         for entry in folder.list():
             # Whoever reads the folder would take it for one of this set.
             if entry.key.endswith(NPY) and entry.key not in own:
-                raise ConfigError(f"{folder.address(entry.key)} is not of {self.job.source}: choose another DEST")
+                raise ConfigError(
+                    f"{folder.address(entry.key)} does not come from {self.job.source}: choose another DEST"
+                )
 
         # All of them first: what cannot be converted leaves no files of half a set.
         shapes = list(map_ahead(self._shape, videos.values(), threads=self._num_threads))
@@ -207,7 +209,7 @@ class _Conversion:
         """
         shape = self.features.shape(stem)
         if len(shape) != 2 or not all(shape):
-            hint = ": a GVF file contains one vector a video, no features of clips" if len(shape) == 1 else ""
+            hint = ": a GVF file contains one vector per video, not features of clips" if len(shape) == 1 else ""
             raise DataError(f"{self.job.source}: {stem!r} has shape {list(shape)}, not [T, dimension]{hint}")
         return self.job.resize or shape[0], shape[1]
 
@@ -243,7 +245,9 @@ class _Conversion:
         self.dimensions.setdefault(dimension, video)
         if len(self.dimensions) > 1:
             (size, first), (other, _) = self.dimensions.items()
-            raise DataError(f"{self.job.source}: features of {first!r} have {size} numbers, those of {video!r} {other}")
+            raise DataError(
+                f"{self.job.source}: features of {first!r} have {size} numbers, those of {video!r} have {other}"
+            )
 
 
 def _npy_header(shape: tuple[int, int]) -> bytes:

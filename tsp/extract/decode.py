@@ -76,7 +76,7 @@ def _chunks(slide: Slide, path: Path, video: VideoFacts) -> Iterator[Chunk | Vid
     if slide.num_beyond:
         raise VideoError(
             f"{path} ends before {slide.num_beyond} of its {len(slide.firsts)} clips begin: the table's "
-            f"{video.num_frames} frames at {video.fps:g} fps are too many, or the file was cut short: probe it"
+            f"{video.num_frames} frames at {video.fps:g} fps are too many, or the file is truncated; probe it again"
         )
     complete = rows.complete(slide.firsts)
     padded = rows.padded(slide.firsts)

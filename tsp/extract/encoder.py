@@ -116,7 +116,7 @@ class Encoder:
                 if not is_out_of_memory(error):
                     raise
                 if num_clips == 1:
-                    raise GpuMemoryError(f"not even one clip fits on {self.device}: free its memory") from error
+                    raise GpuMemoryError(f"a single clip does not fit on {self.device}: free its memory") from error
                 self.max_batch = num_clips // 2
                 logger.warning("%d clips do not fit on %s: continuing with %d", num_clips, self.device, self.max_batch)
             else:

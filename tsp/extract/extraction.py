@@ -211,7 +211,7 @@ class Extraction:
         missing = [name for name in self._shapes if name not in states]
         shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")
         if self._shard is not None:
-            logger.info("this shard is done; %d videos of others are not yet (%s)", len(missing), shown)
+            logger.info("this shard is done; %d videos of other shards are not (%s)", len(missing), shown)
             return answer
         raise DataError(
             f"{self._parts.address} cannot be merged: {len(missing)} of {len(self._shapes)} videos have no "
@@ -221,7 +221,7 @@ class Extraction:
     def _merge(self, states: dict[str, PartState], answer: Answer) -> Answer:
         names = [name for name in self._shapes if states[name] != "broken"]
         if not names:
-            raise DataError(f"there is nothing to merge: none of the {len(self._videos)} videos gave a feature")
+            raise DataError(f"there is nothing to merge: none of the {len(self._videos)} videos has features")
         holds = {"rows": answer.rows, **{key: answer.facts[key] for key in HELD}}
         description = self._description(names)
         report = {**description.to_dict(), "holds": holds}

@@ -97,7 +97,7 @@ class NpyFolder:
             return None
         shape, is_fortran, dtype, offset_bytes = self._header(name)
         if path.stat().st_size < offset_bytes + dtype.itemsize * math.prod(shape):
-            raise DataError(f"{path} is cut short: its header says {list(shape)} values of {dtype}")
+            raise DataError(f"{path} is truncated: its header states {list(shape)} values of {dtype}")
         return RawFloats(path, offset_bytes, shape) if dtype == np.dtype("<f4") and not is_fortran else None
 
     def _header(self, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:

@@ -49,5 +49,5 @@ def open_videos(job: EncodingJob, cache: Path) -> Videos:
         return Videos(VideoCache(cache / "videos", with_uri(job.store, address), limit_bytes=job.cache_mib * MIB))
     folder = path_of_file_uri(address) if address.startswith("file://") else Path(address or "/").expanduser()
     if not folder.is_dir():
-        raise ConfigError(f"the folder of the videos {folder} does not exist: give the right one with --data")
+        raise ConfigError(f"the folder of the videos {folder} does not exist: check --data")
     return Videos(LocalStore(folder))

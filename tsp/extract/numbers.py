@@ -20,7 +20,7 @@ def describe_numbers(plan: SlidePlan) -> str:
         f"{stride} for {name} ({stride / ClipConfig().rate_fps:.3f} s)" for name, stride in _AS_OTHERS.items()
     )
     return (
-        f"a feature every {plan.stride_frames / plan.rate_fps:.3f} s of video, from clips of "
+        f"one feature every {plan.stride_frames / plan.rate_fps:.3f} s of video, from clips of "
         f"{plan.length_frames / plan.rate_fps:.3f} s (stride {plan.stride_frames}, {plan.length_frames} frames at "
         f"{plan.rate_fps:g} fps); the usual strides are {others}"
     )
@@ -32,7 +32,7 @@ def odd_numbers(plan: SlidePlan, videos: Sequence[VideoFacts]) -> Iterator[str]:
     if plan.stride_frames > plan.length_frames:
         yield (
             f"stride {plan.stride_frames} is longer than a clip of {plan.length_frames} frames: frames between two "
-            f"clips are in no feature"
+            "clips are not part of any feature"
         )
     if (plan.rate_fps, plan.length_frames) != (recipe.rate_fps, recipe.length_frames):
         yield (
@@ -42,7 +42,7 @@ def odd_numbers(plan: SlidePlan, videos: Sequence[VideoFacts]) -> Iterator[str]:
     slow = [video for video in videos if video.fps < plan.rate_fps]
     if slow:
         yield (
-            f"{len(slow)} videos have fewer frames a second than clips take (such as {slow[0].filename}, "
+            f"{len(slow)} videos have fewer frames per second than clips (such as {slow[0].filename}, "
             f"{slow[0].fps:g} of {plan.rate_fps:g} fps): their frames are repeated"
         )
     apart = [
@@ -60,6 +60,6 @@ def odd_numbers(plan: SlidePlan, videos: Sequence[VideoFacts]) -> Iterator[str]:
     single = [video for video in videos if len(plan.starts_sec(video)) == 1]
     if len(single) * 2 > len(videos):
         yield (
-            f"{len(single)} of {len(videos)} videos give a single feature at stride {plan.stride_frames}: a smaller "
-            f"--stride gives more"
+            f"{len(single)} of {len(videos)} videos have only one feature at stride {plan.stride_frames}: a "
+            "smaller --stride gives more"
         )

@@ -66,7 +66,7 @@ def _fill(file: int, block: np.ndarray, source: RawFloats, done: int) -> None:
     while filled < len(block):
         count = os.preadv(file, [block[filled:].data], source.offset_bytes + done + filled)
         if not count:
-            raise DataError(f"{source.path} is cut short: it ends within values that it says it has")
+            raise DataError(f"{source.path} is truncated: it ends before the last of its values")
         filled += count
 
 

@@ -216,7 +216,8 @@ class FeatureStream:
         if not bool(features.isfinite().all()):
             videos = ", ".join(state.video.name for state, _ in batch.parts)
             raise DataError(
-                f"the encoder gives NaN or infinite features for {videos}: its checkpoint is from a run that diverged"
+                f"the encoder produces NaN or infinite features for {videos}: its checkpoint is from a run that "
+                "diverged"
             )
         return features
 

@@ -116,7 +116,7 @@ class VideoParts:
         elif self._is_there() and not (self._form == "npy" and self.are_there()):
             # A folder is filled file by file; if its parts still exist, a merge was interrupted.
             raise ConfigError(
-                f"{self.address} already exists and is not from this command: choose another --out, or move it"
+                f"{self.address} already exists and was not written by this command: choose another --out, or move it"
             )
         return report
 
@@ -226,6 +226,6 @@ def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise ConfigError(
-                f"{where} was begun with {key} = {before.get(key)!r}, not {now.get(key)!r}: choose another --out, or "
-                f"delete what is there"
+                f"{where} was started with {key} = {before.get(key)!r}, not {now.get(key)!r}: choose another "
+                "--out, or delete the old files"
             )

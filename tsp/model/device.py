@@ -28,13 +28,14 @@ def choose_device(local_rank: int, env: Mapping[str, str] = os.environ) -> torch
         return torch.device("cpu")
     count = torch.cuda.device_count()
     if local_rank >= count:
-        raise ConfigError(f"LOCAL_RANK is {local_rank}, but this machine has {count} GPUs: ask for fewer --gpus")
+        raise ConfigError(f"LOCAL_RANK is {local_rank}, but this machine has {count} GPUs: use a smaller --gpus")
     device = torch.device("cuda", local_rank)
     card = card_of(device)
     if card is not None and card.compute is not None and not has_kernels(card.compute, torch.cuda.get_arch_list()):
         raise ConfigError(
             f"this image's torch {torch.__version__} has no kernels for the {card}, only for "
-            f"{', '.join(torch.cuda.get_arch_list())}: use an image built for older cards (image/README.md, CUDA 12.6)"
+            f"{', '.join(torch.cuda.get_arch_list())}: use an image built for older GPUs (image/README.md, CUDA "
+            "12.6)"
         )
     torch.cuda.set_device(device)
     return device
@@ -65,23 +66,23 @@ def _why_no_gpu() -> str:
     """Why a requested GPU cannot be used, and what to do."""
     built_with = torch.version.cuda
     if built_with is None:
-        return f"this pod asked for a GPU, but its torch {torch.__version__} is built for CPUs: use another image"
+        return f"this pod requested a GPU, but its torch {torch.__version__} is built for CPUs: use another image"
     needed, found = driver_for(built_with), driver_version()
     wants = f"CUDA {built_with}" + (f", which needs driver {needed} or newer" if needed else "")
     if found is None:
         return (
-            f"this pod asked for a GPU, but no NVIDIA driver is visible in it (torch {torch.__version__} is built "
-            f"with {wants}): is the container runtime NVIDIA's? set runtimeClassName (often nvidia), and look at "
-            f"'nvidia-smi' in the pod"
+            f"this pod requested a GPU, but no NVIDIA driver is visible in it (torch {torch.__version__} is built "
+            f"with {wants}): is the container runtime NVIDIA's? set runtimeClassName (often nvidia), and run "
+            "'nvidia-smi' in the pod"
         )
     if needed is not None and int(found.split(".")[0]) < needed:
         return (
-            f"this pod asked for a GPU, but the node's driver {found} is too old: torch {torch.__version__} is built "
-            f"with {wants}; use newer nodes, or an image built with an older CUDA (image/README.md)"
+            f"this pod requested a GPU, but the node's driver {found} is too old: torch {torch.__version__} is "
+            f"built with {wants}; use newer nodes, or an image built with an older CUDA (image/README.md)"
         )
     return (
-        f"this pod asked for a GPU and sees driver {found}, but CUDA finds no device (torch {torch.__version__} is "
-        f"built with {wants}): look at 'nvidia-smi' in the pod, at CUDA_VISIBLE_DEVICES, and at runtimeClassName"
+        f"this pod requested a GPU and has driver {found}, but CUDA finds no device (torch {torch.__version__} is "
+        f"built with {wants}): check 'nvidia-smi' in the pod, CUDA_VISIBLE_DEVICES, and runtimeClassName"
     )
 
 

@@ -140,7 +140,7 @@ def explain(error: BaseException, advice: str, device: torch.device | None) -> T
         return GpuMemoryError(f"{where} ran out of memory: {advice} ({first_line})")
     if is_lost_gpu(error):
         return GpuLostError(
-            f"{where} failed ({first_line}): another attempt may get another card; if it happens again, look at the "
-            f"node's 'nvidia-smi -q' and its kernel log (Xid)"
+            f"{where} failed ({first_line}): another attempt may get another GPU; if it happens again, check the "
+            "node's 'nvidia-smi -q' and its kernel log (Xid)"
         )
     return None

@@ -44,7 +44,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch and pickle raise nearly every kind of a damaged file
         raise ConfigError(
-            f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be cut short; fetch it again"
+            f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be truncated; fetch it again"
         ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} contains a {type(content).__name__}, not a state dict or a checkpoint")
@@ -101,8 +101,8 @@ def recognise(content: Mapping[str, Any], *, where: str) -> str:
             if shapes == _shapes(build_backbone(name).state_dict()):
                 return name
     raise ConfigError(
-        f"{where} contains the weights of none of the backbones {', '.join(BACKBONES)}: is it a checkpoint of TSP or "
-        f"TAC? --backbone says which one to try, and then what does not fit"
+        f"{where} does not contain the weights of any of the backbones {', '.join(BACKBONES)}: is it a checkpoint "
+        "of TSP or TAC? give --backbone to see which weights do not fit"
     )
 
 
@@ -122,7 +122,7 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: st
         detail = str(error).splitlines()
         raise ConfigError(
             f"{where} was made by another model ({(detail[1:] or detail)[0].strip()[:300]}): give the same "
-            f"--backbone, --heads and --gvf, or start from its encoder alone with --pretrained"
+            "--backbone, --heads and --gvf, or use only its encoder with --pretrained"
         ) from error
 
 

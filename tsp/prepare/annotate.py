@@ -165,7 +165,7 @@ def annotate(
     Raises: DataError for a label that is not among ``labels``, or if no annotated video has a file.
     """
     if not actions:
-        raise DataError("the annotations hold no action: nothing is annotated")
+        raise DataError("the annotations contain no actions")
     by_name = match_files({action.video for action in actions}, videos, filename_prefix)
     known = _with_file(actions, videos, by_name)
     names = tuple(labels or sorted({action.label for action in actions}))
@@ -263,13 +263,13 @@ def _log_left_out(annotations: Annotations, result: Annotated, metadata: str) ->
     by_name = {row["video-name"]: row["video-duration"] for row in result.rows}
     seen = Counter((action.video, action.start_sec, action.end_sec, action.label) for action in annotations.actions)
     left_out |= {
-        f"files of {metadata} without any action: they give no segment": result.unannotated,
+        f"files of {metadata} without actions: they yield no segments": result.unannotated,
         f"annotated videos that are not in {metadata}: skipped": result.without_file,
-        "videos whose annotation gives another duration than the file has": result.other_duration,
-        "labels that sound like background: as annotated, they are actions": [
+        "videos whose annotated duration differs from the file's": result.other_duration,
+        "labels that sound like background: they are treated as actions": [
             label for label in result.labels if label.strip().lower() in _LIKE_BACKGROUND
         ],
-        "actions annotated more than once: each counts": [
+        "actions annotated more than once: all are kept": [
             f"{video} {start_sec:g} to {end_sec:g} s {label!r}"
             for (video, start_sec, end_sec, label), times in seen.items()
             if times > 1
@@ -277,17 +277,17 @@ def _log_left_out(annotations: Annotations, result: Annotated, metadata: str) ->
         "actions that begin before 0 s: cut there": [
             action.where for action in annotations.actions if action.start_sec < 0
         ],
-        "actions of 0 s: no clip fits in": [
+        "actions of 0 s: no clip fits into them": [
             action.where for action in annotations.actions if action.start_sec == action.end_sec
         ],
-        "actions that end well after their video: their rest does not exist": [
+        "actions that end well after their video: the part beyond its end has no frames": [
             action.where
             for action in annotations.actions
             if action.video in by_name
             and action.start_sec < by_name[action.video]
             and ends_beyond(action.end_sec, by_name[action.video])
         ],
-        "actions that begin after their video has ended: no clip of them exists": [
+        "actions that begin after the end of their video: they have no clips": [
             action.where
             for action in annotations.actions
             if action.video in by_name and action.start_sec >= by_name[action.video]

@@ -60,7 +60,7 @@ class Annotations:
         elif end_sec < start_sec:
             self.errors.append(f"{where}: the action ends at {end_sec:g} s, before it starts at {start_sec:g} s")
         elif not isinstance(label, str) or not label.strip():
-            self.errors.append(f"{where}: the label is {label!r}, not a class's name")
+            self.errors.append(f"{where}: the label is {label!r}, not the name of a class")
         else:
             self.actions.append(Action(video, start_sec, end_sec, label, where))
 
@@ -74,7 +74,7 @@ def refuse_entries(errors: list[str]) -> None:
     """Raises: DataError with the first few of the errors and how many more there are; nothing if there are none."""
     if errors:
         more = f" (and {len(errors) - _ERRORS_SHOWN} more)" if len(errors) > _ERRORS_SHOWN else ""
-        raise DataError("; ".join(errors[:_ERRORS_SHOWN]) + more + ": correct them, or take them out")
+        raise DataError("; ".join(errors[:_ERRORS_SHOWN]) + more + ": correct or remove them")
 
 
 def read_thumos14(folder: Path) -> Annotations:
@@ -104,13 +104,15 @@ def read_thumos14(folder: Path) -> Annotations:
             if not fields:
                 continue
             if label.lower() in THUMOS14_IGNORED:
-                found.skipped.append(Skipped("stretches that no one could label", where))
+                found.skipped.append(Skipped("ambiguous intervals", where))
             elif len(fields) != 3:
                 found.errors.append(f"{where}: expected 'video start end', got {entry.strip()!r}")
             else:
                 found.add(fields[0], fields[1], fields[2], label, where)
     if not num_texts:
-        raise DataError(f"{folder} contains no annotation texts (<Class>_val.txt): give the folder of THUMOS14's own")
+        raise DataError(
+            f"{folder} contains no annotation files (<Class>_val.txt): give the folder of THUMOS14's annotations"
+        )
     found.actions.sort(key=lambda action: (action.video, action.label))
     return found.checked()
 
@@ -133,9 +135,9 @@ def read_activitynet(path: Path, *, subset: str | None = None) -> Annotations:
     raw = read_json(path, "annotation file", once=True)
     database = raw.get("database") if isinstance(raw, dict) else None
     if not isinstance(database, dict):
-        raise DataError(f"{path} has no mapping 'database': it is not JSON of ActivityNet's v1-3 shape, {_SHAPE}")
+        raise DataError(f"{path} has no mapping 'database': it is not JSON in ActivityNet's v1-3 format, {_SHAPE}")
     if not database:
-        raise DataError(f"{path} contains no video")
+        raise DataError(f"{path} contains no videos")
     subsets = sorted({str(entry.get("subset")) for entry in database.values() if isinstance(entry, dict)})
     if subset is not None and subset not in subsets:
         raise DataError(f"{path} has no subset {subset!r}; it has {', '.join(subsets)}")
@@ -156,7 +158,7 @@ def _add_entry(found: Annotations, video: str, entry: dict[str, Any], where: str
     if duration_sec > 0:
         found.durations_sec[video] = duration_sec
     elif entry.get("duration") is not None:
-        found.skipped.append(Skipped("durations that are no seconds", f"{video}, {str(entry['duration'])[:20]!r}"))
+        found.skipped.append(Skipped("durations that are not in seconds", f"{video}, {str(entry['duration'])[:20]!r}"))
     annotations = entry.get("annotations")
     if not annotations and annotations in (None, []):
         found.skipped.append(Skipped("videos without annotations", video))

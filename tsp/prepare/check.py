@@ -152,7 +152,7 @@ def _between_subsets(report: Report, config: RunConfig) -> list[DataFinding]:
     folders = {"train": config.data.train.videos, "valid": config.data.valid.videos}
     used = {name: {f"{folders[name]}/{row.filename}" for row in table.rows} for name, table in report.tables.items()}
     findings = [
-        DataFinding(WARNING, "both", file, None, "trained on and validated on: the accuracy will be too good")
+        DataFinding(WARNING, "both", file, None, "in both training and validation: the accuracy will be too high")
         for file in sorted(used["train"] & used["valid"])
     ]
     for column, labels in report.classes.items():

@@ -64,9 +64,9 @@ def _odd_times(row: SegmentRow) -> Iterator[str]:
     elif end_sec == start_sec:
         yield f"the segment lasts 0 s, at {start_sec} s, and is left out"
     elif start_sec >= duration_sec:
-        yield f"the segment lies past the video's end ({start_sec} s of {duration_sec} s) and is left out"
+        yield f"the segment begins after the video's end ({start_sec} s of {duration_sec} s) and is left out"
     elif start_sec < 0 or end_sec > duration_sec + _SAME_SEC:
-        yield f"the segment {start_sec} to {end_sec} s reaches past the video (0 to {duration_sec} s) and is cut to it"
+        yield f"the segment {start_sec} to {end_sec} s goes beyond the video (0 to {duration_sec} s) and is cut to it"
 
 
 def _odd_labels(row: SegmentRow) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _odd_labels(row: SegmentRow) -> Iterator[str]:
     if action is not None and region and bool(action) == (region == BACKGROUND_REGION):
         yield f"{REGION_COLUMN} is {region!r} but {ACTION_COLUMN} is {action!r}"
     if region is not None and not any(row.labels.values()):
-        yield "the segment has no label, so nothing is learnt from it"
+        yield "the segment has no label, so training ignores it"
 
 
 def _contradictions(rows: Sequence[SegmentRow]) -> Iterator[tuple[int, str]]:
@@ -86,7 +86,7 @@ def _contradictions(rows: Sequence[SegmentRow]) -> Iterator[tuple[int, str]]:
         if abs(first.duration_sec - row.duration_sec) > _SAME_SEC:
             yield (
                 row.line,
-                f"video-duration of {row.filename} is {row.duration_sec}, in row {first.line} {first.duration_sec}",
+                f"video-duration of {row.filename} is {row.duration_sec}, but {first.duration_sec} in row {first.line}",
             )
         key = (row.filename, row.start_sec, row.end_sec, *sorted(row.labels.items()))
         if line_of.setdefault(key, row.line) != row.line:

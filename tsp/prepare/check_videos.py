@@ -84,12 +84,12 @@ def _against_table(subset: str, table: Path, row: SegmentRow, seen: VideoReport)
     odd = []
     if abs(row.duration_sec - seen.duration_sec) > _FRAMES_OFF / seen.fps:
         odd.append(
-            f"video-duration of {row.filename} is {row.duration_sec:.3f}, the file lasts {seen.duration_sec:.3f} s"
+            f"video-duration of {row.filename} is {row.duration_sec:.3f}, but the file lasts {seen.duration_sec:.3f} s"
         )
     if abs(row.fps / seen.fps - 1) > _RATE_OFF:
-        odd.append(f"fps of {row.filename} is {row.fps:g}, the file has {seen.fps:g}, which is used")
+        odd.append(f"fps of {row.filename} is {row.fps:g}, but the file has {seen.fps:g}; the file's is used")
     if abs(row.num_frames - seen.num_frames) > 1:
-        odd.append(f"video-frames of {row.filename} is {row.num_frames:g}, the file has {seen.num_frames}")
+        odd.append(f"video-frames of {row.filename} is {row.num_frames:g}, but the file has {seen.num_frames}")
     yield from (DataFinding(WARNING, subset, str(table), row.line, text) for text in odd)
 
 
@@ -102,7 +102,7 @@ def _past_the_end(
         start_sec, end_sec = row.clamped_sec()
         if end_sec <= seen.duration_sec + tolerance_sec:
             continue
-        text = f"the segment ends at {end_sec:.3f} s, {row.filename} already at {seen.duration_sec:.3f} s"
+        text = f"the segment ends at {end_sec:.3f} s, but {row.filename} at {seen.duration_sec:.3f} s"
         lost = start_sec + config.clips.duration_sec > seen.duration_sec + tolerance_sec
         if lost:
             text += ": no clip of it can be read"

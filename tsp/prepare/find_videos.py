@@ -62,7 +62,7 @@ def _refuse_what_is_no_file(path: Path) -> None:
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is a pipe or device, not a file")
         if path.is_symlink() and not path.exists():
-            raise DataError(f"{path} is a link to {os.readlink(path)} that leads nowhere")
+            raise DataError(f"{path} is a broken link (to {os.readlink(path)})")
     except OSError as error:  # a link to itself
         raise DataError(f"{path} cannot be used: {error.strerror}") from error
 
@@ -81,7 +81,7 @@ def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:
     for parent, folders, files in os.walk(root, followlinks=True, onerror=lambda error: _note(left_out, root, error)):
         about = os.stat(parent)
         if (about.st_dev, about.st_ino) in entered:
-            left_out[os.path.relpath(parent, root)] = "a link to a folder that is read anyway"
+            left_out[os.path.relpath(parent, root)] = "a link to a folder that is also read directly"
             folders.clear()
             continue
         entered.add((about.st_dev, about.st_ino))
@@ -96,7 +96,7 @@ def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:
                 else:
                     left_out[name] = "a pipe, socket or device"
             except OSError as error:
-                left_out[name] = "a link to nothing" if path.is_symlink() else error.strerror or str(error)
+                left_out[name] = "a broken link" if path.is_symlink() else error.strerror or str(error)
     return sizes_bytes
 
 
@@ -114,7 +114,7 @@ def _reason_against(name: str) -> str:
         return "a training copy"
     suffix = Path(name).suffix.lower()
     if suffix not in VIDEO_SUFFIXES:
-        return f"{suffix or 'no ending'} is no video's ending; name the file itself to have it read"
+        return f"not a video by its extension ({suffix or 'none'}); give the file itself to read it"
     return ""
 
 

@@ -59,7 +59,7 @@ def merged(before: str | None, database: Database, *, where: str) -> str:
             for item in video["annotations"]:
                 if ids.get(item["label"], item["label_id"]) != item["label_id"]:
                     raise DataError(
-                        f"{where} has {item['label']!r} as class {ids[item['label']]}, here it is {item['label_id']}: "
-                        f"give both runs the same --labels"
+                        f"{where} has {item['label']!r} as class {ids[item['label']]}, but here it is "
+                        f"{item['label_id']}: give both commands the same --labels"
                     )
     return json.dumps({"database": {**entries, **database}}, indent=1) + "\n"

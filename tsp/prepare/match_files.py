@@ -38,11 +38,14 @@ def match_files(names: Collection[str], videos: Sequence[VideoFacts], prefix: st
         files = _files(name, prefix, by_name)
         if len(files) > 1:
             several = " and ".join(facts.filename for facts in files[:2])
-            errors.append(f"the annotated video {name!r} may be {several}: annotate it by its path, or give --folder")
+            errors.append(
+                f"the annotated video {name!r} may be any of {several}: use its path in the annotations, or give "
+                "--folder"
+            )
         elif files:
             other = name_of.setdefault(files[0].filename, name)
             if other != name:
-                errors.append(f"the annotated videos {other!r} and {name!r} are both the file {files[0].filename}")
+                errors.append(f"the annotated videos {other!r} and {name!r} both match the file {files[0].filename}")
             matched[name] = files[0]
     refuse_entries(errors)
     return matched

@@ -114,7 +114,7 @@ def _plan(source: Store, dest: Store, names: Iterable[str]) -> dict[str, str]:
             continue
         file = str(Path(name).with_suffix(".mp4"))
         if source.real_uri + name == dest.real_uri + file:
-            raise DataError(f"{source.address(name)} would be written over itself: give another destination")
+            raise DataError(f"{source.address(name)} would overwrite itself: give another destination")
         made_of.setdefault(file, []).append(name)
     clashes = [
         f"{' and '.join(source.address(name) for name in names)} would both be written to {dest.address(file)}"
@@ -161,7 +161,9 @@ def _names_too_long(file: str, *, with_copy: bool) -> str:
     num_bytes = len(os.fsencode(longest))
     if num_bytes <= _MAX_NAME_BYTES:
         return ""
-    return f"its output {longest} would have a name of {num_bytes} bytes, {_MAX_NAME_BYTES} are allowed: shorten it"
+    return (
+        f"the name of its output {longest} would have {num_bytes} bytes, but {_MAX_NAME_BYTES} are allowed: shorten it"
+    )
 
 
 def _state(
@@ -176,7 +178,7 @@ def _state(
         return "replaced", ""
     if made is None:
         return "there already", (
-            f"{dest.address(file)} does not say what made it and was left alone: --overwrite makes it of "
+            f"{dest.address(file)} exists, but its origin is unknown, so it was kept: --overwrite makes it again from "
             f"{source.address(name)}"
         )
     return "there already", ""

@@ -79,5 +79,5 @@ class ClassCounts:
 
 def _natural(text: str) -> int:
     if not text.isdecimal():
-        raise ValueError(f"{text!r:.40} is no count")
+        raise ValueError(f"{text!r:.40} is not a count")
     return int(text)

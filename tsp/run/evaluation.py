@@ -117,7 +117,7 @@ class EvaluationFile:
         """
         path = self.folder.local_path(self.name)
         if path is not None and path.is_dir():
-            raise StoreError(f"{self.address} is a folder: give a file with --out")
+            raise StoreError(f"{self.address} is a folder: give a file to --out")
         self.folder.check_writable()
 
     def write(self, evaluation: Evaluation) -> None:

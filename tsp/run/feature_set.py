@@ -86,7 +86,7 @@ class FeatureSet:
             return found
         except (AttributeError, KeyError, TypeError) as error:
             raise DataError(
-                f"{where} does not describe features as 'tspctl extract' writes it: {error!r:.200}"
+                f"{where} is not a description of features as 'tspctl extract' writes it: {error!r:.200}"
             ) from error
 
 
@@ -148,4 +148,6 @@ def refuse_shared_stems(videos: Iterable[str], prefix: str) -> None:
     for video in videos:
         other = seen.setdefault(file_stem(video, prefix), video)
         if other != video:
-            raise DataError(f"with --prefix {prefix} the videos {other} and {video} would share a file: rename one")
+            raise DataError(
+                f"with --prefix {prefix}, the videos {other} and {video} would have the same file: rename one"
+            )

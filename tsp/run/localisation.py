@@ -56,9 +56,9 @@ def numbers_of(features: FeatureSet, *, where: str, **given: Any) -> Numbers:
         if found[name] is None and features.resized_to is not None and name in _OF_STRIDES:
             found[name] = 0
         if found[name] is None:
-            raise ConfigError(f"{where} does not say how it was made: give {option}")
+            raise ConfigError(f"{where} does not record how it was made: give {option}")
     if not (found["rate_fps"] > 0 and math.isfinite(found["rate_fps"])):
-        raise ConfigError(f"{OPTIONS['rate_fps']} is the number of frames a second, got {found['rate_fps']:g}")
+        raise ConfigError(f"{OPTIONS['rate_fps']} is the number of frames per second, got {found['rate_fps']:g}")
     return Numbers(
         stride=found["stride_frames"],
         clip_frames=found["clip_frames"],

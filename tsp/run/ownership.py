@@ -91,7 +91,9 @@ def take(run: StoredRun, owner: str, *, force: bool = False) -> None:
             # The other one may have begun meanwhile: it says so before it looks whether it still is the owner.
             _refuse_live(run, current, owner)
     except KeyExistsError as error:
-        raise HeldElsewhereError(f"another took over the run at {run.address()} just now: look again") from error
+        raise HeldElsewhereError(
+            f"another owner has just taken over the run at {run.address()}: check it again"
+        ) from error
     except HeldElsewhereError:
         run.store.delete(key)
         raise
@@ -103,7 +105,7 @@ def check_still(run: StoredRun, owner: str) -> None:
     Raises: HeldElsewhereError.
     """
     if is_anothers(run, owner or None):
-        raise HeldElsewhereError(f"{owner_of(run)} took over the run at {run.address()} just now")
+        raise HeldElsewhereError(f"{owner_of(run)} has just taken over the run at {run.address()}")
 
 
 def _last_owner(run: StoredRun) -> tuple[str | None, int]:
@@ -135,9 +137,9 @@ def _refuse_live(run: StoredRun, current: str | None, owner: str) -> None:
     silent_sec = _silent_sec(run)
     if silent_sec is not None and silent_sec < QUIET_SEC:
         raise HeldElsewhereError(
-            f"the run at {run.address()} is trained by {current}, which wrote {silent_sec:.0f} s ago: stop it there "
-            f"first; if it is gone for good, wait until it was silent for {QUIET_SEC / 60:.0f} minutes, or take over "
-            f"with 'tspctl resume {run.name} --force'"
+            f"the run at {run.address()} is being trained by {current}, which wrote {silent_sec:.0f} s ago: stop "
+            f"it there first; if it is gone for good, wait until it has been silent for {QUIET_SEC / 60:.0f} "
+            f"minutes, or take over with 'tspctl resume {run.name} --force'"
         )
 
 

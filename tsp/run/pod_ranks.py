@@ -65,7 +65,7 @@ def ranks_per_pod(environment: Mapping[str, str]) -> int:
 def _number(environment: Mapping[str, str], name: str, least: int) -> int:
     text = environment.get(name) or str(least)
     if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise ConfigError(f"the variable {name} must be a whole number from {least} up, got {text!r}")
+        raise ConfigError(f"the variable {name} must be a whole number of at least {least}, got {text!r}")
     return int(text)
 
 

@@ -114,7 +114,7 @@ _TIMES = frozenset({"created", "updated", "ended", "started"})
 def check_time(text: Any) -> None:
     """Raises: ValueError if it is no time with its zone, as ``utc_now`` writes it."""
     if not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError(f"{text!r:.60} is not a time with a zone")
+        raise ValueError(f"{text!r:.60} is not a time with a time zone")
 
 
 def dump_record(record: Any) -> bytes:
@@ -138,7 +138,7 @@ def load_record(cls: type[T], data: bytes, *, where: str) -> T:
         mine = {key: value for key, value in raw.items() if key in known}
         return from_dict(cls, mine, where=cls.__name__, non_finite=True)
     except (ValueError, TypeError, RecursionError, ConfigError) as error:
-        raise StoreError(f"{where} is damaged: {error}; delete it to go on without it") from error
+        raise StoreError(f"{where} is damaged: {error}; delete it to continue without it") from error
 
 
 def strict(value: Any, replaced: Callable[[float], str | None] = str) -> Any:

@@ -110,7 +110,7 @@ class IndexWriter:
         except StoreError as error:
             self._failures += 1
             if isinstance(error, StoreUnreachableError) and self._failures < MAX_FAILURES:
-                logger.debug("the next report of progress tries again: %s", error)
+                logger.debug("the next progress report will retry: %s", error)
                 return
             logger.warning("'tspctl list' will be slower, since the index of runs cannot be written: %s", error)
             self._is_off = True

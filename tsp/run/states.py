@@ -41,7 +41,7 @@ class StateFiles(RunFolder):
         try:
             self._delete_states(keep={name, previous.key if previous else name})
         except StoreError as error:
-            logger.warning("old states are left in the store: %s", error)
+            logger.warning("old states remain in the store: %s", error)
         return new
 
     def latest_state(self) -> StateMeta | None:

@@ -76,7 +76,7 @@ class StoredRun(EpochFiles, StateFiles):
         """
         check_run_name(self.name)
         if self.exists():
-            raise ConfigError(f"there is a run already at {self.address()}: choose another --name, or delete it first")
+            raise ConfigError(f"there is already a run at {self.address()}: choose another --name, or delete it first")
         self._refuse_foreign()
         about = {
             "config": to_dict(config),
@@ -90,7 +90,9 @@ class StoredRun(EpochFiles, StateFiles):
         try:
             self.store.write(self.key("run.json"), dump_plain(about), only_if_absent=True)
         except KeyExistsError as error:
-            raise ConfigError(f"another run was created at {self.address()} just now: choose another --name") from error
+            raise ConfigError(
+                f"another run has just been created at {self.address()}: choose another --name"
+            ) from error
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder that somebody keeps other things in: deleting the run would delete them.
@@ -101,16 +103,16 @@ class StoredRun(EpochFiles, StateFiles):
         """
         if self.store.exists("run.json"):
             raise ConfigError(
-                f"{self.store.address('run.json')} is another run's, with which this one would be deleted: "
-                f"give --store the folder that the other run lies in, not the run's own"
+                f"{self.store.address('run.json')} belongs to another run, and deleting that run would delete this "
+                "one: give --store the folder that contains the other run, not the run's own folder"
             )
         start = f"{self.key()}/"
         for entry in self.store.list(start):
             name = entry.key.removeprefix(start)
             if not _OWN_FILE.match(name):
                 raise ConfigError(
-                    f"{self.address()} contains files that no run has written, such as {name}, and deleting the run "
-                    f"would delete them: choose another --name or --store"
+                    f"{self.address()} contains files that were not written by a run, such as {name}, and deleting "
+                    "the run would delete them: choose another --name or --store"
                 )
 
     def record_origins(
@@ -151,7 +153,7 @@ class StoredRun(EpochFiles, StateFiles):
             if before.get(key) != now.get(key) and not key.startswith(_MAY_DIFFER):
                 raise ConfigError(
                     f"the run at {self.address()} was made with {key} = {before.get(key)!r}, not {now.get(key)!r}: "
-                    f"choose another --name, or go on with the old value"
+                    "choose another --name, or continue with the old value"
                 )
         return False
 
@@ -174,8 +176,8 @@ class StoredRun(EpochFiles, StateFiles):
                 EffectiveSizes(**about["effective"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(
-                f"{self.address('run.json')} is damaged: {error!r:.200}; restore it to go on with the run: its results "
-                f"and checkpoints can be fetched without it"
+                f"{self.address('run.json')} is damaged: {error!r:.200}; restore it to continue the run (its "
+                "results and checkpoints can be fetched without it)"
             ) from error
         return dict(about)
 
@@ -286,7 +288,7 @@ class StoredRun(EpochFiles, StateFiles):
         Raises: ConfigError if the run is the store itself, or other runs lie in its folder.
         """
         if not self.name:
-            raise ConfigError(f"{self.address()} is a whole store: name the run to delete")
+            raise ConfigError(f"{self.address()} is a store, not a run: name the run to delete")
         folders = list(self.store.list_folders(self.key()))
         for folder in folders:
             if not _OWN_FILE.match(f"{folder}/") and self.store.exists(self.key(folder, "run.json")):

@@ -75,7 +75,7 @@ def is_unfinished(name: str) -> bool:
 def explain_os_error(error: OSError, path: Path) -> StoreError:
     """What went wrong with a local file or folder, and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"no space left for {path}: free some there, or choose another folder")
+        return StoreError(f"no space left for {path}: free some space, or choose another folder")
     nearest = path
     while not os.path.lexists(nearest) and nearest != nearest.parent:
         nearest = nearest.parent
@@ -89,7 +89,7 @@ def explain_os_error(error: OSError, path: Path) -> StoreError:
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
         what = "is not a folder" if nearest.is_file() else "is where the path ends"
         if nearest.is_symlink() and not nearest.exists():
-            what = f"is a link to {os.readlink(nearest)}, which is not there"
+            what = f"is a link to {os.readlink(nearest)}, which does not exist"
         return StoreError(f"cannot use {path}: {nearest} {what}; create the folder, or choose another one")
     return StoreError(f"cannot use {path}: {error.strerror or error}")
 

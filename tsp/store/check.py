@@ -33,7 +33,7 @@ def check_round_trip(store: Store) -> int:
         answer = store.read(key)
         if answer != data:
             raise StoreError(
-                f"{store.uri}/{key} was written, but what was read back differs: the store cannot be trusted"
+                f"{store.uri}/{key} was written, but reading it returned different data: the store is not reliable"
             )
     finally:
         store.delete(key)

@@ -23,9 +23,9 @@ from tsp.store.transfer import ProgressCallback, download_latest, matches, sha25
 from tsp.store.web import http_size, http_source
 
 NO_NETWORK_HINT = (
-    "without network, download it elsewhere and give it with --pretrained FILE or --pretrained s3://bucket/key "
-    "(--resume likewise), start from random weights with --pretrained none, or bring released checkpoints to a "
-    "mirror with 'tspctl models pull NAME --to URI' and set models_url to it"
+    "without network access, download it elsewhere and give it with --pretrained FILE or --pretrained "
+    "s3://bucket/key (or --resume), start from random weights with --pretrained none, or copy released "
+    "checkpoints to a mirror with 'tspctl models pull NAME --to URI' and set models_url to it"
 )
 
 
@@ -138,7 +138,7 @@ def _check_file(path: Path, sha256: str | None) -> None:
     if sha256 is not None and not matches(digest := sha256_of(path), sha256):
         raise StoreError(
             f"{path} has SHA-256 {digest}, expected {sha256}{'...' if len(sha256) < 64 else ''}: it is damaged or "
-            f"another file; get it again"
+            "another file; download it again"
         )
 
 

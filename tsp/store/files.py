@@ -47,7 +47,7 @@ def local_path(address: str) -> Path:
     if address.startswith("file://"):
         return path_of_file_uri(address)
     if "://" in address:
-        raise ConfigError(f"{address!r}: only s3://bucket/prefix, file:///folder and folders are known")
+        raise ConfigError(f"{address!r} is not supported: use s3://bucket/prefix, file:///folder or a folder")
     return Path(address).expanduser()
 
 
@@ -56,7 +56,7 @@ def refuse_overwriting(read: Iterable[str | None], written: Iterable[str | None]
     inputs = {_identity(address): address for address in read if address is not None}
     for address in written:
         if address is not None and (known := inputs.get(_identity(address))):
-            raise ConfigError(f"{address} would be written over {known}, which is read for it: choose another output")
+            raise ConfigError(f"{address} would overwrite {known}, which is its input: choose another output")
 
 
 def _identity(address: str) -> str:

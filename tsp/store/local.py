@@ -71,8 +71,8 @@ class LocalStore(Store):
             digest = sha256_of(temp)
             if digest != sha256:
                 raise StoreError(
-                    f"{path} was copied to {self.address(key)} with SHA-256 {digest}, but {sha256} was announced: "
-                    f"it changed in the meantime, or the disk is faulty"
+                    f"{path} was copied to {self.address(key)} with SHA-256 {digest}, but {sha256} was expected: "
+                    "it changed in the meantime, or the disk is faulty"
                 )
 
     def list(self, prefix: str = "") -> Iterator[Entry]:

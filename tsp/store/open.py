@@ -33,7 +33,9 @@ def open_store(config: StoreConfig, *, retry: RetryPolicy | None = None, part_by
 
         return S3Store(config, retry=retry or RetryPolicy(), part_bytes=part_bytes)
     hint = "; store.endpoint_url names the server of a bucket" if scheme in ("http", "https") else ""
-    raise ConfigError(f"store {config.uri!r}: only s3://bucket/prefix, file:///folder and folders are known{hint}")
+    raise ConfigError(
+        f"store {config.uri!r} is not supported: use s3://bucket/prefix, file:///folder or a folder{hint}"
+    )
 
 
 def path_of_file_uri(uri: str) -> Path:

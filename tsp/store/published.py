@@ -66,7 +66,7 @@ class PublishedSource:
         self._store = None if is_web else open_store(with_uri(settings, self.address), retry=retry)
         if self._store is not None and self._store.is_local and not Path(self._store.uri).is_dir():
             what = "is not a folder" if Path(self._store.uri).exists() else "does not exist"
-            raise ConfigError(f"{self.address} {what}: give a clone, or a folder of the files")
+            raise ConfigError(f"{self.address} {what}: give a clone, or a folder with the files")
 
     def fetch(self, file: PublishedFile, path: Path) -> None:
         """Bring a file to ``path``, resumed where an earlier try broke off.
@@ -80,7 +80,7 @@ class PublishedSource:
             except MissingKeyError:
                 continue
             return
-        raise UnusableFileError(f"{self.address} lacks {file.name} (looked for {', '.join(tried)})")
+        raise UnusableFileError(f"{self.address} lacks {file.name} (tried {', '.join(tried)})")
 
     def _fetch_key(self, key: str, path: Path) -> None:
         if self._store is not None:
@@ -166,8 +166,8 @@ def _publish(file: PublishedFile, path: Path, dest: Store, where: str) -> Arriva
 def _without_network(files: Sequence[PublishedFile], error: StoreError) -> StoreUnreachableError:
     addresses = "\n".join(f"  {address}" for address in _addresses(files))
     return StoreUnreachableError(
-        f"{error}\nwithout network, bring these files from a machine that has it, and give their folder, or a clone of "
-        f"{REPOSITORY}, with --from FOLDER:\n{addresses}"
+        f"{error}\nwithout network access, copy these files from another machine, and give their folder, or a "
+        f"clone of {REPOSITORY}, with --from FOLDER:\n{addresses}"
     )
 
 

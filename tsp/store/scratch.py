@@ -65,7 +65,7 @@ def temporary_folder() -> Iterator[Path]:
     """
     base = Path(tempfile.gettempdir()) / f"tspctl-{os.getuid()}"
     if base.exists() and base.stat().st_uid != os.getuid():
-        raise StoreError(f"{base} belongs to another user: remove it, or set TMPDIR to a folder of yours")
+        raise StoreError(f"{base} belongs to another user: remove it, or set TMPDIR to a folder of your own")
     with scratch(base) as folder:
         yield folder
 

@@ -115,7 +115,7 @@ def download(
     except OSError as error:
         raise explain_os_error(error, path) from error
     if not wrong:
-        raise StoreError(f"cannot write {path}: another program changes or removes its hidden .part files beside it")
+        raise StoreError(f"cannot write {path}: another program changes or removes the hidden .part files next to it")
     raise StoreError(
         f"{source.address} is damaged: its SHA-256 is {digest}, expected {sha256}"
         f"{'...' if len(sha256 or '') < 64 else ''}; delete or replace it there"
@@ -140,7 +140,7 @@ def download_latest(
         with contextlib.suppress(ChangedSourceError):
             download(source, path, sha256=sha256, progress=progress, retry=retry, sync=sync)
             return
-    raise StoreError(f"{source.address} is replaced faster than it can be read; try again later")
+    raise StoreError(f"{source.address} is replaced more often than it can be read; try again later")
 
 
 def _fill(part: Part, source: Source, progress: ProgressCallback | None, retry: RetryPolicy) -> str:
@@ -228,6 +228,6 @@ def _pause(delays: Iterator[float], address: str, cause: Exception | None) -> No
     delay_sec = next(delays, None)
     if delay_sec is None:
         raise StoreUnreachableError(
-            f"{address} kept breaking off; run the same command again to resume, or check the network"
+            f"the connection to {address} kept breaking; run the same command again to resume, or check the network"
         ) from cause
     time.sleep(delay_sec)

@@ -99,8 +99,7 @@ def _open(url: str, offset_bytes: int, *, method: str = "GET") -> HTTPResponse:
     except (OSError, http.client.HTTPException) as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise StoreError(
-                f"the certificate of {shown(url)} is signed by an authority unknown here: set SSL_CERT_FILE to its "
-                f"PEM file"
+                f"the certificate of {shown(url)} is signed by an unknown authority: set SSL_CERT_FILE to its PEM file"
             ) from error
         raise InterruptedTransferError from error
     return answer
@@ -114,4 +113,4 @@ def _explain(status: int, url: str) -> Exception:
         return ChangedSourceError()
     if status in (408, 429) or status >= 500:
         return InterruptedTransferError()
-    return StoreError(f"{shown(url)} was refused (HTTP status {status}): check the address and its access rights")
+    return StoreError(f"{shown(url)} was refused (HTTP status {status}): check the address and its permissions")

@@ -29,7 +29,7 @@ def agree(config: RunConfig, group: Group) -> tuple[EffectiveSizes, Numerics]:
         raise ConfigError("the ranks were started with different configurations: delete the run and submit it again")
     on_cpu = [rank for rank, (card, _) in enumerate(found) if card is None]
     if 0 < len(on_cpu) < len(found):
-        raise ConfigError(f"ranks {on_cpu} found no GPU, the others did: look at the driver and limits of their pods")
+        raise ConfigError(f"ranks {on_cpu} found no GPU, but the others did: check the driver and limits of their pods")
     cards = [card for card, _ in found if card is not None]
     numerics = choose_numerics(group.device, config.model, cards)
     if group.is_main and cards:
@@ -45,9 +45,11 @@ def _agree_on_sizes(config: RunConfig, group: Group, cards: Sequence[Card]) -> E
     else:
         downscale = int(config.downscale)
         if wanted is None or wanted > downscale:
-            logger.warning("the smallest GPU has %s MiB, little for --downscale %d", smallest_mib, downscale)
+            logger.warning("the smallest GPU has %s MiB, which is little for --downscale %d", smallest_mib, downscale)
     if group.world_size != config.gpus:
-        logger.warning("%d ranks were started, --gpus is %d: learning rates follow", group.world_size, config.gpus)
+        logger.warning(
+            "%d ranks were started, but --gpus is %d: learning rates follow the ranks", group.world_size, config.gpus
+        )
     sizes = effective_sizes(config, downscale=downscale, world_size=group.world_size)
     where = "the CPU" if smallest_mib is None else f"GPUs of at least {smallest_mib} MiB"
     if group.is_main:

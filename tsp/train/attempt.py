@@ -94,7 +94,7 @@ def _is_done(run: StoredRun) -> bool:
     outcome = run.read_outcome()
     if outcome is None or outcome.state != "succeeded":
         return False
-    logger.info("the run at %s is already done: nothing to do", run.address())
+    logger.info("the run at %s has already succeeded: nothing to do", run.address())
     return True
 
 
@@ -106,8 +106,8 @@ def _count_attempt(run: StoredRun, config: RunConfig) -> int:
         reason = _reason_of(run, attempt - 1)
         first = f"{reason}; " if reason else ""
         raise GaveUpError(
-            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being interrupted; look at the logs of "
-            f"earlier attempts ('tspctl logs'), then submit it again with a higher max_attempts"
+            f"{first}attempt {attempt} of {config.max_attempts}: the run keeps being interrupted; check the logs "
+            "of earlier attempts ('tspctl logs'), then submit it again with a higher max_attempts"
         )
     return attempt
 
@@ -228,9 +228,9 @@ def _meet(
             raise
         placement.forget()
         raise NotPlacedError(
-            f"{error}; some ranks have held GPUs for {config.placement_timeout_sec:.0f} s in all "
-            f"(placement_timeout_sec) and gives them back: 'tspctl resume {config.name}' tries again; with --queue or "
-            f"--gang all ranks start or none"
+            f"{error}; some ranks have held GPUs for {config.placement_timeout_sec:.0f} s in total "
+            f"(placement_timeout_sec), so the run ends and releases them: 'tspctl resume {config.name}' tries "
+            "again; with --queue or --gang all ranks start or none"
         ) from error
     except TerminatedError:
         placement.forget()
@@ -242,7 +242,7 @@ def _meet(
 
 def _explain(lost: PeerLostError, group: Group, stop: Stop) -> TspError:
     """Why a rank was lost: its own report, or a signal that stopped every rank."""
-    stop.check("a rank had ended already")
+    stop.check("a rank had already ended")
     failure = group.failure_elsewhere()
     return lost if failure is None else failure.error()
 

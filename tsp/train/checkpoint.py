@@ -122,8 +122,8 @@ def read(path: Path) -> dict[str, Any]:
     missing = [key for key in KEYS if key not in content]
     if missing:
         raise ConfigError(
-            f"{path} is not a checkpoint to resume from: it lacks {', '.join(missing)}; "
-            f"for encoder weights alone use --pretrained"
+            f"{path} is not a checkpoint to resume from: it lacks {', '.join(missing)}; for a file with only "
+            "encoder weights use --pretrained"
         )
     return content
 
@@ -154,7 +154,7 @@ def restore(
     try:
         scheduler.load_state_dict(content["lr_scheduler"])
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where} contains another schedule than warm-up and steps: {error}") from error
+        raise ConfigError(f"{where} contains a schedule other than warm-up and steps: {error}") from error
 
 
 def _match_layout(state: dict[str, Any], parameter: Tensor) -> None:

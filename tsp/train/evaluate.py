@@ -86,8 +86,8 @@ class _Evaluation:
             return answer_of(found, self._file.address)
         missing = [shard for shard, part in enumerate(parts) if part is None]
         if self._job.shard is None:
-            raise DataError(f"{self._file.address} cannot be merged: the shards {missing} are not done: run them again")
-        logger.info("this shard is done; %d others are not yet", len(missing))
+            raise DataError(f"{self._file.address} cannot be merged: the shards {missing} are not done; run them again")
+        logger.info("this shard is done; %d others are not", len(missing))
         return Answer(facts={"shard": self._job.shard, "missing": len(missing)})
 
     def _finish(self, part: EvaluationPart, content: Mapping[str, Any]) -> Answer:
@@ -112,7 +112,7 @@ class _Evaluation:
         self._file.write(evaluation)
         logger.info("%s", evaluation.results_line)
         if not math.isfinite(result.total_loss):
-            logger.warning("the loss is %s: %s gives no finite scores, so its accuracies mean nothing",
+            logger.warning("the loss is %s: %s does not give finite scores, so its accuracies are meaningless",
                            result.total_loss, self._job.checkpoint)  # fmt: skip
         return answer_of(evaluation, self._file.address)
 
@@ -121,8 +121,8 @@ class _Evaluation:
         where = self._job.checkpoint
         load_model_state(model, model_state(content, where=where), where=where)
         with gpu_errors(
-            f"give a --batch-per-gpu smaller than {self._config.batch_per_gpu} (accuracies stay as they are, losses "
-            f"become means over other batches)"
+            f"give a --batch-per-gpu smaller than {self._config.batch_per_gpu} (accuracies do not change, losses "
+            "become means over other batches)"
         ):
             return evaluate_share(self._config, self._data, model, device_of_shard(self._job.shard), shard, shards)
 
@@ -152,8 +152,8 @@ class _Evaluation:
             shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")
             where = f"{self._config.data.root.rstrip('/')}/{self._config.data.valid.videos}"
             raise DataError(
-                f"{len(missing)} of the {len(filenames)} videos of {self._config.data.valid.csv} "
-                f"are not in {where} ({shown}): bring them, or take their rows out of the table"
+                f"{len(missing)} of the {len(filenames)} videos of {self._config.data.valid.csv} are not in "
+                f"{where} ({shown}): add them, or remove their rows from the table"
             )
 
 

@@ -27,7 +27,7 @@ def model_state(content: Mapping[str, Any], *, where: str) -> dict[str, Tensor]:
     state = {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
     if not any(name.startswith("features.") for name in state):
         raise ConfigError(
-            f"{where} contains initial weights of an encoder, which was trained for none of these heads: {NO_HEADS}"
+            f"{where} contains initial weights of an encoder, which was not trained with any of these heads: {NO_HEADS}"
         )
     if not _head_shapes(state):
         raise ConfigError(f"{where} contains an encoder without heads: {NO_HEADS}")
@@ -50,7 +50,7 @@ def refuse_misfit(
     if len(shapes) != len(config.model.heads):
         columns = " and ".join(head.label_column for head in config.model.heads)
         advice = "--method tac, or --heads region" if len(shapes) == 1 else "--method tsp"
-        raise ConfigError(f"{where} has {_number(len(shapes))}, but {columns} is to be evaluated: give {advice}")
+        raise ConfigError(f"{where} has {_number(len(shapes))}, but the evaluation needs {columns}: give {advice}")
     args = vars(content["args"]) if hasattr(content.get("args"), "__dict__") else {}
     _refuse_other_columns(config, args, where)
     _refuse_other_gvf(config, shapes, args, where)
@@ -104,6 +104,6 @@ def _refuse_other_classes(
         if trained_names is not None and list(trained_names) != list(names):
             index = next(i for i, (old, new) in enumerate(zip(trained_names, names, strict=True)) if old != new)
             raise DataError(
-                f"class {index} of {head.label_column} was {trained_names[index]!r} when {where} was trained, but is "
-                f"{names[index]!r} in the label map {head.labels}: give the one that it was trained with"
+                f"class {index} of {head.label_column} was {trained_names[index]!r} when {where} was trained, but "
+                f"is {names[index]!r} in the label map {head.labels}: give the label map that it was trained with"
             )

@@ -109,7 +109,7 @@ class Training:
         try:
             merge_metrics(self.run, self.attempt)
         except StoreError as error:
-            logger.warning("the metrics of earlier attempts stay as they are: %s", error)
+            logger.warning("the metrics of earlier attempts are left unchanged: %s", error)
         meter = Meter(
             MetricsLog(self.run, self.attempt),
             Usage(self.numerics.device),

@@ -15,11 +15,11 @@ def refuse(group: Group, epoch: int, report: StepReport) -> NoReturn:
     bad = [(rank, *item) for rank, item in enumerate(found) if item is not None]
     if not bad:
         raise NonFiniteLossError(
-            f"the gradient is not finite in epoch {epoch}, step {report.step}, though the loss is: the step was "
-            f"not taken; lower the learning rates, or use --precision fp32"
+            f"the gradient is not finite in epoch {epoch}, step {report.step}, although the loss is: the step was "
+            "not taken; lower the learning rates, or use --precision fp32"
         )
     clips = "; ".join(name for _, _, names in bad for name in names)
     raise NonFiniteLossError(
         f"the loss is {bad[0][1]} in epoch {epoch}, step {report.step} (rank {bad[0][0]}): the step was not taken "
-        f"and the last checkpoint stays; lower the learning rates or look at these clips: {clips}"
+        f"and the last checkpoint is kept; lower the learning rates or check these clips: {clips}"
     )

@@ -94,7 +94,7 @@ class PeerMonitor:
             try:
                 self._store.compare_set(_FAILURE_KEY, "", value)
             except (RuntimeError, dist.DistError) as failure:
-                logger.debug("cannot tell the other ranks: %s", failure)
+                logger.debug("cannot notify the other ranks: %s", failure)
 
         thread = threading.Thread(target=tell, name="last-word", daemon=True)
         thread.start()

@@ -51,4 +51,4 @@ class Placement:
         try:
             self._run.store.delete(self._key)
         except StoreError as error:
-            logger.warning("%s stays in the store: %s", self._key, error)
+            logger.warning("%s remains in the store: %s", self._key, error)

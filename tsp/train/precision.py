@@ -56,7 +56,7 @@ def choose_numerics(device: torch.device, config: ModelConfig, cards: Sequence[C
     precision = precision_for(config.precision, cards)
     if device.type == "cpu" and precision == "bf16":
         logger.warning(
-            "bf16 on a CPU is for trying out: oneDNN gave gradients that were not finite in 11 of 120 steps on CPUs "
+            "bf16 on a CPU is experimental: oneDNN gave gradients that were not finite in 11 of 120 steps on CPUs "
             "with avx512_bf16; such a step ends the run"
         )
     use_exact_fp32()

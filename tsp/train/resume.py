@@ -128,8 +128,8 @@ def _from_elsewhere(config: RunConfig, folder: Path) -> Start:
     epoch = config.start_epoch if config.start_epoch is not None else int(content["epoch"]) + 1
     if epoch >= config.schedule.epochs:
         raise ConfigError(
-            f"{where} is already trained for {epoch} epochs, and --epochs is {config.schedule.epochs}: give "
-            f"more --epochs, or a --start-epoch"
+            f"{where} is already trained for {epoch} epochs, and --epochs is {config.schedule.epochs}: give a "
+            "larger --epochs, or a --start-epoch"
         )
     return Start(position=Position(epoch=epoch), content=content, where=where, sha256=sha256_of(path))
 
@@ -144,8 +144,8 @@ def position_here(start: Start, sizes: EffectiveSizes, num_steps: int) -> Positi
         return replace(position, num_steps=num_steps if position.step else 0)
     step = num_steps if position.is_trained else position.step * num_steps // position.num_steps
     logger.warning(
-        "epoch %d continues at step %d of %d with a global batch of %d: it had %d steps before, so the order of its "
-        "clips differs from an uninterrupted run's",
+        "epoch %d continues at step %d of %d with a global batch of %d: it had %d steps before, so the order of "
+            "its clips differs from that of an uninterrupted run",
         position.epoch, step, num_steps, sizes.global_batch, position.num_steps,
     )  # fmt: skip
     return replace(position, step=step, num_steps=num_steps)
@@ -175,7 +175,7 @@ def set_schedule(
         scheduler.move_to(position.epoch * num_steps)
     if scheduler.base_lrs != fresh["base_lrs"]:
         logger.warning(
-            "the learning rates are those of %s: %s; this run's configuration says %s",
+            "the learning rates are those of %s: %s; the configuration of this run has %s",
             start.where, scheduler.base_lrs, fresh["base_lrs"],
         )  # fmt: skip
 

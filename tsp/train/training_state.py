@@ -162,8 +162,8 @@ def _check_compile(config: ModelConfig, device: torch.device) -> None:
         language, variable, names = ("C++", "CXX", ("c++", "g++", "clang++"))
     if not any(shutil.which(name) for name in (os.environ.get(variable) or names[0], *names)):
         raise ConfigError(
-            f"model.compile needs a {language} compiler and found none ({', '.join(names)}): use an image that has one "
-            f"(image/build.sh --compile), or set model.compile=false"
+            f"model.compile needs a {language} compiler, but there is none ({', '.join(names)}): use an image that "
+            "has one (image/build.sh --compile), or set model.compile=false"
         )
 
 

@@ -46,7 +46,7 @@ def validate_unvalidated_epochs(
         content = group.from_main(_fetch(run, epoch, path) if path is not None else None)
         if content is None:
             continue
-        logger.info("epoch %d has a checkpoint but no figures: validating it first", epoch)
+        logger.info("epoch %d has a checkpoint but no results: validating it first", epoch)
         load_model_state(model, content["model"], where=run.address(f"epoch_{epoch}.pth"))
         numerics.prepare(model)
         started = time.monotonic()

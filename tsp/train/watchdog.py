@@ -141,7 +141,7 @@ class Watchdog:
             silent = self.peers.silent(SILENT_PEER_SEC) if elapsed_sec > SILENT_PEER_SEC / 4 else []
             if silent:
                 names = ", ".join(map(str, silent))
-                return PeerLostError(f"no heartbeat of rank {names} for {SILENT_PEER_SEC:.0f} s, in {wait.what}")
+                return PeerLostError(f"no heartbeat from rank {names} for {SILENT_PEER_SEC:.0f} s, in {wait.what}")
         if elapsed_sec <= wait.limit_sec:
             return None
         kind = PeerLostError if wait.needs_peers else StalledError

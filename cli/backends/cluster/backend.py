@@ -93,8 +93,8 @@ class ClusterBackend:
     def _refuse_second(self, name: str) -> None:
         if self._runs.find(name) is not None or self._releases.find(name) is not None:
             raise ConfigError(
-                f"namespace {self._cluster.namespace} has a run {name!r} already: choose another --name, "
-                f"or remove it with 'tspctl delete {name}'"
+                f"namespace {self._cluster.namespace} already has a run {name!r}: choose another --name, or remove "
+                f"it with 'tspctl delete {name}'"
             )
 
     def render(self, plan: Plan, *, on_server: bool = False) -> str:
@@ -145,7 +145,7 @@ class ClusterBackend:
             pods = list(self._cluster.items("/api/v1/pods"))
         except ForbiddenError as error:
             logger.debug("%s", error)
-            logger.warning("pods of other namespaces may not be listed: their GPUs count as free")
+            logger.warning("no permission to list pods of other namespaces: their GPUs count as free")
             pods = list(self._cluster.items(self._cluster.namespaced("v1", "pods")))
         for item in node_gpus(nodes, pods, namespace=self._cluster.namespace):
             memory = f"{item.memory} MiB" if item.memory and item.memory.isdigit() else item.memory
@@ -190,7 +190,7 @@ class ClusterBackend:
             if nothing_comes and (not pods or (state == "succeeded" and len(pods) < pods_of(job))):
                 return None
         elif not pods and nothing_comes:
-            logger.warning("%s is %s and has no pods: their logs are gone with them", name, state)
+            logger.warning("%s is %s and its pods are gone, and their logs with them", name, state)
             return iter(())
         wanted = Wanted(ranks=query.ranks, tail=query.tail, since=query.since)
         if not query.follow:

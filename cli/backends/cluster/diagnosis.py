@@ -64,7 +64,7 @@ def _check_settings(settings: Settings, cluster: Cluster) -> Iterator[Finding]:
     found = list(check_references(cluster, pod, own=(), queue=settings.queue))
     yield from found
     if not found and any(pod.values()):
-        yield Finding("Secrets and claims", "ok", "those of the settings exist")
+        yield Finding("Secrets and claims", "ok", "those in the settings exist")
 
 
 def _check_gpu_nodes(settings: Settings, cluster: Cluster) -> Iterator[Finding]:

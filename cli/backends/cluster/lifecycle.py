@@ -73,13 +73,13 @@ class Lifecycle:
         if view is None:
             raise self._no_run(name)
         if view.state in ENDED or view.state == stopped:
-            raise ConfigError(f"run {name} has ended already ({view.state})")
+            raise ConfigError(f"run {name} has already ended ({view.state})")
         if grace_sec is None:
             own = [int(pod["spec"].get("terminationGracePeriodSeconds", 30)) for pod in view.pods]
             grace_sec = max(own, default=0) + _AFTER_GRACE_SEC
         self._runs.set_suspended(name, True, stopped=stopped)
         if view.pods:
-            logger.info("%s: its pods may take up to %g s to save and end", name, grace_sec)
+            logger.info("%s: its pods have up to %g s to save their state and end", name, grace_sec)
         if not self._runs.wait_without_pods(name, timeout_sec=grace_sec):
             logger.warning("pods of %s are still there after %g s: deleting them", name, grace_sec)
             self._runs.kill_pods(name)
@@ -89,7 +89,7 @@ class Lifecycle:
     def _no_run(self, name: str) -> ConfigError | NoSuchRunError:
         """What to say of a run without a job."""
         if self._releases.find_own(name) is not None:
-            return ConfigError(f"run {name} has no job that could be stopped: remove it with 'tspctl delete {name}'")
+            return ConfigError(f"run {name} has no job to stop: remove it with 'tspctl delete {name}'")
         return NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace}: see 'tspctl list'")
 
     def _write_outcome(self, view: RunView, stopped: Stopped) -> None:
@@ -102,7 +102,7 @@ class Lifecycle:
             if is_anothers(run, trainer_of(view.job)):
                 return
             attempt = run.last_attempt()
-            reason = f"asked for with 'tspctl {'cancel' if stopped == 'cancelled' else 'suspend'}'"
+            reason = f"requested by 'tspctl {'cancel' if stopped == 'cancelled' else 'suspend'}'"
             run.write_outcome(Outcome(state=stopped, exit_code=TERMINATED, reason=reason, attempt=attempt))
         except StoreError as error:
             logger.warning("%s has stopped, but its outcome could not be written to the store: %s", run.name, error)
@@ -118,7 +118,7 @@ class Lifecycle:
         """
         view, release = self._runs.view(name), self._releases.find_own(name)
         if view is None and release is None and config is None:
-            raise NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace}, nor in its store")
+            raise NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace} or in its store")
         if view is not None and view.state not in ("suspended", "cancelled", "failed"):
             raise ConfigError(f"run {name} is {view.state}: there is nothing to resume")
         if view is not None and "Failed" not in true_conditions(view.job.get("status") or {}):
@@ -145,7 +145,7 @@ class Lifecycle:
             set_dotted(values, "job.api", "trainjob")
         if config is None and not values:
             raise ClusterError(
-                f"{name} cannot be resumed: neither Helm's record of it nor a run.json in its store is there; "
+                f"{name} cannot be resumed: Helm's record of it and its run.json in the store are both missing; "
                 f"remove it with 'tspctl delete {name}' and submit again"
             )
         more = None if config is None else self.stored(name, config.store.uri).with_more_attempts(config)

@@ -198,7 +198,8 @@ class Planner:
         per_pod = values.get("gpusPerPod", 1)
         if isinstance(per_pod, int) and per_pod > 0 and config.gpus % per_pod:
             raise ConfigError(
-                f"--gpus-per-pod {per_pod} does not divide --gpus {config.gpus}: every pod has the same number of GPUs"
+                f"--gpus {config.gpus} is not a multiple of --gpus-per-pod {per_pod}: every pod has the same "
+                "number of GPUs"
             )
         if values.get("job", {}).get("api", "auto") == "auto" and self._served == ("trainjob",):
             set_dotted(values, "job.api", "trainjob")

@@ -29,9 +29,9 @@ def refuse_paths_beside(config: RunConfig, dataset: Dataset, *, where: str) -> N
     found = [f"{key} ({path})" for key, path in _data_paths(config) if path in filled]
     if found:
         raise ConfigError(
-            f"{where}: {', '.join(found)} {'lies' if len(found) == 1 else 'lie'} beside that file on this machine, "
-            f"where pods cannot read: copy to where the data set is (--data, s3:// or a volume of the pods), "
-            f"and write paths relative to that, without ./"
+            f"{where}: {', '.join(found)} {'lies' if len(found) == 1 else 'lie'} next to that file on this "
+            "machine, where pods cannot read: copy to the data set (--data, s3:// or a volume of the pods), and "
+            "write paths relative to it, without ./"
         )
 
 
@@ -61,8 +61,8 @@ def refuse_relative_job_paths(job: Job) -> None:
 def _refuse_relative(what: str, path: str | None) -> None:
     if path not in _NO_PATHS and "://" not in str(path) and not str(path).startswith("/"):
         raise ConfigError(
-            f"{what} {path} is relative to a folder of this machine, which pods do not see: "
-            f"give an s3:// address, or the absolute path at which a volume of the pods has it"
+            f"{what} {path} is relative to a folder of this machine, which pods cannot see: give an s3:// address, "
+            "or the absolute path of the file in a volume of the pods"
         )
 
 

@@ -39,12 +39,12 @@ def plan_for_nodes(cluster: Cluster, config: RunConfig, objects: Sequence[dict[s
     per_pod = max((ranks_per_pod(item) for item in objects), default=1)
     chosen = None if config.downscale == "auto" else int(config.downscale)
     if resource is None:
-        return NodePlan(downscale=chosen, explanation=("ranks run on the CPU: no GPU is asked for",))
+        return NodePlan(downscale=chosen, explanation=("ranks run on the CPU: no GPU is requested",))
     try:
         items = list(cluster.items("/api/v1/nodes"))
         nodes = nodes_for(items, pod, gpu_resource=resource, memory_label=label, gpus_per_pod=per_pod)
     except ForbiddenError:
-        return NodePlan(downscale=chosen, explanation=("nodes may not be listed here: the pods decide",))
+        return NodePlan(downscale=chosen, explanation=("no permission to list nodes: the pods decide",))
     except ClusterError as error:
         # Planning creates nothing, so it also serves a dry run without a cluster.
         logger.warning("%s", error)
@@ -101,18 +101,18 @@ def check_room(nodes: NodePlan, gpus: int, per_pod: int = 1) -> None:
     if nodes.gpus < gpus:
         pods, other = (f" in pods of {per_pod}", ", choose another --gpus-per-pod") if per_pod > 1 else ("", "")
         raise ClusterError(
-            f"--gpus {gpus}{pods}, but the nodes that ranks can land on have {nodes.gpus} GPUs in all ({why}): "
-            f"ask for fewer{other}, or change the node selection; {advice}"
+            f"--gpus {gpus}{pods}, but the nodes that ranks can use have {nodes.gpus} GPUs in total ({why}): "
+            f"request fewer{other}, or change the node selection; {advice}"
         )
     by_gpus = sum(node.gpus // per_pod * per_pod for node in nodes.nodes)
     if by_gpus < gpus and nodes.nodes:
         raise ClusterError(
-            f"--gpus {gpus} in pods of {per_pod} (--gpus-per-pod), but the nodes hold {by_gpus} ranks in whole pods "
-            f"({why}): choose another number of GPUs a pod, or ask for fewer; {advice}"
+            f"--gpus {gpus} in pods of {per_pod} (--gpus-per-pod), but whole pods for only {by_gpus} ranks fit on "
+            f"the nodes ({why}): choose another number of GPUs per pod, or request fewer; {advice}"
         )
     raise ClusterError(
-        f"--gpus {gpus}, but CPU and memory of the nodes are enough for {nodes.ranks} ranks at a time ({why}): "
-        f"lower resources.requests, or ask for fewer; {advice}"
+        f"--gpus {gpus}, but CPU and memory of the nodes suffice for {nodes.ranks} ranks at a time ({why}): lower "
+        f"resources.requests, or request fewer; {advice}"
     )
 
 

@@ -53,20 +53,20 @@ def check_access(store: StoreConfig, objects: Sequence[Mapping[str, Any]], pod: 
     has_secret = any("secret" in volume for volume in pod.get("volumes") or [])
     if not (has_role or has_secret or container.get("envFrom") or variables & _CREDENTIAL_VARIABLES):
         source = source_of_credentials()
-        here = f"those of this machine ({source}) stay here, and " if source else ""
+        here = f"credentials of this machine ({source}) are not sent to the cluster, and " if source else ""
         yield Finding(
             "credentials",
             "warning",
-            f"{here}the pods have none for {store.uri}: set store.existingSecret (chart value), unless a role of the "
-            f"nodes gives access",
+            f"{here}the pods have no credentials for {store.uri}: set store.existingSecret (chart value), unless a "
+            "role of the nodes gives access",
         )
     bundle = own_ca_bundle(store)
     if bundle is not None and "AWS_CA_BUNDLE" not in variables:
         yield Finding(
             "certificates",
             "warning",
-            f"this machine trusts {bundle}, which pods do not have: put it into a ConfigMap and set store.caConfigMap "
-            f"(chart value), unless the image trusts that authority",
+            f"this machine trusts {bundle}, which pods do not have: put it into a ConfigMap and set "
+            "store.caConfigMap (chart value), unless the image trusts its certificate authority",
         )
 
 
@@ -85,7 +85,7 @@ def check_data(config: RunConfig) -> None:
         files |= {subset.csv} | ({subset.gvf} if subset.gvf and config.model.gvf != "none" else set())
     missing = sorted(name for name in files if not data.exists(name))
     if missing:
-        raise DataError(f"{config.data.root} lacks {', '.join(missing)}: check --data, see 'tspctl data check'")
+        raise DataError(f"{config.data.root} lacks {', '.join(missing)}: check --data (see 'tspctl data check')")
     root = config.data.root
     label_maps = {
         head.label_column: load_label_map(f"{root}/{head.labels}", data.read(head.labels))
@@ -103,7 +103,7 @@ def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store, wanted: 
     there = {entry.key.removeprefix(prefix) for entry in data.list(prefix)}
     where = f"{config.data.root}/{folder}".rstrip("/")
     if not there:
-        raise DataError(f"{where} contains no video: check --data")
+        raise DataError(f"{where} contains no videos: check --data")
     if config.data.training_copy:
         # Copies have names of their own, which the pods know.
         return
@@ -117,7 +117,7 @@ def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store, wanted: 
     )
     if config.data.bad_clips == "fail" or share > config.data.max_bad_share:
         raise DataError(message)
-    logger.warning("%s; with --bad-clips %s their clips are passed over", message, config.data.bad_clips)
+    logger.warning("%s; with --bad-clips %s their clips are skipped", message, config.data.bad_clips)
 
 
 def check_folders(config: RunConfig, pod: Mapping[str, Any]) -> Iterator[Finding]:
@@ -143,8 +143,8 @@ def refuse_file_of_this_machine(option: str, path: str, pod: Mapping[str, Any]) 
     if "://" in path or on_volume or not Path(path).exists():
         return
     raise ConfigError(
-        f"{option} {path} is a file or folder of this machine, which pods do not see: copy it to the store or a claim, "
-        f"and give an s3:// address or the path at which a volume of the pods has it (data.claim)"
+        f"{option} {path} is a file or folder of this machine, which pods cannot see: copy it to the store or a "
+        "volume claim, and give its s3:// address or its path in a volume of the pods (data.claim)"
     )
 
 
@@ -153,7 +153,7 @@ def writable_folder(what: str, path: str, pod: Mapping[str, Any]) -> Iterator[Fi
     found = volume_at(path, pod)
     if found is None or any(kind in found[0] for kind in _LOST_WITH_THE_POD):
         advice = "give an s3:// address, or mount a claim there (data.claim, or extraVolumes and extraVolumeMounts)"
-        yield Finding(what, "error", f"{path} lies on no volume that outlives the pods: {advice}")
+        yield Finding(what, "error", f"{path} is not on a volume that outlives the pods: {advice}")
     elif found[1].get("readOnly"):
         yield Finding(what, "error", f"{path} is mounted read-only: set data.readOnly to false")
 

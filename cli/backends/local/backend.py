@@ -124,7 +124,9 @@ class LocalBackend:
         if isinstance(job, MergedJob):
             check_gpus(gpus, len(cards))
         elif gpus > 1:
-            raise ConfigError(f"--shards {gpus} is for pods: on this machine --workers shares the videos")
+            raise ConfigError(
+                f"--shards {gpus} is for clusters: on this machine, --workers splits the videos among processes"
+            )
         return run_job_here(launch.ENTRYPOINT, job, gpus=gpus, devices=[card.device for card in cards])
 
     # Looking
@@ -232,7 +234,7 @@ def _free_name(config: RunConfig) -> None:
     if former is None or local_status(local).state not in ENDED:
         return
     if not StoredRun(open_store(former.store), former.name).exists():
-        logger.info("the former run %s is no longer in its store: forgetting it", config.name)
+        logger.info("the earlier run %s is no longer in its store: forgetting it", config.name)
         local.remove()
 
 

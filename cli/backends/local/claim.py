@@ -48,7 +48,7 @@ def claimed(local: LocalRun) -> Iterator[None]:
 def _remove_if_stale(local: LocalRun) -> None:
     path, aside = local.folder / CLAIM, local.folder / f"{CLAIM}.{uuid.uuid4().hex}"
     if not path.is_symlink() and path.exists():
-        raise ConfigError(f"{path} is not a claim of tspctl's: remove it")
+        raise ConfigError(f"{path} was not written by tspctl: remove it")
     with suppress(FileNotFoundError):
         holder = os.readlink(path)
         pid, _, started = holder.partition(" ")

@@ -28,7 +28,7 @@ def gpus_here() -> list[Gpu]:
     except (FileNotFoundError, PermissionError, subprocess.CalledProcessError):
         return []
     except subprocess.TimeoutExpired as error:
-        raise TspError("nvidia-smi did not answer within 30 s: the GPU driver of this machine hangs") from error
+        raise TspError("nvidia-smi did not answer within 30 s: this machine's GPU driver hangs") from error
     return visible(parse(answer.stdout), os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 

@@ -48,7 +48,7 @@ def stop_run(local: LocalRun, state: StopState, grace_sec: float | None) -> None
         raise NoSuchRunError(f"no run {local.name!r} was started on this machine: see 'tspctl list'")
     current = _settled(readable_status(local), launch).state
     if current in ("succeeded", "failed", "cancelled", state):
-        raise ConfigError(f"run {local.name} has ended already ({current})")
+        raise ConfigError(f"run {local.name} has already ended ({current})")
     request = StopRequest(state=state, grace_sec=GRACE_SEC if grace_sec is None else grace_sec)
     local.ask_to_stop(request)
     if supervised is not None and is_alive(supervised.process):
@@ -71,8 +71,8 @@ def resume_run(local: LocalRun, config: RunConfig | None, *, force: bool = False
         config = local.config()
         if config is None:
             raise NoSuchRunError(
-                f"neither the store of run {local.name} nor this machine has its configuration: "
-                f"remove it with 'tspctl delete {local.name}' and submit it again"
+                f"the configuration of run {local.name} is missing, both in its store and on this machine: remove "
+                f"it with 'tspctl delete {local.name}' and submit it again"
             )
     run = StoredRun(open_store(config.store), local.name)
     owner = _owner_here(local, run)
@@ -112,10 +112,12 @@ def delete_run(local: LocalRun) -> None:
     Raises: ConfigError while it runs or has a supervisor.
     """
     if local_status(local).state in ("pending", "running", "restarting"):
-        raise ConfigError(f"run {local.name} still runs: stop it first with 'tspctl cancel {local.name}'")
+        raise ConfigError(f"run {local.name} is still running: stop it first with 'tspctl cancel {local.name}'")
     with claimed(local):
         if not _becomes_unsupervised(local):
-            raise ConfigError(f"run {local.name} still has a supervisor, which holds {local.folder}/lock: end it first")
+            raise ConfigError(
+                f"run {local.name} still has a supervisor process, which holds {local.folder}/lock: end it first"
+            )
         # Ranks of a killed supervisor may still be saving their state, into a store that is deleted next.
         stop([rank.process for rank in _orphaned_ranks(local)], GRACE_SEC)
         local.remove()
@@ -174,6 +176,8 @@ def _orphaned_ranks(local: LocalRun) -> tuple[RankProcess, ...]:
 
 def _record_outcome(local: LocalRun, launch: Launch, state: StopState, attempt: int) -> None:
     """Record the outcome of a run that has no supervisor to do it."""
-    outcome = Outcome(state=state, exit_code=143, reason="stopped by request while nothing ran", attempt=attempt)
+    outcome = Outcome(
+        state=state, exit_code=143, reason="stopped on request while no rank was running", attempt=attempt
+    )
     publish_outcome(launch, outcome)
     local.write_outcome(outcome)

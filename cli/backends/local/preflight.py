@@ -51,8 +51,8 @@ def check_store(config: RunConfig) -> None:
     free = free_bytes(store)
     if free is not None and free < needed:
         raise StoreError(
-            f"the disk of {store.uri} has {show_size(free)} left, the run needs about {show_size(needed)}: "
-            f"free some space, choose another --store, or keep fewer epochs (--set keep_epochs=1)"
+            f"the disk of {store.uri} has {show_size(free)} left, but the run needs about {show_size(needed)}: "
+            "free some space, choose another --store, or keep fewer epochs (--set keep_epochs=1)"
         )
 
 

@@ -74,8 +74,8 @@ class LocalRun:
             ) from error
         except OSError as error:
             raise ConfigError(
-                f"cannot keep the state of runs in {self.folder.parent} ({error.strerror}): "
-                f"set XDG_STATE_HOME to a folder that can be written"
+                f"cannot keep the state of runs in {self.folder.parent} ({error.strerror}): set XDG_STATE_HOME to "
+                "a writable folder"
             ) from error
         self.note_submitter()
 

@@ -34,8 +34,8 @@ def test_the_block_has_the_numbers_of_the_set_and_absolute_paths(tspctl: Tspctl,
     [
         (None, 3, "there is no"),
         ("{", 3, "is not JSON"),
-        ('{"videos": {"a": 1}}', 3, "does not describe features"),
-        ("[]", 3, "does not describe features"),
+        ('{"videos": {"a": 1}}', 3, "is not a description of features"),
+        ("[]", 3, "is not a description of features"),
         ('{"videos": {}, "dimension": 512}', 2, "give --stride"),
     ],
 )

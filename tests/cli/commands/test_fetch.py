@@ -111,7 +111,7 @@ def test_a_file_that_is_no_checkpoint_is_not_overwritten(
         file.write_text("precious")
     refused = tspctl(*command, original, "-d", table)
     assert (refused.code, refused.out, table.read_text()) == (2, "", "precious")
-    assert "train.csv: this file exists and is not named like a checkpoint" in refused.err
+    assert "train.csv: this file exists and its name is not that of a checkpoint" in refused.err
     assert tspctl(*command, original, "-d", earlier).code == 0
     assert earlier.read_bytes() == b"epoch 1" * 1000
 
@@ -224,7 +224,7 @@ def test_a_run_that_may_be_writing_is_deleted_only_by_force(tspctl: Tspctl, home
     words = ("delete", "my-run", "--backend", "local", "--store", store.uri, "--yes")
     ended = tspctl(*words)
     assert ended.code == 2
-    assert "by the store's clock: stop it where it runs, or use --force" in ended.err
+    assert "by the store's clock: stop it where it is running, or use --force" in ended.err
     old = time.time() - 3600
     for path in (home / "store").rglob("*"):
         os.utime(path, (old, old))

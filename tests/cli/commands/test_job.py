@@ -204,7 +204,7 @@ def test_videos_come_from_the_settings_unless_told_otherwise(
     # {dataset} is the data set that the run was trained on; a bare checkpoint names none.
     (home / "tspctl.toml").write_text('data = "/data/{dataset}"\n[datasets]\nthumos14 = "/fast/thumos14"\n')
     refused = tspctl(*words)
-    assert (refused.code, "give --data: /data/{dataset} in the settings has a {dataset}" in refused.err) == (2, True)
+    assert (refused.code, "/data/{dataset} in the settings contains {dataset}" in refused.err) == (2, True)
     for dataset, videos in (("demo", "/data/demo"), ("thumos14", "/fast/thumos14")):
         store = LocalStore(local)
         config = resolve(load_dataset(dataset), "tac", name=dataset, store={"uri": store.uri}, root="/data")

@@ -81,7 +81,7 @@ def test_sizes_are_asked_for_where_a_checkpoint_is_not_cached(
     sizes = {row["name"]: row["size_bytes"] for row in asked.json}
     assert sizes.pop(NAME) == len(CONTENT)
     assert set(sizes.values()) == {None}
-    assert f"{len(sizes)} sizes are not known: there is no file" in asked.err
+    assert f"{len(sizes)} sizes are unknown: there is no file" in asked.err
     assert "3.0 MiB" in tspctl("models", "list", "--sizes").out
     assert {row["size_bytes"] for row in tspctl("models", "-o", "json").json} == {None}
     monkeypatch.setattr(fetch, "http_size", lambda url: size(url.replace(FILE, "weights.pth")))

@@ -140,7 +140,7 @@ def test_no_disk_left_is_a_store_error(tspctl: Tspctl, local: Path, monkeypatch:
     monkeypatch.setattr(preflight, "free_bytes", lambda store: 1 << 20)
     refused = tspctl(*DEMO, "tac", "--backbone", "r2plus1d_34")
     assert refused.code == 5
-    assert "1.0 MiB left, the run needs about 2.8 GiB" in refused.err
+    assert "1.0 MiB left, but the run needs about 2.8 GiB" in refused.err
 
 
 def test_missing_packages_are_named(tspctl: Tspctl, local: Path, monkeypatch: pytest.MonkeyPatch) -> None:

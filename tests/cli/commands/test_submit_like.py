@@ -58,7 +58,7 @@ def test_a_pipe_is_a_file_too(tspctl, data_root, tmp_path):
         (
             lambda tree: tree.update(name="other"),
             2,
-            "name is 'other' and config.name is 'a-run': write the same in both",
+            "name is 'other', but config.name is 'a-run': give both the same value",
         ),
         (lambda tree: tree.update(epochs=3), 2, "has an unknown key 'epochs'; known: name, effective, config"),
         (
@@ -185,7 +185,7 @@ def test_a_run_of_a_version_that_recorded_no_digests_says_that_nothing_is_compar
     about = {key: value for key, value in old.about().items() if key not in ("versions", "machine", "digests")}
     old.store.write(old.key("run.json"), json.dumps({**about, "versions": None, "data_digest": None}).encode())
     done = dry_run(tspctl, "--like", "old", "--store", tmp_path / "runs")
-    assert "old recorded no digests of its data and weights: they are not compared" in done.err
+    assert "old has no recorded digests of its data and weights: they are not compared" in done.err
 
 
 @pytest.mark.parametrize(

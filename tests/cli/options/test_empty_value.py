@@ -47,7 +47,7 @@ def test_an_empty_value_is_refused_by_name(tspctl: Tspctl, command: str) -> None
         if not (item.name or "").endswith("prefix"):
             ended = tspctl(*words_of(command, item, value))
             assert (ended.code, ended.out) == (2, ""), item
-            assert "it is empty: is a variable not set?" in ended.err, item
+            assert "the value is empty: is a shell variable unset?" in ended.err, item
             assert item.get_error_hint(click.Context(root)) in ended.err
 
 

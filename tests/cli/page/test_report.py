@@ -130,7 +130,7 @@ def interrupted(runs) -> StoredRun:
     """The first run with three attempts: killed after an hour, lost a rank after two hours off, failed."""
     run = runs["first"]
     hours = {1: (0, 1), 2: (3, 5), 3: (6, 8)}
-    errors = {1: "", 2: " ERROR no heartbeat of rank 1 for 60 s", 3: " ERROR the loss is nan in epoch 2, step 7"}
+    errors = {1: "", 2: " ERROR no heartbeat from rank 1 for 60 s", 3: " ERROR the loss is nan in epoch 2, step 7"}
     for attempt, (begun, ended) in hours.items():
         key = run.log_key(attempt, 0)
         lines = f"2026-11-29T0{begun}:00:00+00:00 INFO starting\n2026-11-29T0{ended}:00:00+00:00{errors[attempt]}\n"
@@ -172,7 +172,7 @@ def test_attempts_and_interruptions_are_drawn_to_scale_and_say_what_ended_them(b
         "return [...document.querySelectorAll('.lane title')].map((item) => item.textContent)"
     )
     assert "interrupted for 120 min" in " ".join(titles).replace("2 h", "120 min")
-    assert any(title.startswith("interrupted") and "no heartbeat of rank 1" in title for title in titles)
+    assert any(title.startswith("interrupted") and "no heartbeat from rank 1" in title for title in titles)
     assert any("attempt 3" in title and "driver: 2, was 1" in title and "loss is nan" in title for title in titles)
     marks = browser.execute_script(
         "return [...document.querySelectorAll('.lane .mark')].map((i) => [i.dataset.epoch, i.x1.baseVal.value])"
@@ -182,7 +182,7 @@ def test_attempts_and_interruptions_are_drawn_to_scale_and_say_what_ended_them(b
     rows = rows_of(browser, "Attempts and interruptions")
     assert [(row[1], row[5], row[6], row[7], row[8]) for row in rows] == [
         ("1", "60 min", "0.500", "0", "–"),
-        ("2", "2 h", "1.500", "1", "no heartbeat of rank 1 for 60 s"),
+        ("2", "2 h", "1.500", "1", "no heartbeat from rank 1 for 60 s"),
         ("3", "2 h", "2.500", "2", "the loss is nan in epoch 2, step 7"),
     ]
     SCREENSHOTS.mkdir(exist_ok=True)

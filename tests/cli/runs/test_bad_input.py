@@ -213,7 +213,7 @@ def test_beside_a_run_out_of_reach_the_others_are_shown(
     trained(tmp_path / "runs")
     ended = answer(command, "s3://bucket/runs/lost", tmp_path / "runs/first", more=("--endpoint-url", stuck.url))
     assert ended.code == OK, ended.err
-    assert "s3://bucket/runs/lost is left out" in ended.err
+    assert "s3://bucket/runs/lost is omitted" in ended.err
     assert said in ended.out
 
 

@@ -72,8 +72,8 @@ def test_a_gateway_that_serves_s3_below_a_path_works(
         ("ENDPOINT_URL", "http://127.0.0.1:1/#x", "leave '\\?' and '#' out"),
         ("ENDPOINT_URL", "127.0.0.1:9000", "must start with http"),
         ("STORE", "https://minio.example.com/runs", "store.endpoint_url names the server"),
-        ("STORE", "s3a://runs/x", "only s3://bucket/prefix"),
-        ("STORE", "s3://runs//x", "leave out empty parts"),
+        ("STORE", "s3a://runs/x", "use s3://bucket/prefix"),
+        ("STORE", "s3://runs//x", "remove empty parts"),
         ("STORE", "s3:///runs/x", "has no bucket"),
     ],
 )  # fmt: skip

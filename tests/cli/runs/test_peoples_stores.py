@@ -67,11 +67,11 @@ SERVERS: dict[str, tuple[Instead, Answers]] = {
     "redirects to a login": (page(302, Location="/login"), every(STORE, "is not an S3 server", *ANY)),
     "redirects nowhere": (page(301), every(STORE, "is not an S3 server", *ANY)),
     "redirects as S3 does": (refused(301, "PermanentRedirect", **REGION),
-                             every(STORE, "lies in region eu-west-1 .*set store.region to eu-west-1", *ANY)),
+                             every(STORE, "is in region eu-west-1 .*set store.region to eu-west-1", *ANY)),
     "another region": (refused(400, "AuthorizationHeaderMalformed", **REGION),
-                       every(STORE, "lies in region eu-west-1 .*set store.region to eu-west-1", *ANY)),
+                       every(STORE, "is in region eu-west-1 .*set store.region to eu-west-1", *ANY)),
     "another region, which": (refused(400, "AuthorizationHeaderMalformed"),
-                              every(STORE, "lies in another region", *ANY)),
+                              every(STORE, "is in another region", *ANY)),
     "a login page": (page(200), every(STORE, "is not an S3 server", *READ, "submit", "delete")),
     "a page of a firewall": (page(403), every(STORE, "a proxy or firewall may have given it", *ANY)),
     "a page for nothing": (page(404), every(STORE, "is not an S3 server", *ANY)),
@@ -79,10 +79,10 @@ SERVERS: dict[str, tuple[Instead, Answers]] = {
     "wants a password": (page(401), every(STORE, "refused the credentials", *ANY)),
     "a proxy's password": (page(407), every(STORE, r"\(407", *ANY)),
     "clocks differ": (refused(403, "RequestTimeTooSkewed", Date="Thu, 01 Jan 2026 10:00:00 GMT"),
-                      every(STORE, r"clock says 20\d\d-.* UTC, the server's .* UTC: set the one", *ANY)),
+                      every(STORE, r"clock shows 20\d\d-.* UTC, the server's .* UTC: correct the one", *ANY)),
     "an expired token": (refused(400, "ExpiredToken"), every(STORE, "AWS_SESSION_TOKEN", *ANY)),
     "is overloaded": (refused(503, "SlowDown"), every(STORE, "overloaded", *ANY)),
-    "limits requests": (refused(429, "TooManyRequests"), every(STORE, "limits how much", *ANY)),
+    "limits requests": (refused(429, "TooManyRequests"), every(STORE, "limits the request rate", *ANY)),
     "is full": (refused(507, "XMinioStorageFull", only="PUT POST"),
                 {**WHOLE, "submit": (STORE, "it is full, or its quota"), "delete": (OK, "deleted first")}),
     "a quota is used up": (refused(403, "QuotaExceeded", only="PUT POST"),
@@ -192,7 +192,7 @@ def test_of_old_versions_nothing_is_shown_and_delete_says_that_they_stay(version
             "results": (OK, r"90\.000 .*best"),
             "fetch-best": (OK, "first-epoch_0.pth"),
             "fetch": (OK, "epoch_1.json"),
-            "delete": (OK, "keeps versions: those of the deleted objects stay, hidden"),
+            "delete": (OK, "is versioned: old versions of the deleted objects remain, hidden"),
         },
     )
     assert Path("out/first-epoch_0.pth").read_bytes() == b"a second version, which is better"
@@ -218,7 +218,7 @@ def test_a_run_does_not_move_in_where_others_keep_things_nor_is_anything_of_thei
 ) -> None:
     for near in (key, "new-2/run", "first.txt", "firsts/x"):
         client_of(moto).put_object(Bucket=moto.bucket, Key=f"{tmp_path.name}/{near}", Body=b"theirs")
-    check(tspctl, {"submit": (USAGE, "contains files that no run has written, such as"), "names": (OK, "first")})
+    check(tspctl, {"submit": (USAGE, "contains files that were not written by a run, such as"), "names": (OK, "first")})
     assert tspctl("status", "new").code == MISSING, "nothing of it is left"
     check(tspctl, {"delete": (OK, "deleted first")})
     left = client_of(moto).list_objects_v2(Bucket=moto.bucket, Prefix=f"{tmp_path.name}/")["Contents"]
@@ -243,7 +243,7 @@ def test_a_key_that_clients_change_on_its_way_is_named_and_all_others_are_fetche
 ) -> None:
     key = f"{tmp_path.name}/first/features/./a"
     client_of(moto).put_object(Bucket=moto.bucket, Key=key, Body=b"of an odd name")
-    check(tspctl, every(STORE, "'first/features/./a' .*use the tool that made it", "fetch", "delete"))
+    check(tspctl, every(STORE, "'first/features/./a' .*use the tool that created it", "fetch", "delete"))
     assert Path("all/first/epoch_1.pth").read_bytes() == BEST
     left = client_of(moto).list_objects_v2(Bucket=moto.bucket, Prefix=f"{tmp_path.name}/")["Contents"]
     assert [item["Key"] for item in left if "/features/" in item["Key"]] == [key]

@@ -114,12 +114,12 @@ def known_run(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("status", "a"), 0, "without progress and results"),
+        (("status", "a"), 0, "progress and results are not available"),
         (("wait", "a"), 0, "run a: succeeded"),
         (("logs", "a"), 0, ""),
         (("logs", "-f", "a"), 0, "run a: succeeded"),
         (("list",), 0, "1 runs are shown without progress"),
-        (("list", "-o", "name"), 0, "runs that only the store knows are missing here"),
+        (("list", "-o", "name"), 0, "runs known only to the store are missing in this list"),
     ],
 )
 def test_what_this_machine_knows_is_shown_without_the_store(

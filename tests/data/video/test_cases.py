@@ -70,7 +70,7 @@ def test_half_a_file_is_said_to_be_cut_short_and_a_whole_one_is_not(tmp_path, su
     path = ffmpeg.make(tmp_path / f"a{suffix}", options + faststart)
     assert inspect_video(path, decode_all=True).faults == ()
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    assert any("the file is cut short" in fault for fault in inspect_video(path).faults)
+    assert any("the file is truncated" in fault for fault in inspect_video(path).faults)
     with pytest.raises(VideoError, match=r"--salvage keeps what can be decoded"):
         transcode(path, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
@@ -97,13 +97,13 @@ def test_damaged_bytes_in_the_middle_are_a_gap_with_its_times_and_the_rest_is_ke
     with pytest.raises(VideoError, match="--salvage"):
         transcode(path, tmp_path / "out.mp4")
     made = transcode(path, tmp_path / "out.mp4", salvage=True)
-    assert any("cannot be decoded whole" in lost or "fails" in lost for lost in made.lost)
+    assert any("cannot be decoded completely" in lost or "fails" in lost for lost in made.lost)
     assert ffmpeg.shown(tmp_path / "out.mp4").numbers[:10] == list(range(10))
 
 
 def test_frames_of_a_file_whose_table_has_another_rate_are_not_extracted(tmp_path):
     path = ffmpeg.make(tmp_path / "a.mp4", X264, rate="15")
-    with pytest.raises(VideoError, match=r"has 15\.000 frames a second, the table says 30.*'tspctl data probe'"):
+    with pytest.raises(VideoError, match=r"has 15\.000 frames per second, but the table says 30.*'tspctl data probe'"):
         Slide(path, [0.0], file_fps=30.0)
 
 
@@ -117,11 +117,11 @@ def test_a_file_whose_header_lies_about_its_rate_has_the_rate_of_its_frames(tmp_
 
 def test_several_videos_and_a_late_picture_are_said(tmp_path):
     KINDS["two videos"].then(ffmpeg.make(tmp_path / "one.mkv", X264), tmp_path / "two.mkv")
-    assert "it contains 2 videos, of which stream 1 is read" in inspect_video(tmp_path / "two.mkv").remarks
+    assert "it contains 2 video streams; stream 1 is read" in inspect_video(tmp_path / "two.mkv").remarks
     KINDS["mp4 late picture"].then(ffmpeg.make(tmp_path / "one.mp4", X264), tmp_path / "late.mp4")
     report = inspect_video(tmp_path / "late.mp4")
     assert report.start_sec == pytest.approx(2, abs=0.05)
-    assert any("its picture begins 2.0" in remark for remark in report.remarks)
+    assert any("its video begins 2.0" in remark for remark in report.remarks)
 
 
 def test_an_elementary_stream_is_refused_with_the_cure(tmp_path):
@@ -237,7 +237,7 @@ def test_pauses_in_an_even_rate_are_said(tmp_path):
     remark = "15 frames seem to be missing, the first at 1.500 s, so clips there are not evenly spaced"
     assert any(remark in found for found in inspect_video(path).remarks)
     made = transcode(path, tmp_path / "out.mp4")
-    assert made.notes == ("no frame between 1.50 and 2.00 s, so the one before stands still",)
+    assert made.notes == ("no frame between 1.50 and 2.00 s, so the frame before is repeated",)
     assert made.lost == ()
 
 
@@ -297,7 +297,7 @@ def test_how_players_crop_the_picture_is_remarked(tmp_path):
     path = ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=20)
     assert inspect_video(path).unheeded == ()
     with_clean_aperture(path, tmp_path / "clap.mp4", width=80, height=64)
-    assert any("cut its picture to 80x64" in remark for remark in inspect_video(tmp_path / "clap.mp4").remarks)
+    assert any("crop its picture to 80x64" in remark for remark in inspect_video(tmp_path / "clap.mp4").remarks)
     with_clean_aperture(path, tmp_path / "whole.mp4", width=96, height=64)
     assert inspect_video(tmp_path / "whole.mp4").unheeded == ()
     source = ffmpeg.make(tmp_path / "a.mkv", X264, num_frames=20)
@@ -314,9 +314,9 @@ def test_a_stream_chained_on_is_a_fault_and_what_is_before_it_is_read(tmp_path, 
     first, second = (ffmpeg.make(tmp_path / f"{n}.ogv", options, num_frames=40, first=n) for n in (0, 90))
     path = tmp_path / "chained.ogv"
     path.write_bytes(first.read_bytes() + second.read_bytes())
-    assert any("another stream is chained on" in fault for fault in inspect_video(path).faults)
+    assert any("a second stream is chained to it" in fault for fault in inspect_video(path).faults)
     assert [number_of(image) for image in read_clip(path, 0.0)] == list(range(0, 32, 2))
-    with pytest.raises(VideoError, match=r"another stream is chained on.*--salvage keeps"):
+    with pytest.raises(VideoError, match=r"a second stream is chained to it.*--salvage keeps"):
         transcode(path, tmp_path / "out.mp4")
 
 

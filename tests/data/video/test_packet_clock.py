@@ -52,7 +52,7 @@ def test_a_jump_of_more_than_ten_seconds_or_back_is_closed(times, expected):
 def test_a_jump_is_said_with_its_length_and_when_it_comes():
     jumping = clock(start_sec=50.0)
     offsets(jumping, 50_000, 50_040, 0)
-    assert jumping.notes == ["its clock jumps by -50.080 s at 0.080 s, which is closed"]
+    assert jumping.notes == ["its clock jumps by -50.080 s at 0.080 s; the jump is removed"]
 
 
 def test_every_stream_follows_the_jump_of_the_first():

@@ -39,8 +39,8 @@ def test_a_request_is_repeated_where_that_may_help(code, status, again):
     [
         ("NoSuchBucket", 404, "read", "bucket 'b' does not exist at http://s:9000: create it"),
         ("InvalidBucketName", 400, "list", "bucket 'b' does not exist"),
-        ("NoSuchKey", 404, "write", "what answers at http://s:9000 is not an S3 server"),
-        ("404", 404, "list", "what answers at http://s:9000 is not an S3 server"),
+        ("NoSuchKey", 404, "write", "http://s:9000 is not an S3 server"),
+        ("404", 404, "list", "http://s:9000 is not an S3 server"),
         ("NotFound", 404, "read", "s3://b/k"),
         ("SignatureDoesNotMatch", 403, "read", "refused the credentials"),
         ("401", 401, "read", "refused the credentials"),
@@ -51,7 +51,7 @@ def test_a_request_is_repeated_where_that_may_help(code, status, again):
         ("XMinioStorageFull", 507, "write", "it is full, or its quota is used up: free some space"),
         ("QuotaExceeded", 403, "write", "it is full, or its quota is used up"),
         ("InvalidObjectState", 403, "read", "the object is archived: restore it first"),
-        ("KMS.DisabledException", 400, "read", "ask whoever manages the bucket's KMS key"),
+        ("KMS.DisabledException", 400, "read", "ask the administrator of the bucket's KMS key"),
         ("MethodNotAllowed", 405, "delete", "check that the server lets objects be deleted, and that no retention"),
         ("MethodNotAllowed", 405, "read", "MethodNotAllowed, HTTP status 405"),
         ("InvalidRequest", 400, "write", "set store.checksums to when_required"),
@@ -95,7 +95,10 @@ def test_an_endpoint_that_has_a_path_or_names_the_bucket_is_mentioned(server, ex
 def test_clocks_that_differ_are_both_shown():
     here, there = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2030, 1, 2, 4, 4, 5, tzinfo=UTC)
     said = refusal("RequestTimeTooSkewed", 403, "read", facts=Facts(here=here, there=there))
-    assert "clock says 2030-01-02 03:04:05 UTC, the server's 2030-01-02 04:04:05 UTC: set the one that is wrong" in said
+    assert (
+        "clock shows 2030-01-02 03:04:05 UTC, the server's 2030-01-02 04:04:05 UTC: correct the one that is wrong"
+        in said
+    )
     for half in (Facts(here=here), Facts(there=there)):
         assert "this machine's clock is wrong" in refusal("RequestTimeTooSkewed", 403, "read", facts=half)
 
@@ -109,7 +112,7 @@ def test_the_region_of_the_bucket_is_named_where_the_server_says_it():
     ("code", "advice"),
     [
         ("ConnectionError", "check store.endpoint_url, the network and proxy variables"),
-        ("503", "it is overloaded, or limits how much is asked of it"),
+        ("503", "it is overloaded or limits the request rate"),
         ("507", "it is full, or its quota is used up"),
     ],
 )

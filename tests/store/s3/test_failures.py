@@ -98,7 +98,7 @@ def test_region_and_clocks_are_read_where_an_answer_has_them():
         (exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2), None),
         (exceptions.FlexibleChecksumError(error_msg=""), None),
         (ResponseParserError("cut"), None),
-        (exceptions.ParamValidationError(report=""), "is no valid S3 address"),
+        (exceptions.ParamValidationError(report=""), "is not a valid S3 address"),
         (exceptions.NoCredentialsError(), r"no usable credentials to read s3://b/k at s \(NoCredentialsError\)"),
         (exceptions.TokenRetrievalError(provider="", error_msg=""), "no usable credentials"),
         (exceptions.SSOTokenLoadError(error_msg=""), "no usable credentials"),

@@ -95,7 +95,7 @@ def test_a_certificate_of_ones_own_authority_works_with_ca_bundle_and_else_says_
     with start_rclone_tls(tmp_path) as (server, certificate):
         for name, value in server.env().items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(StoreError, match=r"authority unknown here: set store\.ca_bundle") as caught:
+        with pytest.raises(StoreError, match=r"an unknown authority: set store\.ca_bundle") as caught:
             s3_store(server).read("key")
         assert not isinstance(caught.value, StoreUnreachableError)
         trusting = s3_store(server, ca_bundle=str(certificate))
@@ -134,7 +134,7 @@ def test_half_a_key_pair_is_named(s3_server: S3Server, monkeypatch: pytest.Monke
     store = s3_store(s3_server)
     monkeypatch.delenv(missing)
     with pytest.raises(
-        StoreError, match="half a key pair: AWS_SECRET_ACCESS_KEY" if "SECRET" in missing else "credentials"
+        StoreError, match="incomplete key pair: AWS_SECRET_ACCESS_KEY" if "SECRET" in missing else "credentials"
     ):
         list(store.list())
 

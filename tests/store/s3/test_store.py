@@ -84,7 +84,7 @@ def test_where_the_etag_says_nothing_the_object_is_read_back(
 
     proxy.only = lambda method, path: method == "GET"
     proxy.script("damaged_answer", "damaged_answer", "damaged_answer")
-    with pytest.raises(StoreError, match="does not hold what was sent, after 3 tries"):
+    with pytest.raises(StoreError, match="differs from the file that was sent, after 3 tries"):
         behind.upload("epoch_0.pth", path, sha256=sha256_of(path))
 
 

@@ -71,7 +71,7 @@ def test_a_file_that_changed_has_no_md5_and_is_refused(path: Path, tmp_path: Pat
     assert _md5_of_file(path, "0" * 64) is None
     assert _md5_of_file(tmp_path / "gone", sha256) is None
     _check_digest(path, sha256, sha256)
-    with pytest.raises(StoreError, match=f"has SHA-256 {sha256}, but 00 was announced: it changed in the meantime"):
+    with pytest.raises(StoreError, match=f"has SHA-256 {sha256}, but 00 was expected: it changed in the meantime"):
         _check_digest(path, sha256, "00")
 
 

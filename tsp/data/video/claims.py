@@ -40,7 +40,7 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
         num_claimed = len(entries)
         num_there = min(num_there, len(scan.pts))
         if num_there < num_claimed:
-            return f"its header claims {num_claimed} frames, {num_there} are there: the file is cut short"
+            return f"its header claims {num_claimed} frames, but it has {num_there}: the file is truncated"
         return ""
     if "asf" in formats:
         return _missing_of_asf(path)
@@ -49,7 +49,7 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
     end_sec = scan.end_sec - min(0, (container.start_time or 0) / _US_PER_SEC)
     if claimed_sec is None or claimed_sec - end_sec <= _TOLERANCE_SEC + _TOLERANCE_FRAMES / fps:
         return ""
-    return f"its header claims {claimed_sec:.2f} s, {end_sec:.2f} s are there: the file is cut short"
+    return f"its header claims {claimed_sec:.2f} s, but it has {end_sec:.2f} s: the file is truncated"
 
 
 def unheeded(path: str, container: InputContainer, stream: VideoStream, scan: Scan) -> tuple[str, ...]:
@@ -58,19 +58,19 @@ def unheeded(path: str, container: InputContainer, stream: VideoStream, scan: Sc
     if "mov" in formats:
         if (at := joined_at(path)) is not None:
             found.append(
-                f"another file follows in it from byte {at} on, which players and training do not see: join MP4 files "
-                f"by 'ffmpeg -f concat'"
+                f"a second file is appended at byte {at}, which players and training do not see: join MP4 files "
+                "with 'ffmpeg -f concat'"
             )
         if size := clean_aperture(path):
-            found.append(f"it asks players to cut its picture to {size[0]}x{size[1]}, which is not done")
+            found.append(f"it asks players to crop its picture to {size[0]}x{size[1]}; the crop is not applied")
     if formats & {"matroska", "webm"} and (edges := pixel_crop(path, stream.index)):
         cut = ", ".join(f"{pixels} at the {edge}" for edge, pixels in edges.items())
-        found.append(f"it asks players to cut off pixels of its picture ({cut}), which is not done")
+        found.append(f"it asks players to crop its picture ({cut}); the crop is not applied")
     num_bytes = os.path.getsize(path)
     num_behind = num_bytes - scan.end_byte
     if not formats & _INDEXED_LAST and scan.end_byte and num_behind > max(_TRAILER_BYTES, num_bytes * _TRAILER_SHARE):
         found.append(
-            f"{num_behind} of its {num_bytes} bytes come behind the last that can be read: is another file joined on?"
+            f"{num_behind} of its {num_bytes} bytes follow after the last readable one: is a second file appended?"
         )
     return tuple(found)
 
@@ -94,4 +94,4 @@ def _missing_of_asf(path: str) -> str:
     size_bytes, is_broadcast = os.path.getsize(path), flags & 1
     if is_broadcast or claimed_bytes <= size_bytes:
         return ""
-    return f"its header claims {claimed_bytes} bytes, {size_bytes} are there: the file is cut short"
+    return f"its header claims {claimed_bytes} bytes, but it has {size_bytes}: the file is truncated"

@@ -67,12 +67,12 @@ def refuse_what_is_no_video(path: str, format_name: str) -> None:
         raise VideoError(f"{path} is a list of other files, not a video: give the files themselves")
     if format_name.endswith("_pipe") or format_name in _PICTURES:
         raise VideoError(
-            f"{path} is a picture, not a video: 'ffmpeg -framerate 30 -i IMG%04d.png OUT.mp4' makes one of pictures"
+            f"{path} is a picture, not a video: 'ffmpeg -framerate 30 -i IMG%04d.png OUT.mp4' makes a video of pictures"
         )
 
 
 def reason_of(error: Exception) -> str:
     """What an error says, without the number and the file name that FFmpeg's errors add."""
     if getattr(error, "errno", None) == errno.EPERM and getattr(error, "filename", None) is None:
-        return "the decoder does not say why"  # FFmpeg's codecs return -1, which is EPERM, where they have no number
+        return "the decoder gives no reason"  # FFmpeg's codecs return -1, which is EPERM, where they have no number
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

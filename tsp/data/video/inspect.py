@@ -29,7 +29,7 @@ TAIL_SEC = 1.0
 STILL_SEC = 10.0
 """A frame that is shown for longer than this is worth a remark."""
 _CURE = "run 'tspctl data standardize'"
-_FALSE_KEYS = "its container marks frames as key frames that are none, so clips are decoded from the file's beginning"
+_FALSE_KEYS = "its container marks frames as key frames that are not, so clips are decoded from the file's beginning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +76,9 @@ class VideoReport:
         """What a user should know of a file that can be read, in words, with the cure."""
         found = [f"{note}: {_CURE}" for note in self.notes]
         if self.num_video_streams > 1:
-            found.append(f"it contains {self.num_video_streams} videos, of which stream {self.stream_index} is read")
+            found.append(f"it contains {self.num_video_streams} video streams; stream {self.stream_index} is read")
         if self.start_sec > 0.5 / self.fps:
-            found.append(f"its picture begins {self.start_sec:.3f} s after the sound: {_CURE}")
+            found.append(f"its video begins {self.start_sec:.3f} s after its audio: {_CURE}")
         if self.num_missing:
             found.append(
                 f"{_frames_seem(self.num_missing)} to be missing, the first at {self.first_missing_sec:.3f} s, so "
@@ -86,15 +86,15 @@ class VideoReport:
             )
         elif not self.constant_rate:
             found.append(
-                f"its frame rate varies (mean {self.fps:.3f} fps, up to {self.off_rate_sec:.3f} s off an even one), so "
-                f"clips are not evenly spaced: {_CURE}"
+                f"its frame rate varies (mean {self.fps:.3f} fps, frames up to {self.off_rate_sec:.3f} s off an "
+                f"even rate), so clips are not evenly spaced: {_CURE}"
             )
         if self.longest_still_sec > STILL_SEC:
-            found.append(f"its picture stands still for {self.longest_still_sec:.1f} s: is there a gap?")
+            found.append(f"its picture does not change for {self.longest_still_sec:.1f} s: is there a gap?")
         if self.turn != "upright":
-            found.append(f"players turn its picture ({self.turn}), training does not: {_CURE}")
+            found.append(f"players rotate or flip its picture ({self.turn}), but training does not: {_CURE}")
         if self.changes_size:
-            found.append(f"its picture changes its size: {_CURE}")
+            found.append(f"its frame size changes: {_CURE}")
         if self.num_frames == 1:
             found.append("it contains a single frame")
         found += self.unheeded
@@ -122,7 +122,7 @@ def _inspect(source: VideoSource, decode_all: bool) -> VideoReport:
     scan, fps = source.timeline.scan, source.fps
     assert scan is not None
     if not fps:
-        raise VideoError(f"{source.path} does not say its frame rate, and one frame alone has none")
+        raise VideoError(f"{source.path} does not state its frame rate, and has only one frame")
     lost = missing_end(source.path, source.container, source.stream, scan, fps)
     faults = [fault for fault in (scan.fault, lost) if fault]
     about: dict[str, Any] = {

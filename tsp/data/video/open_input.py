@@ -21,6 +21,6 @@ def open_input(path: str | Path) -> InputContainer:
     """
     if int(av.__version__.split(".")[0]) != AV_MAJOR:
         raise ConfigError(
-            f"PyAV {av.__version__} is installed, and videos are read with PyAV {AV_MAJOR}: install 'av=={AV_MAJOR}.*'"
+            f"PyAV {av.__version__} is installed, but tspctl needs PyAV {AV_MAJOR}: install 'av=={AV_MAJOR}.*'"
         )
     return av.open(str(path), metadata_errors="ignore")

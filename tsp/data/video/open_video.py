@@ -248,7 +248,7 @@ class VideoSource:
                 if number == len(scan.pts) and scan.fault:
                     return  # where the scan ended
                 if number >= len(scan.pts) or scan.position[number] != (-1 if packet.pos is None else packet.pos):
-                    raise VideoError(f"{self.path} was changed while it was read")
+                    raise VideoError(f"{self.path} changed while it was being read")
                 shown, number = int(scan.pts[number]), number + 1
                 if number <= first:
                     continue

@@ -54,7 +54,7 @@ class Clock:
         is_edited = self._may_be_edited and packet.stream.frames > 0
         if due is not None and not is_edited and self._has_jumped(now, due, self._newest_sec[number]):
             at_sec = float(due - self._start_sec)
-            self.notes.append(f"its clock jumps by {float(now - due):+.3f} s at {at_sec:.3f} s, which is closed")
+            self.notes.append(f"its clock jumps by {float(now - due):+.3f} s at {at_sec:.3f} s; the jump is removed")
             self._offset_sec -= now - due
             now = due
         self._next_sec[number] = now + (packet.duration or 0) * time_base

@@ -121,7 +121,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         try:
             packets += _packets(container, stream, clock)
         except av.error.FFmpegError as error:
-            fault = f"reading it fails after {len(packets)} packets: {reason_of(error)}"
+            fault = f"reading fails after {len(packets)} packets: {reason_of(error)}"
         fault = fault or clock.fault
         notes = list(clock.notes)
         origin = round(Fraction(container.start_time or 0, 1_000_000) / time_base)
@@ -138,7 +138,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
                 f"{path} is an elementary stream, whose frames have no times: run 'tspctl data standardize' first, "
                 f"which gives them the stream's rate"
             )
-        notes.append(f"an elementary stream without times: its frames are taken as {float(rate):g} a second")
+        notes.append(f"an elementary stream without times: {float(rate):g} frames per second are assumed")
         _number(packets, round(1 / (rate * time_base)))
         origin, has_pts = 0, False
     if packets and has_pts and _may_lack_its_beginning(packets):
@@ -153,12 +153,14 @@ def _without_doubles(path: str, scan: Scan, clock: Clock, untimed: bool) -> Scan
     num_alike = int(np.count_nonzero(scan.pts != HIDDEN)) - len(scan.shown)
     if not clock.notes or not num_alike:
         return scan
-    note = f"behind it {num_alike} frames have the time of another one"
+    note = f"after it, {num_alike} frames have the same time as another"
     if not untimed:
         raise VideoError(
-            f"{path}: {clock.notes[0]}, but {note}: run 'tspctl data standardize' first, which shows what players show"
+            f"{path}: {clock.notes[0]}, but {note}: run 'tspctl data standardize' first, which writes what players show"
         )
-    return replace(scan, notes=(*scan.notes, f"{note}: these are lost, and frames after them are up to as many early"))
+    return replace(
+        scan, notes=(*scan.notes, f"{note}: these are lost, and later frames are up to that many frames early")
+    )
 
 
 def _guesses_times(container: InputContainer, stream: VideoStream) -> bool:
@@ -184,7 +186,7 @@ def _packets(container: InputContainer, stream: VideoStream, clock: Clock) -> It
         clock.note_end(packet, offset)
         if is_video:
             if is_ogg and num_frames and bytes(memoryview(packet)[:8]).startswith(_OGG_HEADERS):
-                clock.fault = "another stream is chained on behind it, which is not read: split the file into its parts"
+                clock.fault = "a second stream is chained to it, which is not read: split the file into its parts"
                 return
             num_frames += 1
             pts, dts = packet.pts, packet.dts
@@ -249,7 +251,7 @@ def _put_in_decoded_order(path: str, stream_index: int, packets: list[_Raw], has
         times = filled([packets[number].dts for number in sorted(order)])
     if not never_fall(times):
         raise VideoError(
-            f"{path} stores timestamps that do not increase: run 'ffmpeg -i IN -c copy OUT.mkv', or re-encode it"
+            f"the timestamps in {path} do not increase: run 'ffmpeg -i IN -c copy OUT.mkv', or re-encode it"
         )
     if order != sorted(order) and not has_pts:
         notes.append(ORDER_NOTE)

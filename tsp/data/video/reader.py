@@ -146,9 +146,10 @@ class ClipReader:
                 if chooser.missing():
                     break
         raise VideoError(
-            f"{source.path} ends too early: {num_frames - len(got)} of the {num_frames} frames of the clips between "
-            f"{min(starts_sec):.3f} and {max(starts_sec) + self._length_frames / float(self._rate_fps):.3f} s are "
-            f"not there; compare its video-duration in the table with 'tspctl data check'"
+            f"{source.path} ends too early: {num_frames - len(got)} of the {num_frames} frames of the clips "
+            f"between {min(starts_sec):.3f} and "
+            f"{max(starts_sec) + self._length_frames / float(self._rate_fps):.3f} s are missing; check its "
+            "video-duration in the table with 'tspctl data check'"
         )
 
     def _ways(self, source: VideoSource) -> list[Way]:
@@ -198,7 +199,7 @@ def _frame_rate(source: VideoSource, file_fps: float | None) -> Fraction:
     rate = given or own
     if rate:
         return rate
-    raise VideoError(f"{source.path} does not say its frame rate, and no table gives it")
+    raise VideoError(f"neither {source.path} nor a table states the frame rate")
 
 
 def _pixels(source: VideoSource, frame: VideoFrame) -> np.ndarray:

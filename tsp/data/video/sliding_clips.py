@@ -124,8 +124,9 @@ class Slide:
         if file_fps and self._fps != exact_rate(file_fps):
             self._source.close()
             raise VideoError(
-                f"{self._source.path} has {float(self._fps):.3f} frames a second, the table says {file_fps:g}, so its "
-                f"times and counts are another file's: make the table with 'tspctl data probe'"
+                f"{self._source.path} has {float(self._fps):.3f} frames per second, but the table says "
+                f"{file_fps:g}, so its times and counts are those of another file: write the table with 'tspctl "
+                "data probe'"
             )
 
     def _ways(self) -> list[Way]:

@@ -78,7 +78,7 @@ def establish(
     Raises: VideoError if the file has no times, or times that cannot be made to rise.
     """
     if stream.time_base is None:
-        raise VideoError(f"{path} does not say what unit its times are in")
+        raise VideoError(f"{path} does not state the unit of its times")
     origin = origin_of(container, stream)
     if not whole and _lists_every_frame(container, stream) and not _is_doubtful(container, stream):
         first, last = stream.index_entries[0].timestamp, stream.index_entries[-1].timestamp

@@ -57,7 +57,7 @@ def write_training_copy(
     """
     opened = VideoSource(source)
     num_frames = 0
-    with contextlib.closing(opened), reading(source, "cannot be made a training copy"):
+    with contextlib.closing(opened), reading(source, "cannot be converted to a training copy"):
         # The index goes in front, so that opening the copy reads one place. The file's own unit of time, in which it
         # says when the first frame is shown, is that of the source.
         options = {"movflags": "+faststart", "movie_timescale": str(opened.time_base.denominator)}

@@ -86,7 +86,7 @@ def _doubts(opened: VideoSource) -> tuple[str, ...]:
     scan = opened.timeline.scan
     assert scan is not None
     freezes = [
-        f"no frame between {pause.begin_sec:.2f} and {pause.end_sec:.2f} s, so the one before stands still"
+        f"no frame between {pause.begin_sec:.2f} and {pause.end_sec:.2f} s, so the frame before is repeated"
         for pause in pauses(scan.shown, opened.time_base)
         if pause.end_sec - pause.begin_sec >= _FREEZE_SEC
     ]
@@ -276,5 +276,5 @@ def _gaps(shown: np.ndarray, is_there: np.ndarray, seconds_per_unit: float) -> l
             continue
         run = list(numbers)
         begin, end = (float(shown[number]) * seconds_per_unit for number in (run[0], run[-1]))
-        texts.append(f"{len(run)} frames from {begin:.2f} to {end:.2f} s cannot be decoded whole")
+        texts.append(f"{len(run)} frames from {begin:.2f} to {end:.2f} s cannot be decoded completely")
     return _shortened(texts)

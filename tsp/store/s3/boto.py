@@ -72,7 +72,7 @@ def make_client(config: StoreConfig) -> S3Client:
         )
     except PartialCredentialsError as error:
         missing = error.kwargs.get("cred_var")
-        raise StoreError(f"half a key pair: {missing} is missing; set it, or use AWS_PROFILE alone") from error
+        raise StoreError(f"incomplete key pair: {missing} is missing; set it, or use only AWS_PROFILE") from error
     except (BotoCoreError, ValueError) as error:
         raise StoreError(
             f"cannot set up the S3 client ({short(error)}): check AWS_PROFILE, ~/.aws/config and store.region"

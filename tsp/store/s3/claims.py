@@ -44,8 +44,8 @@ def only_writer(store: Store, key: str) -> Iterator[None]:
                 store.delete(mine)
         time.sleep(random.uniform(0.1, MOST_PAUSE_SEC))  # noqa: S311
     raise StoreError(
-        f"{store.address(key)} was not written: others have been about to write it for {2 * CLAIM_SEC:.0f} s "
-        f"(their claims are the objects {key}.claim-...): try again later"
+        f"{store.address(key)} was not written: for {2 * CLAIM_SEC:.0f} s other writers have claimed it (with the "
+        f"objects {key}.claim-...): try again later"
     )
 
 

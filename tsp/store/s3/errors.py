@@ -58,8 +58,8 @@ _PROTECTED = {"MethodNotAllowed", "405", "InvalidRequest", "ObjectLocked", "WORM
 _NOT_ALLOWED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
 
 CREDENTIALS_HINT = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if they are temporary) or AWS_PROFILE; "
-    "in a cluster name the Secret or the service account that carries them"
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if they are temporary) or "
+    "AWS_PROFILE; on a cluster, set the Secret or the service account that provides them"
 )
 _FULL_HINT = "it is full, or its quota is used up: free some space there or raise the quota"
 _RETENTION_HINT = "and that no retention, legal hold or policy of the bucket protects the object"
@@ -120,7 +120,7 @@ def explain_refusal(
         where = f"in region {facts.region} ({code}): set store.region to {facts.region}"
         if not facts.region:
             where = f"in another region ({code}): set store.region, or store.endpoint_url, to the bucket's"
-        return StoreError(f"{server} says that bucket {bucket!r} lies {where}")
+        return StoreError(f"{server} says that bucket {bucket!r} is {where}")
     refused = f"{server} refused to {doing} {address} ({code}, HTTP status {status})"
     if hint := _hint(code, doing):
         return StoreError(f"{refused}: {hint}")
@@ -140,7 +140,7 @@ def _hint(code: str, doing: str) -> str:
     if code == "InvalidObjectState":
         return "the object is archived: restore it first ('aws s3api restore-object'), then try again"
     if code.startswith("KMS."):
-        return "the key that it is encrypted with cannot be used: ask whoever manages the bucket's KMS key"
+        return "its encryption key cannot be used: ask the administrator of the bucket's KMS key"
     if doing == "delete" and code in _PROTECTED:
         return f"check that the server lets objects be deleted, {_RETENTION_HINT}"
     if doing == "write" and code in _CHECKSUM_REFUSED:
@@ -155,8 +155,8 @@ def explain_silence(code: str, *, address: str, server: str, doing: str, tries: 
         return f"{server} did not {doing} {address} within {num_tries} ({code}): {_FULL_HINT}"
     if code in _BUSY:
         return (
-            f"{server} did not answer within {num_tries} to {doing} {address} but with {code}: it is overloaded, or "
-            f"limits how much is asked of it: try again later"
+            f"{server} did not {doing} {address} within {num_tries} ({code}): it is overloaded or limits the request "
+            "rate; try again later"
         )
     return (
         f"{server} did not answer within {num_tries} to {doing} {address} ({code}): check store.endpoint_url, the "
@@ -185,7 +185,7 @@ def explain_foreign(location: str, status: int, *, bucket: str, server: str) -> 
 
 def not_s3(server: str, detail: str = "") -> StoreError:
     """The error for answers that no S3 server gives."""
-    return StoreError(f"what answers at {server} is not an S3 server{detail}: {_ELSEWHERE}")
+    return StoreError(f"{server} is not an S3 server{detail}: {_ELSEWHERE}")
 
 
 def _endpoint_hint(server: str, bucket: str) -> str:
@@ -205,6 +205,6 @@ def _explain_clocks(facts: Facts) -> str:
     if facts.here is None or facts.there is None:
         return "this machine's clock is wrong; set it"
     return (
-        f"this machine's clock says {facts.here:%Y-%m-%d %H:%M:%S} UTC, the server's {facts.there:%Y-%m-%d %H:%M:%S} "
-        f"UTC: set the one that is wrong"
+        f"this machine's clock shows {facts.here:%Y-%m-%d %H:%M:%S} UTC, the server's "
+        f"{facts.there:%Y-%m-%d %H:%M:%S} UTC: correct the one that is wrong"
     )

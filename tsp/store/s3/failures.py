@@ -29,8 +29,8 @@ def permanent(error: Exception, *, server: str, address: str, doing: str) -> Sto
 
     if isinstance(error, known.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return StoreError(
-            f"the certificate of {server} is signed by an authority unknown here: set store.ca_bundle to "
-            f"its PEM file (or AWS_CA_BUNDLE)"
+            f"the certificate of {server} is signed by an unknown authority: set store.ca_bundle to its PEM file "
+            "(or AWS_CA_BUNDLE)"
         )
     if isinstance(error, known.SSLError) and any(text in str(error) for text in _NO_TLS):
         return StoreError(f"{server} does not speak TLS: write http:// in store.endpoint_url, or correct its port")
@@ -47,8 +47,8 @@ def permanent(error: Exception, *, server: str, address: str, doing: str) -> Sto
         return None
     if isinstance(error, known.ParamValidationError):
         return StoreError(
-            f"{address} is no valid S3 address: check the bucket's name in --store (it takes "
-            f"s3://bucket/prefix; store.endpoint_url names the server)"
+            f"{address} is not a valid S3 address: check the bucket's name in --store (it takes "
+            "s3://bucket/prefix; store.endpoint_url names the server)"
         )
     if "Credential" in type(error).__name__ or "Token" in type(error).__name__ or "SSO" in type(error).__name__:
         return StoreError(

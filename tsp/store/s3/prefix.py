@@ -29,7 +29,7 @@ class Prefix:
         self.text = text.rstrip("/")
         if self.text and any(part in ("", ".", "..") for part in self.text.split("/")):
             raise ConfigError(
-                f"store {config.uri!r}: leave out empty parts, '.' and '..', which clients and servers change"
+                f"store {config.uri!r}: remove empty parts, '.' and '..', which clients and servers change"
             )
         self.bucket = Bucket(bucket, config, retry)
         self.uri = f"s3://{bucket}/{self.text}".rstrip("/")
@@ -42,8 +42,8 @@ class Prefix:
         """The key in the bucket. Other programs' keys may hold "//" or end with a slash, which is theirs to choose."""
         if not key or key.startswith("/") or any(part in (".", "..") for part in key.split("/")):
             raise StoreError(
-                f"{key!r} in {self.uri} is not a valid key: clients and servers change leading slashes and "
-                f"parts '.' and '..' on their way; use the tool that made it"
+                f"{key!r} in {self.uri} is not a valid key: clients and servers change leading slashes and the "
+                "parts '.' and '..'; use the tool that created it"
             )
         return f"{self.text}/{key}" if self.text else key
 

@@ -111,8 +111,8 @@ class S3Store(Store):
                 if sent.is_etag(sent.answered) or self._holds(key, sent):
                     return
         raise StoreError(
-            f"{self.address(key)} does not hold what was sent, after {UPLOAD_TRIES} tries: {self.bucket.server} or "
-            f"the network damages data; the file is still at {path}"
+            f"{self.address(key)} differs from the file that was sent, after {UPLOAD_TRIES} tries: "
+            f"{self.bucket.server} or the network corrupts data; the file is still at {path}"
         )
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
@@ -158,7 +158,9 @@ class S3Store(Store):
         key, data = f".tspctl-write-check-{uuid.uuid4().hex[:8]}", b"tspctl"
         self.write(key, data)
         if self.read(key) != data:
-            raise StoreError(f"{self.address(key)} does not hold what was written: {self.bucket.server} damages data")
+            raise StoreError(
+                f"{self.address(key)} differs from the data that was written: {self.bucket.server} corrupts data"
+            )
         self.delete(key)
 
     def _source(self, key: str, entry: Entry | None = None) -> Source:

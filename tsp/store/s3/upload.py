@@ -234,7 +234,7 @@ def _fill(file: RawIOBase, buffer: memoryview) -> int:
 
 def _check_digest(path: Path, found: str, announced: str) -> None:
     if found != announced:
-        raise StoreError(f"{path} has SHA-256 {found}, but {announced} was announced: it changed in the meantime")
+        raise StoreError(f"{path} has SHA-256 {found}, but {announced} was expected: it changed in the meantime")
 
 
 def content_md5(md5: bytes) -> str:

@@ -69,7 +69,7 @@ def test_where_nodes_say_nothing_the_pods_decide(api, backend, real_helm, config
 
 def test_ranks_on_the_cpu_ask_for_no_nodes(api, backend, real_helm, config):
     plan = backend.plan(config, BackendOptions(chart_values=("gpuResource=",)))
-    assert plan.explanation == ("ranks run on the CPU: no GPU is asked for",)
+    assert plan.explanation == ("ranks run on the CPU: no GPU is requested",)
     assert [path for _, path, _, _ in api.requests if path == "/api/v1/nodes"] == []
 
 
@@ -186,7 +186,7 @@ def test_the_shards_of_a_job_are_read_from_their_pods_alone(api, backend, caplog
         assert [(line.rank, line.text) for line in backend.logs("my-job", query)] == [(1, "INFO done")]
     api.objects[PODS] = []
     assert list(backend.logs("my-job", LogQuery())) == []
-    assert "my-job is succeeded and has no pods: their logs are gone with them" in caplog.text
+    assert "my-job is succeeded and its pods are gone, and their logs with them" in caplog.text
 
 
 @pytest.mark.parametrize("query", [LogQuery(previous=True), LogQuery(attempt=1), LogQuery(), LogQuery(follow=True)])

@@ -49,12 +49,12 @@ ROWS = [
     (untouched, ("--gang", "volcano"), "trainjob", 4, ("--gang volcano", "scheduling.volcano.sh", "install")),
     (untouched, ("--gang", "coscheduling"), "pytorchjob", 4, ("--gang coscheduling", "scheduling.x-k8s.io", "install")),
     (operator_without_gang, ("--gang", "volcano"), "pytorchjob", 4,
-     ("kubeflow/training-operator knows of no gang", "--gang-scheduler-name")),
+     ("kubeflow/training-operator runs without gang scheduling", "--gang-scheduler-name")),
     (old_trainer, (), "auto", 4, ("kubeflow.org/v2alpha1", "older than Kubeflow Trainer 2.0", "update")),
     (old_trainer, (), "trainjob", 4, ("kubeflow.org/v2alpha1", "older than Kubeflow Trainer 2.0", "update")),
     (without(PYTORCHJOBS, TRAINJOBS), (), "auto", 4, ("neither PyTorchJob nor TrainJob", "install")),
-    (without(TRAINJOBS), (), "trainjob", 4, ("knows no TrainJob", "leave out --job-api")),
-    (without(PYTORCHJOBS), (), "pytorchjob", 4, ("knows no PyTorchJob", "leave out --job-api")),
+    (without(TRAINJOBS), (), "trainjob", 4, ("does not serve TrainJob", "leave out --job-api")),
+    (without(PYTORCHJOBS), (), "pytorchjob", 4, ("does not serve PyTorchJob", "leave out --job-api")),
 ]  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def test_cancelling_takes_the_pods_away_and_writes_the_outcome_down(api, backend
     assert backend.status("my-run").state == "cancelled"
     outcome = StoredRun(open_store(StoreConfig(uri=f"file://{tmp_path}/store")), "my-run").read_outcome()
     assert (outcome.state, outcome.exit_code) == ("cancelled", 143)
-    with pytest.raises(ConfigError, match="has ended already"):
+    with pytest.raises(ConfigError, match="has already ended"):
         backend.cancel("my-run", grace_sec=5)
 
 
@@ -137,13 +137,15 @@ def test_a_run_of_another_cluster_with_a_namespace_of_this_name_is_not_trained_h
     take(run, "namespace video of cluster 0a1b2c3d")
     run.start_attempt()
     api.objects["/api/v1/namespaces/kube-system"] = {"metadata": {"uid": "of this one"}}
-    with pytest.raises(HeldElsewhereError, match="is trained by namespace video of cluster 0a1b2c3d, which wrote"):
+    with pytest.raises(
+        HeldElsewhereError, match="is being trained by namespace video of cluster 0a1b2c3d, which wrote"
+    ):
         backend.resume("my-run", config)
     assert "PATCH" not in [method for method, *_ in api.requests]
 
 
 def test_what_neither_cluster_nor_store_knows_cannot_be_resumed(api, backend):
-    with pytest.raises(NoSuchRunError, match="no run 'my-run' in namespace video, nor in its store"):
+    with pytest.raises(NoSuchRunError, match="no run 'my-run' in namespace video or in its store"):
         backend.resume("my-run", None)
 
 

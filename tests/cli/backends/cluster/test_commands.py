@@ -230,7 +230,7 @@ def test_a_job_has_no_epochs_to_fetch(tspctl, api, command):
     serve_run(api, indexed_job("Complete"))
     refused = tspctl(*command, "my-job")
     assert refused.code == 2
-    assert "my-job is a job (extract), which stores no epochs" in refused.err
+    assert "my-job is a job (extract), which has no epochs" in refused.err
 
 
 # Runs

@@ -27,13 +27,13 @@ def findings(api, cluster, real_helm):
 
 def test_the_doctor_looks_for_the_secret_and_the_claim_of_the_settings(api, findings):
     api.objects |= {SECRET: {"metadata": {}, "data": {}}, CLAIM: {"metadata": {}}}
-    assert findings()["Secrets and claims"] == ("ok", "those of the settings exist")
+    assert findings()["Secrets and claims"] == ("ok", "those in the settings exist")
     del api.objects[SECRET]
     level, message = findings()["secret"]
     assert (level, message) == ("error", "s3-login does not exist in namespace video, and the pods refer to it")
     api.objects[SECRET] = lambda *_: (403, {"message": "no"})
     level, message = findings()["secret"]
-    assert (level, "you may not see whether it exists" in message) == ("warning", True), "that is not an error"
+    assert (level, "no permission to check that it exists" in message) == ("warning", True), "that is not an error"
     api.objects[SECRET] = {"metadata": {}, "data": {}}
     api.objects[CLAIM] = {"metadata": {}, "status": {"phase": "Lost"}}
     assert findings()["volume claim"] == ("error", "videos has lost its volume")
@@ -56,7 +56,9 @@ def test_sidecars_are_warned_of_by_doctor_and_by_submit(tspctl, api, findings, l
     assert all(key in message for key in labels) or level == "ok"
     sent = tspctl(*SUBMIT)
     assert sent.code == 0, sent.err
-    assert ("an injected container that does not end keeps a job from ending" in sent.err) == (level == "warning")
+    assert ("an injected container that keeps running would keep the job from ending" in sent.err) == (
+        level == "warning"
+    )
 
 
 def test_a_name_that_is_taken_is_refused_for_jobs_as_for_runs(tspctl, api):
@@ -77,5 +79,5 @@ def test_a_name_that_is_taken_is_refused_for_jobs_as_for_runs(tspctl, api):
     for again in (words, SUBMIT):
         refused = tspctl(*again)
         assert (refused.code, refused.out) == (2, ""), refused.err
-        assert "namespace video has a run 'r1' already: choose another --name" in refused.err
+        assert "namespace video already has a run 'r1': choose another --name" in refused.err
         assert "409" not in refused.err

@@ -116,13 +116,14 @@ def test_every_run_has_its_reason_where_one_request_for_all_tells_it(api, listed
     }  # fmt: skip
     assert {name: row["reason"] for name, row in listed().items()} == {
         "no-room": "rank 0 cannot be scheduled: no room",
-        "no-quota": "quota gpus is used up: requested: 1",
+        "no-quota": "quota gpus is exceeded: requested: 1",
         "queued": "waits in queue team: no GPUs left",
         "well": None,
         "done": None,
-        "half": "quota gpus is used up: requested: 1",
-        "orphan": "has 0 of its 2 pods, and the training operator makes no others: is it running, and may it?",
-        "nobody": "nobody has taken it up yet: is the training operator running?",
+        "half": "quota gpus is exceeded: requested: 1",
+        "orphan": "has 0 of its 2 pods, and the training operator creates no others: "
+        "is it running, and may it create pods?",
+        "nobody": "no controller has picked it up yet: is the training operator running?",
     }
 
 

@@ -110,7 +110,7 @@ def test_a_name_whose_release_has_no_job_is_refused_and_left_alone(tspctl, api, 
     refused = tspctl(*SUBMIT)
     assert refused.code == 2
     assert (
-        "namespace video has a run 'r1' already: choose another --name, or remove it with 'tspctl delete" in refused.err
+        "namespace video already has a run 'r1': choose another --name, or remove it with 'tspctl delete" in refused.err
     )
     assert api.objects == {path: found for path, found in before.items() if path != f"{JOBS}/r1"}
     assert "uninstall" not in called
@@ -145,7 +145,7 @@ def test_every_command_works_with_the_documented_role(tspctl, few_rights, api, c
     """All that is refused lies outside the namespace, and is done without."""
     submitted = tspctl(*SUBMIT)
     assert submitted.code == 0, submitted.err
-    assert "nodes may not be listed here: the pods decide" in submitted.err
+    assert "no permission to list nodes: the pods decide" in submitted.err
     found = api.objects[f"{JOBS}/r1"]
     found["metadata"]["creationTimestamp"] = "2030-01-01T00:00:00Z"
     found["status"] = {"conditions": [{"type": "Created", "status": "True"}]}

@@ -41,12 +41,12 @@ def test_a_run_that_will_do_passes_and_nothing_is_created(well, backend, real_he
 @pytest.mark.parametrize(
     ("break_it", "error", "message"),
     [
-        (lambda api: api.objects.pop("/apis/kubeflow.org/v1"), ClusterError, "knows neither PyTorchJob nor TrainJob"),
-        (lambda api: api.objects.update({f"{JOBS}/my-run": job()}), ConfigError, "has a run 'my-run' already"),
+        (lambda api: api.objects.pop("/apis/kubeflow.org/v1"), ClusterError, "serves neither PyTorchJob nor TrainJob"),
+        (lambda api: api.objects.update({f"{JOBS}/my-run": job()}), ConfigError, "already has a run 'my-run'"),
         (
             lambda api: api.objects.update({"/api/v1/nodes": [gpu_node("a", "16384", gpus="3")]}),
             ClusterError,
-            "--gpus 4, but the nodes that ranks can land on have 3 GPUs",
+            "--gpus 4, but the nodes that ranks can use have 3 GPUs",
         ),
         (
             lambda api: api.objects.update({JOBS: lambda *_: (403, {"message": "denied by policy"})}),
@@ -79,11 +79,11 @@ def cramped(node, cpu):
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        ([], "--gpus 4, but the nodes that ranks can land on have 0 GPUs in all"),
-        ([gpu_node("a", None, gpus="3")], "--gpus 4, but the nodes that ranks can land on have 3 GPUs in all"),
+        ([], "--gpus 4, but the nodes that ranks can use have 0 GPUs in total"),
+        ([gpu_node("a", None, gpus="3")], "--gpus 4, but the nodes that ranks can use have 3 GPUs in total"),
         (
             [cramped(gpu_node("a", "16384", gpus="8"), "19")],
-            "--gpus 4, but CPU and memory of the nodes are enough for 3 ranks at a time .*: lower resources.requests",
+            "--gpus 4, but CPU and memory of the nodes suffice for 3 ranks at a time .*: lower resources.requests",
         ),
     ],
 )
@@ -112,7 +112,7 @@ def test_nodes_that_may_not_be_seen_are_taken_on_trust(well, backend, real_helm,
 
 def test_a_run_whose_results_would_go_with_its_pods_is_refused(well, backend, real_helm, config):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
-    with pytest.raises(ClusterError, match=f"store: {config.store.uri} lies on no volume that outlives the pods"):
+    with pytest.raises(ClusterError, match=f"store: {config.store.uri} is not on a volume that outlives the pods"):
         run_checks(backend.checks(backend.plan(config, OPTIONS)))
 
 
@@ -167,11 +167,11 @@ def test_a_jobs_shards_become_pods(send, claim):
     ("job", "values", "message"),
     [
         (EXTRACT, {"data.readOnly": True}, "output: /data/o.h5 is mounted read-only: set data.readOnly to false"),
-        (EXTRACT, {"data.claim": ""}, "output: /data/o.h5 lies on no volume that outlives the pods"),
+        (EXTRACT, {"data.claim": ""}, "output: /data/o.h5 is not on a volume that outlives the pods"),
         (
             StandardizeJob(source="/data/raw", dest="/tmp/v"),
             {},
-            "output: /tmp/v lies on no volume that outlives the pods",
+            "output: /tmp/v is not on a volume that outlives the pods",
         ),
         (EXTRACT, {"data.claim": "gone"}, "volume claim: gone does not exist in namespace video"),
     ],
@@ -182,8 +182,8 @@ def test_a_job_that_could_not_keep_what_it_makes_is_refused(send, claim, job, va
 
 
 def test_a_job_that_the_server_would_refuse_is_refused_before(send, claim, well):
-    well.objects[INDEXED_JOBS] = lambda *_: (403, {"message": "quota of jobs is used up"})
-    with pytest.raises(ClusterError, match="Job features: the API server would refuse it: quota of jobs is used up"):
+    well.objects[INDEXED_JOBS] = lambda *_: (403, {"message": "quota of jobs is exceeded"})
+    with pytest.raises(ClusterError, match="Job features: the API server would refuse it: quota of jobs is exceeded"):
         send("features", EXTRACT, **claim)
 
 
@@ -199,7 +199,7 @@ def test_a_queue_that_nobody_manages_is_refused_with_what_to_enable(well, cluste
     well.objects["/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team"] = {"metadata": {}}
     backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
     well.objects[JOBS] = lambda method, query, body: (201, body)
-    with pytest.raises(ClusterError, match=r"queue team, but Kueue does not hold it back.*kubeflow.org/pytorchjob"):
+    with pytest.raises(ClusterError, match=r"queue team, but Kueue does not manage it.*kubeflow.org/pytorchjob"):
         run_checks(backend.checks(backend.plan(config, replace(lasting, queue="team"))))
 
 
@@ -285,7 +285,7 @@ def test_data_workers_that_nobody_chose_are_shown(well, backend, real_helm, conf
 @pytest.mark.parametrize(
     ("product", "words"),
     [
-        ("NVIDIA-H100-80GB-HBM3", ("H.264 feeds about", "takes about", "write training copies")),
+        ("NVIDIA-H100-80GB-HBM3", ("H.264 provides about", "needs about", "write training copies")),
         ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", ()),
         ("Quadro-T400", ()),
         (None, ()),
@@ -299,6 +299,6 @@ def test_the_plan_says_beforehand_where_the_data_path_starves_the_card(
         node["metadata"]["labels"]["nvidia.com/gpu.product"] = product
     well.objects["/api/v1/nodes"] = [node]
     large = replace(config, model=replace(config.model, backbone="r2plus1d_18"))
-    said = [line for line in backend.plan(large, lasting).explanation if "feeds about" in line]
+    said = [line for line in backend.plan(large, lasting).explanation if "provides about" in line]
     assert len(said) == bool(words)
     assert all(word in said[0] for word in words)

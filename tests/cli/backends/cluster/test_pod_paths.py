@@ -47,7 +47,7 @@ def test_what_lies_beside_the_data_set_file_is_refused_before_anything_is_sent(
     ended = submit(OWN.replace(old, new), *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert f"mine.yaml: {named} ({home}" in ended.err
-    assert "lies beside that file on this machine, where pods cannot read: copy" in ended.err
+    assert "lies next to that file on this machine, where pods cannot read: copy" in ended.err
     assert (api.requests, fake_helm.calls) == ([], [])
 
 
@@ -60,7 +60,7 @@ def test_every_path_beside_the_file_is_named_at_once(submit, home):
 
 def test_paths_that_the_run_does_not_read_may_lie_beside_the_file(submit, fake_helm):
     """TAC reads neither regions nor GVF; the run then gets as far as Helm."""
-    assert "beside that file" not in submit(OWN).err
+    assert "next to that file" not in submit(OWN).err
     assert fake_helm.calls
 
 
@@ -82,7 +82,7 @@ def test_a_path_relative_to_a_folder_of_this_machine_is_refused(submit, api, fak
     ended = submit(OWN, option, value)
     assert ended.code == 2
     shown = f"{option} {value.replace('=', ' ')}"
-    assert f"{shown} is relative to a folder of this machine, which pods do not see" in ended.err
+    assert f"{shown} is relative to a folder of this machine, which pods cannot see" in ended.err
     assert (api.requests, fake_helm.calls) == ([], [])
 
 

@@ -34,7 +34,7 @@ def test_what_a_run_trains_with_does_not_depend_on_how_its_gpus_are_shared_out(a
 
 
 def test_gpus_that_pods_cannot_share_out_evenly_are_refused_before_anything_is_asked(api, backend, real_helm, config):
-    with pytest.raises(ConfigError, match="--gpus-per-pod 3 does not divide --gpus 4"):
+    with pytest.raises(ConfigError, match="--gpus 4 is not a multiple of --gpus-per-pod 3"):
         backend.plan(config, options(gpus_per_pod=3))
     assert [path for _, path, _, _ in api.requests if "dryRun" in path] == []
 
@@ -44,9 +44,9 @@ def test_gpus_that_pods_cannot_share_out_evenly_are_refused_before_anything_is_a
     [
         ({"a": "8"}, 8, 8, None),
         ({"a": "4", "b": "4"}, 8, 4, None),
-        ({"a": "4", "b": "2"}, 8, 8, "no node has the 8 GPUs of a pod; most has a, 4"),
-        ({"a": "6", "b": "6"}, 12, 4, "--gpus 12 in pods of 4 (--gpus-per-pod), but the nodes hold 8 ranks"),
-        ({"a": "4"}, 8, 4, "the nodes that ranks can land on have 4 GPUs in all"),
+        ({"a": "4", "b": "2"}, 8, 8, "no node has the 8 GPUs of a pod; a has the most, 4"),
+        ({"a": "6", "b": "6"}, 12, 4, "--gpus 12 in pods of 4 (--gpus-per-pod), but whole pods for only 8 ranks fit"),
+        ({"a": "4"}, 8, 4, "the nodes that ranks can use have 4 GPUs in total"),
     ],
 )  # fmt: skip
 def test_pods_that_no_node_could_ever_hold_are_refused(nodes, gpus, per_pod, said):

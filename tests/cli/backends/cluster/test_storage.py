@@ -25,17 +25,17 @@ CLAIM = {"persistentVolumeClaim": {"claimName": "c"}}
 @pytest.mark.parametrize(
     ("pod", "message"),
     [
-        (pod_with(), "lies on no volume that outlives the pods: give an s3:// address, or mount a claim there"),
-        (pod_with({"name": "v", "mountPath": "/stores"}, v=CLAIM), "lies on no volume that outlives the pods"),
+        (pod_with(), "is not on a volume that outlives the pods: give an s3:// address, or mount a claim there"),
+        (pod_with({"name": "v", "mountPath": "/stores"}, v=CLAIM), "is not on a volume that outlives the pods"),
         (
             pod_with({"name": "v", "mountPath": "/store"}, v={"emptyDir": {}}),
-            "lies on no volume that outlives the pods",
+            "is not on a volume that outlives the pods",
         ),
         (
             pod_with(
                 {"name": "v", "mountPath": "/"}, {"name": "w", "mountPath": "/store/"}, v=CLAIM, w={"emptyDir": {}}
             ),
-            "lies on no volume that outlives the pods",
+            "is not on a volume that outlives the pods",
         ),
         (
             pod_with({"name": "v", "mountPath": "/store", "readOnly": True}, v=CLAIM),
@@ -104,7 +104,7 @@ def test_every_table_that_is_missing_is_named(bucket):
     [
         (b"a.mp4,0,x,9,Run,Action\n", "row 4: t-end is 'x', not a number"),
         (b"a.mp4,0,4,9,Walk,Action\n", "row 4: action-label 'Walk' is not in the label map"),
-        (b"a.mp4,0,4\n", "row 4 has 3 fields, its header has 6"),
+        (b"a.mp4,0,4\n", "row 4 has 3 fields, but the header has 6"),
     ],
 )
 def test_a_table_that_no_run_can_read_is_refused_with_its_row(bucket, rows, words):
@@ -130,7 +130,7 @@ def test_more_missing_videos_than_a_run_puts_up_with_are_refused_and_fewer_are_s
     lenient = replace(config, data=replace(config.data, max_bad_share=0.5))
     with caplog.at_level(logging.WARNING):
         check_data(lenient)
-    assert "with --bad-clips resample their clips are passed over" in caplog.text
+    assert "with --bad-clips resample their clips are skipped" in caplog.text
     with pytest.raises(DataError, match=words):
         check_data(replace(lenient, data=replace(lenient.data, bad_clips="fail")))
 

@@ -57,7 +57,7 @@ def test_a_followed_run_ends_with_its_outcome_and_leaves_results(tspctl: Tspctl,
     assert tspctl("wait", "a").code == 0
     assert "nothing to resume" in tspctl("resume", "a").err
     refused = tspctl("cancel", "a")
-    assert "has ended already (succeeded)" in refused.err
+    assert "has already ended (succeeded)" in refused.err
     assert "state is saved" not in refused.err
     best = tspctl("fetch-best", "a", "-d", "best.pth")
     assert (best.out, Path("best.pth").read_bytes()) == ("best.pth\n", b"checkpoint 1")
@@ -302,7 +302,7 @@ def test_a_run_whose_supervisor_was_killed_after_its_ranks_had_ended_has_ended(
     assert [row["state"] for row in tspctl("list", "-o", "json").json] == ["succeeded"]
     assert "succeeded" in tspctl("list").out
     assert tspctl("wait", "a").code == 0
-    assert "has ended already (succeeded)" in tspctl("cancel", "a").err
+    assert "has already ended (succeeded)" in tspctl("cancel", "a").err
     assert "nothing to resume" in tspctl("resume", "a").err
     assert json.loads((local / "a" / "outcome.json").read_text())["state"] == "succeeded"
     assert tspctl("delete", "a", "--yes").code == 0

@@ -295,7 +295,7 @@ def test_a_run_whose_files_are_gone_is_told_from_one_that_has_made_nothing_yet(
     tspctl: Tspctl, two_runs: Path, local: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(local / "bad")
-    gone = f"nothing is stored at {local}/bad: it was moved or deleted, or its disk is not mounted"
+    gone = f"the run's files are missing at {local}/bad: they were moved or deleted, or the disk is not mounted"
     for words in (
         "results bad", "metrics bad", "fetch-best bad", "fetch bad --all", "report bad --out page.html",
         "tensorboard bad --export events", "evaluate bad", "submit --like bad --dry-run",
@@ -306,7 +306,7 @@ def test_a_run_whose_files_are_gone_is_told_from_one_that_has_made_nothing_yet(
     assert not Path("page.html").exists()
     both = tspctl("report", "good", "bad", "--out", tmp_path / "page.html")
     assert both.code == 0
-    assert f"bad is left out: {gone}" in both.err
+    assert f"bad is omitted: {gone}" in both.err
     shown = tspctl("status", "bad")
     assert (shown.code, gone in shown.err) == (0, True)
     assert tspctl("delete", "bad", "--yes").code == 0

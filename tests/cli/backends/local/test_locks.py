@@ -144,5 +144,5 @@ def test_a_claim_of_a_process_that_is_gone_is_taken_over_and_one_of_a_live_one_i
 
 def test_a_file_in_the_place_of_a_claim_is_named(tmp_path: Path) -> None:
     (tmp_path / CLAIM).write_text("")
-    with pytest.raises(ConfigError, match="is not a claim of tspctl's: remove it"), claimed(LocalRun(tmp_path)):
+    with pytest.raises(ConfigError, match="was not written by tspctl: remove it"), claimed(LocalRun(tmp_path)):
         pass

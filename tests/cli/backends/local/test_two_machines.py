@@ -42,12 +42,12 @@ def test_a_run_that_another_machine_trains_is_neither_resumed_nor_deleted_here(
 
     refused = tspctl("resume", "a")
     assert refused.code == 2
-    assert f"is trained by {owner}" in refused.err
+    assert f"is being trained by {owner}" in refused.err
     assert tspctl("cancel", "a").code == 0
     assert not (local / "a" / "outcome.json").exists()
     deleted = tspctl("delete", "a", "--yes")
     assert deleted.code == 0
-    assert f"stays: it belongs to {owner}" in deleted.err
+    assert f"is kept: it belongs to {owner}" in deleted.err
     assert not local_run("a").folder.exists()
     assert (local / "a" / "progress.json").exists()
 

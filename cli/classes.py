@@ -1,4 +1,4 @@
-"""Figures by class as they are shown: a table, CSV, a picture."""
+"""Results per class as a table, CSV or plot."""
 
 from __future__ import annotations
 

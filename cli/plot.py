@@ -1,4 +1,4 @@
-"""Figures as files: the only module that knows matplotlib."""
+"""Plots as files: the only module that imports matplotlib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard input, output and error as they may be: closed, on a full disk, or of an encoding that lacks a character."""
+"""Handles standard input, output and error that are closed, on a full disk, or cannot encode a character."""
 
 from __future__ import annotations
 

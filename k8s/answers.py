@@ -1,4 +1,4 @@
-"""What an answer of the API server means: an object, or an error that names the missing permission. Pure."""
+"""Responses of the API server as objects, or as errors that name the missing permission. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GPUs of a cluster by node: what they are, and who holds them. Pure."""
+"""GPUs of a cluster by node: their kind, and the pods that use them. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cluster it is, told from others: a store may serve several whose namespaces have the same names."""
+"""An ID of the cluster: a store may serve several clusters whose namespaces have the same names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training can be submitted as on a cluster: PyTorchJobs, TrainJobs, or neither."""
+"""The kinds of training jobs that a cluster serves: PyTorchJobs, TrainJobs, or neither."""
 
 from __future__ import annotations
 

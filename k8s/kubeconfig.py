@@ -1,7 +1,7 @@
-"""Which kubeconfig files and context are meant, by kubectl's rules.
+"""Selects kubeconfig files and context by kubectl's rules.
 
-The official Python client takes the current context of the last file of KUBECONFIG, kubectl and Helm that of the first
-one that names any. Whoever checks and whoever installs must mean the same cluster, so it is settled here for both.
+The official Python client takes the current context from the last file of KUBECONFIG, kubectl and Helm from the first
+one that names any. Checks and installation must use the same cluster, so the context is decided here for both.
 """
 
 from __future__ import annotations

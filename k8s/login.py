@@ -1,6 +1,7 @@
 """Logging in to the API server: the only importer of the official client.
 
-It knows kubeconfigs, credential plugins and certificates. Importing it costs over a second: that happens on first use.
+The client handles kubeconfigs, credential plugins and certificates. Importing it takes over a second, so it is imported
+on first use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The nodes with GPUs that ranks can land on, and how many fit. Pure.
+"""The nodes with GPUs that ranks can use, and how many ranks fit. Pure.
 
-The scheduler's rules are applied to the pod as the chart renders it, so that what users change in the chart's values
-counts here too.
+The scheduler's rules are applied to the pod that the chart renders, so users' changes in the chart's values are
+considered.
 """
 
 from __future__ import annotations

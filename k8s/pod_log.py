@@ -1,8 +1,8 @@
 """The log of one pod as lines with their times, over any number of broken connections.
 
-A log stream of the API can end at any moment: the API server restarts, a proxy loses patience, the kubelet rotates
-the file and goes silent (https://github.com/kubernetes/kubernetes/issues/115701). Each is met by reading again from
-the last second seen (``sinceTime`` knows no fractions) and leaving out the lines that were given already.
+A log stream of the API can end at any moment: the API server restarts, a proxy times out, or the kubelet rotates the
+file and goes silent (https://github.com/kubernetes/kubernetes/issues/115701). In each case the log is read again from
+the last second seen (``sinceTime`` has no fractions), and lines that were already returned are skipped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What would make a run on this cluster fail, found before anything is created; ``tspctl doctor`` shows the same.
 
-Each check is a function that yields findings. A check that its user may not make says nothing: namespace-only rights
-are enough for everything else.
+Each check is a function that yields findings. A check for which the user lacks permission yields nothing: permissions
+in one namespace are enough for the others.
 """
 
 from __future__ import annotations

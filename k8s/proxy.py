@@ -1,6 +1,6 @@
-"""Which proxy a request to the API server goes through: the rules of kubectl and Helm, which are Go's. Pure.
+"""Selects the proxy for requests to the API server, by the rules of kubectl and Helm, which are Go's. Pure.
 
-The official Python client has rules of its own. Whoever checks and whoever installs must take the same way.
+The official Python client has different rules, but checks and installation must use the same proxy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a pod refers to: Secrets with their keys, ConfigMaps, claims, account, queue; all of it must be there before."""
+"""Checks that the objects a pod refers to exist: Secrets with their keys, ConfigMaps, claims, account, queue."""
 
 from __future__ import annotations
 

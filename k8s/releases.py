@@ -1,10 +1,10 @@
-"""Helm's releases as the cluster has them: whose they are, what is left of them, installing and removing one.
+"""Helm's releases on the cluster: ownership, remains of broken ones, installing and removing.
 
-One release is one run, so the name of a release is a promise that two users can make at the same moment, and an
-installation can end halfway: refused, interrupted, killed. What may be removed is decided by what the cluster holds,
-never by a name: Helm's record of a release is a Secret, which ``install`` labels with a nonce of its own. A failed
-installation is cleaned up only while that Secret is the release's only revision and has this nonce; whoever lost the
-race for a name then leaves the winner's run alone. Objects belong to a run by their labels.
+One release is one run. Two users can choose the same name at the same moment, and an installation can end halfway:
+refused, interrupted, killed. So nothing is removed by its name alone. Helm's record of a release is a Secret, which
+``install`` labels with its own nonce. A failed installation is cleaned up only while that Secret is the release's only
+revision and has this nonce, so a process that lost the race for a name leaves the winner's run alone. Objects belong to
+a run by their labels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every run of a namespace, in a page of requests for each kind of object, however many runs there are."""
+"""All runs of a namespace, with a few requests for each kind of object, however many runs there are."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """Logs of all pods of a run as one stream in order of time, from before the first pod to the end of the run.
 
 Each pod's log is read by a thread of its own (``pod_log`` reconnects it), since a stream blocks while its pod is
-silent. The threads fill bounded queues, so that a rank that writes faster than the terminal reads waits instead of
-filling the memory. One consumer merges: it gives the oldest line at hand, but only once no other rank can still bring
-an older one; a rank that has been silent for ``_HOLD_SEC`` is no longer waited for. Lines of one rank therefore always
-keep their order, lines of different ranks are ordered to within that time. Pods are polled rather than watched: a new
-pod of the same name is another pod (its uid counts), and is read from its beginning. Whether the run has ended is
-asked before the pods are listed, so that the last look sees every pod there will ever be, and the stream ends only when
-every reader has been drained.
+silent. The threads fill bounded queues, so that reading of a rank that writes faster than the terminal pauses instead
+of filling the memory. One consumer merges: it returns the oldest available line, but only once no other rank can still
+provide an older one; it does not wait for ranks that have been silent for ``_HOLD_SEC``. Lines of one rank therefore
+always keep their order, lines of different ranks are ordered to within that time. Pods are polled rather than watched:
+a new pod of the same name is another pod (its uid counts), and is read from its beginning. The end of the run is
+checked before the pods are listed, so that the last listing has every pod there will ever be, and the stream ends only
+when every reader has been drained.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a cluster holds of runs, and the few things that are done to them beside installing."""
+"""The objects of runs on a cluster, and the operations on them other than installing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One state from the conditions of a PyTorchJob, TrainJob or Job and its pods. Pure.
 
-The operator keeps every condition it ever set and turns some of them False; its printed State column shows the last one
-in the list, which can mislead. Here only conditions with status True count, in the order of how final they are.
+The operator keeps every condition it ever set and sets some of them to False; its printed State column shows the last
+one in the list, which can be misleading. Here only conditions with status True count, and final ones take precedence.
 """
 
 from __future__ import annotations

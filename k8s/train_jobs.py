@@ -1,9 +1,9 @@
-"""TrainJobs of Kubeflow Trainer v2, whose pods a TrainingRuntime describes: one for each run, of the run's name.
+"""TrainJobs of Kubeflow Trainer v2, whose pods a TrainingRuntime describes: one for each run, with the run's name.
 
-Kubeflow Trainer refuses a TrainJob until it has seen the runtime, so the API server cannot judge both before anything
-is there. The runtime alone starts nothing. It is therefore created first, as Helm would, the TrainJob is judged with it
-there, and only then Helm installs the release and takes the runtime over. Whatever is refused on the way, the runtime
-that was created here goes again.
+Kubeflow Trainer refuses a TrainJob until it has seen the runtime, so the API server cannot validate both before one
+exists. The runtime alone starts nothing. It is therefore created first, as Helm would create it; then the TrainJob is
+validated, and only then Helm installs the release and adopts the runtime. If anything is refused on the way, the
+runtime is removed again.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Why a run waits or failed, in one line, from its job, pods and events. Pure.
 
-No object says it: the reason lies scattered over conditions, container states and events, in the words of the
+No single object contains the reason: it is scattered over conditions, container states and events, in the words of the
 scheduler, the kubelet, the admission chain, the training operator, Kubeflow Trainer and Kueue. Each of ``why_pod``,
-``why_queue`` and ``why_refused`` reads one kind of text; here they are ordered, so that the cause comes before what
-follows from it. A failed run has one cause: the rank that ended first, unless it only reports a lost peer, or a pod
-that was taken away. What is not understood is passed on in its own words, never left out.
+``why_queue`` and ``why_refused`` reads one kind of text; here they are ordered, so that a cause comes before its
+effects. A failed run has one cause: the rank that ended first, unless it only reports a lost peer, or a pod that was
+removed. Unknown texts are passed on unchanged, never left out.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def _neglected(job: Object, present: int) -> Iterable[str]:
         yield f"no controller has picked it up yet: is {controller} running?"
     else:
         yield (
-            f"has {present} of its {pods_of(job)} pods, and {controller} creates no others: is it running, and does it "
-            "have the permissions?"
+            f"has {present} of its {pods_of(job)} pods, and {controller} creates no others: is it running, and may it "
+            "create pods?"
         )
 
 

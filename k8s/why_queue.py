@@ -1,4 +1,4 @@
-"""Why a suspended run does not start: its user, Kueue, or somebody else. Pure."""
+"""Why a suspended run does not start: its user, Kueue, or another user or tool suspended it. Pure."""
 
 from __future__ import annotations
 

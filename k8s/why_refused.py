@@ -1,4 +1,4 @@
-"""Why no pods are made: quota, security standard, or other admission. Pure."""
+"""Why no pods are created: quota, Pod Security Standard, or other admission. Pure."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def commands_page() -> str:
     """Every command with its arguments and options, as ``--help`` shows them."""
     sections = [_command_section(path, command) for path, command in all_commands()]
     intro = (
-        "`-o table|json|yaml|name` is offered wherever something is listed. stdout carries results, stderr narration.\n"
+        "Commands that list something accept `-o table|json|yaml|name`. Results go to stdout, messages to stderr.\n"
         "`tspctl COMMAND --help` shows the same text."
     )
     return "\n\n".join([NOTE, "# Commands", intro, *sections]) + "\n"
@@ -89,8 +89,8 @@ def _cell(text: str) -> str:
 def values_page() -> str:
     """Every value of the chart."""
     intro = (
-        "Values of [the chart](../../charts/tsp/README.md), from its schema, which refuses any other key. Long\n"
-        "defaults stand in [values.yaml](../../charts/tsp/values.yaml)."
+        "Values of [the chart](../../charts/tsp/README.md), from its schema, which refuses any other key. See\n"
+        "[values.yaml](../../charts/tsp/values.yaml) for long defaults."
     )
     return "\n\n".join([NOTE, "# Chart values", intro, values_table()]) + "\n"
 

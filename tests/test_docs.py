@@ -134,7 +134,7 @@ def test_the_documented_rights_are_those_of_the_role():
     rules = yaml.safe_load((ROOT / "k8s/role.yaml").read_text())["rules"]
     table = (ROOT / "k8s/README.md").read_text().split("## Rights")[1].split("\n## ")[0]
     named = [name for row in re.findall(r"^\| ([a-z/, ]+) \|", table, re.MULTILINE) for name in row.split(", ")]
-    assert sorted(set(named) - {"right"}) == sorted({item for rule in rules for item in rule["resources"]})
+    assert sorted(set(named) - {"permission"}) == sorted({item for rule in rules for item in rule["resources"]})
     assert "kubectl apply -n NAMESPACE -f k8s/role.yaml" in table
 
 

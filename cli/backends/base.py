@@ -2,9 +2,10 @@
 
 The backends are a cluster (``cli.backends.cluster``) and this machine (``cli.backends.local``).
 
-A backend knows processes, pods and how they ended; epochs, progress and results are read from the store, whatever the
-backend. No command asks which backend it uses: every difference between them is a method or an attribute here.
-A backend raises TspError subclasses whose messages say what to do, writes nothing to stdout, and logs what it does.
+A backend provides processes, pods and how they ended; epochs, progress and results are read from the store, whatever
+the backend. No command checks which backend it uses: every difference between backends is a method or an attribute
+here. A backend raises subclasses of TspError whose messages say what to do, writes nothing to stdout, and logs its
+actions.
 """
 
 from __future__ import annotations

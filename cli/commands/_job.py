@@ -1,4 +1,4 @@
-"""What the commands of auxiliary jobs share: options, starting the job, printing its answer."""
+"""Shared code of the commands for auxiliary jobs: options, starting the job, printing its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tspctl data download``: what the TSP authors publish of a data set."""
+"""``tspctl data download``: the files that the TSP authors publish for a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tspctl evaluate``: the validation figures of a checkpoint, without training."""
+"""``tspctl evaluate``: the validation results of a checkpoint, without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tspctl fetch-best`` and ``tspctl fetch``: download what a run stored."""
+"""``tspctl fetch-best`` and ``tspctl fetch``: download files of a run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``--set KEY=VALUE``: one value of the configuration, read as JSON and TOML read values.
 
-YAML would read 010 as eight, 1:30 as ninety and ``no`` as false. Here text is a number only if JSON or TOML says so;
-anything else stays text, which the configuration refuses where it needs a number.
+YAML would read 010 as eight, 1:30 as ninety and ``no`` as false. Here text is a number only if it is one in JSON or
+TOML; anything else stays text, which the configuration refuses where it needs a number.
 """
 
 from __future__ import annotations

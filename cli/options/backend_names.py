@@ -1,4 +1,4 @@
-"""The backends' names, and what options need to know of a backend without importing it."""
+"""The backends' names, and the facts that options need about a backend without importing it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Options and arguments given an empty text, mostly by a shell variable that is not set.
+"""Refuses empty options and arguments, which mostly come from an unset shell variable.
 
-Taken as not given, ``--store "$STORE"`` would quietly mean the default store.
+Otherwise ``--store "$STORE"`` would silently mean the default store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Default names of runs: method, data set, encoder, what differs from the recipe, and the time."""
+"""Default names of runs: method, data set, encoder, differences from the recipe, and the time."""
 
 from __future__ import annotations
 

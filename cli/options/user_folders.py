@@ -1,4 +1,4 @@
-"""The user's folders (settings, state, data) and the current one, none of which need exist."""
+"""The user's folders (settings, state, data) and the current folder; none of them need exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: template, style and script of this folder, and the facts, in one file from which no request leaves."""
+"""The page: template, style and script of this folder, and the facts, in one file that makes no requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page shows of a run, as plain JSON: read from its store, whatever is damaged named instead of shown."""
+"""The content of a page for a run, as plain JSON read from its store; damaged files are named instead of shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of a run's pods: written down while its pods are there, for the time after."""
+"""Records the images of a run's pods while its pods exist, for later."""
 
 from __future__ import annotations
 

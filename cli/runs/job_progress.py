@@ -1,4 +1,4 @@
-"""How far an auxiliary job is, by what its shards have logged last: nothing of it is written to a store."""
+"""The progress of an auxiliary job, from the last log lines of its shards; it is not written to a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines of a run: from its backend while that has them, then from its store."""
+"""Log lines of a run: from its backend while available, then from its store."""
 
 from __future__ import annotations
 

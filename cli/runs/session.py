@@ -1,4 +1,4 @@
-"""The context of one command: settings, and the backends, stores and runs they lead to, each opened once."""
+"""The context of one command: settings, backends, stores and runs, each opened once."""
 
 from __future__ import annotations
 

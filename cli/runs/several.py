@@ -1,4 +1,4 @@
-"""Several runs of one command line: each once, under a name that no other has, whatever single ones cannot answer."""
+"""Several runs of one command line: each once, with a unique name, even if some of them cannot be read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One run for ``status`` and ``list``: what its backend knows, joined with what its store holds.
+"""One run for ``status`` and ``list``, from its backend and its store.
 
-The backend knows best whether a run is alive; the store's outcome counts where no backend knows the run, and fresh
-progress where there is no outcome either. Speed and time left are shown only while the run runs.
+The backend's state has precedence; if no backend has the run, the store's outcome counts, and without an outcome, fresh
+progress. Speed and time left are shown only while the run is active.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The live screen: a table of runs that is read anew every few seconds, and keys for the selected run.
+"""The live screen: a table of runs that is refreshed every few seconds, and keys for the selected run.
 
-Reading takes seconds where a store or an API server is slow, so it happens in a thread; the screen shows the last
-answer and how old it is. Keys act by running ``tspctl`` itself: what it prints is what the same command prints in a
-shell.
+Reading takes seconds if a store or an API server is slow, so it happens in a thread; the screen shows the last answer
+and its age. Keys run ``tspctl`` itself, so the output is that of the same command in a shell.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def test_notes_name_the_next_commands(helm, tmp_path):
     assert "tspctl fetch-best my-run -n video" in text
     assert "helm test my-run -n video" in text
     assert "Downscale: gpuMemory is 16384 MiB, so the downscale factor is 2." in text
-    assert "names no registry: nodes that do not have it look for it on Docker Hub (set image.repository)" in text
+    assert "names no registry: nodes without the image will look for it on Docker Hub (set image.repository)" in text
     for repository in ("registry.example/team/tspctl", "localhost/tspctl", "registry:5000/tspctl"):
         named = json.dumps({**values, "image": {"repository": repository}})
         done = subprocess.run(command, input=named, capture_output=True, text=True, check=True)

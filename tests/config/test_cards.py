@@ -57,7 +57,7 @@ def test_the_explanation_names_the_card_that_decided():
         "number format fp16: the weakest GPU is the Tesla T4 (compute capability 7.5)"
     )
     assert explain_precision("auto", [A100, card("the one", 7, 0), T4, UNKNOWN]).endswith(
-        "the weakest card is the the one (compute capability 7.0)"
+        "the weakest GPU is the the one (compute capability 7.0)"
     )
     assert explain_precision("fp32", [A100]) == "number format fp32"
     assert explain_precision("auto", [UNKNOWN]) == explain_precision("auto", []) == "number format fp32"

@@ -119,7 +119,9 @@ def test_rows_of_another_width_are_counted_and_the_first_is_named(tmp_path):
     (tmp_path / "t.csv").write_text(HEADER + "a.mp4,0,4,9,Run,\n\na.mp4,0,4\n")
     truth = read_ground_truth(tmp_path / "t.csv", LABELS)
     assert [problem.line for problem in truth.problems] == [2, 4]
-    with pytest.raises(DataError, match=r"t\.csv row 2 has 6 fields, its header has 5 \(1 more rows cannot be used\)"):
+    with pytest.raises(
+        DataError, match=r"t\.csv row 2 has 6 fields, but the header has 5 \(1 more rows cannot be used\)"
+    ):
         truth.kept(ClipConfig())
 
 

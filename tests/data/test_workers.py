@@ -112,7 +112,7 @@ def test_a_crashed_decoder_ends_a_run_that_puts_up_with_no_bad_clip(dataset_dir,
 
 
 def test_a_killed_worker_is_said_to_be_killed_and_worth_another_attempt(dataset_dir, make_config, monkeypatch):
-    words = r"SIGKILL while it read v1\.mp4 .*probably memory ran out"
+    words = r"SIGKILL while it read v1\.mp4 .*it probably ran out of memory"
     with pytest.raises(StalledError, match=words) as caught:
         list(loader_of(Killed, make_config(dataset_dir, workers=2), monkeypatch))
     assert caught.value.exit_code >= 128
@@ -137,7 +137,7 @@ def test_shared_memory_that_cannot_hold_a_batch_of_each_worker_is_refused_with_i
     monkeypatch.setattr("tsp.data.shared_memory._size_and_free_bytes", lambda: (64 << 20, 60 << 20))
     check_shared_memory(30 << 20, 2)
     check_shared_memory(300 << 20, 0)
-    words = r"has 64 MiB, .*8 batches of 30 MiB there, 240 MiB in all: make it larger \(shm"
+    words = r"has 64 MiB, .*8 batches of 30 MiB there, 240 MiB in total: make it larger \(shm"
     with pytest.raises(ConfigError, match=words):
         check_shared_memory(30 << 20, 4)
 

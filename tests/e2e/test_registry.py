@@ -85,7 +85,7 @@ def test_what_a_tag_meant_is_recorded_and_that_it_means_another_image_is_said(re
     same = tspctl.try_run(*like, "--image", first)
     assert (same.returncode, "image" in same.stderr) == (0, False), same.stderr
     by_tag = tspctl.try_run(*like, "--image", f"{FROM_NODE}:v1")
-    assert f"the pods of tagged ran {first}; to be sure of the same: --image {first}" in by_tag.stderr
+    assert f"the pods of tagged ran {first}; to use the same image, give --image {first}" in by_tag.stderr
 
     second = f"{FROM_NODE}@{registry.push('v1', 'second')}"
     assert second != first

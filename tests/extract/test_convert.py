@@ -242,8 +242,8 @@ def described(folder: Path, **changes: Any) -> Path:
     ("videos", "said"),
     [
         ({"a": {"features": 37}}, "1 videos are not in its description: v_b"),
-        ({"a": {"features": 37}, "b": {"features": 12}}, "1 videos have another number of features .*: v_b"),
-        ({name: {"features": 37} for name in "abc"}, "1 videos that its description lists are not there: v_c"),
+        ({"a": {"features": 37}, "b": {"features": 12}}, "1 videos do not have the number of features .*: v_b"),
+        ({name: {"features": 37} for name in "abc"}, "1 videos that its description lists are missing: v_c"),
         ({"a": {"features": 37}, "b": {"features": 37}}, None),
         ({}, None),
     ],

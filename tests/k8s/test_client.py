@@ -150,7 +150,7 @@ def test_a_refusal_that_is_no_status_object_is_quoted_as_far_as_it_is_short(data
 
 
 def test_what_is_no_api_server_is_quoted_by_its_first_line_of_text():
-    with pytest.raises(ClusterError, match=r"not an API server") as caught:
+    with pytest.raises(ClusterError, match=r"not from an API server") as caught:
         parsed(b"<html>\n  <title>" + b"Log in " * 100)
     assert f"({('<html> <title>' + 'Log in ' * 100)[:80]!r}...)" in str(caught.value)
 

@@ -186,7 +186,7 @@ def test_no_way_out_is_shown_where_the_larger_gpus_are_too_few():
 def test_a_factor_of_ones_own_keeps_to_the_gpus_that_can_hold_it():
     plan = plan_nodes([gpu_node("big", 81559), gpu_node("old", 15109)], gpus=8, downscale="1")
     assert (plan.downscale, plan.memory_values, plan.gpus) == (1, ("81559",), 4)
-    assert plan.explanation[0] == "downscale factor 1: as asked for; ranks go to big (4 x 81559 MiB)"
+    assert plan.explanation[0] == "downscale factor 1: as requested; ranks run on big (4 x 81559 MiB)"
 
 
 def test_unknown_memory_leaves_it_to_the_pods_where_the_known_gpus_are_too_few():

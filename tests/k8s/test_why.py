@@ -54,7 +54,7 @@ from tests.k8s.reasons import IN_INIT, PENDING, PSS, QUOTA
         ),
         (
             "0/1 nodes are available: 1 node(s) didn't match pod affinity rules.",
-            "rank 0 cannot be scheduled: the master has no node yet, or its own pod affinity finds none "
+            "rank 0 cannot be scheduled: the master has no node yet, or its own pod affinity matches none "
             "(0/1 nodes are available: 1 node(s) didn't match pod affinity rules)",
         ),
         ("something new", "rank 0 cannot be scheduled: something new"),

@@ -38,9 +38,9 @@ def test_every_file_that_is_left_out_is_named_with_the_reason(folder, caplog):
         find_videos(str(folder))
     said = caplog.text
     for name, reason in {
-        "notes.txt": "not a video by its extension (.txt)",
-        "anim.gif": "not a video by its extension (.gif)",
-        "bare": "not a video by its extension (none)",
+        "notes.txt": "not a known video extension: .txt",
+        "anim.gif": "not a known video extension: .gif",
+        "bare": "not a known video extension: none",
         "gone.mp4": "a broken link",
         "pipe.mp4": "a pipe, socket or device",
         "loop": "a link to a folder that is also read directly",
@@ -87,11 +87,11 @@ def test_what_is_not_there_is_refused_as_what_it_is(folder, name, reason):
 @pytest.mark.parametrize(
     ("num_files", "said"),
     [
-        (1, "1 file left out (.txt is no video's ending; name the file itself to have it read): 0.txt"),
-        (5, "5 files left out (.txt is no video's ending; name the file itself to have it read): 0.txt, 1.txt, 2.txt, "
-            "3.txt, 4.txt"),
-        (6, "6 files left out (.txt is no video's ending; name the file itself to have it read): 0.txt, 1.txt, 2.txt, "
-            "3.txt, 4.txt, ..."),
+        (1, "1 file left out (not a known video extension: .txt; give the file itself to read it): 0.txt"),
+        (5, "5 files left out (not a known video extension: .txt; give the file itself to read it): 0.txt, 1.txt, "
+            "2.txt, 3.txt, 4.txt"),
+        (6, "6 files left out (not a known video extension: .txt; give the file itself to read it): 0.txt, 1.txt, "
+            "2.txt, 3.txt, 4.txt, ..."),
     ],
 )  # fmt: skip
 def test_of_many_files_that_are_left_out_the_first_five_are_named(tmp_path, caplog, num_files, said):

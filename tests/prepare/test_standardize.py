@@ -277,7 +277,7 @@ def test_half_a_file_is_broken_unless_it_is_to_be_salvaged_and_then_the_gap_is_n
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     (result,) = standardize(job(whole, tmp_path / "out"))
     assert result.status == "broken"
-    assert "the file is cut short; --salvage keeps what can be decoded" in result.why
+    assert "the file is truncated; --salvage keeps what can be decoded" in result.why
     assert not (tmp_path / "out/a.mp4").exists()
     (result,) = standardize(job(whole, tmp_path / "out", salvage=True))
     assert result.status == "written"

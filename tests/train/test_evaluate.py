@@ -135,7 +135,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(trained, tm
     (tmp_path / "there").mkdir()
     (tmp_path / "file").touch()
     monkeypatch.setattr(evaluate, "evaluate_share", lambda *_: pytest.fail("it has computed"))
-    with pytest.raises(StoreError, match=r"is a folder: give a file with --out|is not a folder"):
+    with pytest.raises(StoreError, match=r"is a folder: give a file to --out|is not a folder"):
         do_job("evaluate", request(config, weights, tmp_path / name))
 
 

@@ -114,7 +114,7 @@ def _reason_against(name: str) -> str:
         return "a training copy"
     suffix = Path(name).suffix.lower()
     if suffix not in VIDEO_SUFFIXES:
-        return f"not a video by its extension ({suffix or 'none'}); give the file itself to read it"
+        return f"not a known video extension: {suffix or 'none'}; give the file itself to read it"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What ``doctor`` says of a cluster."""
+"""The checks of ``doctor`` for a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping, resuming and removing runs of a cluster, whichever of their objects are still there."""
+"""Stopping, resuming and removing runs of a cluster, even if some of their objects are missing."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""From a configuration to what Helm is given on a cluster, and all checks before that.
+"""From a configuration to the input for Helm on a cluster, with all checks before that.
 
-Problem: what a run needs depends on the nodes its pods can land on, and that depends on the pods as the chart renders
-them with the user's own values. Idea: render once, read the pod from the manifest, plan the nodes for it, render again
-with the plan. Invariants: what is shown by --dry-run, checked and installed is the same manifest; planning creates
-nothing; a node list that cannot be read leaves the decision to the pods.
+Problem: the values of a run depend on the nodes its pods can use, and those depend on the pods that the chart renders
+with the user's own values. Idea: render once, read the pod from the manifest, plan the nodes for it, render again with
+the plan. Invariants: --dry-run, the checks and the installation use the same manifest; planning creates nothing; if
+nodes cannot be listed, the pods decide.
 """
 
 from __future__ import annotations

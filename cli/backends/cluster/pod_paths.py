@@ -1,4 +1,4 @@
-"""Paths that pods would not see: refused before anything is sent to a cluster."""
+"""Refuses paths that pods cannot see, before anything is sent to a cluster."""
 
 from __future__ import annotations
 

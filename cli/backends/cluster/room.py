@@ -1,4 +1,4 @@
-"""What the nodes of a cluster give a run: memory of GPUs, CPUs for its data workers, and room for all its ranks."""
+"""The resources of a cluster's nodes for a run: GPU memory, CPUs for its data workers, and room for all its ranks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cluster shows of a run, in the terms that all backends share."""
+"""The status of a run on a cluster, in the types that all backends share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Store and data set of a run on a cluster, looked at from here before anything is created."""
+"""Checks the store and data set of a run on a cluster from this machine, before anything is created."""
 
 from __future__ import annotations
 

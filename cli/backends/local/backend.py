@@ -1,4 +1,4 @@
-"""Runs on this machine: a detached supervisor per run, one process per rank, the store as the truth."""
+"""Runs on this machine: a detached supervisor per run, one process per rank, the store as the source of truth."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class LocalBackend:
         cards = gpus_here()[: config.gpus]
         sizes_mib = [card.memory_mib for card in cards if card.memory_mib is not None]
         if config.downscale != "auto":
-            factor, why = int(config.downscale), "as asked for"
+            factor, why = int(config.downscale), "as requested"
         elif not cards:
             factor, why = 1, "no GPU here, ranks run on the CPU"
         elif sizes_mib:

@@ -1,9 +1,9 @@
-"""Which process may take over a run, settled without file locks.
+"""Decides which process may take over a run, without file locks.
 
-Problem: two ``resume`` at once would start two supervisors, whose ranks write to one run, and some file systems refuse
-locks or grant them to everybody.
-Idea: a symbolic link is created atomically, and its target names the process (Emacs and Firefox lock files like this).
-Invariants: of several processes one goes on; a claim that a killed process left is taken over by exactly one.
+Problem: two simultaneous ``resume`` would start two supervisors, whose ranks write to one run, and some file systems
+refuse locks or grant them to every process. Idea: a symbolic link is created atomically, and its target names the
+process (as in the lock files of Emacs and Firefox). Invariants: of several processes exactly one continues; the claim
+of a killed process is taken over by exactly one.
 """
 
 from __future__ import annotations

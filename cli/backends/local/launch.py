@@ -1,4 +1,4 @@
-"""Starting a run's supervisor, and what it starts the ranks with."""
+"""Starting a run's supervisor, and the settings with which it starts the ranks."""
 
 from __future__ import annotations
 

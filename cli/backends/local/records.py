@@ -1,4 +1,4 @@
-"""What the JSON files of a run's folder hold."""
+"""The contents of the JSON files in a run's folder."""
 
 from __future__ import annotations
 

@@ -4,11 +4,11 @@
 (at first the one that submits it) · ``stop.json`` a stop request · ``outcome.json`` how it ended · ``lock`` held by its
 supervisor · ``console/attempt-K/rank-R.log`` output of ranks. Epochs and results are in the store, never here.
 
-Problem: a full disk, another user or another version of tspctl can leave anything in these files, processes can be
-killed between any two writes, and some file systems have no working locks.
-Idea: a run exists as soon as its folder does; each file is written atomically and read at one boundary (``_read``),
-which turns anything wrong with it into one error; a supervisor is recognised by its process as well as by its lock.
-Invariants: a damaged file never hides the run, nor any other run; of two that create a run, one wins (``mkdir``).
+Problem: after a full disk, or a write by another user or version of tspctl, these files may contain anything; processes
+can be killed between any two writes, and some file systems have no working locks. Idea: a run exists as soon as its
+folder does; each file is written atomically and read by one function (``_read``), which turns every problem into one
+kind of error; a supervisor is recognised by its process as well as by its lock. Invariants: a damaged file hides
+neither its run nor any other; of two processes that create a run, one wins (``mkdir``).
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_last_leaves_out_what_is_older(run, metrics):
     assert [line["step"] for line in metrics("-o", "json", "--last", "10m").json] == [8]
     refused = metrics("--last", "soon")
     assert (refused.code, "Invalid value for --last: 'soon'" in refused.err) == (2, True)
-    assert "no metrics: it wrote none since " in metrics("--last", "2999-01-01T00:00:00Z").err
+    assert "no metrics: none were written since " in metrics("--last", "2999-01-01T00:00:00Z").err
 
 
 def test_a_run_without_metrics_says_so(run, metrics):

@@ -36,7 +36,7 @@ def test_the_dry_run_shows_the_whole_configuration_and_what_it_comes_to(tspctl: 
     }
     assert result["config"]["model"]["heads"][1]["label_column"] == "temporal-region-label"
     assert result["config"]["data"]["train"]["gvf"] == "r2plus1d_34-max_gvf.h5"
-    assert "downscale factor 2: as asked for" in shown.err
+    assert "downscale factor 2: as requested" in shown.err
     assert not local.exists()
 
 
@@ -234,5 +234,5 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(
 ) -> None:
     refused = tspctl(*THUMOS, "tac", option, value)
     assert (refused.code, refused.out) == (2, "")
-    assert "contains a user name or password: give credentials by AWS_ACCESS_KEY_ID" in refused.err
+    assert "contains a user name or password: on this machine, give credentials in AWS_ACCESS_KEY_ID" in refused.err
     assert "hidden" not in refused.err

@@ -102,7 +102,11 @@ def test_a_job_without_a_request_is_refused(render):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("a" * 45, "has 45 characters; at most 44 fit"), ("1-run", "must start with a letter"), ("my.run", "hold only")],
+    [
+        ("a" * 45, "has 45 characters; at most 44 are allowed"),
+        ("1-run", "must start with a letter"),
+        ("my.run", "contain only"),
+    ],
 )
 def test_names_that_do_not_fit_are_refused_rather_than_cut(render, name, message):
     with pytest.raises(HelmError, match=message):

@@ -101,7 +101,9 @@ def test_credentials_come_from_the_existing_secret_alone(render):
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "WANDB_API_KEY", "db_password"],
 )
 def test_a_credential_in_clear_is_refused(render, name):
-    with pytest.raises(HelmError, match=rf"extraEnv holds {name} in clear: name a Secret in store\.existingSecret"):
+    with pytest.raises(
+        HelmError, match=rf"extraEnv contains {name} in clear text: name a Secret in store\.existingSecret"
+    ):
         render(extraEnv=[{"name": name, "value": "hidden"}])
     path = {"name": name, "value": "/secrets/file"}
     assert path in render(extraEnv=[path]).container["env"]

@@ -18,7 +18,7 @@ def check_run_name(name: str) -> None:
     """
     if not RUN_NAME.fullmatch(name):
         raise ConfigError(
-            f"run name {name!r} must start with a letter and hold only lower-case letters, digits and inner dashes"
+            f"run name {name!r} must start with a letter and contain only lower-case letters, digits and inner dashes"
         )
     if len(name) > MAX_RUN_NAME_CHARS:
-        raise ConfigError(f"run name {name!r} has {len(name)} characters; at most {MAX_RUN_NAME_CHARS} fit")
+        raise ConfigError(f"run name {name!r} has {len(name)} characters; at most {MAX_RUN_NAME_CHARS} are allowed")

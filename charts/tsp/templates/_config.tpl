@@ -29,7 +29,7 @@ sends it (untouched), or a request that pods resolve through tsp.config.pod_requ
 */}}
 {{- define "tsp.config.json" -}}
 {{- if and (eq .Values.gang "kueue") (not .Values.queue) -}}
-{{- fail "gang is kueue, but no queue is given: Kueue starts all pods of a run or none where queue names a LocalQueue" -}}
+{{- fail "gang is kueue, but queue is empty: set queue to the name of a LocalQueue" -}}
 {{- end -}}
 {{- if ne .Values.job.kind "train" -}}
 {{- required "job.request is empty: give the job's request as JSON text" .Values.job.request -}}
@@ -56,7 +56,7 @@ sends it (untouched), or a request that pods resolve through tsp.config.pod_requ
 {{/* tsp.config.refuseSecret: refuses a configuration with a user or password in an address. Argument: its text. */}}
 {{- define "tsp.config.refuseSecret" -}}
 {{- if regexMatch "[A-Za-z][A-Za-z0-9+.-]*://[^/?#\"\\s]*@" . -}}
-{{- fail "an address in the configuration contains a user name or password: everybody who may read the ConfigMap would see it; give credentials by store.existingSecret" -}}
+{{- fail "an address in the configuration contains a user name or password: anyone who may read the ConfigMap would see it; give credentials in store.existingSecret" -}}
 {{- end -}}
 {{- end -}}
 

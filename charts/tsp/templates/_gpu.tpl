@@ -5,7 +5,7 @@ Argument: the label. The same rule as tsp/config/sizing.py, gpu_memory_mib.
 {{- define "tsp.gpu.memoryMib" -}}
 {{- $text := ternary (int64 .) . (kindIs "float64" .) | toString | trim -}}
 {{- if not (regexMatch "^[0-9]+([.][0-9]+)?\\s*([kKmMgGtT]i?)?[bB]?$" $text) -}}
-{{- fail (printf "GPU memory %q is not a size: expected MiB, bytes, or a number with Gi or Mi" $text) -}}
+{{- fail (printf "GPU memory %q is not a size: expected MiB, bytes, or a number with the unit Gi or Mi" $text) -}}
 {{- end -}}
 {{- $number := regexFind "^[0-9]+([.][0-9]+)?" $text -}}
 {{- $unit := trimPrefix $number $text | trim | lower | trimSuffix "b" -}}

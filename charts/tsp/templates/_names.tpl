@@ -4,10 +4,10 @@ Refuses what cannot also be a folder of the store and a pod called <name>-worker
 */}}
 {{- define "tsp.run.name" -}}
 {{- if gt (len .Release.Name) 44 -}}
-{{- fail (printf "run name %q has %d characters; at most 44 fit" .Release.Name (len .Release.Name)) -}}
+{{- fail (printf "run name %q has %d characters; at most 44 are allowed" .Release.Name (len .Release.Name)) -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .Release.Name) -}}
-{{- fail (printf "run name %q must start with a letter and hold only lower-case letters, digits and inner dashes" .Release.Name) -}}
+{{- fail (printf "run name %q must start with a letter and contain only lower-case letters, digits and inner dashes" .Release.Name) -}}
 {{- end -}}
 {{- .Release.Name -}}
 {{- end -}}
@@ -101,7 +101,7 @@ PyTorchJob unless the cluster serves TrainJobs alone.
 {{- define "tsp.job.pods" -}}
 {{- $ranks := int .Values.gpusPerPod -}}
 {{- if mod (int .Values.gpus) $ranks -}}
-{{- fail (printf "gpus is %d, which pods of %d GPUs (gpusPerPod) cannot share out evenly" (int .Values.gpus) $ranks) -}}
+{{- fail (printf "gpus is %d, which is not a multiple of gpusPerPod %d" (int .Values.gpus) $ranks) -}}
 {{- end -}}
 {{- div (int .Values.gpus) $ranks -}}
 {{- end -}}

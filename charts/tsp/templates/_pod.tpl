@@ -159,7 +159,7 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
 {{- range .Values.extraEnv }}
 {{- $text := .value | default "" | toString }}
 {{- if and $text (not (hasPrefix "/" $text)) (regexMatch "(?i)(^|_)(TOKEN|SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIALS?|API_?KEY|ACCESS_KEY(_ID)?|(SECRET|PRIVATE)_KEY)$" .name) }}
-{{- fail (printf "extraEnv holds %s in clear: name a Secret in store.existingSecret or extraEnvFrom, or use valueFrom" .name) }}
+{{- fail (printf "extraEnv contains %s in clear text: name a Secret in store.existingSecret or extraEnvFrom, or use valueFrom" .name) }}
 {{- end }}
 {{- if regexMatch "^[A-Za-z][A-Za-z0-9+.-]*://[^/]*@" $text }}
 {{- fail (printf "the address in extraEnv %s contains a user name or password: use valueFrom with a Secret" .name) }}

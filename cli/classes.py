@@ -33,7 +33,7 @@ def _confusions(row: Row) -> Iterator[str]:
 
 
 def print_confusions(rows: Sequence[Row]) -> None:
-    """As CSV, one line for each class and each class that its clips were taken for; one for a class without clips."""
+    """As CSV, one line for each pair of true and predicted class; one line for a class without clips."""
     lines = []
     for row in rows:
         fixed = [row["head"], row["class"], row["clips"], row["correct"], row["accuracy_percent"]]

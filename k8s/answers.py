@@ -13,7 +13,7 @@ _ADMISSION = re.compile(
     r"exceeded quota: |failed quota: |violates PodSecurity |admission webhook .* denied|no PriorityClass with name|"
     r"forbidden: (minimum|maximum|\[m)|is being terminated|limit of .* exceeded"
 )
-"""Also refused with 403, but not for want of a right: a quota, a standard, a LimitRange, somebody's webhook."""
+"""Also refused with 403, but not for a missing permission: a quota, a security standard, a LimitRange, a webhook."""
 
 
 _NO_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')

@@ -31,7 +31,7 @@ class NodeGpus:
     holders: Mapping[str, int]
     """Run, or ``namespace/pod`` of others -> GPUs, of the pods that can be seen."""
     is_open: bool
-    """Whether new pods may land on it."""
+    """Whether new pods may run on it."""
 
     @property
     def free(self) -> int:

@@ -34,7 +34,7 @@ def api_of(objects: Iterable[Mapping[str, Any]]) -> Api | None:
 
 
 def no_api(cluster: Cluster, api: Api | None, served: Collection[Api]) -> str:
-    """What to say where training cannot be submitted as asked for, or not at all."""
+    """The error if training cannot be submitted as requested, or not at all."""
     if (api == "trainjob" or not served) and _is_served(cluster, _OLD_TRAINJOBS):
         return (
             f"the cluster serves TrainJob {_OLD_TRAINJOBS[0]}, which is older than Kubeflow Trainer 2.0: "

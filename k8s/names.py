@@ -15,7 +15,7 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 STORE_ANNOTATION = "tspctl/store"
 OWNER_ANNOTATION = "tspctl/owner"
-"""Who trains the run, as its pods are told: namespace and cluster."""
+"""The owner of the run, as passed to its pods: namespace and cluster."""
 STOPPED_ANNOTATION = "tspctl/stopped"
 """``cancelled`` or ``suspended``, where a user stopped the run; Kueue suspends without it."""
 
@@ -75,7 +75,7 @@ def rank_of(pod: Mapping[str, Any]) -> int:
 
 
 def restarts_of(pod: Mapping[str, Any]) -> int:
-    """How often JobSet has started all pods of a TrainJob anew before this one."""
+    """How often JobSet had restarted all pods of a TrainJob before this one."""
     return int(pod["metadata"].get("labels", {}).get(_RESTART_ATTEMPT, 0))
 
 

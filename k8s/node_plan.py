@@ -18,15 +18,15 @@ class NodePlan:
     """What follows from the nodes."""
 
     downscale: int | None
-    """None: the pods decide on the cards they find."""
+    """None: the pods decide from the GPUs they find."""
     memory_values: tuple[str, ...] = ()
-    """Values of the memory label that ranks may land on; empty: any node."""
+    """Values of the memory label on nodes that ranks may use; empty: any node."""
     compute_majors: tuple[str, ...] = ()
-    """Major compute capabilities that ranks may land on, where a number format asks for some; empty: any."""
+    """Major compute capabilities that ranks may use, if a number format requires some; empty: any."""
     nodes: tuple[GpuNode, ...] = ()
-    """Those that ranks may land on, where they are known."""
+    """The nodes that ranks may use, if known."""
     gpus: int | None = None
-    """Allocatable GPUs on the nodes that ranks may land on; None: the nodes cannot be seen, or no GPU is asked for."""
+    """Allocatable GPUs on the nodes that ranks may use; None: the nodes cannot be listed, or no GPU is requested."""
     ranks: int = 0
     """Ranks of the run that fit on those nodes when they are empty."""
     explanation: tuple[str, ...] = ()
@@ -50,8 +50,8 @@ def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str, precision
 def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
     """The factor and the nodes that keep to it.
 
-    Args: nodes, those that ranks can land on; gpus, ranks; downscale, ``auto`` or a factor.
-    Returns: with ``auto`` the factor of the smallest GPU that ranks can land on. Nodes whose memory is unknown are left
+    Args: nodes, those that ranks can use; gpus, ranks; downscale, ``auto`` or a factor.
+    Returns: with ``auto`` the factor of the smallest GPU that ranks can use. Nodes whose memory is unknown are left
         out, unless the others have too few GPUs: then nothing is narrowed and the pods decide.
     Raises: ConfigError if no GPU is large enough, or two ranks could meet on one time-sliced card.
     """

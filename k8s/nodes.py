@@ -25,7 +25,7 @@ _UNLIMITED = 10**6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuNode:
-    """A node that ranks can land on."""
+    """A node that ranks can use."""
 
     name: str
     gpus: int
@@ -47,7 +47,7 @@ class GpuNode:
 def nodes_for(
     nodes: Iterable[Object], pod: Object, *, gpu_resource: str, memory_label: str, gpus_per_pod: int = 1
 ) -> list[GpuNode]:
-    """The nodes with GPUs that a pod can land on, by name; those with fewer than it holds fit no rank.
+    """The nodes with GPUs that a pod can use, by name; on nodes with fewer GPUs than the pod's, no rank fits.
 
     Args: pod, the spec of its template; gpus_per_pod, its GPUs, a rank for each.
     """
@@ -75,7 +75,7 @@ def nodes_for(
 
 
 def left_out(nodes: Iterable[Object], pod: Object, *, gpu_resource: str) -> str | None:
-    """Which nodes with GPUs a pod cannot land on, and why, the first few by name; None if there are none."""
+    """The nodes with GPUs that a pod cannot use, and why, the first few by name; None if there are none."""
     found = [
         f"{node['metadata']['name']} {reason}"
         for node in sorted(nodes, key=lambda item: str(item["metadata"]["name"]))
@@ -114,7 +114,7 @@ def with_room(nodes: Sequence[GpuNode], gpus_per_pod: int) -> tuple[list[GpuNode
 
 
 def nodes_with(precision: Precision, nodes: Sequence[GpuNode]) -> list[GpuNode]:
-    """The nodes whose cards compute in a number format that was asked for; those without labels are left in.
+    """The nodes whose GPUs support the requested number format, and nodes without labels.
 
     Raises: ConfigError naming a card if there is none.
     """

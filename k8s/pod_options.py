@@ -165,7 +165,7 @@ def _add_volume(values: dict[str, Any], name: str, text: str) -> None:
 
 
 def is_ignored_by_kueue(judged: Mapping[str, Any]) -> bool:
-    """Whether nobody holds back a job that names a queue: it would start at once, past every quota.
+    """Whether no controller manages a job that names a queue: it would start at once and ignore every quota.
 
     Args: judged, the job as a server-side dry run returns it: Kueue's webhook suspends what it manages.
     """

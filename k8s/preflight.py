@@ -253,7 +253,7 @@ def check_security_standard(cluster: Cluster, *, workers: bool = True) -> Iterat
 
 
 def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Finding]:
-    """Would the API server take the objects: schema, webhooks, quota of objects, rights?"""
+    """Would the API server accept the objects: schema, webhooks, quota of objects, permissions?"""
     for item in objects:
         what = f"{item['kind']} {item['metadata']['name']}"
         try:
@@ -279,7 +279,7 @@ def _refused(item: Object, error: ClusterError) -> str:
 
 
 def explain_ignored(judged: Object, kind: str) -> str:
-    """What to say of a job that names a queue which nobody manages."""
+    """The message for a job whose queue no controller manages."""
     return (
         f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but Kueue does not manage it: it would "
         "start at once and ignore every quota; have an administrator enable the integration "

@@ -45,7 +45,7 @@ def check_references(cluster: Cluster, pod: Object, *, own: Iterable[str], queue
 
 
 def check_priority(cluster: Cluster, pod: Object, labels: Mapping[str, str]) -> Iterator[Finding]:
-    """Is there the priority that a run asks for? Kueue makes nothing of a run with another, and says so nowhere.
+    """Does the priority exist that a run requests? Kueue silently ignores a run with an unknown one.
 
     Args: pod, the spec of its template; labels, of its job.
     """

@@ -60,7 +60,7 @@ class Releases:
         self._secrets = cluster.namespaced("v1", "secrets")
 
     def find(self, name: str) -> Release | None:
-        """The release of that name, whoever's it is; None where there is none."""
+        """The release of that name, whoever owns it; None if there is none."""
         return next(iter(self._newest(f"owner=helm,name={name}")), None)
 
     def find_own(self, name: str) -> Release | None:
@@ -69,7 +69,8 @@ class Releases:
         return found if found is not None and self._is_own(found) else None
 
     def without_job(self, names: Iterable[str]) -> Iterator[Release]:
-        """Releases of our chart besides those names: their installation failed or was cut short, or the job is gone."""
+        """Releases of our chart except those names: their installation failed or was interrupted, or the job is
+        gone."""
         known = set(names)
         try:
             rest = [release for release in self._newest("owner=helm") if release.name not in known]

@@ -79,7 +79,7 @@ def follow_logs(api: LogApi, wanted: Wanted, *, on_silence: Callable[[Pods], Non
 
 
 class _Follower:
-    """A reader for every pod there is and comes, and their lines merged by time."""
+    """A reader for every current and future pod, and their lines merged by time."""
 
     def __init__(self, api: LogApi, wanted: Wanted) -> None:
         self._api, self._wanted = api, wanted
@@ -159,7 +159,7 @@ class _Reader:
             self._finished.set()
 
     def _put(self, line: Line) -> bool:
-        """Queue a line, waiting for room; False if nobody wants it any more."""
+        """Queue a line, waiting for room; False if no consumer is left."""
         while not self._stop.is_set():
             try:
                 self._queue.put(line, timeout=0.5)

@@ -140,7 +140,7 @@ class Runs:
         return ", ".join(text for text in (product, memory and memory + unit) if text) or None
 
     def lacks_config(self, job: Mapping[str, Any]) -> bool:
-        """Whether a ConfigMap that the job's pods mount, or its runtime, is gone: they would wait for it for ever."""
+        """Whether a ConfigMap that the job's pods mount, or its runtime, is gone: they would wait for it forever."""
         template = job
         if resource_of(job) == TRAINJOBS:
             try:

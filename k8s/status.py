@@ -78,7 +78,7 @@ def is_suspended(job: Object) -> bool:
 
 
 def is_deactivated(workload: Object | None) -> bool:
-    """Whether Kueue, or somebody, has deactivated the workload: nothing starts it by itself any more."""
+    """Whether Kueue or a user has deactivated the workload, so that nothing starts it automatically."""
     return workload is not None and (workload.get("spec") or {}).get("active") is False
 
 

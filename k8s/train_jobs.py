@@ -105,7 +105,7 @@ def as_helm_has_it(item: Object, name: str, namespace: str) -> dict[str, Any]:
 
 
 def refuse_changed_runtime(cluster: Cluster, objects: Sequence[Object]) -> None:
-    """Refuse to go on with a runtime that somebody has changed since the run was installed.
+    """Refuse to continue with a runtime that was changed since the run was installed.
 
     Args: objects, of the release.
     Raises: ClusterError.

@@ -1,4 +1,4 @@
-"""TSP and TAC: training and extraction, what runs in the pod."""
+"""TSP and TAC: training and extraction; the code that runs in the pod."""
 
 DISTRIBUTION = "tspctl"
 """Whose package this is (tspctl.py)."""

@@ -1,10 +1,10 @@
-"""What runs in a pod: one rank of a training run, or an auxiliary job.
+"""The program in a pod: one rank of a training run, or an auxiliary job.
 
     python -m tsp.entrypoint                  trains; the configuration is the JSON file that TSP_CONFIG names. In a
                                               pod with several GPUs it starts a rank for each (tsp.run.pod_ranks).
     python -m tsp.entrypoint KIND < JOB.json  runs a job; its answer is one JSON object on standard output
 
-Narration goes to standard error; training also sends it to the run's log in the store. The exit code says whether
+Log lines go to standard error; training also sends them to the run's log in the store. The exit code says whether
 another attempt can help: 0 done, 1-127 permanent, 128 and above retried (see tsp.errors).
 """
 

@@ -1,7 +1,7 @@
-"""Every error a user can meet, with the exit code it ends a program with.
+"""All errors that users can see, with their exit codes.
 
 Libraries raise these; only the two mains (``cli.main`` and ``tsp.entrypoint``) turn them into exit codes.
-A message says what is wrong, where (file, row, option, object) and what to do next.
+A message states the problem, its place (file, row, option, object) and what to do next.
 """
 
 
@@ -42,7 +42,7 @@ class MissingKeyError(StoreError):
 
 
 class DeniedError(StoreError):
-    """The credentials lack a right in the store; the message names it."""
+    """The credentials lack a permission in the store; the message names it."""
 
 
 class GpuMemoryError(TspError):

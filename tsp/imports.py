@@ -1,7 +1,7 @@
-"""Imports that take long, a fifth sooner: without the garbage collector.
+"""Heavy imports without the garbage collector, which makes them a fifth faster.
 
-Torch makes half a million objects while it is imported, none of which is ever garbage. The collector would go through
-all of them several times meanwhile, and again whenever it collects the oldest generation.
+Torch creates half a million objects while it is imported, none of which is ever garbage. The collector would traverse
+all of them several times during the import, and again whenever it collects the oldest generation.
 """
 
 from __future__ import annotations

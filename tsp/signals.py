@@ -1,4 +1,4 @@
-"""SIGTERM for process 1 of a container, which receives no signal it has no handler for.
+"""SIGTERM for process 1 of a container, which receives only signals that it handles.
 
 Imports nothing slow: programs install this before they import anything else, so that a pod deleted in its first seconds
 ends at once.

@@ -1,4 +1,4 @@
-"""Which code this is: the release, the commit it was built from, and how it was installed."""
+"""The version of the code: the release, its commit, and how it was installed."""
 
 from __future__ import annotations
 

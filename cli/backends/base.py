@@ -59,7 +59,7 @@ class LogQuery:
     ranks: tuple[int, ...] | None = None
     """None: all."""
     tail: int | None = None
-    """Only so many last lines of each rank, then what follows."""
+    """Only this many last lines of each rank, then new lines."""
     since: datetime | None = None
     attempt: int | None = None
     """Only this attempt; None: all that are still there."""
@@ -69,7 +69,7 @@ class LogQuery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackendOptions:
-    """Options for the backend alone; the run's results do not depend on them."""
+    """Options for the backend only; the run's results do not depend on them."""
 
     image: str | None = None
     queue: str | None = None
@@ -172,7 +172,7 @@ class Backend(Protocol):
         ...
 
     def gpus(self) -> Iterator[GpuStatus]:
-        """Its GPUs and who holds them, by node."""
+        """Its GPUs by node, and the runs that use them."""
         ...
 
     def list_runs(self) -> Iterator[RunStatus]:

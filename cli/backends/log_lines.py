@@ -1,11 +1,11 @@
 """Log lines of many ranks as one stream, merged by time.
 
 Problem: each rank of each attempt writes its own file, of any size and content, while it is being read: progress bars
-rewrite one line forever, tracebacks have no timestamps, clocks are set back. Idea: a cursor per file turns new bytes
-into complete lines, and the cursors of an attempt are merged lazily by time. Invariants: no line is lost or repeated,
-since a cursor only moves forward, and the end of the run is checked before the last read; lines of one rank keep their
-order; memory is bounded per rank (one chunk, one line of at most ``MAX_LINE_BYTES``), whatever the ranks write. Lines
-of different ranks may be swapped within one polling interval.
+rewrite one line forever, tracebacks have no timestamps, clocks are set back.
+Idea: a cursor per file turns new bytes into complete lines, and the cursors of an attempt are merged lazily by time.
+Invariants: no line is lost or repeated, since a cursor only moves forward, and the end of the run is checked before the
+last read; lines of one rank keep their order; memory is bounded per rank (one chunk, one line of at most
+``MAX_LINE_BYTES``), whatever the ranks write. Lines of different ranks may be swapped within one polling interval.
 """
 
 from __future__ import annotations

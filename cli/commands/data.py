@@ -48,7 +48,9 @@ def data() -> None:
 @click.option(
     "--fps", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Constant frame rate."
 )
-@click.option("--crf", type=click.IntRange(0, 51), default=23, show_default=True, help="x264 quality; lower is better.")
+@click.option(
+    "--crf", type=click.IntRange(0, 51), default=23, show_default=True, help="x264 quality (CRF); lower is better."
+)
 @click.option("--max-height", "max_height_px", type=click.IntRange(16), metavar="PX", help="Scale taller videos down.")
 @click.option("--keep-audio", is_flag=True, help="Keep the audio track.")
 @click.option(
@@ -109,12 +111,12 @@ def probe(session: Session, **given: Any) -> None:
     show_default=True,
     help="Format of ANNOTATIONS.",
 )
-@click.option("--subset", help="Only this subset of the JSON, e.g. training.")
+@click.option("--subset", help="Only this subset of the JSON, for example training.")
 @click.option("--labels", metavar="JSON", help="List of action classes; default: those of the annotations, sorted.")
 @click.option("--labels-out", metavar="DIR|PREFIX", help="Folder or path prefix of both label maps.")
 @click.option("--json", metavar="JSON", help="Annotations for ActionFormer, OpenTAD and TriDet; needs --subset.")
-@click.option("--folder", metavar="NAME", help="Only videos in this folder of the table, e.g. train.")
-@click.option("--filename-prefix", metavar="TEXT", help="Prefix of file names before the video's name, e.g. v_.")
+@click.option("--folder", metavar="NAME", help="Only videos in this folder of the table, for example train.")
+@click.option("--filename-prefix", metavar="TEXT", help="Prefix of file names before the video's name, for example v_.")
 @click.option(
     "--min-background",
     "min_background_sec",

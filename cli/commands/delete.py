@@ -14,7 +14,9 @@ from cli.runs.session import Session, with_session
 @click.command()
 @run_argument
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--force", is_flag=True, help="Also delete a run that no backend knows but that was written to recently.")
+@click.option(
+    "--force", is_flag=True, help="Also delete a run that is unknown to all backends but was written recently."
+)
 @click.option("--keep-store", is_flag=True, help="Keep its checkpoints, results and logs in the store.")
 @with_session
 def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session) -> None:

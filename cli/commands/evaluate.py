@@ -40,8 +40,9 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
 
     Prints the results line that training would write, and accuracy and confusion of every class.
     RUN|CHECKPOINT is a run (its best epoch), a .pth file, an s3:// or https:// address, or a released checkpoint that
-    'tspctl models' lists. Data set, method, heads and encoder of a RUN are its own unless given; those of a released
-    checkpoint are known; for others, give --dataset and what differs from TSP. Figures do not depend on --gpus.
+    'tspctl models' lists. For a RUN, data set, method, heads and encoder are the run's own unless given; for a released
+    checkpoint they are known; for other checkpoints, give --dataset and whatever differs from TSP. Results do not
+    depend on --gpus.
     """
     from cli.runs.checkpoint import find_checkpoint
     from tsp.config.codec import to_dict
@@ -70,7 +71,7 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
 
 
 def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> RunConfig:
-    """What is to be validated: as RUN was trained, or as is known of the checkpoint, with what was given in its stead.
+    """The configuration to validate: that of RUN, or what is known of the checkpoint, overridden by the given options.
 
     Raises: ConfigError if the data set is neither given nor known.
     """

@@ -41,7 +41,7 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Output file, folder or URI; default: features/ of RUN, or the current folder."),
         click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote."),
         click.option("--data", "videos", metavar="URI",
-                     help="Folder or s3:// URI of the videos; default: the data of the settings."),
+                     help="Folder or s3:// URI of the videos; default: the setting 'data'."),
         click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best."),
         click.argument("checkpoint", metavar="RUN|CHECKPOINT"),
     ):  # fmt: skip
@@ -70,9 +70,9 @@ def extract(session: Session, **given: Any) -> None:
     """Extract the features of all videos, to an H5 file or .npy files.
 
     The videos are those of the metadata table; the H5 file is keyed by video name. A folder of .npy files also gets
-    missing_files.txt, and features.json with the parameters of the extraction; beside an H5 file that is FILE.json.
-    RUN|CHECKPOINT is a run (its best epoch is used), a .pth file, an s3:// or https:// address, or a name from
-    'tspctl models list'. Run it again to continue an interrupted extraction.
+    missing_files.txt, and features.json with the parameters of the extraction; for an H5 file these are in FILE.json.
+    RUN|CHECKPOINT is a run (its best epoch is used), a .pth file, an s3:// or https:// address, or a name from 'tspctl
+    models list'. Run it again to continue an interrupted extraction.
     """
     _run(session, "extract", given)
 

@@ -43,7 +43,7 @@ def convert(session: Session, **given: Any) -> None:
     """Convert features to another format.
 
     SOURCE and DEST are each an H5 file (ours or the published ones) or a folder of .npy files, as a path or an s3://
-    address. Either format gets a description of what it holds, and a folder also missing_files.txt.
+    address. Both formats get a description of their content; a folder also gets missing_files.txt.
     """
     run_job(session, "features", {}, given)
 
@@ -94,8 +94,8 @@ def info(session: Session, **given: Any) -> None:
 def config(session: Session, source: str, code: str, annotations: str | None, **given: Any) -> None:
     """Print the configuration block for localisation code.
 
-    It makes that code read the features in SOURCE: a folder of .npy files or an H5 file, with its description beside
-    it, or the description alone. Parameters that a published file does not record must be given as options.
+    It makes that code read the features in SOURCE: a folder of .npy files or an H5 file, with its description next to
+    it, or only the description. Parameters that a published file does not record must be given as options.
     """
     from cli.options.store import absolute_unless_uri
     from tsp.run.feature_set import set_of

@@ -73,7 +73,7 @@ def fetch_best(run: str, dest: str | None, keep_optimizer: bool, output: str, se
 @click.option("--epoch", type=click.IntRange(0), metavar="N", help="The checkpoint of epoch N.")
 @click.option("--features", is_flag=True, help="Extracted features.")
 @click.option("--logs", "logs", is_flag=True, help="Logs of all ranks and attempts.")
-@click.option("--all", "everything", is_flag=True, help="Everything that the run stored.")
+@click.option("--all", "everything", is_flag=True, help="All files of the run.")
 @output_option
 @with_session
 def fetch(

@@ -20,8 +20,8 @@ FIRST_TO_GO = ("driver", "memory", "gpu")
 def gpus(output: str, session: Session) -> None:
     """List GPUs by node, and which runs use them.
 
-    Kind, memory, driver, how many are free, and which runs use the others. On a cluster it needs the right to list
-    nodes. Where pods of other namespaces may not be listed, their GPUs count as free.
+    Kind, memory, driver, how many are free, and which runs use the others. On a cluster it needs permission to list
+    nodes. Without permission to list pods of other namespaces, their GPUs count as free.
     """
     rows = [asdict(item) for item in session.backend.gpus()]
     if output == "table":

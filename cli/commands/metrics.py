@@ -36,8 +36,8 @@ COLUMNS = ("time", "kind", "epoch", "step", "loss", "accuracy_percent", "head_lr
 def metrics(run: str, follow: bool, last: str | None, output: str, session: Session) -> None:
     """Show losses, learning rates, speed and memory over the steps of a run.
 
-    One history across attempts: what a killed attempt trained beyond its last state is shown as it was trained again.
-    With --follow, -o json prints one object per line.
+    The history is continuous across attempts: steps after the last saved state of a killed attempt are shown as the
+    next attempt trained them. With --follow, -o json prints one object per line.
     """
     from cli.commands.logs import parse_since
 

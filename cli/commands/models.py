@@ -22,7 +22,7 @@ REQUESTS_AT_A_TIME = 8
 def _list_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         format_option(*FORMATS),
-        click.option("--sizes", is_flag=True, help="Ask for the sizes of those that are not cached, too."),
+        click.option("--sizes", is_flag=True, help="Also look up the sizes of checkpoints that are not cached."),
     ):
         command = option(command)
     return command

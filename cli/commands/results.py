@@ -30,8 +30,8 @@ def results(runs: tuple[str, ...], plot: str | None, output: str, session: Sessi
     """Show accuracy and loss of each epoch.
 
     The best epoch is marked. Several runs are compared: one line each, the highest average accuracy first, with the
-    settings in which they differ; --plot draws them over each other. RUN may be a folder of the original scripts
-    (results.txt and epoch files only).
+    settings that differ; --plot draws them into one chart. RUN may be a folder of the original scripts (results.txt and
+    epoch files only).
     """
     from cli.runs.images import keep_images
     from cli.runs.several import find_several

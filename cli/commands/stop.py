@@ -18,8 +18,8 @@ grace_option = click.option(
     "grace_sec",
     type=click.FloatRange(0),
     metavar="SEC",
-    help="Time to save state and drain uploads before ranks are killed; "
-    "default: 120, on a cluster the pods' own (chart value gracePeriodSeconds).",
+    help="Time to save state and drain uploads before ranks are killed; default: 120; on a cluster, the chart value "
+    "gracePeriodSeconds.",
 )
 
 

@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Start from a configuration that --dry-run -o yaml printed; options win.",
+    help="Start from a configuration that --dry-run -o yaml printed; options override it.",
 )
-@click.option("--like", metavar="RUN", help="Start from an earlier run's configuration; options win.")
-@click.option("--name", help="Name of the run; default: from --file, else from recipe and time.")
+@click.option("--like", metavar="RUN", help="Start from an earlier run's configuration; options override it.")
+@click.option("--name", help="Name of the run; default: that of --file, or one made from recipe and time.")
 @recipe_options
 @click.option("--image", metavar="REF", help="Container image of the ranks.")
 @click.option("--queue", metavar="Q", help="Kueue queue.")

@@ -14,7 +14,7 @@ _OPTIONS = (
         "--gpus-per-pod",
         type=click.IntRange(1),
         metavar="K",
-        help="GPUs, and ranks, of each pod (default 1); divides --gpus.",
+        help="GPUs, and ranks, per pod (default 1); --gpus must be a multiple.",
     ),
     click.option("--priority", metavar="NAME", help="PriorityClass; with --queue Kueue's WorkloadPriorityClass."),
     click.option("--deadline", "deadline_sec", type=Duration(), help="End the run after this time: 90m, 12h, 2d."),
@@ -26,7 +26,7 @@ _OPTIONS = (
     click.option(
         "--job-api",
         type=click.Choice(["auto", "pytorchjob", "trainjob"]),
-        help="A PyTorchJob (training operator) or TrainJob (Kubeflow Trainer v2); auto: what the cluster serves.",
+        help="PyTorchJob (training operator) or TrainJob (Kubeflow Trainer v2); auto: the one that the cluster serves.",
     ),
     click.option(
         "--toleration",
@@ -47,7 +47,7 @@ _OPTIONS = (
         "--env",
         multiple=True,
         metavar="NAME=VALUE",
-        help="Environment variable of all ranks, no credentials.",
+        help="Environment variable of all ranks; not for credentials.",
     ),
     click.option("--volume", "volumes", multiple=True, metavar="CLAIM:PATH[:ro]", help="Volume claim to mount."),
 )

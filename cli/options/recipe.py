@@ -68,7 +68,7 @@ RECIPE_OPTIONS = (
         "--downscale",
         "downscale",
         click.Choice(["auto", "1", "2", "4"]),
-        "Factor that divides batch and learning rates; auto: from the smallest GPU's memory.",
+        "Factor that divides batch and learning rates; auto: chosen by the smallest GPU's memory.",
     ),
     RecipeOption("--clips-per-segment", "clips.per_segment", _AT_LEAST_1, "Clips drawn from each segment per epoch."),
     RecipeOption("--seed", "seed", _AT_LEAST_0, "Seed of all randomness."),
@@ -76,13 +76,13 @@ RECIPE_OPTIONS = (
         "--workers",
         "data.workers",
         _AT_LEAST_0,
-        "Data workers per rank; by default one less than its CPUs, 8 at most.",
+        "Data workers per rank; default: one less than its CPUs, at most 8.",
     ),
     RecipeOption(
         "--bad-clips",
         "data.bad_clips",
         click.Choice(["fail", "resample", "skip"]),
-        "What to do about a clip that cannot be decoded.",
+        "What to do with a clip that cannot be decoded.",
     ),
     RecipeOption(
         "--one-pass/--no-one-pass", "data.one_pass", bool, "Decode all clips of a segment in one pass, which is faster."
@@ -90,7 +90,7 @@ RECIPE_OPTIONS = (
     RecipeOption(
         "--training-copy/--no-training-copy", "data.training_copy", bool, "Read the training copies of the videos."
     ),
-    RecipeOption("--resume", "resume", str, "Continue from this checkpoint, ours or the original's.", "URI"),
+    RecipeOption("--resume", "resume", str, "Continue from this checkpoint, of tspctl or of the original code.", "URI"),
     RecipeOption("--start-epoch", "start_epoch", _AT_LEAST_0, "First epoch to train after --resume."),
     RecipeOption("--keep-epochs", "keep_epochs", _AT_LEAST_0, "Checkpoints to keep besides the best; 0 keeps all."),
     RecipeOption("--max-attempts", "max_attempts", _AT_LEAST_1, "Attempts before the run fails."),
@@ -128,7 +128,7 @@ def like_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def submit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The same where a file or an earlier run may say it."""
-    return _dataset_options(command, required=False, unless="; default: of --file or --like")
+    return _dataset_options(command, required=False, unless="; default: that of --file or --like")
 
 
 def _dataset_options(command: Callable[..., Any], *, required: bool, unless: str) -> Callable[..., Any]:

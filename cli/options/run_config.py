@@ -107,7 +107,7 @@ def given_values(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]
 def config_like(
     settings: Settings, name: str, given: dict[str, Any], like: RunConfig, *, store: StoreConfig
 ) -> RunConfig:
-    """The configuration of an earlier run under another name, with what was given in its stead.
+    """The configuration of an earlier run under another name, overridden by the given options.
 
     With --dataset the recipe values stay and the data set is another; else it is the run's own.
     Args: store, of the configuration: settings may name none, or another than the run's.

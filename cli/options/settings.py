@@ -20,7 +20,7 @@ from tsp.errors import ConfigError
 
 PREFIX = "TSPCTL_"
 _SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
-"""Kubernetes sets such variables in a pod for every service of its namespace, whatever the service's name."""
+"""Kubernetes sets such variables in a pod for every service of its namespace, whatever its name."""
 NO_SETTINGS = frozenset({"TSPCTL_CACHE"})
 """Variables with that prefix that are no settings: the folder where the checkout's scripts cache what they build."""
 

@@ -41,7 +41,7 @@ class FoundRun:
 
     @property
     def without_files(self) -> str:
-        """What to say then."""
+        """The message for missing files."""
         return (
             f"the run's files are missing at {self.run.address()}: they were moved or deleted, or the disk is not "
             "mounted"

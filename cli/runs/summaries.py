@@ -1,11 +1,12 @@
 """Summaries of all runs for ``list``, from the backend and the stores.
 
 Problem: a namespace may have a thousand runs, each of which takes one or more reads from stores that may be slow or
-unreachable, but ``list`` should answer within about two seconds. Idea: the backend's list is complete by itself. For a
-bucket, two list requests give the rest: the index that runs maintain, and the existing folders; only runs whose entry
-is missing or not fresh are read one by one, in parallel. In a folder, the files are simply read. Invariants: every run
-is listed, whatever its store does; a damaged run is shown as damaged; no run is shown without progress because time ran
-out; a store that does not answer costs ``PATIENCE_SEC`` once.
+unreachable, but ``list`` should answer within about two seconds.
+Idea: the backend's list is complete by itself. For a bucket, two list requests give the rest: the index that runs
+maintain, and the existing folders; only runs whose entry is missing or not fresh are read one by one, in parallel. In a
+folder, the files are simply read.
+Invariants: every run is listed, whatever its store does; a damaged run is shown as damaged; no run is shown without
+progress because time ran out; a store that does not answer costs ``PATIENCE_SEC`` once.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What was asked for: one frozen configuration a run or job, recipes, data sets, sizing."""
+"""Configurations: one frozen object per run or job, recipes, data sets, sizing."""

@@ -1,9 +1,9 @@
-"""The one gate for addresses: no path, URI or URL that a user gives may contain a secret.
+"""Checks addresses: no path, URI or URL that a user gives may contain a secret.
 
-Addresses end up in run.json, ConfigMaps, releases, logs and status, where anyone may read them. So every
-configuration object, the settings and the stores check their strings here when they are built, and a release's values
-and manifest are checked before they are sent. Other programs repeat in their messages what they were given (a proxy
-with its password, a signed address), so whatever is printed or logged is masked as well.
+Addresses end up in run.json, ConfigMaps, releases, logs and status, where anyone may read them. So every configuration
+object, the settings and the stores check their strings here when they are created, and a release's values and manifest
+are checked before they are sent. Messages of other programs may contain their input (a proxy with its password, a
+signed address), so everything that is printed or logged is also masked.
 """
 
 from __future__ import annotations

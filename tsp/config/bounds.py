@@ -1,4 +1,4 @@
-"""What configuration objects refuse when they are built. A number's bounds stand on its field."""
+"""Validation of configuration objects. The bounds of a number are declared with its field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The properties of a GPU that plans and ranks depend on, and the number format that a run's cards share. No I/O."""
+"""The properties of a GPU that plans and ranks depend on, and the number format that all GPUs of a run support. No
+I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from tsp.errors import ConfigError
 NEEDS_GPU = "TSP_NEEDS_GPU"
 """Variable that the chart sets in pods that hold a GPU: they must never fall back to the CPU."""
 BF16_FROM = (8, 0)
-"""Compute capability of the first cards that multiply bf16 (Ampere)."""
+"""Compute capability of the first GPUs that multiply bf16 (Ampere)."""
 FP16_FROM = (7, 0)
 """The same of the first with fp16 matrix units (Volta); on older ones fp16 is no faster than fp32, or much slower."""
 CUDA_DRIVERS = ((13, 580), (12, 525), (11, 450))
@@ -42,7 +43,7 @@ def precision_for(asked: Precision, cards: Sequence[Card]) -> Precision:
 
     Args: asked, of the configuration; cards, of all ranks, empty where they compute on CPUs.
     Returns: for ``auto`` what the weakest card has: bf16, else fp16, else fp32; fp32 on CPUs.
-    Raises: ConfigError naming the card that lacks what was asked for.
+    Raises: ConfigError naming the GPU that does not support the requested format.
     """
     if not cards:
         if asked == "fp16":

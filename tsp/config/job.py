@@ -1,11 +1,11 @@
-"""The contract of an auxiliary job: what every kind declares, which of its fields are paths, and what it answers.
+"""The base class of auxiliary jobs: what every kind declares, which of its fields are paths, and its answer.
 
-A kind is one class in ``tsp.config.jobs``, the only module that knows it: the entrypoint finds the
-function by ``function``, the chart's values ask ``needs_gpu``, the command line ``runs_in_place``, and whoever
-resolves, refuses or mounts paths reads the annotations that ``reads``, ``writes``, ``scratch`` and ``text`` leave on
-the fields. ``path_fields`` refuses a string field without one of the four, so no path is overlooked.
+A kind is one class in ``tsp.config.jobs``, and only there: the entrypoint finds the function by ``function``, the
+chart's values use ``needs_gpu``, the command line uses ``runs_in_place``, and code that resolves, refuses or mounts
+paths reads the annotations that ``reads``, ``writes``, ``scratch`` and ``text`` add to the fields. ``path_fields``
+refuses a string field without one of the four, so no path is overlooked.
 
-What several kinds have in common is a base class here: ``StoreJob``, ``ParallelJob``, ``SharedJob``. They have no
+Common fields of several kinds are in base classes here: ``StoreJob``, ``ParallelJob``, ``SharedJob``. They have no
 slots, since classes with slots cannot be combined.
 """
 

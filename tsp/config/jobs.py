@@ -1,8 +1,8 @@
 """Requests to the auxiliary jobs: one frozen class per kind.
 
-``tspctl`` builds it from options and sends it as JSON to ``python -m tsp.entrypoint <kind>`` on standard input; the
-program narrates on stderr and answers with one JSON object on stdout. Relative paths are resolved before they are sent.
-To add a kind: a class here, its function, a row in the chart's schema (``job.kind``), a command.
+``tspctl`` creates it from options and sends it as JSON to ``python -m tsp.entrypoint <kind>`` on standard input; the
+program logs to stderr and answers with one JSON object on stdout. Relative paths are resolved before they are sent. To
+add a kind: a class here, its function, a row in the chart's schema (``job.kind``), a command.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class StandardizeJob(SharedJob, StoreJob):
     salvage: bool = False
     """Keep what can be decoded of damaged videos, and name the gaps; otherwise they are left out as broken."""
     training_copy: CopyFormat | None = None
-    """Also write the training copy that ``data.training_copy`` reads, in this format, beside the standardised files."""
+    """Also write the training copy that ``data.training_copy`` reads, in this format, next to the standardised
+    files."""
     overwrite: bool = False
     """Overwrite existing outputs; otherwise they are left alone, so that an interrupted job goes on."""
 
@@ -142,7 +143,8 @@ class DemoJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class MergedJob(SharedJob):
-    """A job of which each shard computes on a GPU and leaves a part; whoever finds the last part there merges them."""
+    """A job whose shards each compute on a GPU and store a part; the shard that finds all parts complete merges
+    them."""
 
     needs_gpu: ClassVar[bool] = True
 

@@ -238,7 +238,8 @@ class RunConfig:
     rendezvous_timeout_sec: float = number("rendezvous_timeout_sec", 900.0, above=0)
     """How long ranks wait for each other at the start; then they give their GPUs back to other runs, and try again."""
     placement_timeout_sec: float = number("placement_timeout_sec", 3600.0, above=0)
-    """How long in all, try after try, ranks wait for others that have no GPU; then the run ends and frees theirs."""
+    """How long in total, over all tries, ranks wait for others without a GPU; then the run ends and releases its
+    GPUs."""
     max_attempts: int = number("max_attempts", 20, at_least=1)
     """Attempts, restarts included, before the run fails for good."""
     keep_epochs: int = number("keep_epochs", 0, at_least=0)

@@ -1,6 +1,6 @@
-"""YAML that means one thing: what YAML 1.1 reads otherwise than its reader is refused with its position.
+"""YAML without ambiguity: values that YAML 1.1 reads differently than people do are refused with their position.
 
-Of a key that is given twice the first would be ignored; 010 would be eight, and 1:30 ninety.
+Otherwise, the first of two equal keys would be ignored, 010 would be eight, and 1:30 ninety.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How text from other people's programs is encoded: by its byte order mark, else UTF-8, never by a guess."""
+"""The encoding of text from other programs: by its byte order mark, else UTF-8, never guessed."""
 
 from __future__ import annotations
 

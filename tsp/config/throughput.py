@@ -1,4 +1,4 @@
-"""What the data path delivers and what a training step consumes, in clips per second: one table of figures, no I/O."""
+"""Clips per second that the data path delivers and that a training step needs: a table of measurements, no I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the data workers hand to the training loop."""
+"""The batch that data workers pass to the training loop."""
 
 from __future__ import annotations
 

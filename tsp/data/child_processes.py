@@ -1,10 +1,10 @@
-"""Child processes that read videos: how they are started, and why none outlives its parent.
+"""Starts child processes that read videos; none of them outlives its parent.
 
-They are forked from a small server process that has imported what they need: fast after the first, and safe beside the
-threads and the GPU of the parent, which a fork of it would not be. But to the operating system the server is their
-parent, so neither a changed parent id nor prctl's death signal shows that the real parent was killed. A pipe does, on
-Linux and macOS: multiprocessing gives every child the reading end of one whose writing end only the parent holds. The
-server notices in the same way that the parent and its children are gone, and exits.
+They are forked from a small server process that has imported the modules they need. This is fast after the first
+process, and safe with threads and a GPU in the parent, unlike forking the parent itself. But for the operating system
+the server is their parent, so neither a changed parent id nor prctl's death signal shows that the real parent was
+killed. A pipe does, on Linux and macOS: multiprocessing gives every child the reading end of a pipe whose writing end
+only the parent holds. The server detects in the same way that the parent and its children are gone, and exits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What readers must know of training copies without loading what writes them: their name and their frames' width."""
+"""Facts about training copies for readers, without importing their writer: their name and the width of their frames."""
 
 from __future__ import annotations
 

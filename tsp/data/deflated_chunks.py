@@ -1,8 +1,8 @@
-"""The values of an H5 entry that lies in deflated chunks, as published features do.
+"""Reads the values of an H5 entry in deflated chunks, as in published features.
 
-HDF5 inflates under its one lock, so in one thread at a time, and by zlib. Here it is asked only where the chunks lie:
-every thread reads and inflates by itself, a band of chunks (those that hold the same rows) at a time, into a buffer
-that fits the processor's cache.
+HDF5 inflates under one lock, so in one thread at a time, and with zlib. Here HDF5 only provides the offsets of the
+chunks: every thread reads and inflates a band of chunks (those that hold the same rows) at a time, into a buffer that
+fits the processor's cache.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """H5 files keyed by video name: features and global video features (GVF); the only importer of h5py.
 
-``FeatureFile`` is the boundary: whatever h5py raises for a damaged file, a dangling link or values that are not numbers
-becomes a DataError that names file and entry.
+``FeatureFile`` is the boundary: errors of h5py for a damaged file, a dangling link or values that are not numbers
+become a DataError that names file and entry.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def _explained(what: str) -> Iterator[None]:
 class PlainH5:
     """A new H5 file of float32 arrays that lie in it one after the other, each filled by its offset. A context manager.
 
-    HDF5 writes the structure alone; values may be written by several threads, which it would not allow.
+    HDF5 writes only the structure; several threads may write values, which HDF5 does not support.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that are not what their names say: downloads that were refused, archives, pointers to files kept elsewhere."""
+"""Recognises files that are not what their names say: refused downloads, archives, pointers to files kept elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imported first by a server that processes are forked from: it collects no garbage, nor do they what it has imported.
+"""Imported first by a fork server: it collects no garbage, and its children do not collect what it has imported.
 
 See tsp.imports; a collection would also copy the pages that parent and children share.
 """

@@ -1,4 +1,4 @@
-"""Which pixels of a frame a clip needs, and how a worker gathers them; what a decoding process needs, without torch.
+"""Determines the pixels of a frame that a clip needs, and gathers them; without torch, for decoding processes.
 
 A bilinear resize of a crop reads two rows and two columns of the source for each pixel. A worker gathers just
 those, [2 * crop, 2 * crop] of them, whatever the size of the video, so clips of mixed sizes make one uint8 batch. The

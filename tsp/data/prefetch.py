@@ -1,4 +1,4 @@
-"""Downloads videos before the workers need them, in the order in which they will."""
+"""Downloads videos before the workers need them, in the order of use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every random number of a clip: a function of (seed, epoch, item), never of worker, rank or history."""
+"""All random numbers of a clip, as functions of (seed, epoch, item), never of worker, rank or history."""
 
 from __future__ import annotations
 

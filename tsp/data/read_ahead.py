@@ -1,4 +1,4 @@
-"""A generator whose first item is already being made, on a thread, before anybody iterates."""
+"""A generator whose first item is computed on a thread before iteration starts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The CSV tables of a data set: how they are read, and how they are written.
 
 Every reader of a table uses this module (the loader, ``check``, ``annotate``, ``extract``, the checks before a submit),
-so what one accepts, all accept. Only the standard library is imported: a laptop without torch and numpy reads tables
-too. Empty lines are skipped; rows are numbered by the file's lines.
+so all of them accept the same tables. Only the standard library is imported, so tables can be read without torch and
+numpy. Empty lines are skipped; rows are numbered by the file's lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text and JSON from other people's programs.
+"""Text and JSON files from other programs.
 
 Text is UTF-8, with or without a byte order mark, or UTF-16 with one. Anything else is refused rather than guessed: a
 wrong guess would silently change file names.

@@ -1,7 +1,7 @@
 """The exact resize, crop and normalisation, on the device, of the pixels that workers gathered.
 
-What was gathered is blended with the weights of ``tsp.data.pixel_plan`` in float32: the same numbers as resizing the
-whole frame in float32.
+The gathered pixels are blended with the weights of ``tsp.data.pixel_plan`` in float32, which gives the same numbers as
+resizing the whole frame in float32.
 """
 
 from __future__ import annotations

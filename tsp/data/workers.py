@@ -1,11 +1,11 @@
 """A rank's data workers: results in order, and a clear end when a worker fails, dies or does not answer.
 
-Three things go wrong that torch's DataLoader reports badly or not at all. An exception in a worker would arrive with
-its message buried in a traceback: ``dataset[key]`` here returns a ``WorkerFailure`` that is raised again as what it
-was. A dead worker is a RuntimeError that guesses: its exit code says whether a decoder crashed (the file is set aside
-and new workers read the rest), shared memory was full, or it was killed. A worker that hangs is waited for without end:
-here every result has a deadline, and the wait is reported with its reason. For that, each worker notes in shared
-memory which clip it is reading.
+torch's DataLoader reports three problems badly or not at all. An exception in a worker arrives with its message buried
+in a traceback: here ``dataset[key]`` returns a ``WorkerFailure``, and the original error is raised again. For a dead
+worker, the DataLoader raises a RuntimeError that guesses the cause: here the exit code shows whether a decoder crashed
+(the file is set aside and new workers read the rest), shared memory was full, or the worker was killed. The DataLoader
+waits forever for a worker that hangs: here every result has a deadline, and the wait is reported with its reason. For
+that, each worker notes in shared memory which clip it is reading.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What ``features convert`` must not write over: its source, and features of another set."""
+"""Keeps ``features convert`` from overwriting its source, or features of another set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder set up for inference, as fast as possible with features like fp32's."""
+"""The encoder for inference, as fast as possible with features close to fp32's."""
 
 from __future__ import annotations
 

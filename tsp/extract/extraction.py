@@ -1,4 +1,4 @@
-"""An extraction from table to merged output: shards, parts, merge. ``features`` and ``gvf`` say what is kept."""
+"""An extraction from table to merged output: shards, parts, merge. ``features`` and ``gvf`` define what is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gvf``: one global video feature per video, pooled while its clips stream by; no features are stored."""
+"""``gvf``: one global video feature per video, pooled while its clips are encoded; no features are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that stride, rate and table fit together before hours of decoding; the features would not show it."""
+"""Checks that stride, rate and table match before hours of decoding, since wrong features look like right ones."""
 
 from __future__ import annotations
 

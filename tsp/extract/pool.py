@@ -1,4 +1,4 @@
-"""Decodes videos in parallel processes; a process that dies costs its video and nothing else.
+"""Decodes videos in parallel processes; if a process dies, only its video is lost.
 
 Each process has a pipe, which blocks until the reader takes a chunk: at most one chunk per process is in memory, and
 /dev/shm is not needed.

@@ -1,8 +1,8 @@
-"""Copies stored float32 values from file to file in small blocks, and looks at each on its way.
+"""Copies stored float32 values from file to file in small blocks, and checks each block.
 
 A conversion is mostly memory traffic. Reading a video into an array, checking it and writing it moves its bytes through
-memory three times, into pages that the kernel must first make. A block that fits the processor's cache is read, checked
-and written while it is there, which costs little more than a copy by the kernel.
+memory three times, into pages that the kernel must first allocate. A block that fits the processor's cache is read,
+checked and written while it is in the cache, which takes little longer than a copy by the kernel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Turns decoded frames into features: clips on the device, batches across videos, one result per video.
 
-A frame is resized, cropped and normalised once, however many clips share it. On a GPU that happens on a stream of its
-own while the encoder computes; a video's frames stay there, and its clips are handed over when a batch is full.
+A frame is resized, cropped and normalised once, however many clips share it. On a GPU this happens on a separate stream
+while the encoder computes; a video's frames stay there, and its clips are passed on when a batch is full.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An extraction's intermediate results: one small object per video, beside the output it will be part of.
+"""An extraction's intermediate results: one small object per video, next to the output.
 
     <out>.parts/about.json            what is extracted: checkpoint, stride, ...
                /done/<video>.npy      float32
@@ -11,7 +11,7 @@
 With one file per video the output is a folder: the parts become its files, ``features.json`` describes them and is
 written last, ``missing_files.txt`` names the videos without features.
 
-A part's folder says how it went, so that one listing shows what is left to do.
+A part's folder shows its state, so that one listing shows the remaining work.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Encoders, heads and losses. Stands by itself."""
+"""Encoders, heads and losses; self-contained."""

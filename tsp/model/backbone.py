@@ -1,7 +1,7 @@
 """Video encoders: clip in, one feature vector out.
 
-All have a ``stem`` and end in a global average pool, so they are interchangeable. Parameter
-names are torchvision's: released checkpoints load here and ours load there.
+All have a ``stem`` and end in a global average pool, so they are interchangeable. Parameter names are torchvision's, so
+checkpoints can be exchanged in both directions.
 """
 
 from __future__ import annotations

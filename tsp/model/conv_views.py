@@ -5,12 +5,12 @@ convolution over [B, C, T, H, W] is then a k x k one over B * T images, and a (k
 rows and H * W columns: nothing is copied, weights keep their shapes and names, and libraries often have faster kernels
 for two dimensions than for three.
 
-In fp32 on the CPU, outputs and input gradients are equal to Conv3d's to the bit in every layer that torch computes by
-oneDNN in three dimensions too. It does not where it expects its own loops to be faster: a single clip of few pixels, or
-a (k, 1, 1) convolution with stride 1 on one thread and fewer than 16 clips; then sums are added up in another order.
-Weight gradients of (1, k, k) are equal on one thread; on several, and for (k, 1, 1), oneDNN splits the sum over images
-otherwise, so the last bits differ. So they may in input gradients of strided layers over images of 4 x 4 pixels or
-fewer, for which oneDNN chooses another blocking.
+In fp32 on the CPU, outputs and input gradients equal those of Conv3d bit for bit in every layer that torch also
+computes with oneDNN in three dimensions. It uses its own loops where it expects them to be faster (a single clip of few
+pixels, or a (k, 1, 1) convolution with stride 1 on one thread and fewer than 16 clips); then sums are added in another
+order. Weight gradients of (1, k, k) are equal on one thread; on several, and for (k, 1, 1), oneDNN splits the sum over
+images differently, so the last bits differ. They may also differ in input gradients of strided layers over images of 4
+x 4 pixels or fewer, for which oneDNN chooses another blocking.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Classifies GPU errors: out of memory, which would recur in another attempt, or a lost card, which would not.
+"""Classifies GPU errors: out of memory, which would recur in another attempt, or a lost GPU, which would not.
 
-Each library has its own wording, so errors are told apart by their texts, and CUDA's own also by code and name. All
-code that computes on a GPU runs inside ``gpu_errors`` or asks here.
+Each library has its own wording, so errors are classified by their texts, and CUDA's own also by code and name. All
+code that computes on a GPU runs inside ``gpu_errors`` or calls this module.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Activation checkpointing: blocks forget their activations and compute them again in the backward pass."""
+"""Activation checkpointing: blocks discard their activations and compute them again in the backward pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 def recompute_blocks(features: nn.Module) -> None:
     """Let every block of layer1 to layer4 keep only its input; the stem is left as it is.
 
-    The results are the same to the bit: batch-norm statistics move in the first pass alone.
+    The results are bit-identical: batch-norm statistics are updated only in the first pass.
     """
     for name in ("layer1", "layer2", "layer3", "layer4"):
         layer = features.get_submodule(name)

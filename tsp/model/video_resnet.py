@@ -1,4 +1,4 @@
-"""The published encoders, out of torchvision's pieces and without their classifiers."""
+"""The published encoders, built from torchvision's blocks, without their classifiers."""
 
 from __future__ import annotations
 

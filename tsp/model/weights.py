@@ -1,7 +1,7 @@
 """Weights from files: published encoders, and checkpoints of ours or of the original system.
 
-A file is never unpickled freely: only tensors, plain containers and the few harmless classes that the original
-system puts into its checkpoints are allowed.
+A file is never unpickled without restrictions: only tensors, plain containers and the few harmless classes in
+checkpoints of the original system are allowed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAMES_SHOWN = 3
 def read_file(path: Path) -> dict[str, Any]:
     """The mapping that a ``.pth`` file holds, its tensors on the CPU.
 
-    Raises: ConfigError if the file is unreadable, cut short, not a mapping, or would run code when loaded.
+    Raises: ConfigError if the file is unreadable, truncated, not a mapping, or would run code when loaded.
     """
     try:
         with torch.serialization.safe_globals(list(SAFE_CLASSES)):

@@ -1,1 +1,1 @@
-"""From raw videos and annotations to a data set that trains."""
+"""From raw videos and annotations to a data set that is ready for training."""

@@ -1,8 +1,8 @@
-"""Ground-truth CSVs from foreign annotations; the background between actions becomes segments of its own.
+"""Ground-truth CSVs from external annotations; the background between actions becomes separate segments.
 
 The rules are those of the published tables, which are reproduced row for row (a test compares them): actions first, in
-the annotations' order; then background, videos sorted by name; a gap counts from one clip on (THUMOS14, 16/15 s) or
-from five (ActivityNet, 16/3 s); times as annotated, not clamped.
+the annotations' order; then background, videos sorted by name; a gap counts if it lasts at least one clip (THUMOS14,
+16/15 s) or five clips (ActivityNet, 16/3 s); times are as annotated, not clamped.
 """
 
 from __future__ import annotations

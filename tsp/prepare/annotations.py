@@ -1,7 +1,7 @@
 """Reads published action annotations: THUMOS14's text files and JSON in ActivityNet's v1-3 format.
 
-What is not read here would later count as background, so nothing is dropped silently: an entry becomes an action, is
-skipped with a reason, or is an error that names file and entry. All errors of a source are reported together.
+Entries that are not read here would later count as background, so nothing is dropped silently: an entry becomes an
+action, is skipped with a reason, or is an error that names file and entry. All errors are reported together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Everything that would make a run fail or train wrongly, found before a GPU is booked."""
+"""Finds everything that would make a run fail or train wrongly, before it uses a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A ground-truth table as training reads it: errors are what the loader refuses, warnings what it tolerates."""
+"""Checks a ground-truth table as training reads it: errors where the loader would fail, warnings for what it
+tolerates."""
 
 from __future__ import annotations
 

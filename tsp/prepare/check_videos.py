@@ -1,4 +1,4 @@
-"""The videos that a table names: whether they exist, are readable to the end, and last as long as the table says."""
+"""Checks that the videos of a table exist, are readable to the end, and are as long as the table says."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The demo data set: small videos that the tiny encoder learns in a minute on a CPU, in TSP's own formats.
 
-Three actions that differ by motion, together as long as the background between them: guessing gives 33 % on the
-action head and 50 % on the region head, 42 % on average. Training and validation share no video.
+Three actions that differ by motion, together as long as the background between them: random guessing gives 33 % on the
+action head and 50 % on the region head, 42 % on average. Training and validation share no videos.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The demo's videos as arithmetic: shapes over a textured ground, some of which perform an action for a while.
 
 Everything about a video is random but reproducible: ground, shapes, colours, sizes, speeds, phases. An action is
-defined by how one shape moves; which shapes there are, and where, says nothing, so a single frame is not enough.
+defined by the motion of one shape; the kinds and positions of the shapes carry no information, so a single frame is not
+enough.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Annotations for localisation codes: one JSON of ActivityNet's shape, with what their loaders read.
+"""Annotations for localisation code: one JSON in ActivityNet's format, with the fields that its loaders read.
 
-``duration`` is in seconds; ``fps`` and ``frame`` count at the rate that clips are sampled at, because OpenTAD's THUMOS
-loader turns seconds into positions by ``frame / duration``, whatever the file's own rate.
+``duration`` is in seconds; ``fps`` and ``frame`` refer to the rate at which clips are sampled, because OpenTAD's THUMOS
+loader converts seconds to positions by ``frame / duration``, whatever the file's own rate.
 """
 
 from __future__ import annotations

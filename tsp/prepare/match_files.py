@@ -1,4 +1,4 @@
-"""Matches annotated videos to files, and checks that the annotated times can be theirs."""
+"""Matches annotated videos to files, and checks that the annotated times are possible for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata CSV of a folder of videos: what the files contain, not what their headers claim."""
+"""The metadata CSV of a folder of videos, from the content of the files, not from their headers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run is: configuration, sizing, store, records. Torch-free, shared by laptop and pod."""
+"""A run in a store: its files, states and records. Torch-free, shared by laptop and pod."""

@@ -1,4 +1,4 @@
-"""Validation figures by class: how many clips each class had, and which classes were predicted for them."""
+"""Validation results by class: how many clips each class had, and which classes were predicted for them."""
 
 from __future__ import annotations
 

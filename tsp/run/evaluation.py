@@ -3,8 +3,8 @@
     <out>.parts/<work>/<shard>-of-<shards>.json     the result of one shard
     <out>                                           the evaluation; complete or absent
 
-``work`` is a digest of what is evaluated on what, so that parts of different evaluations never mix. Merging adds counts
-up, so it gives the same bytes whoever does it: two shards that see all parts at the same time do no harm.
+``work`` is a digest of checkpoint and data, so that parts of different evaluations never mix. Merging adds counts, so
+it gives the same bytes in every process: two shards that see all parts at the same time do no harm.
 """
 
 from __future__ import annotations

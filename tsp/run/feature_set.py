@@ -1,8 +1,8 @@
-"""The description of a set of features: ``features.json`` in a folder of ``.npy`` files, ``<file>.json`` beside an H5.
+"""The description of a set of features: ``features.json`` in a folder of ``.npy`` files, ``<file>.json`` next to an H5.
 
-Code that reads features must know how a feature's number becomes a time: feature ``i`` sees the frames from
-``i * stride_frames`` on, ``clip_frames`` of them, at ``rate_fps``; its middle is ``offset_frames`` later. Unknown
-values of a set published by others are None.
+Code that reads features must convert a feature's number to a time: feature ``i`` covers ``clip_frames`` frames from ``i
+* stride_frames`` on, at ``rate_fps``; its middle is ``offset_frames`` later. Unknown values of a set published by
+others are None.
 """
 
 from __future__ import annotations

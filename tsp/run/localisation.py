@@ -1,8 +1,8 @@
-"""The block of a localisation code's configuration that describes a set of features.
+"""The configuration block of localisation code that describes a set of features.
 
-The codes turn seconds into positions among the features: ``(seconds * fps - offset) / stride``, with the offset at half
-a clip. ActionFormer and TriDet (one loader) take the clip's length for it, OpenTAD the offset itself. A resized set has
-no stride: its steps share the video equally.
+The code converts seconds to positions among the features: ``(seconds * fps - offset) / stride``, where the offset is
+half a clip. ActionFormer and TriDet (one loader) are given the clip's length, OpenTAD the offset itself. A resized set
+has no stride: its steps divide the video equally.
 """
 
 from __future__ import annotations

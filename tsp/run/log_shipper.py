@@ -1,12 +1,12 @@
-"""Ships a rank's log to the store while it is being written.
+"""Copies a rank's log to the store while it is being written.
 
 The problem: a log matters most when its writer dies, an S3 object cannot be appended to, and a log must never slow down
-the run. So the log of a local store is appended to; one for S3 is collected in a local file, and a thread uploads it
-whole every few seconds if it grew, sooner at the start, where most ranks that die do so, less often as it gets longer.
-That file has no name, so that a killed rank leaves none behind.
+the run. So the log of a local store is appended to. A log for S3 is collected in a local file, and a thread uploads the
+whole file every few seconds if it grew: sooner at the start, when most ranks that die do so, and less often as it gets
+longer. The file has no name, so a killed rank leaves no file behind.
 
-Invariants: ``write`` never blocks on the network and never raises; memory stays constant and the log bounded; what was
-written before ``close`` is sent by it unless the store refuses.
+Invariants: ``write`` never blocks on the network and never raises; memory is constant and the log's size bounded;
+``close`` sends everything written before it, unless the store refuses.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""The history of a run, step by step: ``metrics/`` in its folder, written while it trains and read at any time.
+"""The history of a run's metrics: ``metrics/`` in its folder, written while it trains and read at any time.
 
-Problem: a history is appended to for days, by attempts that each resume from a state older than what the one before
-wrote last, perhaps on another number of GPUs; an S3 object cannot be appended to; a reader may come at any moment.
-Idea: each attempt writes segments of its own, ``attempt-K/00001.jsonl``, ...; only the newest is ever written again,
-and it is small. Every attempt begins with a line that says where it resumes: what earlier attempts wrote beyond that
-point was lost with them and is trained again, so a reader leaves it out. When an attempt begins, what is before it is
-merged into one object, so the number of objects stays bounded.
-Invariants: a reader sees every position at most once; a line that is damaged costs itself; a store that fails costs
-lines, never the run. A line is sent when it is written: an attempt that is stopped loses none, one that is killed only
-the steps since its last line, and none that was published is lost but by being trained again.
+Problem: a history grows for days, written by attempts that each resume from a state older than the last line of the
+attempt before, perhaps on another number of GPUs; an S3 object cannot be appended to; a reader may read at any moment.
+Idea: each attempt writes its own segments, ``attempt-K/00001.jsonl``, ...; only the newest is ever rewritten, and it is
+small. Every attempt begins with a line that contains the position where it resumes: steps that earlier attempts wrote
+beyond it are trained again, so a reader skips them. When an attempt begins, the segments of earlier attempts are merged
+into one object, so the number of objects stays bounded.
+Invariants: a reader sees every position at most once; a damaged line affects only itself; a failing store loses lines,
+but never ends the run. A line is sent when it is written: a stopped attempt loses none, a killed one only the steps
+since its last line, and published lines are replaced only where steps are trained again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a run's figures depend on beside its configuration, and how that of two runs is compared. No torch here."""
+"""The versions and files that a run's results depend on besides its configuration, and their comparison. No torch
+here."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Who may train a run: one machine or one namespace at a time, agreed on in the run's store.
+"""Which machine or namespace may train a run: one at a time, recorded in the run's store.
 
-Problem: a name is unique on a machine and in a namespace, not in a store that several of them share; nor is the name of
-a namespace, where several clusters share it. A submit that was killed leaves a machine with a run of a name that
-another one trains by now; a run can be resumed where it never ran; Helm alone installs one name in two namespaces. Each
-would train into one folder and overwrite the other's states.
-Idea: whoever starts ranks has a name, which they get in ``TSP_OWNER``. ``run.json`` or the last ``state/owner-N.json``
-says who trains the run; another takes over by writing the next, once the run has ended or been silent for
-``QUIET_SEC``. Rank 0 looks before it writes anything else, and again when it has counted its attempt.
-Invariants: of two that take over at once one wins, since each N is written once; of one that takes over and one that
-goes on at the same moment, each writes first and looks then, so that at least one sees the other and gives way; a rank
-that cannot write for less than ``QUIET_SEC`` gives up (``Uploader``), and its next attempt looks again; without
-``TSP_OWNER`` nothing is checked.
+Problem: a run's name is unique on a machine and in a namespace, but not in a store that several of them share; and the
+name of a namespace is not unique among clusters that share a store. After a killed submit, a machine may have a run of
+a name that another machine is training now; a run can be resumed where it never ran; with only Helm, one name can be
+installed in two namespaces. Each would write to the same folder and overwrite the other's states.
+Idea: everything that starts ranks has an owner's name, which the ranks get in ``TSP_OWNER``. ``run.json`` or the last
+``state/owner-N.json`` records the owner; another one takes over by writing the next record, once the run has ended or
+been silent for ``QUIET_SEC``. Rank 0 checks the owner before it writes anything else, and again after it has counted
+its attempt.
+Invariants: of two that take over at once one wins, since each N is written once; if one takes over while the other
+continues, both write first and check then, so at least one sees the other and gives way; a rank that cannot write gives
+up before ``QUIET_SEC`` (``Uploader``), and its next attempt checks again; without ``TSP_OWNER`` nothing is checked.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def owner_of_namespace(namespace: str, cluster: str = "") -> str:
 
 
 def owner_of(run: StoredRun) -> str | None:
-    """Who trained it last; None if nobody said so."""
+    """The owner that trained it last; None if none is recorded."""
     return _last_owner(run)[0]
 
 
 def is_anothers(run: StoredRun, owner: str | None) -> bool:
-    """Whether somebody else trained it last."""
+    """Whether another owner trained it last."""
     return owner is not None and owner_of(run) not in (None, owner)
 
 
@@ -124,7 +124,7 @@ def _last_owner(run: StoredRun) -> tuple[str | None, int]:
 
 
 def _parsed(data: bytes) -> str:
-    """Of a damaged file: somebody, who is not known."""
+    """For a damaged file: an unknown owner."""
     try:
         return str(json.loads(data)["owner"])
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,9 +1,9 @@
 """The images that a run's pods had, with their digests, kept in its folder.
 
-A pod knows its image by the name in its manifest, which is often a tag. What the tag meant is in the pod's status,
-which goes with the pod: a command that reads that status (``status``, ``wait``, ``report``, ...) writes it down. An
-image that was loaded onto its node without a registry has no digest there, only an ID of the node's: it tells two
-images apart, but nobody can pull by it.
+The image in a pod's manifest is often given by a tag. The tag's digest is only in the pod's status, which is deleted
+with the pod, so commands that read the status (``status``, ``wait``, ``report``, ...) record it. An image that was
+loaded onto its node without a registry has no digest there, only the node's ID: it distinguishes two images, but cannot
+be used to pull.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The ranks of one pod: which ones it holds, and how a pod with several GPUs runs one rank per GPU.
 
-The problem: NCCL reaches NVLink and shared memory only between processes of one pod. The idea: the first process of
-such a pod loads no torch; it starts a rank for each of its GPUs, forwards their output line by line, prefixed with the
-rank, and exits with the code of the rank that caused the failure. Invariants: rank = index of the pod x ranks of a pod
-+ local rank; each rank sees one card; with one rank in a pod there is no such process at all.
+The problem: NCCL uses NVLink and shared memory only between processes of one pod.
+The idea: the first process of such a pod does not load torch; it starts a rank for each of its GPUs, forwards their
+output line by line, prefixed with the rank, and exits with the code of the rank that caused the failure.
+Invariants: rank = index of the pod x ranks per pod + local rank; each rank sees one GPU; with one rank per pod there is
+no such process.
 
     python -m tsp.run.pod_ranks LOCAL_RANK COMMAND...   a command with the environment of that rank of this pod
 """

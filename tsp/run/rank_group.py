@@ -1,12 +1,12 @@
 """Ranks that are processes of one parent: start them, watch them, report how their attempt ended.
 
 The parent is the supervisor of a run on this machine, or the first process of a pod that holds several GPUs.
-Problem: a rank that fails takes the others with it, so several end at once, and only one of them is the cause; a rank
-that is killed cannot end its data workers; the parent itself may be killed.
-Idea: every rank leads a process group of its own and gets SIGTERM from the kernel when its parent dies. After the
-first end the others get a patience that depends on its exit code, and are then stopped.
-Invariants: ends are reported in order, and only those that came by themselves count towards the cause; no process of a
-group outlives its rank, as the group is killed before the rank is reaped (until then nobody can reuse its id).
+Problem: a failing rank makes the others fail, so several end at once, and only one of them is the cause; a killed rank
+cannot end its data workers; the parent itself may be killed.
+Idea: every rank leads its own process group and gets SIGTERM from the kernel when its parent dies. After the first rank
+has ended, the others have a time limit that depends on its exit code, and are then stopped.
+Invariants: ends are reported in order, and only ranks that ended by themselves can be the cause; no process of a group
+outlives its rank, since the group is killed before the rank is reaped (until then its id cannot be reused).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a run writes down: results lines, and the JSON files beside the checkpoints.
+"""The records of a run: results lines, and the JSON files next to the checkpoints.
 
-A results line is the original TSP code's, to the character, so that either side reads the other's ``results.txt``.
+A results line is identical to that of the original TSP code, so that both can read the other's ``results.txt``.
 """
 
 from __future__ import annotations

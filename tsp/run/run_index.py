@@ -2,15 +2,17 @@
 
 Problem: ``list`` shows progress and best epoch of hundreds of runs, and reading each from its own objects takes a
 request or two per run.
-Idea: an answer to a list request holds nothing of an object but its key. So each run keeps one empty object whose key
-holds its state: ``.index/<run>,<facts>``, with a slash after each ``SEGMENT_BYTES``, since servers that keep objects as
-files (MinIO, rclone) take no longer names between slashes. A thousand runs are one page. It is written by the one that
-writes ``progress.json`` with the rights it has for that; the new key first, then the old one is deleted. Invariants: an
-entry is refreshed at least every ``REFRESH_SEC`` while the run reports progress, so its age shows whether its run still
-keeps it; no fact is stored in the index alone, and a run without an entry (of an older version, or without the rights
-to write here) loses nothing; of several entries the newest attempt's newest counts.
+Idea: the response to a list request contains the keys of objects, but not their content. So each run keeps one empty
+object whose key contains its state: ``.index/<run>,<facts>``, with a slash after each ``SEGMENT_BYTES``, since servers
+that keep objects as files (MinIO, rclone) limit the length of names between slashes. A thousand runs are one page. The
+process that writes ``progress.json`` also writes the entry, with the same permissions; the new key is written first,
+then the old one is deleted.
+Invariants: an entry is refreshed at least every ``REFRESH_SEC`` while the run reports progress, so its age shows
+whether its run still maintains it; no fact is stored only in the index, and a run without an entry (of an older
+version, or without permission to write here) loses nothing; of several entries, the newest one of the newest attempt
+counts.
 
-Local stores have none: their files are read faster than a folder of all runs could be kept.
+Local stores have no index: reading their files is faster than maintaining one.
 """
 
 from __future__ import annotations

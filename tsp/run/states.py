@@ -1,8 +1,8 @@
 """Mid-epoch states of a run, from which a restarted attempt continues.
 
-The data is stored under its own name, made of epoch, step and digest. ``latest.json`` says which is the newest and
-which was before it. Order: data, verified; then the pointer; then what neither names is deleted. So a crash at any
-point leaves a pointer to whole data, and a rank that is still reading the last state finds it.
+Each state has its own name, made of epoch, step and digest. ``latest.json`` names the newest state and the one before.
+Order: data, verified; then the pointer; then other states are deleted. So after a crash at any point the pointer names
+complete data, and a rank that is still reading the last state finds it.
 """
 
 from __future__ import annotations

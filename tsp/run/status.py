@@ -1,4 +1,5 @@
-"""Vocabulary of every backend: a run's state, how its ranks ended and who is to blame, findings of a check. Pure."""
+"""Types shared by all backends: a run's state, how its ranks ended and which one failed first, findings of a check.
+Pure."""
 
 from __future__ import annotations
 

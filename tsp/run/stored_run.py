@@ -5,7 +5,7 @@
                   logs/attempt-K/rank-R.log
     <store>/.index/<run>,<facts>
 
-One process writes, rank 0. Folders of the original TSP scripts, with results.txt and epoch_N.pth alone, can be read.
+Only rank 0 writes. Folders of the original TSP scripts, with only results.txt and epoch_N.pth, can be read.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class StoredRun(EpochFiles, StateFiles):
             ) from error
 
     def _refuse_foreign(self) -> None:
-        """Refuse a folder that somebody keeps other things in: deleting the run would delete them.
+        """Refuse a folder that contains other files: deleting the run would delete them.
 
         A store that is itself a run's folder is one: deleting that run would delete this one.
 

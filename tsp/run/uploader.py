@@ -1,12 +1,12 @@
-"""Publishes what training makes, off the training thread.
+"""Publishes the files of a training, without blocking the training thread.
 
-The problem: a checkpoint takes longer to upload than a GPU should idle, and a store may be away for minutes. So
-training hands a finished file over and goes on. One thread publishes files in the order in which they were handed over;
-another writes progress beside it, so that a large upload does not make a run look dead.
+The problem: uploading a checkpoint takes longer than a GPU should be idle, and a store may be unreachable for minutes.
+So training submits a finished file and continues. One thread publishes files in the order of submission; another writes
+progress in parallel, so that a large upload does not make a run look dead.
 
-Invariants: a file handed over is published once or its failure is raised, by the next call or by ``drain``; epochs are
-published in order, none is dropped; a state that still waits gives way to a newer one; at most ``MAX_WAITING`` files
-wait, so that a slow store holds training up rather than fill the disk; progress never blocks and never fails a run.
+Invariants: a submitted file is published once or its failure is raised, by the next call or by ``drain``; epochs are
+published in order, and none is dropped; a newer state replaces a waiting one; at most ``MAX_WAITING`` files wait, so a
+slow store delays training rather than filling the disk; progress never blocks and never fails a run.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Where bytes lie: a local folder or a bucket of an S3-compatible server, behind the same verbs."""
+"""Storage: local folders and buckets of S3-compatible servers, with the same interface."""

@@ -1,10 +1,11 @@
-"""Local files that appear whole: the one writer of everything that another process may read.
+"""Atomic writing of local files: used for every file that another process may read.
 
-A reader must never see half a file, a crash must not leave one under its name, and two writers must not mix. So the
-bytes go to a hidden file of their own beside the target, reach the disk, and only then take the name.
+A reader must never see a partial file, a crash must not leave one under the target's name, and two writers must not
+mix. So the bytes are written to a separate hidden file next to the target and synced to the disk, and only then the
+file is renamed.
 
-Invariants: under the name lies the old file or the new one, whole; what is hidden and ends in ``.tmp`` is nobody's
-result and may be deleted once its writer is gone.
+Invariants: the target is always the complete old or new file; a hidden file that ends in ``.tmp`` is not a result and
+may be deleted once its writer is gone.
 """
 
 from __future__ import annotations

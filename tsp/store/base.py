@@ -1,7 +1,7 @@
-"""Where runs are kept: a local folder or a bucket of an S3-compatible server, behind one small set of verbs.
+"""The interface of stores: a local folder or a bucket of an S3-compatible server.
 
 Keys are relative to the store's URI and separated by "/". Every write is atomic: a reader sees the old object or the
-new one. Nothing heavy is imported before a bucket is really used.
+new one. Nothing heavy is imported before a bucket is used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``python -m tsp.store.check SETTINGS``: can a pod write to the store and read it back? ``helm test`` runs this.
 
-SETTINGS is JSON of StoreConfig. The object it writes is deleted again; exit codes are those of ``tsp.errors``.
+SETTINGS is JSON of StoreConfig. It deletes the object that it writes; exit codes are those of ``tsp.errors``.
 """
 
 from __future__ import annotations

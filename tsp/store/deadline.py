@@ -1,4 +1,4 @@
-"""A bound on the time of something that has none of its own."""
+"""A time limit for calls that have none of their own."""
 
 from __future__ import annotations
 

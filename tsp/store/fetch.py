@@ -1,4 +1,4 @@
-"""Bring one object, weights or a checkpoint, to this machine: from a file, S3 or the web, once per machine."""
+"""Fetch one object, weights or a checkpoint, from a file, S3 or the web, once per machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""File locks that may not exist: NFS and some FUSE mounts refuse them, others grant them to everybody.
+"""File locks that may not work: NFS and some FUSE mounts refuse them, others grant them to every process.
 
-A lock here only saves work: who holds one may assume that nobody else does the same at the moment, and must not assume
-it for being right. What two processes write at once therefore lies in files of their own until it is whole.
+A lock here only saves work: its holder may assume that no other process does the same at the moment, but correctness
+must not depend on it. Two processes that write at once therefore write to separate files until they are complete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Lock(enum.Enum):
     TAKEN = "taken"
     """By another process; only where it was not waited for."""
     UNSUPPORTED = "unsupported"
-    """The file system has no locks: go on without."""
+    """The file system has no locks: continue without."""
 
 
 def lock_file(file: IO[bytes] | int, *, shared: bool = False, wait: bool = True) -> Lock:

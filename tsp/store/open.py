@@ -1,4 +1,4 @@
-"""Which store a URI means: the only module that knows every kind of store."""
+"""The store of a URI: the only module that imports all kinds of stores."""
 
 from __future__ import annotations
 

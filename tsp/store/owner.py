@@ -1,4 +1,5 @@
-"""Whose unfinished file is it, and is that process gone? Told by the file's name, since locks cannot be relied upon."""
+"""The owner of an unfinished file, and whether its process is gone; taken from the file's name, since locks are not
+reliable."""
 
 from __future__ import annotations
 

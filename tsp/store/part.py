@@ -1,4 +1,4 @@
-"""The hidden file in which a download gathers until it is whole."""
+"""The hidden file of a download until it is complete."""
 
 from __future__ import annotations
 

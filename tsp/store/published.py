@@ -1,4 +1,4 @@
-"""Published files of a data set, brought to a folder or S3: verified, resumed, never written over."""
+"""Copies the published files of a data set to a folder or S3: verified, resumed, never overwriting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Folders of this machine: caches that stay, and scratch folders that the next process removes if theirs was killed."""
+"""Folders of this machine: permanent caches, and scratch folders, which the next process removes if their own was
+killed."""
 
 from __future__ import annotations
 

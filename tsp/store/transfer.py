@@ -1,12 +1,12 @@
-"""Download one object into a file: resumed, verified, whole or not there. One way for every kind of source.
+"""Download one object into a file: resumed, verified, complete or absent. All kinds of sources use this code.
 
 The problem: connections break, objects are replaced while they are read, processes are killed, two of them fetch the
-same file at once, and disks and networks flip bits. So bytes gather in a hidden ``.part`` file that is named after the
-version of the source; whoever comes next goes on with it, and it takes its name only after its digest was compared.
+same file at once, and disks and networks flip bits. So bytes are written to a hidden ``.part`` file that is named after
+the version of the source; the next process continues with it, and it is renamed only after its digest was compared.
 
-Invariants: under the name there is never half a file, nor a mixture of two versions; a part file that another process
-may be writing is never shared; the source is accused of damage only after a download into a file of this process's own
-was wrong, too.
+Invariants: the target is never a partial file or a mixture of two versions; a part file that another process may be
+writing is never shared; the source is reported as damaged only after a download into a file of this process alone was
+wrong, too.
 """
 
 from __future__ import annotations

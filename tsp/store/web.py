@@ -1,4 +1,4 @@
-"""A file on the web as something to download: with its size, from any byte on."""
+"""A file on the web as a source of downloads: its size, and its bytes from any offset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ranks agree on before they train: batch, learning rates and number format, from all their cards."""
+"""The ranks agree before training on batch, learning rates and number format, from all their GPUs."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""One attempt at a run: the ranks meet, agree on sizes and number format, train, and record the outcome.
+"""One attempt of a run: the ranks meet, agree on sizes and number format, train, and record the outcome.
 
-Problem: ranks start minutes apart on machines that may differ, the store may be away, any of them may fail, and
-whoever restarts them knows nothing but an exit code. Idea: rank 0 alone counts attempts and writes to the store; ranks
-exchange what cards they have and derive batch, learning rates and number format from all of them; every end becomes an
-exit code of ``tsp.errors``, of which those from 128 up mean that another attempt is worthwhile. Invariants: no rank
-trains with other sizes than the rest; a run that has succeeded or used up its attempts is not trained again; an outcome
-that ends the run is in the store before its process ends, unless the store cannot be reached.
+Problem: ranks start minutes apart on machines that may differ, the store may be unreachable, any rank may fail, and the
+controller that restarts them sees only an exit code.
+Idea: only rank 0 counts attempts and writes to the store; ranks exchange the properties of their GPUs and derive batch,
+learning rates and number format from all of them; every end has an exit code of ``tsp.errors``, and codes from 128 up
+mean that another attempt is worthwhile.
+Invariants: all ranks train with the same sizes; a run that has succeeded or used up its attempts is not trained again;
+an outcome that ends the run is in the store before its process ends, unless the store is unreachable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checkpoints: their content, written atomically, read without trusting them.
+"""Checkpoints: their content, written atomically and read as untrusted input.
 
 The format is the original's: ``model``, ``optimizer``, ``lr_scheduler``, ``epoch``, ``args``. A mid-epoch state
 also has ``progress`` and ``scaler``.

@@ -1,4 +1,4 @@
-"""What the ranks have agreed on before training begins."""
+"""The settings on which the ranks have agreed before training begins."""
 
 from __future__ import annotations
 

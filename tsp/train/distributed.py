@@ -1,10 +1,11 @@
 """The ranks of a run: meeting, agreeing, reducing, and noticing that one is lost.
 
-The problem: pods start minutes apart and die at any moment, and torch's own answers to a lost peer are an abort (NCCL's
-watchdog) or half an hour of silence. The idea: ranks meet at a key-value store that rank 0 opens, over which a rank
-also says why it fails; control goes over gloo on the CPU, gradients over NCCL where there are GPUs. Invariants: every
-rank makes the same collectives in the same order; whatever torch raises for a lost peer leaves here as PeerLostError;
-with one rank there is no process group and nothing to wait for.
+The problem: pods start minutes apart and die at any moment, and torch's own reactions to a lost peer are an abort
+(NCCL's watchdog) or half an hour of silence.
+The idea: ranks meet at a key-value store that rank 0 opens, in which a rank also reports why it fails; control messages
+use gloo on the CPU, gradients use NCCL on GPUs.
+Invariants: every rank makes the same collectives in the same order; every error of torch for a lost peer becomes
+PeerLostError here; with one rank there is no process group and nothing to wait for.
 """
 
 from __future__ import annotations

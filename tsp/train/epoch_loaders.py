@@ -1,4 +1,4 @@
-"""One rank's loaders, epoch by epoch; the next training epoch's is started while the one before is validated."""
+"""One rank's loaders, epoch by epoch; the next training epoch's loader starts while an epoch is validated."""
 
 from __future__ import annotations
 

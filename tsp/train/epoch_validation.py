@@ -1,4 +1,4 @@
-"""The validation of one epoch, with the other ranks, as the loop and the unvalidated epochs before it need it."""
+"""The validation of one epoch with the other ranks, for the loop and for unvalidated epochs."""
 
 from __future__ import annotations
 

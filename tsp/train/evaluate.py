@@ -1,4 +1,4 @@
-"""``tspctl evaluate``: the validation pass alone, by one process or by shards that each take every n-th batch."""
+"""``tspctl evaluate``: only the validation pass, in one process or in shards that each take every n-th batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A share of an evaluation: some of the validation's batches, their figures as a part, and parts put together."""
+"""A shard of an evaluation: some of the validation's batches, their results as a part, and the merging of parts."""
 
 from __future__ import annotations
 

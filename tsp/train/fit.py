@@ -1,4 +1,4 @@
-"""Whether a checkpoint's heads and encoder are those of a configuration; if not, which option makes them so."""
+"""Checks that a checkpoint's heads and encoder match a configuration; if not, names the option to give."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     for each epoch: train -> save state -> validate -> publish checkpoint and figures
 
-A restart at any point continues from what is published and ends up with the same weights.
+A restart at any point continues from the published files and ends with the same weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What rank 0 measures while it trains, as lines of the run's history."""
+"""Measurements of rank 0 during training, as lines of the run's history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is made with and from, for run.json: programs, machines, digests of its files."""
+"""Versions, machines and digests of the files of a run, for run.json."""
 
 from __future__ import annotations
 

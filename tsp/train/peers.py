@@ -1,8 +1,8 @@
-"""Heartbeats and last words of the ranks, over their key-value store, on a thread of its own.
+"""Heartbeats and final errors of the ranks, over their key-value store, on a separate thread.
 
-A collective that waits for a lost rank waits until its backend times out. So every rank counts up its own key every few
-seconds, and the first one to fail writes down why. The monitoring thread may itself hang if rank 0, which holds the
-store, is stopped: then the last answer grows old, and that is the sign.
+A collective that waits for a lost rank waits until its backend times out. So every rank increments its own key every
+few seconds, and the first one to fail records the reason. The monitoring thread may itself hang if rank 0, which holds
+the store, is stopped; this is detected by the age of the last answer.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How long a run holds GPUs while some of its ranks have none.
+"""Limits how long a run holds GPUs while some of its ranks have none.
 
-Kubernetes places pods one by one. Ranks that wait in vain leave after ``rendezvous_timeout_sec``, which lets others
-have their GPUs; where nobody wants one they get it back at once, and would hold it idle for as long as there are
-attempts. So the time that a run waits in all, attempt after attempt, is bounded too: then it ends, and its GPUs are
-free for anybody who comes. When that time began, an object in the store says, by the store's clock.
+Kubernetes places pods one by one. Ranks that wait in vain exit after ``rendezvous_timeout_sec``, so that other pods can
+use their GPUs; if there are no other pods, they get their GPUs back at once, and would hold them idle for as long as
+there are attempts. So the total waiting time of a run over all attempts is limited, too: then the run ends and its GPUs
+are free. An object in the store records when the waiting began, by the store's clock.
 """
 
 from __future__ import annotations

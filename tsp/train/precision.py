@@ -1,4 +1,4 @@
-"""How a model is computed: device and number format, one for all ranks."""
+"""Device and number format of the computation, the same for all ranks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""How the ranks of a run meet: rank 0 opens a key-value store, everyone checks in, then the process group is formed.
+"""The rendezvous of a run's ranks: rank 0 opens a key-value store, all ranks check in, then the process group is
+formed.
 
 Pods start minutes apart, and a name may resolve before its pod exists. So a rank first waits for rank 0's port, then
-for every rank to check in, which lets missing ones be named; only then does torch, whose own timeouts name nobody, get
-to form the process group.
+for every rank to check in, so that missing ranks can be named; only then torch, whose own timeouts do not name ranks,
+forms the process group.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes checkpoints off the training thread and hands them to the uploader.
+"""Writes checkpoints on another thread and passes them to the uploader.
 
 A snapshot is copied in memory at once; serialising, hashing and uploading happen on other threads.
 """

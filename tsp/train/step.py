@@ -1,8 +1,8 @@
 """One training step, without waiting for the device.
 
-What the host must know about a step (is the loss finite, was any rank told to stop, how large is the loss) goes into a
-small report on the device, is copied back asynchronously, and read once it has arrived: at once on the CPU, two steps
-later on a GPU. A step whose loss or gradient is not finite changes no weight, on any rank.
+The facts that the host needs about a step (is the loss finite, must any rank stop, how large is the loss) go into a
+small report on the device, which is copied back asynchronously and read once it has arrived: at once on the CPU, two
+steps later on a GPU. A step whose loss or gradient is not finite changes no weight, on any rank.
 """
 
 from __future__ import annotations

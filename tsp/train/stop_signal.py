@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: noted at once, acted on where the training state is consistent."""
+"""SIGTERM and SIGINT: recorded at once, handled where the training state is consistent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Validates epochs that have a checkpoint but no figures, because an attempt ended between the two."""
+"""Validates epochs that have a checkpoint but no results, because an attempt ended between the two."""
 
 from __future__ import annotations
 

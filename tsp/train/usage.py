@@ -1,4 +1,4 @@
-"""CPU and memory that this process's control group uses (a pod's, in a pod), and those of its GPU."""
+"""CPU and memory use of this process's control group (in a pod, the pod's) and of its GPU."""
 
 from __future__ import annotations
 

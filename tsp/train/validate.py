@@ -1,8 +1,8 @@
-"""Validation, with figures that do not depend on the world size.
+"""Validation, with results that do not depend on the world size.
 
-Batches are cut from the global order and dealt to the ranks. Each fills its own rows of a table that is zero
-elsewhere, and counts its clips by class; tables and counts of all ranks are added up, which changes no row, and the
-figures are computed from the whole.
+Batches are cut from the global order and distributed to the ranks. Each rank fills its own rows of a table that is zero
+elsewhere, and counts its clips by class; tables and counts of all ranks are summed, which changes no row, and the
+results are computed from the sums.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Notices that the training thread is stuck, reports why, and ends the process if it stays stuck.
+"""Detects that the training thread is stuck, reports why, and ends the process if it stays stuck.
 
 The problem: a thread inside a library (a collective, a launch on a GPU whose queue is full, a read from a dead file
-server) reacts to neither signals nor exceptions, and torch's own timeouts abort the process or take half an hour. The
-idea: before a call that may block, the training thread notes what it waits for and how long; the watchdog thread checks
-that, pending signals and the other ranks' heartbeats, and reaches a verdict: the error to end with. A wait that polls
-raises the verdict and unwinds normally. If the training thread is still stuck after a grace period, the watchdog writes
-the last log lines, lets uploads finish and ends the process with the error's exit code. Invariants: a verdict is
-reached only during a wait; the first one stays; a wait that ends in time costs two assignments.
+server) reacts to neither signals nor exceptions, and torch's own timeouts abort the process or take half an hour.
+The idea: before a call that may block, the training thread declares its purpose and time limit. The watchdog thread
+checks this, pending signals and the other ranks' heartbeats, and determines the error to end with (the verdict). A wait
+that polls raises this error and unwinds normally. If the training thread is still stuck after a grace period, the
+watchdog writes the last log lines, lets uploads finish and ends the process with the error's exit code.
+Invariants: a verdict is reached only during a wait; the first one counts; a wait that ends in time costs two
+assignments.
 """
 
 from __future__ import annotations

@@ -77,12 +77,12 @@ class ClusterBackend:
     # Starting
 
     def with_paths(self, config: RunConfig, dataset: str | None) -> RunConfig:
-        """Unchanged, once nothing in it lies on this machine alone."""
+        """Unchanged, after a check that nothing in it exists only on this machine."""
         refuse_paths_of_this_machine(config, dataset)
         return config
 
     def plan(self, config: RunConfig, options: BackendOptions) -> ClusterPlan:
-        """Size the run for the nodes its pods can land on."""
+        """Size the run for the nodes its pods can use."""
         return self._planner.plan(config, options)
 
     def checks(self, plan: Plan) -> Sequence[Check]:
@@ -176,7 +176,7 @@ class ClusterBackend:
         return None if release is None else release_status(release)
 
     def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
-        """What the pods of the newest attempt have written; earlier attempts are in the store alone."""
+        """The output of the newest attempt's pods; earlier attempts are only in the store."""
         job = self._runs.find(name)
         if job is None:
             return None
@@ -208,7 +208,7 @@ class ClusterBackend:
         self._lifecycle.stop(name, "suspended", grace_sec)
 
     def resume(self, name: str, config: RunConfig | None, *, force: bool = False) -> None:
-        """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone."""
+        """Bring back the pods of a stopped run; reinstall a release whose job has failed or is gone."""
         if config is not None:
             view = self._runs.view(name)
             owner = (trainer_of(view.job) if view else None) or owner_of_namespace(
@@ -256,5 +256,5 @@ class ClusterBackend:
         }
 
     def diagnose(self) -> Iterator[Finding]:
-        """Helm, API server, operator, rights, security standard and GPU nodes."""
+        """Helm, API server, operator, permissions, Pod Security Standard and GPU nodes."""
         return diagnose(self._settings, self._cluster, lambda: self._helm)

@@ -28,7 +28,7 @@ GPU_MEMORY_LABEL = "nvidia.com/gpu.memory"
 
 
 def diagnose(settings: Settings, cluster: Cluster, helm: Callable[[], Helm]) -> Iterator[Finding]:
-    """Look at Helm, API server, operator, rights, security standard and GPU nodes."""
+    """Check Helm, API server, operator, permissions, Pod Security Standard and GPU nodes."""
     try:
         version = helm().version()
         advice = "" if is_new_enough(version) else f", older than {OLDEST}: see https://helm.sh/docs/intro/install"
@@ -53,7 +53,7 @@ def diagnose(settings: Settings, cluster: Cluster, helm: Callable[[], Helm]) -> 
 
 
 def _check_settings(settings: Settings, cluster: Cluster) -> Iterator[Finding]:
-    """Are the Secrets and claims there that the settings name for every run?"""
+    """Do the Secrets and claims exist that the settings name for every run?"""
     names = {key: str(value) for key, value in flat(with_dotted({}, settings.chart_values)).items() if value}
     claims = [names[key] for key in ("data.claim", "cache.claim") if key in names]
     secrets = [names[key] for key in ("store.existingSecret",) if key in names]

@@ -49,7 +49,8 @@ def install(
     """Install a release, the runtime of a TrainJob first; nothing of it is left if that fails.
 
     Args: manifest, what Helm sends for these values, where that is at hand.
-    Raises: ConfigError if there is one of that name; ClusterError, also for a TrainJob in a queue that nobody manages.
+    Raises: ConfigError if there is one of that name; ClusterError, also for a TrainJob in a queue that no controller
+    manages.
     """
     if manifest is None:
         is_trainjob = (values.get("job") or {}).get("api") == "trainjob"
@@ -87,7 +88,7 @@ class Lifecycle:
             self._write_outcome(view, stopped)
 
     def _no_run(self, name: str) -> ConfigError | NoSuchRunError:
-        """What to say of a run without a job."""
+        """The error for a run without a job."""
         if self._releases.find_own(name) is not None:
             return ConfigError(f"run {name} has no job to stop: remove it with 'tspctl delete {name}'")
         return NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace}: see 'tspctl list'")
@@ -108,11 +109,11 @@ class Lifecycle:
             logger.warning("%s has stopped, but its outcome could not be written to the store: %s", run.name, error)
 
     def stored(self, name: str, uri: str) -> StoredRun:
-        """The run in its store, spoken to as this machine does."""
+        """The run in its store, as reached from this machine."""
         return StoredRun(open_store(store_config(self._settings, uri)), name)
 
     def resume(self, name: str, config: RunConfig | None, submit: Callable[[RunConfig, BackendOptions], None]) -> None:
-        """Bring the pods of a stopped run back; install a release anew whose job has failed or is gone.
+        """Bring back the pods of a stopped run; reinstall a release whose job has failed or is gone.
 
         Objects that were deleted meanwhile are created again, from Helm's record of the release, else from ``config``.
         """

@@ -1,9 +1,10 @@
 """From a configuration to the input for Helm on a cluster, with all checks before that.
 
 Problem: the values of a run depend on the nodes its pods can use, and those depend on the pods that the chart renders
-with the user's own values. Idea: render once, read the pod from the manifest, plan the nodes for it, render again with
-the plan. Invariants: --dry-run, the checks and the installation use the same manifest; planning creates nothing; if
-nodes cannot be listed, the pods decide.
+with the user's own values.
+Idea: render once, read the pod from the manifest, plan the nodes for it, render again with the plan.
+Invariants: --dry-run, the checks and the installation use the same manifest; planning creates nothing; if nodes cannot
+be listed, the pods decide.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Planner:
         self._settings, self._cluster, self._helm = settings, cluster, helm
 
     def plan(self, config: RunConfig, options: BackendOptions) -> ClusterPlan:
-        """Size the run for the nodes its pods can land on; the pod that the chart renders says which those are."""
+        """Size the run for the nodes its pods can use, according to the pod that the chart renders."""
         # The nodes are looked up here: what the chart finds when it is installed could not be shown before.
         chart = self._chart(options)
         chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
@@ -126,7 +127,7 @@ class Planner:
         return chart, values
 
     def checks(self, plan: ClusterPlan) -> tuple[Check, ...]:
-        """What is asked of cluster, namespace, store and data, the cheap and the fundamental first."""
+        """The checks of cluster, namespace, store and data, the cheap and fundamental ones first."""
         config, cluster, objects = plan.config, self._cluster, objects_in(plan.manifest)
         pod, api = pod_spec(objects), api_of(objects)
         apis = () if api is None else (api,)
@@ -170,7 +171,7 @@ class Planner:
         checks.refuse(check_priority(self._cluster, pod, labels))
 
     def _render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:
-        """The manifest, once nothing in it could be a secret: whoever may read the release reads all of it."""
+        """The manifest, after a check for secrets: anyone who may read the release can read all of it."""
         manifest = self._helm.render(name, chart, values)
         check_texts("chart", objects_in(manifest))
         return manifest
@@ -237,7 +238,7 @@ class Planner:
 
 
 def _errors(findings: Iterable[Finding]) -> Iterable[Finding]:
-    """Warnings about rights are ``doctor``'s: a run does without."""
+    """Warnings about permissions are left to ``doctor``: a run works without them."""
     return (item for item in findings if item.level == "error")
 
 

@@ -61,7 +61,7 @@ def plan_for_nodes(cluster: Cluster, config: RunConfig, objects: Sequence[dict[s
 
 
 def _planned_data(data: DataConfig, pod: Mapping[str, Any], per_pod: int) -> tuple[DataConfig, tuple[str, ...]]:
-    """The data path with the workers that a rank will have, and a line that says so where nobody has chosen them."""
+    """The data path with the number of workers of a rank, and a line that shows the number if it was not set."""
     resources = main_container_of(pod).get("resources") or {}
     cpus = parse_quantity(str((resources.get("requests") or {}).get("cpu", "")))
     if data.workers is not None or cpus is None:

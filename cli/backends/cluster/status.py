@@ -47,7 +47,7 @@ def run_status(view: RunView, *, pods_of: Runs | None = None) -> RunStatus:
 
 
 def trainer_of(job: dict[str, Any]) -> str | None:
-    """Who trains the run of a job of the cluster, as its pods are told."""
+    """The owner of a job's run, as passed to its pods."""
     metadata = job["metadata"]
     if said := (metadata.get("annotations") or {}).get(OWNER_ANNOTATION):
         return str(said)
@@ -55,7 +55,7 @@ def trainer_of(job: dict[str, Any]) -> str | None:
 
 
 def release_status(release: Release) -> RunStatus:
-    """An installation that has no job: it was refused, cut short, or lost its job since."""
+    """An installation that has no job: it was refused, interrupted, or lost its job later."""
     state: RunState = "failed" if release.status == "failed" else "crashed"
     return RunStatus(name=release.name, state=state, reason=why_without_job(release), created=release.created)
 

@@ -71,7 +71,7 @@ def check_access(store: StoreConfig, objects: Sequence[Mapping[str, Any]], pod: 
 
 
 def check_data(config: RunConfig) -> None:
-    """Refuse a data set in ``s3://`` whose tables no run can read, or that lacks more videos than a run puts up with.
+    """Refuse a data set in ``s3://`` whose tables no run can read, or that lacks more videos than a run tolerates.
 
     A claim cannot be seen from here.
 
@@ -159,7 +159,7 @@ def writable_folder(what: str, path: str, pod: Mapping[str, Any]) -> Iterator[Fi
 
 
 def volume_at(path: str, pod: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """The volume that a path of a pod lies on, and its mount; None where it lies in the image."""
+    """The volume of a path in a pod, and its mount; None if the path is in the image."""
     mounts: Sequence[Mapping[str, Any]] = main_container_of(pod).get("volumeMounts") or []
     holding = [item for item in mounts if f"{path}/".startswith(item["mountPath"].rstrip("/") + "/")]
     if not holding:

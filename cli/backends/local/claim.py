@@ -1,9 +1,10 @@
 """Decides which process may take over a run, without file locks.
 
 Problem: two simultaneous ``resume`` would start two supervisors, whose ranks write to one run, and some file systems
-refuse locks or grant them to every process. Idea: a symbolic link is created atomically, and its target names the
-process (as in the lock files of Emacs and Firefox). Invariants: of several processes exactly one continues; the claim
-of a killed process is taken over by exactly one.
+refuse locks or grant them to every process.
+Idea: a symbolic link is created atomically, and its target names the process (as in the lock files of Emacs and
+Firefox).
+Invariants: of several processes exactly one continues; the claim of a killed process is taken over by exactly one.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def machine_name() -> str:
 
 
 def new_owner() -> str:
-    """A name for this machine as the one that trains a run; of this one submit, so that another's is told apart."""
+    """A name for this machine as the one that trains a run, unique to this submit."""
     return f"{machine_name()} ({uuid.uuid4().hex[:12]})"
 
 

@@ -1,9 +1,10 @@
 """Stopping, resuming and deleting runs of this machine, with or without a running supervisor.
 
-Problem: the supervisor may be starting, running, writing the outcome, killed, or gone with its ranks still alive. Idea:
-send a request to a live supervisor and wait for it; do its work here only if there is none. Invariants: two supervisors
-never share a run, so ``resume`` and ``delete`` claim it and wait until none is left; the process of a submit is never
-signalled; ranks that outlived their supervisor are handed to the next one, which stops them first.
+Problem: the supervisor may be starting, running, writing the outcome, killed, or gone with its ranks still alive.
+Idea: send a request to a live supervisor and wait for it; do its work here only if there is none.
+Invariants: two supervisors never share a run, so ``resume`` and ``delete`` claim it and wait until none is left; the
+process of a submit is never signalled; ranks that outlived their supervisor are handed to the next one, which stops
+them first.
 """
 
 from __future__ import annotations

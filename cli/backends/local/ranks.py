@@ -47,19 +47,19 @@ def environment_of(launch: Launch, rank: int, *, config: Path, port: int) -> dic
 
 
 def cpus_of_rank(ranks: int) -> int:
-    """CPUs of this machine for each of so many ranks."""
+    """CPUs of this machine for each of this many ranks."""
     return max(1, usable_cpus() // ranks)
 
 
 def workers_line(config: RunConfig) -> tuple[str, ...]:
-    """What a rank's data workers will be, where nobody has chosen them."""
+    """The number of a rank's data workers, if it was not set."""
     if config.data.workers is not None:
         return ()
     return (f"data workers: {auto_workers(cpus_of_rank(config.gpus))} a rank ({usable_cpus()} CPUs here)",)
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    """A free TCP port on 127.0.0.1."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -5,10 +5,11 @@
 supervisor · ``console/attempt-K/rank-R.log`` output of ranks. Epochs and results are in the store, never here.
 
 Problem: after a full disk, or a write by another user or version of tspctl, these files may contain anything; processes
-can be killed between any two writes, and some file systems have no working locks. Idea: a run exists as soon as its
-folder does; each file is written atomically and read by one function (``_read``), which turns every problem into one
-kind of error; a supervisor is recognised by its process as well as by its lock. Invariants: a damaged file hides
-neither its run nor any other; of two processes that create a run, one wins (``mkdir``).
+can be killed between any two writes, and some file systems have no working locks.
+Idea: a run exists as soon as its folder does; each file is written atomically and read by one function (``_read``),
+which turns every problem into one kind of error; a supervisor is recognised by its process as well as by its lock.
+Invariants: a damaged file hides neither its run nor any other; of two processes that create a run, one wins
+(``mkdir``).
 """
 
 from __future__ import annotations

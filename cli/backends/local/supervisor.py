@@ -1,11 +1,12 @@
 """The detached process in charge of one local run: ``python -m cli.backends.local.supervisor FOLDER``.
 
 Problem: a run outlives the terminal it was submitted from, its ranks fail and must be restarted, and any process,
-including this one, may be killed at any moment. Idea: the supervisor starts the ranks, restarts them after exit codes
-of 128 and above with growing pauses, and writes the outcome to the store and to the run's folder. On SIGTERM it stops
-the ranks, which save their state. Invariants: one supervisor per run (lock and recorded process); ranks of an earlier
-supervisor have ended before new ones start, since two groups must never write to one run; every end writes an outcome,
-except SIGKILL, after which the run's state is crashed and its ranks get SIGTERM from the kernel.
+including this one, may be killed at any moment.
+Idea: the supervisor starts the ranks, restarts them after exit codes of 128 and above with growing pauses, and writes
+the outcome to the store and to the run's folder. On SIGTERM it stops the ranks, which save their state.
+Invariants: one supervisor per run (lock and recorded process); ranks of an earlier supervisor have ended before new
+ones start, since two groups must never write to one run; every end writes an outcome, except SIGKILL, after which the
+run's state is crashed and its ranks get SIGTERM from the kernel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The boxes of an MP4 or MOV file, for what FFmpeg does not hand on: joined files, crops, a missing index.
+"""The boxes of an MP4 or MOV file, for information that FFmpeg does not pass on: appended files, crops, a missing
+index.
 
 Damaged sizes end a walk; nothing here raises for a damaged file.
 """

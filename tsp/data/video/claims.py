@@ -1,7 +1,9 @@
-"""What a container claims to hold, against what was read: a file that was cut off often reads well to where it ends.
+"""Compares a container's claims with the data that was read: a truncated file can often be read without errors up to
+its end.
 
-Only claims are compared. MPEG-TS and MPEG-PS make none, so a cut there cannot be seen; FFmpeg's own guess of a duration
-is not one. What a container hides (a trim without encoding) or repeats (dropped frames of AVI) is no loss.
+Only claims are compared. MPEG-TS and MPEG-PS make none, so truncation cannot be detected there; FFmpeg's own estimate
+of a duration is not a claim. Frames that a container hides (a trim without encoding) or repeats (dropped frames of AVI)
+are not lost.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
 
 
 def unheeded(path: str, container: InputContainer, stream: VideoStream, scan: Scan) -> tuple[str, ...]:
-    """In words what a container holds or asks for that neither training nor ``standardize`` heeds."""
+    """Descriptions of what a container contains or requests that neither training nor ``standardize`` applies."""
     formats, found = set(container.format.name.split(",")), []
     if "mov" in formats:
         if (at := joined_at(path)) is not None:

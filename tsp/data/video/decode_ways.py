@@ -1,8 +1,8 @@
 """Ways to decode the frames that clips want, fastest first: by packets' times, or all frames and then their times.
 
-The first leaves out frames that nobody wants and nothing refers to. It must know a frame's fate before its packet goes
-to the decoder, so it trusts packets' times, and raises UnsureError where they cannot be relied on. The others decode
-everything from a key frame, or from the file's beginning, and choose among the frames that come out.
+The first one skips frames that no clip needs and no other frame refers to. It must decide before a packet goes to the
+decoder, so it relies on packets' times, and raises UnsureError where they are not reliable. The others decode
+everything from a key frame, or from the file's beginning, and choose among the decoded frames.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The order in which a decoder puts out frames, which is the order in which they are shown; times in that order."""
+"""The order in which a decoder outputs frames, which is the order in which they are shown; times in that order."""
 
 from __future__ import annotations
 

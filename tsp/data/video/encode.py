@@ -1,7 +1,7 @@
 """Writing videos: H.264 in MP4, under another name first and then renamed.
 
-One encoder thread: the files of a data set are written side by side by processes, and the bytes then depend on
-no machine's core count.
+One encoder thread: several processes write the files of a data set in parallel, and so the bytes do not depend on the
+number of cores.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be wrong with a video file, and the one boundary where libraries' errors become ours."""
+"""Errors of video files, and the one place where errors of libraries become ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames of a video its clips want: arithmetic on presentation times, no decoding."""
+"""The frames of a video that its clips need: arithmetic on presentation times, no decoding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames by number, straight from where their bytes lie: for files that list all frames, each of which stands alone.
+"""Reads frames by number, directly from their offsets: for files that list all frames, each of which is a key frame.
 
 Training copies are such files. Nothing is demuxed, and a raw frame is not even decoded.
 """

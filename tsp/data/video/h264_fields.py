@@ -1,6 +1,6 @@
-"""H.264 whose fields travel in packets of their own, as broadcasts have it: two packets, one frame.
+"""H.264 with a packet for each field, as in broadcasts: two packets per frame.
 
-FFmpeg's packets do not say so; the headers of their slices do. Only streams that may hold fields are looked into.
+FFmpeg's packets do not show it, but their slice headers do. Only streams that may contain fields are examined.
 Source: ITU-T H.264, 7.3.2.1 (sequence parameters) and 7.3.3 (slice header).
 """
 

@@ -1,4 +1,4 @@
-"""What a Matroska or WebM file says of its picture that FFmpeg does not hand on: how players crop it.
+"""Information about the picture of a Matroska or WebM file that FFmpeg does not pass on: how players crop it.
 
 Damaged sizes end a walk; nothing here raises for a damaged file.
 """

@@ -1,4 +1,4 @@
-"""Opens a video file for reading, by the PyAV that everything here was tested with."""
+"""Opens a video file for reading, with the only version of PyAV that is tested."""
 
 from __future__ import annotations
 

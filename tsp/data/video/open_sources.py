@@ -1,4 +1,4 @@
-"""Open video files, kept in a bounded store; what closing one does not free is freed here."""
+"""A bounded number of open video files; frees memory that closing a file does not free."""
 
 from __future__ import annotations
 

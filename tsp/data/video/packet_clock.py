@@ -1,9 +1,10 @@
 """The clock of a container, made continuous where it restarts or jumps (joined transport streams).
 
-In formats whose clock may jump (MPEG-TS, MPEG-PS, Ogg), a jump of more than 10 s, or one back, is closed: what follows
-comes one packet's duration after what was before. Sound takes part, so that both stay in step. Source: ffmpeg's
-process_input. In other formats a jump forward is a still picture and stays; a jump back is closed, but for MP4 and MOV
-with an index, where an edit list may show an earlier part again: FFmpeg has applied it to the times of presentation.
+In formats whose clock may jump (MPEG-TS, MPEG-PS, Ogg), a jump of more than 10 s, or backwards, is removed: the next
+packet follows one packet's duration after the last. Sound is included, so that both stay in sync. Source: ffmpeg's
+process_input. In other formats a jump forward is a still picture and is kept; a jump backwards is removed, except in
+MP4 and MOV with an index, where an edit list may show an earlier part again: FFmpeg has applied it to the presentation
+times.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """All packets of a file's video, read once without decoding, and the times at which their frames are shown.
 
-What may be wrong in a container, and what is done about it:
+Possible problems of a container, and their solutions:
 
 - **The clock restarts or jumps** (joined transport streams): it is made continuous (``packet_clock``).
-- **Decoding times only** (AVI, ASF, Matroska with AVI's headers), or no time for some frames (MPEG-PS). FFmpeg guesses
-  the times of presentation there, and guesses wrong with B-frames. The decoder's order is right: each packet is decoded
-  under its own number as its time, so the numbers come out in the order in which the frames are shown.
-- **Decoding times in place of times of presentation** (H.264 copied from an elementary stream into MP4): frames that
-  the decoder reorders cannot be shown in the order in which they are stored, so here, too, its order counts.
-- **No times at all** (elementary streams): refused, unless asked to use the rate that the stream says.
+- **Decoding times only** (AVI, ASF, Matroska with AVI's headers), or no time for some frames (MPEG-PS). FFmpeg
+estimates the presentation times, incorrectly with B-frames. The decoder's order is right: each packet is decoded with
+its own number as its time, so the numbers come out in the order in which the frames are shown.
+- **Decoding times in place of presentation times** (H.264 copied from an elementary stream into MP4): frames that the
+decoder reorders cannot be shown in the order in which they are stored, so the decoder's order counts here, too.
+- **No times at all** (elementary streams): refused, unless the caller wants the rate that the stream states.
 """
 
 from __future__ import annotations

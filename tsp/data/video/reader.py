@@ -1,12 +1,13 @@
-"""Frames of clips out of video files: seek, decode what is needed, convert what is wanted.
+"""Reads the frames of clips from video files: seeks, decodes and converts only what is needed.
 
 Problem: a clip needs a few frames, a decoder must start at a key frame, and converting pixels costs as much as decoding
-them; key-frame marks, indices and times of real files may be wrong. Idea: a clip's frames are known as times before
-anything is decoded, so frames that nobody wants are skipped where the codec allows it, clips that lie close together
-are read in one pass, and only wanted frames become pixels. The fastest decoder that suits a file goes first; one that
-cannot be sure of a frame raises UnsureError, and the next, slower one does the pass again, at last from the file's
-beginning. Invariants: every decoder gives the same pixels; each frame of each clip is given exactly once, or VideoError
-says how many are missing.
+them; key-frame marks, indices and times of real files may be wrong.
+Idea: the times of a clip's frames are known before anything is decoded, so frames that no clip needs are skipped where
+the codec allows it, clips that are close together are read in one pass, and only needed frames are converted to pixels.
+The fastest decoder for a file is tried first; if it cannot be sure of a frame, it raises UnsureError, and the next,
+slower one repeats the pass, the last one from the file's beginning.
+Invariants: every decoder gives the same pixels; each frame of each clip is returned exactly once, or VideoError says
+how many are missing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tsp.errors import TspError
 DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 """Pixel formats that FFmpeg turns into RGBA with the bits of RGB24, but for the widths in ``_pixels``."""
 MAX_RATE_ERROR = 0.01
-"""A table's frame rate that is further from the file's own is taken for a mistake."""
+"""A table's frame rate that differs more from the file's own counts as a mistake."""
 
 
 class WantedFrame(NamedTuple):

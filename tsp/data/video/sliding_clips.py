@@ -1,4 +1,4 @@
-"""Every frame that the clips of a whole video need, decoded in one pass and handed out once."""
+"""All frames that the clips of a whole video need, decoded in one pass, each returned once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sound of a file, in step with its picture: on the same clock, from the same time 0."""
+"""The sound of a file, in sync with its picture: on the same clock, from the same time 0."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
-"""When each frame of a file is shown: established once for each file, and taken from here by everything else.
+"""When each frame of a file is shown: determined once per file, here, for all other code.
 
-Time 0 is where a player shows 0: the container's start, the earliest of its streams. So a transport stream begins at 0
-whatever its clock said, and a picture that begins after the sound stays late. A frame is on screen from its time until
-the next frame's; the last one for a frame's time.
+Time 0 is where a player shows 0: the container's start, the earliest start of its streams. So a transport stream begins
+at 0 whatever its clock shows, and a picture that begins after the sound stays late. A frame is on screen from its time
+until the next frame's time; the last frame for one frame's duration.
 
 Containers differ in what they store, so there are two kinds of files:
 
-- **MP4 and MOV with one index** store a time for every frame and list all of them in front. Their packets' times are
-  used as they go by (less the container's start), and nothing is read ahead but the first packet of a stream whose
-  decoder reorders: it shows whether times of presentation are stored at all. Edit lists are FFmpeg's work.
-- **All others** are read through once, packet by packet, without decoding (``packet_scan``). Clocks that restart or
-  jump are closed there, as the ``ffmpeg`` program does it. Where the container stores no presentation time for every
+- **MP4 and MOV with one index** store a time for every frame and list all of them in advance. Their packets' times are
+used while reading (minus the container's start), and nothing is read ahead except the first packet of a stream whose
+decoder reorders: it shows whether presentation times are stored at all. FFmpeg applies edit lists.
+- **All others** are read through once, packet by packet, without decoding (``packet_scan``). Jumps and restarts of
+  clocks are removed there, as the ``ffmpeg`` program does. Where the container stores no presentation time for every
   frame (AVI, WMV, Matroska that carries AVI's headers) the frames are decoded once, to learn the decoder's order, and
   get the stored times in that order.
 
-In both cases whoever reads packets gets them with true times: ``pts`` is the frame's time, rising in the order the
-frames are shown, and ``dts`` a bound that no later packet's ``pts`` is below. See docs/time.md.
+In both cases callers get packets with true times: ``pts`` is the frame's time, rising in the order the frames are
+shown, and ``dts`` is a lower bound of the ``pts`` of all later packets. See docs/time.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Training copies: all frames of a video, resized exactly as training resizes them, each stored by itself.
+"""Training copies: all frames of a video, resized exactly as training resizes them, each stored as a key frame.
 
 In a QuickTime file, as JPEG (5-8 kB a frame, 2-3 of 255 levels away from the exact pixels) or raw (66 kB, a quarter of
-a level). Any frame is read without the others, so a clip costs the same anywhere in a video, whatever the video's own
-size was. Times are those of the source, so the same frames are chosen.
+a level). Any frame can be read without the others, so reading a clip takes the same time anywhere in a video, whatever
+the original size. Times are those of the source, so the same frames are chosen.
 """
 
 from __future__ import annotations

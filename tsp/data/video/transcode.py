@@ -1,8 +1,9 @@
-"""Any video to a constant-rate H.264 MP4 as a player shows it: upright, of even size, time for time.
+"""Converts any video to a constant-rate H.264 MP4 as a player shows it: upright, of even size, with the same times.
 
-Kept: time 0 is where a player shows 0, so a picture that begins late is its first frame until then, and sound stays in
-step; the whole display matrix; colours, whose matrix stays and is marked, while full-range levels become 16 to 235.
-What cannot be decoded, or is missing though the container claims it, is an error, or named if it is to be salvaged.
+Preserved are time 0, which is where a player shows 0, so a picture that begins late is preceded by its first frame, and
+sound stays in sync; the whole display matrix; and colours, whose matrix is kept and marked, while full-range levels
+become 16 to 235. Frames that cannot be decoded, or that the container claims but lacks, are an error, or are reported
+when salvaging.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What boto3 takes from AWS_* variables and profiles on this machine, for processes elsewhere that have neither.
+"""Settings that boto3 reads from AWS_* variables and profiles on this machine, for processes elsewhere that have
+neither.
 
-boto3 itself is asked, so that every variable and every key of ``~/.aws/config`` counts as it does for our own requests.
-Credentials are never read: they stay on this machine.
+boto3 itself resolves them, so that every variable and every key of ``~/.aws/config`` has the same effect as for our own
+requests. Credentials are never read: they stay on this machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Bodies of boto3's answers, read so that a server which drips bytes without end is given up like a silent one."""
+"""Reads bodies of boto3's responses, and gives up on a server that sends single bytes without end, as on a silent
+one."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Writing an object once, on servers that know no conditional writes, or accept the condition and ignore it.
+"""Writing an object once, on servers without conditional writes, or that accept the condition and ignore it.
 
-Problem: two that look, find nothing and write both believe that they were first.
-Idea: each writes a claim of its own beside the key before it looks, and looks for claims as well. Whoever sees
-another's claim takes its own back and tries again a little later. Of two that claim, the later one sees the earlier
-one's claim or, if that is gone already, the object.
-Invariants: at most one goes on, where lists and reads show what was written before; a claim that its process left
-behind counts for ``CLAIM_SEC`` by the server's clock.
+Problem: two writers that check, find nothing and write both believe that they were first.
+Idea: each writes its own claim next to the key before it checks, and checks for claims as well. A writer that sees
+another's claim withdraws its own and tries again a little later. Of two writers, the later one sees the earlier one's
+claim or, if that is already gone, the object.
+Invariants: at most one continues, provided that lists and reads show earlier writes; a claim that a dead process left
+counts for ``CLAIM_SEC`` by the server's clock.
 """
 
 from __future__ import annotations

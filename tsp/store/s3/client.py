@@ -1,4 +1,4 @@
-"""Speaking to an S3-compatible server: one bucket's clients, retries, refusals in words."""
+"""Requests to an S3-compatible server: one bucket's clients, retries, explained refusals."""
 
 from __future__ import annotations
 

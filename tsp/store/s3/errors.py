@@ -1,6 +1,6 @@
-"""What an S3 server's refusal means, in words. Pure: works on codes, so that it needs no boto3.
+"""Explains refusals of an S3 server. Pure: it works on codes, so it does not need boto3.
 
-Texts from the server are not passed on: some servers repeat keys and signed strings in them.
+Texts from the server are not passed on, since some servers repeat keys and signed strings in them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What boto3 raises: the code of a refusal, and which failures no repetition cures."""
+"""Errors of boto3: the code of a refusal, and the failures for which retries are useless."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A page of ListObjectsV2 as it comes from a server, in the words of boto3's answers. Pure.
+"""A page of ListObjectsV2 from a server, in the form of boto3's responses. Pure.
 
-Encoded keys are not asked for: servers differ in how they encode a space. Keys that XML cannot hold make a page that is
-not XML, which boto3 then reads.
+Encoded keys are not requested, since servers encode spaces differently. If keys contain characters that XML does not
+allow, the page is invalid XML, and boto3 reads it instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The keys below a prefix of a bucket: their full names, their addresses, lists of them, everyday requests."""
+"""The keys below a prefix of a bucket: full names, addresses, lists, frequent requests."""
 
 from __future__ import annotations
 

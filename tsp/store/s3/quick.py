@@ -1,9 +1,9 @@
-"""Everyday requests by a shorter path than boto3's: signed here, sent over connections of our own (``wire``).
+"""Frequent requests without boto3: signed here, sent over our own connections (``wire``).
 
-boto3 takes 0.2 s to start and 1 to 2 ms of CPU for a request (parameters, endpoint rules, events, parsing), more than a
-near server takes to answer, and Python does one thing at a time. Reading, writing, looking, listing and deleting need
-none of it. Whatever is not a plain success is not explained here: the caller asks again in the ordinary way, which
-retries, and says what is wrong.
+boto3 takes 0.2 s to start and 1 to 2 ms of CPU per request (parameters, endpoint rules, events, parsing), more than a
+nearby server takes to answer, and holds the GIL meanwhile. Get, put, head, list and delete need none of it. Responses
+other than a plain success are not explained here: the caller repeats the request through boto3, which retries, and
+explains the problem.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading an object of a bucket: all of it, a range, its head, from any byte on."""
+"""Reading an object of a bucket: completely, a range, its metadata, or from any byte on."""
 
 from __future__ import annotations
 

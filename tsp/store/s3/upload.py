@@ -1,10 +1,10 @@
-"""Upload a file to S3 and make sure that it arrived.
+"""Upload a file to S3 and verify it.
 
-The problem: answers get lost, parts get damaged, a file may change while it is sent, and a store that says "done" need
-not hold what was sent. So each part is read once; the same bytes go into the SHA-256 of the whole and to the server,
-whose ETag of the part is compared with their MD5; where that proves nothing they are sent with their MD5, which the
-server checks on arrival. Parts travel side by side, the digest is ready when the last one is read, and only a file with
-the announced digest is completed. What the store then holds is looked at (``S3Store._holds``).
+The problem: responses get lost, parts get damaged, a file may change while it is sent, and a store that reports success
+may not have the right data. So each part is read once; the same bytes go into the SHA-256 of the file and to the
+server, whose ETag of the part is compared with their MD5. Where ETags prove nothing, parts are sent with their MD5,
+which the server checks on arrival. Parts are sent in parallel, the digest is ready when the last one is read, and only
+a file with the expected digest is completed. Then the object in the store is checked (``S3Store._holds``).
 """
 
 from __future__ import annotations

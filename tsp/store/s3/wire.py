@@ -1,12 +1,12 @@
-"""HTTP/1.1 to one server with as little between it and us as possible: one request, one whole answer.
+"""Minimal HTTP/1.1 to one server: one request, one complete response.
 
-The problem: for small objects the HTTP library costs more than the server, since every request passes through the one
-lock of Python; large objects are copied on their way through its buffers; and its timeouts are per read, so that a
-server that sends a byte a minute holds a program up for ever. Here a request is one or two calls of ``send``, a body is
-received where it is wanted, and both must make headway (``PACE_BYTES`` every ``PACE_SEC``).
+The problem: for small objects the HTTP library takes more time than the server, since every request holds the GIL;
+large objects are copied through its buffers; and its timeouts are per read, so a server that sends a byte a minute
+blocks a program forever. Here a request is one or two calls of ``send``, a body is received directly into its
+destination, and both must make progress (``PACE_BYTES`` every ``PACE_SEC``).
 
-Invariants: an answer is whole, by its length or its chunks, or WireError is raised; a connection whose answer was not
-read to its end is never used again. Nothing is retried here but a kept connection that the server had closed.
+Invariants: a response is complete, by its length or its chunks, or WireError is raised; a connection whose response was
+not read to its end is never reused. The only retry is for a kept connection that the server had closed.
 """
 
 from __future__ import annotations

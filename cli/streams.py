@@ -35,7 +35,7 @@ def prepare_streams() -> None:
 
 
 class OutputError(TspError):
-    """Standard output takes nothing more."""
+    """Standard output cannot be written."""
 
 
 def _naming_itself(method: Callable[..., Any]) -> Callable[..., Any]:

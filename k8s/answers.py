@@ -43,7 +43,7 @@ def parsed(data: bytes) -> dict[str, Any]:
 
 
 def permission(method: str, path: str) -> str:
-    """What a request needs, as a Role has it: ``list pytorchjobs.kubeflow.org in namespace video``."""
+    """The permission that a request needs, as in a Role: ``list pytorchjobs.kubeflow.org in namespace video``."""
     kind, _, *way = path.strip("/").split("/")
     group = ""
     if kind == "apis":

@@ -35,7 +35,7 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterAddress:
-    """Which cluster and namespace, as kubectl has them; None takes what the kubeconfig says."""
+    """Cluster and namespace, as in kubectl; None: those of the kubeconfig."""
 
     context: str | None = None
     kubeconfig: str | None = None
@@ -52,7 +52,7 @@ class Cluster:
 
     @cached_property
     def namespace(self) -> str:
-        """The namespace asked for, else the context's, else the pod's we run in, else ``default``."""
+        """The requested namespace, else the context's, else that of the current pod, else ``default``."""
         if self.where.namespace:
             return self.where.namespace
         return context_namespace(self._files, self.context) or own_namespace() or "default"
@@ -63,7 +63,7 @@ class Cluster:
 
     @cached_property
     def context(self) -> str | None:
-        """The context asked for, else the current one; None inside a cluster."""
+        """The requested context, else the current one; None inside a cluster."""
         return self.where.context or current_context(self._files)
 
     @cached_property
@@ -87,8 +87,8 @@ class Cluster:
     def items(self, path: str, *, metadata_only: bool = False, **query: Any) -> Iterator[dict[str, Any]]:
         """Every object of a kind, page by page; with ``metadata_only`` without spec, status and data.
 
-        A list that changes for minutes while it is read expires; it is then read again from the start, and what was
-        given already is left out.
+        A list that is read for minutes may expire; it is then read again from the start, and objects that were already
+        returned are skipped.
         """
         seen: set[str] = set()
         token: str | None = None
@@ -111,7 +111,7 @@ class Cluster:
                 return
 
     def judge(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """What the API server would make of a new object, admission included; nothing is created."""
+        """The API server's validation of a new object, including admission; nothing is created."""
         plural = item["kind"].lower() + "s"
         path = self.namespaced(item["apiVersion"], plural)
         query = {"dryRun": "All", "fieldValidation": "Strict"}
@@ -126,7 +126,7 @@ class Cluster:
         return parsed(self._request("PATCH", path, query, body, content_type="application/merge-patch+json"))
 
     def delete(self, path: str, **query: Any) -> None:
-        """Delete an object; one that is gone already is no error."""
+        """Delete an object; it is not an error if it does not exist."""
         try:
             self._request("DELETE", path, query)
         except NotFoundError:

@@ -18,9 +18,8 @@ _SHOWN_NODES = 4
 
 
 def cuda_of(image: str | None) -> str | None:
-    """The CUDA version of an image by its name: our flavours, or cuda12.4 and the like; None for one without CUDA.
-
-    An image whose name says nothing counts as the default flavour.
+    """The CUDA version of an image by its name: our flavours, or for example cuda12.4; None for one without CUDA. Other
+    names count as the default flavour.
     """
     match = re.search(r"[-:](?:cu(?:da)?-?(\d\d)\.?(\d)|cpu)(?=[-.:@]|$)", (image or "").rpartition("/")[2])
     if match is None:
@@ -52,7 +51,7 @@ def check_drivers(nodes: Iterable[Mapping[str, Any]], image: str | None, *, gpu_
 
 
 def _drivers(nodes: Iterable[Mapping[str, Any]], gpu_resource: str) -> Iterator[tuple[str, int]]:
-    """Name and driver of the nodes with GPUs that say it."""
+    """Name and driver of the nodes with GPUs and a driver label."""
     for node in nodes:
         labels = node["metadata"].get("labels") or {}
         major = next((labels[name] for name in DRIVER_LABELS if name in labels), "")

@@ -35,12 +35,12 @@ class NodeGpus:
 
     @property
     def free(self) -> int:
-        """Not held by any pod that can be seen; none on a node that takes no new pods."""
+        """GPUs that no visible pod uses; 0 on a node that accepts no new pods."""
         return max(0, self.total - sum(self.holders.values())) if self.is_open else 0
 
 
 def node_gpus(nodes: Iterable[Object], pods: Sequence[Object], *, namespace: str) -> list[NodeGpus]:
-    """Every node with GPUs, by name, and what pods hold of them.
+    """Every node with GPUs, by name, and the GPUs that pods use.
 
     Args: pods, those that can be seen; namespace, the one whose runs are called by their names alone.
     """

@@ -49,7 +49,7 @@ def shipped_chart() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChartFacts:
-    """What a chart in a folder says of itself."""
+    """The metadata of a chart in a folder."""
 
     name: str
     version: str
@@ -136,8 +136,8 @@ class Helm:
 def _finish(command: Sequence[str], text: str | None, *, timeout_sec: float) -> tuple[int | None, str, str]:
     """Run a program to its end. Returns: exit code (None: it took too long and was killed), stdout and stderr.
 
-    A Ctrl-C of the terminal does not reach it, and is raised when it has ended: half of an installation is harder to
-    clean up than the whole. A second one kills it.
+    Ctrl-C does not reach it, and is raised when it has ended, since half of an installation is harder to clean up than
+    a complete one. A second Ctrl-C kills it.
     """
     process = subprocess.Popen(
         command,
@@ -166,7 +166,7 @@ def _finish(command: Sequence[str], text: str | None, *, timeout_sec: float) -> 
 
 
 def is_new_enough(version: str) -> bool:
-    """Whether ``v3.22.0+g...`` is at least the oldest that will do; what is no version is accepted unchecked."""
+    """Whether ``v3.22.0+g...`` is at least the oldest supported version; texts that are not versions are accepted."""
     match = re.match(r"v(\d+)\.(\d+)", version)
     return match is None or (int(match[1]), int(match[2])) >= (3, 14)
 

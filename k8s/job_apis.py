@@ -28,7 +28,7 @@ def served_apis(cluster: Cluster) -> tuple[Api, ...]:
 
 
 def api_of(objects: Iterable[Mapping[str, Any]]) -> Api | None:
-    """What the objects of a release are training with; None for an auxiliary job."""
+    """The kind of training job in a release; None for an auxiliary job."""
     kinds = {item["kind"] for item in objects}
     return "trainjob" if "TrainJob" in kinds else "pytorchjob" if "PyTorchJob" in kinds else None
 

@@ -23,7 +23,7 @@ _SECTIONS = ("clusters", "contexts", "users")
 def kubeconfig_files(given: str | None, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Files that exist and hold anything: the one given, else those of KUBECONFIG, else the default one.
 
-    Raises: ClusterError if the one that was asked for is not there.
+    Raises: ClusterError if the requested one does not exist.
     """
     if given:
         if not Path(given).expanduser().is_file():

@@ -72,7 +72,7 @@ def _not_understood(files: Sequence[str], error: Exception) -> ClusterError:
 
 
 def _require_credentials(files: Sequence[str], context: str | None, settings: Any, words: list[str]) -> None:
-    """The official client goes on as nobody where a credential plugin has failed.
+    """The official client continues anonymously if a credential plugin has failed.
 
     Raises: ClusterError with what the plugin said.
     """
@@ -93,7 +93,7 @@ def official() -> Any:
 
 @contextmanager
 def _words_of_plugins() -> Iterator[list[str]]:
-    """What the official client logs of credential plugins that fail; it raises nothing."""
+    """The messages of the official client about failing credential plugins; it does not raise errors."""
     words: list[str] = []
 
     class Listener(logging.Handler):

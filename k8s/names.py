@@ -55,7 +55,7 @@ def owner_of(pod: Mapping[str, Any]) -> str | None:
 
 
 def ranks_per_pod(item: Mapping[str, Any]) -> int:
-    """Ranks that each pod of a training job, or this pod, holds."""
+    """Ranks of each pod of a training job, or of this pod."""
     return int((item["metadata"].get("annotations") or {}).get(RANKS_ANNOTATION, 1))
 
 
@@ -87,7 +87,7 @@ def is_of_run(item: Mapping[str, Any], name: str) -> bool:
 
 
 def is_hook(item: Mapping[str, Any]) -> bool:
-    """Whether it is what ``helm test`` made, and no run."""
+    """Whether it is an object of ``helm test``, and not a run."""
     return "helm.sh/hook" in (item["metadata"].get("annotations") or {})
 
 
@@ -118,7 +118,7 @@ def pod_template_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def main_container_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The container of a pod that the chart made, whatever stands beside it: sidecars come first as often as last.
+    """The chart's container in a pod; sidecars may come before or after it.
 
     Args: pod, with metadata, or a template; of a bare spec the one that has the chart's name.
     """
@@ -159,6 +159,7 @@ def ranks_of(job: Mapping[str, Any]) -> int:
 
 
 def names_in_events(job: Mapping[str, Any]) -> list[str]:
-    """Objects whose events say why pods of a job are not made: itself, and the Job that JobSet makes for a TrainJob."""
+    """Objects whose events explain why pods of a job are not created: the job, and the Job that JobSet makes for a
+    TrainJob."""
     name = str(job["metadata"]["name"])
     return [name, f"{name}-node-0"] if "runtimeRef" in job["spec"] else [name]

@@ -33,7 +33,7 @@ class NodePlan:
 
 
 def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str, precision: Precision = "auto") -> NodePlan:
-    """The factor, the nodes that keep to it and to the number format, and what they mean for the run.
+    """The factor, the nodes that match it and the number format, and the explanation.
 
     Args and errors: as plan_sizes; precision, as asked for.
     """
@@ -48,7 +48,7 @@ def plan_nodes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str, precision
 
 
 def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
-    """The factor and the nodes that keep to it.
+    """The factor and the nodes that match it.
 
     Args: nodes, those that ranks can use; gpus, ranks; downscale, ``auto`` or a factor.
     Returns: with ``auto`` the factor of the smallest GPU that ranks can use. Nodes whose memory is unknown are left
@@ -117,7 +117,7 @@ def _reason(fitting: Sequence[GpuNode], smallest_mib: int, downscale: str) -> st
 
 
 def _better(fitting: Sequence[GpuNode], gpus: int, factor: int) -> list[str]:
-    """A hint where the larger GPUs alone would do."""
+    """A hint if the larger GPUs would be enough."""
     for least_mib, smaller in DOWNSCALE_MIN_MIB:
         large = [node for node in fitting if (node.memory_mib or 0) >= least_mib]
         if smaller < factor and sum(node.gpus for node in large) >= gpus:

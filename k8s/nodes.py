@@ -39,9 +39,9 @@ class GpuNode:
     slots: int = 1
     """Ranks that share one card in time, and its memory; more than one: time-slicing."""
     cpus: float = 0.0
-    """Allocatable cores for each of its GPUs; 0 where it does not say."""
+    """Allocatable cores for each of its GPUs; 0 if unknown."""
     card: Card | None = None
-    """What its labels say of the card; None where they say nothing."""
+    """The GPU according to the node's labels; None if there are none."""
 
 
 def nodes_for(
@@ -87,7 +87,7 @@ def left_out(nodes: Iterable[Object], pod: Object, *, gpu_resource: str) -> str 
 
 
 def _slots(labels: Mapping[str, str]) -> int:
-    """How many slots each card of a node is cut into, as the device plugin's labels say it."""
+    """The number of time slices of each GPU of a node, from the device plugin's labels."""
     replicas = str(labels.get("nvidia.com/gpu.replicas") or "1")
     shared = str(labels.get("nvidia.com/gpu.product") or "").endswith("-SHARED")
     found = int(replicas) if replicas.isdigit() else 1
@@ -138,7 +138,7 @@ def explain_cards(precision: Precision, nodes: Sequence[GpuNode]) -> tuple[str, 
 
 
 def _room(node: Object, pod: Object) -> int:
-    """Pods that a node's CPU and memory are enough for; what is not a quantity limits nothing."""
+    """The number of pods for which a node's CPU and memory suffice; invalid quantities do not limit it."""
     allocatable = (node.get("status") or {}).get("allocatable", {})
     room = [_UNLIMITED]
     for key in ("cpu", "memory"):

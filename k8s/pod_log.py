@@ -42,7 +42,7 @@ class Line:
     """One line of one rank."""
 
     time_ns: int
-    """Since 1970, as the node's clock had it."""
+    """Since 1970, by the node's clock."""
     rank: int
     text: str = field(compare=False)
 
@@ -77,8 +77,8 @@ class PodApi(Protocol):
 class PodLog:
     """Reads the main container of one pod.
 
-    Args: follow, go on until the container has ended for good or the pod is gone; else give what is there now; stop,
-        ends a following from outside.
+    Args: follow, continue until the container has ended for good or the pod is gone; else return what exists now; stop,
+    ends the following from outside.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class PodLog:
             self._rest = stamp[0] if stamp else b""
 
     def _prepare_again(self) -> None:
-        """Wait a little, look at the pod, and ask from the last second on."""
+        """Wait a little, check the pod, and request the log from the last second on."""
         self._stop.wait(_RETRY_SEC[min(self._failures, len(_RETRY_SEC) - 1)])
         self._failures += 1
         if self._seen.last_ns:

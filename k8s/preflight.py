@@ -111,7 +111,7 @@ def check_server(cluster: Cluster) -> Iterator[Finding]:
 
 
 def check_job_api(cluster: Cluster, api: Api | None) -> Iterator[Finding]:
-    """Is the kind of job known that training is submitted as, and does its controller run?
+    """Does the cluster serve the kind of training job, and does its controller run?
 
     Args: api, None: whichever the cluster serves.
     """
@@ -162,8 +162,8 @@ def _deployment(cluster: Cluster, selectors: Iterable[str]) -> dict[str, Any] | 
 
 
 def check_webhooks(cluster: Cluster, apis: Iterable[Api]) -> Iterator[Finding]:
-    """Do the controllers answer that judge what training is submitted as? Whoever may submit sees it, not only who sees
-    their pods. Nothing is created, and what is judged need not be right.
+    """Do the webhooks that validate training jobs answer? Every user who may submit can check this, without seeing the
+    controllers' pods. Nothing is created, and the submitted object need not be valid.
     """
     for api in apis:
         try:
@@ -175,7 +175,7 @@ def check_webhooks(cluster: Cluster, apis: Iterable[Api]) -> Iterator[Finding]:
 
 
 def served_gangs(cluster: Cluster) -> set[str]:
-    """Gang schedulers whose kinds the cluster knows."""
+    """Gang schedulers whose kinds the cluster serves."""
     known = {item["name"] for item in cluster.get("/apis").get("groups") or []}
     return {gang for gang, group in _GANG_GROUPS.items() if group in known}
 
@@ -288,7 +288,7 @@ def explain_ignored(judged: Object, kind: str) -> str:
 
 
 def check_sidecars(cluster: Cluster) -> Iterator[Finding]:
-    """Does the namespace have containers injected? One that does not end keeps a job from ending."""
+    """Are containers injected in the namespace? One that keeps running would keep a job from ending."""
     try:
         labels = cluster.get(f"/api/v1/namespaces/{cluster.namespace}")["metadata"].get("labels") or {}
     except (ForbiddenError, NotFoundError):

@@ -13,7 +13,7 @@ _MAX_EXPONENT = 300
 
 
 def parse_quantity(text: str | int | float) -> float | None:
-    """Bytes, cores or pieces; None for what is no quantity."""
+    """Bytes, cores or pieces; None for an invalid quantity."""
     match = _QUANTITY.fullmatch(str(text))
     if match is None or len(match[2] or "") > len(str(-_MAX_EXPONENT)):
         return None

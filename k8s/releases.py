@@ -82,7 +82,7 @@ class Releases:
         yield from (release for release, is_own in zip(rest, own, strict=True) if is_own)
 
     def _newest(self, selector: str) -> list[Release]:
-        """Only metadata is asked for: a record holds the whole chart."""
+        """Requests only metadata, since a record contains the whole chart."""
         newest: dict[str, Release] = {}
         for item in self.cluster.items(self._secrets, metadata_only=True, labelSelector=selector):
             release = _release(item["metadata"])
@@ -108,7 +108,7 @@ class Releases:
         return found if isinstance(found, dict) else {}
 
     def install(self, helm: Helm, name: str, chart: Chart, values: Mapping[str, Any]) -> None:
-        """Install a release; nothing of it is left if that fails or is interrupted.
+        """Install a release; if that fails or is interrupted, nothing remains.
 
         Raises: ConfigError if there is a release of that name; ClusterError with both errors if the clean-up failed.
         """

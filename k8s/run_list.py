@@ -45,9 +45,8 @@ class RunView:
 
 
 def list_views(cluster: Cluster) -> Iterator[RunView]:
-    """Every run, newest first; of pods and events only those that explain a wait or a failure, to be quick.
-
-    However many runs there are, it takes a page of requests for each kind of object.
+    """Every run, newest first; for speed, only pods and events that explain a wait or a failure are read. However many
+    runs there are, it takes a few requests for each kind of object.
     """
     jobs = list(chain.from_iterable(jobs_of_kind(cluster, kind) for kind in RUN_RESOURCES))
     troubled: dict[str, list[dict[str, Any]]] = {}
@@ -97,7 +96,7 @@ def _add_placed(cluster: Cluster, troubled: dict[str, list[dict[str, Any]]], job
 
 
 def _refusals(cluster: Cluster) -> dict[str, list[Object]]:
-    """Job -> events that say why its pods could not be created."""
+    """Job -> events that explain why its pods could not be created."""
     found: dict[str, list[Object]] = {}
     try:
         for reason in ("FailedCreatePod", "FailedCreate"):

@@ -56,7 +56,7 @@ def read_logs(api: LogApi, wanted: Wanted) -> Iterator[Line]:
 def follow_logs(api: LogApi, wanted: Wanted, *, on_silence: Callable[[Pods], None] | None = None) -> Iterator[Line]:
     """Lines as they are written, from before the first pod to the end of the run.
 
-    Args: on_silence, called with the pods whenever they were listed and no line is at hand.
+    Args: on_silence, called with the pods whenever they were listed and no line is available.
     """
     follower = _Follower(api, wanted)
     next_look = 0.0
@@ -108,7 +108,7 @@ class _Follower:
         return pods
 
     def next_line(self) -> Line | None:
-        """The oldest line at hand, unless an older one may be under way."""
+        """The oldest available line, unless an older one may still arrive."""
         readers = self._readers.values()
         for reader in readers:
             reader.fill()
@@ -169,7 +169,7 @@ class _Reader:
         return False
 
     def fill(self) -> None:
-        """Have the next line at hand, if there is one."""
+        """Fetch the next line, if there is one."""
         if self.head is None and not self._queue.empty():
             self.head = self._queue.get_nowait()
             self._quiet_since = time.monotonic()
@@ -188,7 +188,7 @@ class _Reader:
         return self._finished.is_set() and not self.has_lines()
 
     def holds_up(self, now: float) -> bool:
-        """Whether a line of this pod may still come that is older than those at hand."""
+        """Whether this pod may still have a line that is older than the available ones."""
         return self.head is None and not self.drained() and now - self._quiet_since < _HOLD_SEC
 
 

@@ -155,7 +155,7 @@ class Runs:
         return False
 
     def set_suspended(self, name: str, suspended: bool, *, stopped: str | None) -> None:
-        """Have the operator take the pods away, or bring them back.
+        """Make the operator delete the pods, or recreate them.
 
         Args: stopped, ``cancelled`` or ``suspended`` as the job then says; None when it goes on.
         """
@@ -179,7 +179,7 @@ class Runs:
         self.cluster.patch(path, {"spec": {"active": active}})
 
     def wait_without_pods(self, name: str, *, timeout_sec: float) -> bool:
-        """Until every pod that ran has gone, or ended and stays. Returns: False if some did not in time."""
+        """Wait until every running pod is gone or has ended. Returns: False if some did not in time."""
 
         def quiet() -> bool:
             return all(
@@ -190,7 +190,7 @@ class Runs:
         return wait_for(quiet, timeout_sec=timeout_sec)
 
     def wait_gone(self, name: str, *, timeout_sec: float) -> bool:
-        """Until no job, pod or runtime of that name is left. Returns: False if some were not gone in time."""
+        """Wait until no job, pod or runtime of that name exists. Returns: False if some were not gone in time."""
         return wait_for(
             lambda: self.find(name) is None and not self.pods(name) and not self._has_runtime(name),
             timeout_sec=timeout_sec,
@@ -205,7 +205,7 @@ class Runs:
         return True
 
     def kill_pods(self, name: str) -> None:
-        """Delete what is left of a run's pods without grace."""
+        """Delete the remaining pods of a run without grace."""
         for pod in self.pods(name):
             if pod_status(pod).state not in ("succeeded", "failed"):
                 self.cluster.delete(
@@ -214,7 +214,7 @@ class Runs:
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_sec: float) -> bool:
-    """Ask once a second until it holds or the time is up."""
+    """Check once a second until it holds or the time is up."""
     deadline = time.monotonic() + timeout_sec
     while not condition():
         if time.monotonic() >= deadline:

@@ -14,7 +14,8 @@ def can_land(node: Object, pod: Object) -> bool:
 
 
 def why_not(node: Object, pod: Object) -> str | None:
-    """What keeps a pod from a node: ``is cordoned``, ``has the taint team=other:NoSchedule``; None if nothing does."""
+    """The reason why a pod cannot run on a node: ``is cordoned``, ``has the taint team=other:NoSchedule``; None if
+    nothing does."""
     spec, labels = node.get("spec") or {}, node["metadata"].get("labels") or {}
     if spec.get("unschedulable"):
         return "is cordoned"

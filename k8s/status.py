@@ -61,7 +61,7 @@ class PodStatus:
 
 
 def true_conditions(status: Object) -> dict[str, Object]:
-    """Type -> condition, of those that hold."""
+    """Type -> condition, for the true ones."""
     return {str(item["type"]): item for item in status.get("conditions") or [] if item.get("status") == "True"}
 
 
@@ -83,7 +83,7 @@ def is_deactivated(workload: Object | None) -> bool:
 
 
 def state_of(job: Object, pods: Sequence[Object] = (), workload: Object | None = None) -> RunState:
-    """The state of a run from its job, and from its pods and Kueue's workload where they are at hand."""
+    """The state of a run from its job, and from its pods and Kueue's workload if available."""
     holds = true_conditions(job.get("status") or {})
     if "Succeeded" in holds or "Complete" in holds:
         return "succeeded"
@@ -162,7 +162,7 @@ def termination(container: Object) -> Termination | None:
 def culprit(pods: Sequence[PodStatus]) -> PodStatus | None:
     """The pod whose failure brought the others down; None if none failed.
 
-    A permanent exit code counts before any other, whenever it came: it alone makes the operator give the job up.
+    A permanent exit code has precedence, whenever it occurred: only it makes the operator give up the job.
     """
     ends: list[tuple[bool, str, int, RankEnd]] = []
     for pod in pods:

@@ -77,7 +77,7 @@ def _create(cluster: Cluster, path: str, runtime: Object) -> None:
 
 
 def _is_going(cluster: Cluster, path: str) -> bool:
-    """Whether a runtime is being deleted: Kubeflow Trainer holds it until its TrainJob is gone."""
+    """Whether a runtime is being deleted: Kubeflow Trainer keeps it until its TrainJob is gone."""
     try:
         return bool(cluster.get(path)["metadata"].get("deletionTimestamp"))
     except NotFoundError:
@@ -98,7 +98,7 @@ def _judged(cluster: Cluster, job: Object) -> Object:
 
 
 def as_helm_has_it(item: Object, name: str, namespace: str) -> dict[str, Any]:
-    """An object with the annotations by which Helm knows its own."""
+    """An object with Helm's ownership annotations."""
     owner = {"meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": namespace}
     metadata = item["metadata"]
     return {**item, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **owner}}}

@@ -56,7 +56,7 @@ def run_values(config: RunConfig, plan: NodePlan | None, *, image: str | None, q
 
 
 def job_values(job: Job, *, shards: int, image: str | None, queue: str | None) -> Values:
-    """Chart values of an auxiliary job; the shards share one request and know their number from their index."""
+    """Chart values of an auxiliary job; the shards share one request and get their number from their index."""
     request = to_dict(job)
     if shards > 1:
         request |= {"shards": shards, "shard": None}

@@ -95,7 +95,7 @@ def _neglected(job: Object, present: int) -> Iterable[str]:
 
 
 def _half_placed(job: Object, pods: Sequence[Object]) -> str:
-    """What the placed ranks of a run hold while others wait for the scheduler."""
+    """The GPUs that placed ranks of a run hold while others wait for the scheduler."""
     if resource_of(job) not in _CONTROLLERS:
         return ""
     states = [pod_status(pod) for pod in pods]
@@ -135,7 +135,7 @@ def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
 
 
 def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool) -> Iterable[str]:
-    """What the last attempt was lost to, as long as that is news."""
+    """The cause of the last attempt's end, while it is recent."""
     for pod in pods:
         taken = taken_away(pod)
         if taken:
@@ -148,13 +148,13 @@ def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool)
 
 
 def _is_not_replaced(job: Object, pods: Sequence[Object]) -> bool:
-    """Whether a pod lies there that the operator replaces at once, as long as it works."""
+    """Whether there is an ended pod that a working operator would have replaced at once."""
     lost = (pod for pod in pods if pod_status(pod).state == "failed" and "deletionTimestamp" not in pod["metadata"])
     return resource_of(job) == PYTORCHJOBS and any(lost)
 
 
 def _first_exit_in(events: list[Object]) -> str | None:
-    """What brought the newest attempt down, by the operator's events about pods that it has replaced already.
+    """The cause of the newest attempt's end, from the operator's events about pods that it has already replaced.
 
     Args: events, the newest first.
     """

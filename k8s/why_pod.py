@@ -129,7 +129,7 @@ def _unscheduled(pod: Object, own: list[Object], events: list[Object]) -> str | 
 
 
 def _unbound(pod: Object, events: Iterable[Object]) -> str | None:
-    """Which volume claim of a pod is not bound, and what its controller says of it, as far as either can be seen."""
+    """The volume claim of a pod that is not bound, and the message of its controller, as far as visible."""
     claims = claims_of(pod)
     said = [(claim, event) for claim in claims for event in _events_of(claim, events, "PersistentVolumeClaim")]
     # A controller that fails says in between that it tries again, or waits for the scheduler.
@@ -162,7 +162,7 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
 
 
 def wait_for_master(pods: Sequence[Object]) -> Iterable[str]:
-    """Workers that only wait for the master, whose own reason is the better one where it is known."""
+    """Workers that only wait for the master; the master's own reason is better, if known."""
     for pod in sorted(pods, key=rank_of):
         init = (pod.get("status") or {}).get("initContainerStatuses") or []
         if pod_status(pod).state == "starting" and any("running" in (item.get("state") or {}) for item in init):

@@ -55,7 +55,7 @@ def held_back(job: Object, workload: Object | None) -> str:
 
 
 def _never_admitted(reserved: Object) -> str | None:
-    """What Kueue says of a run that is larger than all the quota there is, or fits none of its flavors."""
+    """Kueue's message for a run that is larger than the whole quota, or fits none of its flavors."""
     if reserved.get("status") == "True":
         return None
     message = str(reserved.get("message") or "")
@@ -66,7 +66,7 @@ def _never_admitted(reserved: Object) -> str | None:
 
 
 def _evicted(evicted: Object, conditions: Mapping[str, Object]) -> str:
-    """Why Kueue took a run's quota back, in its own words."""
+    """Kueue's reason for taking back a run's quota."""
     preempted = conditions.get("Preempted") or {}
     if evicted.get("reason") == "Preempted" and preempted.get("message"):
         return f"was preempted ({_UIDS.sub('', preempted['message'])})"

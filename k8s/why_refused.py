@@ -10,7 +10,7 @@ from k8s.status import Object
 
 
 def not_created(job: Object, pods: Sequence[Object], events: list[Object], present: int) -> Iterable[str]:
-    """What keeps the operator from creating pods: quota, security standard, other admission.
+    """The reason why the operator cannot create pods: quota, Pod Security Standard, other admission.
 
     Args: present, how many pods there are, of which ``pods`` may be a part.
     """

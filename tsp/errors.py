@@ -26,7 +26,7 @@ class DataError(TspError):
 
 
 class ClusterError(TspError):
-    """The cluster refused or cannot do what was asked; the message names the object."""
+    """The cluster refused or cannot do what was requested; the message names the object."""
 
     exit_code = 4
 
@@ -52,7 +52,7 @@ class GpuMemoryError(TspError):
 
 
 class NotPlacedError(TspError):
-    """Ranks of a run waited for the others, which had no GPU, for as long as they may; permanent, to free theirs."""
+    """Ranks of a run waited too long for others without a GPU; permanent, so that their own GPUs are released."""
 
     exit_code = 7
 

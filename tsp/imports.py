@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def heavy_imports() -> Iterator[None]:
-    """No garbage is collected within it, and what is there at its end is never looked at again."""
+    """No garbage is collected in this block, and objects that exist at its end are never traversed again."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

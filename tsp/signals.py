@@ -14,7 +14,7 @@ TERMINATED = 143
 
 
 def end_on_sigterm() -> None:
-    """From now on, end at once on SIGTERM: there is nothing to save yet, or what is written is complete."""
+    """From now on, end at once on SIGTERM: there is nothing to save yet, or written files are complete."""
     signal.signal(signal.SIGTERM, _end)
 
 

@@ -109,7 +109,7 @@ class Backend(Protocol):
 
     @property
     def lists_stored_runs(self) -> bool:
-        """Whether ``list`` includes runs that only the store knows, without being asked to."""
+        """Whether ``list`` includes runs known only to the store by default."""
         ...
 
     @property

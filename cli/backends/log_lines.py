@@ -104,7 +104,7 @@ def split_time(text: str) -> tuple[datetime | None, str]:
 def as_shown(rank: int, text: str) -> tuple[datetime | None, str]:
     """A line's own time, and its text without time and rank.
 
-    Of a line that was rewritten with carriage returns (a progress bar) only the last text is kept.
+    If a line was rewritten with carriage returns (a progress bar), only the last text is kept.
     """
     written, text = split_time(text.rstrip("\r").rpartition("\r")[2])
     return written, text.removeprefix(f"rank {rank} ")
@@ -162,7 +162,7 @@ def read_lines(
 
 
 def _cursors_at_tail(source: LogSource, query: LogQuery) -> dict[tuple[int, int], _Cursor]:
-    """Cursors that begin where the last lines of each rank do: what lies before them need not be read."""
+    """Cursors that start at the last lines of each rank, so that earlier lines need not be read."""
     cursors: dict[tuple[int, int], _Cursor] = {}
     wanted: dict[int, int] = {}
     for attempt in reversed(_wanted(source.attempts(), query)):
@@ -175,9 +175,8 @@ def _cursors_at_tail(source: LogSource, query: LogQuery) -> dict[tuple[int, int]
 
 
 def _tail_start(source: LogSource, attempt: int, rank: int, num_lines: int) -> tuple[int, int]:
-    """Where to begin for the last lines of a log, looked for from its end; and how many come from there.
-
-    They are fewer in a shorter log, and more where the first of them says no time: it belongs to a line before it.
+    """The offset of the last lines of a log, searched from its end, and their number. There are fewer in a shorter log,
+    and more if the first of them has no time, since it belongs to a line before it.
     """
     size_bytes = end = source.size_bytes(attempt, rank)
     found, start = 0, size_bytes

@@ -26,7 +26,7 @@ def open_backend(settings: Settings, name: BackendName | None = None) -> Backend
 
 
 def open_backends(settings: Settings) -> tuple[Backend, ...]:
-    """Backends that may know a run: this machine, then that of the settings."""
+    """Backends that may have a run: this machine, then that of the settings."""
     local = open_backend(settings, "local")
     return (local,) if settings.backend == "local" else (local, open_backend(settings))
 

@@ -52,12 +52,11 @@ class RunStatus:
     store: StoreConfig | None = None
     """The run's store, as the backend recorded it."""
     owner: str | None = None
-    """What the backend is called as the one that trains this run (``tsp.run.ownership``), if it has a name."""
+    """The owner's name of the backend for this run (``tsp.run.ownership``), if it has one."""
 
     def settled_by(self, outcome: Outcome | None) -> RunStatus:
-        """What the store adds: a run whose supervisor was killed after its ranks had recorded their end has ended.
-
-        An outcome from before the run was started here is of an earlier start.
+        """The status with information from the store: if the supervisor was killed after the ranks had recorded their
+        end, the run has ended. An outcome from before the run was started here belongs to an earlier start.
         """
         if self.state != "crashed" or outcome is None:
             return self
@@ -79,7 +78,7 @@ class RunStatus:
 
 
 def absent_ranks(name: str, wanted: Iterable[int], num_ranks: int | None) -> str | None:
-    """What to say of ranks that a run does not have; None if it has them all, or nobody knows how many it has."""
+    """The error for ranks that a run does not have; None if it has them all, or their number is unknown."""
     absent = [rank for rank in wanted if num_ranks is not None and rank >= num_ranks]
     if num_ranks is None or not absent:
         return None

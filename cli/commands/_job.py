@@ -86,7 +86,7 @@ def run_job(
 def s3_config(session: Session, address: str) -> dict[str, Any]:
     """Connection settings for a job's ``s3://`` addresses: those of the store.
 
-    The job reads and writes where its own addresses say; the URI only completes the settings.
+    The job uses its own addresses; the URI only completes the settings.
     """
     from dataclasses import asdict
 

@@ -143,7 +143,8 @@ def read_evaluation(session: Session, address: str) -> dict[str, Any]:
 
 
 def print_evaluation(answer: dict[str, Any], output: str, plot: str | None) -> None:
-    """The results line, every class, and what was evaluated how; a shard that others are to follow has counts alone."""
+    """The results line, every class, and the configuration of the evaluation; a shard that is not the last has only
+    counts."""
     from cli.classes import draw_classes, print_classes, print_confusions
     from cli.output import print_pairs, print_value
 

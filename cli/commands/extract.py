@@ -106,9 +106,9 @@ def _run(session: Session, kind: str, given: dict[str, Any]) -> None:
 
 
 def default_videos(session: Session, source: Checkpoint) -> str:
-    """Where the settings say the videos are.
+    """The folder of the videos according to the settings.
 
-    Raises: ConfigError if they do not.
+    Raises: ConfigError if there is none.
     """
     from tsp.errors import ConfigError
 
@@ -124,6 +124,6 @@ def default_videos(session: Session, source: Checkpoint) -> str:
 
 
 def file_name(given: dict[str, Any]) -> str:
-    """Default name of the H5 file or folder, which says what it holds."""
+    """Default name of the H5 file or folder, which describes its content."""
     pool = f"gvf_{given['pool']}-" if "pool" in given else ""
     return f"{pool}stride_{given['stride_frames']}{'' if given.get('format') == 'npy' else '.h5'}"

@@ -113,7 +113,7 @@ def config(session: Session, source: str, code: str, annotations: str | None, **
 
 
 def _warn_of_paths(code: str, folder: str, annotations: str | None) -> None:
-    """Say what the code will not find."""
+    """Warn about files that the localisation code will not find."""
     if folder.startswith("s3://"):
         click.echo(
             f"warning: {code} reads local files: copy the features with 'tspctl features convert {folder} DIR'",

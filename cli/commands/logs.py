@@ -75,7 +75,7 @@ def logs(
 
 
 def _absent_ranks(found: FoundRun, query: LogQuery) -> str | None:
-    """Ranks were asked for that the run, as it is now, does not have."""
+    """Whether ranks were requested that the run does not have now."""
     from cli.backends.run_status import absent_ranks
 
     return absent_ranks(found.name, query.ranks or (), found.status.gpus if found.status is not None else None)

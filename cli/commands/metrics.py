@@ -63,7 +63,7 @@ def metrics(run: str, follow: bool, last: str | None, output: str, session: Sess
 
 
 def flat_line(line: dict[str, Any]) -> dict[str, Any]:
-    """A line with a key of its own for each head: ``loss.action-label``."""
+    """A line with a separate key for each head: ``loss.action-label``."""
     found: dict[str, Any] = {}
     for key, value in line.items():
         if isinstance(value, dict):
@@ -75,7 +75,7 @@ def flat_line(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(found: FoundRun, *, follow: bool) -> Iterator[dict[str, Any]]:
-    """The history; with ``follow`` what is added to it, until the run has ended."""
+    """The history; with ``follow`` also new lines, until the run has ended."""
     from cli.runs.outcome import has_ended
     from tsp.errors import StoreUnreachableError, UnreachableError
     from tsp.run.metrics import MetricsReader, read_metrics

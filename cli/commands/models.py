@@ -118,7 +118,7 @@ def _where(session: Session, item: Released | PublishedWeights) -> dict[str, Any
 
 
 def _ask_sizes(session: Session, rows: list[dict[str, Any]]) -> None:
-    """Fill in sizes that are not known; what cannot be asked is said once."""
+    """Look up unknown sizes; failures are reported once."""
     from concurrent.futures import ThreadPoolExecutor
 
     from tsp.errors import TspError

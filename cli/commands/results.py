@@ -112,7 +112,7 @@ def _show_several(several: Sequence[NamedRun], plot: str | None, output: str) ->
 
 
 def _cells(results: Sequence[EpochResult | None]) -> tuple[list[str], list[list[float | None]]]:
-    """Titles and figures of some epochs; heads that only some of them have are None in the others."""
+    """Titles and results of some epochs; heads that only some of them have are None in the others."""
     columns = list(dict.fromkeys(head.label_column for result in results if result for head in result.heads))
     titles = ["avg_accuracy_percent", "total_loss"]
     titles += [title for column in columns for title in (f"{column}_percent", f"{column}_loss")]

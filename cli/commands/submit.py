@@ -100,7 +100,7 @@ def submit(
 
 
 def _backend_options(session: Session, given: dict[str, Any], *, on_server: bool) -> BackendOptions:
-    """Taken out of what was given, with the settings' defaults.
+    """Extract them from the given options, with the settings' defaults.
 
     Raises: ConfigError naming an option that the backend would ignore.
     """

@@ -117,17 +117,17 @@ def _add_options(command: Callable[..., Any], options: Sequence[RecipeOption]) -
 
 
 def dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose a recipe: data set, method, heads, GVF, and --set for the rest."""
+    """Add the options that choose a recipe: data set, method, heads, GVF, and --set for other values."""
     return _dataset_options(command, required=True, unless="")
 
 
 def like_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same where an earlier run may say it: data set and method need not be given."""
+    """The same if an earlier run may provide them: data set and method are optional."""
     return _dataset_options(command, required=False, unless="; default: RUN's own")
 
 
 def submit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same where a file or an earlier run may say it."""
+    """The same if a file or an earlier run may provide them."""
     return _dataset_options(command, required=False, unless="; default: that of --file or --like")
 
 

@@ -77,7 +77,8 @@ def build_config(
 
 
 def with_mirrored_weights(config: RunConfig, mirror: str | None) -> RunConfig:
-    """The configuration with the default initial weights from the mirror, if there is one: pods do not know of it."""
+    """The configuration with the default initial weights from the mirror, if there is one, since pods do not have that
+    setting."""
     published = BACKBONES[config.model.backbone].published
     if mirror is None or published is None or config.model.pretrained != "default":
         return config
@@ -135,7 +136,7 @@ def config_like(
 
 
 def recipe_values(config: RunConfig) -> dict[str, Any]:
-    """What a configuration says besides name, store, data set and heads, by dotted key."""
+    """The values of a configuration except name, store, data set and heads, by dotted key."""
     tree = to_dict(config)
     values = {}
     for key, value in tree.items():
@@ -153,5 +154,5 @@ def heads_of(config: RunConfig) -> str:
 
 
 def _released_address(settings: Settings, key: str, value: Any) -> dict[str, str]:
-    """The address that the name of a released checkpoint stands for."""
+    """The address of a released checkpoint's name."""
     return {key: RELEASED[value].address(settings.models_url)} if str(value) in RELEASED else {}

@@ -33,7 +33,7 @@ def document(runs: Sequence[Mapping[str, Any]], *, made: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """JSON that may stand in a script element: no tag in it is one, figures that are no numbers are null."""
+    """JSON for a script element: tags are escaped, numbers that are not finite are null."""
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

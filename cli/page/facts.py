@@ -88,7 +88,7 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
 
 
 def _about(run: StoredRun) -> Mapping[str, Any]:
-    """``run.json``; nothing where there is none."""
+    """``run.json``; empty if there is none."""
     try:
         return run.about()
     except NoSuchRunError:
@@ -146,7 +146,7 @@ def _classes(
 
 
 def _attempts(run: StoredRun, starts: Mapping[int, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """From the logs that each attempt left: its ranks, when the first line was written and the last, its last error.
+    """From the logs of each attempt: its ranks, the times of the first and last line, its last error.
 
     Args: starts, lines of the history that say where an attempt resumed.
     """

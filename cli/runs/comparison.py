@@ -67,7 +67,7 @@ def compare(several: Sequence[NamedRun]) -> list[ComparedRun]:
 
 
 def refuse_missing(failures: Sequence[StoreError], done: str) -> None:
-    """End with an error after all that could be done was done.
+    """End with an error after the possible work is done.
 
     Args: failures, of single epochs; done, what was done without them.
     Raises: the first failure; nothing if there is none.

@@ -54,7 +54,7 @@ def run_in_file(path: Path) -> WrittenRun:
 
 
 def report_sizes(written: WrittenRun, sizes: EffectiveSizes | None) -> None:
-    """Say which effective sizes of a file are not the new run's: they follow from GPUs and configuration."""
+    """Report effective sizes of a file that differ in the new run, where they follow from GPUs and configuration."""
     if sizes is None or not isinstance(written.sizes, dict):
         return
     for key, value in asdict(sizes).items():
@@ -76,7 +76,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class EarlierRun:
-    """A run that a new one is to be like."""
+    """An earlier run as the template of a new one."""
 
     name: str
     config: RunConfig
@@ -101,7 +101,7 @@ def earlier_run(session: Session, name: str) -> EarlierRun:
 
 
 def report_origins(session: Session, earlier: EarlierRun, config: RunConfig, *, image: str | None) -> None:
-    """Say where programs, data and weights are not those that an earlier run was made with.
+    """Report programs, data and weights that differ from those of the earlier run.
 
     Args: config, of the new run; image, that its pods will have, None for the backend's own.
     """
@@ -170,7 +170,7 @@ def _described(name: str) -> str:
 
 
 def report_changes(before: RunConfig, after: RunConfig, what: str) -> None:
-    """Say in which settings the new run differs."""
+    """Report the settings of the new run that differ."""
     old, new = (flat(to_dict(config)) for config in (before, after))
     for key in sorted(old.keys() | new.keys()):
         if key != "name" and old.get(key) != new.get(key):

@@ -28,11 +28,11 @@ class FoundRun:
 
     @property
     def is_job(self) -> bool:
-        """Whether it is an auxiliary job, which has nothing in a store."""
+        """Whether it is an auxiliary job, which has no files in a store."""
         return self.status is not None and self.status.kind != "train"
 
     def has_lost_its_files(self) -> bool:
-        """Whether it has trained, as its backend knows, and nothing of it is stored. Raises: StoreError."""
+        """Whether it has trained, according to its backend, but has no files in the store. Raises: StoreError."""
         status = self.status
         if self.is_job or status is None or status.state not in ENDED:
             return False

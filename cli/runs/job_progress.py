@@ -17,7 +17,7 @@ DONE = re.compile(r"INFO (\d+) of (\d+) ([a-z ]+?)(?:,|$)")
 
 
 def job_progress(backend: Backend, name: str, *, shards: int | None) -> str | None:
-    """``34 of 160 videos``, over all shards that say so; None where none does, or logs may not be read."""
+    """``34 of 160 videos``, over all shards that report progress; None if none does, or logs may not be read."""
     newest: dict[int, re.Match[str]] = {}
     try:
         for line in backend.logs(name, LogQuery(tail=LAST_LINES)) or ():

@@ -46,7 +46,7 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
 
 
 def has_ended(found: FoundRun) -> bool:
-    """Whether waiting will change nothing."""
+    """Whether waiting is pointless."""
     return final_state(found)[0] in NOTHING_WILL_CHANGE
 
 
@@ -76,7 +76,7 @@ def wait_for_end(found: FoundRun, *, timeout_sec: float | None = None) -> tuple[
 
 
 def _keep_images(found: FoundRun) -> None:
-    """Pods that have ended may be gone before anybody looks again."""
+    """Record the images now: pods that have ended may be gone later."""
     if found.backend is not None:
         with suppress(UnreachableError):
             keep_images(found.run, found.backend.status(found.name))

@@ -42,7 +42,7 @@ class Session:
 
     @cached_property
     def backends(self) -> tuple[Backend, ...]:
-        """Backends that may know a run, in the order in which they are asked; that of the settings is the last."""
+        """Backends that may have a run, in the order of the search; that of the settings is the last."""
         from cli.backends.open import open_backend, open_backends
 
         if self._given.intersection(("backend", *CLUSTER_KEYS)):
@@ -114,7 +114,7 @@ class Session:
         return found
 
     def _ask_backends(self, name: str) -> tuple[Backend, RunStatus | None]:
-        """The first backend that knows the run, and its status; that of the settings if none does."""
+        """The first backend that has the run, and its status; the backend of the settings if none has it."""
         for backend in self.backends:
             status = backend.status(name)
             if status is not None:

@@ -44,7 +44,7 @@ _READERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What the listings of a bucket say of all its runs."""
+    """The state of all runs of a bucket, from its listings."""
 
     index: dict[str, IndexEntry]
     folders: frozenset[str]
@@ -157,7 +157,7 @@ def _stored_alone(session: Session, known: set[str]) -> list[RunSummary]:
 
 
 def _names_stored_alone(store: Store, known: set[str]) -> list[str]:
-    """Names of the runs that only the store knows; a store that fails is an error only where nothing else is listed.
+    """Names of the runs known only to the store; a failing store is an error only if nothing else is listed.
 
     Raises: StoreError.
     """

@@ -110,8 +110,8 @@ def summary_from_backend(status: RunStatus, backend: str) -> RunSummary:
 def summarize(run: StoredRun, status: RunStatus | None, backend: str | None) -> RunSummary:
     """Read progress, outcome, configuration and results of a run; what does not exist is left out.
 
-    What is damaged or may not be read is left out, too, and named as the reason; a run that no backend knows counts as
-    damaged then.
+    Files that are damaged or may not be read are left out, too, and named as the reason; a run that is unknown to all
+    backends then counts as damaged.
     Raises: StoreError if nothing can be read, or the store does not answer.
     """
     parts = _Parts()
@@ -134,7 +134,7 @@ def summarize(run: StoredRun, status: RunStatus | None, backend: str | None) -> 
 
 
 class _Parts:
-    """What a run's folder holds, each part read though another is damaged."""
+    """The files of a run's folder, each read even if another is damaged."""
 
     def __init__(self) -> None:
         self.failures: list[StoreError] = []
@@ -163,12 +163,12 @@ class _Parts:
         return any(not isinstance(failure, DeniedError) for failure in self.failures)
 
     def reasons(self) -> list[str]:
-        """What is wrong, once."""
+        """All problems, without duplicates."""
         return list(dict.fromkeys(map(str, self.failures)))
 
 
 def summarize_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunSummary:
-    """What a line of ``list`` shows, by one read from the store where that is enough.
+    """The content of a line of ``list``, with one read from the store if that is enough.
 
     Raises: StoreError as ``summarize``.
     """
@@ -185,7 +185,7 @@ def summarize_briefly(run: StoredRun, status: RunStatus, backend: str) -> RunSum
 def summary_from_index(
     run: StoredRun, status: RunStatus, backend: str, entry: IndexEntry, *, progress: Progress | None = None
 ) -> RunSummary:
-    """What the index of a bucket says of a run, and what its progress adds, if that was read."""
+    """The state of a run from the index of a bucket, and from its progress, if that was read."""
     facts = {**asdict(entry.facts), "updated": entry.modified}
     facts["gpus"] = facts.pop("world_size")
     facts |= _progress_facts(progress) | end_facts(status, _outcome_of_crashed(run, status), None)
@@ -242,7 +242,7 @@ def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
 
 
 def _outcome_of_crashed(run: StoredRun, status: RunStatus) -> Outcome | None:
-    """The outcome, where the backend does not know how the run ended."""
+    """The outcome, if the backend does not have it."""
     return run.read_outcome() if status.state == "crashed" else None
 
 

@@ -116,12 +116,12 @@ def scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _step(line: dict[str, Any]) -> int:
-    """Steps since the beginning, as the attempt counts them; a validation stands at its epoch's number."""
+    """Steps since the beginning, as the attempt counts them; a validation has its epoch's number."""
     return int(line["epoch"]) if line["kind"] == "valid" else round(position(line) * line["steps"])
 
 
 def _lines_of_results(run: StoredRun) -> Iterator[dict[str, Any]]:
-    """What a run without a history has: the figures of its epochs."""
+    """For a run without a history: the results of its epochs."""
     records = run.epochs()
     for result in run.results().values():
         record = records.get(result.epoch)

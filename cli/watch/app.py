@@ -87,7 +87,7 @@ class Watch(App[None]):
 
     @property
     def is_reading(self) -> bool:
-        """Whether a reading is under way, which a store that does not answer can hold up for minutes."""
+        """Whether a read is in progress, which can take minutes if a store does not answer."""
         return self._reading_since is not None
 
     # Reading
@@ -202,7 +202,7 @@ class Watch(App[None]):
 
 
 async def in_thread(function: Callable[[], T]) -> T:
-    """What a function returns or raises, without holding up the screen, or the end of the program if it hangs."""
+    """Run a function on a thread, without blocking the screen, or the exit of the program if it hangs."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 

@@ -48,7 +48,7 @@ class StepMemory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneRow:
-    """What is known about an encoder."""
+    """Facts about an encoder."""
 
     parameters: int
     """Without a classifier."""
@@ -58,7 +58,7 @@ class BackboneRow:
     """Forward and backward of a 16x112x112 clip, the frozen stem's gradients left out; counted from the layers'
     shapes."""
     published: PublishedWeights | None
-    """What ``--pretrained default`` means; None: nothing is published."""
+    """Weights for ``--pretrained default``; None: nothing is published."""
     step_memory: StepMemory | None
     """None where it never matters."""
 

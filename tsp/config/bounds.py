@@ -14,7 +14,7 @@ _KEY = "bounds"
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a number may be."""
+    """Bounds of a number."""
 
     name: str
     """What messages call it: a key or an option."""
@@ -49,7 +49,7 @@ def number(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Any:
-    """A field that holds a number within bounds, or None where its type allows it.
+    """A field for a number within bounds, or None if its type allows it.
 
     Args: name, what messages call it.
     """

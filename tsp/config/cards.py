@@ -42,7 +42,7 @@ def precision_for(asked: Precision, cards: Sequence[Card]) -> Precision:
     """The one number format of a run: all ranks must share it, since their gradients are averaged.
 
     Args: asked, of the configuration; cards, of all ranks, empty where they compute on CPUs.
-    Returns: for ``auto`` what the weakest card has: bf16, else fp16, else fp32; fp32 on CPUs.
+    Returns: for ``auto`` the best format of the weakest GPU: bf16, else fp16, else fp32; fp32 on CPUs.
     Raises: ConfigError naming the GPU that does not support the requested format.
     """
     if not cards:
@@ -74,7 +74,7 @@ def explain_precision(asked: Precision, cards: Sequence[Card]) -> str:
 
 
 def _weakest(cards: Sequence[Card]) -> tuple[tuple[int, int], Card] | None:
-    """The card with the least compute capability, behind it; None where no card's is known."""
+    """The least compute capability and its GPU; None if no GPU's is known."""
     known = [(card.compute, card) for card in cards if card.compute is not None]
     return min(known, key=lambda item: item[0], default=None)
 

@@ -15,7 +15,7 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 THREADS_BESIDE_GPU = 4
 """Most threads of torch in a rank that computes on a GPU."""
 CPUS_VARIABLE = "TSP_CPUS"
-"""CPUs that a pod requests, by the chart; those of one rank, by whoever starts several on a machine."""
+"""CPUs that a pod requests, set by the chart; CPUs of one rank, set by the process that starts several on a machine."""
 MOST_AUTO_WORKERS = 8
 """Each holds its own decoders and queues batches in shared memory: more only where they are asked for."""
 

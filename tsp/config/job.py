@@ -71,7 +71,7 @@ class Job:
     function: ClassVar[str]
     """``module:name`` of the function that does it, from the typed job to an ``Answer``; imported when needed."""
     needs_gpu: ClassVar[bool] = False
-    """It runs an encoder: a GPU for each shard, and as many torch threads as the chart says."""
+    """It runs an encoder: a GPU for each shard, and the chart's number of torch threads."""
     runs_in_place: ClassVar[bool] = False
     """By default it runs on this machine, whatever the backend."""
 
@@ -113,7 +113,7 @@ class SharedJob(ParallelJob):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a job found or made."""
+    """The result of a job."""
 
     rows: Sequence[Mapping[str, Any]] = ()
     """Shown as a table."""
@@ -123,7 +123,7 @@ class Answer:
     """Exit code of the process: a job that finds fault with its input still answers, and ends with 3."""
 
     def to_dict(self) -> dict[str, Any]:
-        """What the entrypoint prints and the command line reads."""
+        """The form that the entrypoint prints and the command line reads."""
         return {"rows": list(self.rows), **self.facts}
 
 

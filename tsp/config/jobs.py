@@ -47,12 +47,12 @@ class StandardizeJob(SharedJob, StoreJob):
     """``short``: a key frame at least every 16 frames and no B-pyramid, so that clips are read at random in half the
     time; ``published``: x264's defaults, as the published systems' files have them."""
     salvage: bool = False
-    """Keep what can be decoded of damaged videos, and name the gaps; otherwise they are left out as broken."""
+    """Keep the decodable parts of damaged videos, and report the gaps; otherwise they are left out as broken."""
     training_copy: CopyFormat | None = None
     """Also write the training copy that ``data.training_copy`` reads, in this format, next to the standardised
     files."""
     overwrite: bool = False
-    """Overwrite existing outputs; otherwise they are left alone, so that an interrupted job goes on."""
+    """Overwrite existing outputs; otherwise they are kept, so that an interrupted job continues."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class ProbeJob(ParallelJob, StoreJob):
     videos: str = reads("VIDEOS")
     """Folder or ``s3://`` prefix of the videos."""
     out: str | None = writes("--out", None)
-    """CSV to write, a path or URI; None: the rows come back in the answer alone."""
+    """CSV to write, a path or URI; None: the rows are only in the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class AnnotateJob(StoreJob):
     labels_out: str | None = writes("--labels-out", None)
     """Folder to write both label maps into, or what their paths begin with."""
     json: str | None = writes("--json", None)
-    """JSON of ActivityNet's shape to write for localisation codes; other subsets that it holds stay."""
+    """JSON in ActivityNet's format to write for localisation code; other subsets in the file are kept."""
     filename_prefix: str | None = text(None)
     """What a file's name has before the video's name (``v_`` for ActivityNet); None: found out."""
     min_background_sec: float | None = number("--min-background", None, at_least=0)
@@ -158,7 +158,7 @@ class MergedJob(SharedJob):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateJob(MergedJob):
-    """The validation figures of a checkpoint on a data set, without training."""
+    """The validation results of a checkpoint on a data set, without training."""
 
     kind: ClassVar[str] = "evaluate"
     function: ClassVar[str] = "tsp.train.evaluate:run"
@@ -182,8 +182,8 @@ class EncodingJob(MergedJob, StoreJob):
     metadata: str = reads("--metadata")
     """Metadata CSV, a path or URI."""
     out: str = writes("--out")
-    """H5 or folder to write, a path or URI; per-video files lie beside it until the merge, so that a stopped job goes
-    on."""
+    """H5 or folder to write, a path or URI; per-video files are next to it until the merge, so that a stopped job
+    continues."""
     stride_frames: int = number("--stride", 16, at_least=1)
     """Frames (at ``rate_fps``) between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."""
     length_frames: int = number("--clip-frames", 16, at_least=1)
@@ -195,12 +195,12 @@ class EncodingJob(MergedJob, StoreJob):
     broken_videos: BrokenVideoPolicy = "fail"
     """Videos that cannot be decoded: no H5 and exit code 3 once all others are done, or leave them out."""
     batch: int | None = number("--batch", None, at_least=1)
-    """Clips per forward pass; None: as many as are quick, halved until they fit into the device's memory."""
+    """Clips per forward pass; None: a fast number, halved until they fit into the device's memory."""
     precision: Precision = "auto"
     cache_dir: str | None = scratch("--cache-dir", None)
     """Folder of the bounded cache for videos read from ``s3://``, and of downloaded checkpoints."""
     cache_mib: int = number("--cache-mib", 20480, at_least=1)
-    """Most MiB of videos the cache may hold."""
+    """Maximum size of the video cache, MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ class PrefixJob(Job):
     """A job that names features by their videos."""
 
     prefix: str = text("")
-    """What the files' names get before the video's, unless it is there already."""
+    """Prefix to add to video names that lack it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -107,7 +107,7 @@ class DataConfig:
     one_pass: bool = False
     """Decode all clips of a segment in one pass and mix them through a shuffle buffer: faster, another order."""
     training_copy: bool = False
-    """Read the training copy that ``tspctl data standardize --training-copy`` writes beside the videos."""
+    """Read the training copy that ``tspctl data standardize --training-copy`` writes next to the videos."""
     batch_deadline_sec: float = number("data.batch_deadline_sec", 300.0, above=0)
     """How long a rank waits for its next batch before the attempt fails."""
     cache_dir: str | None = None
@@ -146,7 +146,7 @@ class ModelConfig:
     backbone: Backbone = DEFAULT_BACKBONE
     heads: tuple[HeadConfig, ...]
     gvf: GvfPool = "none"
-    """Which global video feature the temporal-region head sees beside the clip feature."""
+    """The global video feature that the temporal-region head gets in addition to the clip feature."""
     pretrained: str = "default"
     """Initial encoder weights: ``default`` (the published ones), ``none``, a file, ``s3://`` or ``https://``."""
     pretrained_sha256: str | None = None

@@ -48,7 +48,7 @@ for _kind in ("int", "float"):
 
 
 def load_yaml(text: str) -> Any:
-    """What a YAML or JSON text holds.
+    """The content of a YAML or JSON text.
 
     Raises: yaml.YAMLError saying what is wrong where.
     """
@@ -63,7 +63,7 @@ def load_yaml(text: str) -> Any:
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """What a YAML or JSON file holds: encoded as tables may be.
+    """The content of a YAML or JSON file, in any encoding that tables may have.
 
     Args: what, what the file is, for messages.
     Raises: ConfigError naming the file.

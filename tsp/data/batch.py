@@ -20,7 +20,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipBatch:
-    """B clips of T frames; ``tsp.data.transforms.pixels_on_device`` makes of it what the encoder sees.
+    """B clips of T frames; ``tsp.data.transforms.pixels_on_device`` turns it into the encoder's input.
 
     A clip that could not be decoded keeps its row, so shapes never change: it repeats another clip's pixels and its
     targets are -1.
@@ -42,7 +42,7 @@ class ClipBatch:
     names: tuple[str, ...]
     """File, time and table row of each clip, for messages."""
     problems: tuple[Problem, ...] = ()
-    """What was wrong with clips that could not be decoded."""
+    """The problems of clips that could not be decoded."""
     num_bad: int = 0
     """Clips that could not be decoded, replaced ones included."""
 

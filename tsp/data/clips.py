@@ -13,7 +13,7 @@ from functools import lru_cache
 
 
 def exact_rate(rate_fps: float | Fraction) -> Fraction:
-    """The rate as the fraction its decimal text stands for: 29.97 is 2997/100, not the nearest binary number."""
+    """The rate as the fraction of its decimal text: 29.97 is 2997/100, not the nearest binary number."""
     return rate_fps if isinstance(rate_fps, Fraction) else Fraction(repr(float(rate_fps)))
 
 
@@ -66,7 +66,7 @@ def extraction_starts_sec(
 ) -> list[float]:
     """Starts of the clips that slide over a whole video for feature extraction.
 
-    The video is first thinned to rate_fps; a clip starts at every stride_frames-th frame of what is left, as long as
+    The video is first thinned to rate_fps; a clip starts at every stride_frames-th remaining frame, as long as
     length_frames of them follow. Frame n lies at n / file_fps.
     Args: stride_frames, in frames at rate_fps.
     """

@@ -21,7 +21,7 @@ VALUE_BYTES = 4
 
 
 class Chunk(NamedTuple):
-    """Where a chunk lies and what was done to its float32 values, in this order."""
+    """The position of a chunk, and the filters of its float32 values, in this order."""
 
     offset: tuple[int, ...]
     begin_bytes: int

@@ -115,9 +115,8 @@ def training_batches(
 
 
 def validation_batches(num_items: int, batch: int, *, rank: int, world_size: int) -> list[np.ndarray]:
-    """This rank's items, int64, batch by batch: batches are cut from the one order of all items, then dealt in turn.
-
-    Every item occurs once, and what a batch holds does not depend on the world size.
+    """This rank's items, int64, batch by batch: batches are cut from the order of all items, then distributed in turn.
+    Every item occurs once, and the content of a batch does not depend on the world size.
     """
     cuts = range(rank * batch, num_items, world_size * batch)
     return [np.arange(at, min(at + batch, num_items)) for at in cuts]

@@ -135,7 +135,7 @@ class FeatureFile:
                 yield from chunks.bands()
 
     def raw_offset(self, name: str) -> int | None:
-        """Where the file holds the values as they are in memory, float32 and rows first; None if it does not.
+        """The offset of the values if the file holds them as in memory, float32 and rows first; else None.
 
         Raises: DataError.
         """
@@ -178,7 +178,8 @@ def _refuse_what_is_no_h5(path: Path, where: str) -> None:
 
 
 def _deflated_chunks(entry: h5py.Dataset) -> DeflatedChunks | None:
-    """Where its values lie; None unless they are float32 in chunks that are all written, deflated, perhaps shuffled.
+    """The chunks of its values; None unless they are float32 in chunks that are all written, deflated, perhaps
+    shuffled.
 
     Raises: ValueError if the index of the chunks is damaged.
     """
@@ -257,7 +258,7 @@ class PlainH5:
 def write_arrays(path: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     """One float32 data set per video name, with gzip, as TSP publishes them. The arrays are consumed one by one.
 
-    The file is not written atomically: use a name that nobody reads yet.
+    The file is not written atomically: use a temporary name.
     """
     with h5py.File(path, "w") as file:
         for video, array in arrays:

@@ -35,8 +35,7 @@ _BEGINNINGS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
 
 
 def what_begins(head: bytes) -> str:
-    """What a file is that begins so, in words with the cure, if it is surely neither video, table, JSON nor H5.
-
-    Args: head, its first HEAD_BYTES; an HDF5 file's own reader does not ask. Empty for everything unknown.
+    """Describes a file that begins like this, and what to do, if it is surely neither video, table, JSON nor H5. Args:
+    head, its first HEAD_BYTES; not for the reader of HDF5 files. Empty for everything unknown.
     """
     return next((what for pattern, what in _BEGINNINGS if pattern.match(head)), "")

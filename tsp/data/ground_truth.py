@@ -76,7 +76,7 @@ class GroundTruth:
         return len(self.rows) + len(self.problems)
 
     def kept(self, clips: ClipConfig) -> list[SegmentRow]:
-        """The rows that hold a clip: what a run trains on.
+        """The rows that hold a clip, on which a run trains.
 
         Raises: DataError if a row cannot be used, or none holds a clip.
         """
@@ -98,7 +98,7 @@ def read_ground_truth(
     """All rows of a ground-truth table.
 
     Args: label_maps, the classes by label column; content, the file's bytes where they were read before.
-    Raises: DataError if the file cannot be read or lacks a column; what is wrong with rows is in ``problems``.
+    Raises: DataError if the file cannot be read or lacks a column; problems of rows are in ``problems``.
     Source: TSP.
     """
     table = read_table(path, "ground-truth table", [*NEEDED_COLUMNS, *label_maps], content)

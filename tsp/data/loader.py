@@ -221,7 +221,7 @@ def build_loader(
 
 
 def _steps(config: RunConfig, dataset: ClipDataset, batch: int, **deal: int) -> list[Step]:
-    """What a rank reads in each step. Args: deal, its rank and the world size."""
+    """The items that a rank reads in each step. Args: deal, its rank and the world size."""
     if not dataset.training:
         return as_steps(validation_batches(len(dataset), batch, **deal))
     draw = {"seed": dataset.seed, "epoch": dataset.epoch, **deal}

@@ -43,7 +43,7 @@ class PixelPlan:
     """float32 [C]: share of the right column."""
 
     def source_index(self, stride: int) -> np.ndarray:
-        """int64 [2C, 2C]: where each pixel to gather lies in a frame whose rows are stride pixels apart."""
+        """int64 [2C, 2C]: the offset of each pixel to gather in a frame whose rows are stride pixels apart."""
         index: np.ndarray = self.rows[:, None] * stride + self.columns
         return index
 
@@ -59,7 +59,8 @@ def gather(pixels_HS: np.ndarray, index: SourceIndex, out: np.ndarray) -> None:
 
     Args: pixels_HS, uint32; index, from ``source_index(S)``, for which pixels_HS is to be contiguous, or
         ``crop_index()``; out, uint32 [2C, 2C] or [C, C].
-    One look-up of whole pixels is the quickest exact way: 0.04 ms a frame, rows then columns 0.06, by bytes 0.15.
+        One look-up of whole pixels is the fastest exact way: 0.04 ms per frame; rows then columns take 0.06, bytes
+        0.15.
     """
     if isinstance(index, tuple):
         np.copyto(out, pixels_HS[index])

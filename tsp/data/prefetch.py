@@ -62,7 +62,7 @@ class Prefetcher:
                 self._fetched.append((step, size_bytes))
 
     def _next(self) -> tuple[str, int] | None:
-        """The next key and the step that uses it first; None when there is nothing left to do."""
+        """The next key and the first step that uses it; None if nothing is left to do."""
         with self._changed:
             while not self._stopped and self._todo:
                 self._fetched = deque(entry for entry in self._fetched if entry[0] >= self._step)

@@ -35,7 +35,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentCounts:
-    """How many of the table's rows were kept, dropped or clamped."""
+    """Numbers of the table's rows that were kept, dropped or clamped."""
 
     rows: int
     kept: int

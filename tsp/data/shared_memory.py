@@ -113,14 +113,15 @@ def check_shared_memory(batch_bytes: int, num_workers: int) -> None:
 
 
 def has_room(batch_bytes: int, num_workers: int) -> bool:
-    """Whether shared memory has room for all batches that workers may queue, beside what is in it now."""
+    """Whether shared memory has room for all batches that workers may queue, in addition to its current content."""
     if not SHARED_MEMORY.is_dir():
         return True
     return _size_and_free_bytes()[1] >= BATCHES_PER_WORKER * num_workers * batch_bytes
 
 
 def has_room_for_two(batch_bytes: int, num_workers: int) -> bool:
-    """The same for a second loader beside one that may still fill its own share; each has one more batch in use."""
+    """The same for a second loader in addition to one that may still fill its own share; each has one more batch in
+    use."""
     both_bytes = 2 * (BATCHES_PER_WORKER * num_workers + 1) * batch_bytes
     return has_room(batch_bytes, num_workers) and (
         not SHARED_MEMORY.is_dir() or _size_and_free_bytes()[0] >= both_bytes
@@ -128,12 +129,12 @@ def has_room_for_two(batch_bytes: int, num_workers: int) -> bool:
 
 
 def fitting_workers(batch_bytes: int, num_workers: int) -> int:
-    """So many workers, or as many as there is room for in shared memory, but one at least."""
+    """This number of workers, or the number that shared memory has room for, but at least one."""
     return next((fewer for fewer in range(num_workers, 1, -1) if has_room(batch_bytes, fewer)), 1)
 
 
 def explain_full_shared_memory(what: str, num_workers: int, batch_bytes: int = 0) -> TspError:
-    """The error for full shared memory: permanent if it is too small, else worth another attempt."""
+    """The error for full shared memory: permanent if it is too small, else retryable."""
     needed_bytes = BATCHES_PER_WORKER * num_workers * batch_bytes
     size_bytes, free_bytes = _size_and_free_bytes()
     text = f"{what}: {SHARED_MEMORY} has {size_bytes / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} of them free"

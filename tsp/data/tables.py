@@ -55,7 +55,7 @@ class Table:
     path: str
     columns: tuple[str, ...]
     rows: list[list[str]]
-    """The cells of each row, as many as there are columns."""
+    """The cells of each row, one per column."""
     lines: list[int]
     """Line of the file that each row begins at."""
     problems: list[RowProblem]
@@ -71,7 +71,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What the metadata CSV says of one video."""
+    """The facts about one video in the metadata CSV."""
 
     filename: str
     duration_sec: float
@@ -148,7 +148,7 @@ def _require_columns(path: str | Path, columns: Sequence[str], needed: Sequence[
 
 
 def number_in(text: str) -> float:
-    """A finite number as a cell holds it; nan for anything else."""
+    """The finite number in a cell; nan for anything else."""
     if "_" in text:
         return math.nan  # Python's own, which no other reader of tables takes for a number
     try:

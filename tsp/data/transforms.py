@@ -18,7 +18,7 @@ STD = (0.22803, 0.22145, 0.216989)
 
 
 def pixels_on_device(batch: ClipBatch, device: torch.device | str) -> Tensor:
-    """What the encoder sees of a batch: float32 [B, 3, T, C, C], normalised, in channels-last-3d memory order.
+    """The encoder's input of a batch: float32 [B, 3, T, C, C], normalised, in channels-last-3d memory order.
 
     The uint8 pixels are copied to the device first (nothing is copied for a batch that is there already).
     """

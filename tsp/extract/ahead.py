@@ -12,9 +12,8 @@ R = TypeVar("R")
 
 
 def map_ahead(function: Callable[[T], R], items: Iterable[T], *, threads: int) -> Iterator[R]:
-    """Results in the order of the items; so few are held that memory depends on their size, not on their number.
-
-    An error ends it at its item; what was begun beyond is finished and dropped.
+    """Results in the order of the items; only a few are kept, so that memory does not depend on their number. An error
+    is raised at its item; later items in progress are finished and dropped.
     """
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:

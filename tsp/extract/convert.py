@@ -83,7 +83,7 @@ def _described(features: Features, described: FeatureSet | None, where: str) -> 
 
 
 def report_contradictions(described: FeatureSet, found: Mapping[str, int], where: str) -> None:
-    """Warn where a description and the features beside it are not of each other.
+    """Warn if a description and the features next to it do not match.
 
     Args: found, number of features by the name they are stored under.
     """
@@ -203,10 +203,7 @@ class _Conversion:
         return num_threads(self.job.source, self.dest)
 
     def _shape(self, stem: str) -> tuple[int, int]:
-        """Of what is to be written.
-
-        Raises: DataError if it is not [T, dimension].
-        """
+        """The shape of the output. Raises: DataError if it is not [T, dimension]."""
         shape = self.features.shape(stem)
         if len(shape) != 2 or not all(shape):
             hint = ": a GVF file contains one vector per video, not features of clips" if len(shape) == 1 else ""
@@ -228,7 +225,7 @@ class _Conversion:
         begin_writeback(file, begin_bytes, offset_bytes - begin_bytes)
 
     def _blocks(self, stem: str) -> Iterator[np.ndarray]:
-        """Features of a video as they are to be written, float32 [rows, dimension], rows first."""
+        """Features of a video in the output's form, float32 [rows, dimension], rows first."""
         num_steps = self.job.resize
         for block in self.features.blocks(stem) if num_steps is None else [self.features.read(stem)]:
             if not is_finite(block):

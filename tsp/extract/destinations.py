@@ -32,9 +32,8 @@ def refuse_dest(job: FeaturesJob) -> None:
 
 
 def refuse_other_set(job: FeaturesJob, known: FeatureSet, stems: set[str]) -> None:
-    """Features of another encoder or of other videos are not replaced: SOURCE and DEST are easily mixed up.
-
-    Args: known, the description of the source; stems, names of what is to be written.
+    """Refuse to replace features of another encoder or of other videos, since SOURCE and DEST are easily confused.
+    Args: known, the description of the source; stems, names of the outputs.
     Raises: ConfigError.
     """
     assert job.dest is not None

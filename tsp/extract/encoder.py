@@ -35,7 +35,7 @@ _CPU_ORDER: tuple[Precision, ...] = ("fp32",)
 
 
 def load_backbone(path: Path, backbone: str | None) -> tuple[str, nn.Module]:
-    """The encoder of a checkpoint, ours or the original's, and its name.
+    """The encoder of a checkpoint, of ours or of the original code, and its name.
 
     Args: backbone, None to read it off the checkpoint.
     Raises: ConfigError if the file is no checkpoint or fits no backbone.
@@ -48,7 +48,7 @@ def load_backbone(path: Path, backbone: str | None) -> tuple[str, nn.Module]:
 
 
 class Encoder:
-    """Clips in, features out, in the precision that was asked for or proved good enough.
+    """Clips in, features out, in the requested precision or one that is accurate enough.
 
     Batch norms are folded into the convolutions before them. ``calibrate`` settles the precision on real clips.
     """

@@ -79,7 +79,7 @@ class Extraction:
         self._facts: dict[str, Any] = {}
 
     def run(self) -> Answer:
-        """Do the rest of this shard (or of the whole job), and merge if the other shards are done.
+        """Do the remaining work of this shard (or of the whole job), and merge if the other shards are done.
 
         Returns: the answer; its exit code is 3 if videos could not be decoded and the job does not leave them out.
         """
@@ -127,7 +127,7 @@ class Extraction:
     # Extracting
 
     def _extract_rest(self) -> dict[str, Any] | None:
-        """Extract what is missing of this shard; returns the report of an H5 that is finished already."""
+        """Extract the remaining videos of this shard; returns the report of an H5 that is already finished."""
         checkpoint = fetch_checkpoint(self._job, self._cache)
         identity = self._identity(sha256_of(checkpoint))
         if report := self._parts.finished(identity):
@@ -242,7 +242,7 @@ class Extraction:
             self._parts.finish(h5, sha256_of(h5), report)
 
     def _description(self, names: list[str]) -> FeatureSet:
-        """What readers must know about the features of these videos."""
+        """The description of the features of these videos for readers."""
         encoder = self._facts.get("backbone") or self._job.backbone
         if encoder is None:  # a shard that merges without having extracted has not read the checkpoint yet
             path = fetch_checkpoint(self._job, self._cache)
@@ -271,5 +271,5 @@ class Extraction:
 
 
 def default_workers(device: torch.device) -> int:
-    """Decoding processes: one per CPU beside a GPU, a single one for an encoder that needs the CPUs itself."""
+    """Number of decoding processes: one per CPU with a GPU, a single one if the encoder needs the CPUs."""
     return usable_cpus() if device.type == "cuda" else 1

@@ -40,7 +40,7 @@ class Features(Protocol):
         """One array in pieces of whole rows, float32, each to be used before the next."""
 
     def raw(self, name: str) -> RawFloats | None:
-        """Where its values lie on this machine as they are in memory; None if they must be read."""
+        """The position of its values on this machine if stored as in memory; None if they must be read."""
 
 
 class H5Features:

@@ -22,7 +22,7 @@ def cache_of(job: EncodingJob) -> Path:
 
 
 def fetch_checkpoint(job: EncodingJob, cache: Path) -> Path:
-    """The checkpoint as a local file; the address of a run stands for its best epoch.
+    """The checkpoint as a local file; the address of a run means its best epoch.
 
     Raises: ConfigError (no such file, no epoch), StoreError.
     """

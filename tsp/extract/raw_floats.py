@@ -22,7 +22,7 @@ _mine = threading.local()
 
 
 class RawFloats(NamedTuple):
-    """Little-endian float32 values that lie in a file as they are in memory, rows first."""
+    """Little-endian float32 values that are stored in a file as in memory, rows first."""
 
     path: Path
     offset_bytes: int
@@ -35,7 +35,7 @@ class RawFloats(NamedTuple):
 
 
 def copy_floats(source: RawFloats, dest: int, *, offset_bytes: int) -> bool:
-    """Copy values to an offset of an open file; returns whether all are finite, else the copy is not whole.
+    """Copy values to an offset of an open file; returns whether all are finite; if not, the copy is incomplete.
 
     Raises: DataError if the source is shorter than its values.
     """
@@ -71,12 +71,12 @@ def _fill(file: int, block: np.ndarray, source: RawFloats, done: int) -> None:
 
 
 def is_finite(values: np.ndarray) -> bool:
-    """Whether no value is NaN or infinite, without memory of its own: NaN is the smallest and the largest of all."""
+    """Whether no value is NaN or infinite, without temporary memory: with NaN, minimum and maximum are NaN."""
     return math.isfinite(values.min()) and math.isfinite(values.max())
 
 
 def write_at(file: int, values: np.ndarray, offset_bytes: int) -> None:
-    """Write an array that lies in one piece to an offset of an open file."""
+    """Write a contiguous array to an offset of an open file."""
     left = values.reshape(-1).view(np.uint8)
     while len(left):
         count = os.pwrite(file, left.data, offset_bytes)
@@ -84,7 +84,8 @@ def write_at(file: int, values: np.ndarray, offset_bytes: int) -> None:
 
 
 def begin_writeback(file: int, offset_bytes: int, num_bytes: int) -> None:
-    """Let the kernel write a part of a file to the disk from now on, beside what is done next, not all at the end."""
+    """Make the kernel start to write a part of a file to the disk now, in the background, rather than everything at the
+    end."""
     # The only call that Python has for it: Linux starts to write pages that it is told nobody needs. macOS has no such.
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file, offset_bytes, num_bytes, os.POSIX_FADV_DONTNEED)

@@ -11,8 +11,8 @@ from tsp.data.tables import VideoFacts
 def deal(videos: Sequence[VideoFacts], num_shards: int) -> list[list[VideoFacts]]:
     """The videos of each shard, longest first.
 
-    Longest processing time first: each video goes to the shard that has the least so far; no shard then has more than
-    4/3 of what the best division would give the fullest one. Videos of equal length go by name.
+    Longest processing time first: each video is given to the shard with the least work so far; no shard then has more
+    than 4/3 of the fullest shard in the best division. Videos of equal length are ordered by name.
     """
     shards: list[list[VideoFacts]] = [[] for _ in range(num_shards)]
     loads = [(0.0, shard) for shard in range(num_shards)]

@@ -52,7 +52,7 @@ class VideoResult:
 
 @dataclass
 class FrameWindow:
-    """The last frames of one video, as many as later clips can need, on the device."""
+    """The last frames of one video that later clips may need, on the device."""
 
     device: torch.device
     frames: Tensor | None = None
@@ -176,7 +176,7 @@ class FeatureStream:
                     self._queue.append((state, clips.to(self.encoder.dtype)))
 
     def _launch(self) -> None:
-        """Start the next full batch, or what is left."""
+        """Start the next full batch, or the remaining clips."""
         parts: list[tuple[_OpenVideo, Tensor]] = []
         room = self.batch
         while room and self._queue:

@@ -76,9 +76,9 @@ class VideoParts:
     # What is extracted
 
     def begin(self, identity: Mapping[str, Any]) -> None:
-        """Note what is extracted, or check that existing parts are of the same.
+        """Record the parameters of the extraction, or check that existing parts have the same.
 
-        Raises: ConfigError naming what differs.
+        Raises: ConfigError naming the difference.
         """
         key = self._prefix + "about.json"
         try:
@@ -91,7 +91,7 @@ class VideoParts:
         return self.store.exists(self._prefix + "about.json")
 
     def report(self) -> dict[str, Any] | None:
-        """What a finished output holds; None while there is none."""
+        """The report of a finished output; None if there is none."""
         try:
             report: dict[str, Any] = json.loads(self.store.read(self._report_key))
         except MissingKeyError:

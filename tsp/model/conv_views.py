@@ -45,7 +45,7 @@ def _pair(values: tuple[int, ...] | str) -> tuple[int, int]:
 
 
 def convolve_on_views(features: nn.Module, which: Conv2d) -> int:
-    """Let an encoder's factorised convolutions be computed as 2-D ones; returns how many there are.
+    """Compute an encoder's factorised convolutions as 2-D ones; returns their number.
 
     Args: which, ``spatial`` for (1, k, k) alone, ``all`` for (k, 1, 1) too, ``off``.
     Modules, parameters and their names stay.

@@ -128,7 +128,7 @@ def gpu_errors(advice: str, *, device: torch.device | None = None) -> Iterator[N
 
 
 def explain(error: BaseException, advice: str, device: torch.device | None) -> TspError | None:
-    """What a GPU error means: one that is permanent, or one worth another attempt; None for any other error.
+    """The error that a GPU error means, permanent or retryable; None for any other error.
 
     Args: as gpu_errors.
     """

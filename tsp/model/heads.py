@@ -22,12 +22,12 @@ HEAD_STD = 0.01
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadSpec:
-    """One classification head, as the model must know it."""
+    """One classification head, as the model needs it."""
 
     label_column: str
     num_classes: int
     sees_gvf: bool = False
-    """Whether the global video feature stands beside the clip feature in its input."""
+    """Whether its input contains the global video feature in addition to the clip feature."""
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:

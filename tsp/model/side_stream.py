@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class SideStream:
-    """A stream beside the current one; on a CPU there is none, and nothing happens here."""
+    """A stream in addition to the current one; on a CPU there is none, and this does nothing."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -20,7 +20,7 @@ class SideStream:
         return torch.cuda.stream(self._stream)
 
     def hand_over(self, *tensors: Tensor | None) -> None:
-        """Let the current stream use tensors of the side stream: it waits for what is queued there so far.
+        """Let the current stream use tensors of the side stream: it waits for the work queued there so far.
 
         Their memory is not reused before the current stream is done with them.
         """

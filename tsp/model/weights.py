@@ -26,7 +26,7 @@ NAMES_SHOWN = 3
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The mapping that a ``.pth`` file holds, its tensors on the CPU.
+    """The mapping in a ``.pth`` file, with its tensors on the CPU.
 
     Raises: ConfigError if the file is unreadable, truncated, not a mapping, or would run code when loaded.
     """

@@ -52,7 +52,7 @@ class Annotated:
     without_file: list[str]
     """Annotated videos that the metadata does not have."""
     other_duration: list[str]
-    """Files that last longer or shorter than their annotation says, in words."""
+    """Descriptions of files whose duration differs from their annotation."""
 
 
 def run(job: AnnotateJob) -> Answer:
@@ -242,7 +242,7 @@ def _spelt_differently(actions: Iterable[Action]) -> Iterator[str]:
 def background(
     spans_sec: Iterable[tuple[float, float]], duration_sec: float, *, min_sec: float = 0.0, as_published: bool = False
 ) -> list[tuple[float, float]]:
-    """The stretches of a video that no action covers, half-open, in order, without those shorter than ``min_sec``.
+    """The intervals of a video that no action covers, half-open, in order, without those shorter than ``min_sec``.
 
     Args: as_published, repeat what the published tables do: a gap begins where the action that started last ends, even
         if an earlier one goes on, and goes to the next action even if that starts past the video's end.

@@ -44,12 +44,12 @@ class Skipped(NamedTuple):
 
 @dataclass(slots=True)
 class Annotations:
-    """What a source of annotations contains."""
+    """The content of annotation files."""
 
     actions: list[Action] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     durations_sec: dict[str, float] = field(default_factory=dict)
-    """How long a video is by its annotation, where that says so."""
+    """The duration of a video in its annotation, if given."""
     errors: list[str] = field(default_factory=list)
 
     def add(self, video: str, start: Any, end: Any, label: Any, where: str) -> None:

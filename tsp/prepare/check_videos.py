@@ -34,7 +34,7 @@ def check_videos(
 ) -> list[DataFinding]:
     """Inspect every video of the table in parallel; findings name the video or the row.
 
-    A video none of whose segments holds a clip is never read by a run, so nothing about it is an error.
+    A run never reads a video without a segment that holds a clip, so such a video has no errors.
     """
     rows_of: dict[str, list[SegmentRow]] = {}
     for row in rows:

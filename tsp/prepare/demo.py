@@ -34,7 +34,7 @@ _GVF_SEED = 512
 
 @dataclass(frozen=True, slots=True)
 class DemoVideo:
-    """What the tables and the GVF files contain for one drawn video."""
+    """The content of the tables and GVF files for one generated video."""
 
     facts: VideoFacts
     timeline: list[Segment]
@@ -131,7 +131,7 @@ def _watched(frames: Iterable[NDArray[np.uint8]], looks: list[NDArray[np.float32
 def _project(looks_TD: NDArray[np.float32]) -> NDArray[np.float32]:
     """A fixed random layer with a ReLU: [T, D] pixel statistics -> [T, 512], of the size of an encoder's features.
 
-    It stands in for a pretrained encoder, which the demo has none of, and uses no label.
+    It replaces a pretrained encoder, which the demo does not have, and uses no labels.
     """
     rng = np.random.default_rng(_GVF_SEED)
     weights = rng.normal(0, 1 / np.sqrt(looks_TD.shape[1]), (looks_TD.shape[1], GVF_DIM))

@@ -29,7 +29,7 @@ Pixels = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a video, half-open, in seconds; label is one of ACTIONS or BACKGROUND."""
+    """An interval of a video, half-open, in seconds; label is one of ACTIONS or BACKGROUND."""
 
     start_sec: float
     end_sec: float

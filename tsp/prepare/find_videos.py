@@ -27,7 +27,7 @@ _NO_UNICODE = "the name is not UTF-8, so no table can hold it: rename it"
 
 
 def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Store, dict[str, int]]:
-    """What a path or URI names, as a store, and the size in bytes of each of its videos by name.
+    """The store of a path or URI, and the size in bytes of each of its videos by name.
 
     A file named directly is accepted whatever its extension; its content decides whether it is a video. In a folder the
     extension decides, links are followed, each folder is entered once, and files left out are reported with reasons.
@@ -73,7 +73,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:
-    """Sizes of the files below a local folder; what cannot be entered or read goes to left_out."""
+    """Sizes of the files below a local folder; files that cannot be read are added to left_out."""
     if not root.is_dir():
         raise DataError(f"{root} does not exist")
     sizes_bytes: dict[str, int] = {}

@@ -44,9 +44,9 @@ def localisation_database(
 
 
 def merged(before: str | None, database: Database, *, where: str) -> str:
-    """JSON text of the entries and those that a file has of other videos: its subsets are written one by one.
+    """JSON text of the entries and of the file's entries for other videos, since subsets are written one by one.
 
-    Raises: DataError if the file is no such JSON, or numbers the labels otherwise.
+    Raises: DataError if the file is not such a JSON, or numbers the labels differently.
     """
     entries: Database = {}
     if before is not None:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """One video: what it holds, or why it cannot be read."""
+    """One video: its properties, or why it cannot be read."""
 
     filename: str
     report: VideoReport | None

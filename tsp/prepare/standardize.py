@@ -48,7 +48,7 @@ class Standardized:
     status: FileStatus | Literal["broken"]
     num_frames: int | None = None
     why: str = ""
-    """Problems: why nothing was written, or what was lost or is doubtful in what was."""
+    """Problems: why nothing was written, or what was lost or is doubtful in the output."""
     training_copy: CopyStatus | None = None
     """None where there is none to write."""
 
@@ -169,7 +169,7 @@ def _names_too_long(file: str, *, with_copy: bool) -> str:
 def _state(
     job: StandardizeJob, source: Store, dest: Store, task: tuple[str, str], maker: str
 ) -> tuple[FileStatus, str]:
-    """What to do about a file, and any doubt about it, described."""
+    """What to do with a file, and a description of any doubts."""
     name, file = task
     if job.overwrite or not dest.exists(file):
         return "written", ""

@@ -47,7 +47,7 @@ class ClassCounts:
     def matrix(self) -> list[list[int]]:
         """Clips by true class and predicted class.
 
-        Raises: DataError if what was stored is no matrix of these classes.
+        Raises: DataError if the stored data is not a matrix of these classes.
         """
         size = len(self.labels)
         matrix = [[0] * size for _ in self.confusion]
@@ -65,7 +65,7 @@ class ClassCounts:
     def rows(self) -> list[ClassRow]:
         """One a class, in the order of class ids.
 
-        Raises: DataError if what was stored is damaged.
+        Raises: DataError if the stored data is damaged.
         """
         return [
             ClassRow(label, sum(counts), counts[index], self._named(counts))

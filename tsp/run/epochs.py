@@ -103,7 +103,8 @@ class EpochFiles(RunFolder):
         return {epoch: entry for epoch, kind, entry in self._files() if kind == "pth"}
 
     def results(self) -> dict[int, EpochResult]:
-        """Epoch -> figures, from the records; from results.txt where there are none, as in an original run."""
+        """Epoch -> results, from the records, or from results.txt if there are none, as in a run of the original
+        scripts."""
         epochs = self.epochs()
         if epochs:
             return {epoch: record.result for epoch, record in epochs.items()}

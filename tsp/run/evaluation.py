@@ -28,10 +28,10 @@ WORK_CHARS = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What a checkpoint scores on the validation subset of a data set."""
+    """The results of a checkpoint on the validation subset of a data set."""
 
     work: str
-    """Digest of what was evaluated on what."""
+    """Digest of checkpoint and data."""
     checkpoint: str
     checkpoint_sha256: str
     dataset: str
@@ -67,7 +67,7 @@ def digest_of(work: Mapping[str, Any]) -> str:
 
 
 def answer_of(evaluation: Evaluation, address: str) -> Answer:
-    """Figures, and a row for every class of every head.
+    """Results, and a row for every class of every head.
 
     Args: address, where the evaluation is stored.
     Raises: DataError if its counts are damaged.
@@ -111,7 +111,7 @@ class EvaluationFile:
             ) from error
 
     def check_writable(self) -> None:
-        """Try to write there: before the work, which may take hours.
+        """Try to write there before the work, which may take hours.
 
         Raises: StoreError that says what to do.
         """

@@ -37,7 +37,7 @@ class VideoFeatures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureSet:
-    """How the features of a set were made, and of which videos."""
+    """The parameters and videos of a set of features."""
 
     rate_fps: float | None = None
     """Rate at which clips were sampled, whatever the files' own."""

@@ -45,7 +45,7 @@ def numbers_of(features: FeatureSet, *, where: str, **given: Any) -> Numbers:
     """The numbers of a set; unknown ones come from the command line.
 
     Args: given, ``stride_frames``, ``clip_frames``, ``rate_fps``, ``dimension``, None where not given.
-    Raises: ConfigError naming the option for what is not known, or contradicts the set.
+    Raises: ConfigError naming the option for a number that is unknown or contradicts the set.
     """
     found: dict[str, Any] = {}
     for name, option in OPTIONS.items():

@@ -83,7 +83,7 @@ class LogShipper:
         """Does nothing: every write goes to the file at once."""
 
     def close(self) -> None:
-        """Send the rest and stop."""
+        """Send the remaining text and stop."""
         with self._lock:
             self._is_open = False
         if self._thread is not None:

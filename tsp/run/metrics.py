@@ -53,7 +53,7 @@ class MetricsLog:
         self._shipper: LogShipper | None = None
 
     def write(self, kind: str, **values: Any) -> None:
-        """Append a line: the time, the attempt, its kind, and these values. What is no finite number becomes null."""
+        """Append a line: the time, the attempt, its kind, and these values. Numbers that are not finite become null."""
         line = {"time": utc_now(), "attempt": self._attempt, "kind": kind, **values}
         text = json.dumps(strict(line, lambda _: None), separators=(",", ":")) + "\n"
         if self._shipper is None or self._size_bytes + len(text) > SEGMENT_BYTES:
@@ -63,7 +63,7 @@ class MetricsLog:
             self._size_bytes += len(text)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining lines."""
         if self._shipper is not None:
             self._shipper.close()
             self._shipper = None
@@ -79,7 +79,7 @@ class MetricsLog:
 
 
 class MetricsReader:
-    """Reads a history that is being written: each time only what was added since."""
+    """Reads a history that is being written: each call reads only new lines."""
 
     def __init__(self, run: StoredRun) -> None:
         self._run = run
@@ -90,7 +90,7 @@ class MetricsReader:
     def added(self) -> list[Line]:
         """Lines since the last call, at first the whole history; a line that is still being written comes later.
 
-        A line that a later attempt trains again stays what it was when it was returned.
+        A returned line does not change if a later attempt trains its steps again.
         Raises: StoreError if the store cannot be read.
         """
         entries = {entry.key: entry.size_bytes for entry in _entries(self._run)}
@@ -142,7 +142,8 @@ def sample_metrics(run: StoredRun) -> list[Line]:
 
 
 def merge_metrics(run: StoredRun, attempt: int) -> None:
-    """Make one object of everything before an attempt, if there are many. A crash in between loses and doubles nothing.
+    """Merge all objects from before an attempt into one, if there are many. A crash in between neither loses nor
+    duplicates lines.
 
     Raises: StoreError.
     """
@@ -189,7 +190,7 @@ def position(line: Mapping[str, Any]) -> float:
 
 
 def _stored_lines(run: StoredRun) -> list[Line]:
-    """Lines of every attempt, in order; of what a merged object holds, its copies alone."""
+    """Lines of every attempt, in order; for merged lines, only the merged object's copies."""
     keys = [entry.key for entry in _entries(run)]
     return _lines_of([text for key in _wanted(keys) for text in _read_or_nothing(run, key).splitlines()], run)
 
@@ -202,7 +203,7 @@ def _read_or_nothing(run: StoredRun, key: str, start: int = 0, size_bytes: int |
 
 
 def _wanted(keys: list[str]) -> list[str]:
-    """The objects that hold the history: the newest merged one, and what came after it."""
+    """The objects of the history: the newest merged one, and later ones."""
     merged = max((int(match[1]) for key in keys if (match := _MERGED.search(key))), default=0)
     wanted = [key for key in keys if key.endswith(f"before-attempt-{merged}.jsonl")]
     return wanted + [key for key in keys if _SEGMENT.search(key) and _attempt_of(key) >= merged]

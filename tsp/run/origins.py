@@ -96,5 +96,5 @@ def recorded(about: Mapping[str, Any], key: str) -> dict[str, str]:
 
 
 def agrees(one: str, other: str) -> bool:
-    """Whether two digests, of which either may be only the first digits, are of one file."""
+    """Whether two digests, either of which may be only the first digits, belong to the same file."""
     return bool(one) and bool(other) and (one.startswith(other) or other.startswith(one))

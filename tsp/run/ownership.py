@@ -45,9 +45,9 @@ class HeldElsewhereError(ConfigError):
 
 
 def owner_of_namespace(namespace: str, cluster: str = "") -> str:
-    """What the pods of a namespace are called; the chart says the same.
+    """The owner's name of the pods of a namespace; the chart uses the same.
 
-    Args: cluster, what tells it from others; empty where that is not known.
+    Args: cluster, its ID; empty if unknown.
     """
     return f"namespace {namespace} of cluster {cluster}" if cluster else f"namespace {namespace}"
 
@@ -71,9 +71,8 @@ def refuse_anothers(run: StoredRun, owner: str) -> None:
 
 
 def take(run: StoredRun, owner: str, *, force: bool = False) -> None:
-    """Become the one that trains it; nothing changes if that is so already.
-
-    Args: owner, "" where the launcher gave none: nothing is checked; force, whatever the other one does.
+    """Become the owner of the run; nothing changes for the current owner. Args: owner, "" if the launcher gave none:
+    nothing is checked; force, even if the other one is active.
     Raises: HeldElsewhereError; StoreError.
     """
     if not owner:
@@ -100,7 +99,7 @@ def take(run: StoredRun, owner: str, *, force: bool = False) -> None:
 
 
 def check_still(run: StoredRun, owner: str) -> None:
-    """Look again whether nobody took over, after it was made known that the run goes on.
+    """Check that no other owner has taken over, after announcing that the run continues.
 
     Raises: HeldElsewhereError.
     """
@@ -109,7 +108,7 @@ def check_still(run: StoredRun, owner: str) -> None:
 
 
 def _last_owner(run: StoredRun) -> tuple[str | None, int]:
-    """The last one, and how many files say so. By reads alone: what a list shows may be old."""
+    """The last owner, and the number of its record. Found by reads only, since lists may be outdated."""
     try:
         owner = run.about().get("owner")
     except NoSuchRunError:
@@ -144,9 +143,8 @@ def _refuse_live(run: StoredRun, current: str | None, owner: str) -> None:
 
 
 def _has_ended(run: StoredRun) -> bool:
-    """Whether it recorded its end.
-
-    Raises: StoreError if that may not be read here, which is no sign that the run goes on.
+    """Whether it recorded its end. Raises: StoreError if the outcome may not be read here, which does not mean that the
+    run is active.
     """
     try:
         return run.load(Outcome, "outcome.json") is not None

@@ -24,12 +24,12 @@ def digest_of(reference: str) -> str | None:
 
 
 def is_image_id(reference: str) -> bool:
-    """Whether it is no reference, but the ID by which a node knows an image that came from no registry."""
+    """Whether it is not a reference, but a node's ID of an image that came from no registry."""
     return reference.startswith("sha256:")
 
 
 def described(images: Iterable[str]) -> str:
-    """In the order in which they were seen; an ID is called one, so that nobody takes it for a registry's digest."""
+    """In the order in which they were seen; IDs are marked, so that they are not mistaken for a registry's digest."""
     return ", then ".join(f"image ID {image} (from no registry)" if is_image_id(image) else image for image in images)
 
 
@@ -45,7 +45,7 @@ def record_images(run: StoredRun, images: Sequence[str]) -> None:
 
 
 def recorded_images(run: StoredRun) -> list[str]:
-    """In the order in which they were seen; none for a run of this machine, or one that nobody looked at.
+    """In the order in which they were seen; none for a run of this machine, or if no command saw its pods.
 
     Raises: StoreError.
     """

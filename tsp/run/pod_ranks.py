@@ -72,7 +72,7 @@ def _number(environment: Mapping[str, str], name: str, least: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodRanks:
-    """The ranks that one pod holds."""
+    """The ranks of one pod."""
 
     pod: int
     pods: int
@@ -113,7 +113,7 @@ class PodRanks:
         return {**own, RANKS_VARIABLE: "1", **({"TSP_NUM_THREADS": given} if given else {})}
 
     def _device(self, local_rank: int) -> str:
-        """What CUDA_VISIBLE_DEVICES calls its card: the pod sees no others than its own, counted from 0."""
+        """Its GPU in CUDA_VISIBLE_DEVICES: the pod sees only its own GPUs, counted from 0."""
         visible = [name for name in self.environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         return visible[local_rank] if local_rank < len(visible) else str(local_rank)
 
@@ -129,7 +129,7 @@ def run_ranks(ranks: PodRanks, command: Sequence[str]) -> int:
     """Run every rank of a pod to its end.
 
     Args: command, of one rank.
-    Returns: the exit code of the rank that brought the others down, 0 if all ended well.
+    Returns: the exit code of the rank that caused the failure, 0 if all succeeded.
     """
     stopping = threading.Event()
 
@@ -172,7 +172,7 @@ class _Console:
 
     @contextmanager
     def of(self, rank: int) -> Iterator[IO[bytes]]:
-        """A pipe for one rank, which the child keeps open until it and its workers have ended."""
+        """A pipe for one rank, which stays open until the child and its workers have ended."""
         reading, writing = os.pipe()
         self.kept[rank] = deque(maxlen=_KEPT_LINES)
         with os.fdopen(writing, "wb") as pipe:

@@ -36,7 +36,7 @@ def is_alive(process: ProcessId) -> bool:
 
 
 def send(process: ProcessId, number: signal.Signals, *, to_group: bool = False) -> None:
-    """Send a signal if the process still runs. Args: to_group, to its whole process group."""
+    """Send a signal if the process is still running. Args: to_group, to its whole process group."""
     if is_alive(process):
         try:
             (os.killpg if to_group else os.kill)(process.pid, number)
@@ -45,7 +45,7 @@ def send(process: ProcessId, number: signal.Signals, *, to_group: bool = False) 
 
 
 def kill_group(leader_pid: int) -> None:
-    """Kill the rest of the process group of a child that has not been reaped yet."""
+    """Kill the remaining process group of a child that has not been reaped yet."""
     # macOS returns EPERM if only zombies are left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader_pid, signal.SIGKILL)

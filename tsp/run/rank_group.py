@@ -177,7 +177,7 @@ class RankGroup:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """Exit code of a rank, None while it runs; the rest of its group (data workers, fork server) is killed with it.
+    """Exit code of a rank, None while it runs; its remaining group (data workers, fork server) is killed with it.
 
     A killed rank cannot stop its workers, and under forkserver these watch the server instead of the rank.
     """

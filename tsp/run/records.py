@@ -48,7 +48,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """``progress.json``: where a run stands. Written by rank 0 about every ten seconds."""
+    """``progress.json``: a run's position. Written by rank 0 about every ten seconds."""
 
     phase: str
     """``starting``, ``training``, ``validating``, ``saving`` or ``done``."""
@@ -118,7 +118,7 @@ def check_time(text: Any) -> None:
 
 
 def dump_record(record: Any) -> bytes:
-    """A record as strict JSON; figures that are no numbers become the texts nan, inf and -inf."""
+    """A record as strict JSON; numbers that are not finite become the texts nan, inf and -inf."""
     return (json.dumps(strict(to_dict(record)), indent=2, allow_nan=False) + "\n").encode()
 
 
@@ -142,7 +142,7 @@ def load_record(cls: type[T], data: bytes, *, where: str) -> T:
 
 
 def strict(value: Any, replaced: Callable[[float], str | None] = str) -> Any:
-    """A value with its figures that are no numbers replaced, by default with the texts nan, inf and -inf."""
+    """A value in which numbers that are not finite are replaced, by default with the texts nan, inf and -inf."""
     if isinstance(value, float) and not math.isfinite(value):
         return replaced(value)
     if isinstance(value, dict):

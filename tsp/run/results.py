@@ -30,7 +30,7 @@ class HeadResult:
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """The validation figures of an epoch; what a results line says."""
+    """The validation results of an epoch, as in a results line."""
 
     epoch: int
     heads: tuple[HeadResult, ...]
@@ -54,9 +54,9 @@ def format_line(result: EpochResult) -> str:
 
 
 def parse_line(line: str) -> EpochResult:
-    """The figures of a results line; ``nan`` and ``inf`` are figures.
+    """The results of a results line; ``nan`` and ``inf`` are valid numbers.
 
-    Raises: DataError if it is no results line.
+    Raises: DataError if it is not a results line.
     """
     match = _LINE.fullmatch(line)
     if match is None:
@@ -68,10 +68,9 @@ def parse_line(line: str) -> EpochResult:
 
 
 def parse_results(text: str, *, where: str = "results.txt") -> dict[int, EpochResult]:
-    """Epoch -> figures, in rising order of epochs, of a whole ``results.txt``.
-
-    A repeated epoch: the last line wins. Blank lines are passed over; any other line that is no results line is
-    skipped with a warning that names ``where`` and the line's number.
+    """Epoch -> results, in rising order of epochs, of a whole ``results.txt``. For a repeated epoch, the last line
+    counts. Blank lines are skipped; any other line that is not a results line is skipped with a warning that names
+    ``where`` and the line's number.
     """
     results: dict[int, EpochResult] = {}
     for number, line in enumerate(text.splitlines(), start=1):

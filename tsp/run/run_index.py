@@ -45,7 +45,7 @@ MAX_FAILURES = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexedRun:
-    """What the index holds of a run: the lasting part of its progress, and its recipe."""
+    """A run in the index: the lasting part of its progress, and its recipe."""
 
     attempt: int
     phase: str
@@ -168,7 +168,7 @@ def key_of(run: str, facts: IndexedRun) -> str:
 
 
 def facts_of(progress: Progress, config: Mapping[str, Any]) -> IndexedRun:
-    """What the index says of a run. Args: config, as in run.json; what it lacks is left out."""
+    """A run's facts for the index. Args: config, as in run.json; what it lacks is left out."""
 
     def part(name: str) -> Mapping[str, Any]:
         found = config.get(name)

@@ -58,8 +58,8 @@ class StateFiles(RunFolder):
     def download_state(self, path: Path) -> StateMeta:
         """Download the newest intact state, verified.
 
-        Returns: which one it was; the one before the newest if that is damaged.
-        Raises: MissingKeyError if there is none; StoreError if none is whole; StoreUnreachableError.
+        Returns: the state that was used; the one before the newest if that is damaged. Raises: MissingKeyError if there
+        is none; StoreError if none is intact; StoreUnreachableError.
         """
         failure: StoreError = MissingKeyError(f"{self.address(POINTER)} does not exist")
         for meta in self._candidates():

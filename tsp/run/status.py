@@ -38,11 +38,10 @@ class RankEnd:
 
 
 def root_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
-    """The end that brought the others down; None if every rank ended well.
+    """The end that caused the others; None if every rank succeeded.
 
-    Args: ends, in the order in which they count: the earliest first.
-    Returns: the first bad end, unless it only reports or forwards another's (a lost peer, a SIGTERM) and there is one
-        that does not.
+    Args: ends, the earliest first. Returns: the first failed end that does not merely report or forward another's (a
+    lost peer, a SIGTERM); if there is none, the first failed end.
     """
     bad = [end for end in ends if end.code != 0]
     return next((end for end in bad if end.code not in (PEER_LOST, TERMINATED)), bad[0] if bad else None)
@@ -68,7 +67,7 @@ def describe_end(end: RankEnd, words: str = "") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     level: Literal["ok", "warning", "error"]

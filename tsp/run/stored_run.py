@@ -64,15 +64,15 @@ class StoredRun(EpochFiles, StateFiles):
     # What it is
 
     def exists(self) -> bool:
-        """Whether there is such a run, ours or the original scripts'."""
+        """Whether there is such a run, of tspctl or of the original scripts."""
         return any(self.store.exists(self.key(name)) for name in ("run.json", "results.txt")) or bool(self._files())
 
     def create(self, config: RunConfig, effective: EffectiveSizes | None, *, owner: str | None = None) -> None:
-        """Write run.json, which claims the name; the first attempt adds what it is made with.
+        """Write run.json, which claims the name; the first attempt adds versions and digests.
 
         Args: effective, batch and learning rates, None while the GPUs are unknown; owner, who will train it
             (``ownership``), if that is known.
-        Raises: ConfigError if the name is taken or no name of a run.
+        Raises: ConfigError if the name is taken or invalid.
         """
         check_run_name(self.name)
         if self.exists():
@@ -118,10 +118,8 @@ class StoredRun(EpochFiles, StateFiles):
     def record_origins(
         self, *, versions: Mapping[str, str], machine: Mapping[str, str], digests: Mapping[str, str]
     ) -> dict[str, str]:
-        """Add to run.json what the first attempt is made with: programs, machines, digests of data and weights.
-
-        Of a later attempt nothing is written: run.json says what the run began with.
-        Returns: what is otherwise now, as ``{"torch": "2.15.0, was 2.14.1"}``.
+        """Add the programs, machines, and digests of data and weights of the first attempt to run.json. Later attempts
+        do not change them. Returns: the differences of a later attempt, as ``{"torch": "2.15.0, was 2.14.1"}``.
         Raises: NoSuchRunError, StoreError.
         """
         about = self.about()
@@ -265,7 +263,7 @@ class StoredRun(EpochFiles, StateFiles):
             ) from error
 
     def with_more_attempts(self, config: RunConfig) -> RunConfig:
-        """The configuration a resumed run goes on with: as many attempts again as it was given at first.
+        """The configuration of a resumed run, with its original number of attempts again.
 
         Attempts are counted over the run's whole life.
         """
@@ -283,7 +281,7 @@ class StoredRun(EpochFiles, StateFiles):
         return sorted(int(match[1]) for name in names if (match := _LOG_FILE.fullmatch(name)))
 
     def delete(self) -> None:
-        """Delete everything of the run; what its deletion left behind when it broke off, too.
+        """Delete all files of the run, including those that an interrupted deletion left.
 
         Raises: ConfigError if the run is the store itself, or other runs lie in its folder.
         """
@@ -304,10 +302,7 @@ class StoredRun(EpochFiles, StateFiles):
 
 
 def list_runs(store: Store, *, known: Collection[str] = ()) -> Iterator[str]:
-    """Names of the runs in a store, sorted; folders that hold none are left out.
-
-    Args: known, names that are not looked at and left out, too.
-    """
+    """Names of the runs in a store, sorted, without other folders. Args: known, names to leave out without checking."""
     folders = [folder for folder in store.list_folders() if not folder.startswith(".") and folder not in known]
     if store.is_local:
         # Starting threads would take longer than looking.

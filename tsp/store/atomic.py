@@ -26,9 +26,9 @@ PART_SUFFIX = ".part"
 
 @contextmanager
 def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> Iterator[Path]:
-    """A hidden name beside ``path`` to write to; it becomes ``path`` when the block ends well, else it is removed.
+    """A hidden name next to ``path`` to write to; it becomes ``path`` if the block succeeds, else it is removed.
 
-    Args: sync, bring it to the disk first; False for what can be had again after a power cut.
+    Args: sync, sync it to the disk first; False for files that can be fetched again after a power failure.
     Raises: FileExistsError with ``only_if_absent`` if the name is taken; StoreError if the disk is full or refuses.
     """
     temp = path.with_name(f".{path.name[-100:]}.{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
@@ -60,7 +60,7 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
 
 
 def write_atomically(path: Path, data: bytes | str, *, only_if_absent: bool = False) -> None:
-    """Write a whole file.
+    """Write a complete file.
 
     Raises: as ``new_file``.
     """
@@ -69,12 +69,12 @@ def write_atomically(path: Path, data: bytes | str, *, only_if_absent: bool = Fa
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a file of that name is one that somebody is still writing, or left behind."""
+    """Whether a file of that name is being written, or was left unfinished."""
     return name.startswith(".") and name.endswith((TEMP_SUFFIX, PART_SUFFIX))
 
 
 def explain_os_error(error: OSError, path: Path) -> StoreError:
-    """What went wrong with a local file or folder, and what to do about it."""
+    """The error for a problem with a local file or folder, and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(f"no space left for {path}: free some space, or choose another folder")
     nearest = path

@@ -59,7 +59,7 @@ class Store(ABC):
 
     @property
     def real_uri(self) -> str:
-        """What tells whether one store lies within another: links followed, with a slash at its end."""
+        """The URI for checking whether one store is inside another: links resolved, with a trailing slash."""
         return f"{self.uri}/"
 
     @property
@@ -83,17 +83,17 @@ class Store(ABC):
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         """Store a small object.
 
-        ``only_if_absent`` is certain in a local folder; in S3 it holds against other writers only where the server
-        honours conditional writes, and otherwise against objects that were there a moment before.
+        ``only_if_absent`` is certain in a local folder; in S3 it is certain only if the server honours conditional
+        writes, and otherwise it only detects objects that existed a moment before.
 
         Raises: KeyExistsError.
         """
 
     @abstractmethod
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
-        """Store a file and make sure that the store holds exactly its bytes.
+        """Store a file and verify that the store has exactly its bytes.
 
-        Raises: StoreError if the file no longer has that SHA-256, or the store does not hold it afterwards.
+        Raises: StoreError if the file no longer has that SHA-256, or the store does not have it afterwards.
         """
 
     @abstractmethod
@@ -124,10 +124,10 @@ class Store(ABC):
 
     @abstractmethod
     def _source(self, key: str, entry: Entry | None = None) -> Source:
-        """The object as something to download; an entry that is known saves asking for it."""
+        """The object as a source of downloads; a known entry saves a request."""
 
     def read_head(self, key: str, size_bytes: int) -> bytes:
-        """The object's first bytes, as many as it has; the rest is not fetched.
+        """The object's first bytes; the others are not fetched.
 
         Raises: MissingKeyError.
         """
@@ -181,11 +181,11 @@ class Store(ABC):
         entry: Entry | None = None,
         sync: bool = True,
     ) -> None:
-        """Bring an object into a file: resumed if it broke off before, verified, renamed when complete.
+        """Download an object into a file: resumed if it was interrupted, verified, renamed when complete.
 
         Args: sha256, the expected digest or its first digits; entry, of the object as ``list`` gave it,
-            which saves asking for it; sync, bring it to the disk before it takes its name: not needed for what can be
-            had again after a power cut, and often slower than the network.
+            which saves asking for it; sync, sync it to the disk before it is renamed: not needed for files that can be
+            downloaded again after a power failure, and often slower than the network.
         Raises: MissingKeyError; StoreError if it is damaged or the file cannot be written; StoreUnreachableError.
         """
         if entry is not None and entry.size_bytes <= SMALL_BYTES:
@@ -220,14 +220,14 @@ class Store(ABC):
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
-        """A local path to write a file to; when the block has ended well the store holds it, whole and verified."""
+        """A local path to write a file to; if the block succeeds, the store has it, complete and verified."""
         with scratch() as folder:
             path = folder / key.rpartition("/")[2]
             yield path
             self.upload(key, path, sha256=sha256_of(path))
 
     def local_path(self, key: str) -> Path | None:
-        """Where the object lies on this machine's disk, or None for a remote store."""
+        """The object's path on this machine's disk, or None for a remote store."""
         check_key(key)
         return None
 
@@ -243,8 +243,8 @@ def check_key(key: str) -> None:
 
 
 def file_name_of(key: str) -> str:
-    """A relative path for a key as some other program may have made it: no part is empty, leaves the folder or has
-    characters that file systems refuse. Keys of ours stay as they are."""
+    """A relative path for a key that another program may have made: no part is empty, leaves the folder or has
+    characters that file systems refuse. Our own keys are unchanged."""
     parts = [part.replace("\0", "%00") or "%2F" for part in key.split("/")]
     return "/".join(part.replace(".", "%2E") if part in (".", "..") else part for part in parts)
 

@@ -24,7 +24,7 @@ from tsp.store.open import open_store
 def check_round_trip(store: Store) -> int:
     """Write an object of random bytes, read it back, delete it.
 
-    Returns: the bytes that went there and back.
+    Returns: the number of bytes.
     Raises: StoreError saying which step failed.
     """
     key, data = f".store-check/{secrets.token_hex(8)}", secrets.token_bytes(1024)
@@ -41,7 +41,7 @@ def check_round_trip(store: Store) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Check the store that the one argument describes and say so; returns the exit code."""
+    """Check the store that the argument describes and print the result; returns the exit code."""
     try:
         if len(arguments) != 1:
             raise ConfigError("usage: python -m tsp.store.check SETTINGS (JSON of StoreConfig)")

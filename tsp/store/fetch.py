@@ -40,9 +40,10 @@ def fetch_object(
 ) -> Path:
     """The local file that holds an object.
 
-    A file is used where it lies. Anything else is downloaded into ``cache_dir`` under a file lock, so that of several
-    processes one downloads and the others wait; resumed if it broke off, verified, renamed when complete. A released
-    checkpoint is known by its file's name, wherever it comes from: checked against its digest, kept once a machine.
+    A local file is used in place. Other objects are downloaded into ``cache_dir`` under a file lock, so that of several
+    processes one downloads and the others wait; resumed if interrupted, verified, renamed when complete. A released
+    checkpoint is identified by its file's name, wherever it comes from: it is verified against its digest and kept once
+    per machine.
 
     Args: uri, a path, file://, s3://, https:// or http://; settings, how to speak to the S3 server (its URI is not
         used); sha256, the expected digest or its first digits; retry, for tests.
@@ -100,9 +101,9 @@ def _fetch_once(
 
 
 def size_of(uri: str, settings: StoreConfig | None = None) -> int | None:
-    """Size in bytes of what ``fetch_object`` would bring; None if a web server does not say.
+    """Size in bytes of the object that ``fetch_object`` would fetch; None if a web server does not provide it.
 
-    Raises: as ``fetch_object``; nothing is downloaded, and nothing tried twice.
+    Raises: as ``fetch_object``; nothing is downloaded, and nothing is retried.
     """
     if uri.startswith(("http://", "https://")):
         return http_size(uri)
@@ -116,7 +117,7 @@ def size_of(uri: str, settings: StoreConfig | None = None) -> int | None:
 
 
 def cached_release(file: str) -> Path:
-    """Where this machine keeps a released checkpoint, there or not."""
+    """The path of a released checkpoint on this machine, cached or not."""
     return cache_folder("models") / file
 
 

@@ -40,9 +40,9 @@ def list_files(folder: Store) -> dict[str, int]:
 
 
 def local_path(address: str) -> Path:
-    """The path that an address on this machine means.
+    """The path of an address on this machine.
 
-    Raises: ConfigError for a URI that names nothing on this machine.
+    Raises: ConfigError for a URI that is not on this machine.
     """
     if address.startswith("file://"):
         return path_of_file_uri(address)
@@ -52,7 +52,7 @@ def local_path(address: str) -> Path:
 
 
 def refuse_overwriting(read: Iterable[str | None], written: Iterable[str | None]) -> None:
-    """Raises: ConfigError if what is to be written would replace what is read for it."""
+    """Raises: ConfigError if an output would replace its input."""
     inputs = {_identity(address): address for address in read if address is not None}
     for address in written:
         if address is not None and (known := inputs.get(_identity(address))):
@@ -65,7 +65,7 @@ def _identity(address: str) -> str:
 
 @contextmanager
 def reading(address: str, settings: StoreConfig | None) -> Iterator[Path]:
-    """A local path of a table, label map or annotation file; one that lies elsewhere is fetched once per machine.
+    """A local path of a table, label map or annotation file; a remote file is fetched once per machine.
 
     Raises: DataError if there is none; StoreError.
     """
@@ -96,7 +96,7 @@ def reading_folder(address: str, settings: StoreConfig | None, *, suffix: str) -
 
 @contextmanager
 def writing(address: str, settings: StoreConfig | None) -> Iterator[Path]:
-    """A local path to write to; when the block has ended well the file is at its address, whole.
+    """A local path to write to; if the block succeeds, the file is at its address, complete.
 
     Raises: ConfigError if the address names no file; StoreError.
     """

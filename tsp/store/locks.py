@@ -15,7 +15,7 @@ _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOS
 
 
 class Lock(enum.Enum):
-    """What came of asking for a lock."""
+    """The result of requesting a lock."""
 
     HELD = "held"
     TAKEN = "taken"
@@ -27,7 +27,7 @@ class Lock(enum.Enum):
 def lock_file(file: IO[bytes] | int, *, shared: bool = False, wait: bool = True) -> Lock:
     """Lock an open file until it is closed.
 
-    Args: file, an open file or descriptor; shared, beside other readers; wait, until whoever holds it is done.
+    Args: file, an open file or descriptor; shared, together with other readers; wait, until the holder releases it.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:

@@ -15,13 +15,13 @@ from pathlib import Path
 from tsp.store.locks import Lock, lock_file
 
 ABANDONED_AFTER_SEC = 900.0
-"""What another machine has not touched for this long, by the clock of the file system, nobody is writing."""
+"""A file that another machine has not changed for this long, by the clock of the file system, is abandoned."""
 _OWNER = re.compile(r"([0-9a-f]{8})-(\d+)-[0-9a-f]{8}")
 _mine: set[str] = set()
 
 
 def new_owner() -> str:
-    """A name part for a file of this process alone: machine, process, and a draw."""
+    """A part of a name, unique to this process: machine, process, and a random number."""
     owner = f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     _mine.add(owner)
     return owner
@@ -33,9 +33,8 @@ def forget_owner(owner: str) -> None:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether nobody writes this file any more. In doubt somebody does.
-
-    A lock that is refused to us proves a writer; one that is granted proves nothing on file systems that grant all.
+    """Whether no process writes this file any more. In doubt, one does. A refused lock proves a writer; a granted lock
+    proves nothing on file systems that grant all.
     """
     with contextlib.suppress(OSError):
         with open(path, "rb") as file:

@@ -19,7 +19,7 @@ WRITE_BACK_BYTES = 64 << 20
 
 
 class Part:
-    """One download's own file, ``.<name>.<version>.<owner>.part`` beside the target; it is written to in order."""
+    """The file of one download, ``.<name>.<version>.<owner>.part`` next to the target; it is written in order."""
 
     def __init__(self, target: Path, path: Path, owner: str, *, sync: bool) -> None:
         self.target, self.path, self.owner, self.sync = target, path, owner, sync
@@ -33,11 +33,8 @@ class Part:
     @classmethod
     @contextlib.contextmanager
     def open(cls, target: Path, version: str, *, may_resume: bool, sync: bool = True) -> Iterator[Part]:
-        """A part of that version that a process which is gone left behind, else an empty one; what is stale goes.
-
-        It stays when the block fails, unless it is empty.
-
-        Args: sync, bring it to the disk before it is published.
+        """A part of that version that a dead process left, else an empty one; stale parts are removed. It is kept if
+        the block fails, unless it is empty. Args: sync, sync it to the disk before it is published.
         """
         owner = new_owner()
         path = target.with_name(f"{_start(target)}{version}.{owner}{PART_SUFFIX}")
@@ -52,7 +49,7 @@ class Part:
             forget_owner(owner)
 
     def blocks(self) -> Iterator[bytes]:
-        """What is in it."""
+        """Its content."""
         self._file.seek(0)
         while block := self._file.read(BLOCK_BYTES):
             yield block
@@ -66,7 +63,7 @@ class Part:
             self._start_write_back()
 
     def publish(self) -> bool:
-        """Give it the target's name; False if somebody removed it or wrote to it."""
+        """Rename it to the target; False if another process removed it or wrote to it."""
         self._file.flush()
         if self.sync:
             os.fsync(self._file.fileno())

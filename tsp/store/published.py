@@ -24,7 +24,7 @@ ID_CHARS_SHOWN = 12
 
 
 class UnusableFileError(StoreError):
-    """The source lacks one of the files, or has another one in its place."""
+    """The source lacks one of the files, or has a different one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ def blob_id(path: Path) -> str:
 
 
 def keys_of(file: PublishedFile) -> Iterator[str]:
-    """Where a clone or mirror may have a file: below any of its folders, or beside the other files of its data set."""
+    """The possible keys of a file in a clone or mirror: below any of its folders, or next to the other files of its
+    data set."""
     folders = file.path.split("/")[:-1]
     for start in range(len(folders) + 1):
         yield "/".join([*folders[start:], file.name])
@@ -102,7 +103,7 @@ def download_dataset(
     arrived: Callable[[Arrival], None] = lambda _: None,
     retry: RetryPolicy | None = None,
 ) -> list[Arrival]:
-    """Bring every published file of a data set into a store; files that are there already are left alone.
+    """Copy every published file of a data set into a store; existing files are kept.
 
     Args: source, a folder, s3:// or https:// with a clone or mirror; None for the authors' repository; settings, how to
         reach an s3:// source; arrived, told of each file.

@@ -20,9 +20,8 @@ LOCK = ".lock"
 
 
 def cache_folder(kind: str) -> Path:
-    """Where this machine keeps downloads of a kind: below $XDG_CACHE_HOME or ~/.cache, and never in a shared /tmp.
-
-    A user without a home folder (in a pod) gets one of its own for temporary files.
+    """The folder of this machine for a kind of downloads: below $XDG_CACHE_HOME or ~/.cache, and never in a shared
+    /tmp. A user without a home folder (in a pod) gets a separate temporary folder.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     if not base:
@@ -35,9 +34,8 @@ def cache_folder(kind: str) -> Path:
 def scratch(base: Path | None = None) -> Iterator[Path]:
     """A folder of one's own, removed afterwards.
 
-    Its name says whose it is, so that the next caller removes what killed processes left and nothing else.
-
-    Args: base, in which it lies; None for the cache of downloads.
+    Its name contains its owner, so that the next caller removes only folders that killed processes left. Args: base,
+    its parent; None for the cache of downloads.
     """
     base = cache_folder("scratch") if base is None else base
     with contextlib.ExitStack() as stack:
@@ -60,9 +58,8 @@ def scratch(base: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A scratch folder among temporary files ($TMPDIR, or /tmp): for what is written here, however large.
-
-    Raises: StoreError if it cannot be made, or another user made one of that name: /tmp is everybody's.
+    """A scratch folder among temporary files ($TMPDIR, or /tmp) for files of any size. Raises: StoreError if it cannot
+    be created, or if another user made one of that name, since /tmp is shared.
     """
     base = Path(tempfile.gettempdir()) / f"tspctl-{os.getuid()}"
     if base.exists() and base.stat().st_uid != os.getuid():

@@ -52,7 +52,7 @@ class Source:
     address: str
     """Shown in messages; without credentials."""
     size_bytes: int | None
-    """None where the server does not say."""
+    """None if the server does not provide it."""
     version: str
     """Differs when the content does, as far as the source can tell; an ETag or a time."""
     chunks: Callable[[int], Iterator[bytes]]
@@ -75,7 +75,7 @@ def sha256_of(path: Path | str) -> str:
 
 
 def matches(digest: str, expected: str) -> bool:
-    """Whether a SHA-256 is the expected one, of which only the first digits may be known."""
+    """Whether a SHA-256 matches the expected one, of which only the first digits may be known."""
     return digest.startswith(expected.lower())
 
 
@@ -88,10 +88,9 @@ def download(
     retry: RetryPolicy | None = None,
     sync: bool = True,
 ) -> str:
-    """Bring a source into ``path``; a part that an earlier, ended process left is gone on with.
-
-    The bytes gather in a hidden ``.part`` file beside ``path``, which takes the name only when complete and verified.
-    It stays when the download fails, so that the next call resumes it.
+    """Download a source into ``path``, and resume a part that a dead process left. The bytes are written to a hidden
+    ``.part`` file next to ``path``, which is renamed only when complete and verified. It is kept if the download fails,
+    so that the next call resumes it.
 
     Args: sha256, the expected digest or its first digits; sync, bring it to the disk before it takes the name; False
         for what can be had again after a power cut.
@@ -131,7 +130,7 @@ def download_latest(
     retry: RetryPolicy | None = None,
     sync: bool = True,
 ) -> None:
-    """``download`` what ``find`` finds, looked at again if it is replaced meanwhile.
+    """``download`` the source that ``find`` returns, and call it again if the source is replaced meanwhile.
 
     Raises: as ``find`` and ``download``, but StoreError if it is replaced again and again.
     """
@@ -144,7 +143,7 @@ def download_latest(
 
 
 def _fill(part: Part, source: Source, progress: ProgressCallback | None, retry: RetryPolicy) -> str:
-    """Append what is missing. Returns: the SHA-256 of the whole, taken while the bytes pass."""
+    """Append the missing bytes. Returns: the SHA-256 of the file, computed during the download."""
     digest, total = hashlib.sha256(), source.size_bytes
     if total is not None and part.size_bytes > total:
         part.restart()
@@ -167,10 +166,8 @@ def _fill(part: Part, source: Source, progress: ProgressCallback | None, retry: 
 def _parallel_chunks(
     read: Callable[[int, memoryview], None], offset_bytes: int, size_bytes: int
 ) -> Iterator[memoryview]:
-    """The bytes from an offset on, several ranges on their way at once, given out in order.
-
-    Each is good until the next one is asked for: a few buffers are filled again and again, since the system takes about
-    as long to give a new one as to fill it.
+    """The bytes from an offset on, from several parallel ranges, in order. Each chunk is valid until the next one is
+    requested: a few buffers are reused, since allocating a new one takes about as long as filling it.
     """
     starts = iter(range(offset_bytes, size_bytes, RANGE_BYTES))
     pool = ThreadPoolExecutor(PARALLEL_RANGES, thread_name_prefix="download")
@@ -198,9 +195,8 @@ def _parallel_chunks(
 
 
 def persistent_chunks(source: Source, offset_bytes: int, *, retry: RetryPolicy) -> Iterator[bytes]:
-    """A source's bytes from an offset to its end, asked for again wherever it breaks off.
-
-    Raises: StoreUnreachableError when the retries in a row gave nothing, ChangedSourceError if it got longer.
+    """A source's bytes from an offset to its end, requested again after interruptions. Raises: StoreUnreachableError if
+    the retries made no progress, ChangedSourceError if the source got longer.
     """
     done, total = offset_bytes, source.size_bytes
     delays = retry.delays_sec()

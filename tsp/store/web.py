@@ -39,7 +39,7 @@ def http_source(url: str, retry: RetryPolicy) -> Source:
 
 
 def http_size(url: str) -> int | None:
-    """Size in bytes of the file at an address, by one request for its headers alone; None if the server does not say.
+    """Size in bytes of the file at an address, by one HEAD request; None if the server does not provide it.
 
     Raises: as ``http_source``.
     """

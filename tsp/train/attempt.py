@@ -59,7 +59,7 @@ def train(
     log_into: Callable[[StoredRun, int], None],
     end: Callable[[int], object] = os._exit,
 ) -> None:
-    """Make one attempt at a run, as one of its ranks.
+    """Make one attempt of a run, as one of its ranks.
 
     Args: log_into, called with the run and the attempt's number once that is known; end, ends the process with an exit
         code, when this thread is stuck in a library and cannot return.
@@ -181,10 +181,8 @@ def _train_with_peers(
 
 
 def _succeed(run: StoredRun, group: Group, attempt: int) -> None:
-    """Record the success, and let the other ranks end only then.
-
-    A rank that has ended well is never started again: were the others gone when rank 0 dies over its last upload, it
-    would wait for them in every attempt that follows.
+    """Record the success, and only then let the other ranks end. A rank that has succeeded is never restarted: if the
+    others were gone when rank 0 died during its last upload, it would wait for them in every later attempt.
     """
     if group.is_main:
         record_success(run, attempt)
@@ -249,7 +247,7 @@ def _explain(lost: PeerLostError, group: Group, stop: Stop) -> TspError:
 
 
 def _remedies(config: RunConfig, device: torch.device | None = None) -> str:
-    """What to do when memory runs out."""
+    """Advice for running out of memory."""
     card = None if device is None else card_of(device)
     size = f"{card.memory_mib} MiB, " if card is not None else ""
     return (

@@ -114,9 +114,9 @@ def write(content: Mapping[str, Any], path: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint, ours or the original's, with its tensors on the CPU.
+    """A checkpoint, of ours or of the original code, with its tensors on the CPU.
 
-    Raises: ConfigError if the file is not a complete checkpoint, or holds more than tensors and plain values.
+    Raises: ConfigError if the file is not a complete checkpoint, or contains more than tensors and plain values.
     """
     content = read_file(path)
     missing = [key for key in KEYS if key not in content]

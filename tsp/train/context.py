@@ -14,7 +14,7 @@ from tsp.train.stop_signal import Stop
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingContext:
-    """What a rank trains: configuration, store, sizes, number format, peers."""
+    """The settings of a rank's training: configuration, store, sizes, number format, peers."""
 
     config: RunConfig
     run: StoredRun

@@ -25,7 +25,7 @@ class DataWait:
 
     @classmethod
     def of_loader(cls, watchdog: Watchdog, config: DataConfig) -> DataWait:
-        """The loader has its own deadline with a better message; the watchdog's comes after it."""
+        """The loader has its own deadline with a better message; the watchdog's is later."""
         return cls(watchdog, limit_sec=config.batch_deadline_sec + LOADER_FIRST_SEC)
 
     @contextmanager

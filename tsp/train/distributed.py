@@ -56,7 +56,7 @@ class RankEnv:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> RankEnv:
-        """RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; one rank alone where they are not set.
+        """RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT; a single rank if they are not set.
 
         Raises: ConfigError naming the variable.
         """

@@ -22,7 +22,7 @@ LAST_BATCHES = 4
 
 
 class EpochValidation:
-    """Validates a model as of an epoch; the figures are the same on every rank."""
+    """Validates the model of an epoch; the results are the same on every rank."""
 
     def __init__(self, context: TrainingContext, loaders: EpochLoaders, reporter: Reporter) -> None:
         self._sizes, self._numerics, self._group = context.sizes, context.numerics, context.group

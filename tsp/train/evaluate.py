@@ -35,7 +35,7 @@ NAMES_SHOWN = 5
 def run(job: EvaluateJob) -> Answer:
     """Do an evaluation.
 
-    Returns: figures, and a row for every class of every head; counts alone from a shard that others are to follow.
+    Returns: results, and a row for every class of every head; only counts from a shard that is not the last.
     Raises: ConfigError, DataError, StoreError, GpuMemoryError, GpuLostError.
     """
     return _Evaluation(job).run()
@@ -58,7 +58,7 @@ class _Evaluation:
         self._work = digest_of(self._identity())
 
     def run(self) -> Answer:
-        """Evaluate this process's share, unless that is done already; merge once no other is missing."""
+        """Evaluate this process's shard, unless it is already done; merge if no other shard is missing."""
         found = self._file.read()
         if found is not None and found.work == self._work:
             logger.info("%s already contains this evaluation", self._file.address)
@@ -127,7 +127,7 @@ class _Evaluation:
             return evaluate_share(self._config, self._data, model, device_of_shard(self._job.shard), shard, shards)
 
     def _identity(self) -> dict[str, Any]:
-        """What two evaluations must share to give the same figures."""
+        """The inputs that determine the results of an evaluation."""
         config, files = self._config, DatasetFiles(self._config.data, self._config.store)
         part = config.data.valid
         tables = [part.csv, *(head.labels for head in config.model.heads)]
@@ -144,7 +144,7 @@ class _Evaluation:
         }
 
     def _refuse_missing_videos(self) -> None:
-        """Training may draw another clip for one that is missing; figures on other clips would be no evaluation."""
+        """Training may draw another clip for a missing one, but an evaluation must use the given clips."""
         segments = self._data.segments
         filenames = [segments.filename(file) for file in range(len(segments.name_ends))]
         missing = self._data.videos.missing(filenames)

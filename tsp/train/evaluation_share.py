@@ -74,7 +74,7 @@ def evaluate_share(
 
 
 def joined(parts: Sequence[EvaluationPart]) -> EvaluationPart:
-    """The whole from the parts of all shards."""
+    """The evaluation from the parts of all shards."""
     by_head = zip(*(part.counts for part in parts), strict=True)
     return EvaluationPart(
         losses={number: row for part in parts for number, row in part.losses.items()},
@@ -85,7 +85,7 @@ def joined(parts: Sequence[EvaluationPart]) -> EvaluationPart:
 
 
 def tally_of(part: EvaluationPart, batches: int, num_classes: Sequence[int]) -> Tally:
-    """What a validation of all batches would have found."""
+    """The result of a validation of all batches."""
     tally = Tally.empty(batches, num_classes)
     for number, row in part.losses.items():
         tally.losses[int(number)] = torch.tensor(row, dtype=torch.float64)
@@ -95,7 +95,7 @@ def tally_of(part: EvaluationPart, batches: int, num_classes: Sequence[int]) -> 
 
 
 def _reporting(num_batches: int, batch: int) -> Callable[[int], None]:
-    """A function that says every ten seconds how far it is."""
+    """A function that logs progress every ten seconds."""
     began = shown = time.monotonic()
 
     def after_batch(done: int) -> None:

@@ -19,7 +19,7 @@ NO_HEADS = "evaluate needs a checkpoint of a TSP or TAC run"
 def model_state(content: Mapping[str, Any], *, where: str) -> dict[str, Tensor]:
     """All weights of a checkpoint, heads included.
 
-    Raises: ConfigError if it holds an encoder alone.
+    Raises: ConfigError if it has only an encoder.
     """
     state = content.get("model", content)
     if not isinstance(state, Mapping):

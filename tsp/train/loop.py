@@ -96,7 +96,7 @@ class Training:
             self.reporter.enter("done", epoch=self.config.schedule.epochs - 1)
 
     def _earlier_progress(self) -> Progress | None:
-        """Of the attempt before, on rank 0; a display, for which no attempt fails."""
+        """Progress of the attempt before, on rank 0; it is only displayed, so errors are ignored."""
         if self.group.is_main:
             with suppress(StoreError):
                 return self.run.read_progress()
@@ -223,7 +223,7 @@ class Training:
         return position
 
     def _warn_of_data_wait(self, share: float, took_sec: float) -> None:
-        """Warn once if the data path holds training up, and say what makes it faster."""
+        """Warn once if the data path slows down training, with advice."""
         if share > BUSY_SHARE and took_sec > LEAST_JUDGED_SEC and not self._warned_of_data_wait:
             self._warned_of_data_wait = True
             cpus = rank_cpus()
@@ -249,7 +249,7 @@ class Training:
             raise TerminatedError(f"{who} in epoch {position.epoch} after step {position.step}: state saved")
 
     def _save_in_passing(self, state: TrainingState, position: Position, saved: float) -> float:
-        """Save a state unless the previous one is still being written, or a pending step went wrong."""
+        """Save a state unless the previous one is still being written, or a pending step failed."""
         if self.saver is None or self.saver.is_busy or state.stepper.is_going_wrong():
             return saved
         self._save_state(state, position)

@@ -50,7 +50,7 @@ class Meter:
         )
 
     def enters(self, *, epoch: int, steps: int, wait: DataWait) -> None:
-        """Training of an epoch begins, or goes on."""
+        """Training of an epoch begins or continues."""
         self._epoch, self._steps, self._wait = epoch, steps, wait
         self._reports, self._mark_sec, self._mark_wait_sec = [], time.monotonic(), wait.total_sec
 
@@ -62,17 +62,17 @@ class Meter:
             self._write(rates)
 
     def leaves(self) -> None:
-        """The epoch's training is over, a state is saved, or the attempt ends: write what is left."""
+        """The epoch's training is over, a state is saved, or the attempt ends: write the remaining steps."""
         if self._reports:
             self._write(self._rates)
 
     def close(self) -> None:
-        """The attempt ends, whatever ends it: write what is left, and send it."""
+        """The attempt ends, for whatever reason: write and send the remaining steps."""
         self.leaves()
         self._log.close()
 
     def validated(self, result: EpochResult) -> None:
-        """An epoch has its figures."""
+        """An epoch has its results."""
         heads = {head.label_column: [head.accuracy_percent, head.loss] for head in result.heads}
         self._log.write(
             "valid",
@@ -110,6 +110,6 @@ class Meter:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Of this rank's clips; six digits are more than single precision has to say."""
+    """Mean over this rank's clips, with six digits, which is enough for single precision."""
     mean = sum(values) / len(values)
     return float(f"{mean:.6g}") if math.isfinite(mean) else mean

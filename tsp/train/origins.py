@@ -32,10 +32,10 @@ _CPU_NAMES = ("model name", "hardware", "cpu model", "machine", "processor")
 def record_origins(
     run: StoredRun, config: RunConfig, group: Group, device: torch.device, weights: Mapping[str, str]
 ) -> dict[str, str]:
-    """Write to run.json what the run is made with and from; every rank calls it.
+    """Write versions, machines and digests to run.json; every rank calls it.
 
     Args: weights, digests of the weights it starts from.
-    Returns: on rank 0 of a later attempt, what has changed since the first one, which the log says, too.
+    Returns: on rank 0 of a later attempt, the changes since the first one, which are also logged.
     Raises: StoreError.
     """
     machines = group.gather(machine(device))

@@ -47,7 +47,7 @@ class Placement:
         return time.monotonic() >= self._end
 
     def forget(self) -> None:
-        """The ranks have met, or the run ends: what comes next has the whole time again."""
+        """The ranks have met, or the run ends: reset the waiting time."""
         try:
             self._run.store.delete(self._key)
         except StoreError as error:

@@ -67,7 +67,7 @@ class Reporter:
         self.bad_clips = 0
 
     def starts(self, before: Progress | None) -> None:
-        """Begin. Args: before, how far earlier attempts were: shown until it is known where this one resumes."""
+        """Begin. Args: before, the progress of earlier attempts, shown until the position of this one is known."""
         if before is not None and before.best_epoch is not None and before.best_accuracy_percent is not None:
             self._best = before.best_epoch, before.best_accuracy_percent
         self.enter("starting", epoch=min(before.epoch, self.plan.epochs - 1) if before is not None else 0)

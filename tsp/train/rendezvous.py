@@ -41,10 +41,10 @@ def join(
     peer_sec: float = PEER_SEC,
     end: Callable[[int], object] = os._exit,
 ) -> Group:
-    """Meet the other ranks, and start watching them and this one.
+    """Meet the other ranks, and start to monitor them and this one.
 
-    Args: peer_sec, how long a rank waits for another in a step; end, ends the process when nothing else can.
-    Raises: PeerLostError if they do not come in time; TerminatedError.
+    Args: peer_sec, how long a rank waits for another in a step; end, ends the process as a last resort. Raises:
+    PeerLostError if they do not arrive in time; TerminatedError.
     """
     if rank_env.world_size == 1:
         watchdog = Watchdog(stop, end=end)

@@ -56,7 +56,7 @@ class Start:
 
 
 def unvalidated_epochs(run: StoredRun) -> list[int]:
-    """Epochs with a checkpoint but without figures, except the one that the newest state is about to validate.
+    """Epochs with a checkpoint but without results, except the one that the newest state will validate.
 
     A crash between the two leaves such an epoch.
     """
@@ -67,7 +67,7 @@ def unvalidated_epochs(run: StoredRun) -> list[int]:
 
 
 def find_start(run: StoredRun, config: RunConfig, folder: Path) -> Start:
-    """What rank 0 continues from: the newest state or epoch of this run, else ``config.resume``, else nothing.
+    """The start of rank 0: the newest state or epoch of this run, else ``config.resume``, else nothing.
 
     Args: folder, for downloads.
     Raises: ConfigError, StoreError.
@@ -161,9 +161,9 @@ def set_schedule(
 ) -> None:
     """Set the schedule after a checkpoint was loaded.
 
-    Args: fresh, the state of the schedule as the configuration makes it.
-    A checkpoint of this run with another batch or world size gets the configuration's schedule at this position. A
-    checkpoint from elsewhere keeps its own schedule, as in the original, moved if another epoch was asked for.
+    Args: fresh, the schedule's state according to the configuration. A checkpoint of this run with another batch or
+    world size gets the configuration's schedule at this position. A checkpoint from elsewhere keeps its own schedule,
+    as in the original code, moved if another epoch was requested.
     """
     content = start.content or {}
     if start.is_own:
@@ -186,5 +186,5 @@ def _sizes_of(content: dict[str, Any]) -> tuple[int | None, int | None]:
 
 
 def state_extras(position: Position, scaler: dict[str, Any]) -> dict[str, Any]:
-    """What a mid-epoch state holds beyond a checkpoint's keys."""
+    """The keys of a mid-epoch state in addition to a checkpoint's."""
     return {"progress": asdict(position), "scaler": scaler}

@@ -65,7 +65,7 @@ class WarmupMultiStepLR(LRScheduler):
         self.apply()
 
     def move_to(self, iteration: int) -> None:
-        """Move to an iteration, as if that many steps had been taken."""
+        """Move to an iteration, as after that many steps."""
         self.last_epoch = iteration
         self._step_count = iteration + 1
         self.apply()
@@ -81,8 +81,8 @@ class WarmupMultiStepLR(LRScheduler):
 def build_optimizer(model: TspModel, sizes: EffectiveSizes, config: OptimConfig) -> torch.optim.SGD:
     """Fused SGD over the groups stem, backbone, fc.
 
-    With a stem rate of 0 the stem is frozen: the weights stay the same, and its large activations need not be kept. Its
-    batch-norm statistics still move.
+    With a stem rate of 0 the stem is frozen: the weights are the same, and its large activations need not be kept. Its
+    batch-norm statistics are still updated.
     """
     stem = list(model.get_submodule("features.stem").parameters())
     in_stem = {id(parameter) for parameter in stem}

@@ -57,7 +57,7 @@ class StepReport:
     bad_anywhere: bool
     """Whether any rank's loss, or the averaged gradient, is."""
     stop_anywhere: bool
-    """Whether any rank was told to stop."""
+    """Whether any rank must stop."""
     names: tuple[str, ...]
 
 
@@ -90,7 +90,7 @@ class Stepper:
     def __call__(self, step: int, batch: DeviceBatch, *, stop: bool) -> list[StepReport]:
         """Train on one batch.
 
-        Args: step, its number, for the report; stop, whether this rank was told to stop.
+        Args: step, its number, for the report; stop, whether this rank must stop.
         Returns: the reports that have arrived, oldest first; on the CPU this step's.
         Raises: PeerLostError.
         """
@@ -130,7 +130,7 @@ class Stepper:
         return any(report[-2].item() for _, report, _, _ in self._waiting)
 
     def _forward(self, batch: DeviceBatch) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Losses of the heads, the whole loss, and 1.0 if that is not finite."""
+        """Losses of the heads, the total loss, and 1.0 if that is not finite."""
         with self.numerics.autocast():
             outputs = self.model(batch.clips, batch.gvf)
         losses = [head_loss(logits, target) for logits, target in zip(outputs, batch.targets.unbind(1), strict=True)]

@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """Whether this process was asked to end."""
+    """Whether this process must end."""
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
@@ -29,7 +29,7 @@ class Stop:
         return self.signal_name is not None
 
     def install(self) -> None:
-        """Install the handlers; signals after the first change nothing."""
+        """Install the handlers; signals after the first have no effect."""
         for number in _SIGNALS:
             signal.signal(number, self._hear)
         # Python runs handlers only between bytecodes of the main thread. The interpreter's C handler, which runs at
@@ -65,7 +65,7 @@ class Stop:
         self.signal_name = self.signal_name or signal.Signals(number).name
 
     def check(self, doing: str) -> None:
-        """End here if asked to.
+        """End here if a signal has arrived.
 
         Args: doing, the interrupted work, for the message.
         Raises: TerminatedError.
@@ -74,5 +74,5 @@ class Stop:
             raise self.terminated(doing)
 
     def terminated(self, doing: str) -> TerminatedError:
-        """The error that says what was interrupted."""
+        """The error that names the interrupted work."""
         return TerminatedError(f"{self.signal_name} while {doing}: ended; the next attempt continues from there")

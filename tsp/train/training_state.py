@@ -53,7 +53,7 @@ class TrainingState:
 
 
 def build_model(config: ModelConfig, num_classes: Sequence[int], *, seed: int) -> TspModel:
-    """The model of a configuration with initial weights that depend on the seed alone."""
+    """The model of a configuration, with initial weights that depend only on the seed."""
     torch.manual_seed(seed)
     heads = [
         HeadSpec(
@@ -152,7 +152,7 @@ def _prepare(model: TspModel, config: ModelConfig, numerics: Numerics, group: Gr
 
 
 def _check_compile(config: ModelConfig, device: torch.device) -> None:
-    """Raises: ConfigError unless there is a compiler: for C beside a GPU, where Triton uses it, for C++ on the CPU."""
+    """Raises: ConfigError unless there is a compiler: for C with a GPU, where Triton uses it, for C++ on the CPU."""
     if not config.compile:
         return
     if config.activation_checkpointing:

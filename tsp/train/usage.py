@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 class Usage:
-    """Readings since the last call; nothing is asked of the GPU that would wait for it."""
+    """Readings since the last call, without waiting for the GPU."""
 
     def __init__(self, device: torch.device, root: Path = CGROUPS, own: Path = OWN_CGROUP) -> None:
         self._device = device

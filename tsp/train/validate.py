@@ -27,7 +27,7 @@ _COLUMNS_PER_HEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a validation found, or one rank's share of it: shares add up to the whole, in any order the same."""
+    """The sums of a validation, or one rank's share of them: adding the shares in any order gives the same sums."""
 
     losses: Tensor
     """float64 [batches, 2 x heads + 1], a row a batch of all ranks: per head its mean loss and whether any clip is
@@ -71,7 +71,7 @@ class Tally:
         return [counts[:-1].view(size, size) for counts, size in zip(self.counts, sizes, strict=True)]
 
     def result(self, epoch: int, label_columns: Sequence[str]) -> EpochResult:
-        """Figures of the whole.
+        """Results of the whole validation.
 
         Accuracy is over labelled clips; a head's loss is the mean over the batches in which it has a label; the total
         loss is the mean over all batches. A head without any label has NaN for both.
@@ -87,7 +87,7 @@ class Tally:
         return EpochResult(epoch, tuple(heads), float(self.losses[:, -1].mean()), average)
 
     def classes(self, label_columns: Sequence[str], labels: Sequence[Sequence[str]]) -> tuple[ClassCounts, ...]:
-        """The counts by class of the whole.
+        """The counts by class of the whole validation.
 
         Args: labels, class names of each head.
         """
@@ -97,7 +97,7 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """What an epoch's record says of its validation."""
+    """The validation in an epoch's record."""
 
     result: EpochResult
     classes: tuple[ClassCounts, ...]
@@ -107,7 +107,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validator:
-    """What a validation needs besides the model and the batches."""
+    """A validation's settings apart from the model and the batches."""
 
     loss_weights: Sequence[float]
     numerics: Numerics

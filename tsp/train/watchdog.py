@@ -83,8 +83,8 @@ class Watchdog:
         """Context in which the training thread may block; contexts may be nested, the inner one counts.
 
         Args: what, "a batch of clips", for messages; limit_sec, after which it is stalled; setting, the name of that
-            limit; needs_peers, whether other ranks can end it; stop_after_sec, how long it may still take when the
-            process was told to end.
+            limit; needs_peers, whether other ranks can end it; stop_after_sec, how long it may still take after a
+            signal to end.
         Raises: the verdict.
         """
         before, self._wait = self._wait, _Wait(what, limit_sec, setting, needs_peers, stop_after_sec)

@@ -131,7 +131,7 @@ class ClusterBackend:
         """Nothing: all that can be given means something to a cluster."""
 
     def store_from_here(self, recorded: StoreConfig) -> StoreConfig:
-        """Spoken to as the settings say: pods may reach the server at another address."""
+        """With the endpoint of the settings: pods may reach the server at another address."""
         return store_config(self._settings, recorded.uri) if "://" in recorded.uri else recorded
 
     def with_job_paths(self, values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class ClusterBackend:
         yield from map(release_status, self._releases.without_job(known))
 
     def status(self, name: str) -> RunStatus | None:
-        """One run with its pods, or what is left of one."""
+        """One run with its pods, or the remains of one."""
         view = self._runs.view(name)
         if view is not None:
             return run_status(view, pods_of=self._runs)
@@ -204,7 +204,7 @@ class ClusterBackend:
         self._lifecycle.stop(name, "cancelled", grace_sec)
 
     def suspend(self, name: str, *, grace_sec: float | None) -> None:
-        """As cancel; ``resume`` brings the pods back."""
+        """As cancel; ``resume`` recreates the pods."""
         self._lifecycle.stop(name, "suspended", grace_sec)
 
     def resume(self, name: str, config: RunConfig | None, *, force: bool = False) -> None:

@@ -46,9 +46,9 @@ _JOB_KINDS = ("PyTorchJob", "TrainJob", "Job")
 def install(
     releases: Releases, helm: Helm, name: str, chart: Chart, values: dict[str, Any], *, manifest: str | None = None
 ) -> None:
-    """Install a release, the runtime of a TrainJob first; nothing of it is left if that fails.
+    """Install a release, the runtime of a TrainJob first; if that fails, nothing remains.
 
-    Args: manifest, what Helm sends for these values, where that is at hand.
+    Args: manifest, what Helm sends for these values, if available.
     Raises: ConfigError if there is one of that name; ClusterError, also for a TrainJob in a queue that no controller
     manages.
     """
@@ -63,7 +63,7 @@ def install(
 
 
 class Lifecycle:
-    """What is done to runs once they are installed."""
+    """Operations on installed runs."""
 
     def __init__(self, settings: Settings, runs: Runs, releases: Releases, helm: Callable[[], Helm]) -> None:
         self._settings, self._runs, self._releases, self._helm = settings, runs, releases, helm
@@ -94,7 +94,7 @@ class Lifecycle:
         return NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace}: see 'tspctl list'")
 
     def _write_outcome(self, view: RunView, stopped: Stopped) -> None:
-        """Into the store, where it outlives the release; the job itself says it too."""
+        """Write it to the store, where it outlives the release; the job also records it."""
         recorded = recorded_store(view.job)
         if recorded is None or "://" not in recorded.uri:
             return
@@ -173,9 +173,9 @@ class Lifecycle:
         self.wait_gone(name)
 
     def wait_gone(self, name: str) -> None:
-        """Until nothing of an uninstalled release is left that a new one of its name would meet.
+        """Wait until no object of an uninstalled release remains that would conflict with a new one of its name.
 
-        Raises: ClusterError if something stays.
+        Raises: ClusterError if an object remains.
         """
         # Not ``helm uninstall --wait``: it does not wait for pods, and Helm 4 wants more rights for it.
         if not self._runs.wait_gone(name, timeout_sec=_GONE_TIMEOUT_SEC):

@@ -104,7 +104,7 @@ class Planner:
         )
 
     def plan_job(self, name: str, job: Job, options: BackendOptions, *, shards: int) -> tuple[Chart, dict[str, Any]]:
-        """Chart and values of an auxiliary job, once what its pods refer to is known to exist."""
+        """Chart and values of an auxiliary job, after checking that the objects its pods refer to exist."""
         refuse_relative_job_paths(job)
         chart = self._chart(options)
         job = _job_for_pods(job, self._settings.endpoint_url_in_cluster)
@@ -211,7 +211,7 @@ class Planner:
 
     @cached_property
     def _identity(self) -> str:
-        """What tells the cluster from others; empty where it cannot be asked, as for a dry run."""
+        """An ID of the cluster; empty if it cannot be reached, as in a dry run."""
         try:
             return cluster_identity(self._cluster)
         except ClusterError as error:
@@ -229,7 +229,7 @@ class Planner:
 
     @cached_property
     def _served(self) -> tuple[Api, ...]:
-        """What training can be submitted as; nothing where the cluster cannot be asked, as for a dry run."""
+        """The kinds of training jobs that the cluster serves; none if it cannot be reached, as in a dry run."""
         try:
             return served_apis(self._cluster)
         except ClusterError as error:
@@ -243,7 +243,7 @@ def _errors(findings: Iterable[Finding]) -> Iterable[Finding]:
 
 
 def _values_in(path: str) -> Any:
-    """What a values file holds; what is wrong with it Helm says better."""
+    """The content of a values file; Helm reports errors in it."""
     try:
         return yaml.safe_load(Path(path).expanduser().read_text())
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:

@@ -18,7 +18,7 @@ _NO_PATHS = (None, "", "default", "none")
 
 
 def refuse_paths_beside(config: RunConfig, dataset: Dataset, *, where: str) -> None:
-    """Refuse what a data-set file has relative to itself: it lies on this machine, and pods would look for it there.
+    """Refuse paths relative to a data-set file: the files are on this machine, and pods would look for them there.
 
     Args: dataset, as read from the file ``where``.
     Raises: ConfigError naming each path.
@@ -78,7 +78,7 @@ def _data_paths(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def refuse_paths_of_this_machine(config: RunConfig, dataset: str | None) -> None:
-    """Refuse what only this machine sees: files beside a data-set file, and relative paths.
+    """Refuse files that only this machine sees: files next to a data-set file, and relative paths.
 
     Args: dataset, a name or the path of a data-set file; None if there is none.
     Raises: ConfigError naming each path.

@@ -72,7 +72,7 @@ def _planned_data(data: DataConfig, pod: Mapping[str, Any], per_pod: int) -> tup
 
 
 def _forecast(config: RunConfig, data: DataConfig, plan: NodePlan) -> tuple[str, ...]:
-    """What the data path gives and a step takes on the slowest card that is known, if the former is too little."""
+    """The clips per second of the data path and of a step on the slowest known GPU, if the data path is too slow."""
     found = [
         forecast(
             data,
@@ -90,7 +90,7 @@ def _forecast(config: RunConfig, data: DataConfig, plan: NodePlan) -> tuple[str,
 
 
 def check_room(nodes: NodePlan, gpus: int, per_pod: int = 1) -> None:
-    """Refuse more ranks than the nodes could ever hold; nodes that may not be listed are accepted unchecked.
+    """Refuse more ranks than can ever fit on the nodes; if nodes may not be listed, nothing is checked.
 
     Raises: ClusterError.
     """

@@ -76,7 +76,7 @@ def _rank_status(pod: dict[str, Any], runs: Runs) -> Iterator[RankStatus]:
 
 
 def recorded_store(job: dict[str, Any]) -> StoreConfig | None:
-    """The store's settings as the chart wrote them beside the job."""
+    """The store's settings as the chart recorded them with the job."""
     text = (job["metadata"].get("annotations") or {}).get(STORE_ANNOTATION)
     return _store_in(text) if text else None
 

@@ -73,7 +73,7 @@ def check_access(store: StoreConfig, objects: Sequence[Mapping[str, Any]], pod: 
 def check_data(config: RunConfig) -> None:
     """Refuse a data set in ``s3://`` whose tables no run can read, or that lacks more videos than a run tolerates.
 
-    A claim cannot be seen from here.
+    The content of a claim cannot be read from here.
 
     Raises: DataError naming what is missing or the row.
     """
@@ -121,7 +121,7 @@ def _check_videos(config: RunConfig, subset: SubsetConfig, data: Store, wanted: 
 
 
 def check_folders(config: RunConfig, pod: Mapping[str, Any]) -> Iterator[Finding]:
-    """Would a store or data set in a folder of the pods outlive them, or be there at all?
+    """Does the folder of a store or data set exist in the pods, and does it outlive them?
 
     Args: pod, the spec of its template.
     """
@@ -149,7 +149,7 @@ def refuse_file_of_this_machine(option: str, path: str, pod: Mapping[str, Any]) 
 
 
 def writable_folder(what: str, path: str, pod: Mapping[str, Any]) -> Iterator[Finding]:
-    """Can pods write into a folder so that it is still there when they have gone?"""
+    """Can pods write into a folder that outlives them?"""
     found = volume_at(path, pod)
     if found is None or any(kind in found[0] for kind in _LOST_WITH_THE_POD):
         advice = "give an s3:// address, or mount a claim there (data.claim, or extraVolumes and extraVolumeMounts)"

@@ -102,8 +102,8 @@ class LocalBackend:
     def submit(self, plan: Plan) -> None:
         """Create the run in the store and start its supervisor.
 
-        Interrupted at any moment it leaves nothing, or a run that ``list_runs`` shows and ``delete`` removes: the
-        run's folder on this machine is written first.
+        If it is interrupted, it leaves nothing, or a run that ``list_runs`` shows and ``delete`` removes: the run's
+        folder on this machine is written first.
         """
         local = local_run(plan.config.name)
         local.reserve()

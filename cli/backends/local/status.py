@@ -14,7 +14,8 @@ from tsp.run.status import RunState
 
 
 def local_status(local: LocalRun) -> RunStatus:
-    """The outcome if there is one, else by its processes. Damage is reported as a state, never raised: lists go on."""
+    """The outcome if there is one, else the state by its processes. Damage is reported as a state, never raised, so
+    that lists continue."""
     try:
         return _read_status(local)
     except DamagedRunError as error:

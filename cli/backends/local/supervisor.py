@@ -88,7 +88,7 @@ class Supervisor:
         self.local.write_supervised(self.me)
 
     def _stopped_within(self, seconds: float) -> bool:
-        """Wait, at most until SIGTERM. Returns: whether it came."""
+        """Wait, at most until SIGTERM. Returns: whether SIGTERM arrived."""
         deadline = time.monotonic() + seconds
         while not self.stopping and time.monotonic() < deadline:
             time.sleep(POLL_SEC)
@@ -111,7 +111,7 @@ class Supervisor:
 
 
 def publish_outcome(launch: Launch, outcome: Outcome) -> None:
-    """Write the outcome to the store, unless the run is another's by now; if that fails, warn."""
+    """Write the outcome to the store, unless the run has another owner now; if that fails, warn."""
     from tsp.run.ownership import is_anothers
     from tsp.run.stored_run import StoredRun
     from tsp.store.open import open_store

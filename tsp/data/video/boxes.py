@@ -46,7 +46,7 @@ def top_level(file: BinaryIO) -> Iterator[Box]:
 
 
 def lacks_index(file: BinaryIO) -> bool:
-    """Whether the index is not there, or not whole."""
+    """Whether the index is missing or incomplete."""
     index = next((box for box in top_level(file) if box.name == b"moov"), None)
     return index is None or index.end > os.fstat(file.fileno()).st_size
 
@@ -64,7 +64,7 @@ def joined_at(path: str | Path) -> int | None:
 
 
 def clean_aperture(path: str | Path) -> tuple[int, int] | None:
-    """Width and height that a ``clap`` box has players cut the picture to; None if it cuts nothing."""
+    """Width and height to which a ``clap`` box makes players crop the picture; None if it crops nothing."""
     with open(path, "rb") as file:
         index = next((box for box in top_level(file) if box.name == b"moov"), None)
         if index is None or index.end - index.begin > _MAX_INDEX_BYTES:

@@ -1,4 +1,4 @@
-"""How a file asks a player to turn and mirror the picture."""
+"""How a file tells players to rotate and flip the picture."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SIGNS: Mapping[tuple[int, int, int, int], Turn] = {
 
 
 def turn_of(frame: VideoFrame) -> Turn:
-    """What a player does with a file's frame before it shows it; the nearest of the eight for odd angles."""
+    """How a player rotates or flips a file's frames; the nearest of the eight ways for odd angles."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return "upright"

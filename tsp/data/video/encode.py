@@ -24,7 +24,8 @@ Frame = NDArray[np.uint8]
 
 @contextmanager
 def open_mp4(path: Path) -> Iterator[OutputContainer]:
-    """An MP4 file to write to, whole or not there at all; its index lies in front so that it streams from a store."""
+    """An MP4 file to write to, complete or absent; its index is at the front, so that it can be streamed from a
+    store."""
     with new_file(path) as partial, av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as out:
         yield out
 

@@ -24,9 +24,8 @@ class VideoError(DataError):
 
 @contextmanager
 def reading(path: str | Path, trouble: str = "cannot be read") -> Iterator[None]:
-    """Whatever a library raises in this block about a file becomes a VideoError: "PATH trouble: reason".
-
-    Damaged files make libraries raise nearly anything (EOFError, IndexError, MemoryError), so nothing is listed here.
+    """Errors of libraries in this block become a VideoError: "PATH trouble: reason". For damaged files, libraries raise
+    nearly any type (EOFError, IndexError, MemoryError), so all are caught.
     """
     try:
         yield
@@ -37,7 +36,7 @@ def reading(path: str | Path, trouble: str = "cannot be read") -> Iterator[None]
 
 
 def refuse_what_is_no_file(path: str) -> None:
-    """Raises: VideoError for a folder, a pipe or a device, of which opening may never return; OSError."""
+    """Raises: VideoError for a folder, a pipe or a device, whose opening may never return; OSError."""
     about = os.stat(path)
     if not stat.S_ISREG(about.st_mode):
         what = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or device"
@@ -47,7 +46,7 @@ def refuse_what_is_no_file(path: str) -> None:
 
 
 def hint(path: str) -> str:
-    """What is probably wrong with a file that cannot be opened, to follow the reason; may be empty."""
+    """The probable problem of a file that cannot be opened, to append to the reason; may be empty."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
@@ -72,7 +71,7 @@ def refuse_what_is_no_video(path: str, format_name: str) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """What an error says, without the number and the file name that FFmpeg's errors add."""
+    """The text of an error, without the number and the file name of FFmpeg's errors."""
     if getattr(error, "errno", None) == errno.EPERM and getattr(error, "filename", None) is None:
         return "the decoder gives no reason"  # FFmpeg's codecs return -1, which is EPERM, where they have no number
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

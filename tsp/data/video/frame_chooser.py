@@ -12,7 +12,7 @@ Want = tuple[int, int]
 
 
 class FrameChooser:
-    """Finds the frames of clips while presentation times go by in rising order.
+    """Finds the frames of clips from presentation times in rising order.
 
     The first frame of a clip is the one on screen at its start: the last whose presentation time is not after it. The
     others lie ``offsets`` frames further on. So it is known whether a frame is wanted as soon as the next presentation
@@ -46,7 +46,7 @@ class FrameChooser:
         return is_found and self._last_wanted is not None and self._last_wanted < (self._last_pushed or 0)
 
     def push(self, pts: int) -> bool:
-        """The next presentation time; False, and nothing done, if it is not larger than all before."""
+        """Add the next presentation time; False, without effect, if it is not larger than all before."""
         if self._last_pushed is not None and pts <= self._last_pushed:
             return False
         while self._next_clip < len(self._queue) and pts > self._queue[self._next_clip][0]:
@@ -71,7 +71,7 @@ class FrameChooser:
             self._anchor(self._num_pushed - 1)
 
     def is_decided(self, pts: int) -> bool:
-        """Whether it is known if the frame is wanted."""
+        """Whether it is decided if the frame is needed."""
         return self._last_pushed is not None and (pts < self._last_pushed or self.complete)
 
     def missing(self) -> int:

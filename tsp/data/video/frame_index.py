@@ -28,7 +28,7 @@ class FrameIndex:
     """The frames of one open file by their numbers, counted from 0 in the order of presentation."""
 
     def __init__(self, path: str, stream: VideoStream, origin: int) -> None:
-        """Opens the file a second time, to read its bytes; ``origin`` is the listed time of what is time 0."""
+        """Opens the file a second time, to read its bytes; ``origin`` is the listed time of time 0."""
         self._origin = origin
         self._path = path
         self._entries = stream.index_entries
@@ -53,9 +53,8 @@ class FrameIndex:
         os.close(self._descriptor)
 
     def numbers(self, start_pts: int, offsets: Sequence[int]) -> list[int] | None:
-        """Numbers of a clip's frames: the one on screen at start_pts, and those so many after it.
-
-        Returns: None where the file ends before, has several frames of one time, or dropped one of them.
+        """Numbers of a clip's frames: the one on screen at start_pts, and those at the offsets after it. Returns: None
+        if the file ends earlier, has several frames with the same time, or dropped one of them.
         """
         start_pts += self._origin
         entries, found = self._entries, self._entries.search_timestamp(start_pts)

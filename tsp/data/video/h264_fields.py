@@ -27,7 +27,7 @@ class _Bits:
         self._at = 0
 
     def u(self, width: int) -> int:
-        """A number of so many bits."""
+        """A number with this many bits."""
         text = self._bits[self._at : self._at + width]
         if len(text) < width:
             raise IndexError
@@ -44,7 +44,7 @@ class _Bits:
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """What of a sequence's parameters says how slices begin."""
+    """The parameters of a sequence that determine how slices begin."""
 
     frame_num_bits: int
     has_planes: bool
@@ -52,7 +52,7 @@ class _Sequence:
 
 
 class FieldPairs:
-    """Says of packets, given in the order of the file, which hold the second field of the frame before."""
+    """Tells which packets, in the order of the file, hold the second field of the frame before."""
 
     def __init__(self, sequence: _Sequence, length_bytes: int) -> None:
         self._sequence = sequence
@@ -62,7 +62,7 @@ class FieldPairs:
 
     @classmethod
     def of(cls, codec: str, extradata: bytes | None) -> FieldPairs | None:
-        """None for streams whose pictures are all whole frames, which is nearly every file."""
+        """None for streams without fields, which are nearly all files."""
         if codec != "h264" or not extradata:
             return None
         length_bytes = (extradata[4] & 3) + 1 if extradata[0] == 1 and len(extradata) > 6 else 0

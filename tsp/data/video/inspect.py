@@ -48,7 +48,7 @@ class VideoReport:
     duration_sec: float
     """When the last frame has been shown for one frame's time."""
     off_rate_sec: float = 0.0
-    """How far a frame lies from where the rate alone would put it, at most; small where the rate is constant."""
+    """The largest difference between a frame's time and the time by the rate; small if the rate is constant."""
     constant_rate: bool = True
     turn: Turn = "upright"
     """How a player turns and mirrors the picture; training does not."""
@@ -58,22 +58,22 @@ class VideoReport:
     num_video_streams: int = 1
     """How many there are to choose from, attached pictures not counted."""
     num_missing: int = 0
-    """Frames that seem to be missing, by the pauses in an otherwise even rate."""
+    """Frames that seem to be missing, from pauses in an otherwise even rate."""
     first_missing_sec: float = 0.0
     longest_still_sec: float = 0.0
     """How long the frame is shown that is shown for longest."""
     changes_size: bool = False
     """Whether a decoded frame had another size than the first."""
     notes: tuple[str, ...] = ()
-    """What had to be put right in the file's times, in words."""
+    """Descriptions of corrections to the file's times."""
     unheeded: tuple[str, ...] = ()
-    """What the container holds or asks for that is not done, in words."""
+    """Descriptions of what the container contains or requests that is not applied."""
     faults: tuple[str, ...] = ()
-    """What is wrong inside the file, in words: part of it cannot be read."""
+    """Descriptions of damage: parts of the file cannot be read."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a user should know of a file that can be read, in words, with the cure."""
+        """Remarks on a readable file, with what to do."""
         found = [f"{note}: {_CURE}" for note in self.notes]
         if self.num_video_streams > 1:
             found.append(f"it contains {self.num_video_streams} video streams; stream {self.stream_index} is read")
@@ -205,7 +205,7 @@ def _decode(
     *,
     from_beginning: bool = False,
 ) -> bool:
-    """Decode the frames of these times; note what fails. False if decoding cannot go on."""
+    """Decode the frames of these times and record failures. False if decoding cannot continue."""
     seconds_per_unit = float(source.time_base)
     begin, end = int(times[0]), int(times[-1])
     from_beginning = from_beginning or begin == shown[0] or source.key_marks_lie

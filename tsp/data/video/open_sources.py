@@ -18,7 +18,7 @@ _malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class OpenSources:
-    """The files used last, kept open; the one unused for longest is closed when there are too many."""
+    """The most recently used files, kept open; if there are too many, the least recently used is closed."""
 
     def __init__(self, max_open: int) -> None:
         self._max_open = max_open

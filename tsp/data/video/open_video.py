@@ -42,7 +42,7 @@ SKIPPABLE_CODECS = frozenset({"h264", "hevc"})
 
 
 class UnsureError(Exception):
-    """A quick way to decode cannot be relied on in this file: decode all of it from the beginning."""
+    """A fast way to decode is not reliable for this file: decode all of it from the beginning."""
 
 
 class VideoSource:
@@ -52,9 +52,8 @@ class VideoSource:
     """
 
     def __init__(self, path: str | Path, *, whole: bool = False, untimed: bool = False) -> None:
-        """Open the file and establish its times.
-
-        Args: whole, read all packets for it, even where nothing is in doubt; untimed, give an elementary stream times.
+        """Open the file and determine its times. Args: whole, read all packets for this, even if there is no doubt;
+        untimed, give an elementary stream times.
         Raises: VideoError if it cannot be opened, contains no video, or its times are not whole.
         """
         self.path = str(path)
@@ -107,7 +106,7 @@ class VideoSource:
 
     @property
     def is_skippable(self) -> bool:
-        """Whether frames that nothing refers to can be left out of decoding, by the times of their packets."""
+        """Whether frames that no other frame refers to can be skipped, by the times of their packets."""
         return self.codec.name in SKIPPABLE_CODECS and not (self.timeline.scan and self.timeline.scan.fields_apart)
 
     @property
@@ -153,8 +152,8 @@ class VideoSource:
     def decode(self, packet: Packet[Any] | None) -> list[VideoFrame]:
         """The frames that the decoder puts out.
 
-        Raises: UnsureError if decoding began at what is no key frame, whatever the container says: some mark all, and
-            decoders then put out frames without what they refer to, or none; av.error.FFmpegError.
+        Raises: UnsureError if decoding did not begin at a key frame: some containers mark all frames, and decoders then
+        output frames with missing references, or none; av.error.FFmpegError.
         """
         frames = self.codec.decode(packet)
         if self._entry is not None:

@@ -43,7 +43,7 @@ class Clock:
         self._newest_sec: dict[int, Fraction] = {}
 
     def offset(self, packet: Packet[Any]) -> int:
-        """What to add to a packet's times."""
+        """The offset to add to a packet's times."""
         time_base = packet.time_base
         if not time_base:
             return 0
@@ -63,7 +63,7 @@ class Clock:
         return round(self._offset_sec / time_base)
 
     def note_end(self, packet: Packet[Any], offset: int) -> None:
-        """Remember when the last packet ends; attached pictures last for ever and do not count."""
+        """Remember when the last packet ends; attached pictures have no end and do not count."""
         self.end_byte = max(self.end_byte, (packet.pos or 0) + packet.size)
         shown = packet.pts if packet.pts is not None else packet.dts
         if shown is not None and packet.time_base and packet.stream.type in ("video", "audio", "subtitle"):

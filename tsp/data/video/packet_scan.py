@@ -62,7 +62,7 @@ class Scan:
     is_key: np.ndarray
     """bool [N]"""
     position: np.ndarray
-    """int64 [N], where the packet lies in the file; tells packets apart."""
+    """int64 [N], the packet's offset in the file; identifies packets."""
     seek_to: np.ndarray
     """int64 [N], the container's own time of the packet, by which it can be sought."""
     shown: np.ndarray
@@ -70,7 +70,7 @@ class Scan:
     is_seekable: bool
     """Whether the container's clock is continuous and packets' positions differ, so that one can be sought."""
     notes: tuple[str, ...]
-    """What was found and put right, in words."""
+    """Descriptions of problems that were found and corrected."""
     end_sec: float
     """When the last packet of any stream ends, by its container's clock, made continuous."""
     end_byte: int

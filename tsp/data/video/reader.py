@@ -42,7 +42,7 @@ class WantedFrame(NamedTuple):
     """One frame of one clip."""
 
     clip: int
-    """Which of the starts asked for."""
+    """Index among the requested starts."""
     k: int
     """Which frame of the clip."""
     pixels: np.ndarray
@@ -192,7 +192,7 @@ def _by_number(source: VideoSource, wanted: dict[int, list[Want]]) -> Iterator[W
 
 
 def _frame_rate(source: VideoSource, file_fps: float | None) -> Fraction:
-    """The table's frame rate if the file's times do not belie it; the file's own otherwise."""
+    """The table's frame rate if the file's times agree with it; else the file's own."""
     own = source.fps
     given = exact_rate(file_fps) if file_fps is not None and file_fps > 0 else None
     if own and given and abs(given / own - 1) > MAX_RATE_ERROR:

@@ -29,9 +29,8 @@ class SlideFrame(NamedTuple):
 
 
 class SlideChooser(FrameChooser):
-    """Finds the frames of clips as FrameChooser does; each is wanted once, however many clips share it.
-
-    What it holds does not grow with the clips that a frame belongs to: an hour has a million of such pairs.
+    """Finds the frames of clips like FrameChooser; each frame is needed once, however many clips share it. Its memory
+    does not grow with the number of pairs of frame and clip: an hour of video has a million of them.
     """
 
     def __init__(self, starts_sec: Sequence[float], offsets: Sequence[int], time_base: Fraction, fps: Fraction) -> None:

@@ -54,7 +54,7 @@ class Timeline:
     """The times of one file, in units of its video stream."""
 
     origin: int
-    """The container's own time of what is time 0."""
+    """The container's own time at time 0."""
     time_base: Fraction
     """Seconds per unit."""
     fps: Fraction | None
@@ -64,7 +64,7 @@ class Timeline:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What had to be done to make the times whole, in words."""
+        """Descriptions of corrections to the times."""
         return self.scan.notes if self.scan else ()
 
 
@@ -178,7 +178,7 @@ def _is_steady(mean: Fraction | None, stream: VideoStream) -> bool:
 
 
 def _is_doubtful(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether frames seem to be listed by decoding times alone, or by fields; a look at all of them then decides."""
+    """Whether frames seem to be listed only by decoding times, or by fields; reading all packets then decides."""
     fields = FieldPairs.of(stream.codec_context.name, stream.codec_context.extradata)
     if not stream.codec_context.reorder_depth and fields is None:
         return False

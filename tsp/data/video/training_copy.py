@@ -50,7 +50,7 @@ def format_of_copy(path: Path) -> CopyFormat | None:
 def write_training_copy(
     source: Path, target: Path, *, height_px: int = 128, width_px: int = 171, copy_format: CopyFormat = "mjpeg"
 ) -> int:
-    """Write the training copy of a standardised video; whole or not at all.
+    """Write the training copy of a standardised video, atomically.
 
     Returns: the number of frames.
     Raises: VideoError if the source cannot be decoded.

@@ -52,9 +52,9 @@ class Transcoded:
 
     num_frames: int
     lost: tuple[str, ...] = ()
-    """What could not be kept, in words; empty unless it was to be salvaged."""
+    """Descriptions of what was lost; empty unless salvaging."""
     notes: tuple[str, ...] = ()
-    """What is doubtful about the source's times, in words."""
+    """Descriptions of doubts about the source's times."""
 
 
 def transcode(
@@ -69,10 +69,10 @@ def transcode(
     salvage: bool = False,
     comment: str = "",
 ) -> Transcoded:
-    """Write ``source`` as constant-rate H.264; ``target`` is whole or not there.
+    """Write ``source`` as constant-rate H.264; ``target`` is complete or absent.
 
     Args: x264, further options; salvage, keep what can be decoded; comment, written into the file's metadata.
-    Raises: VideoError if the source cannot be opened, or is damaged or cut short and not to be salvaged.
+    Raises: VideoError if the source cannot be opened, or if it is damaged or truncated and ``salvage`` is False.
     """
     opened = VideoSource(source, whole=True, untimed=True)
     with closing(opened), reading(source, "cannot be standardised"):
@@ -154,10 +154,7 @@ class _Picture:
         self._fault = ""
 
     def frames(self) -> Iterator[VideoFrame]:
-        """The frames to write.
-
-        Raises: VideoError at the end if something was lost and nothing is to be salvaged.
-        """
+        """The frames to write. Raises: VideoError at the end if something was lost and ``salvage`` is False."""
         graph: av.filter.Graph | None = None
         size = (0, 0)
         shown_sec = 0.0

@@ -12,10 +12,8 @@ from tsp.store.s3 import wire
 
 
 def steadily(body: Any) -> Iterator[bytes]:
-    """A body's bytes; it breaks off, as ``read`` of it does, where ``PACE_BYTES`` take longer than ``PACE_SEC``.
-
-    The read itself cannot be timed: its timeout starts anew with each byte. So a thread watches, and closes the
-    connection.
+    """A body's bytes; reading fails if ``PACE_BYTES`` take longer than ``PACE_SEC``. The read itself cannot be timed,
+    since its timeout restarts with each byte. So a thread watches, and closes the connection.
     """
     stop = getattr(getattr(body, "_raw_stream", None), "shutdown", None)
     if stop is None:
@@ -33,14 +31,14 @@ def steadily(body: Any) -> Iterator[bytes]:
 
 
 class _Watch:
-    """Calls ``stop`` when nothing moved between two looks."""
+    """Calls ``stop`` if there was no progress between two checks."""
 
     def __init__(self, stop: Any) -> None:
         self._stop, self._num_moves, self._ended = stop, 0, threading.Event()
         threading.Thread(target=self._look, name="pace", daemon=True).start()
 
     def moved(self) -> None:
-        """Say that it goes on."""
+        """Report progress."""
         self._num_moves += 1
 
     def end(self) -> None:

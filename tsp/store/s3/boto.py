@@ -24,7 +24,7 @@ POOL_CONNECTIONS = 32
 
 
 def check_settings(config: StoreConfig) -> None:
-    """Refuse settings that boto3 would stumble over, or that hold a secret."""
+    """Refuse settings that boto3 cannot handle, or that contain a secret."""
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         check_address(variable, os.environ.get(variable))
     if config.endpoint_url is not None:

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class AnsweredError(Exception):
-    """The server refused with a code that the caller said it expects."""
+    """The server refused with a code that the caller expects."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -76,9 +76,8 @@ class Bucket:
 
     @property
     def quick(self) -> Quick | None:
-        """The shorter path for everyday requests, of this process; None where it cannot be taken.
-
-        It is for servers with an endpoint of their own in path style: where AWS' buckets lie is boto3's to know.
+        """The shorter path for frequent requests, of this process; None if it cannot be used. It is for servers with
+        their own endpoint in path style; boto3 resolves the addresses of AWS' buckets.
         """
         self._look_first()  # not under the lock, which the thread that asks needs
         with self._lock:
@@ -115,7 +114,7 @@ class Bucket:
 
     @property
     def region(self) -> str | None:
-        """The region that the client found, which a server with an endpoint of its own wants in signatures."""
+        """The region of the client, which a server with its own endpoint expects in signatures."""
         meta = getattr(self.client, "meta", None)
         return None if meta is None else meta.region_name
 
@@ -225,7 +224,7 @@ class Bucket:
             raise InterruptedTransferError from error
 
     def fill(self, view: memoryview, blocks: Iterator[bytes]) -> None:
-        """Put a body where it is wanted; ``call`` asks again for one that broke off."""
+        """Read a body into its destination; ``call`` repeats the request if reading is interrupted."""
         from botocore.exceptions import IncompleteReadError
 
         done = 0
@@ -239,7 +238,7 @@ class Bucket:
             raise IncompleteReadError(actual_bytes=done, expected_bytes=len(view))
 
     def refusal(self, code: str, status: int, *, address: str, doing: str, facts: Facts | None = None) -> StoreError:
-        """The error for an answer that is not worth repeating."""
+        """The error for a response that is not worth retrying."""
         return explain_refusal(
             code, status, address=address, bucket=self.name, server=self.server, doing=doing, facts=facts
         )

@@ -74,12 +74,12 @@ _ELSEWHERE = "check store.endpoint_url and proxy variables"
 
 
 class Facts(NamedTuple):
-    """What else an answer says."""
+    """Further facts in a response."""
 
     region: str | None = None
-    """Where the bucket lies."""
+    """The bucket's region."""
     here: datetime | None = None
-    """This machine's clock when the answer came."""
+    """This machine's clock when the response arrived."""
     there: datetime | None = None
     """The server's clock."""
 
@@ -92,7 +92,7 @@ def is_transient(code: str, status: int) -> bool:
 def explain_refusal(
     code: str, status: int, *, address: str, bucket: str, server: str, doing: str, facts: Facts | None = None
 ) -> StoreError:
-    """The error for an answer that is no success and not worth repeating.
+    """The error for a response that is not a success and not worth retrying.
 
     Args: code, S3 error code or HTTP status as text; address, URI of the object; server, endpoint for messages;
         doing, "read", "write", "list" or "delete".
@@ -134,7 +134,7 @@ def explain_refusal(
 
 
 def _hint(code: str, doing: str) -> str:
-    """What to do about a refusal for a reason of its own; empty where none is known."""
+    """Advice for a specific kind of refusal; empty if there is none."""
     if code in _FULL:
         return _FULL_HINT
     if code == "InvalidObjectState":
@@ -149,7 +149,7 @@ def _hint(code: str, doing: str) -> str:
 
 
 def explain_silence(code: str, *, address: str, server: str, doing: str, tries: int) -> str:
-    """What it means that no try succeeded. Args: code, of the last failure."""
+    """The error if no try succeeded. Args: code, of the last failure."""
     num_tries = f"{tries} {'try' if tries == 1 else 'tries'}"
     if code in _FULL:
         return f"{server} did not {doing} {address} within {num_tries} ({code}): {_FULL_HINT}"

@@ -66,13 +66,13 @@ def code_and_status(error: ClientError) -> tuple[str, int]:
 
 
 def http_time(text: str) -> datetime:
-    """A time of a header: GMT, also where it says no zone. Raises: ValueError."""
+    """The time in a header: GMT, even without a zone. Raises: ValueError."""
     found = parsedate_to_datetime(text)
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def facts_of(error: ClientError) -> Facts:
-    """Region and clocks, as far as an answer says them."""
+    """Region and clocks, as far as a response contains them."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     details: Any = error.response.get("Error", {})
     there = None
@@ -90,10 +90,9 @@ class ForeignAnswerError(Exception):
 
 
 def refuse_foreign(response_dict: Any, operation_model: Any, **_: object) -> None:
-    """What boto3 must not parse: for its event before that.
-
-    It follows no redirect, and recurses without end where it looks for a bucket's region at a server that redirects
-    that question, too; nor could we, since a signature holds for one host alone. To boto3 a web page is an empty list.
+    """Refuses responses that boto3 must not parse, for its event before parsing. boto3 does not follow redirects, and
+    recurses forever if it looks up a bucket's region at a server that redirects that request, too; we cannot follow
+    them either, since a signature is valid for one host only. boto3 treats a web page as an empty list.
 
     Raises: ForeignAnswerError, but not for a redirect that names the bucket's region.
     """

@@ -20,7 +20,7 @@ _LIST_QUERY = {"Prefix": "prefix", "Delimiter": "delimiter", "ContinuationToken"
 
 
 class Prefix:
-    """The part of a bucket in which a store lies; keys are relative to it."""
+    """The prefix of a store in a bucket; keys are relative to it."""
 
     def __init__(self, config: StoreConfig, retry: RetryPolicy) -> None:
         bucket, _, text = config.uri.removeprefix("s3://").partition("/")
@@ -39,7 +39,7 @@ class Prefix:
         return f"{self.uri}/{key}"
 
     def full(self, key: str) -> str:
-        """The key in the bucket. Other programs' keys may hold "//" or end with a slash, which is theirs to choose."""
+        """The key in the bucket. Keys of other programs may contain "//" or end with a slash."""
         if not key or key.startswith("/") or any(part in (".", "..") for part in key.split("/")):
             raise StoreError(
                 f"{key!r} in {self.uri} is not a valid key: clients and servers change leading slashes and the "

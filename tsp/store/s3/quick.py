@@ -47,7 +47,7 @@ class Quick:
 
     @staticmethod
     def can_reach(endpoint_url: str) -> bool:
-        """Whether a server is reached directly, below no path: how a proxy is spoken to is boto3's to know."""
+        """Whether a server is reached directly and without a path; boto3 handles proxies."""
         return endpoint_url.rstrip("/").count("/") == 2 and forbids_proxies(endpoint_url)
 
     def ask(
@@ -60,7 +60,7 @@ class Quick:
         body: bytes | memoryview = b"",
         into: memoryview | None = None,
     ) -> Answer | None:
-        """One request; whatever the server answers, but None where it gave no whole answer.
+        """One request; any response of the server, or None if it was incomplete.
 
         Args: headers, besides those of every request, with names in lower case; body, with its Content-MD5 among the
             headers unless the ETag in the answer is compared; into, as ``Wire.ask``.
@@ -83,7 +83,7 @@ class Quick:
 
 
 def environment_pair() -> KeyPair | None:
-    """The key pair of the environment, which comes first in boto3's chain, too; None where it is not that simple."""
+    """The key pair of the environment, which is also first in boto3's chain; None in other cases."""
     access_key, secret_key = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not access_key or not secret_key or os.environ.get("AWS_CREDENTIAL_EXPIRATION"):
         return None

@@ -142,7 +142,7 @@ class Reader:
         return answer
 
     def _explain_head(self, key: str) -> None:
-        """Ask for a byte: the answer to a HEAD has no body, which would say why it was refused.
+        """Request one byte: the response to a HEAD has no body with the reason for a refusal.
 
         Raises: StoreError.
         """
@@ -178,7 +178,7 @@ def _range(offset_bytes: int, size_bytes: int | None) -> str:
 
 
 def _from_offset(answer: Answer, offset_bytes: int, size_bytes: int | None) -> bytes:
-    """The bytes that were asked for, also of a server that ignores ranges."""
+    """The requested bytes, also from a server that ignores ranges."""
     # Not by the status: some servers answer 200 to a range they honour.
     data = bytes(answer.body) if "content-range" in answer.headers else bytes(answer.body)[offset_bytes:]
     return data if size_bytes is None else data[:size_bytes]

@@ -57,7 +57,7 @@ class S3Store(Store):
             raise KeyExistsError(f"{self.address(key)} exists already")
 
     def _write_if_absent(self, key: str, data: bytes) -> bool:
-        """Whether the server did so; False also where it knows no conditions."""
+        """Whether the server did so; also False if it does not support conditions."""
         try:
             self._write(key, data, content_md5(md5_of(data)), IfNoneMatch="*")
         except AnsweredError:
@@ -65,7 +65,7 @@ class S3Store(Store):
         return True
 
     def _honours_conditions(self) -> bool:
-        """Whether the server refuses to replace an object that must not exist: tried once, on an object of its own."""
+        """Whether the server refuses to replace an object that must not exist: tested once, on a separate object."""
         if self.bucket.honours_conditions is None:
             probe = f".tspctl-condition-{uuid.uuid4().hex}"
             self.write(probe, b"")
@@ -167,10 +167,9 @@ class S3Store(Store):
         return self._reader.source(key, entry or self.stat(key))
 
     def _holds(self, key: str, sent: Sent) -> bool:
-        """Whether the store now has exactly these bytes.
-
-        Size and ETag say so where the ETag is made of MD5s, of the parts or of the whole. Where it is not (encryption
-        with KMS keys, some servers) the object is read back and its SHA-256 compared.
+        """Whether the store now has exactly these bytes. Size and ETag prove it if the ETag is made of MD5s, of the
+        parts or of the whole. Otherwise (encryption with KMS keys, some servers) the object is read back and its
+        SHA-256 compared.
         """
         try:
             head = self._reader.head(key)

@@ -35,7 +35,7 @@ PARALLEL_PARTS = 4
 
 
 class DamagedPartError(Exception):
-    """A part did not arrive as it was sent, and cannot be replaced: the upload has to begin anew."""
+    """A part was damaged on arrival, and cannot be replaced: the upload must start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class Sent:
     """MD5 of the bytes, or of the MD5s of the parts and their number."""
     num_parts: int
     answered: str = ""
-    """The ETag that the server gave in its answer to the request that made the object; empty where it got lost."""
+    """The ETag in the response to the request that created the object; empty if it was lost."""
 
     def is_etag(self, etag: str) -> bool:
-        """Whether a server says by this ETag that it holds these bytes. False proves nothing."""
+        """Whether this ETag proves that a server has these bytes. False proves nothing."""
         etag = etag.strip('"').lower()
         if etag == self.etag:
             return True
@@ -208,13 +208,13 @@ class _PartUpload:
         ).get("ETag", "")
 
     def abort(self) -> None:
-        """Have the server forget the parts; a failure to do so is not worth another error."""
+        """Make the server delete the parts; a failure to do so is ignored."""
         with contextlib.suppress(Exception):
             self._client.abort_multipart_upload(Bucket=self._bucket.name, Key=self._key, UploadId=self._id)
 
 
 def _parts_of(path: Path, part_bytes: int) -> Iterator[memoryview]:
-    """The file's parts, each good until ``PARALLEL_PARTS`` more were asked for: buffers are filled anew."""
+    """The file's parts, each valid until ``PARALLEL_PARTS`` more were requested, since buffers are reused."""
     buffers = [memoryview(bytearray(part_bytes)) for _ in range(PARALLEL_PARTS + 2)]
     with open(path, "rb", buffering=0) as file:
         for buffer in itertools.cycle(buffers):
@@ -238,7 +238,7 @@ def _check_digest(path: Path, found: str, announced: str) -> None:
 
 
 def content_md5(md5: bytes) -> str:
-    """An MD5 as the Content-MD5 header wants it: the one checksum that every server knows."""
+    """An MD5 in the form of the Content-MD5 header, the one checksum that every server supports."""
     return base64.b64encode(md5).decode()
 
 

@@ -32,12 +32,12 @@ _ONE_SEND_BYTES = 64 << 10
 
 
 class WireError(Exception):
-    """There is no whole answer: refused, cut off, stalled, or not understood."""
+    """There is no complete response: refused, truncated, stalled, or not understood."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -47,7 +47,7 @@ class Answer:
 
 
 class Wire:
-    """Connections to one server, kept while they work. Safe to use from several threads, not after a fork."""
+    """Connections to one server, kept while they work. Safe to use from several threads, but not after a fork."""
 
     def __init__(self, url: str, *, ca_file: str | None = None) -> None:
         """Args: url, http:// or https:// and a host; ca_file, PEM of the authorities to trust, None for the usual."""
@@ -67,7 +67,7 @@ class Wire:
         *,
         into: memoryview | None = None,
     ) -> Answer:
-        """Send a request and read its answer.
+        """Send a request and read its response.
 
         Args: target, path and query, encoded; into, where the body of a success goes if it fits.
         Raises: WireError.
@@ -113,11 +113,11 @@ class Wire:
 
 
 class _ClosedError(Exception):
-    """The connection was closed before anything of an answer came, as servers do with those that are kept."""
+    """The connection was closed before any byte of a response, as servers do with kept connections."""
 
 
 class _Pace:
-    """Whether bytes go on coming: so many in each span of time, or the next wait for one is cut short."""
+    """Checks that bytes keep arriving: a minimum in each time span, or the next wait is shortened."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -125,7 +125,7 @@ class _Pace:
         sock.settimeout(PACE_SEC)
 
     def moved(self, num_bytes: int) -> None:
-        """Note bytes that came or went. Raises: TimeoutError if they are too few."""
+        """Record received or sent bytes. Raises: TimeoutError if they are too few."""
         self._bytes += num_bytes
         now = time.monotonic()
         if now - self._began > PACE_SEC:
@@ -198,7 +198,7 @@ class _Connection:
         return bytes(whole)
 
     def _until(self, end: bytes, pace: _Pace) -> bytes:
-        """What comes before an end, which is passed over."""
+        """The bytes before an end mark, which is skipped."""
         while (at := self._received.find(end, self._at)) < 0:
             self._received = self._received[self._at :]
             self._at = 0

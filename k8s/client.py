@@ -238,7 +238,7 @@ class Cluster:
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "tspctl"}
         # Asked for each request: tokens of credential plugins run out and are renewed there.
         for item in settings.auth_settings().values():
-            if item["in"] == "header" and item["value"]:
+            if item["value"]:
                 headers[item["key"]] = item["value"]
         url = settings.host + path + ("?" + urlencode(_plain(query)) if query else "")
         try:
@@ -253,18 +253,18 @@ class Cluster:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"the API server {settings.host} does not answer: {error}") from error
-        if 300 <= response.status < 400:
+        if response.status >= 400:
+            refused = refusal(method, path, response.status, response.data)
+            if method == "GET" and isinstance(refused, ForbiddenError) and self._was_allowed(path):
+                raise UnreachableError(f"the API server refuses what it allowed before: {refused}")
+            raise refused
+        if response.status >= 300:
             response.release_conn()
             elsewhere = str(response.headers.get("Location", "")).partition("?")[0]
             raise ClusterError(
                 f"{settings.host} redirects the request ({elsewhere}) instead of answering it: log in to the "
                 "cluster again, or check the kubeconfig's server"
             )
-        if response.status >= 400:
-            refused = refusal(method, path, response.status, response.data)
-            if method == "GET" and isinstance(refused, ForbiddenError) and self._was_allowed(path):
-                raise UnreachableError(f"the API server refuses what it allowed before: {refused}")
-            raise refused
         if method == "GET":
             self._refused_since[path] = None
         return response

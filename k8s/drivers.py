@@ -40,8 +40,9 @@ def check_drivers(nodes: Iterable[Mapping[str, Any]], image: str | None, *, gpu_
         return
     shown = ", ".join(f"{name} {major}" for name, major in list(old.items())[:_SHOWN_NODES])
     more = f" and {len(old) - _SHOWN_NODES} more" if len(old) > _SHOWN_NODES else ""
-    fits = [flavour for flavour, cuda in FLAVOUR_CUDA.items() if cuda and (driver_for(cuda) or 0) <= min(old.values())]
-    cure = f"an image of flavour {fits[-1]}" if fits else "newer drivers"
+    needs = {flavour: driver_for(version) for flavour, version in FLAVOUR_CUDA.items() if version}
+    fits = next((flavour for flavour, driver in needs.items() if driver and driver <= min(old.values())), None)
+    cure = f"an image of flavour {fits}" if fits else "newer drivers"
     yield Finding(
         "GPU drivers",
         "error" if len(old) == len(drivers) else "warning",
@@ -56,5 +57,5 @@ def _drivers(nodes: Iterable[Mapping[str, Any]], gpu_resource: str) -> Iterator[
         labels = node["metadata"].get("labels") or {}
         major = next((labels[name] for name in DRIVER_LABELS if name in labels), "")
         has_gpus = int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0)) > 0
-        if has_gpus and major.isdecimal() and int(major) > 0:  # 0: the labeller could not tell
+        if has_gpus and major.isdecimal() and int(major):  # 0: the labeller could not tell
             yield str(node["metadata"]["name"]), int(major)

@@ -17,7 +17,7 @@ import yaml
 from k8s.client import ClusterAddress
 from tsp.errors import ClusterError, ConfigError
 
-_TIMEOUT_SEC = 300
+_TIMEOUT_SEC = 330
 OLDEST = "v3.14"
 """Version of the program that will do; v4 does, too."""
 
@@ -117,9 +117,9 @@ class Helm:
 
     def _run(self, verb: str, *arguments: str, text: str | None = None, on_cluster: bool = True) -> str:
         command = [program(), verb, *arguments, *(self._address() if on_cluster else [])]
-        code, out, err = _finish(command, text, timeout_sec=_TIMEOUT_SEC + 30)
+        code, out, err = _finish(command, text, timeout_sec=_TIMEOUT_SEC)
         if code is None:
-            raise ClusterError(f"helm {verb} did not answer within {_TIMEOUT_SEC + 30:g} s")
+            raise ClusterError(f"helm {verb} did not answer within {_TIMEOUT_SEC:g} s")
         if code:
             raise ClusterError(f"helm {verb} failed: {_said(err)}")
         return out

@@ -2,13 +2,15 @@
 
 import json
 import re
+import socket
+import threading
 
 import pytest
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
 from k8s.answers import ForbiddenError, NotFoundError, parsed, refusal
-from k8s.client import Cluster, ClusterAddress
+from k8s.client import Cluster, ClusterAddress, official
 from tsp.errors import ClusterError, UnreachableError
 
 POD = "/api/v1/namespaces/video/pods/a"
@@ -318,3 +320,84 @@ def test_a_kubeconfig_of_another_form_is_named(tmp_path, text):
     with pytest.raises(ClusterError) as caught:
         cluster.get(cluster.namespaced("v1", "pods"))
     assert "no cluster to talk to" in str(caught.value) or "does not answer" in str(caught.value)
+
+
+@pytest.mark.parametrize(("status", "is_answer"), [(200, True), (299, True), (300, False), (302, False), (399, False)])
+def test_what_sends_us_elsewhere_is_no_answer(api, cluster, status, is_answer):
+    api.objects[POD] = lambda *_: (status, {"metadata": {"name": "a"}})
+    if is_answer:
+        assert cluster.get(POD)["metadata"]["name"] == "a"
+        return
+    with pytest.raises(ClusterError, match="redirect"):
+        cluster.get(POD)
+
+
+def test_the_second_page_of_a_list_fails_as_the_first_does(api, cluster):
+    path, items = cluster.namespaced("v1", "pods"), [{"metadata": {"uid": str(index)}} for index in range(700)]
+    once = iter([400])
+
+    def answer(method, query, body):
+        status = next(once, 200) if query.get("continue") else 200
+        return status, api._page(items, query)
+
+    api.objects[path] = answer
+    with pytest.raises(ClusterError, match="HTTP 400"):
+        list(cluster.items(path))
+
+
+def test_an_object_without_a_uid_is_never_taken_for_another(api, cluster):
+    path = cluster.namespaced("v1", "pods")
+    api.objects[path] = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]
+    assert [item["metadata"]["name"] for item in cluster.items(path)] == ["a", "b"]
+
+
+def test_who_may_write_is_not_thought_to_read(api, cluster):
+    api.objects[POD] = lambda method, *_: (200 if method == "PATCH" else 403, {"message": "no"})
+    cluster.patch(POD, {})
+    with pytest.raises(ForbiddenError, match="missing permission: get pods in"):
+        cluster.get(POD)
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("k8s.client._RETRY_AFTER_SEC", (0.0,))
+    whole = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\n{"metadata":{}}'
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            for answer in (whole[:-5], whole):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        path = kubeconfig_of(tmp_path, "b", f"http://127.0.0.1:{server.getsockname()[1]}", current="b")
+        assert Cluster(ClusterAddress(kubeconfig=path)).get(POD) == {"metadata": {}}
+
+
+@pytest.mark.parametrize("tty", [False, True])
+@pytest.mark.parametrize(
+    ("reason", "error", "message"),
+    [
+        (
+            "Handshake status 403 Forbidden -+-+- {}",
+            ForbiddenError,
+            r"pod the-pod \(missing permission: get pods/exec in namespace video; see k8s/role.yaml\)",
+        ),
+        ("Handshake status 500\nmore", ClusterError, "^cannot run a command in pod the-pod: Handshake status 500$"),
+    ],
+)
+def test_a_command_that_may_not_be_run_says_what_is_missing(cluster, monkeypatch, tty, reason, error, message):
+    asked = {}
+
+    def stream(call, pod, namespace, **options):
+        asked.update(options, pod=pod, namespace=namespace)
+        raise official().client.ApiException(reason=reason)
+
+    monkeypatch.setattr(official().stream, "stream", stream)
+    with pytest.raises(ClusterError, match=message) as refused:
+        cluster.open_shell("the-pod", "pytorch", ["ls"], tty=tty)
+    assert type(refused.value) is error
+    # A terminal has one stream of output; without one, stdout and stderr stay apart.
+    assert (asked["tty"], asked["stderr"], asked["stdin"], asked["stdout"]) == (tty, not tty, True, True)
+    assert (asked["pod"], asked["namespace"], asked["container"]) == ("the-pod", "video", "pytorch")

@@ -70,6 +70,25 @@ def test_old_drivers_are_named_with_the_image_that_would_do():
     assert "use newer drivers" in message
 
 
+@pytest.mark.parametrize(
+    ("driver", "cure"), [(579, "flavour cu126,"), (525, "flavour cu126,"), (524, "newer drivers,")]
+)
+def test_the_cure_is_an_image_that_the_oldest_driver_runs(driver, cure):
+    ((_, message),) = found(node("new", labels={NEWER: "575"}), node("old", labels={NEWER: str(driver)}))
+    assert cure in message
+    assert found(node("a", labels={NEWER: "580"}), node("b", labels={NEWER: "0"})) == found(
+        node("a", labels={NEWER: "580"})
+    ), "0: the labeller could not tell"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shown"), [(4, "n3 550; use"), (5, "n3 550 and 1 more; use"), (1, "which needs 580: n0 550; use")]
+)
+def test_up_to_four_old_nodes_are_named(nodes, shown):
+    ((_, message),) = found(*[node(f"n{number}", labels={NEWER: "550"}) for number in range(nodes)])
+    assert shown in message
+
+
 def test_many_old_nodes_are_counted():
     ((_, message),) = found(*[node(f"n{number}", labels={NEWER: "550"}) for number in range(6)])
     assert "n0 550, n1 550, n2 550, n3 550 and 2 more" in message

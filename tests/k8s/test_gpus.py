@@ -9,7 +9,7 @@ from tests.k8s.objects import node_pod, pod, with_ranks
 from tests.k8s.serving import PODS, gpu_node
 
 
-def holding(found, gpus, *, node="a", namespace="video", run=None, resource="nvidia.com/gpu"):
+def holding(found, gpus, *, node="node-a", namespace="video", run=None, resource="nvidia.com/gpu"):
     found["spec"] |= {
         "nodeName": node,
         "containers": [{"name": "pytorch", "resources": {"limits": {resource: str(gpus)}}}, {"name": "sidecar"}],
@@ -24,7 +24,7 @@ def holding(found, gpus, *, node="a", namespace="video", run=None, resource="nvi
 
 
 def test_what_runs_and_others_hold_is_not_free():
-    nodes = [gpu_node("b", None, gpus="2"), gpu_node("a", "81559", gpus="8")]
+    nodes = [gpu_node("node-b", None, gpus="2"), gpu_node("node-a", "81559", gpus="8")]
     nodes[1]["metadata"]["labels"] |= {
         "nvidia.com/gpu.product": "NVIDIA-H100",
         "nvidia.com/cuda.driver-version.full": "570.86.15",
@@ -36,17 +36,19 @@ def test_what_runs_and_others_hold_is_not_free():
         holding(pod(0), 1),
         holding(pod(0, "Succeeded"), 1, run="done"),
         holding(pod(0, "Pending"), 1, node=None, run="waiting"),
-        holding(pod(0), 1, node="b", run="my-run"),
+        holding(pod(0), 1, node="node-b", run="my-run"),
     ]
+    pods += [holding(pod(0), "many", run="unreadable"), holding(pod(0, "Failed"), 1, run="failed")]
+    nodes, pods = json.loads(json.dumps([nodes, pods]))
     first, second = node_gpus(nodes, pods, namespace="video")
-    assert (first.node, first.kind, first.memory, first.driver) == ("a", "NVIDIA-H100", "81559", "570.86.15")
+    assert (first.node, first.kind, first.memory, first.driver) == ("node-a", "NVIDIA-H100", "81559", "570.86.15")
     assert (first.total, first.free) == (8, 3)
     assert first.holders == {"my-run": 2, "team/pairs": 2, "my-run-master-0": 1}
-    assert (second.node, second.kind, second.memory, second.free) == ("b", None, None, 1)
+    assert (second.node, second.kind, second.memory, second.free) == ("node-b", None, None, 1)
 
 
 def test_parts_of_a_card_have_a_line_each_and_their_own_memory():
-    node = gpu_node("a", "81559", gpus="0")
+    node = gpu_node("node-a", "81559", gpus="0")
     node["status"]["allocatable"] |= {"nvidia.com/mig-1g.10gb": "7", "cpu": "8", "rdma/hca": "4"}
     node["metadata"]["labels"] |= {
         "nvidia.com/mig-1g.10gb.memory": "9728",
@@ -59,7 +61,7 @@ def test_parts_of_a_card_have_a_line_each_and_their_own_memory():
 
 
 def test_a_cordoned_node_has_nothing_free():
-    node = gpu_node("a", "16384")
+    node = gpu_node("node-a", "16384")
     node["spec"]["unschedulable"] = True
     (found,) = node_gpus([node], [], namespace="video")
     assert (found.total, found.free) == (4, 0)
@@ -76,7 +78,7 @@ def test_gpus_are_told_from_other_devices(resource, yes):
 
 @pytest.mark.parametrize("sees_all", [True, False])
 def test_the_command_shows_them_with_the_rights_of_submit(api, cluster, tspctl, tmp_path, sees_all):
-    api.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
+    api.objects["/api/v1/nodes"] = [gpu_node("node-a", "16384")]
     own, other = holding(pod(0), 1, run="my-run"), holding(pod(1), 2, namespace="other")
     api.objects[PODS] = [own]
     api.objects["/api/v1/pods"] = [own, other] if sees_all else (lambda *_: (403, {"message": "no"}))
@@ -86,7 +88,7 @@ def test_the_command_shows_them_with_the_rights_of_submit(api, cluster, tspctl, 
     (row,) = json.loads(shown.out)
     held = {"my-run": 1, "other/my-run-worker-0": 2} if sees_all else {"my-run": 1}
     assert row == {
-        "node": "a", "gpu": "nvidia.com/gpu", "memory": "16384 MiB", "driver": None, "total": 4,
+        "node": "node-a", "gpu": "nvidia.com/gpu", "memory": "16384 MiB", "driver": None, "total": 4,
         "free": 4 - sum(held.values()), "held_by": held,
     }  # fmt: skip
     assert ("no permission to list pods of other namespaces" in shown.err) is not sees_all

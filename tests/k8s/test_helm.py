@@ -1,0 +1,36 @@
+"""Where the chart is, and how long Helm may take."""
+
+import pytest
+
+from k8s import helm
+from k8s.client import ClusterAddress
+from tsp.errors import ClusterError, ConfigError
+
+
+def test_the_installed_chart_wins_over_the_checkouts_and_none_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(helm, "__file__", str(tmp_path / "k8s" / "helm.py"))
+    with pytest.raises(ConfigError) as refused:
+        helm.shipped_chart()
+    assert f"neither in {tmp_path / 'cli/charts'} nor in {tmp_path / 'charts'}: set 'chart'" in str(refused.value)
+    for place in ("charts/tsp", "cli/charts/tsp"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "Chart.yaml").touch()
+        assert helm.shipped_chart() == str(tmp_path / place)
+
+
+def test_a_charts_image_is_of_its_tag_else_of_its_version(tmp_path):
+    assert helm.chart_facts("oci://registry.example/charts/tsp") is None
+    (tmp_path / "Chart.yaml").write_text("{name: mine, version: 1.2.3, appVersion: '4.5'}")
+    for tag, image in (("", "a/b:4.5"), ("x", "a/b:x")):
+        (tmp_path / "values.yaml").write_text(f"image: {{repository: a/b, tag: '{tag}'}}")
+        assert helm.chart_facts(str(tmp_path)) == helm.ChartFacts("mine", "1.2.3", image)
+
+
+def test_a_helm_that_hangs_is_ended_and_named(tmp_path, monkeypatch):
+    program = tmp_path / "helm"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(helm, "program", lambda: str(program))
+    monkeypatch.setattr(helm, "_TIMEOUT_SEC", 0.05)
+    with pytest.raises(ClusterError, match=r"helm version did not answer within 0\.05 s"):
+        helm.Helm(ClusterAddress(), "video").version()

@@ -61,34 +61,31 @@ def plan_sizes(nodes: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePl
             f"the GPUs of {_shown(shared)} are time-sliced, and NCCL refuses two ranks on one GPU: keep ranks off "
             "these nodes (nodeSelector or affinity of the chart), or request one GPU"
         )
-    least_mib = _least_mib(downscale)
+    asked = None if downscale == "auto" else int(downscale)
+    least_mib = _least_mib(asked)
     fitting = [node for node in nodes if node.memory_mib is not None and node.memory_mib >= least_mib]
     unknown = [node for node in nodes if node.memory_mib is None]
     if not nodes:
         line = "no node with GPUs is visible that ranks can use: the pods decide"
-        return NodePlan(downscale=_chosen(downscale), gpus=0, explanation=(line,))
+        return NodePlan(downscale=asked, gpus=0, explanation=(line,))
     if unknown and sum(node.gpus for node in fitting) < gpus:
         line = f"GPU memory of {_shown(unknown)} is unknown (no usable label): the pods decide"
         gpus_there, ranks = sum(node.gpus for node in nodes), sum(node.ranks for node in nodes)
-        return NodePlan(
-            downscale=_chosen(downscale), gpus=gpus_there, ranks=ranks, nodes=tuple(nodes), explanation=(line,)
-        )
+        return NodePlan(downscale=asked, gpus=gpus_there, ranks=ranks, nodes=tuple(nodes), explanation=(line,))
     if not fitting:
-        advice = (
-            "use other nodes, or set --downscale yourself" if downscale == "auto" else "choose a larger --downscale"
-        )
+        advice = "use other nodes, or set --downscale yourself" if asked is None else "choose a larger --downscale"
         raise ConfigError(f"no GPU that ranks can use has {least_mib} MiB: {_shown(nodes)}; {advice}")
-    return _narrowed(nodes, fitting, gpus=gpus, downscale=downscale)
+    return _narrowed(nodes, fitting, gpus=gpus, asked=asked)
 
 
-def _narrowed(nodes: Sequence[GpuNode], fitting: Sequence[GpuNode], *, gpus: int, downscale: str) -> NodePlan:
+def _narrowed(nodes: Sequence[GpuNode], fitting: Sequence[GpuNode], *, gpus: int, asked: int | None) -> NodePlan:
     smallest_mib = min(node.memory_mib or 0 for node in fitting)
-    factor = _chosen(downscale) or downscale_for(smallest_mib)
-    lines = [f"downscale factor {factor}: {_reason(fitting, smallest_mib, downscale)}"]
+    factor = asked or downscale_for(smallest_mib)
+    lines = [f"downscale factor {factor}: {_reason(fitting, smallest_mib, asked)}"]
     left_out = [node for node in nodes if node not in fitting]
     if left_out:
         lines.append(f"ranks avoid {_shown(left_out)}")
-    if downscale == "auto":
+    if asked is None:
         lines += _better(fitting, gpus, factor)
     return NodePlan(
         downscale=factor,
@@ -100,17 +97,13 @@ def _narrowed(nodes: Sequence[GpuNode], fitting: Sequence[GpuNode], *, gpus: int
     )
 
 
-def _chosen(downscale: str) -> int | None:
-    return None if downscale == "auto" else int(downscale)
-
-
-def _least_mib(downscale: str) -> int:
-    factor = max(DOWNSCALES) if downscale == "auto" else int(downscale)
+def _least_mib(asked: int | None) -> int:
+    factor = asked or max(DOWNSCALES)
     return next(least for least, d in DOWNSCALE_MIN_MIB if d == factor)
 
 
-def _reason(fitting: Sequence[GpuNode], smallest_mib: int, downscale: str) -> str:
-    if downscale != "auto":
+def _reason(fitting: Sequence[GpuNode], smallest_mib: int, asked: int | None) -> str:
+    if asked is not None:
         return f"as requested; ranks run on {_shown(fitting)}"
     deciders = [node for node in fitting if node.memory_mib == smallest_mib]
     return f"the smallest GPU that ranks can use has {smallest_mib} MiB: {_shown(deciders)}"

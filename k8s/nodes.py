@@ -6,7 +6,7 @@ considered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ from tsp.errors import ConfigError
 Object = Mapping[str, Any]
 
 _MAX_LEFT_OUT = 3
-_UNLIMITED = 10**6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +62,7 @@ def nodes_for(
             GpuNode(
                 name=str(node["metadata"]["name"]),
                 gpus=gpus,
-                ranks=min(gpus // gpus_per_pod, _room(node, pod)) * gpus_per_pod,
+                ranks=min([gpus // gpus_per_pod, *_rooms(node, pod)]) * gpus_per_pod,
                 label=label,
                 memory_mib=None if memory_mib is None else memory_mib // slots,
                 slots=slots,
@@ -137,18 +136,16 @@ def explain_cards(precision: Precision, nodes: Sequence[GpuNode]) -> tuple[str, 
     return (explain_precision(precision, cards),) if cards else ()
 
 
-def _room(node: Object, pod: Object) -> int:
-    """The number of pods for which a node's CPU and memory suffice; invalid quantities do not limit it."""
+def _rooms(node: Object, pod: Object) -> Iterator[int]:
+    """The numbers of pods for which a node's CPU and memory suffice; invalid quantities do not limit it."""
     allocatable = (node.get("status") or {}).get("allocatable", {})
-    room = [_UNLIMITED]
     for key in ("cpu", "memory"):
         requests = [
             (item.get("resources") or {}).get("requests", {}).get(key, 0) for item in pod.get("containers") or []
         ]
         wanted, there = sum(parse_quantity(item) or 0.0 for item in requests), parse_quantity(allocatable.get(key, ""))
         if wanted > 0 and there is not None:
-            room.append(int(there // wanted))
-    return min(room)
+            yield int(there // wanted)
 
 
 def _memory_mib(label: str | None) -> int | None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60}
 _SUFFIXES = {**_DECIMAL, **_BINARY}
-_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]+)|([numkMGTPE]?|[KMGTPE]i))")
+_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,3})|([numkMGTPE]?|[KMGTPE]i))")
 """The grammar of k8s.io/apimachinery, resource.Quantity: a number, and a decimal exponent or a suffix."""
-_MAX_EXPONENT = 300
 
 
 def parse_quantity(text: str | int | float) -> float | None:
     """Bytes, cores or pieces; None for an invalid quantity."""
     match = _QUANTITY.fullmatch(str(text))
-    if match is None or len(match[2] or "") > len(str(-_MAX_EXPONENT)):
+    if match is None:
         return None
-    if match[2] is not None:
-        return float(f"{match[1]}e{match[2]}")
-    return float(match[1]) * _SUFFIXES[match[3]]
+    number = float(match[1]) * _SUFFIXES[match[3]] if match[2] is None else float(f"{match[1]}e{match[2]}")
+    return number if math.isfinite(number) else None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from k8s.node_plan import NodePlan
-from tsp.config.codec import set_dotted, to_dict
+from tsp.config.codec import json_text, set_dotted, to_dict
 from tsp.config.job import Job, written_paths
 from tsp.config.run import RunConfig, from_json, to_json
 from tsp.config.store import StoreConfig
@@ -63,7 +63,7 @@ def job_values(job: Job, *, shards: int, image: str | None, queue: str | None) -
     values: Values = {
         "job": {
             "kind": job.kind,
-            "request": json.dumps(request, indent=2) + "\n",
+            "request": json_text(request),
             "shards": shards,
             "gpu": job.needs_gpu,
         },

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tsp.config.codec import flat, from_dict, set_dotted, split_dotted, to_dict
+from tsp.config.codec import flat, from_dict, json_text, set_dotted, split_dotted, to_dict
 from tsp.errors import ConfigError
 
 
@@ -134,3 +134,7 @@ def test_a_dotted_key_that_leads_nowhere_is_refused_by_its_first_wrong_name(key,
 def test_nested_values_by_dotted_key():
     assert flat({"a": {"b": 1, "c": [2, {"d": 3}]}, "e": None}) == {"a.b": 1, "a.c.0": 2, "a.c.1.d": 3, "e": None}
     assert flat({}) == {}
+
+
+def test_json_has_a_value_a_line():
+    assert json_text({"a": [1, "b"], "c": {}}) == '{\n  "a": [\n    1,\n    "b"\n  ],\n  "c": {}\n}\n'

@@ -61,6 +61,11 @@ TAINT = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
         (node(labels={"gen": "9"}), affinity(expression("gen", "Gt", "8")), True),
         (node(labels={"gen": "8"}), affinity(expression("gen", "Gt", "8")), False),
         (node(labels={"gen": "7"}), affinity(expression("gen", "Lt", "8")), True),
+        (node(labels={"gen": "8"}), affinity(expression("gen", "Lt", "8")), False),
+        (node(labels={"gen": "9"}), affinity(expression("gen", "Lt", "8")), False),
+        (node(labels={"gen": "7"}), affinity(expression("gen", "Gt", "8")), False),
+        (node(labels={"gen": "1000"}), affinity(expression("gen", "Gt", "1000")), False),
+        (node(labels={"gen": "1000"}), affinity(expression("gen", "Lt", "1000")), False),
         (node(labels={"gen": "80Gi"}), affinity(expression("gen", "Lt", "8")), False),
         (node(), affinity({}), False),
         (node("n1"), affinity({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), True),
@@ -86,6 +91,33 @@ def test_cpu_and_memory_are_a_pods_and_not_a_ranks():
     pod = {"containers": [{"resources": {"requests": {"cpu": "10"}}}]}
     (able,) = nodes_for([found], pod, **NVIDIA, gpus_per_pod=2)
     assert able.ranks == 4
+    pod["containers"].append({"name": "sidecar"})
+    (able,) = nodes_for([found], pod, **NVIDIA, gpus_per_pod=2)
+    assert able.ranks == 4, "a container that asks for nothing takes nothing"
+    assert able.cpus == 20 / 8
+    del found["status"]["allocatable"]["cpu"]
+    assert nodes_for([found], pod, **NVIDIA)[0].cpus == 0
+
+
+@pytest.mark.parametrize(
+    ("product", "replicas", "slots"),
+    [("Tesla-T4-SHARED", None, 2), ("Tesla-T4-SHARED", "3", 3), ("Tesla-T4-SHARED", "1", 2), ("Tesla-T4", "0", 1),
+     ("Tesla-T4", "2", 2), (None, "2", 2)],
+)  # fmt: skip
+def test_a_card_has_as_many_slots_as_its_labels_say(product, replicas, slots):
+    labels = {"nvidia.com/gpu.product": product, "nvidia.com/gpu.replicas": replicas}
+    (found,) = nodes_for([node(labels={k: v for k, v in labels.items() if v}, memory="16384")], {}, **NVIDIA)
+    assert (found.slots, found.memory_mib) == (slots, 16384 // slots)
+
+
+@pytest.mark.parametrize(
+    ("major", "minor", "compute"), [("8", "6", (8, 6)), ("8", "x", (8, 0)), ("x", "6", None), ("9", None, (9, 0))]
+)
+def test_the_compute_capability_is_what_can_be_read_of_the_labels(major, minor, compute):
+    labels = {"nvidia.com/gpu.product": "A", "nvidia.com/gpu.compute.major": major}
+    labels |= {"nvidia.com/gpu.compute.minor": minor} if minor else {}
+    (found,) = nodes_for([node(labels=labels)], {}, **NVIDIA)
+    assert found.card.compute == compute
 
 
 def test_where_no_node_has_the_gpus_of_a_pod_the_largest_is_named():
@@ -160,6 +192,8 @@ def test_quantities_are_read_as_kubernetes_does(text, number):
         ([81559, 4096], 1, ("81559",)),
         ([81559, None], 1, ("81559",)),
         ([None, None], None, ()),
+        ([29000, 14000], 2, ("14000", "29000")),
+        ([13999], 4, ("13999",)),
         ([], None, ()),
     ],
 )
@@ -193,6 +227,23 @@ def test_unknown_memory_leaves_it_to_the_pods_where_the_known_gpus_are_too_few()
     plan = plan_nodes([gpu_node("big", 81559), gpu_node("plain", None)], gpus=8, downscale="auto")
     assert (plan.downscale, plan.memory_values, plan.gpus, plan.ranks) == (None, (), 8, 8)
     assert "plain (4 GPUs) is unknown" in plan.explanation[0]
+
+
+@pytest.mark.parametrize("memory", [None, 7680])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_factor_of_ones_own_stands_whatever_is_known_of_the_nodes(memory, factor):
+    nodes = [gpu_node("big", 81559), gpu_node("other", memory)]
+    assert plan_nodes(nodes, gpus=8, downscale=str(factor)).downscale == factor
+    nothing = plan_nodes([], gpus=8, downscale=str(factor))
+    assert (nothing.downscale, nothing.gpus, nothing.ranks) == (factor, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "end"), [(4, "n3 (4 x 16384 MiB)"), (5, " and 1 more node"), (6, " and 2 more nodes")]
+)
+def test_as_many_nodes_are_named_as_fit_on_a_line(count, end):
+    nodes = [gpu_node(f"n{index}", 16384) for index in range(count)]
+    assert plan_nodes(nodes, gpus=1, downscale="auto").explanation[0].endswith(end)
 
 
 def test_a_long_list_of_nodes_is_cut():
@@ -288,7 +339,7 @@ SCALES = {
 @given(sign=st.sampled_from(["", "+", "-"]), number=NUMBERS, suffix=st.sampled_from(list(SCALES)))
 def test_every_quantity_of_the_grammar_is_read(sign, number, suffix):
     expected = Decimal(sign + number) * Decimal(SCALES[suffix])
-    assert parse_quantity(sign + number + suffix) == pytest.approx(float(expected))
+    assert parse_quantity(sign + number + suffix) == pytest.approx(float(expected), rel=1e-12)
 
 
 @given(number=NUMBERS, exponent=st.integers(-30, 30), letter=st.sampled_from("eE"))
@@ -301,6 +352,11 @@ def test_an_exponent_takes_the_place_of_a_suffix(number, exponent, letter):
 )
 def test_what_kubernetes_refuses_is_no_quantity(text):
     assert parse_quantity(text) is None
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e300", 1e300), ("1e-300", 1e-300), ("1e999", None), ("1e1000", None)])
+def test_a_quantity_that_no_machine_has_is_none(text, number):
+    assert parse_quantity(text) == number
 
 
 def test_exa_is_no_exponent():

@@ -42,6 +42,28 @@ def test_everything_a_pod_refers_to_is_looked_for(api, cluster):
     ]
 
 
+def test_what_is_optional_or_another_kind_of_the_same_name_is_not_asked_for(api, cluster):
+    pod = {
+        "imagePullSecrets": [{"name": "same"}],
+        "volumes": [
+            {"name": "a", "configMap": {"name": "same"}},
+            {"name": "b", "secret": {"secretName": "maybe", "optional": True}},
+            {"name": "c", "configMap": {"name": "needed", "optional": False}},
+        ],
+    }
+    api.objects[cluster.namespaced("v1", "secrets", "same")] = {"type": "kubernetes.io/dockerconfigjson"}
+    api.objects[cluster.namespaced("v1", "configmaps", "same")] = {"data": {}}
+    found = list(check_references(cluster, pod, own=[], queue=None))
+    assert [(item.what, item.message.split()[0]) for item in found] == [("configmap", "needed")]
+
+
+def test_each_priority_is_looked_for_whatever_became_of_the_other(api, cluster):
+    api.objects["/apis/scheduling.k8s.io/v1/priorityclasses/high"] = forbidden
+    labels = {"kueue.x-k8s.io/priority-class": "high"}
+    found = list(check_priority(cluster, {"priorityClassName": "high"}, labels))
+    assert [item.level for item in found] == ["warning", "error"]
+
+
 def test_what_exists_is_fine_and_what_may_not_be_seen_is_said_to_be_so(api, cluster):
     for resource, name in (("configmaps", "more"), ("serviceaccounts", "mine")):
         api.objects[cluster.namespaced("v1", resource, name)] = {"metadata": {}}

@@ -1,10 +1,11 @@
 """Conditions and pods to one state."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
-from k8s.names import kind_of, main_container_of, owner_of, pods_of, rank_of, ranks_in, ranks_of
+from k8s.names import is_of_run, kind_of, main_container_of, owner_of, pods_of, rank_of, ranks_in, ranks_of
 from k8s.status import created_at, culprit, ended_at, pod_status, state_of
 from tests.k8s.objects import job, node_pod, pod, shard, terminated, train_job, with_ranks
 
@@ -158,6 +159,52 @@ def test_the_culprit_is_the_pod_that_brought_the_others_down(ends, cause):
         for rank, (code, second) in enumerate(ends)
     ]
     assert culprit(pods).rank == cause
+
+
+def test_restarts_of_the_container_and_of_all_pods_add_up():
+    found = node_pod(0, restarts=1)
+    found["status"]["containerStatuses"][0]["restartCount"] = 3
+    assert pod_status(found).restarts == 4
+
+
+@pytest.mark.parametrize(
+    ("seen", "image_id"),
+    [("docker-pullable://a/b@sha256:0", "a/b@sha256:0"), ("docker://sha256:0", "sha256:0"), ("a/b@sha256:0",) * 2,
+     ("", None), (None, None)],
+)  # fmt: skip
+def test_an_image_is_known_by_its_digest_whatever_the_runtime_writes_before_it(seen, image_id):
+    found = pod(0)
+    found["status"]["containerStatuses"][0]["imageID"] = seen
+    assert pod_status(found).image_id == image_id
+
+
+@pytest.mark.parametrize(
+    ("spec", "pods"),
+    [
+        ({"runtimeRef": {}}, 1),
+        ({"runtimeRef": {}, "trainer": {"numNodes": 3}}, 3),
+        ({}, 1),
+        ({"completions": 2}, 2),
+        ({"pytorchReplicaSpecs": {"Master": {}, "Worker": {"replicas": 2}}}, 3),
+        ({"pytorchReplicaSpecs": {"Master": {"replicas": 1}, "Worker": {}}}, 2),
+    ],
+)
+def test_a_job_wants_one_pod_unless_it_says_more(spec, pods):
+    assert pods_of({"metadata": {"name": "x"}, "spec": spec}) == pods
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_its"),
+    [
+        ({"app.kubernetes.io/part-of": "tspctl", "app.kubernetes.io/instance": "my-run"}, True),
+        ({"app.kubernetes.io/part-of": "other", "app.kubernetes.io/instance": "my-run"}, False),
+        ({"app.kubernetes.io/part-of": "tspctl", "app.kubernetes.io/instance": "my-runs"}, False),
+        ({"app.kubernetes.io/instance": "my-run"}, False),
+        (None, False),
+    ],
+)
+def test_an_object_is_of_a_run_by_both_its_labels(labels, is_its):
+    assert is_of_run(json.loads(json.dumps({"metadata": {"labels": labels}})), "my-run") is is_its
 
 
 def test_nobody_is_to_blame_where_nobody_failed():

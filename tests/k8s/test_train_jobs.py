@@ -10,7 +10,7 @@ from k8s.client import Cluster
 from k8s.helm import Chart, Helm
 from k8s.releases import Releases
 from k8s.runs import RunLogs, Runs
-from k8s.train_jobs import refuse_changed_runtime, runtime_first
+from k8s.train_jobs import lacks_runtime, refuse_changed_runtime, runtime_first
 from k8s.why import why
 from tests.k8s.objects import event, node_pod, terminated, train_job
 from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, RUNTIMES, TRAIN_JOBS, serve_run, suspending
@@ -250,3 +250,23 @@ def test_one_run_is_looked_up_with_the_events_of_the_job_that_jobset_makes(api, 
     view = Runs(cluster).view("my-run")
     assert (view.state, view.reason) == ("pending", "quota gpus is exceeded: used: 8")
     assert PODS in {path for _, path, _, _ in api.requests}
+
+
+@pytest.mark.parametrize("objects", [[], [RUNTIME], [JOB], [{**RUNTIME, "kind": "ConfigMap"}, JOB]])
+def test_without_both_a_trainjob_and_its_runtime_there_is_nothing_to_create_first(api, cluster, objects):
+    with runtime_first(cluster, objects) as judged:
+        assert judged is None
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "lacks"),
+    [
+        ("TrainJob", NOT_SEEN, True),
+        ("TrainJob", "no", False),
+        ("TrainingRuntime", NOT_SEEN, False),
+        ("Job", NOT_SEEN, False),
+    ],
+)
+def test_only_a_trainjob_can_lack_its_runtime(kind, message, lacks):
+    assert lacks_runtime({"kind": kind}, ClusterError(message)) is lacks

@@ -37,6 +37,23 @@ def test_videos_from_s3_are_cached_where_pods_can_write(root, cache_dir, expecte
     assert config_for_pods(config(root, **{"data.cache_dir": cache_dir})).data.cache_dir == expected
 
 
+@pytest.mark.parametrize("shards", [1, 2, 5])
+def test_only_shards_of_several_take_their_number_from_their_index(shards):
+    job = (
+        GvfJob(
+            store=StoreConfig(uri="s3://bucket/runs"),
+            metadata_csv="a.csv",
+            backbone="tiny",
+            checkpoint="a.pth",
+            shard=None,
+        )
+        if False
+        else ProbeJob(videos="/data/videos")
+    )
+    request = json.loads(job_values(job, shards=shards, image=None, queue=None)["job"]["request"])
+    assert request.get("shards", 1) == shards
+
+
 def test_a_run_is_sent_whole_and_with_its_plan():
     plan = NodePlan(downscale=2, memory_values=("16384",), explanation=("factor 2", "why"))
     values = run_values(config(), plan, image="registry:5000/tsp:v1", queue="team")

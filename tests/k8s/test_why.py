@@ -340,3 +340,27 @@ def test_ranks_that_hold_gpus_while_others_wait_are_counted(of_job, of_pod, per_
 
 
 # Several true reasons at once: the cause is told, whatever the operator makes first and whichever event arrives first
+
+
+def test_nothing_is_refused_where_there_are_more_pods_than_asked_for():
+    waits = unschedulable("0/1 nodes are available: 1 Insufficient cpu.", rank=1)
+    refusal = event("FailedCreatePod", QUOTA.replace("worker", "master"))
+    assert "not enough cpu" in why(PENDING, [waits], [refusal], present=3)
+
+
+@pytest.mark.parametrize("kind", ["Node", "ReplicaSet"])
+def test_the_events_of_something_else_of_the_name_are_not_a_pods(kind):
+    waits = pod(0, "Pending", state=waiting("ContainerCreating"))
+    mount = event("FailedMount", "MountVolume.SetUp failed", of="my-run-master-0")
+    assert "MountVolume" in why(PENDING, [waits], [mount])
+    mount["involvedObject"]["kind"] = kind
+    assert "MountVolume" not in (why(PENDING, [waits], [mount]) or "")
+
+
+@pytest.mark.parametrize("claims", [("videos",), ("videos", "weights")])
+def test_a_claim_that_is_not_bound_is_named(claims):
+    waits = unschedulable("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")
+    waits["spec"]["volumes"] = [{"persistentVolumeClaim": {"claimName": claim}} for claim in claims]
+    said = why(PENDING, [waits])
+    which = "the volume claim videos" if len(claims) == 1 else "one of the volume claims videos, weights"
+    assert f"cannot be scheduled: {which} is not bound: see 'kubectl describe pvc videos'" in said

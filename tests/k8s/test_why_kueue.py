@@ -35,6 +35,16 @@ def not_yet(kind, message):
             "waits in queue team: waiting for checks",
         ),
         (
+            workload(of_kueue("QuotaReserved", "Pending", "not known", status="Unknown")),
+            "waits in queue team: not known",
+        ),
+        (
+            workload(
+                of_kueue("QuotaReserved", "", "", status="True"), of_kueue("Admitted", "", "checks", status="Unknown")
+            ),
+            "waits in queue team: checks",
+        ),
+        (
             None,
             "waits in queue team; whether Kueue knows it cannot be seen (does the LocalQueue exist?)",
         ),

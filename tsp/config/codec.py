@@ -25,6 +25,11 @@ def to_dict(config: Any) -> dict[str, Any]:
     return typing.cast("dict[str, Any]", _plain(config))
 
 
+def json_text(value: Any) -> str:
+    """Plain data as the JSON that is stored and sent: a value a line, for people and for diffs."""
+    return json.dumps(value, indent=2) + "\n"
+
+
 def _plain(value: Any) -> Any:
     # A seventh of the time of dataclasses.asdict and a round trip through JSON.
     kind = type(value)

@@ -15,7 +15,7 @@ from typing import Literal
 from tsp.config.address import check_addresses
 from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
 from tsp.config.bounds import check_numbers, number, require
-from tsp.config.codec import from_dict, to_dict
+from tsp.config.codec import from_dict, json_text, to_dict
 from tsp.config.run_name import check_run_name
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
@@ -270,7 +270,7 @@ class RunConfig:
 
 def to_json(config: RunConfig) -> str:
     """The run's configuration as JSON text, keys in declaration order."""
-    return json.dumps(to_dict(config), indent=2) + "\n"
+    return json_text(to_dict(config))
 
 
 def from_json(text: str, *, where: str = "config") -> RunConfig:

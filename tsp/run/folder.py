@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any, TypeVar
 
+from tsp.config.codec import json_text
 from tsp.errors import MissingKeyError, StoreError, StoreUnreachableError
 from tsp.run.records import load_record
 from tsp.store.base import Store, join_key
@@ -56,4 +56,4 @@ class RunFolder:
 
 def dump_plain(values: dict[str, Any]) -> bytes:
     """Plain values as JSON text."""
-    return (json.dumps(values, indent=2) + "\n").encode()
+    return json_text(values).encode()

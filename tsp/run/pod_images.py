@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from tsp.config.codec import json_text
 from tsp.errors import MissingKeyError, StoreError
 from tsp.run.stored_run import StoredRun
 
@@ -41,7 +42,7 @@ def record_images(run: StoredRun, images: Sequence[str]) -> None:
     known = recorded_images(run)
     new = [image for image in dict.fromkeys(images) if (digest_of(image) or is_image_id(image)) and image not in known]
     if new and run.store.exists(run.key("run.json")):
-        run.store.write(run.key(FILE), (json.dumps([*known, *new], indent=2) + "\n").encode())
+        run.store.write(run.key(FILE), json_text([*known, *new]).encode())
 
 
 def recorded_images(run: StoredRun) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
-from tsp.config.codec import field_names, from_dict, to_dict
+from tsp.config.codec import field_names, from_dict, json_text, to_dict
 from tsp.errors import ConfigError, StoreError
 from tsp.run.class_counts import ClassCounts
 from tsp.run.results import EpochResult
@@ -119,7 +119,7 @@ def check_time(text: Any) -> None:
 
 def dump_record(record: Any) -> bytes:
     """A record as strict JSON; numbers that are not finite become the texts nan, inf and -inf."""
-    return (json.dumps(strict(to_dict(record)), indent=2, allow_nan=False) + "\n").encode()
+    return json_text(strict(to_dict(record))).encode()
 
 
 def load_record(cls: type[T], data: bytes, *, where: str) -> T:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from cli.backends.local.records import Launch, StopRequest, Supervised
 from cli.options.user_folders import user_folder
-from tsp.config.codec import from_dict
+from tsp.config.codec import from_dict, json_text
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError, TspError
 from tsp.run.processes import identify, is_alive
@@ -171,7 +171,7 @@ class LocalRun:
             ) from error
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
-        write_atomically(self.folder / name, json.dumps(value, indent=2) + "\n")
+        write_atomically(self.folder / name, json_text(value))
 
 
 def state_home() -> Path:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tsp.errors import ConfigError
-from tsp.model.backbone import build_backbone
+from tsp.model import backbone
+from tsp.model.backbone import BACKBONES, build_backbone
 from tsp.model.heads import HeadSpec, TspModel
-from tsp.model.weights import load_model_state, load_pretrained, read_file
+from tsp.model.weights import load_model_state, load_pretrained, read_file, recognise
 
 
 def tiny_model(seed=0):
@@ -119,3 +120,14 @@ def test_a_checkpoint_of_other_heads_says_how_to_use_its_encoder_alone():
     )
     with pytest.raises(ConfigError, match=r"epoch_3\.pth was made by another model .*--pretrained"):
         load_model_state(tiny_model(), two_heads.state_dict(), where="epoch_3.pth")
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_an_encoder_is_recognised_by_its_weights(name):
+    with torch.device("meta"):
+        assert recognise(build_backbone(name).state_dict(), where="a file") == name
+
+
+def test_the_tiny_encoder_is_recognised_without_what_takes_seconds_to_import(other_encoder, monkeypatch):
+    monkeypatch.setattr(backbone, "_BUILDERS", {"tiny": backbone.TinyEncoder})
+    assert recognise(other_encoder, where="a file") == "tiny"

@@ -15,6 +15,8 @@ from tsp.data.batch import ClipBatch
 
 MEAN = (0.43216, 0.394666, 0.37645)
 STD = (0.22803, 0.22145, 0.216989)
+PIXELS_IN_CACHE = 25_000
+"""Of so many at a time all that a CPU computes stays in a core's cache."""
 
 
 def pixels_on_device(batch: ClipBatch, device: torch.device | str) -> Tensor:
@@ -35,6 +37,8 @@ def blend(pixels: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor
             [B, C]; all on one device.
     Returns: float32 [B, 3, T, C, C], in channels-last-3d memory order.
     """
+    if pixels.device.type == "cpu":
+        return _blend_on_cpu(pixels, row_weights, column_weights)
     batch, frames, side = pixels.shape[0], pixels.shape[1], pixels.shape[2] // 2
     taps = pixels.view(batch, frames, side, 2, side, 2, 4)[..., :3]
     across = column_weights.view(batch, 1, 1, side, 1)
@@ -42,6 +46,33 @@ def blend(pixels: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor
     upper = torch.lerp(taps[:, :, :, 0, :, 0].float(), taps[:, :, :, 0, :, 1].float(), across)
     lower = torch.lerp(taps[:, :, :, 1, :, 0].float(), taps[:, :, :, 1, :, 1].float(), across)
     return normalise(torch.lerp(upper, lower, down))
+
+
+def _blend_on_cpu(pixels: Tensor, row_weights: Tensor, column_weights: Tensor) -> Tensor:
+    """``blend``, to the same bits in a third of the time: a few frames at a time, and in loops as long as a row.
+
+    Over three of four bytes each loop would be three long. Here a pixel is one number while the taps are parted, and
+    the fourth byte is blended along.
+    """
+    batch, frames, side = pixels.shape[0], pixels.shape[1], pixels.shape[2] // 2
+    taps = pixels.view(torch.int32).view(batch, frames, side, 2, side, 2)
+    image = torch.empty(batch, frames, side, side, 3)
+    scale, shift = constants(pixels.device)
+    step = max(1, PIXELS_IN_CACHE // side**2)
+    for clip in range(batch):
+        across, down = column_weights[clip].repeat_interleave(4), row_weights[clip].view(side, 1)
+        for part in range(0, frames, step):
+            some = taps[clip, part : part + step]
+            upper = torch.lerp(_channels(some[:, :, 0, :, 0]), _channels(some[:, :, 0, :, 1]), across)
+            lower = torch.lerp(_channels(some[:, :, 1, :, 0]), _channels(some[:, :, 1, :, 1]), across)
+            blended = torch.lerp(upper, lower, down)
+            image[clip, part : part + step] = torch.addcmul(shift, blended.view(-1, side, side, 4)[..., :3], scale)
+    return image.permute(0, 4, 1, 2, 3)
+
+
+def _channels(pixels: Tensor) -> Tensor:
+    """Of int32 [T, H, W], the four bytes of each as float32 [T, H, 4W]."""
+    return pixels.contiguous().view(torch.uint8).float()
 
 
 @lru_cache(maxsize=16)

@@ -23,8 +23,6 @@ from tsp.extract.encoder import Encoder
 from tsp.extract.pool import Event, VideoFailure
 from tsp.model.side_stream import SideStream
 
-FRAMES_IN_CACHE = 2
-
 
 class Collector(Protocol):
     """Collects the features of one video."""
@@ -73,14 +71,7 @@ def normalised(chunk: Chunk, device: torch.device) -> Tensor:
     """The frames of a chunk as the validation transform makes them, float32 [N, H, W, 3] on the device."""
     pixels = sent(chunk.pixels, device)[None]
     weights = [sent(weight, device)[None] for weight in (chunk.row_weights, chunk.column_weights)]
-    if device.type == "cpu":
-        # Two frames at a time stay in a core's cache.
-        step = FRAMES_IN_CACHE
-        parts = [blend(pixels[:, begin : begin + step], *weights) for begin in range(0, max(1, len(pixels[0])), step)]
-        image = torch.cat(parts, dim=2)
-    else:
-        image = blend(pixels, *weights)
-    return image.permute(0, 2, 3, 4, 1)[0]
+    return blend(pixels, *weights).permute(0, 2, 3, 4, 1)[0]
 
 
 def sent(array: np.ndarray, device: torch.device) -> Tensor:

@@ -96,7 +96,7 @@ def recognise(content: Mapping[str, Any], *, where: str) -> str:
     Raises: ConfigError naming ``where`` if there is none.
     """
     shapes = _shapes(encoder_weights(content))
-    for name in BACKBONES:
+    for name in reversed(BACKBONES):  # the tiny one first, which needs no torchvision
         with torch.device("meta"):
             if shapes == _shapes(build_backbone(name).state_dict()):
                 return name

@@ -14,7 +14,7 @@ from tests.jobs import do_job
 from tsp.data.label_map import load_label_map
 from tsp.data.tables import VideoFacts, read_metadata
 from tsp.errors import ConfigError, DataError
-from tsp.prepare.annotate import annotate, background
+from tsp.prepare.annotate import Annotated, _totals, annotate, background
 from tsp.prepare.annotations import Action, read_activitynet, read_thumos14
 
 CLIP_SEC = 16 / 15
@@ -278,3 +278,21 @@ def test_an_action_that_ends_well_after_its_video_is_said(tmp_path, caplog):
     answer = do_job("annotate", two_videos(tmp_path, annotations=beyond))
     assert answer["skipped"] == {"actions that end well after their video": 1}
     assert "in.json, a, annotation 0" in caplog.text
+
+
+def test_each_class_is_counted_apart_and_the_background_last():
+    rows = [
+        {"action-label": label, "t-start": 0.0, "t-end": float(length)}
+        for label, length in [("Run", 2), ("Jump", 3), ("Run", 4), ("", 5), ("Walk", 1)]
+    ]
+    rows = json.loads(json.dumps(rows))
+    result = Annotated(rows, ("Jump", "Run", "Swim", "Walk"), unannotated=[], without_file=[], other_duration=[])
+    assert [tuple(row.values()) for row in _totals(result)] == [
+        ("Jump", 1, 3.0), ("Run", 2, 6.0), ("Swim", 0, 0), ("Walk", 1, 1.0), ("No action", 1, 5.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_an_action_that_ends_a_rounding_past_its_video_leaves_no_background(as_published):
+    assert background([(0.0, 10.0 + 1e-12)], 10.0, as_published=as_published) == []
+    assert background([(0.0, 4.0), (4.0 - 1e-12, 10.0)], 10.0, as_published=as_published) == []

@@ -227,7 +227,9 @@ def test_odd_entries_are_read_and_said(tmp_path, caplog):
     assert "a 6 to 8 s 'Background'" in caplog.text
 
 
-@pytest.mark.parametrize(("num_errors", "more"), [(1, ""), (5, ""), (6, " (and 1 more)"), (9, " (and 4 more)")])
+@pytest.mark.parametrize(
+    ("num_errors", "more"), [(1, ""), (5, ""), (6, " (and 1 more)"), (9, " (and 4 more)"), (12, " (and 7 more)")]
+)
 def test_of_many_errors_the_first_five_are_shown_and_the_others_counted(num_errors, more):
     errors = [f"line {number}" for number in range(num_errors)]
     with pytest.raises(DataError) as caught:

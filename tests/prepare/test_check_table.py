@@ -29,6 +29,7 @@ def said(check) -> list[tuple[str, int | None, str]]:
         ("5,4.99,9", "the segment ends at 4.99 s, before it starts at 5.0 s, and is left out"),
         ("5,5,9", "the segment lasts 0 s, at 5.0 s, and is left out"),
         ("9,12,9", "the segment begins after the video's end (9.0 s of 9.0 s) and is left out"),
+        ("10,12,9", "the segment begins after the video's end (10.0 s of 9.0 s) and is left out"),
         ("8.99,12,9", "the segment 8.99 to 12.0 s goes beyond the video (0 to 9.0 s) and is cut to it"),
     ],
 )

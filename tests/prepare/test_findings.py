@@ -1,5 +1,7 @@
 """Findings in the order in which people mend them."""
 
+import dataclasses
+
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, count, in_order
 
 
@@ -14,6 +16,9 @@ def test_errors_come_first_then_subset_file_and_row():
         DataFinding(WARNING, "both", "a.csv", 1, "b"),
     ]
     assert in_order(reversed(ordered)) == ordered
+    apart = [dataclasses.replace(one, severity="".join(list(one.severity))) for one in ordered]
+    assert in_order(reversed(apart)) == ordered
+    assert count(apart, ERROR) == 5
     assert (count(ordered, ERROR), count(ordered, WARNING)) == (5, 2)
     assert ordered[1].as_row() == {
         "severity": "error", "subset": "train", "file": "a.csv", "row": 1, "message": "header",

@@ -60,3 +60,9 @@ def test_a_single_item_or_worker_needs_no_other_process(items, workers, is_here)
 
 def test_no_items_give_no_results():
     assert list(for_each(double, [], workers=2)) == []
+
+
+def test_the_last_of_many_items_is_told(caplog):
+    with caplog.at_level(logging.INFO):
+        list(for_each(abs, list(range(300)), workers=1))
+    assert caplog.messages[-1].startswith("300 of 300")

@@ -1,15 +1,18 @@
 """The metadata CSV holds what is in the files."""
 
 import csv
+import logging
 
 import pytest
 
 from tests.jobs import do_job
+from tsp.config.jobs import ProbeJob
 from tsp.data.tables import read_metadata
-from tsp.data.video.inspect import inspect_video
+from tsp.data.video.inspect import VideoReport, inspect_video
 from tsp.errors import DataError
+from tsp.prepare import probe
 from tsp.prepare.find_videos import find_videos
-from tsp.prepare.probe import probe_videos
+from tsp.prepare.probe import Probed, probe_videos
 
 
 def probed_in(folder):
@@ -67,3 +70,26 @@ def test_a_metadata_table_with_a_bad_number_names_its_line(tmp_path):
     (tmp_path / "m.csv").write_text("filename,video-duration,fps,video-frames\na.mp4,1.0,30,30\nb.mp4,x,30,30\n")
     with pytest.raises(DataError, match=r"m\.csv,? (row|line) 3.*'x'"):
         read_metadata(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_is_found_out_is_told_and_decides_how_the_job_ends(tmp_path, monkeypatch, caplog, broken, workers):
+    report = VideoReport(codec="h264", width=8, height=8, num_frames=25, fps=25.0, duration_sec=1.0, num_missing=2)
+    found = {"a.mp4": Probed("a.mp4", report), "b.mp4": Probed("b.mp4", None, "b.mp4 is damaged")}
+    asked = {}
+
+    def for_each(function, names, *, workers, crashed):
+        asked["workers"] = workers
+        return [(name, found[name]) for name in names]
+
+    monkeypatch.setattr(probe, "for_each", for_each)
+    for name in ("a.mp4", "b.mp4") if broken else ("a.mp4",):
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.WARNING):
+        answer = probe.run(ProbeJob(videos=str(tmp_path), workers=workers))
+    assert (answer.exit_code, asked["workers"]) == (3 if broken else 0, workers)
+    assert answer.rows == [found["a.mp4"].facts.row()]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [*(["b.mp4 is damaged"] if broken else []), *(f"a.mp4: {remark}" for remark in report.remarks)]
+    assert report.remarks

@@ -65,3 +65,13 @@ def test_a_record_of_200_classes_stays_small(tmp_path):
 def test_damaged_counts_are_refused_by_name(confusion):
     with pytest.raises(DataError, match="counts by class of action-label"):
         ClassCounts("action-label", ("Run", "Jump"), confusion).rows()
+
+
+@pytest.mark.parametrize("rows", [299, 300, 301])
+def test_there_are_as_many_rows_as_classes(rows):
+    counts = ClassCounts("action-label", tuple(f"class {index}" for index in range(300)), ("",) * rows)
+    if rows == 300:
+        assert counts.matrix() == [[0] * 300] * 300
+        return
+    with pytest.raises(DataError, match=f"have {rows} rows for 300 classes"):
+        counts.matrix()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,3 +68,11 @@ def test_the_digest_of_the_data_depends_on_names_and_contents_and_not_on_weights
     assert data_digest(files) == data_digest({**dict(reversed(files.items())), "pretrained": "3" * 64})
     assert data_digest(files) != data_digest({**files, "b.json": "4" * 64})
     assert data_digest({"pretrained": "3" * 64}) is None
+
+
+@pytest.mark.parametrize(("gvf", "read"), [("none", False), ("max", True), ("avg", True)])
+def test_gvf_files_are_the_runs_only_where_it_uses_them(config, gvf, read):
+    data = dataclasses.replace(config.data, train=dataclasses.replace(config.data.train, gvf="train.h5"))
+    model = SimpleNamespace(heads=config.model.heads, gvf=gvf)
+    names = tables_of(SimpleNamespace(data=data, model=model))
+    assert ("train.h5" in names) is read

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.run.stored import PROGRESS
 from tsp.errors import DataError, StoreError
 from tsp.run.records import EpochRecord, Outcome, Progress, StateMeta, dump_record, load_record
 from tsp.run.results import EpochResult, HeadResult, best, format_line, parse_line, parse_results
@@ -142,3 +143,36 @@ def test_records_are_strict_json_even_with_nan() -> None:
 def test_a_damaged_record_is_named(data: bytes) -> None:
     with pytest.raises(StoreError, match=r"s3://b/run/outcome\.json is damaged"):
         load_record(Outcome, data, where="s3://b/run/outcome.json")
+
+
+def test_a_line_with_a_head_that_cannot_be_read_is_refused_and_quoted_as_far_as_it_is_short() -> None:
+    line = format_line(EpochResult(3, (HeadResult("a", 1.0, 2.0), HeadResult("b", 1.0, 2.0)), 1.0, 2.0))
+    assert len(parse_line(line).heads) == 2
+    for damaged in (line.replace("<b> Accuracy 1.000", "<b> Accuracy one"), "x" * 5000):
+        with pytest.raises(DataError, match="not a results line: '") as caught:
+            parse_line(damaged)
+        assert len(str(caught.value)) < 200
+
+
+def test_of_epochs_that_print_alike_the_earliest_is_the_best() -> None:
+    def at(epoch: int, accuracy: float) -> EpochResult:
+        return EpochResult(epoch, (), 1.0, accuracy)
+
+    assert best([at(3, 50.0004), at(1, 50.0), at(2, 50.0001)]).epoch == 1
+    assert best([at(5, 50.0), at(4, 50.0), at(9, 49.0)]).epoch == 4
+    assert best([at(1, 50.0), at(2, 50.001)]).epoch == 2, "three decimals are printed"
+
+
+def test_a_record_of_an_older_version_means_that_nothing_was_amiss() -> None:
+    raw = json.loads(dump_record(PROGRESS))
+    for key in ("bad_clips", "device", "best_epoch", "waiting_for"):
+        del raw[key]
+    old = load_record(Progress, json.dumps(raw).encode(), where="x")
+    assert (old.bad_clips, old.device, old.best_epoch, old.waiting_for) == (0, "cpu", None, None)
+
+
+@pytest.mark.parametrize("when", ["yesterday", "2030-01-01T00:00:00", 5, None])
+def test_a_record_whose_time_is_none_is_damaged(when: object) -> None:
+    raw = json.loads(dump_record(PROGRESS)) | {"updated": when}
+    with pytest.raises(StoreError, match="x is damaged"):
+        load_record(Progress, json.dumps(raw).encode(), where="x")

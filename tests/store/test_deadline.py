@@ -16,9 +16,10 @@ def test_what_is_done_in_time_is_answered_or_raised() -> None:
 
 
 def test_what_takes_longer_is_left_to_itself() -> None:
-    over = threading.Event()
+    over, others = threading.Event(), set(threading.enumerate())
     with pytest.raises(TimeoutError):
         within(0.05, over.wait)
+    assert all(thread.daemon for thread in set(threading.enumerate()) - others), "it would keep the program from ending"
     over.set()
 
 

@@ -140,6 +140,10 @@ def test_a_store_survives_pickling_and_a_fork(store: Store) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
+        ("abfs://bucket/x", "or a folder$"),
+        ("wss://bucket/x", "or a folder$"),
+        ("https://host/x", "or a folder; store.endpoint_url names the server"),
+        ("http://host/x", "or a folder; store.endpoint_url names the server"),
         ("gs://bucket/x", "use s3://bucket/prefix, file:///folder or a folder"),
         ("s3:///prefix", "has no bucket"),
         ("s3://", "has no bucket"),

@@ -10,6 +10,7 @@ import pytest
 from tsp.config.store import StoreConfig
 from tsp.errors import StoreError
 from tsp.store import local as local_store_module
+from tsp.store.atomic import explain_os_error, is_unfinished, new_file
 from tsp.store.base import KeyExistsError, Store, sha256_of
 from tsp.store.open import open_store
 from tsp.store.part import Part
@@ -148,3 +149,52 @@ def test_what_a_killed_writer_left_is_not_listed_and_goes_with_the_run(local: St
     assert [entry.key for entry in local.list("run/")] == ["run/run.json"]
     local.delete_all("run/")
     assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("named", [".", "~", None])
+def test_what_fails_with_another_file_while_one_is_written_is_not_told_of_this_one(tmp_path, named) -> None:
+    with pytest.raises(OSError, match="other") as caught, new_file(tmp_path / "a"):
+        raise OSError(errno.EIO, "other", named)
+    assert not isinstance(caught.value, StoreError)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "unfinished"),
+    [(".a.0.tmp", True), (".a.0.part", True), (".a", False), ("a.tmp", False), ("a.part", False), (".tmp", True)],
+)
+def test_what_is_still_written_is_hidden_and_says_so(name: str, unfinished: bool) -> None:
+    assert is_unfinished(name) is unfinished
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "no space left for"),
+        (errno.EDQUOT, "no space left for"),
+        (errno.EROFS, "is on a read-only file system"),
+        (errno.EACCES, "permission denied"),
+        (errno.EPERM, "permission denied"),
+        (errno.EMFILE, "many open files"),
+        (errno.ENAMETOOLONG, "too long"),
+        (errno.EIO, "nput/output error"),
+        (errno.EISDIR, "directory"),
+    ],
+)
+def test_each_error_of_the_disk_is_told_in_its_own_words(tmp_path: Path, number: int, words: str) -> None:
+    said = str(explain_os_error(OSError(number, os.strerror(number)), tmp_path / "a" / "b"))
+    assert words in said
+    others = {"no space left", "read-only file system", "permission denied"} - {words.split(" for")[0].split("a ")[-1]}
+    assert not any(other in said for other in others)
+
+
+def test_where_a_path_ends_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    missing = OSError(errno.ENOENT, "x")
+    for path, words in {
+        tmp_path / "a" / "b": f"{tmp_path} is where the path ends",
+        tmp_path / "file" / "b": f"{tmp_path / 'file'} is not a folder",
+        tmp_path / "link" / "b": f"{tmp_path / 'link'} is a link to nowhere, which does not exist",
+    }.items():
+        assert words in str(explain_os_error(missing, path))

@@ -69,7 +69,11 @@ def _refuse_what_is_no_file(path: Path) -> None:
 
 def _is_unicode(name: str) -> bool:
     """Whether a table can hold the name: bytes that are not UTF-8 arrive as lone surrogates."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _walk(root: Path, left_out: dict[str, str]) -> dict[str, int]:

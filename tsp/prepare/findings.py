@@ -36,11 +36,14 @@ class DataFinding:
         }
 
 
+_ORDER = (ERROR, WARNING)
+
+
 def count(findings: Iterable[DataFinding], severity: Severity) -> int:
     """Number of findings of that severity."""
-    return sum(finding.severity == severity for finding in findings)
+    return [finding.severity for finding in findings].count(severity)
 
 
 def in_order(findings: Iterable[DataFinding]) -> list[DataFinding]:
     """Errors first, then by subset, file and row."""
-    return sorted(findings, key=lambda f: (f.severity != ERROR, f.subset, f.file, f.row or 0, f.message))
+    return sorted(findings, key=lambda f: (_ORDER.index(f.severity), f.subset, f.file, f.row or 0, f.message))

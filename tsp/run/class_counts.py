@@ -50,12 +50,14 @@ class ClassCounts:
         Raises: DataError if the stored data is not a matrix of these classes.
         """
         size = len(self.labels)
-        matrix = [[0] * size for _ in self.confusion]
+        matrix = []
         try:
-            for row, text in zip(matrix, self.confusion, strict=True):
+            for text in self.confusion:
+                row = [0] * size
                 for cell in text.split():
                     index, _, clips = cell.partition(":")
                     row[_natural(index)] = _natural(clips)
+                matrix.append(row)
         except (ValueError, IndexError) as error:
             raise DataError(f"the counts by class of {self.label_column} are damaged: {error}") from error
         if len(matrix) != size:

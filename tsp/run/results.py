@@ -60,11 +60,15 @@ def parse_line(line: str) -> EpochResult:
     """
     match = _LINE.fullmatch(line)
     if match is None:
-        raise DataError(f"not a results line: {line.strip()[:120]!r}")
+        raise _no_line(line)
     heads = tuple(HeadResult(head[1], float(head[2]), float(head[3])) for head in _HEAD.finditer(match[2]))
     if len(heads) != len(re.findall(_PART, match[2])):
-        raise DataError(f"not a results line: {line.strip()[:120]!r}")
+        raise _no_line(line)
     return EpochResult(int(match[1]), heads, float(match[3]), float(match[4]))
+
+
+def _no_line(line: str) -> DataError:
+    return DataError(f"not a results line: {line.strip()!r:.120}")
 
 
 def parse_results(text: str, *, where: str = "results.txt") -> dict[int, EpochResult]:

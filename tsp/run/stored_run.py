@@ -11,6 +11,7 @@ Only rank 0 writes. Folders of the original TSP scripts, with only results.txt a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import uuid
@@ -309,4 +310,4 @@ def list_runs(store: Store, *, known: Collection[str] = ()) -> Iterator[str]:
         return (folder for folder in folders if StoredRun(store, folder).exists())
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
         found = list(pool.map(lambda folder: StoredRun(store, folder).exists(), folders))
-    return (folder for folder, is_run in zip(folders, found, strict=True) if is_run)
+    return itertools.compress(folders, found)

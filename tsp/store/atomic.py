@@ -56,7 +56,7 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
     finally:
         if is_left:
             with contextlib.suppress(OSError):
-                temp.unlink(missing_ok=True)
+                temp.unlink()
 
 
 def write_atomically(path: Path, data: bytes | str, *, only_if_absent: bool = False) -> None:
@@ -77,9 +77,7 @@ def explain_os_error(error: OSError, path: Path) -> StoreError:
     """The error for a problem with a local file or folder, and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(f"no space left for {path}: free some space, or choose another folder")
-    nearest = path
-    while not os.path.lexists(nearest) and nearest != nearest.parent:
-        nearest = nearest.parent
+    nearest = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
     if error.errno == errno.EROFS:
         return StoreError(f"cannot write {path}: {nearest} is on a read-only file system; choose another folder")
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -113,7 +111,7 @@ def _link_new(temp: Path, path: Path) -> None:
         raise
     except OSError:
         # No hard links here (some network and FUSE file systems): take the name first, then replace it.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        path.touch(exist_ok=False)
         os.replace(temp, path)
 
 

@@ -21,10 +21,10 @@ $(READY): requirements.lock requirements-setup.lock pyproject.toml scripts/setup
 	@touch $@
 
 .PHONY: setup
-setup: $(READY) ## make .venv from the lock files
+setup: $(READY) ## create .venv from the lock files
 
 .PHONY: demo
-demo: $(READY) ## draw a small data set, train TSP on it with 2 ranks, fetch the best checkpoint
+demo: $(READY) ## generate a small data set, train TSP on it with 2 ranks, fetch the best checkpoint
 	@BIN=$(BIN) scripts/demo.sh $(DEMO)
 
 # Side by side: on a clean checkout mypy alone takes half a minute of one core, and tests leave a core idle at times.
@@ -43,13 +43,13 @@ pytest: lint helm kubeconform ffmpeg browser $(READY) .venv/.collected
 	@mv $@.log $@
 
 .PHONY: quick
-quick: lint types ## lint, types, and the quick tests of the packages touched since main
+quick: lint types ## lint, types, and the fast tests of the packages touched since main
 	@tests=$$($(BIN)/python scripts/touched_tests.py); \
 	if [ -z "$$tests" ]; then echo "no package touched since main"; \
 	else echo "pytest $$tests"; $(PYTEST) -q -x -n $(WORKERS) --dist worksteal -m "not e2e and not slow and not thorough" $$tests; fi
 
 .PHONY: reference
-reference: $(READY) ## write docs/reference anew from the code
+reference: $(READY) ## regenerate docs/reference from the code
 	$(BIN)/python -m scripts.reference
 
 # Apart from .venv: only this target needs it, and none of its dependencies are ours.
@@ -58,11 +58,11 @@ $(MUTATION): | $(READY)
 	$(BIN)/uv pip install --quiet --target $@ cosmic-ray==8.7.0
 
 .PHONY: mutants
-mutants: $(MUTATION) ## change the core in small ways and see that tests notice (an hour; ARGS="--number 20 tsp/store")
+mutants: $(MUTATION) ## make small changes to the core and check that tests detect them (an hour; ARGS="--number 20 tsp/store")
 	PYTHONPATH=$(MUTATION) OMP_NUM_THREADS=1 nice $(BIN)/python -m scripts.mutants $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(READY) ## thousands of damaged files through everything that reads files
+fuzz: $(READY) ## read thousands of damaged files with every reader
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-2600} $(PYTEST) tests/fuzz -s
 
 .PHONY: lint
@@ -79,7 +79,7 @@ types: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
 .PHONY: imports
-imports: $(READY) ## who may import whom
+imports: $(READY) ## check the import contracts
 	$(BIN)/lint-imports
 
 .PHONY: helm
@@ -99,7 +99,7 @@ browser:
 	-@scripts/chromium.sh >/dev/null
 
 .PHONY: chart
-chart: $(READY) helm kubeconform ## the chart's tests
+chart: $(READY) helm kubeconform ## run the chart's tests
 	$(PYTEST) tests/chart
 
 # Apart from .venv: its pins of boto3 and others are not ours.
@@ -108,7 +108,7 @@ $(CHECKOV): | $(READY)
 	$(BIN)/uv pip install --quiet --target $@ checkov==$(notdir $@)
 
 .PHONY: policy
-policy: $(READY) $(CHECKOV) helm ## checkov over everything that the chart can render
+policy: $(READY) $(CHECKOV) helm ## run checkov on everything that the chart can render
 	PYTHONPATH=$(CHECKOV) $(BIN)/python -m scripts.chart_policy
 
 # Apart from .venv, as checkov: only this target needs it.
@@ -117,28 +117,28 @@ $(TWINE): | $(READY)
 	$(BIN)/uv pip install --quiet --target $@ twine==$(notdir $@)
 
 .PHONY: wheel
-wheel: $(READY) $(TWINE) ## wheel and source distribution, in dist/, as PyPI would accept them
+wheel: $(READY) $(TWINE) ## build wheel and source distribution into dist/ and check them for PyPI
 	rm -f dist/*.whl dist/*.tar.gz && $(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
 	PYTHONPATH=$(TWINE) $(BIN)/python -m twine check --strict dist/*
 
 .PHONY: try-wheel
-try-wheel: ## build the wheel, install it as users do, run it; PYTHON_VERSION=3.14, TRAIN=1: also a short training
+try-wheel: ## build the wheel, install it as users do, and run it; PYTHON_VERSION=3.14, TRAIN=1: also a short training
 	TRAIN=$(TRAIN) scripts/try_wheel.sh $(PYTHON_VERSION)
 
 .PHONY: oldest
-oldest: $(READY) ## the tests with the oldest versions that the wheel allows; ARGS=tests/store
+oldest: $(READY) ## run the tests with the oldest versions that the wheel allows; ARGS=tests/store
 	scripts/oldest.sh $(ARGS)
 
 .PHONY: package
-package: helm ## the chart as an archive, in dist/
+package: helm ## package the chart into dist/
 	mkdir -p dist && "$$(scripts/go_tool.sh helm)" package charts/tsp --destination dist
 
 .PHONY: image
-image: ## the image, by docker or buildah; FLAVOUR=cpu|cu126|cu130, NAME=..., COMPILER=1
+image: ## build the image with docker or buildah; FLAVOUR=cpu|cu126|cu130, NAME=..., COMPILER=1
 	image/build.sh $(if $(COMPILER),--compile) --flavour $(or $(FLAVOUR),cu130) $(NAME)
 
 .PHONY: image-test
-image-test: ## the image's own tests, inside it; IMAGE=..., COMPILER=1
+image-test: ## run the image's own tests inside it; IMAGE=..., COMPILER=1
 	docker run --rm --read-only --tmpfs /tmp:exec $(if $(COMPILER),--env EXPECT_COMPILER=1) \
 	  --volume "$$PWD/image/tests:/tests:ro" --entrypoint python "$(IMAGE)" /tests/test_inside.py
 
@@ -148,11 +148,11 @@ $(CYCLONEDX): | $(READY)
 	$(BIN)/uv pip install --quiet --target $@ cyclonedx-bom==$(notdir $@)
 
 .PHONY: sbom
-sbom: $(READY) $(CYCLONEDX) ## what the image installs, as CycloneDX, in dist/
+sbom: $(READY) $(CYCLONEDX) ## write the image's CycloneDX SBOM to dist/
 	mkdir -p dist && PYTHONPATH=$(CYCLONEDX) $(BIN)/python -m cyclonedx_py requirements image/requirements.lock --output-format JSON -o dist/image.cdx.json
 
 .PHONY: version-check
-version-check: ## is TAG=v1.2.3 the version of this checkout?
+version-check: ## check that TAG=v1.2.3 is the version of this checkout
 	@version="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)"; \
 	[ "$(TAG)" = "v$$version" ] || { echo "the tag is $(TAG), but pyproject.toml says $$version" >&2; exit 1; }
 
@@ -165,15 +165,15 @@ publish-image: ## build an image and push it to REGISTRY=ghcr.io/OWNER; FLAVOUR=
 	scripts/publish_image.sh "$(REGISTRY)" --flavour $(or $(FLAVOUR),cu130) $(if $(COMPILER),--compile)
 
 .PHONY: github-release
-github-release: sbom ## the GitHub release of TAG, with what lies in dist/
+github-release: sbom ## create the GitHub release of TAG with the files in dist/
 	gh release create "$(TAG)" dist/* --title "$(TAG)" --notes-file <(scripts/release_notes.sh)
 
 .PHONY: docs
-docs: $(READY) ## the documentation, in site/; a broken link fails
+docs: $(READY) ## build the documentation into site/; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: pictures
-pictures: $(READY) browser ## draw docs/pictures from the demo's run
+pictures: $(READY) browser ## generate docs/pictures from the demo's run
 	$(BIN)/python -m scripts.pictures
 
 .PHONY: e2e
@@ -185,15 +185,15 @@ e2e-all: $(READY) ## all of them: also those that build or make more for themsel
 	$(PYTEST) tests/e2e -m e2e
 
 .PHONY: kind-cluster
-kind-cluster: ## make the current kind cluster ready for the tests: operator and image
+kind-cluster: ## prepare the current kind cluster for the tests: operator and image
 	tests/e2e/kind.sh
 
 .PHONY: simulate
-simulate: $(READY) ## 100,000 schedules of runs that die on a store that fails
+simulate: $(READY) ## simulate 100,000 schedules of runs that die on a failing store
 	$(BIN)/python -m tests.simulation.many --schedules 100000 --workers $$(nproc)
 
 .PHONY: bench
-bench: $(READY) ## decode, step and accuracy benchmarks, each beside its baseline
+bench: $(READY) ## run the decode, step and accuracy benchmarks, each with its baseline
 	$(BIN)/python -m benchmarks.bench_decode
 	$(BIN)/python -m benchmarks.bench_extract
 	$(BIN)/python -m benchmarks.bench_step
@@ -201,7 +201,7 @@ bench: $(READY) ## decode, step and accuracy benchmarks, each beside its baselin
 	$(BIN)/python -m benchmarks.bench_store
 
 .PHONY: lock
-lock: $(READY) ## resolve the lock files anew
+lock: $(READY) ## update the lock files
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --no-annotate --all-extras --upgrade pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -103,7 +103,9 @@ def _half_placed(job: Object, pods: Sequence[Object]) -> str:
     waiting = [status for status in states if status.state == "pending"]
     if not placed or not waiting:
         return ""
-    holds = "GPUs" if GPU_RESOURCE_ANNOTATION in (job["metadata"].get("annotations") or {}) else "what they asked for"
+    holds = (
+        "GPUs" if GPU_RESOURCE_ANNOTATION in (job["metadata"].get("annotations") or {}) else "their requested resources"
+    )
     held = f"{sum(len(status.ranks) for status in placed)} of {ranks_of(job)} ranks hold {holds}"
     if resource_of(job) == PYTORCHJOBS and any(status.rank == 0 for status in waiting):
         # In the operator's init container, which knows no such limit.

@@ -33,7 +33,7 @@ def held_back(job: Object, workload: Object | None) -> str:
     status = (workload or {}).get("status") or {}
     conditions = {item["type"]: item for item in status.get("conditions") or []}
     evicted = conditions.get("Evicted") or {}
-    resume = f"go on with 'tspctl resume {job['metadata']['name']}'"
+    resume = f"continue with 'tspctl resume {job['metadata']['name']}'"
     if is_deactivated(workload):
         if _EXECUTION_TIME in str(evicted.get("reason")):
             return f"{TOO_LONG} in queue {queue}: {resume}"
@@ -50,7 +50,7 @@ def held_back(job: Object, workload: Object | None) -> str:
     if workload is None:
         priority = (job["metadata"].get("labels") or {}).get(QUEUE_PRIORITY_LABEL)
         asked = f"do the LocalQueue and the WorkloadPriorityClass {priority}" if priority else "does the LocalQueue"
-        return f"waits in queue {queue}; whether Kueue knows it cannot be seen ({asked} exist?)"
+        return f"waits in queue {queue}; whether Kueue manages it is not visible ({asked} exist?)"
     return f"waits in queue {queue}"
 
 

@@ -180,7 +180,7 @@ def test_a_run_that_was_deactivated_is_suspended_until_it_is_resumed(team: Team)
     team.wait_for_epochs("busy", team.epochs("busy") + 1)
     patch = json.dumps({"spec": {"active": False}})
     team.tspctl.kubectl.run("patch", "workload", team.workload("busy"), "--type=merge", "-p", patch)
-    status = team.wait_for_reason("busy", f"deactivated in queue {QUEUE}", "go on with 'tspctl resume busy'")
+    status = team.wait_for_reason("busy", f"deactivated in queue {QUEUE}", "continue with 'tspctl resume busy'")
     assert status["state"] == "suspended"
     assert team.tspctl.try_run("wait", "busy", "--timeout", "60").returncode == 101
     assert team.epochs("busy") < EPOCHS

@@ -46,7 +46,7 @@ def not_yet(kind, message):
         ),
         (
             None,
-            "waits in queue team; whether Kueue knows it cannot be seen (does the LocalQueue exist?)",
+            "waits in queue team; whether Kueue manages it is not visible (does the LocalQueue exist?)",
         ),
     ],
 )
@@ -66,7 +66,7 @@ def test_a_run_that_kueue_deactivated_is_suspended_and_says_how_to_go_on():
     held = workload(evicted, active=False)
     found = job("Created", suspend=True, **QUEUED)
     assert state_of(found, (), held) == "suspended"
-    expected = "deactivated in queue team (exceeded the requeuing limit): go on with 'tspctl resume my-run'"
+    expected = "deactivated in queue team (exceeded the requeuing limit): continue with 'tspctl resume my-run'"
     assert why(found, (), (), held) == expected
     assert state_of(found, (), workload()) == "pending"
 
@@ -127,7 +127,7 @@ def test_a_deadline_that_kueue_counts_is_named_as_one():
     message = "The workload is deactivated due to exceeding the maximum execution time"
     evicted = of_kueue("Evicted", "DeactivatedDueToMaximumExecutionTimeExceeded", message)
     said = why(job("Suspended", suspend=True, **QUEUED), workload=workload(evicted, no_quota(message), active=False))
-    assert said == "it ran longer than its deadline allows in queue team: go on with 'tspctl resume my-run'"
+    assert said == "it ran longer than its deadline allows in queue team: continue with 'tspctl resume my-run'"
 
 
 def test_who_preempts_is_told_without_the_numbers_that_only_kueue_knows():

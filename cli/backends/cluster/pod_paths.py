@@ -29,8 +29,8 @@ def refuse_paths_beside(config: RunConfig, dataset: Dataset, *, where: str) -> N
     found = [f"{key} ({path})" for key, path in _data_paths(config) if path in filled]
     if found:
         raise ConfigError(
-            f"{where}: {', '.join(found)} {'lies' if len(found) == 1 else 'lie'} next to that file on this "
-            "machine, where pods cannot read: copy to the data set (--data, s3:// or a volume of the pods), and "
+            f"{where}: {', '.join(found)} {'is' if len(found) == 1 else 'are'} next to that file on this "
+            "machine, where pods cannot read: copy them to the data set (--data, s3:// or a volume of the pods), and "
             "write paths relative to it, without ./"
         )
 

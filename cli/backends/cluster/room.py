@@ -68,7 +68,7 @@ def _planned_data(data: DataConfig, pod: Mapping[str, Any], per_pod: int) -> tup
         return data, ()
     workers = auto_workers(math.ceil(cpus) // per_pod)
     asked_for = f"{cpus:g} CPUs requested for {per_pod} ranks" if per_pod > 1 else f"{cpus:g} CPUs requested"
-    return replace(data, workers=workers), (f"data workers: {workers} a rank ({asked_for})",)
+    return replace(data, workers=workers), (f"data workers: {workers} per rank ({asked_for})",)
 
 
 def _forecast(config: RunConfig, data: DataConfig, plan: NodePlan) -> tuple[str, ...]:

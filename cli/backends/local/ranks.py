@@ -55,7 +55,7 @@ def workers_line(config: RunConfig) -> tuple[str, ...]:
     """The number of a rank's data workers, if it was not set."""
     if config.data.workers is not None:
         return ()
-    return (f"data workers: {auto_workers(cpus_of_rank(config.gpus))} a rank ({usable_cpus()} CPUs here)",)
+    return (f"data workers: {auto_workers(cpus_of_rank(config.gpus))} per rank ({usable_cpus()} CPUs here)",)
 
 
 def free_port() -> int:

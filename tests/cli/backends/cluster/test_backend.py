@@ -109,7 +109,8 @@ def test_a_status_has_state_reason_ranks_and_their_gpus(api, backend):
     status = backend.status("my-run")
     assert (status.state, status.gpus, status.store.uri) == ("running", 2, "s3://bucket/runs")
     assert status.reason == (
-        "1 of 2 ranks hold what they asked for, for placement_timeout_sec at most; rank 1 cannot be scheduled: no room"
+        "1 of 2 ranks hold their requested resources, for placement_timeout_sec at most; "
+        "rank 1 cannot be scheduled: no room"
     )
     assert [(item.rank, item.state, item.where, item.gpu) for item in status.ranks] == [
         (0, "running", "node-a", "NVIDIA-A10, 23028 MiB"),

@@ -271,7 +271,7 @@ def test_a_file_of_this_machine_is_no_input_of_a_job_on_the_cluster(well, send, 
 
 
 @pytest.mark.parametrize(
-    ("cpu", "line"), [(None, "4 a rank (5 CPUs requested)"), ("500m", "1 a rank (0.5 CPUs requested)")]
+    ("cpu", "line"), [(None, "4 per rank (5 CPUs requested)"), ("500m", "1 per rank (0.5 CPUs requested)")]
 )
 def test_data_workers_that_nobody_chose_are_shown(well, backend, real_helm, config, lasting, cpu, line):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]

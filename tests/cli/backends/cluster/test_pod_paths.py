@@ -47,7 +47,7 @@ def test_what_lies_beside_the_data_set_file_is_refused_before_anything_is_sent(
     ended = submit(OWN.replace(old, new), *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert f"mine.yaml: {named} ({home}" in ended.err
-    assert "lies next to that file on this machine, where pods cannot read: copy" in ended.err
+    assert "is next to that file on this machine, where pods cannot read: copy" in ended.err
     assert (api.requests, fake_helm.calls) == ([], [])
 
 

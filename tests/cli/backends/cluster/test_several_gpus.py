@@ -29,7 +29,7 @@ def test_what_a_run_trains_with_does_not_depend_on_how_its_gpus_are_shared_out(a
     said_of_one, said_of_four = ([line.split(" (")[0] if line.startswith("data workers") else line
                                   for line in plan.explanation] for plan in (one, four))  # fmt: skip
     assert (one.nodes.downscale, said_of_one) == (four.nodes.downscale, said_of_four)
-    assert any(line.startswith("data workers: 4 a rank") for line in four.explanation)
+    assert any(line.startswith("data workers: 4 per rank") for line in four.explanation)
     assert (four.values["gpus"], four.values["gpusPerPod"]) == (4, 4)
 
 

@@ -1,1 +1,1 @@
-"""Timings and errors of ours beside the published system's, each in one run."""
+"""Timings and errors of our code compared with the published system, each in one run."""

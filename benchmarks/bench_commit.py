@@ -1,9 +1,9 @@
-"""What a training step costs in CPU time beside an older commit, with a second copy of that commit as the control.
+"""CPU time of a training step compared with an older commit, with a second copy of that commit as the control.
 
     python -m benchmarks.bench_commit COMMIT [--backbone tiny r3d_18 r2plus1d_18] [--rounds N] [--variant "ours, fp32"]
 
-Three processes, one thread each, take turns in ABCCBA order, one step a turn: ours, theirs, theirs again. A ratio
-of ours to theirs says something only as far as it lies outside what theirs against theirs shows in the same run.
+Three processes, one thread each, take turns in ABCCBA order, one step per turn: new, old, old again. A ratio of new to
+old is significant only if it is outside the range of old to old in the same run.
 """
 
 from __future__ import annotations

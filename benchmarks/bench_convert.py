@@ -1,14 +1,14 @@
-"""What features cost in another form, beside copying the same bytes: wall seconds and CPU seconds of all threads.
+"""Time to convert features, compared with copying the same bytes: wall seconds and CPU seconds of all threads.
 
     python -m benchmarks.bench_convert [--rows 1300000] [--rounds 3] [--sources plain.h5 npy] [--folder FOLDER]
 
 1.3 million features are THUMOS14 at stride 1: 2.6 GB in each form. Sources: an H5 as published (gzip level 4, h5py's
 chunks), one that is not compressed, as ``features convert`` writes it, and a folder of .npy files. A copy is
-``shutil.copyfile`` of the source, which the kernel does by itself. Beside the published file stand the ways that any
-user has: a loop over h5py, and ``h5repack`` where it is installed. All take turns; the table gives each one's fastest.
-Wall time ends when the bytes are on the disk. Ends with 1 if a conversion takes over twice the wall time of a copy; of
-the published file, which nobody inflates as fast as it is copied, if it takes longer than the loop. Peak memory is the
-whole process's.
+``shutil.copyfile`` of the source, which the kernel does by itself. For the published file, the alternatives of users
+are measured, too: a loop over h5py, and ``h5repack`` if it is installed. All take turns; the table shows each one's
+fastest. Wall time ends when the bytes are on the disk. Exits with 1 if a conversion takes more than twice the wall time
+of a copy, or, for the published file, which cannot be inflated as fast as it is copied, if it takes longer than the
+loop. Peak memory is that of the whole process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a clip costs: CPU milliseconds (user and system) of the original reader and of ours, in one run.
+"""Time to read a clip: CPU milliseconds (user and system) of the original reader and of ours, in one run.
 
     python -m benchmarks.bench_decode [--clips 40] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
 

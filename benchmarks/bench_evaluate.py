@@ -1,10 +1,10 @@
-"""What an evaluation costs: CPU milliseconds (user and system) a clip of the original's pass and of ours, in one run.
+"""Time of an evaluation: CPU milliseconds (user and system) per clip of the original's pass and of ours, in one run.
 
     python -m benchmarks.bench_evaluate [--clips 20] [--frames 750] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
 
 The original reads each clip by itself, makes float pixels of its whole frames, and runs batches of 32 through the model
 in fp32. Ours is ``tspctl evaluate`` in one process. Both use the tiny encoder: a GPU computes the same in both, and
-with a GPU decoding is the bottleneck. Ends with 1 unless ours is at least three times as quick with 720p files as
+with a GPU decoding is the bottleneck. Exits with 1 unless ours is at least three times as fast with 720p files as
 ``data standardize`` makes them.
 """
 

@@ -1,11 +1,11 @@
-"""What decoding costs in feature extraction: CPU milliseconds (user and system) a clip.
+"""Time of decoding in feature extraction: CPU milliseconds (user and system) per clip.
 
     python -m benchmarks.bench_extract [--frames 1800] [--clips 30] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
 
 The original reads each clip by itself, as the published system does, and makes float pixels of it; a sample of its
-clips is timed, spread over the file. Ours decodes the file once and slides over it: what the decoding process does
-(decode, gather) and what the pipe to the encoder's process costs. The blend to float pixels runs on the GPU; the last
-columns have it on the CPU too.
+clips is timed, spread over the file. Ours decodes the file once and slides over it: the work of the decoding process
+(decode, gather) and the time of the pipe to the encoder's process. The blend to float pixels runs on the GPU; the last
+columns include it on the CPU.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A whole extraction into one H5 file and into .npy files, in turns: wall and CPU seconds, npy over h5 in each pair.
+"""A whole extraction into one H5 file and into .npy files, alternating: wall and CPU seconds, npy over h5 in each pair.
 
     python -m benchmarks.bench_formats [--demo .demo/data] [--stride 2] [--rounds 8]
 
-Each is ``tspctl extract``'s own work from table to description, with the tiny encoder, whose share of the time is the
-smallest: with any other the two formats are closer. Which one begins alternates from round to round. Ends with 1 if the
-median of npy / h5 in CPU time is over 1.03.
+Each is the work of ``tspctl extract`` from table to description, with the tiny encoder, which takes the smallest share
+of the time: with any other the two formats are closer. The first one alternates from round to round. Exits with 1 if
+the median of npy / h5 in CPU time is over 1.03.
 """
 
 from __future__ import annotations

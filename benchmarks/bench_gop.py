@@ -1,4 +1,4 @@
-"""What the distance of key frames costs and gains: size at equal quality, and CPU milliseconds a clip.
+"""Cost and benefit of the key-frame distance: size at equal quality, and CPU milliseconds per clip.
 
     python -m benchmarks.bench_gop [--clips 40] [--frames 1800] [--source FOOTAGE.mp4 ...]
 

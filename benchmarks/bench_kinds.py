@@ -1,7 +1,7 @@
-"""Kinds of video files: are the frames, the colours and the times those that the ffmpeg program shows?
+"""Compares frames, colours and times of kinds of video files with the ffmpeg program.
 
-``python -m benchmarks.bench_kinds [--before FOLDER] [NAME...]`` prints a row for each kind of file: what the reader and
-``standardize`` make of it, here and in another checkout that has its own ``.venv``.
+``python -m benchmarks.bench_kinds [--before FOLDER] [NAME...]`` prints a row for each kind of file: the results of the
+reader and of ``standardize``, here and in another checkout that has its own ``.venv``.
 
 - *frames*: a clip holds frames of the file in their order, evenly spaced, none lost, repeated or of another place.
 - *times*: they are those on screen at the times asked for, where time 0 is where ffmpeg shows 0.

@@ -1,4 +1,4 @@
-"""What making a data set costs: CPU milliseconds (user and system) a frame, beside those of decoding the video alone.
+"""Time to prepare a data set: CPU milliseconds (user and system) per frame, compared with only decoding the video.
 
 python -m benchmarks.bench_prepare [--frames 900] [--source FOOTAGE.mp4 ...] [--folder .cache/bench]
 """

@@ -1,9 +1,9 @@
-"""What the demo learns from videos and from each kind of training copy: validation accuracy beside time and storage.
+"""Training on the demo from videos and from each kind of training copy: validation accuracy, time and storage.
 
     python -m benchmarks.bench_quality [--seeds 42 ...] [--epochs 4] [--ranks 2] [--folder .cache/quality]
 
-Runs ``tspctl submit`` on this machine, as ``make demo`` does, on the same clips with the same seeds: what differs is
-the file that they are read from. Guessing gives 42 % on average.
+Runs ``tspctl submit`` on this machine, as ``make demo`` does, on the same clips with the same seeds, read from
+different files. Random guessing gives 42 % on average.
 """
 
 from __future__ import annotations

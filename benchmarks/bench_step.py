@@ -1,10 +1,10 @@
-"""What a training step costs: the original's step in plain fp32, and each option of ours, in one run.
+"""Time of a training step: the original's step in plain fp32, and each of our options, in one run.
 
     python -m benchmarks.bench_step [--backbone tiny ...] [--batch N] [--steps N] [--memory-only]
 
-On a GPU: every published encoder at batch 32, what a batch costs in memory, and which batch fits which card; all of
-it is written to benchmarks/step-<card>.md. On a CPU: the tiny encoder and r3d_18 in small batches; memory is
-computed for the published encoders and written to benchmarks/memory.md. Data wait is measured on the demo's videos.
+On a GPU: every published encoder at batch 32, the memory of a batch, and the batch that fits each GPU; all of it is
+written to benchmarks/step-<card>.md. On a CPU: the tiny encoder and r3d_18 in small batches; memory is computed for the
+published encoders and written to benchmarks/memory.md. Data wait is measured on the demo's videos.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the store costs beside boto3 and rclone: wall and CPU seconds, one server, one run, in turn.
+"""Time of the store compared with boto3 and rclone: wall and CPU seconds, on one server, in one run, in turn.
 
 python -m benchmarks.bench_store [--large-mib 500] [--small 2000] [--rounds 3] [--server rclone|moto]
 
-Ours includes what the others leave out: the SHA-256 of every file, its comparison with the record, and the proof that
-the server holds what was sent. Rounds alternate; the table gives each one's fastest, and the CPU seconds of that one
-(of the client; what the server takes is the same for all). Programs are timed with their start, calls of libraries
-without imports and client; what starting takes is a row of its own.
+Ours includes work that the others do not: the SHA-256 of every file, its comparison with the record, and verifying that
+the server has the data that was sent. Rounds alternate; the table shows each one's fastest, and its CPU seconds (of the
+client; the server's are the same for all). Programs are timed including their start, library calls without imports and
+client; the start has its own row.
 """
 
 from __future__ import annotations

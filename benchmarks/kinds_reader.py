@@ -1,6 +1,7 @@
-"""The half of ``bench_kinds`` that reads, by what every version of the reader has: another checkout can run it.
+"""The reading half of ``bench_kinds``, which uses only functions of every version of the reader, so that another
+checkout can run it.
 
-Reads lines of JSON from stdin: a file, where clips of it begin, and where to write what was read.
+Reads lines of JSON from stdin: a file, the starts of its clips, and the output path.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Everything that only a GPU can show, in one command that ends within ten minutes and writes results as it goes.
+"""All measurements that need a GPU, in one command that ends within ten minutes and writes results as it runs.
 
     python -m benchmarks.on_gpu [--quick] [--folder DIR]     on a machine with a GPU: benchmarks/gpu-<card>.md and .json
     python -m benchmarks.on_gpu --dry --folder DIR           the same program on the CPU with the tiny encoder
 
-First whether a GPU gives what the CPU gives, and ends as it should (resume, out of memory, a stopped peer); then speed
-and memory of each variant of a step, data wait, and extraction. A part that fails becomes a row that says so; a part
-for which no time remains is named and skipped. Each row is in both files before the next part begins.
+It first checks that a GPU gives the CPU's results, and that runs end correctly (resume, out of memory, a stopped peer);
+then it measures speed and memory of each variant of a step, data wait, and extraction. A failing part becomes a row
+with the failure; a part for which no time remains is named and skipped. Each row is in both files before the next part
+begins.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a training step needs in memory: a fixed part and a part a clip, and which batch fits which card.
+"""Memory of a training step: a fixed part and a part per clip, and the batch that fits each GPU.
 
-On a GPU two batches are measured. Without one the same two are computed: a step is made over tensors that have shapes
-but no values, and the storages that live at each moment are added up.
+On a GPU two batches are measured. Without one, the same two are computed: the step runs over tensors that have shapes
+but no values, and the storages that are alive at each moment are added up.
 """
 
 from __future__ import annotations

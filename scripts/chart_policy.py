@@ -1,4 +1,4 @@
-"""Scan everything that the chart can render with checkov; exit code 1 if it finds what is not accepted below."""
+"""Scan everything that the chart can render with checkov; exit code 1 for findings that are not accepted below."""
 
 from __future__ import annotations
 

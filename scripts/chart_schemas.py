@@ -1,9 +1,9 @@
-"""JSON schemas for kubeconform of everything that the chart makes: Kubernetes' own by version, and the operators'.
+"""JSON schemas for kubeconform of all objects in the chart: Kubernetes' own by version, and the operators'.
 
     python -m scripts.chart_schemas     prints the folder: v1.34.0/KIND-GROUP-VERSION.json, made once and kept
 
-Kubernetes' come with the package kubernetes-validate, the operators' with the Go modules of the versions that the
-end-to-end tests run. Both refuse fields they do not know.
+Kubernetes' schemas come with the package kubernetes-validate, the operators' with the Go modules of the versions that
+the end-to-end tests run. Both refuse unknown fields.
 """
 
 from __future__ import annotations

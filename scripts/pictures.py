@@ -1,4 +1,4 @@
-"""Draw docs/pictures from the demo's run: what the terminal shows as SVG, the report as PNG (needs chromium)."""
+"""Generate docs/pictures from the demo's run: the terminal's output as SVG, the report as PNG (needs chromium)."""
 
 from __future__ import annotations
 

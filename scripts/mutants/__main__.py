@@ -1,8 +1,7 @@
-"""Change operators and constants of the core one at a time, and report the mutants that no test notices.
+"""Change operators and constants of the core one at a time, and report the mutants that no test detects.
 
-Which mutants there are and how they are made is cosmic-ray's; its own runner knows one test command for all files and
-no sampling across packages. Mutants run in a private copy of the checkout; those that tests/mutants.md lists as
-equivalent are left out.
+cosmic-ray defines and makes the mutants; its own runner has one test command for all files and no sampling across
+packages. Mutants run in a private copy of the checkout; those that tests/mutants.md lists as equivalent are left out.
 """
 
 from __future__ import annotations

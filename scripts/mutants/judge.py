@@ -1,10 +1,10 @@
-"""Whether the tests notice a mutant.
+"""Whether the tests detect a mutant.
 
 The tests of a mutated module run in groups and stop at the first failure, so their order decides how long a mutant
-takes: the module's own test file, then the files of its package that name it, the rest of the package, and last the
-files elsewhere that name it and those of its only caller. A failure counts only if the same test passes without the
-mutant: on a busy machine, or with a flaky test, it need not. A test that hangs fails after a while and is judged the
-same; a run that has to be killed as a whole counts as not noticed.
+takes: the module's own test file, then the files of its package that name it, the other files of the package, and last
+the files elsewhere that name it and those of its only caller. A failure counts only if the same test passes without the
+mutant, since tests may also fail on a busy machine or be flaky. A test that hangs fails after a while and is treated
+the same way; if the whole test run must be killed, the mutant counts as not detected.
 """
 
 from __future__ import annotations

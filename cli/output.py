@@ -113,7 +113,7 @@ def print_table(
     for index, row in enumerate(cells):
         table.add_row(*(Text(row[i]) for i in shown), style="bold green" if index == highlight else None)
     console.print(table)
-    # A column without a title is called by what it holds.
+    # A column without a title is named after its content.
     left_out = [
         title or next((row[i] for row in cells if row[i]), "") for i, title in enumerate(titles) if i not in shown
     ]

@@ -44,7 +44,7 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     except _FOREIGN as error:
         raise _not_understood(files, error) from error
     own_proxy = proxy_url(files, context)
-    # Names are looked up by the proxy, as kubectl has it.
+    # The proxy resolves names, as with kubectl.
     settings.proxy = (proxy_for(settings.host, os.environ, given=own_proxy) or "").replace(
         "socks5:", "socks5h:", 1
     ) or None
@@ -52,7 +52,7 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     import urllib3
 
     if not settings.verify_ssl:
-        # The kubeconfig asked for it; a warning with every request says nothing new.
+        # The kubeconfig requests it; a warning with every request would add nothing.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     try:
         return official().client.ApiClient(settings)

@@ -87,10 +87,10 @@ class PodLog:
         self._api, self._status = api, pod_status(pod)
         self._follow, self._stop = follow and not wanted.previous, stop or threading.Event()
         self._ranks = wanted.ranks
-        # The ranks of a pod share one log, of which no part is known to hold so many lines of each.
+        # The ranks of a pod share one log, in which the position of each rank's last lines is unknown.
         self._tail = wanted.tail if len(self._status.ranks) > 1 else None
         self._seen, self._rest, self._failures = _Seen(), b"", 0
-        # Known before the log is asked for: only then is what comes the whole of it.
+        # Checked before the log is requested: only then the log is complete.
         self._over = not self._follow or _is_over(pod)
         self._done = False
         self._query: dict[str, Any] = {

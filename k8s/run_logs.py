@@ -97,7 +97,7 @@ class _Follower:
         except UnreachableError as error:
             logger.warning("%s; still trying", error)
             return None
-        # The tail is of what was there at first; a pod that comes later is not cut.
+        # Only pods that exist at the start are limited to the tail; later pods are read from the beginning.
         wanted = replace(self._wanted, tail=None) if self._readers else self._wanted
         for pod in _chosen(pods, wanted):
             uid = pod_status(pod).uid

@@ -164,7 +164,7 @@ class Runs:
         path = self.cluster.namespaced(*resource_of(job), name)
         workload = self._workload(job)
         if workload is not None:
-            # Kueue owns the field below: it would set it back.
+            # Kueue owns the field below and would reset it.
             self._set_workload_active(workload, not suspended)
             self.cluster.patch(path, {"metadata": metadata})
             return

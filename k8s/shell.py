@@ -45,7 +45,7 @@ def _pump(shell: Any, *, tty: bool) -> None:
             if data:
                 shell.write_stdin(data.decode(errors="replace"))
             else:
-                # The protocol cannot close stdin alone; an end-of-file character does it where there is a terminal.
+                # The protocol cannot close only stdin; with a terminal, an end-of-file character does.
                 if tty:
                     shell.write_stdin("\x04")
                 source = None

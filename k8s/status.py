@@ -92,7 +92,7 @@ def state_of(job: Object, pods: Sequence[Object] = (), workload: Object | None =
     if "Failed" in holds:
         return "failed"
     if is_suspended(job):
-        # Kueue holds back what waits in its queue by the same field.
+        # Kueue uses the same field for jobs that wait in its queue.
         waits_in_queue = QUEUE_LABEL in (job["metadata"].get("labels") or {}) and not stopped_by_user(job)
         return "pending" if waits_in_queue and not is_deactivated(workload) else "suspended"
     if "Restarting" in holds:

@@ -73,7 +73,7 @@ def job_values(job: Job, *, shards: int, image: str | None, queue: str | None) -
     if store:
         values["store"] = {"uri": store["uri"]}
     if written_paths(job):
-        # The results may lie beside the data, whose claim is mounted read-only otherwise.
+        # The results may be on the claim of the data, which is mounted read-only otherwise.
         values["data"] = {"readOnly": False}
     return values
 

@@ -66,7 +66,7 @@ def why(
     reasons = [
         *held_up([pod for pod in pods if pod not in waiting], latest),
         *not_created(job, pods, latest, len(pods) if present is None else present),
-        # After a refusal: a rank may wait for the node of a master that nobody may create.
+        # After refusals: a rank may wait for the node of a master that could not be created.
         *held_up(waiting, latest),
         *wait_for_master(pods),
     ]
@@ -108,7 +108,7 @@ def _half_placed(job: Object, pods: Sequence[Object]) -> str:
     )
     held = f"{sum(len(status.ranks) for status in placed)} of {ranks_of(job)} ranks hold {holds}"
     if resource_of(job) == PYTORCHJOBS and any(status.rank == 0 for status in waiting):
-        # In the operator's init container, which knows no such limit.
+        # In the operator's init container, which has no such limit.
         return f"{held} and wait for the master (masterFirst, --queue and --gang prevent it); "
     return f"{held}, for placement_timeout_sec at most; "
 

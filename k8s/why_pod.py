@@ -132,7 +132,7 @@ def _unbound(pod: Object, events: Iterable[Object]) -> str | None:
     """The volume claim of a pod that is not bound, and the message of its controller, as far as visible."""
     claims = claims_of(pod)
     said = [(claim, event) for claim in claims for event in _events_of(claim, events, "PersistentVolumeClaim")]
-    # A controller that fails says in between that it tries again, or waits for the scheduler.
+    # Between failures, a controller reports that it retries, or waits for the scheduler.
     for claim, event in sorted(said, key=lambda item: item[1].get("type") == "Normal"):
         return f"the volume claim {claim} is not bound: {str(event.get('message')).strip()}"
     if not claims:

@@ -70,7 +70,7 @@ def _curves(run: StoredRun) -> Iterator[tuple[str, str | None]]:
     from tsp.errors import TspError
     from tsp.run.metrics import sample_metrics
 
-    # A curve is a help beside the figures: what cannot be read for it is reported by `results` and `metrics`.
+    # The curve is only an addition to the results: `results` and `metrics` report what cannot be read for it.
     with contextlib.suppress(TspError):
         yield "Accuracy", curve([result.avg_accuracy_percent for result in run.results().values()])
     with contextlib.suppress(TspError):

@@ -30,7 +30,7 @@ def watch(everything: bool, every_sec: float, session: Session) -> None:
     )  # fmt: skip
     app.run()
     if app.is_reading:
-        # Its threads would be waited for, until the store's own deadlines.
+        # Otherwise the exit would wait for its threads, until the store's own deadlines.
         os._exit(app.return_code or 0)
 
 

@@ -27,7 +27,7 @@ class RecipeOption:
         return self.flag.lstrip("-").partition("/")[0].replace("-", "_")
 
 
-# As the fields say; the fields are not loaded for --help (tests/cli/options/test_bounds.py holds the two together).
+# The bounds of the fields, which are not loaded for --help (tests/cli/options/test_bounds.py compares the two).
 _AT_LEAST_0, _AT_LEAST_1, _RATE = click.IntRange(0), click.IntRange(1), click.FloatRange(0)
 RECIPE_OPTIONS = (
     RecipeOption(

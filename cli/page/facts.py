@@ -58,7 +58,7 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
         problems.append(str(error))
         results = {}
         if isinstance(error, StoreUnreachableError):
-            # Everything else would wait for it as long again.
+            # Otherwise everything else would wait for it once more.
             return {**_NOTHING, "name": name, "address": run.address(), "problems": problems, "unreadable": True}
     about = tried(lambda: _about(run)) or {}
     keep_images(run, status)

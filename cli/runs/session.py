@@ -137,7 +137,7 @@ class Session:
         try:
             return self.store_config()
         except ConfigError:
-            # No store is set, but the backend knows the run.
+            # No store is set, but the backend has the run.
             return StoreConfig(uri=NOWHERE)
 
     def _refuse_other_store(self, name: str, recorded: StoreConfig) -> None:

@@ -113,7 +113,7 @@ def _read_runs(
             )  # fmt: skip
             return [None] * len(statuses)
         except StoreError as error:
-            # Whoever may not list may still read.
+            # A user without permission to list may still read.
             logger.debug("no index: %s", error)
 
     def read(status: RunStatus) -> RunSummary | TspError | None:

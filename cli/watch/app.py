@@ -169,7 +169,7 @@ class Watch(App[None]):
                 command = self._command("logs", name, "--follow", "--tail", "100")
                 code = subprocess.run(command, check=False, preexec_fn=_heed).returncode
                 if code not in (INTERRUPTED_EXIT_CODE, -signal.SIGINT):
-                    # Of a run that has ended the logs are there at once, and the table would cover them.
+                    # The logs of an ended run are printed at once, and the table would cover them.
                     with contextlib.suppress(EOFError):
                         input("\nend of the logs; press Enter to go back to the runs ")
             finally:

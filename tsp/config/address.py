@@ -141,7 +141,7 @@ def _has_password(address: str, match: re.Match[str] | None) -> bool:
     if "%40" in authority:
         return True
     host, colon, port = authority.rpartition(":")
-    # A slash within the password hides the "@" behind what looks like a host and a port that is none.
+    # A slash within the password hides the "@" behind text that looks like a host and an invalid port.
     return bool(colon) and not host.startswith("[") and not port.isdigit() and port != "" and "@" in rest
 
 

@@ -131,7 +131,7 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint is float and isinstance(value, str):
-        # YAML 1.1 reads 1e-4 (no point) as text. Python's float would also take 010, inf and digits of other scripts.
+        # YAML 1.1 reads 1e-4 (no point) as text. Python's float would also accept 010, inf and digits of other scripts.
         if _NUMBER.fullmatch(value) is None:
             raise ConfigError(f"{where} must be a number, got the text {value!r}")
         return float(value)

@@ -229,7 +229,7 @@ class PlainH5:
     """
 
     def __init__(self, path: str | Path) -> None:
-        # First, since what h5py says of a file that it cannot make fills three lines and lacks its name.
+        # First, since h5py's error for a file that it cannot create takes three lines and lacks its name.
         self._descriptor = os.open(str(path), os.O_WRONLY | os.O_CREAT, 0o666)
         self._file = h5py.File(path, "w")
 

@@ -129,7 +129,7 @@ class WorkerReader:
     def _start(self, dataset: Dataset[T], keys: Sequence[object], pin_memory: bool) -> Iterator[T]:
         self.notes.under_way[:, 0] = NO_ITEM
         with warnings.catch_warnings():
-            # More workers than cores is the user's choice; torch would say so in every epoch.
+            # More workers than cores is the user's choice; torch would warn in every epoch.
             warnings.filterwarnings("ignore", message="This DataLoader will create")
             loader: DataLoader[T] = DataLoader(
                 dataset,

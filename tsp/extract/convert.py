@@ -168,13 +168,13 @@ class _Conversion:
         folder = open_folder(self.dest, self.job.store)
         own = {file_stem(video, self.job.prefix) + NPY for video in videos}
         for entry in folder.list():
-            # Whoever reads the folder would take it for one of this set.
+            # Readers of the folder would mistake it for a file of this set.
             if entry.key.endswith(NPY) and entry.key not in own:
                 raise ConfigError(
                     f"{folder.address(entry.key)} does not come from {self.job.source}: choose another DEST"
                 )
 
-        # All of them first: what cannot be converted leaves no files of half a set.
+        # All of them first, so that a failing conversion does not leave a partial set.
         shapes = list(map_ahead(self._shape, videos.values(), threads=self._num_threads))
         for video, shape in zip(videos, shapes, strict=True):
             self._note(video, shape)

@@ -93,7 +93,7 @@ class Extraction:
         try:
             return self._settle()
         except MissingKeyError:
-            # Another shard has merged, and deleted the parts, while this one looked at them.
+            # Another shard has merged and deleted the parts while this one was checking them.
             report = self._merged_already()
             if report is None:
                 raise

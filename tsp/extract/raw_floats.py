@@ -86,6 +86,6 @@ def write_at(file: int, values: np.ndarray, offset_bytes: int) -> None:
 def begin_writeback(file: int, offset_bytes: int, num_bytes: int) -> None:
     """Make the kernel start to write a part of a file to the disk now, in the background, rather than everything at the
     end."""
-    # The only call that Python has for it: Linux starts to write pages that it is told nobody needs. macOS has no such.
+    # The only such call in Python: Linux starts to write pages that are declared unneeded. macOS does not have it.
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file, offset_bytes, num_bytes, os.POSIX_FADV_DONTNEED)

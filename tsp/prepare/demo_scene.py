@@ -86,7 +86,7 @@ def draw_frames(rng: Generator, timeline: list[Segment]) -> Iterator[NDArray[np.
     """The video's frames, RGB uint8 [HEIGHT_PX, WIDTH_PX, 3], at FPS."""
     ground = _ground(rng)
     for segment in timeline:
-        # Every segment is a shot of its own, on the video's ground: what is in it, and where, is drawn anew.
+        # Every segment is a separate shot on the video's background, with new random shapes and positions.
         shapes = _shapes(rng, segment)
         act = Performance(
             segment=segment,

@@ -87,7 +87,7 @@ def take(run: StoredRun, owner: str, *, force: bool = False) -> None:
     try:
         run.store.write(key, content, only_if_absent=True)
         if not force:
-            # The other one may have begun meanwhile: it says so before it looks whether it still is the owner.
+            # The other one may have begun meanwhile: it records that before it checks whether it is still the owner.
             _refuse_live(run, current, owner)
     except KeyExistsError as error:
         raise HeldElsewhereError(

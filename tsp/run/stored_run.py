@@ -296,7 +296,7 @@ class StoredRun(EpochFiles, StateFiles):
                     f"move it elsewhere first"
                 )
         remove_from_index(self.store, self.name)
-        # What shows that there is a run lies at the top and goes last: a deletion that broke off can be repeated.
+        # The files that identify a run are deleted last, so that an interrupted deletion can be repeated.
         for folder in folders:
             self.store.delete_all(f"{self.key(folder)}/")
         self.store.delete_all(f"{self.key()}/")
@@ -306,7 +306,7 @@ def list_runs(store: Store, *, known: Collection[str] = ()) -> Iterator[str]:
     """Names of the runs in a store, sorted, without other folders. Args: known, names to leave out without checking."""
     folders = [folder for folder in store.list_folders() if not folder.startswith(".") and folder not in known]
     if store.is_local:
-        # Starting threads would take longer than looking.
+        # Starting threads would take longer than checking.
         return (folder for folder in folders if StoredRun(store, folder).exists())
     with ThreadPoolExecutor(PARALLEL_READS) as pool:
         found = list(pool.map(lambda folder: StoredRun(store, folder).exists(), folders))

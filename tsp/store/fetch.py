@@ -78,7 +78,7 @@ def _fetch_once(
     retry: RetryPolicy,
 ) -> Path:
     name = Path(urlsplit(uri).path).name or "object"
-    # Where the digest is unknown, an object in S3 that was replaced must not be taken from the cache.
+    # If the digest is unknown, an object in S3 that was replaced must not be taken from the cache.
     version = _s3_version(uri, settings, retry) if uri.startswith("s3://") and sha256 is None else ""
     path = cache_dir / f"{hashlib.sha256(f'{uri}{version}'.encode()).hexdigest()[:16]}-{name}"
     if name in RELEASED_FILES:

@@ -137,7 +137,7 @@ class LocalStore(Store):
             self.write(key, b"")
             return self.stat(key).modified
         except StoreError:
-            # Where nothing may be written nobody can see the folder's own clock.
+            # The folder's own clock can be read only by writing a file.
             return datetime.now(UTC)
         finally:
             with contextlib.suppress(StoreError):

@@ -24,7 +24,7 @@ class Part:
     def __init__(self, target: Path, path: Path, owner: str, *, sync: bool) -> None:
         self.target, self.path, self.owner, self.sync = target, path, owner, sync
         self._file: BufferedRandom = open(path, "a+b")  # noqa: SIM115
-        # Tells others on this file system, where it knows locks, that somebody is at it.
+        # Tells others on this file system, if it supports locks, that the file is in use.
         lock_file(self._file, wait=False)
         self.size_bytes = self._file.seek(0, os.SEEK_END)
         self._written_back_bytes = self.size_bytes
@@ -120,7 +120,7 @@ def _take_over(target: Path, version: str, path: Path, *, may_resume: bool) -> N
 
 
 def _start(target: Path) -> str:
-    # Leaves room for the rest within the 255 bytes of a file's name.
+    # Leaves room for the other parts within the 255 bytes of a file's name.
     return f".{target.name[-100:]}."
 
 

@@ -41,7 +41,7 @@ def scratch(base: Path | None = None) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             base.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Nobody may sweep between the making of a folder and its lock.
+            # No process may sweep between the creation of a folder and its lock.
             with open(base / LOCK, "wb") as all_of_them:
                 lock_file(all_of_them)
                 _sweep(base)

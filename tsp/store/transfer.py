@@ -212,7 +212,7 @@ def persistent_chunks(source: Source, offset_bytes: int, *, retry: RetryPolicy) 
         except InterruptedTransferError as error:
             cause = error
         if done > before:
-            # Whoever gives something is not unreachable.
+            # A server that sends data is not unreachable.
             delays = retry.delays_sec()
         if total is None or done < total:
             _pause(delays, source.address, cause)

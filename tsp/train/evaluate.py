@@ -82,7 +82,7 @@ class _Evaluation:
             return self._finish(joined(there), content)
         found = self._file.read()
         if found is not None and found.work == self._work:
-            # Another shard has merged, and taken the parts away, while this one looked.
+            # Another shard has merged and deleted the parts while this one was checking them.
             return answer_of(found, self._file.address)
         missing = [shard for shard, part in enumerate(parts) if part is None]
         if self._job.shard is None:

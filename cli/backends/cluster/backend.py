@@ -186,7 +186,7 @@ class ClusterBackend:
         pods, state = api.pods(), state_of(job)
         nothing_comes = not query.follow or state in ENDED or state == "suspended"
         if kind_of(job) == "train":
-            # Workers that still ran when the master ended are taken away; the store then has more than the pods left.
+            # Workers still running when the master ended are deleted; the store then has more than the remaining pods.
             if nothing_comes and (not pods or (state == "succeeded" and len(pods) < pods_of(job))):
                 return None
         elif not pods and nothing_comes:

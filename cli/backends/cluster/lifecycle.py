@@ -142,7 +142,7 @@ class Lifecycle:
     ) -> None:
         values = self._values(release)
         if values and release is not None and api_of(self._releases.objects_of(release)) == "trainjob":
-            # As it was, whatever else the cluster serves by now.
+            # The original kind, whatever else the cluster serves now.
             set_dotted(values, "job.api", "trainjob")
         if config is None and not values:
             raise ClusterError(

@@ -79,7 +79,7 @@ class Planner:
 
     def plan(self, config: RunConfig, options: BackendOptions) -> ClusterPlan:
         """Size the run for the nodes its pods can use, according to the pod that the chart renders."""
-        # The nodes are looked up here: what the chart finds when it is installed could not be shown before.
+        # The nodes are looked up here: the chart's own lookup at installation could not be shown before.
         chart = self._chart(options)
         chart = replace(chart, assignments=(*chart.assignments, "lookupNodes=false"))
         draft = self._run_values(config, None, options)
@@ -87,7 +87,7 @@ class Planner:
         nodes = plan_for_nodes(self._cluster, config, objects_in(manifest))
         lines, effective = nodes.explanation, None
         if nodes.downscale is not None:
-            # Fixed, so that the pods keep to it even where they happen to get larger cards.
+            # Fixed, so that the pods use it even if they get larger GPUs.
             config = replace(config, downscale=cast("Any", str(nodes.downscale)))
             effective = effective_sizes(config, downscale=nodes.downscale)
             lines += (str(effective),)
@@ -205,7 +205,7 @@ class Planner:
         if values.get("job", {}).get("api", "auto") == "auto" and self._served == ("trainjob",):
             set_dotted(values, "job.api", "trainjob")
         if self._may_be_ganged:
-            # As the chart itself finds it where it is installed, which what is shown before must equal.
+            # The same as the chart's own lookup at installation, so that the manifest shown before is equal.
             values.setdefault("masterFirst", False)
         return {"clusterName": self._identity, **values} if self._identity else values
 

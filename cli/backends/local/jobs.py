@@ -45,7 +45,7 @@ def _start(command: Sequence[str], job: Job, device: str | None) -> subprocess.P
         process.stdin.write(json.dumps(to_dict(job)))
         process.stdin.close()
     except BrokenPipeError:
-        # It exited before reading; its exit code and stderr say why.
+        # It exited before reading; its exit code and stderr show the reason.
         return process
     return process
 

@@ -100,7 +100,7 @@ def _owner_here(local: LocalRun, run: StoredRun) -> str:
     try:
         former = local.launch()
     except DamagedRunError:
-        # Then the store has to say it; nothing of the run runs here, which is looked at elsewhere.
+        # Then the store decides; no process of the run is active here, which is checked elsewhere.
         found = owner_of(run) or ""
         return found if found.startswith(f"{machine_name()} ") else new_owner()
     return (former.owner if former else "") or new_owner()

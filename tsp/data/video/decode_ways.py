@@ -38,7 +38,7 @@ def decode_wanted(source: VideoSource, chooser: FrameChooser) -> Iterator[VideoF
         # A packet outside the file's edit list is decoded but never shown.
         if packet.pts is not None and not packet.is_discard:
             heapq.heappush(unordered, packet.pts)
-        # No later packet is shown before it is decoded, so what is due by now is complete.
+        # No later packet is shown before it is decoded, so all frames due until now are complete.
         while unordered and unordered[0] <= packet.dts:
             _push_rising(chooser, heapq.heappop(unordered))
         if chooser.complete:

@@ -84,7 +84,7 @@ class FrameChooser:
         self._next_clip += 1
         for k, offset in enumerate(self._offsets):
             self._wants_at.setdefault(max(first + offset, 0), []).append((clip, k))
-        # What lies at or before the last push is known at once: an anchor is at most one frame back.
+        # Frames at or before the last push are known at once: an anchor is at most one frame back.
         for index, pts in ((self._num_pushed - 2, self._previous), (self._num_pushed - 1, self._last_pushed)):
             if pts is not None:
                 self._resolve(index, pts)

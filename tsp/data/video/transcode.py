@@ -261,7 +261,7 @@ def _matrices(frame: VideoFrame) -> str:
     """RGB becomes BT.601; everything else keeps its matrix, and what is not marked stays so."""
     name = _MATRIX_NAMES.get(int(frame.colorspace))
     if frame.format.is_rgb:
-        # Its quick way from RGB loses a level more.
+        # Its fast conversion from RGB loses one more level.
         return ":out_color_matrix=bt601:flags=bicubic+accurate_rnd+full_chroma_inp"
     return f":in_color_matrix={name}:out_color_matrix={name}" if name else ""
 

@@ -51,7 +51,7 @@ def make_client(config: StoreConfig) -> S3Client:
     settings = Config(
         connect_timeout=CONNECT_TIMEOUT_SEC,
         read_timeout=READ_TIMEOUT_SEC,
-        # Bucket.call tries again itself: it knows which lost answers matter, and botocore's retry quota runs out.
+        # Bucket.call retries itself: it knows which lost responses matter, and botocore's retry quota runs out.
         retries={"total_max_attempts": 1, "mode": "standard"},
         s3={"addressing_style": "path" if config.path_style else "virtual"},
         signature_version="s3v4",

@@ -101,7 +101,7 @@ class Bucket:
             found: Any = self.client
             frozen = found._request_signer._credentials.get_frozen_credentials()
         except Exception as error:
-            # Of boto3's inner parts, or of a provider of credentials: the ordinary way says what is wrong.
+            # An internal error of boto3, or of a credential provider: the request through boto3 reports it.
             logger.debug("no credentials for the shorter path: %s", type(error).__name__)
             return None
         return KeyPair(frozen.access_key, frozen.secret_key, frozen.token)

@@ -73,7 +73,7 @@ class Quick:
             pair = self._key_pair()
             if pair is None:
                 return None
-            # Of a body MD5 is compared, by the server (Content-MD5) or here (ETag): another hash proves nothing more.
+            # The MD5 of a body is compared, by the server (Content-MD5) or here (ETag): another hash proves no more.
             digest = _UNSIGNED if body else _NOTHING_SHA256
             signed = sign(method, self._wire.host, path, sorted_query, headers or {}, digest, self._region, pair)
             return self._wire.ask(method, f"{path}?{sorted_query}" if query else path, signed, body, into=into)

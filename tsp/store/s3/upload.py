@@ -56,7 +56,7 @@ class Sent:
         etag = etag.strip('"').lower()
         if etag == self.etag:
             return True
-        # Some servers give the MD5 of the whole, also to what came in parts.
+        # Some servers return the MD5 of the whole object, even for uploads in parts.
         return self.num_parts > 1 and len(etag) == 32 and etag == _md5_of_file(self.path, self.sha256)
 
 
@@ -158,7 +158,7 @@ class _PartUpload:
         """
         md5, etag = md5_of(body), ""
         if self._quick is not None:
-            # Without Content-MD5: the server would take the MD5 twice, once to compare it and once for the ETag.
+            # Without Content-MD5: the server would compute the MD5 twice, once to compare it and once for the ETag.
             query = {"partNumber": str(number), "uploadId": self._id}
             sent = self._quick.ask("PUT", self._key, query=query, body=body)
             etag = sent.headers.get("etag", "") if sent is not None and sent.status == 200 else ""
@@ -184,7 +184,7 @@ class _PartUpload:
                 Key=self._key,
                 UploadId=self._id,
                 PartNumber=number,
-                # As a file it is sent piece by piece; at once, all of it would have to go within one timeout.
+                # As a file it is sent in pieces; otherwise all of it would have to be sent within one timeout.
                 Body=io.BytesIO(body),
                 ContentMD5=content_md5(md5),
             ),

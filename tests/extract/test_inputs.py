@@ -17,7 +17,11 @@ import torch
 from tests.extract.conftest import SmallSet
 from tests.jobs import do_job
 from tests.s3_servers import S3Server
+from tsp.config.codec import from_dict
+from tsp.config.jobs import ExtractJob
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
+from tsp.extract.inputs import fetch_checkpoint, open_videos
 from tsp.extract.video_parts import NPY_HEADER_BYTES, VideoParts
 from tsp.run.results import EpochResult, HeadResult, format_line
 from tsp.store.open import open_store
@@ -132,3 +136,37 @@ def test_everything_can_lie_in_a_bucket(small_set: SmallSet, s3_server: S3Server
     local = do_job("extract", small_set.job())["out"]
     with h5py.File(small_set.root / "from_s3.h5") as ours, h5py.File(local) as theirs:
         assert {name: ours[name].shape for name in ours} == {name: theirs[name].shape for name in theirs}
+
+
+@pytest.mark.parametrize("address", ["{}/videos", "file://{}/videos", "{}/videos/"])
+def test_videos_in_a_folder_are_read_where_they_lie(small_set: SmallSet, tmp_path: Path, address: str) -> None:
+    (tmp_path / "own" / "videos").mkdir(parents=True)
+    (tmp_path / "own" / "videos" / "a.mp4").write_bytes(b"abc")
+    job = from_dict(ExtractJob, small_set.job(videos=address.format(tmp_path / "own")))
+    with open_videos(job, tmp_path / "cache").reading("a.mp4") as path:
+        assert path == tmp_path / "own" / "videos" / "a.mp4"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_videos_in_a_bucket_go_through_a_cache_of_the_jobs_size(
+    small_set: SmallSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def cache(folder: Path, config: StoreConfig, *, limit_bytes: int) -> None:
+        asked.update(folder=folder, uri=config.uri, mib=limit_bytes / 2**20)
+
+    monkeypatch.setattr("tsp.extract.inputs.VideoCache", cache)
+    open_videos(from_dict(ExtractJob, small_set.job(videos="s3://bucket/videos/", cache_mib=7)), tmp_path)
+    assert asked == {"folder": tmp_path / "videos", "uri": "s3://bucket/videos", "mib": 7}
+
+
+@pytest.mark.parametrize("name", ["nothing", "a file"])
+def test_a_checkpoint_that_is_no_folder_is_no_run(small_set: SmallSet, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a file").write_bytes(b"weights")
+    job = from_dict(ExtractJob, small_set.job(checkpoint=str(tmp_path / name)))
+    if name == "nothing":
+        with pytest.raises(ConfigError, match="nothing"):
+            fetch_checkpoint(job, tmp_path / "cache")
+        return
+    assert fetch_checkpoint(job, tmp_path / "cache").read_bytes() == b"weights"

@@ -192,7 +192,7 @@ def test_a_merge_brings_no_line_again_to_a_reader_that_has_it(run):
     assert [(line["kind"], line["attempt"]) for line in reader.added()] == [("start", 10), ("train", 10)]
 
 
-def test_of_a_long_history_a_sample_is_read_from_all_over_it(local_run, monkeypatch):
+def test_of_a_long_history_a_sample_is_read_from_all_over_it(local_run, monkeypatch, caplog):
     monkeypatch.setattr(metrics, "SEGMENT_BYTES", 20_000)
     write_attempt(local_run, 1, [(epoch, step) for epoch in range(200) for step in range(1, 11)])
     store = Counting(local_run.store)
@@ -205,6 +205,7 @@ def test_of_a_long_history_a_sample_is_read_from_all_over_it(local_run, monkeypa
     assert store.num_bytes <= 21_000
     assert epochs == sorted(epochs)
     assert len({epoch // 20 for epoch in epochs}) == 10
+    assert caplog.messages == [], "lines that are cut where a sample begins are not damaged ones"
 
 
 def test_a_line_is_in_the_bucket_though_nothing_closes_the_log(s3_servers, monkeypatch):

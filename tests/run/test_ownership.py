@@ -1,6 +1,7 @@
 """Who may train a run that several machines or namespaces can reach."""
 
 import os
+import re
 import time
 
 import pytest
@@ -62,6 +63,8 @@ def test_a_run_that_is_trained_is_refused_to_others_with_who_trains_it(run: Stor
         ) as error:
             refused(run, THERE)
         assert f"tspctl resume {run.name} --force" in str(error.value)
+        minutes = re.search(r"silent for (\d+) minutes", str(error.value))
+        assert 60 * int(minutes[1]) == QUIET_SEC
     assert owner_of(run) == HERE
 
 

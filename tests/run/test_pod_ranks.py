@@ -52,6 +52,18 @@ def test_ranks_share_the_cpus_of_their_pod_unless_told_otherwise() -> None:
     assert told.environment_of(1)["TSP_NUM_THREADS"] == "3"
 
 
+@pytest.mark.parametrize(
+    ("cpus", "per_pod", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (7, 4, 1), (2, 4, 1), (1, 8, 1)]
+)
+def test_every_rank_has_its_whole_share_of_the_cpus_and_at_least_one(
+    monkeypatch: pytest.MonkeyPatch, cpus: int, per_pod: int, expected: int
+) -> None:
+    monkeypatch.setattr("tsp.run.pod_ranks.usable_cpus", lambda: cpus)
+    monkeypatch.setattr("tsp.run.pod_ranks.rank_cpus", lambda _: cpus)
+    ranks = PodRanks.from_env({**OPERATOR, "TSP_RANKS_PER_POD": str(per_pod)})
+    assert (ranks._threads(), ranks._cpus()) == (expected, expected)
+
+
 def test_cards_that_the_pod_names_are_given_out_in_their_order() -> None:
     ranks = PodRanks.from_env({**OPERATOR, "TSP_RANKS_PER_POD": "2", "CUDA_VISIBLE_DEVICES": "GPU-b,GPU-a"})
     assert [ranks.environment_of(local)["CUDA_VISIBLE_DEVICES"] for local in (0, 1)] == ["GPU-b", "GPU-a"]

@@ -52,7 +52,7 @@ def test_a_crash_at_any_point_of_saving_a_state_leaves_one_to_resume_from(
     assert changes == 3, "upload, pointer, deletion"
 
 
-@pytest.mark.parametrize("harm", ["delete", "shorten", "damage"])
+@pytest.mark.parametrize("harm", ["delete", "shorten", "lengthen", "damage"])
 def test_a_lost_or_damaged_state_falls_back_to_the_one_before(
     run: StoredRun, make_state: MakeState, tmp_path: Path, harm: str
 ) -> None:
@@ -62,7 +62,8 @@ def test_a_lost_or_damaged_state_falls_back_to_the_one_before(
     if harm == "delete":
         run.store.delete(key)
     else:
-        run.store.write(key, data[:-1] if harm == "shorten" else data[:-1] + b"?")
+        harmed = {"shorten": data[:-1], "lengthen": data + b"?", "damage": data[:-1] + b"?"}
+        run.store.write(key, harmed[harm])
     assert run.download_state(tmp_path / "state.pth").step == before.step
     if harm != "damage":
         found = run.latest_state()

@@ -65,6 +65,29 @@ def test_a_restarted_attempt_accepts_its_own_run_and_no_other(local_run: StoredR
         local_run.ensure(other_rate, None)
 
 
+def test_a_restarted_attempt_with_another_head_is_refused(local_run: StoredRun, config: RunConfig) -> None:
+    (head,) = config.model.heads
+    another = dataclasses.replace(head, label_column="temporal-region-label")
+    more = dataclasses.replace(config, model=dataclasses.replace(config.model, heads=(head, another)))
+    local_run.ensure(config, None)
+    with pytest.raises(ConfigError, match=r"made with model\.heads"):
+        local_run.ensure(more, None)
+
+
+@pytest.mark.parametrize(("created", "is_whole"), [(None, True), ("2030-01-01T00:00:00+00:00", True), ("then", False)])
+def test_the_time_of_a_run_is_one_or_none(
+    local_run: StoredRun, config: RunConfig, created: object, is_whole: bool
+) -> None:
+    local_run.create(config, None)
+    about = local_run.about() | {"created": created}
+    local_run.store.write(local_run.key("run.json"), json.dumps(about).encode())
+    if is_whole:
+        assert local_run.about()["created"] == created
+        return
+    with pytest.raises(StoreError, match=r"run\.json is damaged"):
+        local_run.about()
+
+
 def test_names_of_new_runs_are_checked(local_store: Store, config: RunConfig) -> None:
     with pytest.raises(ConfigError, match="run name 'My_Run'"):
         StoredRun(local_store, "My_Run").create(config, None)

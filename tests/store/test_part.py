@@ -108,3 +108,23 @@ def test_a_write_back_is_waited_for_before_the_file_is_closed(target: Path, monk
     with Part.open(target, "v1", may_resume=True) as found:
         found.write(b"0123456789")
     assert synced == [10]
+
+
+@pytest.mark.parametrize("harm", [b"abcde", b"abc", b""])
+def test_a_part_that_another_process_wrote_to_or_cut_is_not_published(target: Path, harm: bytes) -> None:
+    with Part.open(target, "v1", may_resume=True) as found:
+        found.write(b"abcd")
+        assert list(found.blocks())
+        found.path.write_bytes(harm)
+        assert not found.publish()
+    assert not target.exists()
+
+
+def test_what_is_no_part_of_the_file_stays(target: Path) -> None:
+    others = [".best.pth.notes", ".other.pth.v1.x.part", "best.pth.part"]
+    for name in others:
+        target.with_name(name).touch()
+    left_behind(target, "v2", b"old")
+    with Part.open(target, "v1", may_resume=True):
+        pass
+    assert sorted(set(os.listdir(target.parent)) & set(others)) == sorted(others)

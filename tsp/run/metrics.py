@@ -148,7 +148,7 @@ def merge_metrics(run: StoredRun, attempt: int) -> None:
     Raises: StoreError.
     """
     keys = [entry.key for entry in _entries(run)]
-    keys = [key for key in keys if _attempt_of(key) < attempt or _MERGED.search(key)]
+    keys = [key for key in keys if not (match := _SEGMENT.search(key)) or int(match[1]) < attempt]
     if len(keys) < MERGE_FROM:
         return
     merged = run.key(FOLDER, f"before-attempt-{attempt}.jsonl")
@@ -206,7 +206,7 @@ def _wanted(keys: list[str]) -> list[str]:
     """The objects of the history: the newest merged one, and later ones."""
     merged = max((int(match[1]) for key in keys if (match := _MERGED.search(key))), default=0)
     wanted = [key for key in keys if key.endswith(f"before-attempt-{merged}.jsonl")]
-    return wanted + [key for key in keys if _SEGMENT.search(key) and _attempt_of(key) >= merged]
+    return wanted + [key for key in keys if (match := _SEGMENT.search(key)) and int(match[1]) >= merged]
 
 
 def _lines_of(texts: Iterable[bytes], run: StoredRun) -> list[Line]:
@@ -229,11 +229,6 @@ def _entries(run: StoredRun) -> list[Entry]:
 def _order(key: str) -> tuple[int, int]:
     match = _SEGMENT.search(key)
     return (int(match[1]), int(match[2])) if match else (-1, 0)
-
-
-def _attempt_of(key: str) -> int:
-    match = _SEGMENT.search(key)
-    return int(match[1]) if match else 0
 
 
 def _parsed(text: bytes) -> Line | None:

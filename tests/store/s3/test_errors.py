@@ -92,6 +92,28 @@ def test_an_endpoint_that_has_a_path_or_names_the_bucket_is_mentioned(server, ex
     assert ("leave" in said) == expected.startswith("leave")
 
 
+@pytest.mark.parametrize(
+    ("code", "server", "mentioned"),
+    [
+        ("SignatureDoesNotMatch", "http://b.s:9000", True),
+        ("InvalidAccessKeyId", "http://b.s:9000", False),
+        ("401", "http://b.s:9000", False),
+        ("SignatureDoesNotMatch", "http://s:9000", False),
+    ],
+)
+def test_only_a_wrong_signature_may_come_of_an_endpoint_that_names_the_bucket(code, server, mentioned):
+    assert ("leave" in refusal(code, 403, "read", server=server)) is mentioned
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "denied"),
+    [("AccessDenied", 400, True), ("Strange", 403, True), ("Strange", 402, False), ("Strange", 404, False)],
+)
+def test_a_right_is_missing_by_the_code_or_by_the_status(code, status, denied):
+    found = explain_refusal(code, status, doing="read", server="s", **WHAT)
+    assert isinstance(found, DeniedError) is denied
+
+
 def test_clocks_that_differ_are_both_shown():
     here, there = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2030, 1, 2, 4, 4, 5, tzinfo=UTC)
     said = refusal("RequestTimeTooSkewed", 403, "read", facts=Facts(here=here, there=there))

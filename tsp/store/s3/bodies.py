@@ -46,7 +46,7 @@ class _Watch:
         self._ended.set()
 
     def _look(self) -> None:
-        seen = -1
+        seen = None
         while not self._ended.wait(wire.PACE_SEC):
             if self._num_moves == seen:
                 # It may just have ended, which takes the connection out of our hands.

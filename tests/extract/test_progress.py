@@ -25,8 +25,18 @@ def test_rate_time_left_and_facts_count_from_the_beginning(clock):
     stream.num_clips, shown.videos_done = 120, 1
     clock.sec += 20.04
     assert str(shown) == "1 of 4 videos, 120 of 600 clips, 3.0 clips/s, about 3 min left"
+    stream.num_clips = 240
+    clock.sec = 1060.0
+    shown._num_clips = 240 + 4 * 60 * 59
+    assert str(shown).endswith(", about 59 min left"), "a minute has 60 seconds"
+    stream.num_clips, shown._num_clips = 251, 250
+    assert str(shown).endswith(", about 0 min left"), "more clips than were expected"
+    stream.num_clips, shown._num_clips = 120, 600
+    clock.sec = 1040.04
     assert DONE.match(f"INFO {shown}").groups() == ("1", "4", "videos")  # for status
     assert shown.facts() == {"clips_extracted": 120, "seconds": 40.0, "clips_per_sec": 3.0}
+    clock.sec = 1047.27
+    assert shown.facts() == {"clips_extracted": 120, "seconds": 47.3, "clips_per_sec": 2.5}
 
 
 def test_progress_is_logged_every_ten_seconds_while_events_pass(clock, caplog):

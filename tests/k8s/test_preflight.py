@@ -230,3 +230,41 @@ def test_controllers_that_do_not_answer_are_found_by_whoever_may_submit(api, clu
     assert (finding.what, finding.level) == (controller, "error")
     assert finding.message.startswith("the webhook a.b does not answer")
     assert {query["dryRun"] for method, _, query, _ in api.requests if method == "POST"} == {"All"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ({}, None),
+        ({"istio-injection": "enabled"}, "istio-injection=enabled"),
+        ({"istio-injection": "disabled"}, None),
+        ({"linkerd.io/inject": "ingress"}, None),
+        ({"kuma.io/sidecar-injection": "enabled", "istio-injection": "disabled"}, "kuma.io/sidecar-injection=enabled"),
+    ],
+)
+def test_a_namespace_that_injects_containers_is_told(api, cluster, labels, found):
+    api.objects[NAMESPACE] = {"metadata": {"labels": labels}}
+    (finding,) = preflight.check_sidecars(cluster)
+    assert (finding.level != "ok", found is None or found in finding.message) == (found is not None, True)
+
+
+def test_nothing_is_said_of_containers_in_a_namespace_that_may_not_be_read(api, cluster):
+    api.objects[NAMESPACE] = lambda *_: (403, {"message": "no"})
+    assert list(preflight.check_sidecars(cluster)) == []
+
+
+def test_a_missing_right_to_a_part_of_a_resource_is_named_with_it(api, cluster):
+    def review(method, query, body):
+        asked = body["spec"]["resourceAttributes"]
+        return 201, {"status": {"allowed": asked.get("subresource") != "log"}}
+
+    api.objects[REVIEW] = review
+    permissions, nodes = preflight.check_permissions(cluster)
+    assert permissions.message.startswith("missing: get pods/log in namespace video")
+    assert nodes.level == "ok"
+
+
+def test_workers_are_expected_unless_told_otherwise(api, cluster):
+    api.objects[NAMESPACE] = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    api.objects[DEPLOYMENTS] = []
+    assert levels(preflight.check_security_standard(cluster)) == [("security standard", "warning")]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from k8s.pod_log import MAX_LINE_BYTES, PodLog, Wanted
+from k8s.pod_log import MAX_LINE_BYTES, Line, PodLog, Wanted
 from k8s.run_logs import follow_logs, read_logs
 from tests.k8s.fake_api import FakeLog
 from tests.k8s.objects import pod, terminated, with_ranks
@@ -324,3 +324,7 @@ def test_the_last_lines_of_each_rank_come_before_those_that_follow(api, cluster)
     log.ended, run.is_ended = True, True
     api.objects[cluster.namespaced("v1", "pods", found["metadata"]["name"])] = with_ranks(ran(1), 2)
     assert list(lines) == []
+
+
+def test_a_lines_time_is_exact_to_the_millisecond():
+    assert Line(1_893_456_000_123_000_000, 0, "").time == datetime(2030, 1, 1, 0, 0, 0, 123000, tzinfo=UTC)

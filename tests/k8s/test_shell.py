@@ -1,5 +1,7 @@
 """A command beside a rank: bytes go both ways, the exit code comes back."""
 
+import contextlib
+import io
 import os
 
 import pytest
@@ -68,3 +70,24 @@ def test_streams_are_carried_and_the_exit_code_comes_back(monkeypatch, capsys, c
     assert cluster.asked == ("r-master-0", "pytorch", ["ls", "/"], False)
     assert (shell.given, shell.closed) == ("what we type\n", True)
     assert capsys.readouterr() == ("hello\n", "careful\n")
+
+
+class Terminal(io.StringIO):
+    def __init__(self, is_terminal):
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+@pytest.mark.parametrize("stdout", [False, True])
+def test_the_command_has_a_terminal_only_where_both_ends_of_ours_are_one(monkeypatch, stdin, stdout):
+    monkeypatch.setattr("sys.stdin", Terminal(stdin))
+    monkeypatch.setattr("sys.stdout", Terminal(stdout))
+    monkeypatch.setattr("k8s.shell._raw_terminal", contextlib.nullcontext)
+    monkeypatch.setattr("k8s.shell._pump", lambda shell, *, tty: None)
+    cluster = FakeCluster(FakeShell(code=0))
+    run_in_pod(cluster, "p", "c", ["sh"])
+    assert cluster.asked[-1] is (stdin and stdout)

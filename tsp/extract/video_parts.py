@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tsp.config.codec import json_text
 from tsp.config.jobs import FeatureFormat
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, DataError, MissingKeyError
@@ -219,7 +220,7 @@ class VideoParts:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
+    return json_text(value).encode()
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:

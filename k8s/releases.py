@@ -211,7 +211,7 @@ def why_without_job(release: Release) -> str:
     """One line on a release that has no job."""
     advice = f"remove it with 'tspctl delete {release.name}'"
     if release.status == "pending-install":
-        return f"its installation is in progress or was interrupted: if no 'tspctl submit' is working on it, {advice}"
+        return f"its installation is in progress or was interrupted: if no other command is working on it, {advice}"
     if release.status == "failed":
         return f"its installation failed: {advice}, and submit again"
     if release.status == "uninstalling":

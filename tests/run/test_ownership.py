@@ -122,7 +122,7 @@ def test_of_two_that_take_over_at_once_one_wins(run: StoredRun, monkeypatch: pyt
         write(key, data, only_if_absent=only_if_absent)
 
     monkeypatch.setattr(run.store, "write", first)
-    with pytest.raises(HeldElsewhereError, match="just now"):
+    with pytest.raises(HeldElsewhereError, match="has just taken over"):
         take(run, THERE)
     assert owner_of(run) == "namespace b"
 

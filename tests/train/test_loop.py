@@ -64,7 +64,7 @@ def test_a_finished_run_is_not_trained_again(uninterrupted, caplog):
     config = uninterrupted.config()
     with caplog.at_level(logging.INFO):
         train_here(config)
-    assert "already done" in caplog.text
+    assert "already succeeded" in caplog.text
     assert uninterrupted.last_attempt() == 1
 
 

@@ -61,9 +61,7 @@ def _read_status(local: LocalRun) -> RunStatus:
 def _status_of_unfinished_submit(local: LocalRun, is_being_submitted: bool) -> RunStatus:
     if is_being_submitted:
         return RunStatus(name=local.name, state="pending", reason="it is being submitted")
-    reason = (
-        f"'tspctl submit' was interrupted before any rank started; delete the run with 'tspctl delete {local.name}'"
-    )
+    reason = f"its submission was interrupted before any rank started; delete it with 'tspctl delete {local.name}'"
     return RunStatus(name=local.name, state="crashed", reason=reason)
 
 

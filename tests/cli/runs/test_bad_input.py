@@ -222,4 +222,4 @@ def test_a_run_that_is_given_twice_is_shown_once(answer: Callable[..., Ended], t
     ended = answer("report", tmp_path / "runs/first", tmp_path / "runs/first")
     assert ended.code == OK
     assert ended.out.count('"config":') == 1
-    assert "is given twice" in ended.err
+    assert "was given twice" in ended.err

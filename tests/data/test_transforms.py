@@ -55,3 +55,9 @@ def test_frames_that_are_stored_resized_are_only_cropped(crop):
 
 def test_the_central_crop_rounds_half_to_even():
     assert central_crop(128, 171, 112) == Crop(8, 30)
+
+
+def test_no_frames_are_blended_to_none():
+    """As a chunk of a video without new frames comes: of no size, its strides mean nothing."""
+    pixels = torch.empty_strided((1, 0, 8, 8, 4), (0, 0, 0, 0, 0), dtype=torch.uint8)
+    assert blend(pixels, torch.zeros(1, 4), torch.zeros(1, 4)).shape == (1, 3, 0, 4, 4)

@@ -55,16 +55,15 @@ def _blend_on_cpu(pixels: Tensor, row_weights: Tensor, column_weights: Tensor) -
     the fourth byte is blended along.
     """
     batch, frames, side = pixels.shape[0], pixels.shape[1], pixels.shape[2] // 2
-    taps = pixels.view(torch.int32).view(batch, frames, side, 2, side, 2)
     image = torch.empty(batch, frames, side, side, 3)
     scale, shift = constants(pixels.device)
     step = max(1, PIXELS_IN_CACHE // side**2)
     for clip in range(batch):
         across, down = column_weights[clip].repeat_interleave(4), row_weights[clip].view(side, 1)
         for part in range(0, frames, step):
-            some = taps[clip, part : part + step]
-            upper = torch.lerp(_channels(some[:, :, 0, :, 0]), _channels(some[:, :, 0, :, 1]), across)
-            lower = torch.lerp(_channels(some[:, :, 1, :, 0]), _channels(some[:, :, 1, :, 1]), across)
+            taps = pixels[clip, part : part + step].view(torch.int32).view(-1, side, 2, side, 2)
+            upper = torch.lerp(_channels(taps[:, :, 0, :, 0]), _channels(taps[:, :, 0, :, 1]), across)
+            lower = torch.lerp(_channels(taps[:, :, 1, :, 0]), _channels(taps[:, :, 1, :, 1]), across)
             blended = torch.lerp(upper, lower, down)
             image[clip, part : part + step] = torch.addcmul(shift, blended.view(-1, side, side, 4)[..., :3], scale)
     return image.permute(0, 4, 1, 2, 3)

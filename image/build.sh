@@ -53,6 +53,6 @@ elif command -v buildah >/dev/null; then
     buildah build --layers --file image/Dockerfile --tag "$name" "${arguments[@]}" .
     buildah images --format '{{.Name}}:{{.Tag}}: {{.Size}}' "$name"
 else
-    echo "neither a docker daemon nor buildah is here to build $name with" >&2
+    echo "cannot build $name: found neither a docker daemon nor buildah" >&2
     exit 1
 fi

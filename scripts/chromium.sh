@@ -7,7 +7,7 @@ if command -v chromium >/dev/null && command -v chromedriver; then
     exit 0
 fi
 if [[ "${1:-}" == --no-install || "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null; then
-    echo "no chromium with chromedriver on PATH: install both, or the tests that need a browser skip" >&2
+    echo "no chromium with chromedriver on PATH: install both, or tests that need a browser are skipped" >&2
     exit 1
 fi
 echo "installing chromium by apt-get" >&2

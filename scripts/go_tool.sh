@@ -29,7 +29,7 @@ fi
 
 GO="$(command -v go || echo /usr/local/go/bin/go)"
 if [[ ! -x "$GO" ]]; then
-    echo "no $tool and no go to build it with: see $page" >&2
+    echo "found neither $tool nor Go to build it: see $page" >&2
     exit 1
 fi
 

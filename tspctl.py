@@ -1,8 +1,8 @@
-"""The program ``tspctl``: makes sure that the packages it is about to run are its own, then hands over to cli.main.
+"""The program ``tspctl``: checks that the packages it imports are its own, then calls cli.main.
 
 Its packages are called ``cli``, ``k8s`` and ``tsp``, and other distributions install packages called ``cli`` or
-``k8s``. In an environment of its own (uv tool, pipx, the image) they never meet. In a shared one whichever was
-installed last wins, and the imports of the other fail in ways that nobody would trace back to that.
+``k8s``. In an environment of its own (uv tool, pipx, the image) there is no conflict. In a shared one the package
+that was installed last wins, and imports of the other fail with misleading errors.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ def main() -> NoReturn:
     """Run ``tspctl`` and exit; exit code 2 if another distribution's packages are in the way."""
     if foreign := foreign_package():
         sys.stderr.write(
-            f"error: {foreign} belongs to another distribution that uses the same package name, so tspctl cannot run "
-            "beside it: install tspctl in an environment of its own (uv tool install tspctl, or pipx install tspctl)\n"
+            f"error: {foreign} belongs to another distribution that uses the same package name, so tspctl cannot "
+            "run in this environment: install it in an environment of its own (uv tool install tspctl, or pipx install "
+            "tspctl)\n"
         )
         sys.exit(2)
     from cli.main import main as run

@@ -26,12 +26,9 @@ from k8s.names import (
 )
 from k8s.status import Object, is_suspended, pod_status, state_of
 from k8s.why import why
-from tsp.run.status import ENDED, RunState
+from tsp.run.status import ACTIVE, ENDED, RunState
 
 logger = logging.getLogger(__name__)
-
-_WITH_PODS = ("pending", "running", "restarting")
-"""States in which a job should have all its pods, unless it is held back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,17 +53,18 @@ def list_views(cluster: Cluster) -> Iterator[RunView]:
         for pod in cluster.items(path, labelSelector=PART_OF, fieldSelector=not_well):
             troubled.setdefault(owner_of(pod) or "", []).append(pod)
     _add_placed(cluster, troubled, jobs)
-    present = _count_pods(cluster) if any(state_of(job) in _WITH_PODS for job in jobs) else None
+    # An active job should have all its pods, unless it is held back.
+    present = _count_pods(cluster) if any(state_of(job) in ACTIVE for job in jobs) else None
     waiting = [job for job in jobs if state_of(job) == "pending"]
     lacking = [job for job in jobs if present is not None and present[str(job["metadata"]["name"])] < pods_of(job)]
-    events = _refusals(cluster) if any(state_of(job) in _WITH_PODS and not is_suspended(job) for job in lacking) else {}
+    events = _refusals(cluster) if any(state_of(job) in ACTIVE and not is_suspended(job) for job in lacking) else {}
     workloads = _workloads(cluster) if any(is_suspended(job) for job in waiting) else {}
     for job in sorted(jobs, key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True):
         name, uid = job["metadata"]["name"], str(job["metadata"].get("uid"))
         pods = sorted(troubled.get(name, []), key=rank_of)
         state = state_of(job, pods, workloads.get(uid))
         there = max(len(pods), present[name]) if present is not None else pods_of(job)
-        lacks = state in _WITH_PODS and there < pods_of(job)
+        lacks = state in ACTIVE and there < pods_of(job)
         own = [event for of in names_in_events(job) for event in events.get(of, [])] if lacks else []
         reason = why(job, pods, own, workloads.get(uid), present=there)
         yield RunView(job=job, pods=tuple(pods), state=state, reason=reason)

@@ -340,11 +340,6 @@ def test_every_kind_of_pod_hears_sigterm_before_anything_heavy_is_imported(tiny_
     assert "_ssl" not in loaded
 
 
-def test_the_code_of_a_program_that_is_told_to_end_is_the_errors():
-    from tsp import errors, signals
-
-    assert errors.TerminatedError.exit_code == signals.TERMINATED
-
 
 LOOK_AT_TORCH = """
 import json, os, sys

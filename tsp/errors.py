@@ -31,6 +31,10 @@ class ClusterError(TspError):
     exit_code = 4
 
 
+class UnreachableError(ClusterError):
+    """The API server did not answer within the retries, or is temporarily unavailable."""
+
+
 class StoreError(TspError):
     """The store cannot be read or written; the message names its URI and key."""
 
@@ -100,39 +104,32 @@ class NoSuchRunError(TspError):
     exit_code = 102
 
 
-INTERRUPTED_EXIT_CODE = 130
-"""Of a command that Ctrl-C ended, as a shell has it."""
-OUTCOME_EXIT_CODES = {"succeeded": 0, "failed": 100, "timeout": 101, "missing": 102, "cancelled": 103}
-"""What ``submit --follow``, ``logs -f`` and ``wait`` end with."""
-
-POD_EXIT_MEANINGS = {
-    0: "done",
-    1: "unexpected error",
-    2: "bad configuration",
-    3: "bad data",
-    5: "store refused",
-    6: "out of GPU memory",
-    7: "not all ranks were placed in time",
-    137: "killed (out of memory, or by force)",
-    143: "terminated, state saved",
-    150: "another rank was lost",
-    151: "store unreachable",
-    152: "a GPU failed",
-    153: "stalled",
-}
-"""Exit codes of ``tsp.entrypoint``: 1-127 are permanent, 128 and above are retried."""
-
-
-class UnreachableError(ClusterError):
-    """The API server did not answer within the retries, or is temporarily unavailable."""
-
-
-FIRST_RETRIED_CODE = 128
-"""Pods that exit with this code or a higher one are restarted."""
-
-
 def exit_code_of(error: BaseException) -> int:
     """Exit code of a pod: 1-127 permanent, 128 and above worth another attempt; 1 for a bug."""
     if not isinstance(error, TspError):
         return TspError.exit_code
     return error.exit_code if error.pod_exit_code is None else error.pod_exit_code
+
+
+INTERRUPTED_EXIT_CODE = 130
+"""Of a command that Ctrl-C ended, as a shell has it."""
+OUTCOME_EXIT_CODES = {"succeeded": 0, "failed": 100, "timeout": 101, "missing": 102, "cancelled": 103}
+"""What ``submit --follow``, ``logs -f`` and ``wait`` end with."""
+FIRST_RETRIED_CODE = 128
+"""Pods that exit with this code or a higher one are restarted."""
+POD_EXIT_MEANINGS = {
+    0: "done",
+    TspError.exit_code: "unexpected error",
+    ConfigError.exit_code: "bad configuration",
+    DataError.exit_code: "bad data",
+    StoreError.exit_code: "store refused",
+    GpuMemoryError.exit_code: "out of GPU memory",
+    NotPlacedError.exit_code: "not all ranks were placed in time",
+    137: "killed (out of memory, or by force)",
+    TerminatedError.exit_code: "terminated, state saved",
+    PeerLostError.exit_code: "another rank was lost",
+    exit_code_of(StoreUnreachableError()): "store unreachable",
+    GpuLostError.exit_code: "a GPU failed",
+    StalledError.exit_code: "stalled",
+}
+"""Exit codes of ``tsp.entrypoint``: 1-127 are permanent, 128 and above are retried."""

@@ -9,8 +9,7 @@ import signal
 import sys
 from types import FrameType
 
-TERMINATED = 143
-"""Exit code of tsp.errors.TerminatedError, repeated to avoid the import."""
+from tsp.errors import TerminatedError
 
 
 def end_on_sigterm() -> None:
@@ -24,4 +23,4 @@ def _end(number: int, frame: FrameType | None) -> None:
     multiprocessing = sys.modules.get("multiprocessing")
     for process in multiprocessing.active_children() if multiprocessing else ():
         process.kill()
-    os._exit(TERMINATED)
+    os._exit(TerminatedError.exit_code)

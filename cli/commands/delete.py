@@ -24,11 +24,12 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
     from cli.runs.outcome import final_state
     from tsp.errors import ConfigError
     from tsp.run.ownership import QUIET_SEC, owner_of
+    from tsp.run.status import ACTIVE
 
     found = session.find(run)
     backend = found.require_backend()
     state, _ = final_state(found)
-    if state in ("pending", "running", "restarting"):
+    if state in ACTIVE:
         raise ConfigError(f"run {run} is {state}: stop it first with 'tspctl cancel {run}'")
     # If the backend does not know the run's store, the store that is set may hold another run of that name.
     keep_store = keep_store or found.is_job or (found.status is not None and found.status.store is None)

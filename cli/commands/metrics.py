@@ -57,9 +57,9 @@ def metrics(run: str, follow: bool, last: str | None, output: str, session: Sess
         _print_table(lines, since=since, follow=follow)
     if follow:
         from cli.runs.logs import END_TIMEOUT_SEC
-        from cli.runs.outcome import exit_code_of, wait_for_end
+        from cli.runs.outcome import outcome_code, wait_for_end
 
-        sys.exit(exit_code_of(wait_for_end(found, timeout_sec=END_TIMEOUT_SEC)[0]))
+        sys.exit(outcome_code(wait_for_end(found, timeout_sec=END_TIMEOUT_SEC)[0]))
 
 
 def flat_line(line: dict[str, Any]) -> dict[str, Any]:

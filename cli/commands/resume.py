@@ -19,10 +19,11 @@ def resume(run: str, force: bool, session: Session) -> None:
     """
     from cli.runs.outcome import final_state
     from tsp.errors import ConfigError, NoSuchRunError
+    from tsp.run.status import ACTIVE
 
     found = session.find(run)
     state, _ = final_state(found)
-    if state in ("succeeded", "pending", "running", "restarting"):
+    if state in ACTIVE | {"succeeded"}:
         raise ConfigError(f"run {run} is {state}: there is nothing to resume")
     try:
         config = None if found.is_job else found.run.config()

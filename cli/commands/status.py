@@ -30,13 +30,14 @@ def status(run: str, output: str, session: Session) -> None:
     from cli.runs.job_progress import job_progress
     from cli.runs.summary import summarize, summary_from_backend
     from tsp.errors import StoreError
+    from tsp.run.status import RUNNING
 
     found = session.find(run)
     backend = found.backend.name if found.backend else None
     try:
         if found.is_job and found.status is not None and backend is not None:
             summary = summary_from_backend(found.status, backend)
-            if found.backend is not None and summary.state in ("running", "restarting"):
+            if found.backend is not None and summary.state in RUNNING:
                 summary = replace(summary, work=job_progress(found.backend, summary.name, shards=summary.gpus))
         else:
             summary = summarize(found.run, found.status, backend)

@@ -197,12 +197,12 @@ def start(session: Session, plan: Plan) -> None:
 
 def _what_else(session: Session, name: str) -> str:
     """What else the state of the existing run allows."""
-    from cli.runs.outcome import RESUMABLE, STOPPED, final_state
+    from cli.runs.outcome import NOTHING_WILL_CHANGE, RESUMABLE, final_state
 
     state, _ = final_state(session.find(name))
     if state in RESUMABLE:
         return f", resume it ('tspctl resume {name}') or delete it ('tspctl delete {name}')"
-    if state in STOPPED:
+    if state in NOTHING_WILL_CHANGE:
         return f", or delete it ('tspctl delete {name}')"
     return f"; it is {state}: 'tspctl logs -f {name}' follows it, 'tspctl cancel {name}' stops it"
 

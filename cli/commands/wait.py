@@ -25,11 +25,11 @@ def wait(run: str, timeout_sec: float | None, session: Session) -> None:
 
     0 succeeded, 100 failed, 101 not finished (timeout, suspended), 102 no such run, 103 cancelled.
     """
-    from cli.runs.outcome import exit_code_of, wait_for_end
+    from cli.runs.outcome import outcome_code, wait_for_end
 
     state, reason = wait_for_end(session.find(run), timeout_sec=timeout_sec)
     if state == "timeout":
         click.echo(f"run {run} has not finished after {timeout_sec:g} s: {reason}", err=True)
     else:
         click.echo(f"run {run}: {state}" + (f": {reason}" if reason else ""), err=True)
-    sys.exit(exit_code_of(state))
+    sys.exit(outcome_code(state))

@@ -21,7 +21,7 @@ def follow_run(found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr:
 
     Ctrl-C stops following, not the run.
     """
-    from cli.runs.outcome import exit_code_of, wait_for_end
+    from cli.runs.outcome import outcome_code, wait_for_end
     from cli.runs.progress_line import progress_line
 
     try:
@@ -38,7 +38,7 @@ def follow_run(found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr:
     # The log has ended; a server that is unreachable just now is asked again.
     state, reason = wait_for_end(found, timeout_sec=END_TIMEOUT_SEC)
     click.echo(f"run {found.name}: {state}" + (f": {reason}" if reason else ""), err=True)
-    return exit_code_of(state)
+    return outcome_code(state)
 
 
 def read(found: FoundRun, query: LogQuery) -> Iterator[LogLine]:

@@ -21,8 +21,6 @@ NOTHING_WILL_CHANGE = ENDED | {"suspended", "unknown"}
 """States that no waiting changes."""
 RESUMABLE = frozenset({"suspended", "cancelled", "failed", "crashed"})
 """States that ``resume`` continues from."""
-STOPPED = NOTHING_WILL_CHANGE
-"""States in which ``delete`` is allowed."""
 POLL_SEC = 1.0
 
 
@@ -82,7 +80,7 @@ def _keep_images(found: FoundRun) -> None:
             keep_images(found.run, found.backend.status(found.name))
 
 
-def exit_code_of(state: str) -> int:
+def outcome_code(state: str) -> int:
     """0 succeeded, 100 failed or crashed, 103 cancelled, 101 any state that is not an end."""
     if state == "crashed":
         return OUTCOME_EXIT_CODES["failed"]

@@ -22,6 +22,7 @@ from cli.backends.run_status import RunStatus
 from cli.runs.summary import RunSummary, summarize, summarize_briefly, summary_from_backend, summary_from_index
 from tsp.errors import StoreError, StoreUnreachableError, TspError
 from tsp.run.run_index import IndexEntry, read_index
+from tsp.run.status import RUNNING
 from tsp.run.stored_run import StoredRun, list_runs
 from tsp.store.deadline import within
 
@@ -37,7 +38,6 @@ PATIENCE_SEC = 15.0
 """How long a bucket may take to answer at all."""
 FRESH_FOR = timedelta(minutes=3)
 """A run refreshes its entry in the index every minute; clocks of clusters and stores may differ by the rest."""
-ACTIVE = frozenset({"running", "restarting"})
 _READERS = 16
 """Runs read in parallel."""
 
@@ -56,7 +56,7 @@ class Catalogue:
         entry = self.index.get(status.name)
         if entry is None or (status.state == "succeeded" and entry.facts.phase != "done"):
             return None  # not kept to the end
-        seen = self.now if status.state in ACTIVE else status.ended
+        seen = self.now if status.state in RUNNING else status.ended
         return entry if seen is None or seen - entry.modified < FRESH_FOR else None
 
 
@@ -120,7 +120,7 @@ def _read_runs(
         run = StoredRun(store, status.name)
         entry = None if catalogue is None else catalogue.entry_of(status)
         try:
-            if entry is not None and (briefly or status.state not in ACTIVE):
+            if entry is not None and (briefly or status.state not in RUNNING):
                 return summary_from_index(run, status, backend, entry)
             if entry is not None:
                 return summary_from_index(run, status, backend, entry, progress=run.read_progress())

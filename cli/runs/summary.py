@@ -17,6 +17,7 @@ from cli.runs.images import images_of_pods
 from tsp.errors import POD_EXIT_MEANINGS, DataError, DeniedError, NoSuchRunError, StoreError, StoreUnreachableError
 from tsp.run.records import Outcome, Progress
 from tsp.run.results import EpochResult, best
+from tsp.run.status import RUNNING
 
 if TYPE_CHECKING:
     from tsp.run.run_index import IndexEntry
@@ -277,7 +278,7 @@ def end_facts(status: RunStatus | None, outcome: Outcome | None, progress_age_se
         facts = {"state": "running", "reason": "according to its store; no backend here knows it"}
     else:
         facts = {"state": "unknown", "reason": "no backend here knows it, and its store has no outcome"}
-    if facts["state"] not in ("running", "restarting"):
+    if facts["state"] not in RUNNING:
         # These were true only while it ran.
         facts.update(eta_sec=None, clips_per_sec=None, waiting_for=None)
     code = facts.get("exit_code")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tsp.errors import POD_EXIT_MEANINGS
+from tsp.errors import FIRST_RETRIED_CODE, POD_EXIT_MEANINGS, PeerLostError, TerminatedError
 
 RunState = Literal[
     "pending",  # accepted, but no process of it runs yet
@@ -23,8 +23,12 @@ RunState = Literal[
 ]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "crashed", "damaged"})
 """States that no waiting changes."""
+RUNNING: frozenset[str] = frozenset({"running", "restarting"})
+"""States in which it has processes, or is about to have them again by itself."""
+ACTIVE = RUNNING | {"pending"}
+"""States in which it is to be stopped before anything else is done to it."""
 
-PEER_LOST, TERMINATED = 150, 143
+PEER_LOST, TERMINATED = PeerLostError.exit_code, TerminatedError.exit_code
 """Exit codes by which a rank reports or forwards another's end (``tsp.errors``)."""
 
 
@@ -49,7 +53,7 @@ def root_cause(ends: Iterable[RankEnd]) -> RankEnd | None:
 
 def is_permanent(code: int) -> bool:
     """Whether another attempt would end the same: codes 1 to 127. From 128 up another attempt is worthwhile."""
-    return 0 < code < 128
+    return 0 < code < FIRST_RETRIED_CODE
 
 
 def describe_exit(code: int) -> str:

@@ -18,19 +18,12 @@ from collections.abc import Callable
 import torch
 
 from tsp.config.run import RunConfig
-from tsp.errors import (
-    FIRST_RETRIED_CODE,
-    NotPlacedError,
-    PeerLostError,
-    StoreError,
-    TerminatedError,
-    TspError,
-    exit_code_of,
-)
+from tsp.errors import NotPlacedError, PeerLostError, StoreError, TerminatedError, TspError, exit_code_of
 from tsp.model.device import card_of, choose_device
 from tsp.model.gpu_errors import explain, gpu_errors
 from tsp.run.ownership import HeldElsewhereError, check_still, take
 from tsp.run.records import Outcome
+from tsp.run.status import is_permanent
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 from tsp.train.agreement import agree
@@ -43,7 +36,6 @@ from tsp.train.stop_signal import Stop
 
 logger = logging.getLogger(__name__)
 
-BUG_CODE = 1
 _SHORTEST_MEETING_SEC = 1.0
 
 
@@ -82,12 +74,12 @@ def train(
         # Another's run has not failed.
         raise
     except TspError as error:
-        if rank_env.rank == 0 and exit_code_of(error) < FIRST_RETRIED_CODE:
+        if rank_env.rank == 0 and is_permanent(exit_code_of(error)):
             _write_failure(run, str(error), exit_code_of(error), attempt)
         raise
     except Exception as error:
         if rank_env.rank == 0:
-            _write_failure(run, f"unexpected {type(error).__name__}: {error}", BUG_CODE, attempt)
+            _write_failure(run, f"unexpected {type(error).__name__}: {error}", exit_code_of(error), attempt)
         raise
 
 
@@ -146,7 +138,7 @@ def _train_with_peers(
 
     def leave_word(error: TspError) -> None:
         group.report_failure(str(error), exit_code_of(error))
-        if group.is_main and exit_code_of(error) < FIRST_RETRIED_CODE:
+        if group.is_main and is_permanent(exit_code_of(error)):
             _write_failure(run, str(error), exit_code_of(error), attempt)
 
     group.watchdog.last_words.append(leave_word)
@@ -171,7 +163,7 @@ def _train_with_peers(
     except Exception as error:
         failure = explain(error, _remedies(config, device), device)
         if failure is None:
-            group.report_failure(f"unexpected {type(error).__name__}: {error}", BUG_CODE)
+            group.report_failure(f"unexpected {type(error).__name__}: {error}", exit_code_of(error))
             raise
         group.report_failure(str(failure), failure.exit_code)
         raise failure from error

@@ -17,7 +17,8 @@ from datetime import timedelta
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
-from tsp.errors import FIRST_RETRIED_CODE, PeerLostError, TspError
+from tsp.errors import PeerLostError, TspError
+from tsp.run.status import is_permanent
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Failure:
 
     def error(self) -> TspError:
         """The error that this rank ends with: as permanent as the other's, or retried."""
-        if self.exit_code < FIRST_RETRIED_CODE:
+        if is_permanent(self.exit_code):
             return FailedElsewhereError(f"rank {self.rank}: {self.message}", self.exit_code)
         return PeerLostError(f"rank {self.rank} ended: {self.message}")
 

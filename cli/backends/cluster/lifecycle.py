@@ -25,7 +25,7 @@ from tsp.config.run import RunConfig
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
 from tsp.run.ownership import is_anothers
 from tsp.run.records import Outcome
-from tsp.run.status import ENDED, TERMINATED
+from tsp.run.status import ACTIVE, ENDED, TERMINATED
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
@@ -167,7 +167,7 @@ class Lifecycle:
     def delete(self, name: str) -> None:
         """Remove the release of a run that has ended, and whatever else carries the run's labels."""
         view = self._runs.view(name)
-        if view is not None and view.state in ("pending", "running", "restarting"):
+        if view is not None and view.state in ACTIVE:
             raise ConfigError(f"run {name} is {view.state}: stop it first with 'tspctl cancel {name}'")
         self._releases.remove(self._helm(), name)
         self.wait_gone(name)

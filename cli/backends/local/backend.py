@@ -32,7 +32,7 @@ from tsp.config.run import RunConfig, to_json
 from tsp.config.sizing import downscale_for, effective_sizes
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, NoSuchRunError, TspError
-from tsp.run.status import ENDED, Finding
+from tsp.run.status import ENDED, RUNNING, Finding
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 from tsp.version import install_command
@@ -143,7 +143,7 @@ class LocalBackend:
         holders: dict[str, str] = {}
         for local in known_runs():
             found = local_status(local)
-            if found.state in ("running", "restarting"):
+            if found.state in RUNNING:
                 holders |= {str(rank.gpu).removeprefix("cuda:"): local.name for rank in found.ranks if rank.gpu}
         for name, memory_mib in dict.fromkeys((card.name, card.memory_mib) for card in cards):
             alike = [card.device for card in cards if (card.name, card.memory_mib) == (name, memory_mib)]

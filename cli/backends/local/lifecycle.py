@@ -25,6 +25,7 @@ from tsp.run.ownership import owner_of, refuse_anothers, take
 from tsp.run.processes import POLL_SEC, is_alive, send, stop, wait_gone
 from tsp.run.rank_group import RankProcess
 from tsp.run.records import Outcome
+from tsp.run.status import ACTIVE, TERMINATED
 from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 
@@ -111,7 +112,7 @@ def delete_run(local: LocalRun) -> None:
 
     Raises: ConfigError while it runs or has a supervisor.
     """
-    if local_status(local).state in ("pending", "running", "restarting"):
+    if local_status(local).state in ACTIVE:
         raise ConfigError(f"run {local.name} is still running: stop it first with 'tspctl cancel {local.name}'")
     with claimed(local):
         if not _becomes_unsupervised(local):
@@ -177,7 +178,7 @@ def _orphaned_ranks(local: LocalRun) -> tuple[RankProcess, ...]:
 def _record_outcome(local: LocalRun, launch: Launch, state: StopState, attempt: int) -> None:
     """Record the outcome of a run that has no supervisor to do it."""
     outcome = Outcome(
-        state=state, exit_code=143, reason="stopped on request while no rank was running", attempt=attempt
+        state=state, exit_code=TERMINATED, reason="stopped on request while no rank was running", attempt=attempt
     )
     publish_outcome(launch, outcome)
     local.write_outcome(outcome)

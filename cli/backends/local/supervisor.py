@@ -30,7 +30,7 @@ from tsp.errors import TspError
 from tsp.run.processes import POLL_SEC, identify, is_alive, stop
 from tsp.run.rank_group import RankGroup, Verdict, judge, last_words
 from tsp.run.records import Outcome
-from tsp.run.status import RankEnd, describe_end
+from tsp.run.status import TERMINATED, RankEnd, describe_end
 from tsp.store.locks import Lock, lock_file
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Supervisor:
     def _end_as_asked(self, attempt: int) -> None:
         request = self.local.stop_request()
         reason = "stopped by request" if request else "the supervisor received SIGTERM (machine shut down?)"
-        self.end(request.state if request else "suspended", 143, reason, attempt)
+        self.end(request.state if request else "suspended", TERMINATED, reason, attempt)
 
     def end(
         self, state: Literal["succeeded", "failed", "cancelled", "suspended"], code: int, reason: str, attempt: int

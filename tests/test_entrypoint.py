@@ -340,7 +340,6 @@ def test_every_kind_of_pod_hears_sigterm_before_anything_heavy_is_imported(tiny_
     assert "_ssl" not in loaded
 
 
-
 LOOK_AT_TORCH = """
 import json, os, sys
 class Look:

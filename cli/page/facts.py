@@ -14,7 +14,7 @@ from tsp.errors import DataError, MissingKeyError, NoSuchRunError, StoreUnreacha
 from tsp.run.metrics import position, read_metrics
 from tsp.run.origins import recorded
 from tsp.run.pod_images import described
-from tsp.run.results import EpochResult, best
+from tsp.run.results import EpochResult, best_or_none
 
 if TYPE_CHECKING:
     from cli.runs.found_run import FoundRun
@@ -79,7 +79,7 @@ def run_facts(found: FoundRun, *, name: str) -> dict[str, Any]:
         **{key: recorded(about, key) for key in ("versions", "machine", "digests")},
         "images": [described([image]) for image in images_of(run, status)],
         "epochs": [_epoch(run, result, records.get(result.epoch)) for result in results.values()],
-        "best_epoch": (chosen.epoch if (chosen := _best(results.values())) else None),
+        "best_epoch": (chosen.epoch if (chosen := best_or_none(results.values())) else None),
         "classes": _classes(records, chosen, problems),
         "attempts": attempts,
         "history": _thinned([line for line in history if line["kind"] == "train"]),
@@ -93,13 +93,6 @@ def _about(run: StoredRun) -> Mapping[str, Any]:
         return run.about()
     except NoSuchRunError:
         return {}
-
-
-def _best(results: Any) -> EpochResult | None:
-    try:
-        return best(results)
-    except DataError:
-        return None
 
 
 def _epoch(run: StoredRun, result: EpochResult, record: EpochRecord | None) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tsp.config.codec import flat
-from tsp.errors import DataError, NoSuchRunError, StoreError, TspError
-from tsp.run.results import EpochResult, best
+from tsp.errors import NoSuchRunError, StoreError, TspError
+from tsp.run.results import EpochResult, best_or_none
 
 if TYPE_CHECKING:
     from cli.runs.several import NamedRun
@@ -56,7 +56,7 @@ def compare(several: Sequence[NamedRun]) -> list[ComparedRun]:
             failures.append(error)
             logger.warning("%s: %s", name, error)
             epochs = []
-        runs.append(ComparedRun(name, epochs, _best(epochs)))
+        runs.append(ComparedRun(name, epochs, best_or_none(epochs)))
         configs.append({"config": _settings(item)})
     if len(failures) == len(several):
         raise failures[0]
@@ -76,13 +76,6 @@ def refuse_missing(failures: Sequence[StoreError], done: str) -> None:
         for failure in failures[1:]:
             logger.error("%s", failure)
         raise type(failures[0])(f"{failures[0]} ({done})") from failures[0]
-
-
-def _best(epochs: list[EpochResult]) -> EpochResult | None:
-    try:
-        return best(epochs)
-    except DataError:
-        return None
 
 
 def _settings(item: NamedRun) -> dict[str, Any]:

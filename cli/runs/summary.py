@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cli.backends.run_status import RankStatus, RunStatus
 from cli.humanize import parse_time
 from cli.runs.images import images_of_pods
-from tsp.errors import POD_EXIT_MEANINGS, DataError, DeniedError, NoSuchRunError, StoreError, StoreUnreachableError
+from tsp.errors import POD_EXIT_MEANINGS, DeniedError, NoSuchRunError, StoreError, StoreUnreachableError
 from tsp.run.records import Outcome, Progress
-from tsp.run.results import EpochResult, best
+from tsp.run.results import EpochResult, best_or_none
 from tsp.run.status import RUNNING
 
 if TYPE_CHECKING:
@@ -235,11 +235,8 @@ def _progress_facts(progress: Progress | None) -> dict[str, Any]:
 
 def _best_facts(results: dict[int, EpochResult]) -> dict[str, Any]:
     """Best epoch from the results, which are more recent than the progress."""
-    try:
-        winner = best(results)
-    except DataError:
-        return {}
-    return {"best_epoch": winner.epoch, "best_accuracy_percent": winner.avg_accuracy_percent}
+    found = best_or_none(results.values())
+    return {} if found is None else {"best_epoch": found.epoch, "best_accuracy_percent": found.avg_accuracy_percent}
 
 
 def _outcome_of_crashed(run: StoredRun, status: RunStatus) -> Outcome | None:

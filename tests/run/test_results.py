@@ -97,7 +97,7 @@ def test_other_peoples_files_are_read_and_what_is_no_line_is_warned_of(caplog: p
     ],
 )
 def test_the_best_epoch_has_the_highest_accuracy_and_nan_never_wins(accuracies: list[float], expected: int) -> None:
-    assert best({epoch: result(epoch, value) for epoch, value in enumerate(accuracies)}).epoch == expected
+    assert best([result(epoch, value) for epoch, value in enumerate(accuracies)]).epoch == expected
     assert best([result(epoch, value) for epoch, value in reversed(list(enumerate(accuracies)))]).epoch == expected
 
 

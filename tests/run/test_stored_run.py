@@ -188,7 +188,7 @@ def test_a_checkpoint_that_changed_on_its_way_is_not_published(run: StoredRun, m
     assert run.checkpoints() == {}
 
 
-def test_thinning_out_keeps_the_best_the_newest_and_the_protected(
+def test_thinning_out_keeps_the_best_and_the_newest(
     local_run: StoredRun, make_epoch: MakeEpoch, tmp_path: Path
 ) -> None:
     for epoch, accuracy in enumerate([10.0, 90.0, 20.0, 30.0, 40.0, 35.0]):
@@ -197,9 +197,9 @@ def test_thinning_out_keeps_the_best_the_newest_and_the_protected(
     path.write_bytes(b"not validated yet")
     local_run.publish_checkpoint(6, path, sha256=sha256_of(path))
     assert local_run.prune_epochs(0) == []
-    assert local_run.prune_epochs(2, protect=[2]) == [0, 3]
-    assert set(local_run.checkpoints()) == {1, 2, 4, 5, 6}
-    assert local_run.prune_epochs(1) == [2, 4]
+    assert local_run.prune_epochs(2) == [0, 2, 3]
+    assert set(local_run.checkpoints()) == {1, 4, 5, 6}
+    assert local_run.prune_epochs(1) == [4]
     assert list(local_run.results()) == [0, 1, 2, 3, 4, 5], "figures stay"
     with pytest.raises(
         MissingKeyError, match=r"epoch 0 .* was deleted to save space \(keep_epochs\); there are: 1, 5, 6"

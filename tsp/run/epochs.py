@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -142,7 +142,7 @@ class EpochFiles(RunFolder):
         Raises: DataError if there is none yet.
         """
         try:
-            return results.best(self.results() if epochs is None else epochs)
+            return results.best((self.results() if epochs is None else epochs).values())
         except DataError as error:
             raise DataError(f"{self.address()}: {error}") from error
 
@@ -176,22 +176,20 @@ class EpochFiles(RunFolder):
             ) from error
         return record
 
-    def prune_epochs(self, keep_epochs: int, *, protect: Iterable[int] = ()) -> list[int]:
+    def prune_epochs(self, keep_epochs: int) -> list[int]:
         """Delete checkpoints of all but the best and the newest epochs; their records and results stay.
 
-        Args: keep_epochs, how many to keep besides the best one, 0 for all; protect, epochs to keep in any case,
-            such as the one that is being resumed from.
+        Args: keep_epochs, how many to keep besides the best one, 0 for all.
         Returns: the epochs whose checkpoint was deleted. Those without a record never are.
         """
-        figures = {epoch: record.result for epoch, record in self._read_records(self.load_whole).items()}
-        try:
-            best_epoch = results.best(figures).epoch
-        except DataError:
-            return []
         if keep_epochs == 0:
             return []
-        others = sorted(set(figures) - {best_epoch}, reverse=True)
-        kept = {best_epoch, max(figures), *others[:keep_epochs], *protect}
+        figures = {epoch: record.result for epoch, record in self._read_records(self.load_whole).items()}
+        best = results.best_or_none(figures.values())
+        if best is None:
+            return []
+        others = sorted(set(figures) - {best.epoch}, reverse=True)
+        kept = {best.epoch, max(figures), *others[:keep_epochs]}
         pruned = sorted((set(self.checkpoints()) & set(figures)) - kept)
         for epoch in pruned:
             self.store.delete(self.key(f"epoch_{epoch}.pth"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from tsp.errors import DataError
@@ -89,14 +89,22 @@ def parse_results(text: str, *, where: str = "results.txt") -> dict[int, EpochRe
     return dict(sorted(results.items()))
 
 
-def best(results: Mapping[int, EpochResult] | Iterable[EpochResult]) -> EpochResult:
-    """The epoch of the highest Avg Accuracy; ``nan`` never wins, of equals (in a results line) the earlier one does.
+def best(results: Collection[EpochResult]) -> EpochResult:
+    """The best epoch, as ``best_or_none`` finds it.
 
-    Raises: DataError if no epoch has a finite figure.
+    Raises: DataError if there is none.
     """
-    candidates: list[EpochResult] = list(results.values() if isinstance(results, Mapping) else results)
-    finite = [result for result in candidates if math.isfinite(result.avg_accuracy_percent)]
-    if not finite:
-        reason = "every Avg Accuracy is nan" if candidates else "no epoch has been validated yet"
+    found = best_or_none(results)
+    if found is None:
+        reason = "every Avg Accuracy is nan" if results else "no epoch has been validated yet"
         raise DataError(f"there is no best epoch: {reason}")
-    return max(finite, key=lambda result: (round(result.avg_accuracy_percent, 3), -result.epoch))
+    return found
+
+
+def best_or_none(results: Iterable[EpochResult]) -> EpochResult | None:
+    """The epoch of the highest Avg Accuracy; ``nan`` never wins, of equals (in a results line) the earlier one does."""
+    return max(
+        (result for result in results if math.isfinite(result.avg_accuracy_percent)),
+        key=lambda result: (round(result.avg_accuracy_percent, 3), -result.epoch),
+        default=None,
+    )

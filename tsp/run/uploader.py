@@ -68,16 +68,16 @@ class Uploader:
         for thread in self._threads:
             thread.start()
 
-    def submit_epoch(self, path: Path, record: EpochRecord, *, protect: tuple[int, ...] = ()) -> None:
+    def submit_epoch(self, path: Path, record: EpochRecord) -> None:
         """Publish an epoch, then thin out checkpoints. Blocks while too many files wait.
 
-        Args: path, the checkpoint, which is the uploader's from now on; protect, epochs never to delete.
+        Args: path, the checkpoint, which is the uploader's from now on.
         Raises: what an earlier upload failed with.
         """
 
         def publish() -> None:
             self.run.publish_epoch(path, record)
-            self.run.prune_epochs(self.keep_epochs, protect=protect)
+            self.run.prune_epochs(self.keep_epochs)
 
         self._submit(_Job(path, publish, f"epoch {record.epoch}", is_state=False))
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 from tsp.config.cpus import rank_cpus
 from tsp.config.throughput import BUSY_SHARE, cure
 from tsp.data.loader import ClipLoader
-from tsp.errors import StoreError, TerminatedError, TspError
+from tsp.errors import StoreError, TerminatedError
 from tsp.run.metrics import MetricsLog, merge_metrics
 from tsp.run.origins import PRETRAINED, RESUME
 from tsp.run.records import EpochRecord, Progress
-from tsp.run.results import EpochResult, best, format_line
+from tsp.run.results import EpochResult, best_or_none, format_line
 from tsp.run.uploader import Uploader
 from tsp.train.batches import on_device
 from tsp.train.context import TrainingContext
@@ -298,7 +298,4 @@ class Training:
         return Position(epoch=epoch + 1)
 
     def _note_best(self) -> None:
-        try:
-            self.reporter.best_is(best(self.results))
-        except TspError:
-            self.reporter.best_is(None)
+        self.reporter.best_is(best_or_none(self.results.values()))

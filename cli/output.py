@@ -55,17 +55,12 @@ def print_value(value: Any, output: str) -> None:
         click.echo(json.dumps(plain(value), indent=2, ensure_ascii=not is_unicode))
 
 
-def print_rows(
-    rows: Sequence[Row], output: str, *, columns: Sequence[str], name_key: str = "name", first_to_go: Sequence[str] = ()
-) -> None:
-    """Print rows as a table of these columns (keys; shown in capitals), complete as JSON or YAML, or only their names.
+def print_rows(rows: Sequence[Row], output: str, *, columns: Sequence[str], first_to_go: Sequence[str] = ()) -> None:
+    """Print rows as a table of these columns (keys; shown in capitals), complete as JSON or YAML.
 
     Args: first_to_go, columns that are left out on a narrow terminal, the least important first.
     """
-    if output == "name":
-        for row in rows:
-            click.echo(row[name_key])
-    elif output == "table":
+    if output == "table":
         print_table(
             [column.replace("_", " ").upper() for column in columns],
             [[r.get(c) for c in columns] for r in rows],

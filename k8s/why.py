@@ -113,10 +113,9 @@ def _half_placed(job: Object, pods: Sequence[Object]) -> str:
     return f"{held}, for placement_timeout_sec at most; "
 
 
-def why_pod(pod: Object, events: Iterable[Object] = ()) -> str | None:
-    """One line on why a single pod waits or failed."""
-    latest = _latest_first(events)
-    return _short(next(iter([*held_up([pod], latest), *wait_for_master([pod])]), None) or how_it_ended(pod))
+def why_pod(pod: Object) -> str | None:
+    """One line on why a single pod waits or failed, by what the pod itself says."""
+    return _short(next(iter([*held_up([pod], []), *wait_for_master([pod])]), None) or how_it_ended(pod))
 
 
 def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.clips import read_clip
 from tsp.data.features import GvfFile
 from tsp.data.foreign_files import what_begins
 from tsp.data.ground_truth import read_ground_truth
 from tsp.data.label_map import load_label_map
 from tsp.data.tables import read_metadata
-from tsp.data.video import read_clip
 from tsp.errors import DataError
 from tsp.prepare.annotations import read_activitynet
 

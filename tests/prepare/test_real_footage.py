@@ -10,13 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.clips import read_clip
 from tests.jobs import do_job
 from tsp.config.codec import to_dict
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
 from tsp.data.features import GvfFile
 from tsp.data.segments import load_segments
-from tsp.data.video import VideoError, read_clip
+from tsp.data.video import VideoError
 from tsp.errors import DataError
 from tsp.prepare.check import check_data
 from tsp.prepare.findings import ERROR, DataFinding

@@ -222,7 +222,8 @@ def validate_rank(launch: RankEnv, config: RunConfig, weights: Path) -> Tally:
         group=group,
     )
     num_batches = -(-len(loader.dataset) // batch)
-    tally = validator(model, on_device(loader, device, stop=Stop()), num_batches=num_batches)
+    batches = on_device(loader, device, stop=Stop())
+    tally = validator(model, batches, num_batches=num_batches, after_batch=lambda done: None)
     group.leave()
     return tally
 

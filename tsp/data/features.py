@@ -29,12 +29,11 @@ GZIP_LEVEL = 1
 class GvfFile:
     """An H5 file that maps a video's name to its global feature."""
 
-    def __init__(self, path: str | Path, *, dims: int = GVF_DIMS) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = str(path)
-        self._dims = dims
 
     def load(self, videos: Sequence[str]) -> np.ndarray:
-        """Features of the videos, float32 [V, dims], in their order; the file is closed afterwards.
+        """Features of the videos, float32 [V, 512], in their order; the file is closed afterwards.
 
         Raises: DataError naming the first video that is missing and how many are, or one whose feature cannot be read,
             has another shape or is not finite.
@@ -50,7 +49,7 @@ class GvfFile:
                     f"{len(videos)} videos are missing{entries}): build it with 'tspctl gvf', or "
                     f"train with --gvf none"
                 )
-            features = np.empty((len(videos), self._dims), np.float32)
+            features = np.empty((len(videos), GVF_DIMS), np.float32)
             there = frozenset(file.names)
             for index, video in enumerate(videos):
                 features[index] = self._vector(file, video if video in there else name_of[composed(video)])
@@ -58,12 +57,12 @@ class GvfFile:
 
     def _vector(self, file: FeatureFile, video: str) -> np.ndarray:
         shape = file.shape(video)
-        if np.prod(shape) != self._dims:
+        if np.prod(shape) != GVF_DIMS:
             raise DataError(
-                f"{self.path}: the feature of {video!r} has shape {shape}, expected ({self._dims},): one vector "
+                f"{self.path}: the feature of {video!r} has shape {shape}, expected ({GVF_DIMS},): one vector "
                 "per video, pooled over time ('tspctl gvf' writes such files)"
             )
-        vector = file.read(video).reshape(self._dims)
+        vector = file.read(video).reshape(GVF_DIMS)
         if not np.isfinite(vector).all():
             raise DataError(f"{self.path}: the feature of {video!r} contains NaN or infinite values")
         return vector

@@ -181,17 +181,15 @@ def build_loader(
     world_size: int = 1,
     epoch: int = 0,
     start_step: int = 0,
-    seed: int | None = None,
     pin_memory: bool = False,
     data: SubsetData | None = None,
 ) -> ClipLoader:
     """The loader of one rank for one epoch.
 
-    Args: batch, clips per rank and step; start_step, batches already done, which are not read again; seed, the
-        configuration's where None; data, the subset's tables if they are loaded already.
+    Args: batch, clips per rank and step; start_step, batches already done, which are not read again; data, the
+        subset's tables if they are loaded already.
     Raises: DataError or ConfigError if tables, label maps or features cannot be used.
     """
-    seed = config.seed if seed is None else seed
     training = subset == "train"
     data = data or load_subset(config, subset)
     num_workers = workers_of(config.data, rank_cpus())
@@ -200,7 +198,7 @@ def build_loader(
         gvf=data.gvf,
         videos=data.videos,
         clips=config.clips,
-        seed=seed,
+        seed=config.seed,
         epoch=epoch,
         training=training,
         bad_clips=config.data.bad_clips,

@@ -166,12 +166,12 @@ def refuse(path: str, problems: Sequence[RowProblem]) -> None:
         raise DataError(f"{path} row {line}{'' if message.startswith('has ') else ':'} {message}{others}")
 
 
-def read_metadata(path: str | Path, content: bytes | None = None) -> list[VideoFacts]:
+def read_metadata(path: str | Path) -> list[VideoFacts]:
     """The videos of a metadata CSV, in its order.
 
     Raises: DataError naming file, row and column.
     """
-    table = read_table(path, "metadata table", _NEEDED_OF_METADATA, content)
+    table = read_table(path, "metadata table", _NEEDED_OF_METADATA)
     found: list[VideoFacts | RowProblem] = list(_facts(table))
     problems = [item for item in found if isinstance(item, RowProblem)]
     refuse(table.path, [*table.problems, *problems])

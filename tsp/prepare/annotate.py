@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 PUBLISHED_MIN_BACKGROUND_CLIPS = {"thumos14": 1, "activitynet": 5}
 """Shortest gap that became background in the published tables, in clips of 16/15 s."""
 _LIKE_BACKGROUND = frozenset({"background", "bg", "no action", "no_action", "noaction", "none", "null", "nothing"})
-_ROUNDING_SEC = 1e-9
+ROUNDING_SEC = 1e-9
 _SHOWN = 3
 
 
@@ -154,14 +154,13 @@ def annotate(
     labels: Sequence[str] | None = None,
     filename_prefix: str | None = None,
     min_background_sec: float = 0.0,
-    as_published: bool = False,
     durations_sec: Mapping[str, float] | None = None,
 ) -> Annotated:
     """Rows of the ground-truth CSV: the actions in their order, then the background of their videos by name.
 
     Args: labels, the action classes (default: those that occur, sorted); filename_prefix, what file names have
         before the video's name (default: detected); min_background_sec, the shortest gap that becomes background;
-        as_published, as ``background``; durations_sec, how long videos are by their annotation.
+        durations_sec, how long videos are by their annotation.
     Raises: DataError for a label that is not among ``labels``, or if no annotated video has a file.
     """
     if not actions:
@@ -177,7 +176,7 @@ def annotate(
         ground_truth_row(by_name[action.video], action.video, action.start_sec, action.end_sec, action.label)
         for action in known
     ]
-    rows += _background_rows(known, by_name, min_sec=min_background_sec, as_published=as_published)
+    rows += _background_rows(known, by_name, min_sec=min_background_sec)
     used = {facts.filename for facts in by_name.values()}
     return Annotated(
         rows,
@@ -213,7 +212,7 @@ def _unknown_labels(actions: Iterable[Action], labels: frozenset[str]) -> Iterat
 
 
 def _background_rows(
-    actions: Iterable[Action], by_name: Mapping[str, VideoFacts], *, min_sec: float, as_published: bool
+    actions: Iterable[Action], by_name: Mapping[str, VideoFacts], *, min_sec: float
 ) -> Iterator[dict[str, Any]]:
     """The background of the actions' videos, by name."""
     spans_of: dict[str, list[tuple[float, float]]] = {}
@@ -221,9 +220,7 @@ def _background_rows(
         spans_of.setdefault(action.video, []).append((action.start_sec, action.end_sec))
     for video in sorted(spans_of):
         facts = by_name[video]
-        for start_sec, end_sec in background(
-            spans_of[video], facts.duration_sec, min_sec=min_sec, as_published=as_published
-        ):
+        for start_sec, end_sec in background(spans_of[video], facts.duration_sec, min_sec=min_sec):
             yield ground_truth_row(facts, video, start_sec, end_sec, None)
 
 
@@ -240,19 +237,15 @@ def _spelt_differently(actions: Iterable[Action]) -> Iterator[str]:
 
 
 def background(
-    spans_sec: Iterable[tuple[float, float]], duration_sec: float, *, min_sec: float = 0.0, as_published: bool = False
+    spans_sec: Iterable[tuple[float, float]], duration_sec: float, *, min_sec: float = 0.0
 ) -> list[tuple[float, float]]:
-    """The intervals of a video that no action covers, half-open, in order, without those shorter than ``min_sec``.
-
-    Args: as_published, repeat what the published tables do: a gap begins where the action that started last ends, even
-        if an earlier one goes on, and goes to the next action even if that starts past the video's end.
-    """
+    """The intervals of a video that no action covers, half-open, in order, without those shorter than ``min_sec``."""
     gaps, free_from = [], 0.0
     for start_sec, end_sec in sorted(spans_sec, key=lambda span: span[0]):
-        gaps.append((free_from, start_sec if as_published else min(start_sec, duration_sec)))
-        free_from = end_sec if as_published else max(free_from, end_sec)
+        gaps.append((free_from, min(start_sec, duration_sec)))
+        free_from = max(free_from, end_sec)
     gaps.append((free_from, duration_sec))
-    return [(start, end) for start, end in gaps if end > start and end - start >= min_sec - _ROUNDING_SEC]
+    return [(start, end) for start, end in gaps if end > start and end - start >= min_sec - ROUNDING_SEC]
 
 
 def _log_left_out(annotations: Annotations, result: Annotated, metadata: str) -> dict[str, int]:

@@ -37,6 +37,7 @@ AGREE_SEC = 1800.0
 """How long a rank waits for another between steps, where one may still download or decode. A rank without heartbeats is
 noticed much earlier."""
 POLL_SEC = 0.02
+_REPORTED_WITHIN_SEC = 2.0
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 """Device -> backend that reduces its tensors. Control messages always go over the CPU's."""
 _BUCKET_BYTES = 250 << 20
@@ -216,9 +217,9 @@ class Group:
         if self.watchdog.peers is not None:
             self.watchdog.peers.report(message, exit_code)
 
-    def failure_elsewhere(self, wait_sec: float = 2.0) -> Failure | None:
-        """Why another rank ended first, if it reported that."""
-        return None if self.watchdog.peers is None else self.watchdog.peers.failure_within(wait_sec)
+    def failure_elsewhere(self) -> Failure | None:
+        """Why another rank ended first, if it reported that by now or does so in a moment."""
+        return None if self.watchdog.peers is None else self.watchdog.peers.failure_within(_REPORTED_WITHIN_SEC)
 
     def unwatch(self) -> None:
         """Stop watching this rank and the others."""

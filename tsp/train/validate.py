@@ -119,7 +119,7 @@ class Validator:
         batches: Iterable[DeviceBatch],
         *,
         num_batches: int,
-        after_batch: Callable[[int], None] = lambda done: None,
+        after_batch: Callable[[int], None],
     ) -> Tally:
         """What all ranks found together, equal on every rank.
 
@@ -137,7 +137,7 @@ class Validator:
         numbers: Sequence[int],
         *,
         num_batches: int,
-        after_batch: Callable[[int], None] = lambda done: None,
+        after_batch: Callable[[int], None],
     ) -> Tally:
         """What some of the batches give.
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests import ffmpeg
+from tests.clips import read_clip
 from tests.data.video.kinds import KINDS, TONE, X264, X265, colour_error
 from tests.data.video.rewritten import (
     with_clean_aperture,
@@ -22,7 +23,7 @@ from tests.data.video.rewritten import (
 )
 from tests.data.video.test_oracle import as_rgb
 from tests.videos import number_of
-from tsp.data.video import VideoError, read_clip
+from tsp.data.video import VideoError
 from tsp.data.video.display_matrix import Turn
 from tsp.data.video.inspect import inspect_video
 from tsp.data.video.sliding_clips import Slide

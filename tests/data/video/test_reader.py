@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests import reference
+from tests.clips import read_clip
 from tests.videos import FPS_15, FPS_24, FPS_25, FPS_30, FPS_60, FPS_NTSC, Made, num_open, number_of, write_video
-from tsp.data.video import ClipReader, VideoError, WantedFrame, decode_ways, read_clip
+from tsp.data.video import ClipReader, VideoError, WantedFrame, decode_ways
 from tsp.data.video import reader as reader_module
 from tsp.data.video.open_video import VideoSource
 from tsp.data.video.reader import _pixels

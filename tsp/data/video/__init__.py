@@ -1,6 +1,6 @@
 """Reading and writing video files; the only package that imports PyAV."""
 
 from tsp.data.video.errors import VideoError
-from tsp.data.video.reader import ClipReader, WantedFrame, read_clip
+from tsp.data.video.reader import ClipReader, WantedFrame
 
-__all__ = ["ClipReader", "VideoError", "WantedFrame", "read_clip"]
+__all__ = ["ClipReader", "VideoError", "WantedFrame"]

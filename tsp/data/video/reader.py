@@ -213,15 +213,3 @@ def _pixels(source: VideoSource, frame: VideoFrame) -> np.ndarray:
         frame = to_rgb(source.rgb_reformatter, frame)
     plane = source.reformatter.reformat(frame, format="rgba", threads=1).planes[0]
     return np.frombuffer(memoryview(plane), np.uint32).reshape(plane.height, plane.line_size // 4)
-
-
-def read_clip(path: str | Path, start_sec: float, *, length_frames: int = 16, rate_fps: float = 15.0) -> np.ndarray:
-    """One clip of one file as uint8 RGB [T, H, W, 3]; for many clips keep a ClipReader.
-
-    Raises: VideoError naming the file and the time.
-    """
-    reader = ClipReader(length_frames=length_frames, rate_fps=rate_fps)
-    try:
-        return reader.read(path, start_sec)
-    finally:
-        reader.close()

@@ -37,6 +37,7 @@ from tsp.config.job import INDEX_VARIABLE, Answer, Job, own_share
 from tsp.config.jobs import JOBS, job_from_dict
 from tsp.config.pod_request import config_from_pod
 from tsp.config.run import RunConfig
+from tsp.config.text_file import decoded, read_file
 from tsp.errors import ConfigError, TspError, exit_code_of
 from tsp.imports import heavy_imports
 from tsp.run.pod_ranks import PodRanks, pod_environment, ranks_per_pod, run_ranks
@@ -115,10 +116,8 @@ def read_config(env: Mapping[str, str]) -> RunConfig:
     Raises: ConfigError.
     """
     path = Path(env.get("TSP_CONFIG") or DEFAULT_CONFIG)
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path} (TSP_CONFIG): {error.strerror}") from error
+    name = f"the configuration {path} (TSP_CONFIG)"
+    text = decoded(read_file(path, name, ConfigError), name, ConfigError)
     try:
         return config_from_pod(text)
     except ConfigError as error:

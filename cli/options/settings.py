@@ -16,6 +16,7 @@ from cli.options.backend_names import BackendName
 from cli.options.user_folders import current_folder, user_folder
 from tsp.config.address import check_addresses
 from tsp.config.codec import convert
+from tsp.config.text_file import decoded, read_file
 from tsp.errors import ConfigError
 
 PREFIX = "TSPCTL_"
@@ -107,17 +108,15 @@ def settings_files(environment: Mapping[str, str], folder: Path | None = None) -
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    name = f"the settings file {path}"
     try:
-        # Editors on Windows write a byte order mark.
-        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+        raw = tomllib.loads(decoded(read_file(path, name, ConfigError), name, ConfigError))
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return {}
+        raise
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        raise ConfigError(f"{name} is not TOML: {error}") from error
     return {key.replace("-", "_"): _checked(key, value, where=str(path)) for key, value in raw.items()}
 
 

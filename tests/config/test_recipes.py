@@ -203,7 +203,9 @@ def test_a_data_set_file_may_have_a_byte_order_mark(own_file, encoding):
 
 def test_a_data_set_file_in_another_encoding_is_refused_with_its_line(own_file):
     own_file.write_bytes(OWN.replace("mine", "Übung").encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"mine\.yaml is not UTF-8 text \(line 2\): save it as UTF-8"):
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml is not UTF-8 text \(line 2 contains the byte 0x..\): save it as UTF-8"
+    ):
         load_dataset(str(own_file))
 
 
@@ -229,7 +231,7 @@ def test_a_mapping_as_override_leaves_what_it_does_not_name():
 
 
 def test_a_missing_data_set_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"the data-set file .*gone\.yaml cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read the data-set file .*gone\.yaml: No such file"):
         load_dataset(str(tmp_path / "gone.yaml"))
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tsp.config.codec import from_dict, leaf_values
 from tsp.config.recipes import Heads, load_dataset, resolve
-from tsp.config.run import Method, RunConfig
+from tsp.config.run import Downscale, Method, RunConfig
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
@@ -31,7 +31,7 @@ class Request:
     """Folder or URI of the data set; None: the data-set file's own."""
     heads: Heads | None = None
     gvf: str | None = None
-    downscale: Literal["auto", "1", "2", "4"] = "auto"
+    downscale: Downscale = "auto"
 
 
 def config_from_pod(text: str) -> RunConfig:

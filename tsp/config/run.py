@@ -28,6 +28,7 @@ Method = Literal["tsp", "tac"]
 GvfPool = Literal["max", "avg", "none"]
 Conv2d = Literal["off", "spatial", "all"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Downscale = Literal["auto", "1", "2", "4"]
 BadClipPolicy = Literal["fail", "resample", "skip"]
 
 ACTION_COLUMN = "action-label"
@@ -225,7 +226,7 @@ class RunConfig:
     """Ranks: one GPU each, or one CPU process each where there is no GPU."""
     batch_per_gpu: int = number("batch_per_gpu", 32, at_least=1)
     """Clips per rank and step before the downscale factor."""
-    downscale: Literal["auto", "1", "2", "4"] = "auto"
+    downscale: Downscale = "auto"
     """1, 2 or 4: divides batch and learning rates; ``auto`` takes it from the smallest GPU's memory."""
     seed: int = 42
     state_every_sec: float = number("state_every_sec", 600.0, above=0)
@@ -273,7 +274,7 @@ def to_json(config: RunConfig) -> str:
     return json_text(to_dict(config))
 
 
-def from_json(text: str, *, where: str = "config") -> RunConfig:
+def from_json(text: str) -> RunConfig:
     """The run's configuration from JSON text.
 
     Raises: ConfigError if the text is no JSON or does not fit.
@@ -281,5 +282,5 @@ def from_json(text: str, *, where: str = "config") -> RunConfig:
     try:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{where} is not JSON: {error}") from error
-    return from_dict(RunConfig, raw, where=where)
+        raise ConfigError(f"config is not JSON: {error}") from error
+    return from_dict(RunConfig, raw)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tsp.config.text_encoding import encoding_of
+from tsp.config.text_file import decoded, read_file
 from tsp.errors import ConfigError
 
 _MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -68,14 +68,9 @@ def read_yaml(path: Path, what: str) -> Any:
     Args: what, what the file is, for messages.
     Raises: ConfigError naming the file.
     """
+    name = f"{what} {path}"
+    text = decoded(read_file(path, name, ConfigError), name, ConfigError)
     try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ConfigError(f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        return load_yaml(content.decode(encoding_of(content)))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{what} {path} is not UTF-8 text (line {line}): save it as UTF-8") from error
+        return load_yaml(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{what} {path} cannot be read as YAML or JSON: {error}") from error
+        raise ConfigError(f"{name} cannot be read as YAML or JSON: {error}") from error

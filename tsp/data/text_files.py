@@ -1,7 +1,7 @@
 """Text and JSON files from other programs.
 
-Text is UTF-8, with or without a byte order mark, or UTF-16 with one. Anything else is refused rather than guessed: a
-wrong guess would silently change file names.
+Another encoding than ``tsp.config.text_file`` reads is refused rather than guessed: a wrong guess would silently change
+file names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tsp.config.text_encoding import encoding_of
+from tsp.config.text_file import decoded, read_file
 from tsp.data.foreign_files import HEAD_BYTES, what_begins
 from tsp.errors import DataError
 
@@ -22,25 +22,15 @@ def read_text(path: str | Path, what: str, content: bytes | None = None) -> str:
     Args: what, what the file is, for messages; content, its bytes if they are read already.
     Raises: DataError naming the file, and the line that is not UTF-8.
     """
+    name = f"the {what} {path}"
     if content is None:
-        try:
-            content = Path(path).read_bytes()
-        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-            raise DataError(f"cannot read the {what} {path}: {getattr(error, 'strerror', None) or error}") from error
+        content = read_file(Path(path), name, DataError)
     if foreign := what_begins(content[:HEAD_BYTES]):
-        raise DataError(f"cannot read the {what} {path}: {foreign}")
-    try:
-        text = content.decode(encoding_of(content))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"the {what} {path} is not UTF-8 text (line {line} contains the byte 0x{content[error.start]:02X}): save "
-            f"it as UTF-8; 'iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW' converts a file from Windows"
-        ) from error
+        raise DataError(f"cannot read {name}: {foreign}")
+    text = decoded(content, name, DataError)
     if "\0" in text:
         raise DataError(
-            f"the {what} {path} contains NUL bytes: it is not text, or UTF-16 without a byte order mark; save it "
-            f"as UTF-8"
+            f"{name} contains NUL bytes: it is not text, or UTF-16 without a byte order mark; save it as UTF-8"
         )
     return text
 

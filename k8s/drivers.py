@@ -8,6 +8,7 @@ from typing import Any
 
 from tsp.config.cards import driver_for
 from tsp.run.status import Finding
+from tsp.wording import first_and_more
 
 FLAVOUR_CUDA = {"cu130": "13.0", "cu126": "12.6", "cpu": None}
 """Flavour of our images (``image/build.sh``) -> its CUDA version; None: it has none."""
@@ -38,15 +39,14 @@ def check_drivers(nodes: Iterable[Mapping[str, Any]], image: str | None, *, gpu_
     if not old:
         yield Finding("GPU drivers", "ok", f"{min(drivers.values())} or newer; CUDA {cuda} needs {needed}")
         return
-    shown = ", ".join(f"{name} {major}" for name, major in list(old.items())[:_SHOWN_NODES])
-    more = f" and {len(old) - _SHOWN_NODES} more" if len(old) > _SHOWN_NODES else ""
+    shown = first_and_more([f"{name} {major}" for name, major in old.items()], _SHOWN_NODES)
     needs = {flavour: driver_for(version) for flavour, version in FLAVOUR_CUDA.items() if version}
     fits = next((flavour for flavour, driver in needs.items() if driver and driver <= min(old.values())), None)
     cure = f"an image of flavour {fits}" if fits else "newer drivers"
     yield Finding(
         "GPU drivers",
         "error" if len(old) == len(drivers) else "warning",
-        f"too old for CUDA {cuda} of {image or 'the default image'}, which needs {needed}: {shown}{more}; use {cure}, "
+        f"too old for CUDA {cuda} of {image or 'the default image'}, which needs {needed}: {shown}; use {cure}, "
         f"or keep runs off these nodes with --node-selector",
     )
 

@@ -16,6 +16,7 @@ from tsp.config.cards import Card, explain_precision, precision_for
 from tsp.config.run import Precision
 from tsp.config.sizing import gpu_memory_mib
 from tsp.errors import ConfigError
+from tsp.wording import first_and_more
 
 Object = Mapping[str, Any]
 
@@ -81,8 +82,7 @@ def left_out(nodes: Iterable[Object], pod: Object, *, gpu_resource: str) -> str 
         if int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0))
         and (reason := why_not(node, pod)) is not None
     ]
-    more = f" and {len(found) - _MAX_LEFT_OUT} more" if len(found) > _MAX_LEFT_OUT else ""
-    return f"left out: {', '.join(found[:_MAX_LEFT_OUT])}{more}" if found else None
+    return f"left out: {first_and_more(found, _MAX_LEFT_OUT)}" if found else None
 
 
 def _slots(labels: Mapping[str, str]) -> int:

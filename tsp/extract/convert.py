@@ -32,10 +32,10 @@ from tsp.run.feature_set import (
 from tsp.store.atomic import new_file
 from tsp.store.base import Store
 from tsp.store.files import open_folder, writing
+from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
 
-NAMES_SHOWN = 5
 REQUESTS_AT_A_TIME = 8
 """To S3, one a video."""
 
@@ -97,8 +97,7 @@ def report_contradictions(described: FeatureSet, found: Mapping[str, int], where
         (other, "do not have the number of features that its description states"),
     ):
         if stems:
-            shown = ", ".join(stems[:NAMES_SHOWN]) + (", ..." if len(stems) > NAMES_SHOWN else "")
-            logger.warning("%s: %d videos %s: %s", where, len(stems), what, shown)
+            logger.warning("%s: %d videos %s: %s", where, len(stems), what, first_few(stems))
 
 
 def num_threads(*addresses: str) -> int:

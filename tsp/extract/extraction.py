@@ -32,12 +32,12 @@ from tsp.model.weights import read_file, recognise
 from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
+from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
 
 BATCH_ON_GPU = 64
 BATCH_ON_CPU = 8
-NAMES_SHOWN = 5
 HELD = ("videos", "clips", "broken", "padded", "skipped", "missing")
 """Facts of an answer that a finished output's report keeps beside its rows."""
 
@@ -209,13 +209,12 @@ class Extraction:
 
     def _unfinished(self, states: dict[str, PartState], answer: Answer) -> Answer:
         missing = [name for name in self._shapes if name not in states]
-        shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")
         if self._shard is not None:
-            logger.info("this shard is done; %d videos of other shards are not (%s)", len(missing), shown)
+            logger.info("this shard is done; %d videos of other shards are not (%s)", len(missing), first_few(missing))
             return answer
         raise DataError(
             f"{self._parts.address} cannot be merged: {len(missing)} of {len(self._shapes)} videos have no "
-            f"features yet ({shown}): run the unfinished shards again"
+            f"features yet ({first_few(missing)}): run the unfinished shards again"
         )
 
     def _merge(self, states: dict[str, PartState], answer: Answer) -> Answer:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tsp.errors import ConfigError
 from tsp.model.backbone import BACKBONES, build_backbone
+from tsp.wording import first_few
 
 SAFE_CLASSES = (argparse.Namespace, Counter, PosixPath)
 """Classes besides tensors and plain containers that a checkpoint may hold."""
@@ -127,8 +128,7 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, where: st
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:NAMES_SHOWN])
-    return f"{len(names)} names ({shown}{', ...' if len(names) > NAMES_SHOWN else ''})" if names else "0 names"
+    return f"{len(names)} names ({first_few(names, NAMES_SHOWN)})" if names else "0 names"
 
 
 def _first_line(error: BaseException) -> str:

@@ -31,6 +31,7 @@ from tsp.prepare.annotations import Action, Annotations, read_activitynet, read_
 from tsp.prepare.localisation import localisation_database, merged
 from tsp.prepare.match_files import ends_beyond, match_files, other_durations, refuse_other_units, within_folder
 from tsp.store.files import local_path, open_folder, reading, reading_folder, refuse_overwriting, writing
+from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
 
@@ -288,6 +289,5 @@ def _log_left_out(annotations: Annotations, result: Annotated, metadata: str) ->
     }
     for what, names in left_out.items():
         if names:
-            more = ", ..." if len(names) > _SHOWN else ""
-            logger.warning("%d %s (%s%s)", len(names), what, ", ".join(names[:_SHOWN]), more)
+            logger.warning("%d %s (%s)", len(names), what, first_few(names, _SHOWN))
     return {what.partition(":")[0]: len(names) for what, names in left_out.items() if names}

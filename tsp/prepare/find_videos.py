@@ -13,6 +13,7 @@ from tsp.data.copy_name import SUFFIX
 from tsp.errors import DataError
 from tsp.store.base import Store
 from tsp.store.files import list_files, open_folder
+from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,6 @@ VIDEO_SUFFIXES = frozenset(
         *(".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
     )
 )
-_NAMES_SHOWN = 5
 _NO_UNICODE = "the name is not UTF-8, so no table can hold it: rename it"
 
 
@@ -127,7 +127,7 @@ def _say_what_is_left_out(address: str, left_out: Mapping[str, str]) -> None:
     for name in sorted(left_out):
         names_of.setdefault(left_out[name], []).append(name)
     for reason, names in _by_weight(names_of):
-        shown = ", ".join(map(_printable, names[:_NAMES_SHOWN])) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        shown = first_few([_printable(name) for name in names])
         what = "1 file" if len(names) == 1 else f"{len(names)} files"
         level = logging.INFO if reason in ("hidden", "a training copy") else logging.WARNING
         logger.log(level, "%s: %s left out (%s): %s", address, what, reason, shown)

@@ -26,10 +26,9 @@ from tsp.store.scratch import cache_folder
 from tsp.train.evaluation_share import evaluate_share, joined, num_batches, num_clips, tally_of
 from tsp.train.fit import model_state, refuse_misfit
 from tsp.train.training_state import build_model
+from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
-
-NAMES_SHOWN = 5
 
 
 def run(job: EvaluateJob) -> Answer:
@@ -149,11 +148,10 @@ class _Evaluation:
         filenames = [segments.filename(file) for file in range(len(segments.name_ends))]
         missing = self._data.videos.missing(filenames)
         if missing:
-            shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")
             where = f"{self._config.data.root.rstrip('/')}/{self._config.data.valid.videos}"
             raise DataError(
                 f"{len(missing)} of the {len(filenames)} videos of {self._config.data.valid.csv} are not in "
-                f"{where} ({shown}): add them, or remove their rows from the table"
+                f"{where} ({first_few(missing)}): add them, or remove their rows from the table"
             )
 
 

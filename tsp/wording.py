@@ -1,0 +1,15 @@
+"""Phrases that many messages share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """``a, b, ...``: as many as a line should hold."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def first_and_more(names: Sequence[str], most: int) -> str:
+    """``a, b and 3 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -18,7 +18,15 @@ from tsp.data.video.encode import write_video
 from tsp.data.video.inspect import inspect_video
 from tsp.data.video.training_copy import format_of_copy
 from tsp.errors import ConfigError, DataError, StoreError
-from tsp.store.files import list_files, local_path, open_folder, reading, writing
+from tsp.store.files import (
+    folder_and_name,
+    list_files,
+    local_path,
+    open_folder,
+    output_folder_and_name,
+    reading,
+    writing,
+)
 from tsp.store.local import LocalStore
 from tsp.store.open import open_store
 from tsp.store.scratch import LOCK, cache_folder, scratch, temporary_folder
@@ -227,6 +235,20 @@ def test_a_folder_in_transit_that_somebody_has_removed_is_no_error(tmp_path, mon
 def test_a_table_needs_a_name(address):
     with pytest.raises(ConfigError, match="has no file name"), writing(address, None):
         pass
+
+
+@pytest.mark.parametrize("out", ["s3://bucket", "s3://bucket/a/", "file:///", "file://host", "/tmp/", ""])
+def test_an_output_needs_a_name(out):
+    with pytest.raises(ConfigError, match=r"has no file name: give for instance .*/x\.json"):
+        output_folder_and_name(out, like="x.json")
+
+
+@pytest.mark.parametrize(
+    ("address", "folder", "name"),
+    [("s3://b/a/x.h5", "s3://b/a", "x.h5"), ("/x.h5", "/", "x.h5"), ("x.h5", ".", "x.h5"), ("a/x.h5", "a", "x.h5")],
+)
+def test_an_address_is_a_folder_and_a_name_in_it(address, folder, name):
+    assert folder_and_name(address) == output_folder_and_name(address, like="x") == (folder, name)
 
 
 def test_addresses_of_other_kinds_are_refused(tmp_path):

@@ -31,7 +31,7 @@ from tsp.run.feature_set import (
 )
 from tsp.store.atomic import new_file
 from tsp.store.base import Store
-from tsp.store.files import open_folder, writing
+from tsp.store.files import folder_and_name, open_folder, writing
 from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
@@ -159,8 +159,8 @@ class _Conversion:
 
             for _ in map_ahead(convert, reserved(), threads=self._num_threads):
                 pass
-        folder, _, name = self.dest.rpartition("/")
-        return open_folder(folder or ".", self.job.store), f"{name}.json"
+        folder, name = folder_and_name(self.dest)
+        return open_folder(folder, self.job.store), f"{name}.json"
 
     def _write_files(self, videos: dict[str, str]) -> tuple[Store, str]:
         """Returns: where its description belongs, and under which key."""

@@ -17,7 +17,7 @@ from tsp.errors import DataError, MissingKeyError
 from tsp.extract.raw_floats import RawFloats
 from tsp.run.feature_set import H5_ENDINGS, FeatureSet, described_by, parse_description
 from tsp.store.base import Store
-from tsp.store.files import list_files, open_folder
+from tsp.store.files import folder_and_name, list_files, open_folder
 
 NPY = ".npy"
 HEADER_BYTES = 1024
@@ -142,8 +142,8 @@ def open_features(address: str, settings: StoreConfig | None) -> Iterator[Featur
     Raises: DataError if there are none.
     """
     if address.endswith(H5_ENDINGS):
-        folder, slash, name = address.rpartition("/")
-        around = open_folder(folder or slash or ".", settings)
+        folder, name = folder_and_name(address)
+        around = open_folder(folder, settings)
         with around.reading(name) as path, FeatureFile(path, where=address) as file:
             yield _some(H5Features(path, file), address)
     else:

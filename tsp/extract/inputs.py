@@ -11,8 +11,9 @@ from tsp.errors import ConfigError
 from tsp.run.epochs import is_checkpoint
 from tsp.run.stored_run import StoredRun
 from tsp.store.fetch import fetch_object
+from tsp.store.files import folder_and_name, open_folder
 from tsp.store.local import LocalStore
-from tsp.store.open import open_store, path_of_file_uri, with_uri
+from tsp.store.open import path_of_file_uri, with_uri
 from tsp.store.scratch import cache_folder
 
 
@@ -35,8 +36,8 @@ def _checkpoint_address(job: EncodingJob) -> str:
         return address
     if "://" not in address and not Path(address).expanduser().is_dir():
         return address
-    root, _, name = address.rpartition("/")
-    return StoredRun(open_store(with_uri(job.store, root)), name).checkpoint_address()
+    folder, name = folder_and_name(address)
+    return StoredRun(open_folder(folder, job.store), name).checkpoint_address()
 
 
 def open_videos(job: EncodingJob, cache: Path) -> Videos:

@@ -36,7 +36,7 @@ from tsp.extract.stream import VideoResult
 from tsp.run.feature_set import DESCRIPTION, MISSING_FILES
 from tsp.store.atomic import new_file
 from tsp.store.base import KeyExistsError, Store
-from tsp.store.open import open_store, with_uri
+from tsp.store.files import open_folder, output_folder_and_name
 
 PartState = Literal["done", "padded", "broken"]
 ENDINGS: dict[PartState, str] = {"done": ".npy", "padded": ".npy", "broken": ".txt"}
@@ -63,11 +63,11 @@ class VideoParts:
 
         Raises: ConfigError if it names no file or folder.
         """
-        folder, slash, name = (out if form == "h5" else out.rstrip("/")).rpartition("/")
-        if not name or folder.endswith(":/") or folder in ("s3:", "file:"):
-            like = "features.h5" if form == "h5" else "features"
-            raise ConfigError(f"--out {out} has no file name: give for instance {out.rstrip('/')}/{like}")
-        return cls(open_store(with_uri(settings, folder or slash or ".")), name, form)
+        if form == "h5":
+            folder, name = output_folder_and_name(out, like="features.h5")
+        else:
+            folder, name = output_folder_and_name(out.rstrip("/"), like="features")
+        return cls(open_folder(folder, settings), name, form)
 
     @property
     def address(self) -> str:

@@ -30,7 +30,15 @@ from tsp.errors import DataError
 from tsp.prepare.annotations import Action, Annotations, read_activitynet, read_thumos14, refuse_entries
 from tsp.prepare.localisation import localisation_database, merged
 from tsp.prepare.match_files import ends_beyond, match_files, other_durations, refuse_other_units, within_folder
-from tsp.store.files import local_path, open_folder, reading, reading_folder, refuse_overwriting, writing
+from tsp.store.files import (
+    folder_and_name,
+    local_path,
+    open_folder,
+    reading,
+    reading_folder,
+    refuse_overwriting,
+    writing,
+)
 from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
@@ -123,8 +131,8 @@ def _write_localisation(job: AnnotateJob, address: str, result: Annotated) -> No
     assert job.subset is not None
     rate_fps = ClipConfig().rate_fps
     database = localisation_database(result.rows, result.labels, subset=job.subset, rate_fps=rate_fps)
-    folder, slash, name = address.rpartition("/")
-    store = open_folder(folder or slash or ".", job.store)
+    folder, name = folder_and_name(address)
+    store = open_folder(folder, job.store)
     before = store.read(name).decode() if store.exists(name) else None
     store.write(name, merged(before, database, where=address).encode())
 

@@ -12,7 +12,7 @@ from tsp.config.store import StoreConfig
 from tsp.data.copy_name import SUFFIX
 from tsp.errors import DataError
 from tsp.store.base import Store
-from tsp.store.files import list_files, open_folder
+from tsp.store.files import folder_and_name, list_files, open_folder
 from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,9 @@ def find_videos(address: str, settings: StoreConfig | None = None) -> tuple[Stor
     extension decides, links are followed, each folder is entered once, and files left out are reported with reasons.
     Raises: DataError if there is none.
     """
-    folder, slash, name = address.rpartition("/")
+    folder, name = folder_and_name(address)
     if name and not Path(address).is_dir():
-        around = open_folder(folder or slash or ".", settings)
+        around = open_folder(folder, settings)
         if around.is_local:
             _refuse_what_is_no_file(Path(address))
         if not _is_unicode(name):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tsp.errors import DataError
+from tsp.store.files import folder_and_name
 
 DESCRIPTION = "features.json"
 MISSING_FILES = "missing_files.txt"
@@ -105,16 +106,16 @@ def _check_numbers(found: FeatureSet) -> None:
 
 def described_by(address: str) -> tuple[str, str]:
     """Folder and file name of the description of a set: an H5 file, a folder of ``.npy`` files, or the description."""
-    folder, slash, name = address.rstrip("/").rpartition("/")
+    folder, name = folder_and_name(address.rstrip("/"))
     if address.endswith(".json"):
-        return folder or slash or ".", name
-    return (folder or slash or ".", f"{name}.json") if address.endswith(H5_ENDINGS) else (address, DESCRIPTION)
+        return folder, name
+    return (folder, f"{name}.json") if address.endswith(H5_ENDINGS) else (address, DESCRIPTION)
 
 
 def set_of(description: str) -> str:
     """The H5 file or folder that a description is of."""
-    folder, _, name = description.rpartition("/")
-    return (folder or ".") if name == DESCRIPTION else description.removesuffix(".json")
+    folder, name = folder_and_name(description)
+    return folder if name == DESCRIPTION else description.removesuffix(".json")
 
 
 def parse_description(data: bytes, *, where: str) -> FeatureSet | None:

@@ -26,6 +26,24 @@ def open_folder(address: str, settings: StoreConfig | None) -> Store:
     return open_store(with_uri(settings, address))
 
 
+def folder_and_name(address: str) -> tuple[str, str]:
+    """The folder in which a path or URI lies, and what it is called there: nothing if it ends with a slash."""
+    folder, slash, name = address.rpartition("/")
+    return folder or slash or ".", name
+
+
+def output_folder_and_name(out: str, *, like: str) -> tuple[str, str]:
+    """The same of an output.
+
+    Args: like, a name to propose where it has none.
+    Raises: ConfigError if it names no file or folder.
+    """
+    folder, name = folder_and_name(out)
+    if not name or folder.endswith(":/") or folder in ("s3:", "file:"):
+        raise ConfigError(f"--out {out} has no file name: give for instance {out.rstrip('/')}/{like}")
+    return folder, name
+
+
 def list_files(folder: Store) -> dict[str, int]:
     """Size in bytes of every file by its name, sorted; hidden ones are left out.
 

@@ -13,7 +13,7 @@ from tsp.config.jobs import EvaluateJob
 from tsp.config.run import RunConfig
 from tsp.data.dataset_files import DatasetFiles
 from tsp.data.loader import load_subset
-from tsp.errors import ConfigError, DataError
+from tsp.errors import DataError
 from tsp.model.device import device_of_shard
 from tsp.model.gpu_errors import gpu_errors
 from tsp.model.weights import load_model_state, read_file
@@ -21,7 +21,7 @@ from tsp.run.evaluation import Evaluation, EvaluationFile, EvaluationPart, answe
 from tsp.run.results import format_line
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
-from tsp.store.files import open_folder
+from tsp.store.files import open_folder, output_folder_and_name
 from tsp.store.scratch import cache_folder
 from tsp.train.evaluation_share import evaluate_share, joined, num_batches, num_clips, tally_of
 from tsp.train.fit import model_state, refuse_misfit
@@ -46,10 +46,8 @@ class _Evaluation:
     def __init__(self, job: EvaluateJob) -> None:
         self._job = job
         self._config = job.config if job.workers is None else _with_workers(job.config, job.workers)
-        folder, slash, name = job.out.rpartition("/")
-        if not name:
-            raise ConfigError(f"--out {job.out} has no file name: give for instance {job.out}evaluation.json")
-        self._file = EvaluationFile(open_folder(folder or slash or ".", job.config.store), name)
+        folder, name = output_folder_and_name(job.out, like="evaluation.json")
+        self._file = EvaluationFile(open_folder(folder, job.config.store), name)
         self._checkpoint = fetch_object(job.checkpoint, cache_folder("weights"), settings=job.config.store)
         self._data = load_subset(self._config, "valid")
         self._num_batches = num_batches(self._config, self._data)

@@ -13,7 +13,7 @@ from cli.options.recipe import RECIPE_OPTIONS
 from cli.options.settings import Settings
 from tsp.config.backbones import BACKBONES
 from tsp.config.codec import from_dict, leaf_values, set_dotted, to_dict
-from tsp.config.recipes import COLUMNS_OF_HEADS
+from tsp.config.recipes import heads_of
 from tsp.config.released import RELEASED
 from tsp.config.run import RunConfig
 from tsp.config.store import StoreConfig
@@ -145,12 +145,6 @@ def recipe_values(config: RunConfig) -> dict[str, Any]:
         else:
             values[key] = value
     return {key: value for key, value in values.items() if not key.startswith(_OF_ITS_DATA) and value is not None}
-
-
-def heads_of(config: RunConfig) -> str:
-    """The value of --heads that gives a configuration's heads."""
-    columns = tuple(head.label_column for head in config.model.heads)
-    return next((name for name, wanted in COLUMNS_OF_HEADS.items() if wanted == columns), "all")
 
 
 def _released_address(settings: Settings, key: str, value: Any) -> dict[str, str]:

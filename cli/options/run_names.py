@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from tsp.config.backbones import BACKBONES
-from tsp.config.recipes import GVF_OF_METHOD, HEADS_OF_METHOD
+from tsp.config.recipes import COLUMNS_OF_HEADS, GVF_OF_METHOD, HEADS_OF_METHOD, heads_of
 from tsp.config.run import REGION_COLUMN, RunConfig
 from tsp.config.run_name import MAX_RUN_NAME_CHARS
 
@@ -18,11 +18,10 @@ _REPEAT_CHARS = 3
 def name_words(config: RunConfig) -> list[str]:
     """What differs from the method's recipe: heads and GVF."""
     words = []
-    columns = [head.label_column for head in config.model.heads]
-    heads = "all" if len(columns) == 2 else "region" if columns == [REGION_COLUMN] else "action"
+    heads = heads_of(config)
     if heads != HEADS_OF_METHOD[config.method]:
         words.append(heads)
-    own_gvf = GVF_OF_METHOD[config.method] if REGION_COLUMN in columns else "none"
+    own_gvf = GVF_OF_METHOD[config.method] if REGION_COLUMN in COLUMNS_OF_HEADS[heads] else "none"
     if config.model.gvf != own_gvf:
         words.append("nogvf" if config.model.gvf == "none" else config.model.gvf)
     return words

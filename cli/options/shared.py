@@ -11,16 +11,19 @@ import click
 
 from cli.options.backend_names import BACKENDS
 
-_SHARED = (
-    click.option("--backend", type=click.Choice(list(BACKENDS)), help="Where runs are executed."),
-    click.option("--store", metavar="URI", help="Store: s3://bucket/prefix or a folder."),
-    click.option("--endpoint-url", metavar="URL", help="S3 endpoint for this machine."),
-    click.option("-n", "--namespace", help="Kubernetes namespace."),
-    click.option("--context", help="Context of the kubeconfig file."),
-    click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as for kubectl."),
-)
-SHARED_KEYS = ("backend", "store", "endpoint_url", "namespace", "context", "kubeconfig")
-CLUSTER_KEYS = ("namespace", "context", "kubeconfig")
+_OF_CLUSTER = {
+    "namespace": click.option("-n", "--namespace", help="Kubernetes namespace."),
+    "context": click.option("--context", help="Context of the kubeconfig file."),
+    "kubeconfig": click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as for kubectl."),
+}
+_SHARED = {
+    "backend": click.option("--backend", type=click.Choice(list(BACKENDS)), help="Where runs are executed."),
+    "store": click.option("--store", metavar="URI", help="Store: s3://bucket/prefix or a folder."),
+    "endpoint_url": click.option("--endpoint-url", metavar="URL", help="S3 endpoint for this machine."),
+    **_OF_CLUSTER,
+}
+"""Setting that it overrides -> option."""
+SHARED_KEYS, CLUSTER_KEYS = tuple(_SHARED), tuple(_OF_CLUSTER)
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,7 +42,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             _refuse_cluster_options(options, settings.backend)
         return command(*args, settings=settings, given=frozenset(options), **kwargs)
 
-    for option in reversed(_SHARED):
+    for option in reversed(_SHARED.values()):
         wrapper = option(wrapper)
     return wrapper
 

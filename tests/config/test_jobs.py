@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.commands import command_of
 from tsp.config import jobs
 from tsp.config.codec import to_dict
 from tsp.config.job import (
@@ -155,13 +156,7 @@ def test_paths_are_found_by_what_is_done_with_them():
 
 def _parameters(kind: str) -> dict[str | None, click.Parameter]:
     """Of the command that starts such a job, by name."""
-    from cli import main
-
-    command: click.Command = main.tspctl
-    words = {"extract": ["extract"], "gvf": ["gvf"], "features": ["features", "convert"], "evaluate": ["evaluate"]}
-    for word in words.get(kind, ["data", kind]):
-        command = command.get_command(click.Context(command), word)  # type: ignore[union-attr, assignment]
-    return {parameter.name: parameter for parameter in command.params}
+    return {parameter.name: parameter for parameter in command_of(kind).params}
 
 
 @pytest.mark.parametrize("kind", JOBS)

@@ -157,6 +157,12 @@ def _paths_beside(raw: dict[str, Any], folder: Path | None) -> list[str]:
     return beside
 
 
+def heads_of(config: RunConfig) -> Heads:
+    """The value of --heads that gives a configuration's heads."""
+    columns = tuple(head.label_column for head in config.model.heads)
+    return next((name for name, wanted in COLUMNS_OF_HEADS.items() if wanted == columns), "all")
+
+
 def resolve(
     dataset: Dataset,
     method: Method,

@@ -7,8 +7,9 @@ from typing import Any
 import click
 import pytest
 
-from cli.main import COMMANDS, tspctl
+from cli.main import COMMANDS
 from cli.options.recipe import RECIPE_OPTIONS
+from tests.commands import leaves
 from tsp.config.bounds import Bounds, bounds_of
 from tsp.config.jobs import JOBS
 from tsp.config.run import DataConfig, RunConfig
@@ -35,22 +36,11 @@ def owners() -> dict[str, Bounds]:
     return found
 
 
-def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    if not isinstance(command, click.Group):
-        yield name, command
-        return
-    context = click.Context(command)
-    for each in command.list_commands(context):
-        inner = command.get_command(context, each)
-        assert inner is not None
-        yield from leaves(inner, f"{name} {each}".strip())
-
-
 def bounded_options() -> list[Any]:
     known = owners()
     return [
         pytest.param(option, known[flag], id=f"{name} {flag}")
-        for name, command in leaves(tspctl)
+        for name, command in leaves()
         for option in command.params
         for flag in option.opts
         if flag in known
@@ -66,6 +56,6 @@ def test_an_option_shows_the_bounds_of_the_number_that_it_sets(option: click.Opt
 
 
 def test_an_option_that_a_message_names_exists() -> None:
-    flags = {flag for _, command in leaves(tspctl) for option in command.params for flag in option.opts}
+    flags = {flag for _, command in leaves() for option in command.params for flag in option.opts}
     assert set(owners()) <= flags
     assert len(COMMANDS) <= len(bounded_options())

@@ -69,9 +69,8 @@ def job_values(job: Job, *, shards: int, image: str | None, queue: str | None) -
         },
         **_image_and_queue(image, queue),
     }
-    store = request.get("store") or (request.get("config") or {}).get("store")
-    if store:
-        values["store"] = {"uri": store["uri"]}
+    if job.server is not None:
+        values["store"] = {"uri": job.server.uri}
     if written_paths(job):
         # The results may be on the claim of the data, which is mounted read-only otherwise.
         values["data"] = {"readOnly": False}

@@ -23,7 +23,7 @@ from tsp.config.job import (
     reads,
     written_paths,
 )
-from tsp.config.jobs import JOBS, AnnotateJob, ExtractJob, ProbeJob, StandardizeJob, job_from_dict
+from tsp.config.jobs import JOBS, AnnotateJob, ExtractJob, ProbeJob, RunJob, StandardizeJob, job_from_dict
 from tsp.config.recipes import load_dataset, resolve
 from tsp.errors import ConfigError
 
@@ -61,7 +61,7 @@ def test_a_field_of_several_paths_is_refused_since_nobody_would_resolve_them():
 
 def test_what_kinds_have_in_common_is_checked_once_for_all():
     """Nothing but ``Job`` and its bases may declare these, or one kind could forget its check."""
-    shared = {"store": StoreJob, "workers": ParallelJob, "shards": SharedJob, "shard": SharedJob}
+    shared = {"store": StoreJob, "config": RunJob, "workers": ParallelJob, "shards": SharedJob, "shard": SharedJob}
     for job in JOBS.values():
         owners = {name: next(base for base in job.__mro__ if name in vars(base).get("__annotations__", {}))
                   for name in shared if name in {item.name for item in dataclasses.fields(job)}}  # fmt: skip
@@ -188,7 +188,7 @@ def test_a_path_is_named_as_the_command_line_names_it(kind):
 @pytest.mark.parametrize(("kind", "field"), [(kind, name) for kind in JOBS for name in path_fields(JOBS[kind])])
 def test_no_path_of_a_job_may_hold_a_password(kind, field):
     required = {name: "x" for name, item in path_fields(JOBS[kind]).items()}
-    if kind in ("check", "evaluate"):
+    if issubclass(JOBS[kind], RunJob):
         required["config"] = to_dict(
             resolve(load_dataset("demo"), "tac", name="c", store={"uri": "s3://b"}, root="videos")
         )

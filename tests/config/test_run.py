@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import typing
 
 import pytest
 
 from tsp.config.recipes import load_dataset, resolve, shipped_datasets
-from tsp.config.run import ClipConfig, OptimConfig, RunConfig, from_json, to_json
+from tsp.config.run import LOCAL_PATHS, ClipConfig, OptimConfig, RunConfig, from_json, to_json
 from tsp.errors import ConfigError
 
 
@@ -83,6 +84,29 @@ def test_nothing_in_a_configuration_can_be_changed_afterwards():
 def test_impossible_clips_are_refused(bad):
     with pytest.raises(ConfigError, match=f"clips.{next(iter(bad))}"):
         ClipConfig(**bad)
+
+
+WITHIN_THE_DATA = {"csv", "videos", "gvf", "labels"}
+"""Last names of keys that hold a path below the data set's root."""
+NO_PATHS = {"name", "data.name", "model.pretrained_sha256", "label_column"}
+OF_THE_STORE = {"store.uri", "store.endpoint_url", "store.region", "store.ca_bundle"}
+"""Made absolute where settings become a store's."""
+
+
+def _texts(config: type, above: str = "") -> list[str]:
+    """Dotted keys of everything that may be any text."""
+    found = []
+    for name, hint in typing.get_type_hints(config).items():
+        kinds = [hint, *typing.get_args(hint)]
+        inner = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+        found += _texts(inner, f"{above}{name}.") if inner else [f"{above}{name}"] if str in kinds else []
+    return found
+
+
+@pytest.mark.parametrize("key", _texts(RunConfig))
+def test_every_text_is_known_to_be_a_path_of_this_machine_or_none(key):
+    last = key.rpartition(".")[2]
+    assert (key in LOCAL_PATHS) + (last in WITHIN_THE_DATA) + (key in OF_THE_STORE) + bool({key, last} & NO_PATHS) == 1
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])

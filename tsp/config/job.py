@@ -80,6 +80,11 @@ class Job:
         check_addresses(self)
         check_numbers(self)
 
+    @property
+    def server(self) -> StoreConfig | None:
+        """How it reaches an S3 server; None if it needs none."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreJob(Job):
@@ -87,6 +92,11 @@ class StoreJob(Job):
 
     store: StoreConfig | None = None
     """How to reach the S3 server that they mean."""
+
+    @property
+    def server(self) -> StoreConfig | None:
+        """That of its paths."""
+        return self.store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +119,11 @@ class SharedJob(ParallelJob):
         super().__post_init__()
         if self.shard is not None and not 0 <= self.shard < self.shards:
             raise ConfigError(f"shard must lie in [0, {self.shards}), got {self.shard}")
+
+    @property
+    def names_its_share(self) -> bool:
+        """Whether it says which part of the work is meant, whatever the pod."""
+        return self.shard is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,10 +183,8 @@ def own_share(job: Job, environment: Mapping[str, str]) -> Job:
     Raises: ConfigError if the environment names a shard that the job does not have.
     """
     index = environment.get(INDEX_VARIABLE)
-    is_settled = not isinstance(job, SharedJob) or job.shard is not None or getattr(job, "merge_only", False)
-    if index is None or is_settled:
+    if index is None or not isinstance(job, SharedJob) or job.names_its_share:
         return job
-    assert isinstance(job, SharedJob)
     shards = environment.get(SHARDS_VARIABLE) or str(job.shards)
     if not shards.isdigit() or int(shards) < 1:
         raise ConfigError(f"the variable {SHARDS_VARIABLE} must be a whole number above 0, got {shards!r}")

@@ -15,6 +15,7 @@ from tsp.config.bounds import number, require
 from tsp.config.codec import from_dict
 from tsp.config.job import Job, ParallelJob, SharedJob, StoreJob, reads, scratch, text, writes
 from tsp.config.run import Precision, RunConfig
+from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 AnnotationFormat = Literal["auto", "thumos14", "activitynet"]
@@ -112,15 +113,26 @@ class AnnotateJob(StoreJob):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckJob(ParallelJob):
+class RunJob(Job):
+    """A job on what a run would train or validate."""
+
+    config: RunConfig
+    """The run as it would be submitted; to evaluate a checkpoint its data set, heads and encoder must be that one's."""
+
+    @property
+    def server(self) -> StoreConfig | None:
+        """That of the run."""
+        return self.config.store
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckJob(RunJob, ParallelJob):
     """Find everything that would make a run fail or train wrongly."""
 
     kind: ClassVar[str] = "check"
     function: ClassVar[str] = "tsp.prepare.check:run"
     runs_in_place: ClassVar[bool] = True
 
-    config: RunConfig
-    """The run as it would be submitted."""
     decode: bool = False
     """Decode every video to its end, not only its ends."""
     plot: str | None = writes("--plot", None)
@@ -155,16 +167,19 @@ class MergedJob(SharedJob):
         super().__post_init__()
         require(not (self.merge_only and self.shard is not None), "a job either works on one shard or merges, not both")
 
+    @property
+    def names_its_share(self) -> bool:
+        """The merge is a part of its own."""
+        return self.merge_only or super().names_its_share
+
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateJob(MergedJob):
+class EvaluateJob(RunJob, MergedJob):
     """The validation results of a checkpoint on a data set, without training."""
 
     kind: ClassVar[str] = "evaluate"
     function: ClassVar[str] = "tsp.train.evaluate:run"
 
-    config: RunConfig
-    """The run that would be validated: its data set, heads and encoder must be the checkpoint's."""
     checkpoint: str = reads("CHECKPOINT")
     """File, ``s3://`` or ``https://``; ours or the original's."""
     out: str = writes("--out")

@@ -15,14 +15,18 @@ from typing import Literal
 from tsp.config.address import check_addresses
 from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
 from tsp.config.bounds import check_numbers, number, require
-from tsp.config.codec import from_dict, json_text, to_dict
+from tsp.config.codec import flat, from_dict, json_text, to_dict
 from tsp.config.run_name import check_run_name
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
-LOCAL_PATHS = ("data.root", "data.cache_dir", "model.pretrained", "resume")
-"""Keys that may hold a path of this machine; made absolute for local runs."""
-
+LOCAL_PATHS = {
+    "data.root": "--data",
+    "model.pretrained": "--pretrained",
+    "resume": "--resume",
+    "data.cache_dir": "--set data.cache_dir",
+}
+"""Key that may hold a path of this machine -> option that sets it."""
 
 Method = Literal["tsp", "tac"]
 GvfPool = Literal["max", "avg", "none"]
@@ -267,6 +271,12 @@ class RunConfig:
                     f"--gvf is {self.model.gvf}: add data.{subset_name}.gvf, build one with 'tspctl gvf', "
                     f"or use --gvf none",
                 )
+
+
+def local_paths(config: RunConfig) -> dict[str, str]:
+    """Key -> path or URI, of the keys of ``LOCAL_PATHS`` that hold one."""
+    values = flat(to_dict(config))
+    return {key: values[key] for key in LOCAL_PATHS if values.get(key) not in (None, "", "default", "none")}
 
 
 def to_json(config: RunConfig) -> str:

@@ -37,19 +37,17 @@ from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.identity import cluster_identity
 from k8s.job_apis import Api, api_of, served_apis
-from k8s.names import (
-    ranks_per_pod,
-)
+from k8s.names import ranks_per_pod
 from k8s.node_plan import NodePlan
 from k8s.pod_options import PodOptions, with_pod_options
 from k8s.references import check_priority, check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
 from tsp.config.address import check_address, check_texts
 from tsp.config.codec import set_dotted
-from tsp.config.job import Job, given_paths, written_paths
+from tsp.config.job import Job, StoreJob, given_paths, written_paths
+from tsp.config.jobs import RunJob
 from tsp.config.run import RunConfig
 from tsp.config.sizing import effective_sizes
-from tsp.config.store import StoreConfig
 from tsp.errors import ClusterError, ConfigError
 from tsp.run.status import Finding
 from tsp.store.s3.aws_settings import with_aws_settings
@@ -120,9 +118,8 @@ class Planner:
                 refuse_file_of_this_machine(field.option, path, pod)
         for path in written_paths(job):
             checks.refuse(writable_folder("output", path, pod))
-        store = getattr(job, "store", None) or getattr(getattr(job, "config", None), "store", None)
-        if store is not None:
-            checks.refuse(check_access(store, objects, pod))
+        if job.server is not None:
+            checks.refuse(check_access(job.server, objects, pod))
         checks.refuse(checks.check_objects(self._cluster, objects))
         return chart, values
 
@@ -253,12 +250,9 @@ def _values_in(path: str) -> Any:
 
 def _job_for_pods(job: Job, endpoint_url: str | None) -> Job:
     """The job with addresses as pods reach them."""
-    changes: dict[str, Any] = {}
-    store = getattr(job, "store", None)
-    if isinstance(store, StoreConfig):
-        changes["store"] = store_for_pods(with_aws_settings(store), endpoint_url=endpoint_url)
-    config = getattr(job, "config", None)
-    if isinstance(config, RunConfig):
-        config = replace(config, store=with_aws_settings(config.store))
-        changes["config"] = config_for_pods(config, endpoint_url=endpoint_url)
-    return replace(job, **changes) if changes else job
+    if isinstance(job, StoreJob) and job.store is not None:
+        return replace(job, store=store_for_pods(with_aws_settings(job.store), endpoint_url=endpoint_url))
+    if isinstance(job, RunJob):
+        config = replace(job.config, store=with_aws_settings(job.config.store))
+        return replace(job, config=config_for_pods(config, endpoint_url=endpoint_url))
+    return job

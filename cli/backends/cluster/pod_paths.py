@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tsp.config.job import given_paths
-from tsp.config.run import RunConfig
+from tsp.config.job import Job, given_paths
+from tsp.config.jobs import RunJob
+from tsp.config.run import LOCAL_PATHS, RunConfig, local_paths
 from tsp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tsp.config.job import Job
     from tsp.config.recipes import Dataset
-    from tsp.config.run import RunConfig
-
-_NO_PATHS = (None, "", "default", "none")
 
 
 def refuse_paths_beside(config: RunConfig, dataset: Dataset, *, where: str) -> None:
@@ -40,26 +37,20 @@ def refuse_relative_paths(config: RunConfig) -> None:
 
     Raises: ConfigError naming the option.
     """
-    for option, path in (
-        ("--data", config.data.root),
-        ("--pretrained", config.model.pretrained),
-        ("--resume", config.resume),
-        ("--set data.cache_dir", config.data.cache_dir),
-    ):
-        _refuse_relative(option, path)
+    for key, path in local_paths(config).items():
+        _refuse_relative(LOCAL_PATHS[key], path)
 
 
 def refuse_relative_job_paths(job: Job) -> None:
     """The same for an auxiliary job."""
     for field, path in given_paths(job):
         _refuse_relative(field.option, path)
-    config = getattr(job, "config", None)
-    if config is not None:
-        refuse_relative_paths(config)
+    if isinstance(job, RunJob):
+        refuse_relative_paths(job.config)
 
 
-def _refuse_relative(what: str, path: str | None) -> None:
-    if path not in _NO_PATHS and "://" not in str(path) and not str(path).startswith("/"):
+def _refuse_relative(what: str, path: str) -> None:
+    if "://" not in path and not path.startswith("/"):
         raise ConfigError(
             f"{what} {path} is relative to a folder of this machine, which pods cannot see: give an s3:// address, "
             "or the absolute path of the file in a volume of the pods"

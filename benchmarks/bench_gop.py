@@ -72,8 +72,8 @@ def _measure(case: Case, paths: dict[str, Path], num_clips: int, num_frames: int
         )
     }
     for name, path in paths.items():
-        ways[name, "single"] = (lambda i, path=path: _ours(reader, path, [starts[i]]), 1)  # type: ignore[misc]
-        ways[name, "one pass"] = (lambda i, path=path: _ours(reader, path, groups[i]), PER_SEGMENT)  # type: ignore[misc]
+        ways[name, "single"] = (lambda i, path=path: _ours(reader, path, [starts[i]]), 1)
+        ways[name, "one pass"] = (lambda i, path=path: _ours(reader, path, groups[i]), PER_SEGMENT)
     times: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
     for block in range(0, num_clips, BLOCK):
         for way, (read, clips) in ways.items():

@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+from torch.nn import functional
 
 FPS = 30
 DRAWN = 2
@@ -111,6 +111,6 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     for cells in (2, 4, 8, 16, 32, 64, 128):
         noise = torch.from_numpy(rng.normal(0, 1, (1, 3, cells, cells * 2)).astype(np.float32))
         noise = 0.7 * noise.mean(1, keepdim=True) * 3**0.5 + 0.3 * noise
-        total += strength * F.interpolate(noise, size=(height, width), mode="bicubic", align_corners=False)
+        total += strength * functional.interpolate(noise, size=(height, width), mode="bicubic", align_corners=False)
         strength *= 0.55
     return (125 + total[0].permute(1, 2, 0)).numpy()

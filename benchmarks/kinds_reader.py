@@ -25,7 +25,7 @@ def _read(task: dict[str, Any]) -> None:
         except Exception as error:
             found[f"refused {number}"] = np.array(f"{type(error).__name__}: {error}")
     reader.close()
-    np.savez(task["clips"], **found)  # type: ignore[arg-type]
+    np.savez(task["clips"], **found)
     try:
         transcode(Path(task["path"]), Path(task["standardized"]), crf=12)
     except Exception as error:

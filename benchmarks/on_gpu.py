@@ -204,7 +204,7 @@ def features(bench: Bench) -> Iterator[Row]:
     exact = Encoder(network, torch.device("cpu"), "fp32")(few.clips)
     many = random_batch(bench.shape, bench.device, torch.channels_last_3d).clips
     for precision in ("fp32", "fp16", "bf16") if bench.on_gpu else ("fp32",):
-        encoder = Encoder(network, bench.device, precision)  # type: ignore[arg-type]
+        encoder = Encoder(network, bench.device, precision)
         found = encoder(few.clips.to(bench.device, encoder.dtype)).cpu()
         cosine = float(torch.cosine_similarity(exact, found).min())
         clips = many.to(encoder.dtype)

@@ -15,8 +15,8 @@ import av
 import av.error
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.nn import functional
 
 GC_INTERVAL = 10
 _calls = 0
@@ -57,7 +57,7 @@ def _read_stream(container: Any, start_sec: float, end_sec: float, stream: Any, 
 def transform(clip_THWC: np.ndarray, row: int = 8, column: int = 30) -> Tensor:
     """float32 [3, 16, 112, 112]."""
     video = torch.from_numpy(clip_THWC).permute(3, 0, 1, 2).to(torch.float32) / 255
-    video = F.interpolate(video, size=(128, 171), scale_factor=None, mode="bilinear", align_corners=False)
+    video = functional.interpolate(video, size=(128, 171), scale_factor=None, mode="bilinear", align_corners=False)
     mean = torch.as_tensor((0.43216, 0.394666, 0.37645)).reshape(3, 1, 1, 1)
     std = torch.as_tensor((0.22803, 0.22145, 0.216989)).reshape(3, 1, 1, 1)
     return ((video - mean) / std)[..., row : row + 112, column : column + 112]

@@ -126,7 +126,7 @@ def stepper_of(
     )
     optimizer = build_optimizer(model, sizes, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
-    network: nn.Module = torch.compile(model, dynamic=False) if variant.compile else model  # type: ignore[assignment]
+    network: nn.Module = torch.compile(model, dynamic=False) if variant.compile else model
     group = Group(RankEnv(), numerics.device)
     return kind(network, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
 

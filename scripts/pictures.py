@@ -46,7 +46,7 @@ def only_demo(state: Path, runs: list[str]) -> None:
 def draw(name: str, words: list[str]) -> None:
     """A command and what it prints on a terminal, as ``docs/pictures/NAME.svg``."""
     columns = COLUMNS[name]
-    console = Console(record=True, width=columns, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    console = Console(record=True, width=columns, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115, kept open
     shown = " ".join(word.replace("--backend=local", "") for word in ["tspctl", *words])
     console.print(f"[bold]$ {shown}[/bold]", highlight=False)
     arguments = ["-m", "tspctl", *words, "--backend", "local", "--store", str(STORE)]

@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _share_fork_server(config: pytest.Config) -> None:
     """One for all workers of a run of all tests; where only some run, a worker that needs one starts its own."""
-    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server = forkserver._forkserver
     if hasattr(server, "_forkserver_authkey"):
         return  # from Python 3.14 on a server only listens to the process that started it
     if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -120,13 +120,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if left := sorted(temporary.glob("tspctl-[!0-9]*")) + sorted(temporary.glob("tspctl-[0-9]*/[!.]*")):
             print("\nthese tests left files behind:", *left, sep="\n  ", file=sys.stderr)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        util._run_finalizers()  # type: ignore[attr-defined]  # of folders in it, which would miss them at the exit
+        util._run_finalizers()  # of folders in it, which would miss them at the exit
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _refuse_processes_left_behind(session: pytest.Session) -> None:
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+    forkserver._forkserver._stop()
+    resource_tracker._resource_tracker._stop()
     end = time.monotonic() + LEFT_AFTER_SEC
     while (left := _processes_of_session()) and time.monotonic() < end:
         time.sleep(0.2)

@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.nn import functional
 
 MEAN = torch.tensor([0.43216, 0.394666, 0.37645])
 STD = torch.tensor([0.22803, 0.22145, 0.216989])
@@ -52,7 +52,7 @@ def read_clip(path: Path, start_sec: float, fps: Fraction) -> np.ndarray:
 def resized(frames_THWC: np.ndarray, height: int = 128, width: int = 171) -> Tensor:
     """float32 [3, T, height, width] in [0, 1]."""
     video = torch.from_numpy(frames_THWC).permute(3, 0, 1, 2).to(torch.float32) / 255
-    return F.interpolate(video, size=(height, width), mode="bilinear", align_corners=False)
+    return functional.interpolate(video, size=(height, width), mode="bilinear", align_corners=False)
 
 
 def transformed(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.conftest import tiny_data  # noqa: F401
+from tests.train.conftest import tiny_data as tiny_data
 from tests.train.worlds import config_for, final_weights, run_of, same_weights
 from tsp import entrypoint
 from tsp.config.codec import to_dict
@@ -39,7 +39,7 @@ def env_for(tmp_path, config, **more):
     return {"TSP_CONFIG": str(path), "TSP_NUM_THREADS": "1", **more}
 
 
-def test_a_run_trains_and_its_log_is_in_the_store_from_the_first_line(tiny_data, tmp_path, capfd):  # noqa: F811
+def test_a_run_trains_and_its_log_is_in_the_store_from_the_first_line(tiny_data, tmp_path, capfd):
     config = config_for(tiny_data, tmp_path / "store", schedule__epochs=1)
     assert entrypoint.main([], env_for(tmp_path, config)) == 0
     run = run_of(config)
@@ -60,14 +60,14 @@ def refused(tmp_path, config, capfd, **env):
     return code, errors.strip().splitlines()[-1]
 
 
-def test_a_gvf_file_that_is_missing_is_refused_before_training(tiny_data, tmp_path, capfd):  # noqa: F811
+def test_a_gvf_file_that_is_missing_is_refused_before_training(tiny_data, tmp_path, capfd):
     config = config_for(tiny_data, tmp_path / "store", data__valid__gvf="nowhere.h5")
     code, message = refused(tmp_path, config, capfd)
     assert code == 3
     assert "nowhere.h5" in message
 
 
-def test_a_table_that_is_missing_is_refused_before_training(tiny_data, tmp_path, capfd):  # noqa: F811
+def test_a_table_that_is_missing_is_refused_before_training(tiny_data, tmp_path, capfd):
     code, message = refused(tmp_path, config_for(tiny_data, tmp_path / "store", data__valid__csv="no.csv"), capfd)
     assert code == 3
     assert "no.csv" in message
@@ -79,7 +79,7 @@ def test_a_data_folder_that_is_missing_is_refused(tmp_path, capfd):
     assert "--data" in message
 
 
-def test_a_store_that_cannot_be_written_is_refused(tiny_data, tmp_path, capfd):  # noqa: F811
+def test_a_store_that_cannot_be_written_is_refused(tiny_data, tmp_path, capfd):
     blocked = tmp_path / "file"
     blocked.write_text("")
     code, message = refused(tmp_path, config_for(tiny_data, blocked / "store"), capfd)
@@ -87,7 +87,7 @@ def test_a_store_that_cannot_be_written_is_refused(tiny_data, tmp_path, capfd): 
     assert str(blocked) in message
 
 
-def test_a_store_that_does_not_answer_is_tried_again_by_the_operator(monkeypatch, tmp_path, tiny_data):  # noqa: F811
+def test_a_store_that_does_not_answer_is_tried_again_by_the_operator(monkeypatch, tmp_path, tiny_data):
     def unreachable(*_, **__):
         raise StoreUnreachableError("no answer")
 
@@ -99,7 +99,7 @@ def test_a_store_that_does_not_answer_is_tried_again_by_the_operator(monkeypatch
     ("env", "words"),
     [({"TSP_NUM_THREADS": "many"}, "TSP_NUM_THREADS"), ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK")],
 )
-def test_a_bad_environment_is_refused_by_name(tiny_data, tmp_path, capfd, env, words):  # noqa: F811
+def test_a_bad_environment_is_refused_by_name(tiny_data, tmp_path, capfd, env, words):
     code, message = refused(tmp_path, config_for(tiny_data, tmp_path / "store"), capfd, **env)
     assert code == 2
     assert words in message
@@ -121,7 +121,7 @@ def test_an_error_shows_its_traceback_only_when_asked(tmp_path, capfd):
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_a_bug_shows_its_traceback_and_ends_for_good(monkeypatch, tmp_path, tiny_data, capfd):  # noqa: F811
+def test_a_bug_shows_its_traceback_and_ends_for_good(monkeypatch, tmp_path, tiny_data, capfd):
     monkeypatch.setattr("tsp.train.attempt.choose_device", lambda rank: 1 / 0)
     config = config_for(tiny_data, tmp_path / "store")
     assert entrypoint.main([], env_for(tmp_path, config)) == 1
@@ -292,7 +292,7 @@ def start_program(tmp_path, config):
 
 
 @pytest.mark.slow(seconds=10)
-def test_sigterm_saves_the_state_and_ends_with_143(tiny_data, tmp_path):  # noqa: F811
+def test_sigterm_saves_the_state_and_ends_with_143(tiny_data, tmp_path):
     changes = {"schedule__epochs": 2, "clips__per_segment": 8, "data__workers": 1}
     straight = config_for(tiny_data, tmp_path / "straight", **changes)
     assert entrypoint.main([], env_for(tmp_path, straight)) == 0
@@ -321,7 +321,7 @@ def hears_sigterm(pid):
 
 
 @pytest.mark.parametrize("arguments", [["tsp.entrypoint"], ["tsp.entrypoint", "extract"], ["tsp.store.check", "{}"]])
-def test_every_kind_of_pod_hears_sigterm_before_anything_heavy_is_imported(tiny_data, tmp_path, arguments):  # noqa: F811
+def test_every_kind_of_pod_hears_sigterm_before_anything_heavy_is_imported(tiny_data, tmp_path, arguments):
     environment = {**os.environ, **env_for(tmp_path, config_for(tiny_data, tmp_path / "store"))}
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments], env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE

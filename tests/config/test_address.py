@@ -155,7 +155,7 @@ def _made(cls: type[Any]) -> dict[str, Any]:
 
 def _of(hint: Any) -> Any:
     if dataclasses.is_dataclass(hint):
-        return hint(**_made(hint))  # type: ignore[operator]
+        return hint(**_made(hint))
     if typing.get_origin(hint) is tuple:
         return (_of(typing.get_args(hint)[0]),)
     return typing.get_args(hint)[0]

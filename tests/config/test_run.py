@@ -13,7 +13,7 @@ from tsp.errors import ConfigError
 
 def make(dataset: str = "thumos14", method: str = "tsp", **options: object) -> RunConfig:
     options.setdefault("name", "my-run")
-    return resolve(load_dataset(dataset), method, store={"uri": "s3://b/p"}, root="/data", **options)  # type: ignore[arg-type]
+    return resolve(load_dataset(dataset), method, store={"uri": "s3://b/p"}, root="/data", **options)
 
 
 @pytest.mark.parametrize("dataset", shipped_datasets())
@@ -77,7 +77,7 @@ def test_the_longest_name_still_leaves_room_for_a_worker_number():
 
 def test_nothing_in_a_configuration_can_be_changed_afterwards():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        make().gpus = 3  # type: ignore[misc]
+        make().gpus = 3
 
 
 @pytest.mark.parametrize("bad", [{"length_frames": 0}, {"rate_fps": 0}, {"crop_px": 200}, {"flip_probability": 1.5}])
@@ -141,7 +141,7 @@ SHARES = ["clips.flip_probability", "data.max_bad_share", "optim.momentum", "sch
 def _value(config: RunConfig, key: str) -> object:
     value: object = json.loads(to_json(config))
     for name in key.split("."):
-        value = value[int(name)] if isinstance(value, list) else value[name]  # type: ignore[index]
+        value = value[int(name)] if isinstance(value, list) else value[name]
     return value
 
 

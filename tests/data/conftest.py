@@ -88,7 +88,7 @@ def make_config() -> Callable[..., RunConfig]:
                     HeadConfig(label_column="action-label", labels="actions.json"),
                     HeadConfig(label_column="temporal-region-label", labels="regions.json"),
                 ),
-                gvf=gvf,  # type: ignore[arg-type]
+                gvf=gvf,
             ),
             store=store or StoreConfig(uri="unused"),
         )

@@ -46,7 +46,7 @@ def test_the_published_numbers_are_nothing_odd() -> None:
     ],
 )
 def test_what_does_not_fit_is_said_once(plan: SlidePlan, change: dict[str, float], words: str) -> None:
-    videos = [replace(VIDEOS[0], **change), *VIDEOS[1:]]  # type: ignore[arg-type]
+    videos = [replace(VIDEOS[0], **change), *VIDEOS[1:]]
     (sentence,) = odd_numbers(plan, videos)
     assert words in sentence
 

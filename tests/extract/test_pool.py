@@ -105,5 +105,5 @@ def test_work_that_is_given_up_leaves_no_process_behind(drawn_videos: Drawn) -> 
     events = decode_videos(Videos(LocalStore(drawn_videos[0])), rows(drawn_videos), PLAN, workers=1)
     next(events)
     assert [process.name for process in multiprocessing.active_children()] == ["decoder"]
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert not multiprocessing.active_children()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.model.streams import Races, races  # noqa: F401, a fixture
+from tests.model.streams import Races
+from tests.model.streams import races as races
 from tests.videos import Made, write_video
 from tsp.data import transforms
 from tsp.data.dataset_files import Videos
@@ -48,7 +49,7 @@ def features_of(events: list[Event]) -> dict[str, np.ndarray]:
     stream = FeatureStream(Encoder(build_backbone("tiny"), CPU, "fp32"), 3, StackedFeatures)
     found = {result.video.name: result.array for result in stream.results(events)}
     assert all(array is not None for array in found.values())
-    return found  # type: ignore[return-value]
+    return found
 
 
 def test_frames_are_prepared_beside_the_encoder_and_its_clips_handed_over(
@@ -56,7 +57,7 @@ def test_frames_are_prepared_beside_the_encoder_and_its_clips_handed_over(
 ) -> None:
     expected = features_of(events)
     transforms.constants.cache_clear()
-    races: Races = request.getfixturevalue("races")  # noqa: F811
+    races: Races = request.getfixturevalue("races")
     found = features_of(events)
     assert races.on_side > 100
     assert {name: len(array) for name, array in found.items()} == {"a": 8, "b": 4}
@@ -65,7 +66,7 @@ def test_frames_are_prepared_beside_the_encoder_and_its_clips_handed_over(
 
 def test_clips_that_are_not_handed_over_are_noticed(
     events: list[Event],
-    races: Races,  # noqa: F811
+    races: Races,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(SideStream, "hand_over", lambda self, *tensors: None)

@@ -91,11 +91,11 @@ def _tried(read: Callable[[], object]) -> None:
     try:
         read()
     except TspError:
-        _tried.refused = True  # type: ignore[attr-defined]
+        _tried.refused = True
 
 
 def outcome(kind: str, path: Path) -> str:
     """``read`` or ``refused``; raises what should have been a TspError."""
-    _tried.refused = False  # type: ignore[attr-defined]
+    _tried.refused = False
     _tried(lambda: READERS[kind](path))
-    return "refused" if _tried.refused else "read"  # type: ignore[attr-defined]
+    return "refused" if _tried.refused else "read"

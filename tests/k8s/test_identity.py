@@ -8,7 +8,10 @@ from tests.k8s.fake_api import FakeApi
 
 SYSTEM = "/api/v1/namespaces/kube-system"
 AUTHORITY = "/api/v1/namespaces/video/configmaps/kube-root-ca.crt"
-REFUSED = lambda *_: (403, {"message": "forbidden"})  # noqa: E731
+
+
+def refused(*_: object) -> tuple[int, dict[str, str]]:
+    return 403, {"message": "forbidden"}
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def identity(api: FakeApi, tmp_path):
     return ask
 
 
-@pytest.mark.parametrize("refusal", [None, REFUSED])
+@pytest.mark.parametrize("refusal", [None, refused])
 def test_what_lasts_longest_tells_a_cluster_else_what_may_be_read(api, identity, refusal):
     found = []
     for path, answer in (

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tests.model.streams import Races, races  # noqa: F401, a fixture
+from tests.model.streams import Races
+from tests.model.streams import races as races
 from tsp.model.side_stream import SideStream
 
 CPU = torch.device("cpu")
@@ -17,7 +18,7 @@ def test_on_a_cpu_nothing_happens():
     assert tensor.sum() == 2
 
 
-def test_what_is_handed_over_may_be_read(races: Races):  # noqa: F811
+def test_what_is_handed_over_may_be_read(races: Races):
     side = SideStream(CPU)
     with side():
         tensor, view = torch.ones(2), torch.ones(4)[:2]
@@ -25,7 +26,7 @@ def test_what_is_handed_over_may_be_read(races: Races):  # noqa: F811
     assert torch.equal(tensor + view, torch.full((2,), 2.0))
 
 
-def test_what_is_not_handed_over_or_written_later_is_a_race(races: Races):  # noqa: F811
+def test_what_is_not_handed_over_or_written_later_is_a_race(races: Races):
     side = SideStream(CPU)
     with side():
         tensor, other = torch.ones(2), torch.ones(2)

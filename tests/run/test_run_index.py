@@ -69,7 +69,7 @@ def test_an_entry_is_written_when_the_run_moves_on_and_otherwise_refreshed_each_
     now = [0.0]
     monkeypatch.setattr(run_index.time, "monotonic", lambda: now[0])
     store = CountedStore()
-    writer = IndexWriter(store, "a", dict)  # type: ignore[arg-type]
+    writer = IndexWriter(store, "a", dict)
     for step in range(12):
         now[0] += 10.0
         writer.publish(dataclasses.replace(PROGRESS, step=step, backbone_lr=step / 10))
@@ -80,7 +80,7 @@ def test_an_entry_is_written_when_the_run_moves_on_and_otherwise_refreshed_each_
 
 
 def test_a_store_that_refuses_the_index_costs_a_run_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    writer = IndexWriter(CountedStore(StoreError("no rights")), "a", dict)  # type: ignore[arg-type]
+    writer = IndexWriter(CountedStore(StoreError("no rights")), "a", dict)
     with caplog.at_level(logging.WARNING):
         for epoch in range(3):
             writer.publish(dataclasses.replace(PROGRESS, epoch=epoch))
@@ -91,7 +91,7 @@ def test_a_store_that_fails_at_the_index_alone_is_left_alone_after_a_few_tries(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = CountedStore(StoreUnreachableError("InternalError"))
-    writer = IndexWriter(store, "a", dict)  # type: ignore[arg-type]
+    writer = IndexWriter(store, "a", dict)
     done = dataclasses.replace(PROGRESS, phase="done")
     for failures in range(1, run_index.MAX_FAILURES + 1):
         with caplog.at_level(logging.WARNING):
@@ -104,7 +104,7 @@ def test_a_store_that_fails_at_the_index_alone_is_left_alone_after_a_few_tries(
 
 def test_an_entry_that_could_not_be_written_is_written_with_the_next_progress() -> None:
     store = CountedStore(StoreUnreachableError("away"))
-    writer = IndexWriter(store, "a", dict)  # type: ignore[arg-type]
+    writer = IndexWriter(store, "a", dict)
     writer.publish(PROGRESS)
     store.refuse = None
     writer.publish(PROGRESS)

@@ -211,7 +211,7 @@ class Event(Condition):
         self._is_set = True
         self.notify_all()
 
-    def wait(self, timeout: float | None = None) -> bool:  # type: ignore[override]
+    def wait(self, timeout: float | None = None) -> bool:
         if not self._is_set:
             super().wait(timeout)
         return self._is_set

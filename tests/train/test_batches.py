@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tests.model.streams import Races, races  # noqa: F401, a fixture
+from tests.model.streams import Races
+from tests.model.streams import races as races
 from tsp.data import transforms
 from tsp.data.batch import ClipBatch
 from tsp.model.side_stream import SideStream
@@ -36,7 +37,7 @@ def use(batch):
     return float(batch.clips.sum() + batch.gvf.sum() + batch.targets.sum())
 
 
-def test_a_batch_is_blended_beside_the_step_and_handed_over(races: Races):  # noqa: F811
+def test_a_batch_is_blended_beside_the_step_and_handed_over(races: Races):
     batches = [batch_of(number) for number in range(3)]
     races.forget()
     values = [use(batch) for batch in on_device(batches, CPU, stop=Stop())]
@@ -45,7 +46,7 @@ def test_a_batch_is_blended_beside_the_step_and_handed_over(races: Races):  # no
     assert len(set(values)) == 3
 
 
-def test_a_batch_that_is_not_handed_over_is_noticed(races: Races, monkeypatch):  # noqa: F811
+def test_a_batch_that_is_not_handed_over_is_noticed(races: Races, monkeypatch):
     monkeypatch.setattr(SideStream, "hand_over", lambda self, *tensors: None)
     batches = [batch_of(1)]
     races.forget()

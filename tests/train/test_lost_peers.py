@@ -37,7 +37,7 @@ def impatient():
 def rank_main(folder, config, rank, port, trouble):
     """One rank as a pod runs it; ``trouble`` happens to it."""
     impatient()
-    sys.stderr = open(folder / f"rank-{rank}.log", "w", buffering=1)  # noqa: SIM115
+    sys.stderr = open(folder / f"rank-{rank}.log", "w", buffering=1)  # noqa: SIM115, kept open
     path = folder / f"config-{rank}.json"
     path.write_text(to_json(config))
     if trouble is not None:

@@ -46,7 +46,7 @@ def test_the_history_costs_less_than_half_a_percent_of_the_shortest_steps(
     """In CPU time of all threads, which a busy machine does not change; with uploads that no pause makes fewer."""
     monkeypatch.setattr(metrics, "PAUSE_SEC", 0.0)
     bucket, every_steps = Bucket(), DEFAULT_EVERY_STEPS
-    log = MetricsLog(StoredRun(bucket, "a-run"), 1)  # type: ignore[arg-type]
+    log = MetricsLog(StoredRun(bucket, "a-run"), 1)
     log.write("start", note="x" * (SEGMENT_BYTES - 2**14))  # the segment is nearly as long as it gets
     usage = Usage(torch.device("cpu"))
     meter = Meter(log, usage, ("action-label", "temporal-region-label"), global_batch=32, every_sec=1e9,
@@ -93,7 +93,7 @@ def report(step: int, loss: float, scale: float = 1.0) -> StepReport:
 
 
 def a_meter(log: Lines, *, every_sec: float = 1e9, every_steps: int = 10**9) -> Meter:
-    return Meter(log, lambda: {"cpus": 1.5}, ("action", "region"), global_batch=64, every_sec=every_sec,  # type: ignore[arg-type]
+    return Meter(log, lambda: {"cpus": 1.5}, ("action", "region"), global_batch=64, every_sec=every_sec,
                  every_steps=every_steps)  # fmt: skip
 
 

@@ -153,7 +153,7 @@ class StopAt(Stop):
 def fork_server() -> dict[str, Any]:
     """This process's fork server, for ``use_fork_server`` in a process that was forked from it."""
     forkserver.ensure_running()
-    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server = forkserver._forkserver
     if hasattr(server, "_forkserver_authkey"):
         return {}  # from Python 3.14 on a server only listens to the process that started it
     return {"_forkserver_address": server._forkserver_address, "ensure_running": _nothing}
@@ -161,7 +161,7 @@ def fork_server() -> dict[str, Any]:
 
 def use_fork_server(found: dict[str, Any]) -> None:
     """Start processes from the server that this one was forked from, instead of from one that imports torch anew."""
-    vars(forkserver._forkserver).update(found)  # type: ignore[attr-defined]
+    vars(forkserver._forkserver).update(found)
 
 
 def _nothing() -> None:

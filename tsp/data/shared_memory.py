@@ -15,7 +15,7 @@ from tsp.data.segments import Segment, SegmentCounts, SegmentTable
 from tsp.data.tables import video_name
 from tsp.errors import ConfigError, StalledError, TspError
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108, what the kernel calls it
 BATCHES_PER_WORKER = 2
 """Finished batches that each data worker may queue."""
 _MIB = 1 << 20

@@ -205,7 +205,7 @@ def main(arguments: Sequence[str]) -> None:
     """Become a command in the environment of a rank of this pod."""
     local_rank, *command = arguments
     ranks = PodRanks.from_env(pod_environment(os.environ))
-    os.execvpe(command[0], command, {**os.environ, **ranks.environment_of(int(local_rank))})  # noqa: S606
+    os.execvpe(command[0], command, {**os.environ, **ranks.environment_of(int(local_rank))})
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _locked(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "wb")  # noqa: SIM115
+        file = open(lock, "wb")  # noqa: SIM115, kept open
     except OSError as error:
         raise explain_os_error(error, lock.parent) from error
     with file:

@@ -63,7 +63,7 @@ class LocalStore(Store):
         """The copy is read back before it is given its name."""
         with new_file(self.local_path(key)) as temp:
             try:
-                source = open(path, "rb")  # noqa: SIM115
+                source = open(path, "rb")  # noqa: SIM115, kept open
             except OSError as error:
                 raise StoreError(f"cannot read {path}: {error.strerror}") from error
             with source, open(temp, "wb") as target:

@@ -23,7 +23,7 @@ class Part:
 
     def __init__(self, target: Path, path: Path, owner: str, *, sync: bool) -> None:
         self.target, self.path, self.owner, self.sync = target, path, owner, sync
-        self._file: BufferedRandom = open(path, "a+b")  # noqa: SIM115
+        self._file: BufferedRandom = open(path, "a+b")  # noqa: SIM115, kept open
         # Tells others on this file system, if it supports locks, that the file is in use.
         lock_file(self._file, wait=False)
         self.size_bytes = self._file.seek(0, os.SEEK_END)

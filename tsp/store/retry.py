@@ -21,4 +21,4 @@ class RetryPolicy:
         for attempt in range(self.attempts - 1):
             longest = min(self.first_delay_sec * 2**attempt, self.max_delay_sec)
             # Jitter keeps the ranks of a run from knocking in step. No secret depends on it.
-            yield longest * random.uniform(0.75, 1.0)  # noqa: S311
+            yield longest * random.uniform(0.75, 1.0)  # noqa: S311, a pause

@@ -91,9 +91,9 @@ def _open(url: str, offset_bytes: int, *, method: str = "GET") -> HTTPResponse:
     headers = {"User-Agent": "tspctl", "Accept-Encoding": "identity"}
     if offset_bytes:
         headers["Range"] = f"bytes={offset_bytes}-"
-    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310, http(s) only
     try:
-        answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SEC)  # noqa: S310
+        answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_SEC)  # noqa: S310, http(s) only
     except urllib.error.HTTPError as error:
         raise _explain(error.code, url) from error
     except (OSError, http.client.HTTPException) as error:

@@ -15,7 +15,7 @@ from tsp.run.feature_set import FeatureSet, VideoFeatures
 def described(home: Path) -> Path:
     (home / "features").mkdir()
     made = {"rate_fps": 15.0, "stride_frames": 1, "clip_frames": 16, "dimension": 512}
-    said = FeatureSet(**made, prefix="v_", videos={"a": VideoFeatures(features=3)})  # type: ignore[arg-type]
+    said = FeatureSet(**made, prefix="v_", videos={"a": VideoFeatures(features=3)})
     (home / "features" / "features.json").write_text(json.dumps(said.to_dict()))
     return home / "features"
 

@@ -22,7 +22,7 @@ def test_cards_of_this_machine_are_held_by_the_runs_that_compute_on_them(
 
     def status(run: Known) -> RunStatus:
         ranks = (RankStatus(rank=0, state="running", gpu="cuda:1"),)
-        return RunStatus(name=run.name, state=run.state, ranks=ranks)  # type: ignore[arg-type]
+        return RunStatus(name=run.name, state=run.state, ranks=ranks)
 
     monkeypatch.setattr(local_backend, "gpus_here", lambda: CARDS)
     monkeypatch.setattr(local_backend, "known_runs", lambda: [Known("old", "succeeded"), Known("now", "running")])

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Tspctl
-from tests.store.test_fetch import CONTENT, DIGEST, Web, web  # noqa: F401
+from tests.store.test_fetch import CONTENT, DIGEST, Web
+from tests.store.test_fetch import web as web
 from tsp.config import released
 from tsp.config.backbones import PublishedWeights
 from tsp.config.released import INITIAL, RELEASED, Released
@@ -51,7 +52,7 @@ def test_names_are_listed_with_what_they_are(tspctl: Tspctl, home: Path) -> None
 def test_a_checkpoint_is_downloaded_once_verified_and_copied_to_a_mirror(
     tspctl: Tspctl,
     home: Path,
-    web: Web,  # noqa: F811
+    web: Web,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The server has its one file under another name.
@@ -73,7 +74,7 @@ def test_sizes_are_asked_for_where_a_checkpoint_is_not_cached(
     tspctl: Tspctl,
     home: Path,
     mirror: Path,
-    web: Web,  # noqa: F811
+    web: Web,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TSPCTL_MODELS_URL", str(mirror))

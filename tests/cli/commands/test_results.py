@@ -21,7 +21,7 @@ def trained(store: Path, name: str, accuracies: list[float], method: str = "tac"
     """A run of which only what ``results`` reads is there."""
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
     config = resolve(
-        load_dataset("demo"), method, name=name, store={"uri": str(store)}, root="/data", overrides=keys,  # type: ignore[arg-type]
+        load_dataset("demo"), method, name=name, store={"uri": str(store)}, root="/data", overrides=keys,
     )  # fmt: skip
     StoredRun(open_store(config.store), name).create(config, None)
     write_results(store / name, accuracies, [ACTION, REGION] if method == "tsp" else [ACTION])

@@ -190,11 +190,11 @@ def test_default_names_are_good_names_and_differ(
 ) -> None:
     config = resolve(
         load_dataset("thumos14"),
-        method,  # type: ignore[arg-type]
+        method,
         name="x",
         store={"uri": "/s"},
         root="/d",
-        heads=heads,  # type: ignore[arg-type]
+        heads=heads,
         gvf="none" if heads == "action" else gvf,
         overrides={"data.name": dataset, "model.backbone": backbone},
     )

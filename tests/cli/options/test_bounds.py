@@ -22,7 +22,7 @@ def all_bounds(config: type, prefix: str = "") -> Iterator[tuple[str, Bounds]]:
         if item.name in bounds:
             yield f"{prefix}{item.name}", bounds[item.name]
         elif dataclasses.is_dataclass(item.default_factory):
-            yield from all_bounds(item.default_factory, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+            yield from all_bounds(item.default_factory, f"{prefix}{item.name}.")
 
 
 def owners() -> dict[str, Bounds]:

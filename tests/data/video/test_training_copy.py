@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+from torch.nn import functional
 
 from tests import reference
 from tests.videos import FPS_25, FPS_30, FPS_NTSC, Made, num_open, number_of, numbered_frame, write_video
@@ -85,7 +85,7 @@ def test_a_raw_copy_holds_the_frames_of_the_rule_resized_in_float_and_rounded_on
     fps = KINDS[kind].fps
     for start_sec in (times[0], times[0] + 0.31, times[0] + 1.5):
         wanted = torch.from_numpy(frames[reference.clip_indices(times, start_sec, fps)]).permute(0, 3, 1, 2)
-        resized = F.interpolate(wanted.float(), size=(128, 171), mode="bilinear", align_corners=False)
+        resized = functional.interpolate(wanted.float(), size=(128, 171), mode="bilinear", align_corners=False)
         clip = ClipReader().read(copy, start_sec, file_fps=float(fps))
         assert np.array_equal(clip[:, :, :171], resized.round().permute(0, 2, 3, 1).byte().numpy())
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from torch.nn import functional
 
 from tsp.config.jobs import CopyFormat
 from tsp.data.copy_name import stored_width
@@ -113,7 +113,7 @@ def _resized(opened: VideoSource, frame: VideoFrame, stream: VideoStream, width_
     if frame.pts is None:
         raise VideoError(f"{opened.path} has frames without a time: run 'tspctl data standardize' first")
     rgb = torch.from_numpy(to_rgb(opened.rgb_reformatter, frame).to_ndarray()).permute(2, 0, 1)[None].to(torch.float32)
-    small = F.interpolate(rgb, size=(stream.height, width_px), mode="bilinear", align_corners=False)[0]
+    small = functional.interpolate(rgb, size=(stream.height, width_px), mode="bilinear", align_corners=False)[0]
     image = np.zeros((stream.height, stream.width, 3), np.uint8)
     image[:, :width_px] = small.permute(1, 2, 0).round().to(torch.uint8).numpy()
     resized = VideoFrame.from_ndarray(image, format="rgb24")

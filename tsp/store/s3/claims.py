@@ -42,7 +42,7 @@ def only_writer(store: Store, key: str) -> Iterator[None]:
         finally:
             with contextlib.suppress(StoreError):
                 store.delete(mine)
-        time.sleep(random.uniform(0.1, MOST_PAUSE_SEC))  # noqa: S311
+        time.sleep(random.uniform(0.1, MOST_PAUSE_SEC))  # noqa: S311, a pause
     raise StoreError(
         f"{store.address(key)} was not written: for {2 * CLAIM_SEC:.0f} s other writers have claimed it (with the "
         f"objects {key}.claim-...): try again later"

@@ -155,8 +155,8 @@ def test_a_run_that_holds_gpus_while_some_of_its_ranks_wait_is_told_apart_in_the
 
 def test_events_and_workloads_that_may_not_be_read_are_passed_over(api, listed):
     held_back = job("Suspended", name="queued", suspend=True, labels={"kueue.x-k8s.io/queue-name": "team"})
-    forbidden = lambda *_: (403, {"message": "no"})  # noqa: E731
-    api.objects |= {INDEXED_JOBS: [], JOBS: [job("Created"), held_back], PODS: [], EVENTS: forbidden}
+    api.objects |= {INDEXED_JOBS: [], JOBS: [job("Created"), held_back], PODS: []}
+    api.objects[EVENTS] = lambda *_: (403, {"message": "no"})
     assert listed()["my-run"]["reason"].startswith("has 0 of its 2 pods")
     assert listed()["queued"]["reason"].startswith("waits in queue team")
 

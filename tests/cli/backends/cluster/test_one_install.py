@@ -206,8 +206,9 @@ def test_a_failed_installation_leaves_nothing_behind(tspctl, api, called):
         (201, body) if "dryRun" in query else (403, DENIED)
     )
     # Helm 4 creates by PATCH
-    denied = lambda method, query, body: (403, DENIED) if method == "PATCH" else (404, {"message": "not found"})  # noqa: E731
-    api.objects["/apis/kubeflow.org/v1/namespaces/video/pytorchjobs/r1"] = denied
+    api.objects["/apis/kubeflow.org/v1/namespaces/video/pytorchjobs/r1"] = lambda method, query, body: (
+        (403, DENIED) if method == "PATCH" else (404, {"message": "not found"})
+    )
     before = set(api.objects)
     failed = tspctl(*SUBMIT)
     assert failed.code == 4

@@ -17,7 +17,7 @@ _REPEAT_CHARS = 3
 
 def name_words(config: RunConfig) -> list[str]:
     """What differs from the method's recipe: heads and GVF."""
-    words = []
+    words: list[str] = []
     heads = heads_of(config)
     if heads != HEADS_OF_METHOD[config.method]:
         words.append(heads)

@@ -39,6 +39,7 @@ def _known_names(given: dict[str, Any]) -> list[str]:
     from cli.backends.open import open_backends
     from cli.options.settings import load_settings
     from cli.options.shared import SHARED_KEYS
+    from cli.stores import Stores
 
     found: list[str] = []
 
@@ -46,7 +47,7 @@ def _known_names(given: dict[str, Any]) -> list[str]:
         # An error message would appear in the middle of the line that is being typed.
         with contextlib.suppress(Exception):
             known = {key: value for key in SHARED_KEYS if (value := given.get(key)) is not None}
-            for backend in open_backends(dataclasses.replace(load_settings(), **known)):
+            for backend in open_backends(dataclasses.replace(load_settings(), **known), Stores()):
                 found.extend(backend.names())
 
     asking = threading.Thread(target=ask, daemon=True)

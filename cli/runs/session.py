@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.options.shared import CLUSTER_KEYS, with_settings
+from cli.stores import Stores
 
 if TYPE_CHECKING:
     from cli.backends.base import Backend
@@ -27,7 +28,7 @@ class Session:
         """Args: given, keys of the settings that were given as options."""
         self.settings = settings
         self._given = given
-        self._stores: dict[StoreConfig, Store] = {}
+        self._stores = Stores()
 
     @property
     def shared_options(self) -> list[str]:
@@ -47,14 +48,14 @@ class Session:
 
         if self._given.intersection(("backend", *CLUSTER_KEYS)):
             # With an explicit location, a run of that name elsewhere is not meant.
-            return (open_backend(self.settings),)
-        return open_backends(self.settings)
+            return (open_backend(self.settings, self._stores),)
+        return open_backends(self.settings, self._stores)
 
     def job_backend(self, kind: str, *, on_cluster: bool) -> Backend:
         """The backend of an auxiliary job: its kind's default, unless --on-cluster was given."""
         from cli.backends.open import open_job_backend
 
-        return open_job_backend(self.settings, kind, on_cluster=on_cluster)
+        return open_job_backend(self.settings, self._stores, kind, on_cluster=on_cluster)
 
     def store_config(self, uri: str | None = None) -> StoreConfig:
         """Connection settings of the settings' store, or of another URI on the same server.
@@ -66,12 +67,8 @@ class Session:
         return store_config(self.settings, uri)
 
     def open_store(self, config: StoreConfig) -> Store:
-        """A store, opened once: creating an S3 client takes longer than a request."""
-        from tsp.store.open import open_store
-
-        if config not in self._stores:
-            self._stores[config] = open_store(config)
-        return self._stores[config]
+        """A store, opened once for the command and its backends."""
+        return self._stores.open(config)
 
     @property
     def store(self) -> Store:
@@ -80,9 +77,7 @@ class Session:
 
     def stored_run(self, config: StoreConfig, name: str) -> StoredRun:
         """A run in a store; it need not exist."""
-        from tsp.run.stored_run import StoredRun
-
-        return StoredRun(self.open_store(config), name)
+        return self._stores.run(config, name)
 
     def find(self, text: str, *, only_training: bool = False) -> FoundRun:
         """The run that a command's RUN argument names.

@@ -9,6 +9,7 @@ import pytest
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
+from cli.stores import Stores
 from k8s.client import Cluster, ClusterAddress
 from tests.chart.conftest import helm as helm
 from tests.cli.conftest import home as home
@@ -100,7 +101,7 @@ def config(tmp_path):
 def backend(cluster, monkeypatch):
     monkeypatch.setattr("k8s.runs._POLL_SEC", 0.01)
     monkeypatch.setattr("cli.backends.cluster.lifecycle._GONE_TIMEOUT_SEC", 5.0)
-    return ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
+    return ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig), Stores())
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
+from cli.stores import Stores
 from k8s.answers import ForbiddenError, NotFoundError, parsed, refusal
 from k8s.client import Cluster, ClusterAddress, official
 from tsp.errors import ClusterError, UnreachableError
@@ -62,7 +63,7 @@ def test_of_several_kubeconfig_files_the_first_that_names_a_context_decides_as_w
     assert Cluster(ClusterAddress(context="b")).namespace == "n-b"
     # Helm is told which one, whatever its own variables say
     monkeypatch.setenv("HELM_KUBECONTEXT", "a")
-    ClusterBackend(Settings())._helm.uninstall("r")
+    ClusterBackend(Settings(), Stores())._helm.uninstall("r")
     assert fake_helm.calls[-1]["arguments"] == ["uninstall", "r", "--namespace", "n-c", "--kube-context", "c"]
 
 

@@ -17,6 +17,7 @@ from cli.backends.base import BackendOptions, Plan
 from cli.backends.local import supervisor
 from cli.backends.local.backend import LocalBackend
 from cli.runs.outcome import RESUMABLE
+from cli.stores import Stores
 from tests.simulation.machine import Machines, SimulatedProcess, on_machines
 from tests.simulation.schedule import MAX_ATTEMPTS, RETRY, Schedule, simulated
 from tests.simulation.scheduler import Process
@@ -62,9 +63,7 @@ class LocalSchedule(Schedule):
     def play(self) -> None:
         """Raises: ViolationError, HangError."""
         reopen = mock.patch("tsp.store.open.open_store", self._open_store)
-        with simulated(self), on_machines(self.machines), reopen, contextlib.ExitStack() as stack:
-            for module in ("backend", "lifecycle"):
-                stack.enter_context(mock.patch(f"cli.backends.local.{module}.open_store", self._open_store))
+        with simulated(self), on_machines(self.machines), reopen:
             user = Process("user")
             self.world.start(user, self._use)
             self.world.start(Process("reader"), self._look_on)
@@ -147,7 +146,7 @@ class LocalSchedule(Schedule):
 
         def work(process: SimulatedProcess) -> None:
             try:
-                do(LocalBackend())
+                do(LocalBackend(Stores()))
             except TspError:
                 process.exit_code = REFUSED
 

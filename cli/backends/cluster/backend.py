@@ -41,6 +41,7 @@ from tsp.run.status import ENDED, Finding
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
+    from cli.stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ class ClusterBackend:
     lists_stored_runs = False
     sees_paths = False
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, stores: Stores) -> None:
+        self._settings, self._stores = settings, stores
         where = ClusterAddress(context=settings.context, kubeconfig=settings.kubeconfig, namespace=settings.namespace)
         self._cluster = Cluster(where)
         self._runs = Runs(self._cluster)
@@ -68,11 +69,11 @@ class ClusterBackend:
 
     @cached_property
     def _lifecycle(self) -> Lifecycle:
-        return Lifecycle(self._settings, self._runs, self._releases, lambda: self._helm)
+        return Lifecycle(self._settings, self._stores, self._runs, self._releases, lambda: self._helm)
 
     @cached_property
     def _planner(self) -> Planner:
-        return Planner(self._settings, self._cluster, self._helm)
+        return Planner(self._settings, self._stores, self._cluster, self._helm)
 
     # Starting
 

@@ -26,11 +26,11 @@ from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
 from tsp.run.ownership import is_anothers
 from tsp.run.records import Outcome
 from tsp.run.status import ACTIVE, ENDED, TERMINATED
-from tsp.run.stored_run import StoredRun
-from tsp.store.open import open_store
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
+    from cli.stores import Stores
+    from tsp.run.stored_run import StoredRun
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,11 @@ def install(
 class Lifecycle:
     """Operations on installed runs."""
 
-    def __init__(self, settings: Settings, runs: Runs, releases: Releases, helm: Callable[[], Helm]) -> None:
-        self._settings, self._runs, self._releases, self._helm = settings, runs, releases, helm
+    def __init__(
+        self, settings: Settings, stores: Stores, runs: Runs, releases: Releases, helm: Callable[[], Helm]
+    ) -> None:
+        self._settings, self._stores = settings, stores
+        self._runs, self._releases, self._helm = runs, releases, helm
 
     def stop(self, name: str, stopped: Stopped, grace_sec: float | None) -> None:
         """Take the pods away with time to save, and write the outcome down."""
@@ -110,7 +113,7 @@ class Lifecycle:
 
     def stored(self, name: str, uri: str) -> StoredRun:
         """The run in its store, as reached from this machine."""
-        return StoredRun(open_store(store_config(self._settings, uri)), name)
+        return self._stores.run(store_config(self._settings, uri), name)
 
     def resume(self, name: str, config: RunConfig | None, submit: Callable[[RunConfig, BackendOptions], None]) -> None:
         """Bring back the pods of a stopped run; reinstall a release whose job has failed or is gone.

@@ -54,6 +54,7 @@ from tsp.store.s3.aws_settings import with_aws_settings
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
+    from cli.stores import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ class ClusterPlan(Plan):
 class Planner:
     """Plans for one namespace."""
 
-    def __init__(self, settings: Settings, cluster: Cluster, helm: Helm) -> None:
-        self._settings, self._cluster, self._helm = settings, cluster, helm
+    def __init__(self, settings: Settings, stores: Stores, cluster: Cluster, helm: Helm) -> None:
+        self._settings, self._stores, self._cluster, self._helm = settings, stores, cluster, helm
 
     def plan(self, config: RunConfig, options: BackendOptions) -> ClusterPlan:
         """Size the run for the nodes its pods can use, according to the pod that the chart renders."""
@@ -156,8 +157,8 @@ class Planner:
             Check("sidecars", refusing(lambda: checks.check_sidecars(cluster))),
             Check("folders", refusing(lambda: check_folders(config, pod))),
             Check("credentials", refusing(lambda: check_access(config.store, objects, pod))),
-            Check("store", lambda: check_store(config)),
-            Check("data", lambda: check_data(config)),
+            Check("store", lambda: check_store(config, self._stores)),
+            Check("data", lambda: check_data(config, self._stores)),
         )
 
     def _check_references(self, objects: Sequence[dict[str, Any]], values: dict[str, Any]) -> None:

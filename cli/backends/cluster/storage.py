@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cli.stores import Stores
 from k8s.names import main_container_of
 from tsp.config.run import RunConfig, SubsetConfig
 from tsp.config.store import StoreConfig
@@ -16,7 +17,6 @@ from tsp.data.label_map import load_label_map
 from tsp.errors import ConfigError, DataError
 from tsp.run.status import Finding
 from tsp.store.base import Store
-from tsp.store.open import open_store
 from tsp.store.s3.aws_settings import own_ca_bundle, source_of_credentials
 
 logger = logging.getLogger(__name__)
@@ -32,10 +32,10 @@ _CREDENTIAL_VARIABLES = {
 }
 
 
-def check_store(config: RunConfig) -> None:
+def check_store(config: RunConfig, stores: Stores) -> None:
     """Refuse a store that cannot be written; a folder is the pods' own and cannot be seen from here."""
     if config.store.uri.startswith("s3://"):
-        open_store(config.store).check_writable()
+        stores.open(config.store).check_writable()
 
 
 def check_access(store: StoreConfig, objects: Sequence[Mapping[str, Any]], pod: Mapping[str, Any]) -> Iterator[Finding]:
@@ -70,7 +70,7 @@ def check_access(store: StoreConfig, objects: Sequence[Mapping[str, Any]], pod: 
         )
 
 
-def check_data(config: RunConfig) -> None:
+def check_data(config: RunConfig, stores: Stores) -> None:
     """Refuse a data set in ``s3://`` whose tables no run can read, or that lacks more videos than a run tolerates.
 
     The content of a claim cannot be read from here.
@@ -79,7 +79,7 @@ def check_data(config: RunConfig) -> None:
     """
     if not config.data.root.startswith("s3://"):
         return
-    data = open_store(replace(config.store, uri=config.data.root))
+    data = stores.open(replace(config.store, uri=config.data.root))
     files = {head.labels for head in config.model.heads}
     for subset in (config.data.train, config.data.valid):
         files |= {subset.csv} | ({subset.gvf} if subset.gvf and config.model.gvf != "none" else set())

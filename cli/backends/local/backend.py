@@ -26,6 +26,7 @@ from cli.backends.local.status import local_status
 from cli.backends.log_lines import FolderLogs, read_lines
 from cli.backends.run_status import RunStatus, absent_ranks
 from cli.options.store import absolute_unless_uri
+from cli.stores import Stores
 from tsp.config.job import Job
 from tsp.config.jobs import MergedJob
 from tsp.config.run import RunConfig, to_json
@@ -33,8 +34,6 @@ from tsp.config.sizing import downscale_for, effective_sizes
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, NoSuchRunError, TspError
 from tsp.run.status import ENDED, RUNNING, Finding
-from tsp.run.stored_run import StoredRun
-from tsp.store.open import open_store
 from tsp.version import install_command
 
 logger = logging.getLogger(__name__)
@@ -46,6 +45,9 @@ class LocalBackend:
     name = "local"
     lists_stored_runs = True
     sees_paths = True
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
 
     # Starting
 
@@ -91,9 +93,19 @@ class LocalBackend:
             Check("packages", check_modules),
             Check("GPUs", lambda: check_gpus(config.gpus, len(gpus_here()))),
             Check("data", lambda: check_data(config)),
-            Check("store", lambda: check_store(config)),
-            Check("name", lambda: _free_name(config)),
+            Check("store", lambda: check_store(config, self._stores.open(config.store))),
+            Check("name", lambda: self._free_name(config)),
         )
+
+    def _free_name(self, config: RunConfig) -> None:
+        """Forget a run of this name that has ended and whose results were removed from its store by hand."""
+        local = local_run(config.name)
+        former = local.launch()
+        if former is None or local_status(local).state not in ENDED:
+            return
+        if not self._stores.run(former.store, former.name).exists():
+            logger.info("the earlier run %s is no longer in its store: forgetting it", config.name)
+            local.remove()
 
     def render(self, plan: Plan, *, on_server: bool = False) -> str:
         """The configuration file that the ranks read."""
@@ -110,8 +122,7 @@ class LocalBackend:
         try:
             owner = launch.new_owner()
             local.write_launch(launch.launch_of(plan.config, owner), to_json(plan.config))
-            run = StoredRun(open_store(plan.config.store), plan.config.name)
-            run.create(plan.config, plan.effective, owner=owner)
+            self._stores.run(plan.config.store, plan.config.name).create(plan.config, plan.effective, owner=owner)
         except BaseException as error:
             _undo_submit(local, error)
             raise
@@ -199,14 +210,14 @@ class LocalBackend:
 
     def cancel(self, name: str, *, grace_sec: float | None) -> None:
         """SIGTERM to the ranks through their supervisor."""
-        stop_run(local_run(name), "cancelled", grace_sec)
+        stop_run(local_run(name), self._stores, "cancelled", grace_sec)
 
     def suspend(self, name: str, *, grace_sec: float | None) -> None:
         """As cancel, with another outcome."""
-        stop_run(local_run(name), "suspended", grace_sec)
+        stop_run(local_run(name), self._stores, "suspended", grace_sec)
 
     def resume(self, name: str, config: RunConfig | None, *, force: bool = False) -> None:
-        resume_run(local_run(name), config, force=force)
+        resume_run(local_run(name), self._stores, config, force=force)
 
     def delete(self, name: str) -> None:
         """Remove the run's folder and console output."""
@@ -225,17 +236,6 @@ class LocalBackend:
             raise ConfigError(absent)
         environment = environment_of(found, rank, config=local.config_path, port=0)
         return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
-
-
-def _free_name(config: RunConfig) -> None:
-    """Forget a run of this name that has ended and whose results were removed from its store by hand."""
-    local = local_run(config.name)
-    former = local.launch()
-    if former is None or local_status(local).state not in ENDED:
-        return
-    if not StoredRun(open_store(former.store), former.name).exists():
-        logger.info("the earlier run %s is no longer in its store: forgetting it", config.name)
-        local.remove()
 
 
 def _undo_submit(local: LocalRun, error: BaseException) -> None:

@@ -19,6 +19,7 @@ from cli.backends.local.run_folder import DamagedRunError, LocalRun
 from cli.backends.local.status import local_status
 from cli.backends.local.supervisor import publish_outcome
 from cli.backends.run_status import RunStatus
+from cli.stores import Stores
 from tsp.config.run import RunConfig, to_json
 from tsp.errors import ConfigError, NoSuchRunError, StoreError, TspError
 from tsp.run.ownership import owner_of, refuse_anothers, take
@@ -27,7 +28,6 @@ from tsp.run.rank_group import RankProcess
 from tsp.run.records import Outcome
 from tsp.run.status import ACTIVE, TERMINATED
 from tsp.run.stored_run import StoredRun
-from tsp.store.open import open_store
 
 GRACE_SEC = 120.0
 """Time to save state and drain uploads, unless a command says otherwise."""
@@ -38,7 +38,7 @@ _AFTER_GRACE_SEC = 30.0
 """The supervisor needs this long, beyond the grace period of the ranks, to record the outcome."""
 
 
-def stop_run(local: LocalRun, state: StopState, grace_sec: float | None) -> None:
+def stop_run(local: LocalRun, stores: Stores, state: StopState, grace_sec: float | None) -> None:
     """Stop a run, its state saved; returns once the outcome ``state`` is recorded.
 
     Raises: NoSuchRunError; ConfigError if it has ended already; TspError if it does not stop.
@@ -47,7 +47,7 @@ def stop_run(local: LocalRun, state: StopState, grace_sec: float | None) -> None
     launch, supervised = local.launch(), local.supervised()
     if launch is None:
         raise NoSuchRunError(f"no run {local.name!r} was started on this machine: see 'tspctl list'")
-    current = _settled(readable_status(local), launch).state
+    current = _settled(readable_status(local), launch, stores).state
     if current in ("succeeded", "failed", "cancelled", state):
         raise ConfigError(f"run {local.name} has already ended ({current})")
     request = StopRequest(state=state, grace_sec=GRACE_SEC if grace_sec is None else grace_sec)
@@ -62,7 +62,7 @@ def stop_run(local: LocalRun, state: StopState, grace_sec: float | None) -> None
     _record_outcome(local, launch, state, supervised.attempt if supervised else 0)
 
 
-def resume_run(local: LocalRun, config: RunConfig | None, *, force: bool = False) -> None:
+def resume_run(local: LocalRun, stores: Stores, config: RunConfig | None, *, force: bool = False) -> None:
     """Start a supervisor again; the ranks find the newest state in the store.
 
     Args: config, as the store has it; None: as this machine has it; force, even if another machine may train it.
@@ -75,7 +75,7 @@ def resume_run(local: LocalRun, config: RunConfig | None, *, force: bool = False
                 f"the configuration of run {local.name} is missing, both in its store and on this machine: remove "
                 f"it with 'tspctl delete {local.name}' and submit it again"
             )
-    run = StoredRun(open_store(config.store), local.name)
+    run = stores.run(config.store, local.name)
     owner = _owner_here(local, run)
     again = run.with_more_attempts(config)
     if not force:
@@ -135,12 +135,12 @@ def readable_status(local: LocalRun) -> RunStatus:
     return status
 
 
-def _settled(status: RunStatus, launch: Launch) -> RunStatus:
+def _settled(status: RunStatus, launch: Launch, stores: Stores) -> RunStatus:
     """A crashed run has ended where its ranks recorded so in the store."""
     if status.state != "crashed":
         return status
     try:
-        return status.settled_by(StoredRun(open_store(launch.store), launch.name).read_outcome())
+        return status.settled_by(stores.run(launch.store, launch.name).read_outcome())
     except StoreError:
         return status
 

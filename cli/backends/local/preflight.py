@@ -11,8 +11,7 @@ from tsp.config.run import RunConfig
 from tsp.data.ground_truth import read_ground_truth
 from tsp.data.label_map import load_label_map
 from tsp.errors import ConfigError, DataError, StoreError
-from tsp.store.base import free_bytes
-from tsp.store.open import open_store
+from tsp.store.base import Store, free_bytes
 from tsp.version import install_command
 
 MODULES = ("torch", "torchvision", "av", "deflate", "h5py", "numpy")
@@ -40,12 +39,11 @@ def check_gpus(gpus: int, num_here: int) -> None:
         raise ConfigError(f"--gpus {gpus}, but this machine has {num_here}: use at most {num_here}")
 
 
-def check_store(config: RunConfig) -> None:
+def check_store(config: RunConfig, store: Store) -> None:
     """Refuse a store that is not writable or has no room for the run's checkpoints.
 
     Raises: StoreError.
     """
-    store = open_store(config.store)
     store.check_writable()
     needed = bytes_needed(config)
     free = free_bytes(store)

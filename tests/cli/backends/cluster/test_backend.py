@@ -10,6 +10,7 @@ from cli.backends.base import BackendOptions, LogQuery
 from cli.backends.cluster.backend import ClusterBackend
 from cli.backends.log_lines import FolderLogs, read_lines
 from cli.options.settings import Settings
+from cli.stores import Stores
 from tests.k8s.fake_api import FakeLog
 from tests.k8s.objects import indexed_job, job, pod, shard, terminated, unschedulable
 from tests.k8s.serving import PODS, gpu_node, serve_run
@@ -49,9 +50,9 @@ def test_a_plan_follows_the_nodes_to_the_pods(api, backend, real_helm, config, n
 def test_the_users_own_placement_decides_which_nodes_count(api, cluster, real_helm, config):
     api.objects["/api/v1/nodes"] = [gpu_node("a", "16384", zone="a"), gpu_node("b", "81559", zone="b")]
     settings = Settings(kubeconfig=cluster.where.kubeconfig, chart_values={"nodeSelector.zone": "b"})
-    assert ClusterBackend(settings).plan(config, PLACE).effective.downscale == 1
+    assert ClusterBackend(settings, Stores()).plan(config, PLACE).effective.downscale == 1
     options = BackendOptions(chart_values=("nodeSelector.zone=a",))
-    assert ClusterBackend(settings).plan(config, options).effective.downscale == 2
+    assert ClusterBackend(settings, Stores()).plan(config, options).effective.downscale == 2
 
 
 @pytest.mark.parametrize("answer", [None, [gpu_node("a", None)], [], lambda *_: (403, {"message": "no"})])
@@ -79,7 +80,7 @@ def test_what_the_user_says_of_image_queue_endpoint_and_chart_arrives(api, clust
         endpoint_url_in_cluster="http://minio.store:9000",
         chart_values={"store.existingSecret": "s3-login"},
     )
-    backend = ClusterBackend(settings)
+    backend = ClusterBackend(settings, Stores())
     rendered = objects_of(backend, backend.plan(config, BackendOptions(image="registry/tsp:v1", queue="team")))
     labels = rendered["PyTorchJob"]["metadata"]["labels"]
     container = rendered["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]

@@ -4,6 +4,7 @@ import pytest
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
+from cli.stores import Stores
 from tests.cli.backends.cluster.test_one_install import SUBMIT
 from tests.cli.backends.cluster.test_one_install import api as api
 from tests.cli.backends.cluster.test_one_install import tspctl as tspctl
@@ -19,7 +20,7 @@ def findings(api, cluster, real_helm):
 
     def examine():
         values = {"store.existingSecret": "s3-login", "data.claim": "videos"}
-        backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values))
+        backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values), Stores())
         return {finding.what: (finding.level, finding.message) for finding in backend.diagnose()}
 
     return examine

@@ -8,6 +8,7 @@ import yaml
 
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
+from cli.stores import Stores
 from k8s.helm import Helm, shipped_chart
 from tests.k8s.serving import JOBS, gpu_node
 from tests.k8s.storing_api import StoringApi, documented_role
@@ -219,7 +220,7 @@ def test_a_failed_installation_leaves_nothing_behind(tspctl, api, called):
 
 def test_a_backend_needs_no_home_of_helm(cluster, api, real_helm, monkeypatch, tmp_path):
     monkeypatch.setenv("HELM_CACHE_HOME", str(tmp_path / "none"))
-    assert ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))._helm.uninstall("nothing") is False
+    assert ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig), Stores())._helm.uninstall("nothing") is False
 
 
 def test_an_upgrade_to_another_configuration_is_refused_before_anything_is_sent(tspctl, api, real_helm, cluster):

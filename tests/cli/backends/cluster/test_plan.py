@@ -11,6 +11,7 @@ from cli.backends.checks import run_checks
 from cli.backends.cluster.backend import ClusterBackend
 from cli.backends.cluster.room import pod_spec
 from cli.options.settings import Settings
+from cli.stores import Stores
 from k8s.helm import objects_in
 from tests.k8s.objects import job
 from tests.k8s.serving import INDEXED_JOBS, JOBS, gpu_node
@@ -93,15 +94,15 @@ def test_more_ranks_than_the_nodes_could_ever_hold_are_refused(
     """An autoscaler may add nodes, and a queue may know of others: then it is not for the nodes of now to say."""
     well.objects["/api/v1/nodes"] = nodes
     settings = Settings(kubeconfig=cluster.where.kubeconfig)
-    backend = ClusterBackend(settings)
+    backend = ClusterBackend(settings, Stores())
     with pytest.raises(ClusterError, match=message) as refused:
         run_checks(backend.checks(backend.plan(config, lasting)))
     assert "if an autoscaler adds nodes, set check_nodes = false" in str(refused.value)
-    backend = ClusterBackend(replace(settings, check_nodes=False))
+    backend = ClusterBackend(replace(settings, check_nodes=False), Stores())
     run_checks(backend.checks(backend.plan(config, lasting)))
     well.objects["/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team"] = {"metadata": {}}
     well.objects[JOBS] = lambda method, query, body: (201, {**body, "spec": {"runPolicy": {"suspend": True}}})
-    backend = ClusterBackend(settings)
+    backend = ClusterBackend(settings, Stores())
     run_checks(backend.checks(backend.plan(config, replace(lasting, queue="team"))))
 
 
@@ -144,7 +145,7 @@ def send(cluster, real_helm, monkeypatch):
 
     def run(name, job, *, gpus=1, **values):
         installed = []
-        backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values))
+        backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values), Stores())
         monkeypatch.setattr(
             backend._helm, "install", lambda name, chart, values, labels: installed.append((name, values))
         )
@@ -197,7 +198,7 @@ def test_a_queue_that_nobody_manages_is_refused_with_what_to_enable(well, cluste
     """Kueue from 0.19 on passes over PyTorchJobs unless told otherwise: the run would start past every quota."""
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]
     well.objects["/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team"] = {"metadata": {}}
-    backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
+    backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig), Stores())
     well.objects[JOBS] = lambda method, query, body: (201, body)
     with pytest.raises(ClusterError, match=r"queue team, but Kueue does not manage it.*kubeflow.org/pytorchjob"):
         run_checks(backend.checks(backend.plan(config, replace(lasting, queue="team"))))
@@ -205,7 +206,7 @@ def test_a_queue_that_nobody_manages_is_refused_with_what_to_enable(well, cluste
 
 def test_everyday_options_reach_the_manifest(well, cluster, real_helm, config, lasting):
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384", zone="b")]
-    backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
+    backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig), Stores())
     pods = {"priority": "high", "node_selector": ("zone=b",), "env": ("A=1",)}
     plan = backend.plan(config, replace(lasting, pods=pods))
     pod = pod_spec(objects_in(plan.manifest))
@@ -227,7 +228,9 @@ def test_gpu_resource_and_memory_label_are_read_from_what_the_chart_renders(
     values = {"gpuResource": resource, "resources.limits": {"rdma/hca": "1"}}
     settings = Settings(kubeconfig=cluster.where.kubeconfig, chart_values=values if option == "setting" else {})
     given = (f"gpuResource={resource}", "resources.limits.rdma/hca=1") if option == "chart_value" else ()
-    plan = ClusterBackend(settings).plan(config, replace(lasting, chart_values=(*lasting.chart_values, *given)))
+    plan = ClusterBackend(settings, Stores()).plan(
+        config, replace(lasting, chart_values=(*lasting.chart_values, *given))
+    )
     assert (plan.effective.downscale, plan.nodes.gpus) == (2, 4)
     required = pod_spec(objects_in(plan.manifest))["affinity"]["nodeAffinity"]
     assert label in str(required)

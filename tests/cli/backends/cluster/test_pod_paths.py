@@ -5,6 +5,7 @@ import pytest
 from cli.backends.base import BackendOptions
 from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
+from cli.stores import Stores
 from tsp.config.jobs import AnnotateJob, CheckJob, ExtractJob, ProbeJob, StandardizeJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.errors import ConfigError
@@ -103,7 +104,7 @@ CHECKED = resolve(load_dataset("demo"), "tac", name="c", store={"uri": "s3://b"}
     ],
 )
 def test_jobs_are_refused_likewise(cluster, api, fake_helm, job, option):
-    backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig))
+    backend = ClusterBackend(Settings(kubeconfig=cluster.where.kubeconfig), Stores())
     with pytest.raises(ConfigError, match=rf"{option} is relative to a folder of this machine"):
         backend.run_job("j", job, BackendOptions(), gpus=1)
     assert fake_helm.calls == []

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cli.backends.cluster.storage import check_data, check_folders
+from cli.stores import Stores
 from tsp.config.store import StoreConfig
 from tsp.errors import DataError
 from tsp.store.open import open_store
@@ -88,7 +89,7 @@ def bucket(config, s3_server):
 
 
 def test_a_complete_data_set_passes(bucket):
-    check_data(bucket[0])
+    check_data(bucket[0], Stores())
 
 
 def test_every_table_that_is_missing_is_named(bucket):
@@ -96,7 +97,7 @@ def test_every_table_that_is_missing_is_named(bucket):
     for name in (config.data.train.gvf, config.data.valid.csv):
         data.delete(name)
     with pytest.raises(DataError, match=rf"lacks {config.data.train.gvf}, {config.data.valid.csv}: check --data"):
-        check_data(config)
+        check_data(config, Stores())
 
 
 @pytest.mark.parametrize(
@@ -111,14 +112,14 @@ def test_a_table_that_no_run_can_read_is_refused_with_its_row(bucket, rows, word
     config, data = bucket
     data.write(config.data.valid.csv, ROWS + rows)
     with pytest.raises(DataError, match=f"{config.data.root}/{config.data.valid.csv} {words}"):
-        check_data(config)
+        check_data(config, Stores())
 
 
 def test_a_folder_without_videos_is_named(bucket):
     config, data = bucket
     data.delete_all(f"{config.data.valid.videos}/")
     with pytest.raises(DataError, match=f"{config.data.root}/{config.data.valid.videos} contains no video"):
-        check_data(config)
+        check_data(config, Stores())
 
 
 def test_more_missing_videos_than_a_run_puts_up_with_are_refused_and_fewer_are_said(bucket, caplog):
@@ -126,13 +127,13 @@ def test_more_missing_videos_than_a_run_puts_up_with_are_refused_and_fewer_are_s
     data.delete(f"{config.data.train.videos}/b.mp4")
     words = "lacks 1 of the 2 videos that .* names, for instance b.mp4: upload them, or leave them out"
     with pytest.raises(DataError, match=words):
-        check_data(config)
+        check_data(config, Stores())
     lenient = replace(config, data=replace(config.data, max_bad_share=0.5))
     with caplog.at_level(logging.WARNING):
-        check_data(lenient)
+        check_data(lenient, Stores())
     assert "with --bad-clips resample their clips are skipped" in caplog.text
     with pytest.raises(DataError, match=words):
-        check_data(replace(lenient, data=replace(lenient.data, bad_clips="fail")))
+        check_data(replace(lenient, data=replace(lenient.data, bad_clips="fail")), Stores())
 
 
 def test_videos_at_the_root_are_found(bucket):
@@ -140,11 +141,13 @@ def test_videos_at_the_root_are_found(bucket):
     for name in ("a.mp4", "b.mp4"):
         data.write(name, b"x")
     here = replace(config.data.train, videos=".")
-    check_data(replace(config, data=replace(config.data, train=here, valid=replace(here, csv=config.data.valid.csv))))
+    check_data(
+        replace(config, data=replace(config.data, train=here, valid=replace(here, csv=config.data.valid.csv))), Stores()
+    )
 
 
 def test_a_table_without_file_names_is_refused(bucket):
     config, data = bucket
     data.write(config.data.train.csv, b"video,t-start\na,0\n")
     with pytest.raises(DataError, match=f"{config.data.train.csv} lacks the column 'filename'"):
-        check_data(config)
+        check_data(config, Stores())

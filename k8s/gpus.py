@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from k8s.names import RUN_LABEL, is_of_run
-
-Object = Mapping[str, Any]
+from k8s.names import RUN_LABEL, Object, is_of_run
 
 _ENDED = ("Succeeded", "Failed")
 _DRIVER = "nvidia.com/cuda.driver-version.full"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+Object = Mapping[str, Any]
+"""Of the API, as a plain dict."""
+
 PART_OF = "app.kubernetes.io/part-of=tspctl"
 """Selector of everything tspctl's chart made."""
 RUN_LABEL = "app.kubernetes.io/instance"
@@ -48,24 +51,24 @@ def pod_selector(name: str) -> str:
     return f"{PART_OF},{RUN_LABEL}={name}"
 
 
-def owner_of(pod: Mapping[str, Any]) -> str | None:
+def owner_of(pod: Object) -> str | None:
     """Name of the PyTorchJob, TrainJob or Job a pod belongs to."""
     labels = pod["metadata"].get("labels", {})
     return next((str(labels[key]) for key in _JOB_NAME if key in labels), None)
 
 
-def ranks_per_pod(item: Mapping[str, Any]) -> int:
+def ranks_per_pod(item: Object) -> int:
     """Ranks of each pod of a training job, or of this pod."""
     return int((item["metadata"].get("annotations") or {}).get(RANKS_ANNOTATION, 1))
 
 
-def ranks_in(pod: Mapping[str, Any]) -> range:
+def ranks_in(pod: Object) -> range:
     """Ranks of a pod; of an auxiliary job's its shard."""
     first, count = rank_of(pod), ranks_per_pod(pod)
     return range(first, first + count)
 
 
-def rank_of(pod: Mapping[str, Any]) -> int:
+def rank_of(pod: Object) -> int:
     """First rank of a training pod (of a PyTorchJob the master's pod is first), index of a Job's."""
     labels = pod["metadata"].get("labels", {})
     if _COMPLETION_INDEX in labels:
@@ -74,29 +77,29 @@ def rank_of(pod: Mapping[str, Any]) -> int:
     return (index + 1 if labels.get(_REPLICA_TYPE) == "worker" else index) * ranks_per_pod(pod)
 
 
-def restarts_of(pod: Mapping[str, Any]) -> int:
+def restarts_of(pod: Object) -> int:
     """How often JobSet had restarted all pods of a TrainJob before this one."""
     return int(pod["metadata"].get("labels", {}).get(_RESTART_ATTEMPT, 0))
 
 
-def is_of_run(item: Mapping[str, Any], name: str) -> bool:
+def is_of_run(item: Object, name: str) -> bool:
     """Whether an object belongs to that run: by its labels, whatever it is called."""
     labels = item["metadata"].get("labels") or {}
     key, _, value = PART_OF.partition("=")
     return labels.get(key) == value and labels.get(RUN_LABEL) == name
 
 
-def is_hook(item: Mapping[str, Any]) -> bool:
+def is_hook(item: Object) -> bool:
     """Whether it is an object of ``helm test``, and not a run."""
     return "helm.sh/hook" in (item["metadata"].get("annotations") or {})
 
 
-def kind_of(job: Mapping[str, Any]) -> str:
+def kind_of(job: Object) -> str:
     """``train``, ``extract``, ...: what a job does."""
     return str(job["metadata"].get("labels", {}).get(KIND_LABEL, "train"))
 
 
-def resource_of(job: Mapping[str, Any]) -> tuple[str, str]:
+def resource_of(job: Object) -> tuple[str, str]:
     """Group, version and resource of a job; items of a list do not say their kind."""
     spec = job["spec"]
     if "pytorchReplicaSpecs" in spec:
@@ -104,7 +107,7 @@ def resource_of(job: Mapping[str, Any]) -> tuple[str, str]:
     return TRAINJOBS if "runtimeRef" in spec else JOBS
 
 
-def pod_template_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
+def pod_template_of(item: Object) -> Object:
     """Template of the pods of a PyTorchJob (the master's: workers differ only in when they may land), a TrainingRuntime
     or a Job; empty of a TrainJob, whose runtime has it.
     """
@@ -113,11 +116,11 @@ def pod_template_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
     jobs = ((spec.get("template") or {}).get("spec") or {}).get("replicatedJobs")
     if jobs:
         spec = jobs[0]["template"]["spec"]
-    found: Mapping[str, Any] = (replicas.get("Master") or spec).get("template") or {}
+    found: Object = (replicas.get("Master") or spec).get("template") or {}
     return found
 
 
-def main_container_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+def main_container_of(pod: Object) -> Object:
     """The chart's container in a pod; sidecars may come before or after it.
 
     Args: pod, with metadata, or a template; of a bare spec the one that has the chart's name.
@@ -125,25 +128,25 @@ def main_container_of(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     names = (annotations.get("kubectl.kubernetes.io/default-container"), *MAIN_CONTAINERS)
     containers = (pod.get("spec") or pod).get("containers") or [{}]
-    found: Mapping[str, Any] = next(
+    found: Object = next(
         (item for name in names if name for item in containers if item.get("name") == name), containers[0]
     )
     return found
 
 
-def configmaps_of(item: Mapping[str, Any]) -> list[str]:
+def configmaps_of(item: Object) -> list[str]:
     """ConfigMaps that the pods of a job or runtime mount."""
     volumes = (pod_template_of(item).get("spec") or {}).get("volumes") or []
     return [str(item["configMap"]["name"]) for item in volumes if "configMap" in item]
 
 
-def claims_of(pod: Mapping[str, Any]) -> list[str]:
+def claims_of(pod: Object) -> list[str]:
     """Volume claims that a pod mounts."""
     volumes = pod["spec"].get("volumes") or []
     return [str(item["persistentVolumeClaim"]["claimName"]) for item in volumes if "persistentVolumeClaim" in item]
 
 
-def pods_of(job: Mapping[str, Any]) -> int:
+def pods_of(job: Object) -> int:
     """Pods a PyTorchJob, TrainJob or Job wants."""
     spec = job["spec"]
     if "pytorchReplicaSpecs" in spec:
@@ -153,12 +156,12 @@ def pods_of(job: Mapping[str, Any]) -> int:
     return int(spec.get("completions", 1))
 
 
-def ranks_of(job: Mapping[str, Any]) -> int:
+def ranks_of(job: Object) -> int:
     """Ranks of a training run, shards of an auxiliary job."""
     return pods_of(job) * ranks_per_pod(job)
 
 
-def names_in_events(job: Mapping[str, Any]) -> list[str]:
+def names_in_events(job: Object) -> list[str]:
     """Objects whose events explain why pods of a job are not created: the job, and the Job that JobSet makes for a
     TrainJob."""
     name = str(job["metadata"]["name"])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from k8s.names import Object
 from k8s.quantity import parse_quantity
 from k8s.scheduling import can_land, why_not
 from tsp.config.cards import Card, explain_precision, precision_for
@@ -17,8 +17,6 @@ from tsp.config.run import Precision
 from tsp.config.sizing import gpu_memory_mib
 from tsp.errors import ConfigError
 from tsp.wording import first_and_more
-
-Object = Mapping[str, Any]
 
 _MAX_LEFT_OUT = 3
 

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from k8s.answers import ForbiddenError, NotFoundError
-from k8s.names import main_container_of
-from k8s.status import Object, pod_status
+from k8s.names import Object, main_container_of
+from k8s.status import pod_status
 from tsp.errors import ClusterError, UnreachableError
 
 logger = logging.getLogger(__name__)

@@ -8,12 +8,10 @@ from typing import Any
 
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
-from k8s.names import KUEUE_VERSIONS, QUEUE_PRIORITY_LABEL
+from k8s.names import KUEUE_VERSIONS, QUEUE_PRIORITY_LABEL, Object
 from tsp.run.status import Finding
 
 logger = logging.getLogger(__name__)
-
-Object = Mapping[str, Any]
 
 _KINDS = {"persistentvolumeclaims": "volume claim", "localqueues": "queue"}
 _PULL_SECRETS = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")

@@ -17,6 +17,7 @@ from k8s.names import (
     PART_OF,
     RUN_RESOURCES,
     TRAINJOBS,
+    Object,
     is_hook,
     kind_of,
     names_in_events,
@@ -24,7 +25,7 @@ from k8s.names import (
     pods_of,
     rank_of,
 )
-from k8s.status import Object, is_suspended, pod_status, state_of
+from k8s.status import is_suspended, pod_status, state_of
 from k8s.why import why
 from tsp.run.status import ACTIVE, ENDED, RunState
 

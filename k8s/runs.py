@@ -17,6 +17,7 @@ from k8s.names import (
     RUNTIMES,
     STOPPED_ANNOTATION,
     TRAINJOBS,
+    Object,
     claims_of,
     configmaps_of,
     is_hook,
@@ -28,7 +29,7 @@ from k8s.names import (
     resource_of,
 )
 from k8s.run_list import RunView, jobs_of_kind, list_views, pass_over_trainjobs
-from k8s.status import Object, pod_status, state_of
+from k8s.status import pod_status, state_of
 from k8s.why import why
 from tsp.errors import ClusterError, NoSuchRunError
 from tsp.run.status import ENDED

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-Object = Mapping[str, Any]
+from k8s.names import Object
 
 
 def can_land(node: Object, pod: Object) -> bool:

@@ -7,15 +7,13 @@ one in the list, which can be misleading. Here only conditions with status True 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, main_container_of, ranks_in, restarts_of
+from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, Object, main_container_of, ranks_in, restarts_of
 from tsp.run.status import RankEnd, RunState, is_permanent, root_cause
-
-Object = Mapping[str, Any]
 
 _OOM_KILLED = 137
 

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from k8s.answers import NotFoundError
 from k8s.client import Cluster
-from k8s.names import RUNTIMES
+from k8s.names import RUNTIMES, Object
 from tsp.errors import ClusterError, ConfigError
 
 logger = logging.getLogger(__name__)
-
-Object = Mapping[str, Any]
 
 _LACKS_RUNTIME = "must be created before the TrainJob is created"
 _SEEN_WITHIN_SEC = 15.0

@@ -18,12 +18,12 @@ from k8s.names import (
     GPU_RESOURCE_ANNOTATION,
     PYTORCHJOBS,
     TRAINJOBS,
+    Object,
     pods_of,
     ranks_of,
     resource_of,
 )
 from k8s.status import (
-    Object,
     culprit,
     is_suspended,
     pod_status,

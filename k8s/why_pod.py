@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from k8s.names import claims_of, rank_of
+from k8s.names import Object, claims_of, rank_of
 from k8s.status import (
-    Object,
     PodStatus,
     pod_status,
     true_conditions,

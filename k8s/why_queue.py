@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from k8s.names import QUEUE_LABEL, QUEUE_PRIORITY_LABEL
+from k8s.names import QUEUE_LABEL, QUEUE_PRIORITY_LABEL, Object
 from k8s.status import (
-    Object,
     is_deactivated,
     stopped_by_user,
 )

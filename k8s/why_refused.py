@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from k8s.names import pods_of
-from k8s.status import Object
+from k8s.names import Object, pods_of
 
 
 def not_created(job: Object, pods: Sequence[Object], events: list[Object], present: int) -> Iterable[str]:

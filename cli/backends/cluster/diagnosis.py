@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from k8s import preflight as checks
 from k8s.answers import ForbiddenError
 from k8s.client import Cluster
+from k8s.controllers import check_job_api, check_webhooks
 from k8s.drivers import check_drivers
 from k8s.helm import OLDEST, Helm, is_new_enough
 from k8s.job_apis import served_apis
 from k8s.node_plan import plan_nodes
 from k8s.nodes import nodes_for
+from k8s.permissions import check_permissions
 from k8s.references import check_references
 from k8s.values import with_dotted
 from tsp.config.codec import flat
@@ -37,9 +39,9 @@ def diagnose(settings: Settings, cluster: Cluster, helm: Callable[[], Helm]) -> 
         yield Finding("helm", "error", str(error))
     for check in (
         checks.check_server,
-        lambda cluster: checks.check_job_api(cluster, None),
-        lambda cluster: checks.check_webhooks(cluster, served_apis(cluster)),
-        lambda cluster: checks.check_permissions(cluster, served_apis(cluster)),
+        lambda cluster: check_job_api(cluster, None),
+        lambda cluster: check_webhooks(cluster, served_apis(cluster)),
+        lambda cluster: check_permissions(cluster, served_apis(cluster)),
         lambda cluster: checks.check_security_standard(cluster, workers="pytorchjob" in served_apis(cluster)),
         checks.check_sidecars,
         partial(_check_settings, settings),

@@ -34,11 +34,13 @@ from cli.backends.cluster.storage import (
 )
 from k8s import preflight as checks
 from k8s.client import Cluster
+from k8s.controllers import check_gang, check_job_api, served_gangs
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.identity import cluster_identity
 from k8s.job_apis import Api, api_of, served_apis
 from k8s.names import ranks_per_pod
 from k8s.node_plan import NodePlan
+from k8s.permissions import check_permissions
 from k8s.pod_options import PodOptions, with_pod_options
 from k8s.references import check_priority, check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
@@ -111,7 +113,7 @@ class Planner:
         values = with_dotted(own, self._settings.chart_values)
         objects = objects_in(self._render(name, chart, values))
         checks.refuse(checks.check_server(self._cluster))
-        checks.refuse(_errors(checks.check_permissions(self._cluster)))
+        checks.refuse(_errors(check_permissions(self._cluster)))
         self._check_references(objects, values)
         pod = pod_spec(objects)
         for field, path in given_paths(job):
@@ -137,8 +139,8 @@ class Planner:
 
         return (
             Check("API server and namespace", refusing(lambda: checks.check_server(cluster))),
-            Check("kind of job", refusing(lambda: checks.check_job_api(cluster, api))),
-            Check("permissions", refusing(lambda: _errors(checks.check_permissions(cluster, apis)))),
+            Check("kind of job", refusing(lambda: check_job_api(cluster, api))),
+            Check("permissions", refusing(lambda: _errors(check_permissions(cluster, apis)))),
             Check("Secrets, claims and queue", lambda: self._check_references(objects, plan.values)),
             Check(
                 "security standard",
@@ -150,7 +152,7 @@ class Planner:
             ),
             Check(
                 "gang scheduling",
-                refusing(lambda: checks.check_gang(cluster, str(plan.values.get("gang", "")), api or "pytorchjob")),
+                refusing(lambda: check_gang(cluster, str(plan.values.get("gang", "")), api or "pytorchjob")),
             ),
             Check("room", lambda: check_room(plan.nodes, config.gpus, per_pod) if checked_nodes else None),
             Check("admission", refusing(lambda: checks.check_objects(cluster, objects))),
@@ -220,7 +222,7 @@ class Planner:
     def _may_be_ganged(self) -> bool:
         """Whether the cluster has a gang scheduler, which the training operator may use for every job."""
         try:
-            return bool(checks.served_gangs(self._cluster))
+            return bool(served_gangs(self._cluster))
         except ClusterError as error:
             logger.debug("%s", error)
             return False

@@ -1,0 +1,71 @@
+"""The permissions that tspctl needs in a namespace, and whether its user has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from k8s.client import Cluster
+from k8s.job_apis import Api
+from k8s.names import RUNTIMES, TRAINJOBS
+from tsp.run.status import Finding
+
+_ALL = ("create", "delete", "get", "list", "patch")
+NEEDED = (
+    *((verb, "batch", "jobs", "") for verb in _ALL),
+    *(
+        (verb, "", resource, "")
+        for resource in ("configmaps", "serviceaccounts")
+        for verb in ("create", "delete", "get")
+    ),
+    *((verb, "", "secrets", "") for verb in ("create", "delete", "get", "list", "update")),
+    *((verb, "", "pods", "") for verb in ("delete", "get", "list")),
+    ("get", "", "pods", "log"),
+)
+"""Verb, group, resource, subresource without which a run cannot be submitted, followed, stopped and removed.
+
+Helm keeps a release in a Secret, which it updates; what it makes, it looks for before.
+"""
+NEEDED_FOR: Mapping[Api, tuple[tuple[str, str, str, str], ...]] = {
+    "pytorchjob": tuple((verb, "kubeflow.org", "pytorchjobs", "") for verb in _ALL),
+    "trainjob": tuple(
+        (verb, TRAINJOBS[0].partition("/")[0], resource, "")
+        for resource in (TRAINJOBS[1], RUNTIMES[1])
+        for verb in _ALL
+    ),
+}
+"""The same for what training is submitted as."""
+_ASKED_AT_A_TIME = 8
+
+
+def check_permissions(cluster: Cluster, apis: Iterable[Api] = ()) -> Iterator[Finding]:
+    """May this user do what submit and logs need?
+
+    Args: apis, what training is submitted as.
+    """
+    needed = [*(right for api in apis for right in NEEDED_FOR[api]), *NEEDED]
+
+    def is_missing(right: tuple[str, str, str, str]) -> bool:
+        verb, group, resource, subresource = right
+        return not cluster.may(verb, resource, group=group, subresource=subresource)
+
+    with ThreadPoolExecutor(_ASKED_AT_A_TIME) as asking:
+        answers = zip(needed, asking.map(is_missing, needed), strict=True)
+        missing = [
+            f"{verb} {resource}{'/' + subresource if subresource else ''}{'.' + group if group else ''}"
+            for (verb, group, resource, subresource), lacking in answers
+            if lacking
+        ]
+    if missing:
+        advice = f"in namespace {cluster.namespace}; have an administrator bind the Role of k8s/role.yaml"
+        yield Finding("permissions", "error", f"missing: {', '.join(missing)} {advice}")
+    else:
+        yield Finding("permissions", "ok", f"all required permissions in namespace {cluster.namespace}")
+    if cluster.may("list", "nodes", everywhere=True):
+        yield Finding("nodes", "ok", "may be listed")
+    else:
+        yield Finding(
+            "nodes",
+            "warning",
+            "no permission to list nodes: the pods choose the downscale factor from the GPUs they find",
+        )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
-from k8s.job_apis import Api, no_api, served_apis
-from k8s.names import PYTORCHJOBS, TRAINJOBS, Object
+from k8s.job_apis import JOB_APIS, Api, no_api, served_apis
+from k8s.names import Object
 from tsp.errors import ClusterError, UnreachableError
 from tsp.run.status import Finding
 
@@ -18,21 +18,7 @@ logger = logging.getLogger(__name__)
 _OPERATOR_SELECTORS = ("control-plane=kubeflow-training-operator", "app.kubernetes.io/name=training-operator")
 _TRAINER_SELECTORS = ("app.kubernetes.io/name in (trainer,kubeflow-trainer),app.kubernetes.io/component=manager",)
 _GANG_GROUPS = {"volcano": "scheduling.volcano.sh", "coscheduling": "scheduling.x-k8s.io"}
-_CONTROLLERS: Mapping[Api, str] = {"pytorchjob": "training operator", "trainjob": "Kubeflow Trainer"}
-_PROBES: Mapping[Api, Object] = {
-    "pytorchjob": {
-        "apiVersion": PYTORCHJOBS[0],
-        "kind": "PyTorchJob",
-        "metadata": {"name": "tspctl-doctor"},
-        "spec": {"pytorchReplicaSpecs": {}},
-    },
-    "trainjob": {
-        "apiVersion": TRAINJOBS[0],
-        "kind": "TrainJob",
-        "metadata": {"name": "tspctl-doctor"},
-        "spec": {"runtimeRef": {"name": "tspctl-doctor", "kind": "TrainingRuntime"}},
-    },
-}
+
 _GANG_FLAG = "--gang-scheduler-name"
 
 
@@ -50,7 +36,7 @@ def check_job_api(cluster: Cluster, api: Api | None) -> Iterator[Finding]:
 
 
 def _check_operator(cluster: Cluster) -> Iterator[Finding]:
-    yield _running("training operator", "PyTorchJob", find_operator(cluster))
+    yield _running("pytorchjob", find_operator(cluster))
 
 
 def _check_trainer(cluster: Cluster) -> Iterator[Finding]:
@@ -60,10 +46,11 @@ def _check_trainer(cluster: Cluster) -> Iterator[Finding]:
         message = "it needs JobSet, which the cluster lacks: have an administrator install JobSet"
         yield Finding("Kubeflow Trainer", "error", message)
         return
-    yield _running("Kubeflow Trainer", "TrainJob", _deployment(cluster, _TRAINER_SELECTORS))
+    yield _running("trainjob", _deployment(cluster, _TRAINER_SELECTORS))
 
 
-def _running(what: str, kind: str, deployment: Object | None) -> Finding:
+def _running(api: Api, deployment: Object | None) -> Finding:
+    what, kind = JOB_APIS[api].controller, JOB_APIS[api].kind
     if deployment is None:
         return Finding(what, "ok", f"{kind} is served (its controller is not visible)")
     if not (deployment.get("status") or {}).get("availableReplicas"):
@@ -93,9 +80,16 @@ def check_webhooks(cluster: Cluster, apis: Iterable[Api]) -> Iterator[Finding]:
     """
     for api in apis:
         try:
-            cluster.judge(_PROBES[api])
+            cluster.judge(
+                {
+                    "apiVersion": JOB_APIS[api].resource[0],
+                    "kind": JOB_APIS[api].kind,
+                    "metadata": {"name": "tspctl-doctor"},
+                    "spec": JOB_APIS[api].least_spec,
+                }
+            )
         except UnreachableError as error:
-            yield Finding(_CONTROLLERS[api], "error", str(error))
+            yield Finding(JOB_APIS[api].controller, "error", str(error))
         except ClusterError as error:
             logger.debug("%s", error)
 

@@ -1,36 +1,76 @@
-"""The kinds of training jobs that a cluster serves: PyTorchJobs, TrainJobs, or neither."""
+"""The kinds of training jobs that a cluster serves: PyTorchJobs, TrainJobs, or neither. One row for each API."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
-from k8s.names import PYTORCHJOBS, TRAINJOBS
+from k8s.names import PYTORCHJOBS, RUNTIMES, TRAINJOBS, Object
 
 Api = Literal["pytorchjob", "trainjob"]
 
-_RESOURCES: Mapping[Api, tuple[str, str]] = {"pytorchjob": PYTORCHJOBS, "trainjob": TRAINJOBS}
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobApi:
+    """What is known about an API that training can be submitted to."""
+
+    kind: str
+    resource: tuple[str, str]
+    """Group with version, and resource."""
+    more_resources: tuple[tuple[str, str], ...] = ()
+    """What is created beside it."""
+    controller: str
+    """Who makes the pods."""
+    least_spec: Object
+    """Enough of an object for the controller to judge; it need not be right."""
+    update: str
+    """What helps where the cluster serves another version."""
+    integration: str
+    """What Kueue's configuration calls it."""
+
+    @property
+    def the_controller(self) -> str:
+        """As a sentence has it: a product's name takes no article."""
+        return self.controller if self.controller[0].isupper() else f"the {self.controller}"
+
+
+JOB_APIS: Mapping[Api, JobApi] = {
+    "pytorchjob": JobApi(
+        kind="PyTorchJob",
+        resource=PYTORCHJOBS,
+        controller="training operator",
+        least_spec={"pytorchReplicaSpecs": {}},
+        update="have an administrator update the training operator to v1.9",
+        integration="kubeflow.org/pytorchjob",
+    ),
+    "trainjob": JobApi(
+        kind="TrainJob",
+        resource=TRAINJOBS,
+        more_resources=(RUNTIMES,),
+        controller="Kubeflow Trainer",
+        least_spec={"runtimeRef": {"name": "tspctl-doctor", "kind": "TrainingRuntime"}},
+        update="update tspctl, or have an administrator install a Kubeflow Trainer that serves it",
+        integration="trainer.kubeflow.org/trainjob (Kueue 0.14 or newer)",
+    ),
+}
+"""Those that are preferred come first."""
 _OLD_TRAINJOBS = ("kubeflow.org/v2alpha1", "trainjobs")
 """Of releases before Kubeflow Trainer 2.0, which had another shape."""
-_KINDS: Mapping[Api, str] = {"pytorchjob": "PyTorchJob", "trainjob": "TrainJob"}
-_UPDATES: Mapping[Api, str] = {
-    "pytorchjob": "have an administrator update the training operator to v1.9",
-    "trainjob": "update tspctl, or have an administrator install a Kubeflow Trainer that serves it",
-}
 _ADVICE = "have an administrator install the Kubeflow training operator v1.9 or Kubeflow Trainer 2.0 or newer"
 
 
 def served_apis(cluster: Cluster) -> tuple[Api, ...]:
-    """Those that the cluster serves; PyTorchJobs first, which are preferred."""
-    return tuple(api for api, resource in _RESOURCES.items() if _is_served(cluster, resource))
+    """Those that the cluster serves, in the order of ``JOB_APIS``."""
+    return tuple(api for api, row in JOB_APIS.items() if _is_served(cluster, row.resource))
 
 
 def api_of(objects: Iterable[Mapping[str, Any]]) -> Api | None:
     """The kind of training job in a release; None for an auxiliary job."""
     kinds = {item["kind"] for item in objects}
-    return "trainjob" if "TrainJob" in kinds else "pytorchjob" if "PyTorchJob" in kinds else None
+    return next((api for api, row in JOB_APIS.items() if row.kind in kinds), None)
 
 
 def no_api(cluster: Cluster, api: Api | None, served: Collection[Api]) -> str:
@@ -40,11 +80,12 @@ def no_api(cluster: Cluster, api: Api | None, served: Collection[Api]) -> str:
             f"the cluster serves TrainJob {_OLD_TRAINJOBS[0]}, which is older than Kubeflow Trainer 2.0: "
             f"have an administrator update it"
         )
-    for one, (wanted, plural) in _RESOURCES.items():
+    for one, row in JOB_APIS.items():
+        wanted, plural = row.resource
         if one == api or not served:
             for other in _versions(cluster, wanted.partition("/")[0]):
                 if other != wanted and _is_served(cluster, (other, plural)):
-                    return f"the cluster serves {_KINDS[one]} as {other}, not as {wanted}: {_UPDATES[one]}"
+                    return f"the cluster serves {row.kind} as {other}, not as {wanted}: {row.update}"
     if not served:
         return f"the cluster serves neither PyTorchJob nor TrainJob: {_ADVICE}"
     kind, known = ("TrainJob", "PyTorchJob") if api == "trainjob" else ("PyTorchJob", "TrainJob")

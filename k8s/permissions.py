@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from k8s.client import Cluster
-from k8s.job_apis import Api
-from k8s.names import RUNTIMES, TRAINJOBS
+from k8s.job_apis import JOB_APIS, Api
 from tsp.run.status import Finding
 
 _ALL = ("create", "delete", "get", "list", "patch")
@@ -27,12 +26,12 @@ NEEDED = (
 Helm keeps a release in a Secret, which it updates; what it makes, it looks for before.
 """
 NEEDED_FOR: Mapping[Api, tuple[tuple[str, str, str, str], ...]] = {
-    "pytorchjob": tuple((verb, "kubeflow.org", "pytorchjobs", "") for verb in _ALL),
-    "trainjob": tuple(
-        (verb, TRAINJOBS[0].partition("/")[0], resource, "")
-        for resource in (TRAINJOBS[1], RUNTIMES[1])
+    api: tuple(
+        (verb, version.partition("/")[0], resource, "")
+        for version, resource in (row.resource, *row.more_resources)
         for verb in _ALL
-    ),
+    )
+    for api, row in JOB_APIS.items()
 }
 """The same for what training is submitted as."""
 _ASKED_AT_A_TIME = 8

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.controllers import find_operator
+from k8s.job_apis import JOB_APIS
 from k8s.names import QUEUE_LABEL, Object
 from k8s.pod_options import is_ignored_by_kueue
 from k8s.train_jobs import lacks_runtime
@@ -26,11 +27,7 @@ _INJECTING = (
     ("linkerd.io/inject", "enabled"),
     ("kuma.io/sidecar-injection", "enabled"),
 )
-_INTEGRATIONS = {
-    "PyTorchJob": "kubeflow.org/pytorchjob",
-    "TrainJob": "trainer.kubeflow.org/trainjob (Kueue 0.14 or newer)",
-    "Job": "batch/job",
-}
+_INTEGRATIONS = {"Job": "batch/job", **{row.kind: row.integration for row in JOB_APIS.values()}}
 _INIT_TEMPLATE_FLAG = "--pytorch-init-container-template-file"
 
 

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from k8s.job_apis import JOB_APIS
 from k8s.names import (
     GPU_RESOURCE_ANNOTATION,
     PYTORCHJOBS,
-    TRAINJOBS,
     Object,
     pods_of,
     ranks_of,
@@ -38,7 +38,7 @@ from tsp.run.status import RankEnd, describe_exit, root_cause
 _MAX_CHARS = 300
 _ONE_FAILURE_SEC = 300.0
 """Pods that end within this time end for one reason: a rank waits that long for a lost peer."""
-_CONTROLLERS = {PYTORCHJOBS: "the training operator", TRAINJOBS: "Kubeflow Trainer"}
+_CONTROLLERS = {row.resource: row.the_controller for row in JOB_APIS.values()}
 
 
 def why(

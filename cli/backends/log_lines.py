@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Protocol
 
 from cli.backends.base import LogLine, LogQuery
+from tsp.run.log_files import attempt_folder, attempts_among, log_name, ranks_among
 
 CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 20
 """Longer lines are split."""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) ")
-_ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)")
-_RANK_FILE = re.compile(r"rank-(\d+)\.log")
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -58,14 +57,14 @@ class FolderLogs:
         self.folder = folder
 
     def attempts(self) -> list[int]:
-        return _numbers(self.folder, _ATTEMPT_FOLDER)
+        return attempts_among(_names_in(self.folder))
 
     def ranks(self, attempt: int) -> list[int]:
-        return _numbers(self.folder / f"attempt-{attempt}", _RANK_FILE)
+        return ranks_among(_names_in(self.folder / attempt_folder(attempt)))
 
     def read(self, attempt: int, rank: int, offset_bytes: int) -> bytes:
         try:
-            with (self.folder / f"attempt-{attempt}" / f"rank-{rank}.log").open("rb") as file:
+            with self._file(attempt, rank).open("rb") as file:
                 file.seek(offset_bytes)
                 return file.read(CHUNK_BYTES)
         except FileNotFoundError:
@@ -75,18 +74,19 @@ class FolderLogs:
     def size_bytes(self, attempt: int, rank: int) -> int:
         """Of a file."""
         try:
-            return os.stat(self.folder / f"attempt-{attempt}" / f"rank-{rank}.log").st_size
+            return self._file(attempt, rank).stat().st_size
         except FileNotFoundError:
             return 0
 
+    def _file(self, attempt: int, rank: int) -> Path:
+        return self.folder / attempt_folder(attempt) / log_name(rank)
 
-def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
-    """Numbers in the names of a folder's entries, ascending; other names are ignored."""
+
+def _names_in(folder: Path) -> list[str]:
     try:
-        names = os.listdir(folder)
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(int(match[1]) for name in names if (match := pattern.fullmatch(name)))
 
 
 def split_time(text: str) -> tuple[datetime | None, str]:

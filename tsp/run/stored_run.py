@@ -28,14 +28,13 @@ from tsp.errors import ConfigError, MissingKeyError, NoSuchRunError, StoreError,
 from tsp.run import records
 from tsp.run.epochs import PARALLEL_READS, EpochFiles
 from tsp.run.folder import dump_plain
+from tsp.run.log_files import LogFiles
 from tsp.run.origins import data_digest, recorded
 from tsp.run.records import Outcome, Progress, dump_record
 from tsp.run.run_index import IndexWriter, remove_from_index
 from tsp.run.states import StateFiles
 from tsp.store.base import KeyExistsError, Store
 
-_LOG_FILE = re.compile(r"rank-(\d+)\.log")
-_ATTEMPT_FOLDER = re.compile(r"attempt-(\d+)")
 _OWN_FILE = re.compile(
     r"((run|progress|outcome|images)\.json(\.claim-[0-9a-f]+)?|results\.txt|epoch_\d+\.(pth|json)"
     r"|(state|logs|metrics|features|evaluations)/.*)\Z",
@@ -55,12 +54,8 @@ _MAY_DIFFER = (
 """Settings that a restarted attempt of the same run may have otherwise: they change no figure, or are documented to."""
 
 
-class StoredRun(EpochFiles, StateFiles):
+class StoredRun(EpochFiles, StateFiles, LogFiles):
     """One run of a store."""
-
-    def log_key(self, attempt: int, rank: int) -> str:
-        """Key in the store of a rank's log."""
-        return self.key("logs", f"attempt-{attempt}", f"rank-{rank}.log")
 
     # What it is
 
@@ -269,17 +264,6 @@ class StoredRun(EpochFiles, StateFiles):
         Attempts are counted over the run's whole life.
         """
         return dataclasses.replace(config, max_attempts=self.last_attempt() + config.max_attempts)
-
-    def attempts(self) -> list[int]:
-        """Attempts that left logs, in rising order."""
-        folders = self.store.list_folders(self.key("logs"))
-        return sorted(int(match[1]) for folder in folders if (match := _ATTEMPT_FOLDER.fullmatch(folder)))
-
-    def ranks(self, attempt: int) -> list[int]:
-        """Ranks that left a log in an attempt, in rising order."""
-        folder = self.key("logs", f"attempt-{attempt}")
-        names = (entry.key.rpartition("/")[2] for entry in self.store.list(f"{folder}/"))
-        return sorted(int(match[1]) for name in names if (match := _LOG_FILE.fullmatch(name)))
 
     def delete(self) -> None:
         """Delete all files of the run, including those that an interrupted deletion left.

@@ -9,6 +9,7 @@ from typing import IO
 from cli.backends.local.records import Launch
 from tsp.config.cpus import auto_workers, usable_cpus
 from tsp.config.run import RunConfig
+from tsp.run.log_files import log_name
 from tsp.run.ownership import OWNER_VARIABLE
 from tsp.run.rank_group import RankCommand, RankGroup, rank_environment
 
@@ -18,7 +19,7 @@ def start_ranks(launch: Launch, *, config: Path, console: Path) -> RankGroup:
     console.mkdir(parents=True, exist_ok=True)
 
     def log_of(rank: int) -> IO[bytes]:
-        return (console / f"rank-{rank}.log").open("ab")
+        return (console / log_name(rank)).open("ab")
 
     port = free_port()
     ranks = [

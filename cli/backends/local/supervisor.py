@@ -27,6 +27,7 @@ from cli.backends.local.run_folder import LocalRun
 from cli.backends.log_lines import FolderLogs
 from tsp.config.address import MaskingFormatter
 from tsp.errors import TspError
+from tsp.run.log_files import attempt_folder, log_name
 from tsp.run.processes import POLL_SEC, identify, is_alive, stop
 from tsp.run.rank_group import RankGroup, Verdict, judge, last_words
 from tsp.run.records import Outcome
@@ -61,7 +62,7 @@ class Supervisor:
                 return self.end("succeeded", 0, "done", attempt)
             if self.stopping:
                 return self._end_as_asked(attempt)
-            reason = explain(verdict.cause, self.local.console / f"attempt-{attempt}")
+            reason = explain(verdict.cause, self.local.console / attempt_folder(attempt))
             if verdict.kind == "permanent":
                 return self.end("failed", verdict.cause.code, reason, attempt)
             logger.warning("attempt %d: %s", attempt, reason)
@@ -72,7 +73,7 @@ class Supervisor:
         return self.end("failed", verdict.cause.code, f"gave up after {attempt} attempts: {reason}", attempt)
 
     def _attempt(self, attempt: int) -> Verdict:
-        console = self.local.console / f"attempt-{attempt}"
+        console = self.local.console / attempt_folder(attempt)
         group = start_ranks(self.launch, config=self.local.config_path, console=console)
         self._note(phase="running", attempt=attempt, ranks=tuple(group.ranks), reason=None)
         logger.info("attempt %d: %d ranks started", attempt, len(group.ranks))
@@ -128,7 +129,7 @@ def publish_outcome(launch: Launch, outcome: Outcome) -> None:
 
 def explain(cause: RankEnd, console: Path) -> str:
     """One line: which rank, its exit code and meaning, and its last error message."""
-    return describe_end(cause, _words_in(console / f"rank-{cause.rank}.log"))
+    return describe_end(cause, _words_in(console / log_name(cause.rank)))
 
 
 def _words_in(log: Path) -> str:

@@ -139,7 +139,7 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
     stop = Stop()
     stop.install()
     stack.callback(stop.uninstall)
-    launch = RankEnv.from_env(env)
+    rank_env = RankEnv.from_env(env)
     _set_threads(env)
 
     def end(code: int) -> None:
@@ -147,7 +147,7 @@ def _train(env: Mapping[str, str], early: logging.handlers.MemoryHandler, stack:
         stack.close()
         os._exit(code)
 
-    train(config, launch, stop, log_into=_log_shipping(stack, early, launch.rank), end=end)
+    train(config, rank_env, stop, log_into=_log_shipping(stack, early, rank_env.rank), end=end)
     return 0
 
 

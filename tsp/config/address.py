@@ -92,7 +92,7 @@ class MaskingFormatter(logging.Formatter):
     """Formats records with the secret parts of addresses masked, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As the base class."""
+        """The text of a record, masked."""
         return masked(super().format(record))
 
 

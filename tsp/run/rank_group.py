@@ -74,7 +74,7 @@ class RankProcess:
 
     @property
     def process(self) -> ProcessId:
-        """Its process."""
+        """Told by its start from a later process of the same id."""
         return ProcessId(self.pid, self.started)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.train.conftest import tiny_data as tiny_data
 from tests.train.worlds import config_for, final_weights, run_of, same_weights
+from tests.waiting import wait_until
 from tsp import entrypoint
 from tsp.config.codec import to_dict
 from tsp.config.job import Answer
@@ -252,17 +253,13 @@ def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started
     )  # fmt: skip
     process.stdin.write(json.dumps({"videos": str(tmp_path)}))
     process.stdin.close()
-    deadline = time.monotonic() + 600
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        assert time.monotonic() < deadline, "the job's process never began"
-        time.sleep(0.05)
-    worker = int((tmp_path / "pid").read_text())
+    pid = tmp_path / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text(), "the job's process begins")
+    worker = int(pid.read_text())
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=600) == 143
     assert (process.stdout.read(), "the next attempt continues" in process.stderr.read()) == ("", True)
-    while os.path.exists(f"/proc/{worker}") and _state_of(worker) not in "ZX":
-        assert time.monotonic() < deadline, "a process of the job outlives it"
-        time.sleep(0.05)
+    wait_until(lambda: _state_of(worker) in "ZX", "no process of the job outlives it")
 
 
 def _state_of(pid):

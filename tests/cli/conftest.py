@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +106,3 @@ def local(home: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             send(supervised.process, signal.SIGKILL)
             for rank in supervised.ranks:
                 send(rank.process, signal.SIGKILL)
-
-
-def wait_until(true: Callable[[], bool], what: str, timeout_sec: float = 600.0) -> None:
-    """Fail unless it comes true."""
-    deadline = time.monotonic() + timeout_sec
-    while not true():
-        assert time.monotonic() < deadline, f"never came true: {what}"
-        time.sleep(0.05)

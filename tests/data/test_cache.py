@@ -16,6 +16,7 @@ import pytest
 
 from tests.data.test_loader import contents
 from tests.fault_proxy import FaultProxy
+from tests.waiting import wait_until
 from tsp.config.store import StoreConfig
 from tsp.data.cache import VideoCache
 from tsp.data.loader import build_loader
@@ -166,13 +167,13 @@ def test_prefetching_follows_the_order_and_stays_a_bounded_way_ahead(tmp_path, s
     threads = threading.active_count()
     steps = [[f"{step}.mp4", "0.mp4"] for step in range(8)]
     with Prefetcher(cache, steps, ahead_bytes=3 * SIZE) as prefetcher:
-        _wait_until(lambda: len(downloads()) >= 3)
+        wait_until(lambda: len(downloads()) >= 3)
         time.sleep(0.2)
         # Each of the four threads may have one more in hand.
         assert len(downloads()) <= 3 + 4
         assert "7.mp4" not in downloads()
         prefetcher.advance(8)
-        _wait_until(lambda: len(downloads()) == 8)
+        wait_until(lambda: len(downloads()) == 8)
     assert sorted(set(downloads())) == sorted(downloads())
     assert threading.active_count() - threads < 10, "idle threads of the store, bounded"
 
@@ -180,16 +181,9 @@ def test_prefetching_follows_the_order_and_stays_a_bounded_way_ahead(tmp_path, s
 def test_a_missing_object_does_not_stop_prefetching(tmp_path, store_dir, downloads):
     cache = make_cache(tmp_path, store_dir)
     with Prefetcher(cache, [["nowhere.mp4"], ["1.mp4"]], ahead_bytes=3 * SIZE):
-        _wait_until(lambda: "1.mp4" in downloads())
+        wait_until(lambda: "1.mp4" in downloads())
     with pytest.raises(MissingKeyError), cache.reading("nowhere.mp4"):
         pass
-
-
-def _wait_until(condition):
-    end = time.monotonic() + 600
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -271,7 +265,7 @@ def test_a_process_killed_amid_a_download_from_s3_leaves_nothing_that_is_taken_f
         cache = VideoCache(tmp_path / "cache", config, limit_bytes=100 << 20)
         process = FORK.Process(target=cache.fetch, args=("long.mp4",))
         process.start()
-        _wait_until(lambda: cache.size_bytes() >= 1 << 20)
+        wait_until(lambda: cache.size_bytes() >= 1 << 20)
         process.kill()
         process.join()
         left = [path.name.startswith(".") for path in tmp_path.glob("cache/*/files/*")]

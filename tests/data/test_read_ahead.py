@@ -2,12 +2,12 @@
 
 import multiprocessing
 import threading
-import time
 
 import pytest
 import torch
 
 from tests.data.test_loader import contents
+from tests.waiting import wait_until
 from tsp.data.loader import build_loader
 from tsp.data.read_ahead import ReadAhead
 from tsp.errors import DataError
@@ -21,10 +21,7 @@ def test_a_started_loader_reads_before_it_is_asked_and_gives_the_same(dataset_di
     loader = build_loader(config, "train", batch=8, epoch=1, start_step=2)
     loader.start(CPU)
     read = loader._ahead._first
-    end = time.monotonic() + 600
-    while read.empty():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: not read.empty(), "a batch is read ahead")
     assert len(multiprocessing.active_children()) == 2
     assert contents(loader) == plain
     assert contents(loader) == plain, "what was read ahead is used once"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.videos import Made, write_video
+from tests.waiting import wait_until
 from tsp.config.run import RunConfig
 from tsp.data import workers as workers_module
 from tsp.data.dataset import ClipDataset
@@ -189,10 +190,7 @@ def test_a_rank_that_is_killed_leaves_no_worker_and_no_fork_server(dataset_dir, 
     assert len(in_session(rank.pid)) >= 4, "a rank, two workers, their server"
     rank.kill()
     rank.wait()
-    end = time.monotonic() + 600
-    while (left := in_session(rank.pid)) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert left == []
+    wait_until(lambda: not in_session(rank.pid), "no worker outlives its rank")
     rank.stdin.close()
     rank.stdout.close()
 

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -16,6 +15,7 @@ from k8s.releases import INSTALL_LABEL, Releases
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.serving import CONFIGMAPS, JOBS, serve_release
 from tests.k8s.storing_api import StoringApi
+from tests.waiting import wait_until
 from tsp.errors import ClusterError, ConfigError
 
 VALUES = {"dataset": "demo", "method": "tac", "store": {"uri": "s3://b/r"}}
@@ -152,8 +152,7 @@ def test_ctrl_c_during_the_installation_leaves_nothing_behind(api, releases, cal
     monkeypatch.setenv("HELM_STUB", "slow")
 
     def interrupt():
-        while f"{SECRETS}/sh.helm.release.v1.r1.v1" not in api.objects:
-            time.sleep(0.01)
+        wait_until(lambda: f"{SECRETS}/sh.helm.release.v1.r1.v1" in api.objects, "Helm begins")
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()

@@ -1,7 +1,6 @@
 """Logs over connections that break: no line lost, none doubled, in the order of time."""
 
 import threading
-import time
 import tracemalloc
 from datetime import UTC, datetime
 
@@ -11,6 +10,7 @@ from k8s.pod_log import MAX_LINE_BYTES, Line, PodLog, Wanted
 from k8s.run_logs import follow_logs, read_logs
 from tests.k8s.fake_api import FakeLog
 from tests.k8s.objects import pod, terminated, with_ranks
+from tests.waiting import wait_until
 from tsp.errors import UnreachableError
 
 
@@ -187,11 +187,6 @@ def test_following_waits_for_the_pods_tells_about_them_and_ends_with_the_run(api
     log.not_started = 2
     serve(api, cluster, runs(), log)
 
-    def wait_until(true):
-        end = time.monotonic() + 600
-        while not true() and time.monotonic() < end:
-            time.sleep(0.01)
-
     def live():
         wait_until(lambda: [] in told)
         one.now = [runs()]
@@ -253,11 +248,8 @@ def test_leaving_early_stops_the_readers(api, cluster):
     lines = follow_logs(OneRun(cluster, [runs()], ended=False), Wanted())
     next(lines)
     lines.close()
-    deadline = time.monotonic() + 600
     api.logs["my-run-master-0"].ended = True
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert threading.active_count() <= before
+    wait_until(lambda: threading.active_count() <= before, "the threads that read logs end")
 
 
 def test_memory_does_not_grow_with_the_log(cluster):

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from tests.fault_proxy import FaultProxy
 from tests.s3_servers import S3Server
 from tests.stores import QUICK, s3_store
+from tests.waiting import wait_until
 from tsp.config.store import StoreConfig
 from tsp.errors import MissingKeyError, StoreError
 from tsp.run.log_shipper import LogShipper
@@ -21,13 +21,6 @@ from tsp.store.open import open_store
 from tsp.store.scratch import LOCK
 
 KEY = "first-run/logs/attempt-1/rank-0.log"
-
-
-def wait_for(condition: Callable[[], bool], timeout_sec: float = 600) -> None:
-    end = time.monotonic() + timeout_sec
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert condition()
 
 
 def content(store: Store) -> str:
@@ -42,9 +35,9 @@ def test_lines_show_up_while_the_log_is_open_and_all_are_there_after_it(store: S
     logger = logging.Logger("rank")
     logger.addHandler(logging.StreamHandler(shipper))
     logger.warning("step 1")
-    wait_for(lambda: content(store) == "step 1\n")
+    wait_until(lambda: content(store) == "step 1\n")
     logger.warning("step 2: größer")
-    wait_for(lambda: content(store).endswith("größer\n"))
+    wait_until(lambda: content(store).endswith("größer\n"))
     logger.warning("step 3")
     shipper.close()
     assert content(store) == "step 1\nstep 2: größer\nstep 3\n"
@@ -56,9 +49,9 @@ def test_the_first_lines_do_not_wait_for_their_turn_since_many_ranks_die_while_t
     store = s3_store(s3_server)
     shipper = LogShipper(store, KEY, every_sec=3600)
     shipper.write("this rank has 8 GPUs\n")
-    wait_for(lambda: content(store) == "this rank has 8 GPUs\n")
+    wait_until(lambda: content(store) == "this rank has 8 GPUs\n")
     shipper.write("and 4 GiB of memory\n")
-    wait_for(lambda: content(store) == "this rank has 8 GPUs\nand 4 GiB of memory\n")
+    wait_until(lambda: content(store) == "this rank has 8 GPUs\nand 4 GiB of memory\n")
     shipper.close()
 
 
@@ -75,7 +68,7 @@ def test_a_log_that_stands_still_is_not_sent_again(s3_server: S3Server) -> None:
     with FaultProxy(s3_server.endpoint_url) as proxy:
         shipper = LogShipper(s3_store(s3_server, endpoint_url=proxy.url), KEY, every_sec=0.02)
         shipper.write("one line, and not a short one\n" * 100)
-        wait_for(lambda: any(method == "PUT" for method, _ in proxy.requests))
+        wait_until(lambda: any(method == "PUT" for method, _ in proxy.requests))
         time.sleep(0.3)
         shipper.close()
         assert [method for method, _ in proxy.requests].count("PUT") == 1
@@ -87,7 +80,7 @@ def test_a_store_that_fails_never_stops_the_writer(s3_server: S3Server, caplog: 
         proxy.down = True
         shipper = LogShipper(store, KEY, every_sec=0.02)
         shipper.write("during the outage\n")
-        wait_for(lambda: "the log cannot be sent at the moment" in caplog.text)
+        wait_until(lambda: "the log cannot be sent at the moment" in caplog.text)
         shipper.write("still going\n")
         time.sleep(0.2)
         proxy.down = False

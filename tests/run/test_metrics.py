@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.run.test_log_shipper import wait_for
 from tests.stores import s3_store
+from tests.waiting import wait_until
 from tsp.run import metrics
 from tsp.run.metrics import (
     MetricsLog,
@@ -218,7 +218,7 @@ def test_a_line_is_in_the_bucket_though_nothing_closes_the_log(s3_servers, monke
     log.write("start", epoch=0, step=0, steps=10)
     for step in (5, 8):
         log.write("train", epoch=0, step=step, steps=10, loss=1.0)
-        wait_for(lambda step=step: shown(run)[-1:] == [(0, step, 1)])
+        wait_until(lambda step=step: shown(run)[-1:] == [(0, step, 1)])
     write_attempt(run, 2, [(0, 7)], start=(0, 5))
     assert shown(run) == [(0, 5, 1), (0, 7, 2)]
     log.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import wait_until
+from tests.waiting import wait_until
 from tsp.config.cpus import usable_cpus
 from tsp.errors import ConfigError
 from tsp.run.pod_ranks import PodRanks, pod_environment

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import wait_until
+from tests.waiting import wait_until
 from tsp.run.processes import ProcessId, identify, is_alive, send, stop
 from tsp.run.rank_group import RankCommand, RankGroup, judge, last_words, rank_environment
 from tsp.run.status import RankEnd
@@ -119,8 +119,5 @@ def test_a_zombie_is_not_alive() -> None:
     pid = os.fork()
     if pid == 0:
         os._exit(0)
-    deadline = time.monotonic() + 600
-    while identify(pid) is not None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert identify(pid) is None
+    wait_until(lambda: identify(pid) is None, "the process is a zombie")
     os.waitpid(pid, 0)

@@ -13,6 +13,7 @@ from tests.fault_proxy import FaultProxy
 from tests.run.stored import PROGRESS, MakeEpoch, MakeState
 from tests.s3_servers import S3Server
 from tests.stores import QUICK
+from tests.waiting import wait_until
 from tsp.errors import StoreError, StoreUnreachableError
 from tsp.run.stored_run import StoredRun
 from tsp.run.uploader import Uploader
@@ -112,9 +113,7 @@ def test_progress_goes_out_while_a_checkpoint_is_on_its_way(
     uploader = Uploader(local_run)
     uploader.submit_epoch(*make_epoch(0))
     uploader.submit_progress(PROGRESS)
-    end = time.monotonic() + 600
-    while local_run.read_progress() is None and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_until(local_run.read_progress, "progress is written")
     assert local_run.read_progress() == PROGRESS
     assert not local_run.epochs()
     gate.set()
@@ -206,9 +205,7 @@ def test_progress_that_cannot_be_written_is_warned_of_once_and_tried_again(
             time.sleep(0.005)
         uploader.drain(timeout_sec=600)
         patch.undo()
-        end = time.monotonic() + 600
-        while local_run.read_progress() is None and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_until(local_run.read_progress, "progress is written")
     progress = local_run.read_progress()
     assert progress is not None
     assert progress.step == 19, "the newest, without being submitted again"

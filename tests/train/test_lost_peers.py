@@ -13,6 +13,7 @@ import pytest
 from tests.s3_servers import free_port
 from tests.train.stuck_group import LATE, NEVER, use
 from tests.train.worlds import config_for, run_of
+from tests.waiting import wait_until
 from tsp import entrypoint
 from tsp.config.run import to_json
 from tsp.errors import DataError
@@ -256,10 +257,7 @@ def test_sigterm_is_heard_while_a_library_waits_for_a_peer_and_status_says_what_
     both = ranks(stop_rank_1_unnoticed, peer_timeout_sec=600.0)
     both.wait_for(0, "waiting for step 2")
     run = run_of(both.config)
-    end = time.monotonic() + 600
-    while run.read_progress().waiting_for != "step 2" and time.monotonic() < end:
-        time.sleep(0.05)
-    assert run.read_progress().waiting_for == "step 2"
+    wait_until(lambda: run.read_progress().waiting_for == "step 2", "progress says what is waited for")
     os.kill(both.processes[0].pid, signal.SIGTERM)
     assert both.exit_code(0, within_sec=600) == 143, both.log(0)
     assert "SIGTERM while waiting for step 2" in both.log(0)

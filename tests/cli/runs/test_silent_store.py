@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cli.backends.local.run_folder import local_run
-from tests.cli.conftest import Tspctl, wait_until
+from tests.cli.conftest import Tspctl
+from tests.waiting import wait_until
 from tsp.store.retry import RetryPolicy
 
 Plan = Callable[..., None]

@@ -7,7 +7,8 @@ import pytest
 
 from cli.backends.local.run_folder import local_run
 from tests.cli.backends.local.test_backend import Plan
-from tests.cli.conftest import Tspctl, wait_until
+from tests.cli.conftest import Tspctl
+from tests.waiting import wait_until
 from tsp.store.local import LocalStore
 
 NUM_RUNS = 40

@@ -13,7 +13,8 @@ import pytest
 
 from cli.backends.local import lifecycle
 from cli.backends.local.run_folder import LocalRun, local_run
-from tests.cli.conftest import FAKE_RANK, Tspctl, wait_until
+from tests.cli.conftest import FAKE_RANK, Tspctl
+from tests.waiting import wait_until
 from tsp.run.processes import is_alive
 
 SUBMIT = ("submit", "--dataset", "demo", "--method", "tac", "--name", "a")

@@ -10,7 +10,8 @@ import pytest
 
 from cli.backends.local import run_folder
 from cli.backends.local.run_folder import local_run, state_home
-from tests.cli.conftest import Tspctl, wait_until
+from tests.cli.conftest import Tspctl
+from tests.waiting import wait_until
 
 SUBMIT = ("submit", "--dataset", "demo", "--method", "tac", "--name")
 Plan = Callable[..., None]

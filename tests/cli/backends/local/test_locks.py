@@ -12,7 +12,8 @@ import pytest
 
 from cli.backends.local.claim import CLAIM, claimed
 from cli.backends.local.run_folder import LocalRun, local_run
-from tests.cli.conftest import FAKE_RANK, Tspctl, wait_until
+from tests.cli.conftest import FAKE_RANK, Tspctl
+from tests.waiting import wait_until
 from tsp.errors import ConfigError
 from tsp.run.processes import is_alive
 from tsp.store import locks

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cli.backends.local.run_folder import local_run
-from tests.cli.conftest import Ended, Tspctl, wait_until
+from tests.cli.conftest import Ended, Tspctl
+from tests.waiting import wait_until
 from tsp.run.processes import is_alive
 
 SUBMIT = ("submit", "--dataset", "demo", "--method", "tac", "--name", "a")

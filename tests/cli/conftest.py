@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from cli.backends.local import launch as local_launch
-from cli.backends.local.run_folder import known_runs
+from cli.backends.local.records import Supervised
+from cli.backends.local.run_folder import known_runs, local_run
 from tsp.errors import ConfigError
 from tsp.run.processes import send
 
@@ -106,3 +107,11 @@ def local(home: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             send(supervised.process, signal.SIGKILL)
             for rank in supervised.ranks:
                 send(rank.process, signal.SIGKILL)
+
+
+def kill_supervisor(name: str) -> Supervised:
+    """Kill the supervisor of a run by force; returns what it supervised."""
+    supervised = local_run(name).supervised()
+    assert supervised is not None
+    os.kill(supervised.pid, signal.SIGKILL)
+    return supervised

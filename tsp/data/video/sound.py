@@ -12,7 +12,7 @@ import av.filter
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 
-from tsp.data.video.filter_graph import pulled
+from tsp.data.video.filter_graph import chain, pulled
 from tsp.data.video.open_input import open_input
 from tsp.data.video.packet_clock import Clock
 
@@ -47,17 +47,11 @@ def sound_frames(path: str, rate_hz: int) -> Iterator[AudioFrame]:
 
 def _sound_graph(sound: AudioStream, first: AudioFrame, rate_hz: int) -> av.filter.Graph:
     graph = av.filter.Graph()
-    last = graph.add_abuffer(
+    source = graph.add_abuffer(
         template=sound, format=first.format.name, layout=first.layout.name, sample_rate=first.sample_rate
     )
-    for name, arguments in (
+    filters = (
         ("aresample", f"{rate_hz}:async=1:first_pts=0"),
         ("aformat", f"sample_fmts=fltp:sample_rates={rate_hz}:channel_layouts=stereo"),
-    ):
-        node = graph.add(name, arguments)
-        last.link_to(node)
-        last = node
-    sink = graph.add("abuffersink")
-    last.link_to(sink)
-    graph.configure()
-    return graph
+    )
+    return chain(graph, source, filters, sink="abuffersink")

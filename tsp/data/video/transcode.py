@@ -28,7 +28,7 @@ from tsp.data.video.claims import missing_end, unheeded
 from tsp.data.video.display_matrix import CROSSED, FILTERS, turn_of
 from tsp.data.video.encode import open_mp4
 from tsp.data.video.errors import VideoError, reading, reason_of
-from tsp.data.video.filter_graph import pulled
+from tsp.data.video.filter_graph import chain, pulled
 from tsp.data.video.open_video import VideoSource
 from tsp.data.video.packet_scan import ORDER_NOTE
 from tsp.data.video.sound import sound_frames
@@ -232,7 +232,7 @@ class _Picture:
         if turn in CROSSED:
             self.pixel_aspect = 1 / self.pixel_aspect
         height = f"min(ih,{self._max_height_px})" if self._max_height_px else "ih"
-        chain: list[tuple[str, str | None]] = [
+        filters: list[tuple[str, str | None]] = [
             # From time 0 on, before a picture that begins late its first frame.
             ("fps", f"fps={self.fps}:start_time=0"),
             *FILTERS[turn],
@@ -244,17 +244,10 @@ class _Picture:
             ("format", "yuv420p"),
         ]
         graph = av.filter.Graph()
-        last = graph.add_buffer(
+        source = graph.add_buffer(
             template=self._opened.stream, width=first.width, height=first.height, format=first.format
         )
-        for name, arguments in chain:
-            node = graph.add(name, arguments)
-            last.link_to(node)
-            last = node
-        sink = graph.add("buffersink")
-        last.link_to(sink)
-        graph.configure()
-        return graph
+        return chain(graph, source, filters, sink="buffersink")
 
 
 def _matrices(frame: VideoFrame) -> str:

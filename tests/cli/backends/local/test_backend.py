@@ -13,7 +13,7 @@ import pytest
 
 from cli.backends.local import lifecycle
 from cli.backends.local.run_folder import LocalRun, local_run
-from tests.cli.conftest import FAKE_RANK, Tspctl
+from tests.cli.conftest import FAKE_RANK, Tspctl, kill_supervisor
 from tests.waiting import wait_until
 from tsp.run.processes import is_alive
 
@@ -159,9 +159,7 @@ def test_a_dead_supervisor_is_a_crash_takes_its_ranks_along_and_can_be_resumed(
     plan_ranks(epochs=2, step_sec=600.0)
     tspctl(*SUBMIT)
     wait_for_log("a", "rank: rank 0 of 1")
-    supervised = local_run("a").supervised()
-    assert supervised is not None
-    os.kill(supervised.pid, signal.SIGKILL)
+    supervised = kill_supervisor("a")
     wait_until(lambda: state_of("a") == "crashed", "crashed")
     wait_until(lambda: not any(is_alive(rank.process) for rank in supervised.ranks), "ranks end too")
     shown = tspctl("status", "a")
@@ -179,9 +177,7 @@ def test_deleting_a_crashed_run_first_ends_the_ranks_that_outlived_its_superviso
     plan_ranks(epochs=1000, step_sec=0.2, deaf=True)
     tspctl(*SUBMIT)
     wait_for_log("a", "rank: rank 0 of 1")
-    supervised = local_run("a").supervised()
-    assert supervised is not None
-    os.kill(supervised.pid, signal.SIGKILL)
+    supervised = kill_supervisor("a")
     wait_until(lambda: state_of("a") == "crashed", "crashed")
     assert any(is_alive(rank.process) for rank in supervised.ranks), "it does not hear SIGTERM"
     assert tspctl("delete", "a", "--yes").code == 0

@@ -1,7 +1,6 @@
 """Local runs where the file system refuses locks, or grants them to everybody: NFS and some FUSE mounts."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import pytest
 
 from cli.backends.local.claim import CLAIM, claimed
 from cli.backends.local.run_folder import LocalRun, local_run
-from tests.cli.conftest import FAKE_RANK, Tspctl
+from tests.cli.conftest import FAKE_RANK, Tspctl, kill_supervisor
 from tests.waiting import wait_until
 from tsp.errors import ConfigError
 from tsp.run.processes import is_alive
@@ -116,9 +115,7 @@ def test_of_several_that_resume_at_once_one_does(
     plan_ranks(epochs=1000, step_sec=0.05)
     assert tspctl(*SUBMIT).code == 0
     wait_until((local / "a" / "progress.json").exists, "it runs")
-    killed = local_run("a").supervised()
-    assert killed is not None
-    os.kill(killed.pid, signal.SIGKILL)
+    killed = kill_supervisor("a")
     wait_until(lambda: not any(is_alive(rank.process) for rank in killed.ranks), "ranks end too")
 
     def resume(_: int) -> int:

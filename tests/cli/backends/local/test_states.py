@@ -1,17 +1,15 @@
 """Every state of a local run x every command -> how the command ends; what a message advises works in that state."""
 
 import json
-import os
 import re
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli.backends.local.run_folder import local_run
-from tests.cli.conftest import Ended, Tspctl
+from tests.cli.conftest import Ended, Tspctl, kill_supervisor
 from tests.waiting import wait_until
 from tsp.run.processes import is_alive
 
@@ -81,9 +79,7 @@ class Ways:
 
     def crashed(self) -> None:
         self.running()
-        supervised = local_run("a").supervised()
-        assert supervised is not None
-        os.kill(supervised.pid, signal.SIGKILL)
+        supervised = kill_supervisor("a")
         wait_until(lambda: not any(is_alive(rank.process) for rank in supervised.ranks), "ranks end too")
 
     def suspended(self) -> None:

@@ -28,6 +28,17 @@ START_TIMEOUT_SEC = 300
 NAMES = ("rclone", "moto")
 
 
+def env_of(access_key: str, secret_key: str) -> dict[str, str]:
+    """Environment variables under which boto3 uses this key pair and no other."""
+    return {
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A running server with one empty bucket."""
@@ -40,13 +51,7 @@ class S3Server:
 
     def env(self) -> dict[str, str]:
         """Environment variables under which boto3 uses this server's key pair and no other."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        return env_of(self.access_key, self.secret_key)
 
     def config(self, prefix: str = "", **changes: Any) -> StoreConfig:
         """Settings of a store below ``prefix`` in the bucket."""

@@ -15,6 +15,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from tests.s3_servers import env_of
+
 BUCKET = "runs"
 START_TIMEOUT_SEC = 300
 
@@ -63,13 +65,7 @@ class S3Server:
 
     def env(self) -> dict[str, str]:
         """Environment under which boto3 uses this server's key pair and no other."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        return env_of(self.access_key, self.secret_key)
 
     def client(self, secret_key: str | None = None) -> Any:
         """A client of the tests' own, which shares nothing with the product's; ``secret_key`` may be a wrong one."""

@@ -162,6 +162,13 @@ def test_an_object_larger_than_the_cache_says_what_to_raise(tmp_path, store_dir)
         cache.fetch("0.mp4")
 
 
+def test_sizes_are_told_in_mib(tmp_path, store_dir):
+    (store_dir / "large.mp4").write_bytes(bytes(5 << 20))
+    cache = make_cache(tmp_path, store_dir, limit_bytes=3 << 20)
+    with pytest.raises(ConfigError, match=r"large\.mp4 \w+ 5 MiB, .*\(3 MiB\): raise data\.cache_mib"):
+        cache.fetch("large.mp4")
+
+
 def test_prefetching_follows_the_order_and_stays_a_bounded_way_ahead(tmp_path, store_dir, downloads):
     cache = make_cache(tmp_path, store_dir)
     threads = threading.active_count()

@@ -23,6 +23,7 @@ def batch_of(number):
         gvf=torch.ones(2, 512),
         items=torch.arange(2),
         names=("a", "b"),
+        num_bad=0,
     )
 
 

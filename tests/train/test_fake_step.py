@@ -184,6 +184,7 @@ def test_the_transforms_wait_for_nothing(mode, side_px):
             gvf=None,
             items=torch.empty(2, dtype=torch.int64, device=GPU),
             names=("a", "b"),
+            num_bad=0,
         )
         with Calls() as calls:
             transforms.pixels_on_device(batch, GPU)

@@ -41,17 +41,17 @@ class ClipBatch:
     """int64 [B]: numbers within the epoch; -1 for a clip that could not be decoded."""
     names: tuple[str, ...]
     """File, time and table row of each clip, for messages."""
+    num_bad: int
+    """Clips that could not be decoded, replaced ones included."""
     problems: tuple[Problem, ...] = ()
     """The problems of clips that could not be decoded."""
-    num_bad: int = 0
-    """Clips that could not be decoded, replaced ones included."""
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ClipBatch:
-        """The same batch with all tensors on the device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+    def to(self, device: torch.device | str) -> ClipBatch:
+        """The same batch with all tensors on the device; the copies may go on after this returns."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> ClipBatch:
         """The same batch in page-locked memory, from which copies to a GPU overlap with computing."""

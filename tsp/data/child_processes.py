@@ -14,8 +14,7 @@ import os
 import threading
 from multiprocessing.context import ForkServerContext
 
-ORPHANED = 143
-"""Exit code of a child whose parent is gone."""
+from tsp.signals import TERMINATED
 
 
 def forkserver(*modules: str) -> ForkServerContext:
@@ -33,6 +32,6 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
-        os._exit(ORPHANED)
+        os._exit(TERMINATED)
 
     threading.Thread(target=watch, name="ends with parent", daemon=True).start()

@@ -24,7 +24,7 @@ def pixels_on_device(batch: ClipBatch, device: torch.device | str) -> Tensor:
 
     The uint8 pixels are copied to the device first (nothing is copied for a batch that is there already).
     """
-    batch = batch.to(device, non_blocking=True)
+    batch = batch.to(device)
     if batch.row_weights is None or batch.column_weights is None:
         return normalise(batch.pixels[..., :3].float())
     return blend(batch.pixels, batch.row_weights, batch.column_weights)

@@ -61,5 +61,5 @@ def on_device(
 
 
 def _moved(batch: ClipBatch, device: torch.device) -> DeviceBatch:
-    batch = batch.to(device, non_blocking=True)
+    batch = batch.to(device)
     return DeviceBatch(pixels_on_device(batch, device), batch.gvf, batch.targets, batch.names, batch.num_bad)

@@ -14,7 +14,7 @@ import os
 import threading
 from multiprocessing.context import ForkServerContext
 
-from tsp.signals import TERMINATED
+from tsp.errors import TerminatedError
 
 
 def forkserver(*modules: str) -> ForkServerContext:
@@ -32,6 +32,6 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
-        os._exit(TERMINATED)
+        os._exit(TerminatedError.exit_code)
 
     threading.Thread(target=watch, name="ends with parent", daemon=True).start()

@@ -89,6 +89,14 @@ def test_a_kept_connection_that_the_server_closed_is_replaced_and_a_new_one_is_n
         wire.ask("GET", "/a", {})
 
 
+def test_a_request_whose_answer_broke_off_is_not_sent_again_over_another_connection(serve: Serve) -> None:
+    wire = serve(OK, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", OK)
+    wire.ask("GET", "/a", {})
+    with pytest.raises(WireError):
+        wire.ask("POST", "/a", {})
+    assert bytes(wire.ask("GET", "/b", {}).body) == b"whole"
+
+
 def test_a_body_goes_where_it_is_wanted_and_an_error_does_not(serve: Serve) -> None:
     wire = serve(OK, OK.replace(b"200 OK", b"404 Not Found"), OK)
     for size, body in ((8, b"whole\0\0\0"), (8, b"\0" * 8), (4, b"\0" * 4)):

@@ -174,9 +174,9 @@
 
   const different = Object.entries(data.differences);
   if (runs.length > 1)
-    section("What differs in the configurations", different.length
+    section("Differences in configuration", different.length
       ? table(["Setting", ...runs.map((run) => run.name)], different.map(([key, values]) => [key, ...values]))
-      : element("p", { class: "soft" }, "Nothing but names and stores."));
+      : element("p", { class: "soft" }, "Only names and stores."));
 
   const withClasses = runs.filter((run) => run.classes.length);
   if (withClasses.length) {
@@ -188,7 +188,7 @@
       const [run, head] = options[choice.selectedIndex];
       const rows = head.rows.filter((row) => row.clips).sort((one, other) => one.correct / one.clips - other.correct / other.clips);
       place.replaceChildren(element("p", { class: "soft" }, `Epoch ${run.best_epoch}, weakest classes first; clips of the validation.`),
-        table(["Class", "Clips", "Accuracy, %", "Mostly taken for"], rows.map((row) => {
+        table(["Class", "Clips", "Accuracy, %", "Most often confused with"], rows.map((row) => {
           const accuracy = (100 * row.correct) / row.clips;
           const wrong = Object.entries(row.predicted).filter(([label]) => label !== row.label).slice(0, 3);
           return [row.label, row.clips, element("td", { class: "bar" }, element("i", { style: `width:${accuracy}%` }), element("span", {}, accuracy.toFixed(1))),
@@ -200,17 +200,17 @@
   }
   function matrix(head) {
     const labels = head.rows.map((row) => row.label);
-    return element("div", { class: "scroll" }, element("h3", { style: "margin-top:1rem" }, "Confusion: a row is a true class, a column what it was taken for"),
+    return element("div", { class: "scroll" }, element("h3", { style: "margin-top:1rem" }, "Confusion matrix: rows are true classes, columns are predicted classes"),
       element("table", { class: "matrix" }, element("tbody", {}, ...head.rows.map((row) => element("tr", {}, element("th", {}, row.label),
         ...labels.map((label) => {
           const share = row.clips ? (row.predicted[label] ?? 0) / row.clips : 0;
-          return element("td", { title: `${row.label} taken for ${label}: ${row.predicted[label] ?? 0} of ${row.clips}`, style: `background:color-mix(in srgb, ${label === row.label ? "#0072b2" : "#d55e00"} ${(100 * share).toFixed(0)}%, var(--panel))` });
+          return element("td", { title: `${row.label} predicted as ${label}: ${row.predicted[label] ?? 0} of ${row.clips}`, style: `background:color-mix(in srgb, ${label === row.label ? "#0072b2" : "#d55e00"} ${(100 * share).toFixed(0)}%, var(--panel))` });
         }))))));
   }
 
   const timed = runs.filter((run) => run.attempts.some((attempt) => isTime(attempt.started)));
   if (timed.length) {
-    section("Attempts and interruptions", timeLine(timed), table(["Run", "Attempt", "Ranks", "First line", "Last line", "Lasted", "Began at epoch", "Epochs finished", "Ended by"],
+    section("Attempts and interruptions", timeLine(timed), table(["Run", "Attempt", "Ranks", "First line", "Last line", "Lasted", "Started at epoch", "Epochs finished", "Ended by"],
       timed.flatMap((run) => run.attempts.map((attempt, index) => [named(run), attempt.attempt, attempt.ranks, timeCell(attempt.started), timeCell(attempt.ended),
         element("td", { class: "time" }, attempt.started && attempt.ended ? showDuration(Math.max(0, Date.parse(attempt.ended) - Date.parse(attempt.started)) / 1000) : "–"), attempt.resumed,
         finishedIn(run, index).map((epoch) => epoch.epoch).join(", ") || "–", element("td", { class: "words" }, attempt.reason ?? "–")])), [1, 2, 6]));

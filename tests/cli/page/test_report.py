@@ -122,7 +122,7 @@ def test_the_figures_of_the_page_are_the_stores_and_the_best_run_comes_first(bro
 
 def test_what_differs_is_shown_and_nothing_else(browser, page):
     opened(browser, page)
-    assert rows_of(browser, "What differs in the configurations") == [["seed", "0", "1"]]
+    assert rows_of(browser, "Differences in configuration") == [["seed", "0", "1"]]
 
 
 @pytest.fixture

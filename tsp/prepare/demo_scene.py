@@ -23,6 +23,8 @@ REGIONS = ("Action", BACKGROUND)
 
 _NUM_SHAPES = 2
 _RAMP_SEC = 0.15
+_REACH = (1.0, 1.24, 1.18)
+"""Radii from the middle of a circle, a square and a triangle to where they are farthest from it."""
 
 Pixels = NDArray[np.float32]
 
@@ -162,13 +164,13 @@ def _colour(rng: Generator, kind: int) -> Pixels:
 
 def _paint(canvas: Pixels, shape: Shape, x: float, y: float, radius: float) -> None:
     """Blend the shape into the canvas with an edge one pixel soft."""
-    reach = math.ceil(radius * 1.5) + 1
+    reach = math.ceil((radius + 0.5) * _REACH[shape.kind]) + 1
     top, bottom = max(0, int(y) - reach), min(HEIGHT_PX, int(y) + reach + 1)
     left, right = max(0, int(x) - reach), min(WIDTH_PX, int(x) + reach + 1)
     if top >= bottom or left >= right:
         return
-    dy, dx = np.mgrid[top:bottom, left:right].astype(np.float32)
-    dx, dy = dx - np.float32(x), dy - np.float32(y)
+    dy = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(y)
+    dx = np.arange(left, right, dtype=np.float32) - np.float32(x)
     cos, sin = math.cos(shape.angle), math.sin(shape.angle)
     u, v = dx * cos + dy * sin, dy * cos - dx * sin
     if shape.kind == 0:

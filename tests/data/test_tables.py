@@ -199,3 +199,17 @@ def test_a_table_can_be_read_from_bytes_that_were_fetched(tmp_path):
 @given(st.integers(1, 200))
 def test_shares_are_those_of_linspace(per_segment):
     assert uniform_shares(per_segment) == np.linspace(0.0, 1.0, per_segment).tolist()
+
+
+@pytest.mark.parametrize("line", [1, 2, 5])
+def test_text_that_is_no_csv_is_named_by_its_line(tmp_path, line):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" * (line - 1) + '"never closed,b\n')
+    with pytest.raises(DataError, match=rf"is not CSV from line {line} on"):
+        read_table(path, "table", ["a"])
+
+
+def test_the_class_that_a_label_map_names_twice_is_named(tmp_path):
+    (tmp_path / "map.json").write_text('["Run", "Jump", "Walk", "Jump"]')
+    with pytest.raises(DataError, match="'Jump' twice"):
+        load_label_map(tmp_path / "map.json")

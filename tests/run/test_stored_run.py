@@ -360,3 +360,12 @@ def test_runs_that_are_known_are_not_looked_at_again(store: Store, monkeypatch: 
     looked_at = []
     monkeypatch.setattr(StoredRun, "exists", lambda self: bool(looked_at.append(self.name)) or True)
     assert list(list_runs(store, known={"a"})) == looked_at == ["b"]
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 3])
+def test_a_resumed_run_gets_as_many_attempts_again(local_run: StoredRun, config: RunConfig, attempts: int) -> None:
+    local_run.create(config, None)
+    for _ in range(attempts):
+        local_run.start_attempt()
+    more = local_run.with_more_attempts(config)
+    assert more == dataclasses.replace(config, max_attempts=config.max_attempts + attempts)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tsp.data.transforms import pixels_on_device
 from tsp.errors import ConfigError, PeerLostError
 from tsp.model.device import choose_device
 from tsp.train.attempt import train
-from tsp.train.distributed import RankEnv, lost_peers
+from tsp.train.distributed import Group, RankEnv, lost_peers
 from tsp.train.rendezvous import join
 from tsp.train.stop_signal import Stop
 from tsp.train.training_state import build_model
@@ -348,3 +349,38 @@ def test_a_compiled_model_trains_to_the_same_weights_its_gradients_still_overlap
     assert list(weights) == list(expected)
     for name, value in expected.items():
         assert torch.allclose(weights[name], value, rtol=1e-4, atol=1e-6), name
+
+
+class Collective:
+    """A started one that is done after a number of looks."""
+
+    def __init__(self, looks):
+        self.looks, self.waited_for = looks, False
+
+    def get_future(self):
+        return self
+
+    def done(self):
+        self.looks -= 1
+        return self.looks < 0
+
+    def wait(self):
+        self.waited_for = True
+
+
+@pytest.mark.parametrize(("device", "looks", "checks"), [("cpu", 3, 3), ("cpu", 0, 0), ("cuda", 3, 0)])
+def test_a_rank_that_waits_on_its_cpu_looks_whether_the_others_still_live(device, looks, checks):
+    checked, work = [], Collective(looks)
+    ranks = SimpleNamespace(device=torch.device(device), watchdog=SimpleNamespace(check=lambda: checked.append(1)))
+    Group.finish(ranks, work)
+    assert (len(checked), work.waited_for) == (checks, True)
+
+
+def test_a_peer_that_is_lost_meanwhile_ends_the_wait():
+    def check():
+        raise PeerLostError("gone")
+
+    work = Collective(10**9)
+    with pytest.raises(PeerLostError):
+        Group.finish(SimpleNamespace(device=torch.device("cpu"), watchdog=SimpleNamespace(check=check)), work)
+    assert not work.waited_for

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tsp.store.s3.quick import KeyPair, sign
-from tsp.store.s3.wire import Wire, WireError
+from tsp.store.s3.wire import Wire, WireError, forbids_proxies
 
 Serve = Callable[..., Wire]
 
@@ -135,3 +135,26 @@ def test_signatures_are_botocores(token: str | None, query: str) -> None:
     signature = signer.signature(signer.string_to_sign(request, canonical), request)
     assert ours["authorization"].startswith(f"AWS4-HMAC-SHA256 Credential=key/{scope}, ")
     assert ours["authorization"].endswith(f"Signature={signature}")
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "direct"),
+    [
+        ("http://s:9000", {}, True),
+        ("http://s:9000", {"http_proxy": "http://p"}, False),
+        ("https://s:9000", {"http_proxy": "http://p"}, True),
+        ("https://s:9000", {"HTTPS_PROXY": "http://p"}, False),
+        ("http://s:9000", {"all_proxy": "http://p"}, False),
+        ("http://s:9000", {"all_proxy": "http://p", "http_proxy": "http://q"}, False),
+        ("http://s:9000", {"http_proxy": "http://p", "no_proxy": "s"}, True),
+        ("http://s:9000", {"http_proxy": "http://p", "no_proxy": "t"}, False),
+        ("http://s:9000", {"no_proxy": "t"}, True),
+    ],
+)
+def test_a_server_is_reached_directly_unless_a_proxy_is_meant_for_it(monkeypatch, url, environment, direct) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert forbids_proxies(url) is direct

@@ -188,6 +188,19 @@ def test_a_checkpoint_that_changed_on_its_way_is_not_published(run: StoredRun, m
     assert run.checkpoints() == {}
 
 
+@pytest.mark.parametrize(
+    ("keep_epochs", "left"),
+    [(0, {0, 1, 2, 3, 4}), (1, {1, 4}), (2, {1, 3, 4}), (4, {0, 1, 2, 3, 4}), (9, {0, 1, 2, 3, 4})],
+)
+def test_as_many_checkpoints_stay_beside_the_best_as_asked_for_and_with_0_all(
+    local_run: StoredRun, make_epoch: MakeEpoch, keep_epochs: int, left: set[int]
+) -> None:
+    for epoch, accuracy in enumerate([10.0, 90.0, 20.0, 30.0, 40.0]):
+        local_run.publish_epoch(*make_epoch(epoch, accuracy))
+    assert set(local_run.prune_epochs(keep_epochs)) == {0, 1, 2, 3, 4} - left
+    assert set(local_run.checkpoints()) == left
+
+
 def test_thinning_out_keeps_the_best_and_the_newest(
     local_run: StoredRun, make_epoch: MakeEpoch, tmp_path: Path
 ) -> None:

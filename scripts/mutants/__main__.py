@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("packages", nargs="*", default=list(PACKAGES))
     options = parser.parse_args()
-    known, noticed, missed = equivalents(), 0, 0
+    known, noticed, missed, red = equivalents(), 0, 0, set[str]()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "checkout"
         copy_checkout(copy)
@@ -64,7 +64,7 @@ def main() -> None:
             began_sec = time.monotonic()
             if mutant.key in known:
                 print(f"equivalent: {mutant.key}")
-            elif is_noticed(mutant, copy):
+            elif is_noticed(mutant, copy, red):
                 noticed += 1
                 print(f"noticed after {time.monotonic() - began_sec:.0f} s: {mutant.key}")
             else:

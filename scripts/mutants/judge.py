@@ -3,8 +3,9 @@
 The tests of a mutated module run in groups and stop at the first failure, so their order decides how long a mutant
 takes: the module's own test file, then the files of its package that name it, the other files of the package, and last
 the files elsewhere that name it and those of its only caller. A failure counts only if the same test passes without the
-mutant, since tests may also fail on a busy machine or be flaky. A test that hangs fails after a while and is treated
-the same way; if the whole test run must be killed, the mutant counts as not detected.
+mutant, since tests may also fail on a busy machine, be flaky or be broken; such a test is left out from then on. A test
+that hangs fails after a while and is treated the same way; if the whole test run must be killed, the mutant counts as
+not detected.
 """
 
 from __future__ import annotations
@@ -75,22 +76,39 @@ def _names(text: str, path: str) -> bool:
     return re.search(rf"{re.escape(package)}\.{name}\b|from {re.escape(package)} import .*\b{name}\b", text) is not None
 
 
-def is_noticed(mutant: Mutant, copy: Path) -> bool:
-    """Whether a test fails that passes without the mutant."""
+def is_noticed(mutant: Mutant, copy: Path, red: set[str]) -> bool:
+    """Whether a test fails that passes without the mutant.
+
+    Args: red, tests that fail without one; those that are found to are added, and left out from then on.
+    """
+    for tests in tests_of(copy, mutant.path):
+        while failed := _first_failure_with(mutant, copy, tests, red):
+            if failed in red:
+                break  # it cannot be left out
+            if first_failure(copy, [failed], set()) is None:
+                return True
+            print(f"fails without a mutant, too: {failed}", flush=True)
+            red.add(failed)
+    return False
+
+
+def _first_failure_with(mutant: Mutant, copy: Path, tests: list[str], red: set[str]) -> str | None:
     path = copy / mutant.path
     original = path.read_text()
     path.write_text(mutant.code)
     try:
-        failed = next(filter(None, (first_failure(copy, tests) for tests in tests_of(copy, mutant.path))), None)
+        return first_failure(copy, tests, red)
     finally:
         path.write_text(original)
-    return failed is not None and first_failure(copy, [failed]) is None
 
 
-def first_failure(copy: Path, tests: list[str]) -> str | None:
-    """The first of these tests that fails; a whole file where it cannot be imported; None if all pass."""
+def first_failure(copy: Path, tests: list[str], red: set[str]) -> str | None:
+    """The first of these tests that fails, leaving out ``red``; None if all pass.
+
+    A whole file, where it cannot be imported.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        status = _wait(_fork_pytest(copy, tests, Path(folder)))
+        status = _wait(_fork_pytest(copy, [*tests, *(f"--deselect={name}" for name in sorted(red))], Path(folder)))
         if status is None:
             print(f"killed after {TIMEOUT_SEC} s: {' '.join(tests[:3])} ...", flush=True)
             return None

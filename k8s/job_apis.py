@@ -37,7 +37,7 @@ class JobApi:
         return self.controller if self.controller[0].isupper() else f"the {self.controller}"
 
 
-JOB_APIS: Mapping[Api, JobApi] = {
+JOB_APIS: dict[Api, JobApi] = {
     "pytorchjob": JobApi(
         kind="PyTorchJob",
         resource=PYTORCHJOBS,
@@ -70,7 +70,7 @@ def served_apis(cluster: Cluster) -> tuple[Api, ...]:
 def api_of(objects: Iterable[Mapping[str, Any]]) -> Api | None:
     """The kind of training job in a release; None for an auxiliary job."""
     kinds = {item["kind"] for item in objects}
-    return next((api for api, row in JOB_APIS.items() if row.kind in kinds), None)
+    return next((api for api, row in reversed(JOB_APIS.items()) if row.kind in kinds), None)
 
 
 def no_api(cluster: Cluster, api: Api | None, served: Collection[Api]) -> str:

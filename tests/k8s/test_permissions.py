@@ -1,4 +1,4 @@
-"""Rights that are missing are named before anything is created."""
+"""Permissions that are missing are named before anything is created."""
 
 from pathlib import Path
 

@@ -156,7 +156,7 @@ def test_the_forward_pass_and_its_losses_read_nothing_of_a_gpu(mode, autocasting
     stepper = fake_stepper(mode, backbone, precision, HEADS["gvf"], GPU)
     formats = {}
     for name, module in stepper.model.features.named_modules():
-        if isinstance(module, torch.nn.Conv3d):
+        if isinstance(module, torch.nn.Conv3d | torch.nn.Linear):
             module.register_forward_hook(lambda _, given, output, name=name: formats.update({name: output.dtype}))
     with mode:
         _, loss, is_bad = stepper._forward(fake_batch(GPU, 2))

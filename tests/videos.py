@@ -6,6 +6,7 @@ background behind it varies, so that P and B frames have something to code.
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -55,11 +56,17 @@ def numbered_frame(number: int, width: int, height: int, noise: np.ndarray | Non
 
 def number_of(image_HWC: np.ndarray) -> int:
     """The number a frame shows."""
-    height, width = image_HWC.shape[:2]
+    height, width, channels = image_HWC.shape
+    bits = image_HWC[_middles(height, width)].sum(axis=-1, dtype=int) > 125 * channels
+    return int((bits.reshape(-1) << np.arange(bits.size)).sum())
+
+
+@functools.cache
+def _middles(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns in the middle of the blocks."""
     rows = ((np.arange(BITS_ROWS) + 0.5) * height / BITS_ROWS).astype(int)
     columns = ((np.arange(BITS_COLUMNS) + 0.5) * width / BITS_COLUMNS).astype(int)
-    bits = image_HWC[rows[:, None], columns[None]].astype(int).mean(axis=-1) > 125
-    return int((bits.reshape(-1) << np.arange(bits.size)).sum())
+    return rows[:, None], columns[None]
 
 
 def write_video(path: Path, made: Made | None = None) -> Path:

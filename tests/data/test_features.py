@@ -103,8 +103,15 @@ def test_an_external_link_that_people_sent_is_named(shared_dir):
         GvfFile(path).load(names)
 
 
+@pytest.mark.parametrize(("name", "why"), [("none.h5", "does not exist"), ("folder.h5", "is not a file")])
+def test_what_is_no_file_is_told_from_what_is_not_there(tmp_path, name, why):
+    (tmp_path / "folder.h5").mkdir()
+    with pytest.raises(DataError, match=rf"{name} {why}"):
+        GvfFile(tmp_path / name).load(["a"])
+
+
 def test_a_file_of_other_names_shows_one_of_them(tmp_path):
-    write_arrays(tmp_path / "gvf.h5", [("v_a", np.ones(512, np.float32))])
+    write_arrays(tmp_path / "gvf.h5", [(name, np.ones(512, np.float32)) for name in ("v_a", "v_b", "v_c")])
     with pytest.raises(DataError, match=r"1 of 1 videos are missing; its entries begin with 'v_a'"):
         GvfFile(tmp_path / "gvf.h5").load(["a"])
 

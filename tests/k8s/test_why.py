@@ -364,3 +364,10 @@ def test_a_claim_that_is_not_bound_is_named(claims):
     said = why(PENDING, [waits])
     which = "the volume claim videos" if len(claims) == 1 else "one of the volume claims videos, weights"
     assert f"cannot be scheduled: {which} is not bound: see 'kubectl describe pvc videos'" in said
+
+
+def test_a_pod_that_is_being_deleted_waits_for_nothing():
+    waits = pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[IN_INIT])
+    assert "waits for the master" in why_pod(waits)
+    going = pod(1, "Pending", state=waiting("PodInitializing"), initContainerStatuses=[IN_INIT], deleting=True)
+    assert "waits for the master" not in (why_pod(going) or "")

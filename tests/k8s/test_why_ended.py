@@ -1,5 +1,7 @@
 """Why a run failed, restarts or was stopped: the first cause, from pods, events and logs."""
 
+import json
+
 import pytest
 
 from k8s.why import why
@@ -105,3 +107,17 @@ def test_an_earlier_failure_is_not_the_cause_of_a_later_one():
 def test_a_reason_has_neither_time_stamp_nor_rank_nor_level(line):
     ended = pod(0, "Failed", state=terminated(5, message=f"a line\n{line}\n"))
     assert why(job("Failed"), [ended]) == "rank 0 ended with exit code 5 (store refused): the disk is full"
+
+
+@pytest.mark.parametrize("evicted", [0, 1])
+def test_of_a_pod_that_failed_and_one_that_was_taken_away_the_one_that_failed_is_the_cause(evicted):
+    pods = [
+        pod(rank, "Failed", reason="Evicted", message="low on memory")
+        if rank == evicted
+        else pod(rank, "Failed", state=terminated(3))
+        for rank in (0, 1)
+    ]
+    said = why(job("Failed"), json.loads(json.dumps(pods)))
+    assert said.startswith(f"rank {1 - evicted} ended with exit code 3")
+    alone = why(job("Failed"), [pods[evicted]])
+    assert "was evicted" in alone

@@ -82,6 +82,9 @@ def test_a_preempted_run_says_so_and_when_it_is_tried_again():
     assert why(found, (), (), again).startswith(expected)
     lost = workload(of_kueue("Evicted", "PodsReadyTimeout", "pods were not ready in time"))
     assert "was evicted (PodsReadyTimeout: pods were not ready in time) and waits" in why(found, (), (), lost)
+    for reason in ("PodsReadyTimeout", "WorkloadInactive"):  # long after it was preempted
+        later = workload(of_kueue("Evicted", reason, "for another reason"), conditions[1])
+        assert f"was evicted ({reason}: for another reason)" in why(found, (), (), later)
 
 
 def no_quota(message, reason="Pending"):

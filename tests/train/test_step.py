@@ -1,5 +1,8 @@
 """One step: it learns, it repeats itself, and it never takes a step that is not finite."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
@@ -11,10 +14,10 @@ from tsp.model.device import card_of, choose_device
 from tsp.model.heads import HeadSpec, TspModel
 from tsp.model.recompute import recompute_blocks
 from tsp.train.batches import DeviceBatch
-from tsp.train.distributed import Group, RankEnv
+from tsp.train.distributed import AGREE_SEC, Group, RankEnv
 from tsp.train.precision import Numerics, choose_numerics
 from tsp.train.schedule import build_optimizer, build_scheduler
-from tsp.train.step import GPU_DELAY_STEPS, Stepper
+from tsp.train.step import GPU_DELAY_STEPS, STOP_AFTER_SEC, Stepper
 
 CPU = torch.device("cpu")
 SIZES = EffectiveSizes(
@@ -233,6 +236,30 @@ def test_a_head_without_labels_in_the_batch_does_not_move_by_its_loss():
 def test_being_told_to_stop_is_reported():
     stepper = make_stepper()
     assert [stepper(0, make_batch(), stop=stop)[0].stop_anywhere for stop in (False, True)] == [False, True]
+
+
+def test_a_step_may_take_as_long_as_a_lost_peer_shows_and_three_times_the_longest_that_was_usual(monkeypatch):
+    """The first ones may compile for minutes, which says nothing of the others."""
+    stepper, batch, clock, limits = make_stepper(), make_batch(), SimpleNamespace(sec=1000.0), []
+
+    def waiting(what, limit_sec, *, stop_after_sec):
+        limits.append((limit_sec, stop_after_sec))
+        return nullcontext()
+
+    zero = torch.zeros(())
+    monkeypatch.setattr(stepper, "_forward", lambda batch: ([zero], zero, zero))
+    monkeypatch.setattr(stepper, "_backward", lambda loss, is_bad: None)
+    monkeypatch.setattr(stepper, "_update", lambda is_bad: (zero, zero, zero))
+    monkeypatch.setattr(stepper.scheduler, "step", lambda: None)
+    monkeypatch.setattr("tsp.train.step.time", SimpleNamespace(monotonic=lambda: clock.sec))
+    monkeypatch.setattr(stepper.group, "waiting", waiting)
+    monkeypatch.setattr(stepper, "_read_reports", lambda *, keep: setattr(clock, "sec", clock.sec + durations.pop(0)))
+    durations = [100.0, 100.0, 100.0, 2.0, 5.0, 1.0, 1.0]
+    for step in range(len(durations)):
+        stepper(step, batch, stop=False)
+    peer_sec = stepper.group.peer_sec
+    usual = [(peer_sec + extra_sec, STOP_AFTER_SEC + extra_sec) for extra_sec in (6.0, 15.0, 15.0)]
+    assert limits == [(AGREE_SEC, STOP_AFTER_SEC)] * 4 + usual
 
 
 def test_bf16_learns_too():

@@ -221,7 +221,7 @@ def test_videos_of_the_settings_reach_a_job_on_the_cluster(
     from cli.backends import open as backends
 
     cluster = Sent()
-    monkeypatch.setattr(backends, "open_backend", lambda settings, name=None: cluster)
+    monkeypatch.setattr(backends, "open_backend", lambda settings, stores, name=None: cluster)
     (home / "tspctl.toml").write_text('data = "s3://videos/thumos14"\nstore = "s3://team/runs"\n')
     for kind in ("extract", "gvf"):
         ended = tspctl(kind, "s3://team/w.pth", "--metadata", "s3://team/m.csv", "--out", "s3://team/f.h5")
@@ -268,7 +268,9 @@ def test_a_job_that_runs_here_by_default_can_be_sent_to_where_the_data_is(
 
     cluster, real = Sent(), backends.open_backend
     monkeypatch.setattr(
-        backends, "open_backend", lambda settings, name: real(settings, name) if name == "local" else cluster
+        backends,
+        "open_backend",
+        lambda settings, stores, name: real(settings, stores, name) if name == "local" else cluster,
     )
     monkeypatch.setenv("TSPCTL_BACKEND", "kubernetes")
     assert tspctl("data", *arguments).code == 0

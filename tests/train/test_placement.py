@@ -12,7 +12,7 @@ from tsp.run.stored_run import StoredRun
 from tsp.store.open import open_store
 from tsp.train.attempt import train
 from tsp.train.distributed import RankEnv
-from tsp.train.placement import MARK
+from tsp.train.placement import MARK, Placement
 from tsp.train.stop_signal import Stop
 
 
@@ -78,3 +78,17 @@ def test_a_mark_that_a_killed_rank_has_left_long_ago_does_not_count(half_placed)
     waited(run, 1)
     with pytest.raises(PeerLostError):
         attempt()
+
+
+@pytest.mark.parametrize(
+    ("age_sec", "left_sec"),
+    [(None, 60), (0, 60), (20, 40), (59, 1), (61, 0), (400, 0), (690, 0), (690.5, 60), (24 * 3600, 60)],
+)
+def test_the_time_left_counts_from_the_mark_until_it_is_too_old_for_ranks_that_come_back(
+    half_placed, monkeypatch, age_sec, left_sec
+):
+    """60 s to be placed, 30 s to meet, 600 s to be started again."""
+    monkeypatch.setattr(Placement, "_waited_sec", lambda self: age_sec)
+    placement = Placement(half_placed[0], limit_sec=60.0, meet_sec=30.0)
+    assert placement.left_sec == left_sec
+    assert placement.is_over or left_sec > 0

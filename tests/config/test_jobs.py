@@ -211,12 +211,18 @@ def test_a_job_survives_json_unchanged():
     [
         ({"shards": 0}, "--shards must be at least 1"),
         ({"shards": 2, "shard": 2}, r"shard must lie in \[0, 2\)"),
+        ({"shards": 2, "shard": -1}, r"shard must lie in \[0, 2\)"),
         ({"shards": 2, "shard": 1, "merge_only": True}, "either works on one shard or merges"),
     ],
 )
 def test_a_share_that_does_not_exist_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         ExtractJob(**EXTRACTION, **changes)
+
+
+@pytest.mark.parametrize("shard", [0, 1, 2, None])
+def test_every_shard_there_is_is_taken(shard):
+    assert ExtractJob(**EXTRACTION, shards=3, shard=shard).shard == shard
 
 
 def env(index=None, shards=None):

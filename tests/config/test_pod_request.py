@@ -38,6 +38,7 @@ def test_a_complete_configuration_is_taken_as_it_is():
         ("{", "not JSON"),
         ("[]", "must be a mapping"),
         ('{"request": {}, "name": "x"}', "excludes 'name'"),
+        ('{"request": {}, "seed": 1, "name": "x"}', "excludes 'name'"),
         ('{"request": []}', "request must be a mapping"),
         ('{"request": {"dataset": "thumos14"}}', "request lacks the key 'method'"),
         ('{"request": {"dataset": "thumos14", "methd": "tsp"}}', "request has an unknown key 'methd'"),

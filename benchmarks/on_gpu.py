@@ -162,6 +162,7 @@ def check_transforms(bench: Bench) -> Iterator[Row]:
         gvf=None,
         items=torch.arange(2),
         names=("a", "b"),
+        num_bad=0,
     )
     here, there = pixels_on_device(batch, "cpu"), pixels_on_device(batch, bench.device).cpu()
     yield "largest difference from the CPU", judged(float((here - there).abs().max()), PIXEL_BOUND)

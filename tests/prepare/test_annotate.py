@@ -306,7 +306,6 @@ def test_each_class_is_counted_apart_and_the_background_last():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("as_published", [False, True])
-def test_an_action_that_ends_a_rounding_past_its_video_leaves_no_background(as_published):
-    assert background([(0.0, 10.0 + 1e-12)], 10.0, as_published=as_published) == []
-    assert background([(0.0, 4.0), (4.0 - 1e-12, 10.0)], 10.0, as_published=as_published) == []
+def test_an_action_that_ends_a_rounding_past_its_video_leaves_no_background():
+    assert background([(0.0, 10.0 + 1e-12)], 10.0) == []
+    assert background([(0.0, 4.0), (4.0 - 1e-12, 10.0)], 10.0) == []

@@ -12,7 +12,7 @@ import argparse
 import gc
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,9 +75,10 @@ def main() -> None:
 def measure(case: Case, path: Path, num_clips: int, duration_sec: float) -> None:
     """Print the table of one file."""
     copy, raw = (path.with_name(training_copy_name(f"{path.stem}.{kind}.mp4")) for kind in ("mjpeg", "raw"))
-    for file, kind in ((copy, "mjpeg"), (raw, "raw")):
-        if not file.exists():
-            write_training_copy(path, file, copy_format=kind)
+    if not copy.exists():
+        write_training_copy(path, copy, copy_format="mjpeg")
+    if not raw.exists():
+        write_training_copy(path, raw, copy_format="raw")
     rng = np.random.default_rng(1)
     starts = rng.uniform(0, duration_sec - CLIP_SEC, num_clips)
     groups = [
@@ -163,10 +164,11 @@ def _original(path: Path, start_sec: float) -> Tensor:
 
 
 def _ours(
-    reader: ClipReader, path: Path, starts_sec: Sequence[float], *, resized: bool = False
+    reader: ClipReader, path: Path, starts_sec: Iterable[float], *, resized: bool = False
 ) -> tuple[np.ndarray, PixelPlan]:
     """What a data worker does: uint32 [clips, 16, S, S]."""
     side = 112 if resized else 224
+    starts_sec = list(starts_sec)
     out = np.empty((len(starts_sec), 16, side, side), np.uint32)
     plan = index = None
     for frame in reader.frames(path, starts_sec):

@@ -9,6 +9,7 @@ in one run. Single clips are drawn at random, one pass reads five clips of a seg
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,9 +72,16 @@ def _measure(case: Case, paths: dict[str, Path], num_clips: int, num_frames: int
             1,
         )
     }
+
+    def read_one(path: Path, i: int) -> object:
+        return _ours(reader, path, [starts[i]])
+
+    def read_segment(path: Path, i: int) -> object:
+        return _ours(reader, path, groups[i])
+
     for name, path in paths.items():
-        ways[name, "single"] = (lambda i, path=path: _ours(reader, path, [starts[i]]), 1)
-        ways[name, "one pass"] = (lambda i, path=path: _ours(reader, path, groups[i]), PER_SEGMENT)
+        ways[name, "single"] = functools.partial(read_one, path), 1
+        ways[name, "one pass"] = functools.partial(read_segment, path), PER_SEGMENT
     times: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
     for block in range(0, num_clips, BLOCK):
         for way, (read, clips) in ways.items():

@@ -10,7 +10,6 @@ published encoders and written to benchmarks/memory.md. Data wait is measured on
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import gc
 import statistics
 import tempfile
@@ -41,6 +40,7 @@ from tsp.prepare.demo import draw_demo
 from tsp.store.base import sha256_of
 from tsp.train import checkpoint
 from tsp.train.batches import DeviceBatch, on_device
+from tsp.train.step import Stepper
 from tsp.train.stop_signal import Stop
 
 PUBLISHED = ("r2plus1d_34", "r2plus1d_18", "r3d_18")
@@ -237,8 +237,9 @@ def save_lines(device: torch.device) -> list[str]:
     """What a mid-epoch state of the largest encoder costs the training thread, and the threads beside it."""
     variant = Variant("")
     model, numerics = make_model("r2plus1d_34", variant, device)
-    stepper = stepper_of(model, 32, variant, numerics)
-    (every_sec,) = (item.default for item in dataclasses.fields(RunConfig) if item.name == "state_every_sec")
+    stepper = stepper_of(model, 32, variant, numerics, Stepper)
+    every_sec = RunConfig.__dataclass_fields__["state_every_sec"].default
+    assert isinstance(every_sec, float)
     copied_sec = []
     for _ in range(3):
         synchronize(device)

@@ -66,7 +66,9 @@ def standardised(
 
 def _digest(sources: list[Path], bit_rate: int, x264: Mapping[str, str]) -> str:
     """Of what a file is made."""
-    made_of = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in sources] or [DRAWN]
+    made_of: list[object] = [
+        f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in sources
+    ] or [DRAWN]
     return hashlib.sha256(repr((made_of, bit_rate, sorted(x264.items()))).encode()).hexdigest()[:10]
 
 

@@ -18,7 +18,8 @@ from tsp.data.video.transcode import transcode
 
 
 def _read(task: dict[str, Any]) -> None:
-    reader, found = ClipReader(), {}
+    reader = ClipReader()
+    found: dict[str, Any] = {}
     for number, start_sec in enumerate(task["starts_sec"]):
         try:
             found[str(number)] = reader.read(task["path"], start_sec)

@@ -125,7 +125,10 @@ def without_values(model: TspModel) -> FakeTensorMode:
     mode = FakeTensorMode()
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):
-            tensors.update({name: mode.from_tensor(value) for name, value in tensors.items() if value is not None})
+            shapes: dict[str, Any] = {
+                name: mode.from_tensor(value) for name, value in tensors.items() if value is not None
+            }
+            tensors.update(shapes)
     return mode
 
 

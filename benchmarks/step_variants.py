@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ def our_step(backbone: str, shape: Shape, variant: Variant, device: torch.device
 def make_stepper(backbone: str, batch: int, variant: Variant, device: torch.device) -> Stepper:
     """Model, optimizer and schedule of this variant."""
     model, numerics = make_model(backbone, variant, device)
-    return stepper_of(model, batch, variant, numerics)
+    return stepper_of(model, batch, variant, numerics, Stepper)
 
 
 def make_model(backbone: str, variant: Variant, device: torch.device) -> tuple[TspModel, Numerics]:
@@ -111,9 +112,10 @@ def make_model(backbone: str, variant: Variant, device: torch.device) -> tuple[T
     return model, numerics
 
 
-def stepper_of(
-    model: TspModel, batch: int, variant: Variant, numerics: Numerics, kind: type[Stepper] = Stepper
-) -> Stepper:
+S = TypeVar("S", bound=Stepper)
+
+
+def stepper_of(model: TspModel, batch: int, variant: Variant, numerics: Numerics, kind: type[S]) -> S:
     """A stepper of a kind over a model."""
     sizes = EffectiveSizes(
         downscale=1,
@@ -126,7 +128,7 @@ def stepper_of(
     )
     optimizer = build_optimizer(model, sizes, OptimConfig())
     scheduler = build_scheduler(optimizer, ScheduleConfig(), num_steps=1000)
-    network: nn.Module = torch.compile(model, dynamic=False) if variant.compile else model
+    network = cast(nn.Module, torch.compile(model, dynamic=False)) if variant.compile else model
     group = Group(RankEnv(), numerics.device)
     return kind(network, optimizer, scheduler, loss_weights=(1.0, 1.0), numerics=numerics, group=group)
 
@@ -141,6 +143,7 @@ def original_step(backbone: str, shape: Shape, device: torch.device) -> Callable
     batch = random_batch(shape, torch.device("cpu"), torch.contiguous_format)
 
     def step() -> float:
+        assert batch.gvf is not None
         clips, gvf, targets = batch.clips.to(device), batch.gvf.to(device), batch.targets.to(device)
         outputs: tuple[Tensor, ...] = model(clips, gvf)
         losses = [functional.cross_entropy(logits, targets[:, head]) for head, logits in enumerate(outputs)]

@@ -1,12 +1,13 @@
 """Global video features out of H5 files."""
 
 import unicodedata
+import zlib
 
 import h5py
 import numpy as np
 import pytest
 
-from tsp.data.features import GvfFile, write_arrays
+from tsp.data.features import FeatureFile, GvfFile, write_arrays
 from tsp.errors import DataError
 
 
@@ -121,3 +122,53 @@ def test_of_two_names_that_differ_in_unicode_form_the_exact_one_counts(tmp_path)
     arrays = [(composed, np.ones(512, np.float32)), (decomposed, np.zeros(512, np.float32))]
     write_arrays(tmp_path / "gvf.h5", arrays)
     assert GvfFile(tmp_path / "gvf.h5").load([composed, decomposed]).sum(1).tolist() == [512, 0]
+
+
+@pytest.mark.parametrize(("has_shuffle", "mask"), [*((True, mask) for mask in range(4)), (False, 0), (False, 1)])
+def test_chunks_are_read_whichever_of_their_filters_were_left_out(tmp_path, has_shuffle, mask):
+    """A set bit of a chunk's mask: the filter of that number was not applied. h5py itself says what is in the file."""
+    values = np.arange(24, dtype="<f4").reshape(6, 4)
+    filters = ["shuffle", "deflate"] if has_shuffle else ["deflate"]
+    data = values[:3].tobytes()
+    for number, name in enumerate(filters):
+        if not mask >> number & 1:
+            turned = np.frombuffer(data, np.uint8).reshape(-1, 4).T.tobytes()
+            data = turned if name == "shuffle" else zlib.compress(data)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        entry = file.create_dataset("v", (6, 4), "<f4", chunks=(3, 4), compression="gzip", shuffle=has_shuffle)
+        entry[3:] = values[3:]
+        entry.id.write_direct_chunk((0, 0), data, filter_mask=mask)
+    with h5py.File(path) as file:
+        assert np.array_equal(file["v"][:], values), "the test wrote another file than it meant to"
+    with FeatureFile(path, where="a.h5") as features:
+        assert np.array_equal(features.read("v"), values)
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8", "<f2", "<i4", "|u1"])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_numbers_of_any_kind_are_read_as_float32(tmp_path, kind, compression):
+    values = np.arange(12).reshape(3, 4).astype(kind)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("v", data=values, compression=compression)
+    with FeatureFile(tmp_path / "a.h5", where="a.h5") as features:
+        found = features.read("v")
+    assert found.dtype == np.float32
+    assert np.array_equal(found, values)
+
+
+def test_values_that_lie_in_the_file_as_in_memory_are_found_there(tmp_path):
+    values, path = np.arange(12, dtype="<f4").reshape(3, 4), tmp_path / "a.h5"
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["v"] = values
+    with h5py.File(path, "w") as file:
+        file["v"] = values
+        file["double"] = values.astype("<f8")
+        file["linked"] = h5py.SoftLink("/v")
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/v")
+        file.create_dataset("packed", data=values, compression="gzip")
+    with FeatureFile(path, where="a.h5") as features:
+        for name in ("v", "linked"):
+            offset = features.raw_offset(name)
+            assert path.read_bytes()[offset : offset + values.nbytes] == values.tobytes()
+        assert [features.raw_offset(name) for name in ("double", "elsewhere", "packed")] == [None] * 3

@@ -149,7 +149,8 @@ def autocasting(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
 
 
-@pytest.mark.filterwarnings("error")
+# Of the step itself: connections of earlier tests may be collected, and warned of, meanwhile.
+@pytest.mark.filterwarnings("error", "ignore::ResourceWarning")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_forward_pass_and_its_losses_read_nothing_of_a_gpu(mode, autocasting, backbone, precision):

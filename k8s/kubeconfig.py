@@ -90,5 +90,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16)
 def _parsed(text: str) -> Any:
-    """By libyaml where PyYAML has it; kept, because each question about a context reads all files."""
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506, both are safe
+    """Kept, because each question about a context reads all files. Not by libyaml, which deep nesting crashes."""
+    return yaml.safe_load(text)

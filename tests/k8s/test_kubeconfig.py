@@ -63,3 +63,10 @@ def test_a_section_that_is_no_list_makes_it_no_kubeconfig(tmp_path):
     (tmp_path / "config").write_text(json.dumps({"clusters": [], "contexts": {}, "users": "none"}))
     with pytest.raises(ClusterError, match="is not a kubeconfig, which maps clusters, contexts and users to lists"):
         kubeconfig_files(None, {"KUBECONFIG": str(tmp_path / "config")})
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 50_000, "- " * 100_000])
+def test_a_file_that_is_nested_without_end_is_an_error_with_its_name(tmp_path, text):
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(ClusterError, match="config cannot be read"):
+        kubeconfig_files(None, {"KUBECONFIG": str(tmp_path / "config")})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 _START = re.compile(rb"\x00\x00\x01")
 _SLICE, _PARTITION, _IDR, _SEQUENCE = 1, 2, 5, 7
@@ -114,7 +115,7 @@ def _units(content: bytes, length_bytes: int) -> Iterator[bytes]:
     """The units of a packet: behind their lengths, or behind start codes (no length bytes)."""
     if not length_bytes:
         starts = [match.end() for match in _START.finditer(content)]
-        for begin, end in zip(starts, [*starts[1:], len(content) + 3], strict=True):
+        for begin, end in pairwise([*starts, len(content) + 3]):
             yield content[begin : end - 3]
         return
     at = 0

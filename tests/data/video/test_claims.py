@@ -51,6 +51,10 @@ def test_frames_that_an_mp4_file_lists_and_lacks_are_counted(missing, sizes, fra
     assert said == (f"its header claims {claim}: the file is truncated" if claim else "")
 
 
+def test_a_long_file_of_which_every_frame_is_there_is_whole(missing):
+    assert missing("mov,mp4,m4a", data=bytes(100_000), sizes=[100] * 1000, frames=1000, num_read=1000) == ""
+
+
 @pytest.mark.parametrize(
     ("name", "more", "claim"),
     [

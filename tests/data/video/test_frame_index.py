@@ -1,9 +1,11 @@
-"""Which frames of a file that lists them a clip has, from the list alone."""
+"""Which frames of a file that lists them a clip has, from the list alone, and their bytes."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from tsp.data.video.errors import VideoError
 from tsp.data.video.frame_index import FrameIndex
 
 
@@ -61,3 +63,87 @@ def test_a_clip_begins_with_the_frame_on_screen_and_ends_within_the_file(start_p
 )
 def test_frames_of_one_time_or_without_data_are_left_to_the_decoder(times, without, numbers):
     assert index_of(times, without=without).numbers(0, [0, 1, 2]) == numbers
+
+
+HEIGHT, WIDTH = 2, 3
+PIXELS = np.arange(1, HEIGHT * WIDTH * 3 + 1, dtype=np.uint8).reshape(HEIGHT, WIDTH, 3)
+RAW = PIXELS.tobytes()
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Opens a file of one frame behind five other bytes, whose decoder puts out these pictures."""
+
+    def make(data=RAW, size=None, codec="rawvideo", pixels="rgb24", decoded=()):
+        path = tmp_path / "a.train.mov"
+        path.write_bytes(b"12345" + data)
+        entry = SimpleNamespace(pos=5, size=len(data) if size is None else size, timestamp=0)
+        codec_context = SimpleNamespace(name=codec, decode=lambda packet: list(decoded))
+        stream = SimpleNamespace(
+            index_entries=[entry], codec_context=codec_context, pix_fmt=pixels, height=HEIGHT, width=WIDTH
+        )
+        return FrameIndex(str(path), stream, 0)
+
+    return make
+
+
+def test_a_raw_frame_is_given_as_it_lies_in_the_file_and_not_decoded(opened):
+    index = opened()
+    frame = index.frame(0)
+    index.close()
+    assert (frame.shape, frame.dtype, frame.strides) == ((HEIGHT, WIDTH), np.uint32, (3 * WIDTH, 3))
+    assert np.array_equal(np.ascontiguousarray(frame).view(np.uint8).reshape(HEIGHT, WIDTH, 4)[..., :3], PIXELS)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"codec": "mjpeg"}, {"pixels": "bgr24"}, {"data": bytes(HEIGHT * WIDTH * 3 + 2)}, {"data": bytes(HEIGHT * WIDTH)}],
+)
+def test_a_frame_of_another_form_is_decoded(opened, form):
+    index = opened(**form, decoded=["the picture"])
+    assert index.frame(0) == "the picture"
+    index.close()
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"size": HEIGHT * WIDTH * 3 + 1}, "is cut off within frame 0"),
+        ({"codec": "mjpeg"}, "has no picture in frame 0"),
+        ({"codec": "mjpeg", "decoded": ["one", "two"]}, "has no picture in frame 0"),
+    ],
+)
+def test_a_frame_that_is_cut_off_or_none_is_named(opened, form, message):
+    index = opened(**form)
+    with pytest.raises(VideoError, match=rf"a\.train\.mov {message}"):
+        index.frame(0)
+    index.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_listed"),
+    [
+        ({}, True),
+        ({"codec": "rawvideo"}, True),
+        ({"codec": "h264"}, False),
+        ({"name": "matroska,webm"}, False),
+        ({"frames": 2}, False),
+        ({"frames": 0}, False),
+        ({"frames": 0, "times": ()}, False),
+        ({"start": 10}, False),
+        ({"times": (10, 20, 30), "start": 10}, True),
+    ],
+)
+def test_files_are_read_by_number_that_list_all_frames_from_the_first_one_shown(tmp_path, changes, is_listed):
+    path = tmp_path / "a.mov"
+    path.touch()
+    entries = [SimpleNamespace(timestamp=time, size=1, pos=0) for time in changes.get("times", (0, 10, 20))]
+    stream = SimpleNamespace(
+        index_entries=entries, codec_context=SimpleNamespace(name=changes.get("codec", "mjpeg")), pix_fmt="yuvj420p",
+        height=HEIGHT, width=WIDTH, frames=changes.get("frames", 3), start_time=changes.get("start", 0),
+    )  # fmt: skip
+    container = SimpleNamespace(format=SimpleNamespace(name=changes.get("name", "mov,mp4,m4a")))
+    index = FrameIndex.of(str(path), container, stream, 0)
+    assert (index is not None) is is_listed
+    if index is not None:
+        index.close()

@@ -224,7 +224,7 @@ class VideoSource:
     def _scanned(self, scan: Scan, key: int) -> Iterator[Packet[Any]]:
         self._entry = int(scan.pts[key]) if key and not self.is_intra else None
         offset, step = int(scan.seek_to[key]), round(1 / self.time_base)
-        while key and scan.is_seekable and offset + step > int(scan.seek_to[0]):
+        while key and scan.is_seekable and offset > int(scan.seek_to[0]):
             try:
                 self.container.seek(offset, stream=self.stream)
             except av.error.FFmpegError:

@@ -143,7 +143,7 @@ def test_packets_of_an_elementary_stream_are_numbered_at_its_rate():
         # a packet without a frame takes its time with it
         ([0, 1, 3], [None] * 4, [0, 10, 20, 30], False, [0, 10, HIDDEN, 30], False),
         # of a frame that the decoder puts out twice the first time counts, and what is no packet does not
-        ([0, 2, 0, 1, 3, 9], [None] * 4, [0, 10, 20, 30], False, [0, 20, 10, 30], True),
+        ([0, 2, 0, 1, 3, 4], [None] * 4, [0, 10, 20, 30], False, [0, 20, 10, 30], True),
     ],
 )
 def test_frames_get_the_stored_times_in_the_order_in_which_the_decoder_puts_them_out(

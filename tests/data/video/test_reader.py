@@ -4,6 +4,7 @@ import gc
 import os
 from fractions import Fraction
 from math import floor
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -155,6 +156,47 @@ def test_clips_far_apart_are_not_joined_by_decoding_what_lies_between(video):
     reader = ClipReader()
     source = reader._sources.get(video(num_frames=NUM_FRAMES, gop=GOP))
     assert reader._passes(source, [3.9, 0.0, 0.5], tuple(range(0, 32, 2))) == [[1, 2], [0]]
+
+
+@pytest.mark.parametrize(
+    ("keys", "passes"),
+    [
+        # A clip of 16 frames at 15 a second ends 32 frames of the file after it begins.
+        ((0, 32), [[1, 2, 0]]),
+        ((0, 33), [[1, 2], [0]]),  # the second ends at 32
+        ((0, 90), [[1, 2], [0]]),
+        ((0, 91), [[1, 2, 0]]),  # behind where the third begins
+        ((0,), [[1, 2, 0]]),
+        ((), [[1, 2, 0]]),
+    ],
+)
+def test_a_clip_is_read_by_itself_where_a_key_frame_lies_between_it_and_the_clips_before(keys, passes):
+    source = SimpleNamespace(
+        time_base=Fraction(1, 30), key_frame_before=lambda pts: max((key for key in keys if key <= pts), default=None)
+    )
+    assert ClipReader()._passes(source, [3.0, 0.0, 0.0], ()) == passes
+
+
+@pytest.mark.parametrize(
+    ("own", "table", "fps"),
+    [
+        (25, None, 25),
+        (25, 0.0, 25),
+        (25, 25.25, 25.25),  # a hundredth: rounded in the table
+        (25, 25.26, 25),
+        (25, 24.75, 24.75),
+        (25, 24.74, 25),
+        (None, 29.97, 29.97),
+    ],
+)
+def test_a_tables_rate_counts_unless_it_is_more_than_a_hundredth_off_the_files_own(own, table, fps):
+    source = SimpleNamespace(path="a.mp4", fps=None if own is None else Fraction(own))
+    assert reader_module._frame_rate(source, table) == Fraction(str(fps))
+
+
+def test_a_rate_that_neither_a_file_nor_its_table_states_is_asked_for():
+    with pytest.raises(VideoError, match=r"neither a\.mp4 nor a table states the frame rate"):
+        reader_module._frame_rate(SimpleNamespace(path="a.mp4", fps=None), None)
 
 
 def test_files_are_kept_open_but_never_more_than_allowed(video, tmp_path):

@@ -27,6 +27,7 @@ from k8s.names import (
 )
 from k8s.status import is_suspended, pod_status, state_of
 from k8s.why import why
+from k8s.why_refused import REASONS
 from tsp.run.status import ACTIVE, ENDED, RunState
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def _refusals(cluster: Cluster) -> dict[str, list[Object]]:
     """Job -> events that explain why its pods could not be created."""
     found: dict[str, list[Object]] = {}
     try:
-        for reason in ("FailedCreatePod", "FailedCreate"):
+        for reason in REASONS:
             for event in cluster.items(cluster.namespaced("v1", "events"), fieldSelector=f"reason={reason}"):
                 found.setdefault(str(event["involvedObject"].get("name")), []).append(event)
     except ForbiddenError as error:

@@ -7,6 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from k8s.names import Object, pods_of
 
+_OF_TRAINJOBS = "TrainJobResourcesCreationFailed"
+REASONS = ("FailedCreatePod", "FailedCreate", "FailedCreateService", _OF_TRAINJOBS)
+"""Of the events that explain it."""
+
 
 def not_created(job: Object, pods: Sequence[Object], events: list[Object], present: int) -> Iterable[str]:
     """The reason why the operator cannot create pods: quota, Pod Security Standard, other admission.
@@ -21,11 +25,10 @@ def not_created(job: Object, pods: Sequence[Object], events: list[Object], prese
         refused = re.search(r'pods "([^"]+)" is forbidden', message)
         if refused and refused[1] in created:  # meanwhile
             continue
-        if event.get("reason") == "TrainJobResourcesCreationFailed":
+        if event.get("reason") == _OF_TRAINJOBS:
             yield f"Kubeflow Trainer cannot make its pods: {message}"
-        if event.get("reason") not in ("FailedCreatePod", "FailedCreate", "FailedCreateService"):
-            continue
-        yield _refused(message)
+        elif event.get("reason") in REASONS:
+            yield _refused(message)
 
 
 def _refused(message: str) -> str:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from k8s.answers import ForbiddenError, NotFoundError
-from k8s.names import JOB_UID_LABEL, PART_OF, QUEUE_LABEL, TRAINJOBS
+from k8s.names import JOB_UID_LABEL, PART_OF, QUEUE_LABEL, STOPPED_ANNOTATION, TRAINJOBS
 from k8s.run_list import jobs_of_kind, list_views
 from tests.k8s.objects import event, indexed_job, job, node_pod, pod, train_job, unschedulable
 
@@ -75,6 +75,8 @@ QUEUED = {"suspend": True, "labels": {QUEUE_LABEL: "q"}}
         ([job("Succeeded")], [], set()),
         ([job("Failed")], [], {NOT_WELL}),
         ([job(suspend=True)], [], {NOT_WELL}),
+        ([job(suspend=True, annotations={STOPPED_ANNOTATION: "cancelled"})], [], set()),
+        ([job("Restarting")], [pod(0, "Failed"), pod(1)], {NOT_WELL, COUNT}),
         ([job("Running")], [pod(0), pod(1)], {NOT_WELL, COUNT}),
         ([job("Restarting")], [pod(0), pod(1)], {NOT_WELL, COUNT}),
         ([job()], [pod(0, "Pending"), pod(1, "Pending")], {NOT_WELL, COUNT}),

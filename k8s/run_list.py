@@ -66,8 +66,7 @@ def list_views(cluster: Cluster) -> Iterator[RunView]:
         pods = sorted(troubled.get(name, []), key=rank_of)
         state = state_of(job, pods, workloads.get(uid))
         there = max(len(pods), present[name]) if present is not None else pods_of(job)
-        lacks = state in ACTIVE and there < pods_of(job)
-        own = [event for of in names_in_events(job) for event in events.get(of, [])] if lacks else []
+        own = [event for of in names_in_events(job) for event in events.get(of, [])]
         reason = why(job, pods, own, workloads.get(uid), present=there)
         yield RunView(job=job, pods=tuple(pods), state=state, reason=reason)
 

@@ -129,6 +129,20 @@ def test_a_trainjob_whose_pods_cannot_be_made_is_not_told_that_nobody_looks_at_i
     assert views["my-run"].reason == "quota q is exceeded: more than 2"
 
 
+def test_a_run_whose_pods_all_came_meanwhile_is_not_told_of_an_older_refusal():
+    """One pod may be seen as waiting although it was not there when pods were counted, or the other way round."""
+    refused = event("FailedCreatePod", "exceeded quota: q, more than 2")
+    for pods in ([pod(0), pod(1)], [pod(0), pod(1), pod(2)]):
+        other = of("other", pod(0))
+        views, asked = listed(job("Running"), job("Running", name="other"), pods=[*pods, other], events=[refused])
+        assert asked >= EVENTS
+        assert views["my-run"].reason is None
+
+
+def test_pods_of_what_is_no_run_are_passed_over():
+    assert listed(job("Running", name="other"), pods=[unschedulable("x")])[1] == {NOT_WELL, COUNT} | EVENTS
+
+
 def test_who_may_not_read_events_still_sees_the_runs():
     views, asked = listed(job("Running"), pods=[pod(0)], refuse={"events": ForbiddenError})
     assert views["my-run"].reason.startswith("has 1 of its 2 pods")
@@ -168,7 +182,7 @@ def test_a_test_of_the_chart_is_no_run():
     assert list(listed(hook, job("Succeeded"))[0]) == ["my-run"]
 
 
-@pytest.mark.parametrize("kind", ["pytorchjobs", "trainjobs", "jobs"])
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_kind_that_the_cluster_lacks_is_passed_over_and_one_that_may_not_be_read_is_said(kind, caplog):
     with caplog.at_level(logging.DEBUG, logger="k8s"):
         listed(refuse={kind: NotFoundError})
@@ -180,4 +194,4 @@ def test_a_kind_that_the_cluster_lacks_is_passed_over_and_one_that_may_not_be_re
             listed(refuse={kind: ForbiddenError})
     fresh = Listing(refuse={"trainjobs": ForbiddenError})
     # Any tuple that says the same, not only this module's own.
-    assert list(jobs_of_kind(fresh, tuple(TRAINJOBS[:1]) + tuple(TRAINJOBS[1:]))) == []
+    assert list(jobs_of_kind(fresh, (*TRAINJOBS[:1], "trainjobs"))) == []

@@ -109,7 +109,7 @@ def test_times_that_do_not_rise_or_are_missing_are_left_to_slower_ways(odd):
 
 
 def test_a_packet_without_a_time_is_one_that_is_never_shown_only_where_all_packets_were_read_before():
-    stored = [packet(0), packet(None, 0), *EVEN[1:]]
+    stored = [packet(0), packet(1), packet(None, 1), *EVEN[2:]]
     assert times(decode_wanted(Source(*stored), choose(1))) == [1, 3, 5]
     with pytest.raises(UnsureError):
         list(decode_wanted(Source(*stored, has_scan=False), choose(1)))

@@ -1,0 +1,91 @@
+"""Files that appear whole or not at all: their names meanwhile, and what is said when the disk refuses."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tsp.errors import StoreError
+from tsp.store.atomic import explain_os_error, new_file, write_atomically
+
+
+def test_a_file_has_a_hidden_name_beside_its_own_until_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with new_file(path) as temp:
+        assert temp.parent == path.parent
+        assert (temp.name[:7], temp.name[-4:]) == (".a.txt.", ".tmp")
+        temp.write_text("x")
+        assert not path.exists()
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_the_hidden_name_of_the_longest_name_is_no_longer_than_a_name_may_be(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 155 + "y" * 100)
+    with new_file(path) as temp:
+        assert temp.name.startswith("." + "y" * 100 + ".")
+        temp.touch()
+    assert path.exists()
+
+
+@pytest.mark.parametrize("only_if_absent", [False, True])
+def test_a_folder_in_which_a_file_is_in_the_way_is_a_problem_of_the_folder(
+    tmp_path: Path, only_if_absent: bool
+) -> None:
+    """And not the file that exists already, which is something else."""
+    (tmp_path / "taken").touch()
+    with pytest.raises(StoreError, match="taken is not a folder"):
+        write_atomically(tmp_path / "taken" / "a", b"x", only_if_absent=only_if_absent)
+
+
+def test_a_file_is_replaced_unless_it_must_be_new(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for text in ("one", "two"):
+        write_atomically(path, text)
+    with pytest.raises(FileExistsError):
+        write_atomically(path, "three", only_if_absent=True)
+    assert path.read_text() == "two"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(("sync", "synced"), [(True, 2), (False, 0)])
+def test_what_can_be_fetched_again_need_not_be_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool, synced: int
+) -> None:
+    done: list[int] = []
+    monkeypatch.setattr("tsp.store.atomic.os.fsync", done.append)
+    with new_file(tmp_path / "a", sync=sync) as temp:
+        temp.touch()
+    assert len(done) == synced
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.EINVAL, "not here")
+        real(handle)
+
+    monkeypatch.setattr("tsp.store.atomic.os.fsync", fsync)
+    write_atomically(tmp_path / "a", b"x")
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_whichever_call_meets_it(tmp_path: Path, number: int) -> None:
+    with pytest.raises(StoreError, match=f"no space left for {tmp_path / 'a'}"), new_file(tmp_path / "a"):
+        raise OSError(number, "full")
+
+
+def test_a_failure_to_write_the_file_itself_is_told_of_it(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=f"cannot use {tmp_path / 'a'}: odd"), new_file(tmp_path / "a") as temp:
+        raise OSError(errno.EIO, "odd", "".join(str(temp)))
+
+
+def test_an_error_without_words_is_told_by_what_it_is(tmp_path: Path) -> None:
+    assert str(explain_os_error(OSError("library says so"), tmp_path)).endswith(
+        f"cannot use {tmp_path}: library says so"
+    )
+    said = str(explain_os_error(OSError(errno.EIO, "odd", "elsewhere"), tmp_path))
+    assert said == f"cannot use {tmp_path}: odd"

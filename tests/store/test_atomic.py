@@ -48,6 +48,23 @@ def test_a_file_is_replaced_unless_it_must_be_new(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_folder_that_another_process_makes_at_the_same_moment_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsp.store.atomic.os.path.isdir", lambda path: False)
+    for text in ("one", "two"):
+        with new_file(tmp_path / "a") as temp:
+            temp.write_text(text)
+    assert (tmp_path / "a").read_text() == "two"
+
+
+def test_a_link_to_a_file_is_no_folder_and_is_not_called_broken(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    said = str(explain_os_error(OSError(errno.ENOTDIR, "x"), tmp_path / "link" / "b"))
+    assert f"{tmp_path / 'link'} is not a folder" in said
+
+
 @pytest.mark.parametrize(("sync", "synced"), [(True, 2), (False, 0)])
 def test_what_can_be_fetched_again_need_not_be_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool, synced: int

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, MissingKeyError, StoreError
 from tsp.store.base import KeyExistsError, sha256_of
+from tsp.store.open import open_store
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3 import client
 from tsp.store.s3.store import S3Store
@@ -202,6 +203,11 @@ def test_an_object_that_was_replaced_is_noticed_by_its_etag(odd: S3Store, server
                 read()
         else:
             read()
+    again = odd._source("a")
+    server.objects["team/x/a"] = CONTENT
+    if has_etags:
+        with pytest.raises(ChangedSourceError):
+            list(again.chunks(0))
     server.objects["team/x/a"] = b""
     for read in (lambda: list(source.chunks(5)), lambda: source.range(5, memoryview(buffer))):
         with pytest.raises(ChangedSourceError):
@@ -217,6 +223,28 @@ def test_size_time_and_version_are_the_servers(odd: S3Store, server: Server) -> 
     server.has_times = False
     with pytest.raises(StoreError, match=r"it knows no time or size of s3://b/team/x/a"):
         odd.stat("a")
+
+
+def test_what_was_read_without_boto3_is_not_asked_for_again(odd: S3Store, server: Server) -> None:
+    server.objects["team/x/a"] = CONTENT * 10
+    source, buffer = odd._source("a"), bytearray(700)
+    assert source.range is not None
+    server.asked.clear()
+    source.range(300, memoryview(buffer))
+    assert bytes(buffer) == (CONTENT * 10)[300:]
+    odd.stat("a")
+    assert [method for method, _ in server.asked] == ["GET", "HEAD"]
+
+
+def test_past_the_end_of_an_object_is_nothing_whatever_the_refusal_says(odd: S3Store, server: Server) -> None:
+    server.objects["team/x/a"] = b"12345"
+    assert [odd.read("a", offset_bytes=offset) for offset in (4, 5, 6)] == [b"5", b"", b""]
+
+
+def test_files_travel_in_parts_of_16_mebibytes() -> None:
+    store = open_store(StoreConfig(uri="s3://b"))
+    assert isinstance(store, S3Store)
+    assert store.part_bytes == 16 * 1024 * 1024
 
 
 def test_what_is_missing_is_told_from_what_is_refused(odd: S3Store, server: Server) -> None:

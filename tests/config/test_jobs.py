@@ -23,7 +23,7 @@ from tsp.config.job import (
     reads,
     written_paths,
 )
-from tsp.config.jobs import JOBS, AnnotateJob, ExtractJob, ProbeJob, RunJob, StandardizeJob, job_from_dict
+from tsp.config.jobs import JOBS, AnnotateJob, ExtractJob, FeaturesJob, ProbeJob, RunJob, StandardizeJob, job_from_dict
 from tsp.config.recipes import load_dataset, resolve
 from tsp.errors import ConfigError
 
@@ -273,3 +273,19 @@ def test_a_shard_that_the_job_does_not_have_is_refused_by_the_variable(bad, vari
 def test_an_answer_is_rows_and_then_facts():
     answer = Answer(rows=[{"video": "a"}], facts={"videos": 1}, exit_code=3)
     assert answer.to_dict() == {"rows": [{"video": "a"}], "videos": 1}
+
+
+@pytest.mark.parametrize(
+    ("dest", "given", "written"),
+    [
+        ("a.h5", None, "h5"),
+        ("s3://b/a.hdf5", None, "h5"),
+        ("folder", None, "npy"),
+        ("h5", None, "npy"),
+        (None, None, "npy"),
+        ("a.h5", "npy", "npy"),
+        ("folder", "h5", "h5"),
+    ],
+)
+def test_features_are_written_as_asked_for_and_else_as_the_name_says(dest, given, written):
+    assert FeaturesJob(source="a", dest=dest, format=given).dest_format == written

@@ -1,5 +1,7 @@
 """What every store that is no folder inherits: local paths while something is read or written, heads, and downloads."""
 
+import runpy
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -184,6 +186,21 @@ def test_a_store_that_answers_with_other_bytes_is_not_reliable_and_is_left_clean
     with pytest.raises(StoreError, match="the store is not reliable"):
         check.check_round_trip(remote)
     assert list(remote.list()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(['{"uri": "STORE"}'], 0), (["no JSON"], 2), ([], 2), (["{}", "{}"], 2)]
+)
+def test_the_check_is_a_program_that_hears_when_it_is_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr("tsp.signals.end_on_sigterm", lambda: heard.append("from the beginning"))
+    monkeypatch.setattr("sys.argv", ["check", *(text.replace("STORE", str(tmp_path)) for text in arguments)])
+    monkeypatch.delitem(sys.modules, "tsp.store.check")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("tsp.store.check", run_name="__main__")
+    assert (ended.value.code, heard) == (code, ["from the beginning"])
 
 
 def test_of_a_folder_elsewhere_the_files_of_a_kind_are_copied_and_one_here_is_used_where_it_is(

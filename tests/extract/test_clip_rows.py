@@ -55,3 +55,11 @@ def test_a_clip_that_begins_before_the_picture_repeats_its_first_frame():
     for number in range(3):
         rows.add(number)
     assert rows_of(rows, [-1]) == [[0, 0, 1]]
+
+
+def test_clips_that_begin_before_the_picture_are_given_one_by_one_as_frames_arrive():
+    rows, firsts, found = ClipRows([0, 2, 4]), [-3, -2, -1, 0, 1], []
+    for number in range(6):
+        rows.add(number)
+        found += rows_of(rows, firsts)
+    assert found == [[max(0, first + offset) for offset in (0, 2, 4)] for first in firsts]

@@ -194,6 +194,21 @@ def test_a_tables_rate_counts_unless_it_is_more_than_a_hundredth_off_the_files_o
     assert reader_module._frame_rate(source, table) == Fraction(str(fps))
 
 
+@pytest.mark.parametrize(
+    ("source", "short_cuts", "names"),
+    [
+        ({}, True, ["decode_wanted", "decode_all", "decode_all_from_beginning"]),
+        ({}, False, ["decode_all", "decode_all_from_beginning"]),
+        ({"is_skippable": False}, True, ["decode_all", "decode_all_from_beginning"]),
+        ({"is_skippable": False, "is_intra": True}, True, ["decode_wanted", "decode_all", "decode_all_from_beginning"]),
+        ({"key_marks_lie": True}, True, ["decode_all_from_beginning"]),
+    ],
+)
+def test_the_fastest_way_that_a_file_allows_is_tried_first(source, short_cuts, names):
+    kind = SimpleNamespace(**{"is_skippable": True, "is_intra": False, "key_marks_lie": False, **source})
+    assert [way.__name__ for way in ClipReader(short_cuts=short_cuts)._ways(kind)] == names
+
+
 def test_a_rate_that_neither_a_file_nor_its_table_states_is_asked_for():
     with pytest.raises(VideoError, match=r"neither a\.mp4 nor a table states the frame rate"):
         reader_module._frame_rate(SimpleNamespace(path="a.mp4", fps=None), None)

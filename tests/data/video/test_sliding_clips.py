@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.videos import FPS_15, FPS_24, FPS_25, FPS_30, FPS_60, FPS_NTSC, Made, number_of, write_video
 from tsp.data.clips import extraction_starts_sec
 from tsp.data.video import ClipReader, VideoError
+from tsp.data.video.decode_ways import Way, decode_all_from_beginning, decode_wanted
 from tsp.data.video.sliding_clips import Slide, SlideChooser
 
 
@@ -106,3 +108,16 @@ def test_what_a_chooser_remembers_does_not_grow_with_the_clips_behind_it() -> No
         most = max(most, len(chooser.wanted) + len(chooser._wants_at))
     assert len(chooser.firsts) == 1485
     assert most < 40
+
+
+@pytest.mark.parametrize(
+    ("is_skippable", "short_cuts", "first"),
+    [(True, True, decode_wanted), (True, False, decode_all_from_beginning), (False, True, decode_all_from_beginning)],
+)
+def test_unneeded_frames_are_left_out_where_the_codec_allows_it_and_it_is_not_turned_off(
+    is_skippable: bool, short_cuts: bool, first: Way
+) -> None:
+    slide = Slide.__new__(Slide)
+    slide._source, slide._short_cuts = SimpleNamespace(is_skippable=is_skippable), short_cuts
+    assert slide._ways()[0] is first
+    assert slide._ways()[-1] is decode_all_from_beginning

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from types import SimpleNamespace
 
+import av.error
 import numpy as np
 import pytest
 
@@ -110,3 +111,25 @@ def test_frames_that_are_listed_and_not_whole_are_lost_but_for_those_before_the_
     kept = picture(*times, damaged=(9000,), salvage=True)
     list(kept.frames())
     assert kept.lost == ["1 frames from 0.10 to 0.10 s cannot be decoded completely"]
+
+
+@pytest.mark.parametrize(("num_before", "at_sec"), [(0, "0.00"), (31, "1.00")])
+def test_a_decoder_that_fails_says_after_how_many_seconds_and_is_gone_on_with_to_salvage(num_before, at_sec):
+    times = range(0, 120_000, 3000)
+    broken, salvaged = picture(*times), picture(*times, salvage=True)
+    for found in (broken, salvaged):
+        found._opened.codec.decode = failing(found._opened.codec.decode, num_before)
+    with pytest.raises(VideoError, match=rf"a\.avi cannot .* fails after {at_sec} s: Invalid data found; --salvage"):
+        list(broken.frames())
+    assert [frame.pts for frame in salvaged._decode()] == [time for time in times if time != 3000 * num_before]
+
+
+def failing(decode, number):
+    """A decoder that cannot decode one packet."""
+
+    def decoded(packet):
+        if packet == number:
+            raise av.error.InvalidDataError(22, "Invalid data found")
+        return decode(packet)
+
+    return decoded

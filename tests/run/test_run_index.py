@@ -77,6 +77,12 @@ def test_an_entry_is_written_when_the_run_moves_on_and_otherwise_refreshed_each_
     assert store.writes[0] == store.writes[1]
     writer.publish(dataclasses.replace(PROGRESS, epoch=PROGRESS.epoch + 1))
     assert store.writes[3] == f"-{store.writes[0]}", "first the new key, then the old one goes"
+    num_writes = len(store.writes)
+    for later_sec, is_written in ((59.9, False), (0.1, True), (59.9, False)):
+        now[0] += later_sec
+        writer.publish(dataclasses.replace(PROGRESS, epoch=PROGRESS.epoch + 1))
+        num_writes += is_written
+        assert len(store.writes) == num_writes
 
 
 def test_a_store_that_refuses_the_index_costs_a_run_nothing(caplog: pytest.LogCaptureFixture) -> None:

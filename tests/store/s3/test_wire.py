@@ -1,12 +1,14 @@
 """Answers as servers may send them: whole, or an error; never a part, never the next request's."""
 
 import contextlib
+import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tsp.store.s3 import wire
 from tsp.store.s3.quick import KeyPair, sign
 from tsp.store.s3.wire import Wire, WireError, forbids_proxies
 
@@ -103,6 +105,121 @@ def test_a_body_goes_where_it_is_wanted_and_an_error_does_not(serve: Serve) -> N
         buffer = bytearray(size)
         assert bytes(wire.ask("GET", "/a", {}, into=memoryview(buffer)).body) == b"whole"
         assert buffer == body
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
+def test_an_answer_that_has_no_body_needs_no_length(serve: Serve, status: bytes) -> None:
+    wire = serve(b"HTTP/1.1 " + status + b"\r\n\r\n", OK)
+    assert bytes(wire.ask("DELETE", "/a", {}).body) == b""
+    assert bytes(wire.ask("GET", "/b", {}).body) == b"whole"
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: -1\r\n"])
+def test_a_body_without_a_length_goes_nowhere(serve: Serve, length: bytes) -> None:
+    wire, buffer = serve(b"HTTP/1.1 200 OK\r\n" + length + b"Connection: close\r\n\r\nwhole"), bytearray(6)
+    with pytest.raises(WireError):
+        wire.ask("GET", "/a", {}, into=memoryview(buffer))
+    assert buffer == bytes(6)
+
+
+class Pieces:
+    """A socket that takes a thousand bytes at most by each call, and notes the calls."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.offered: list[int] = []
+
+    def settimeout(self, timeout_sec: float) -> None:
+        """As a socket's."""
+
+    def send(self, data: memoryview) -> int:
+        self.offered.append(len(data))
+        self.sent.append(bytes(data[:40_000]))
+        return len(self.sent[-1])
+
+
+@pytest.mark.parametrize(
+    ("size", "offered"),
+    [
+        (0, [4]),
+        (10, [14]),
+        (64 << 10, [(64 << 10) + 4, (64 << 10) + 4 - 40_000]),
+        ((64 << 10) + 1, [4, (64 << 10) + 1, (64 << 10) + 1 - 40_000]),
+    ],
+)
+def test_a_small_body_goes_with_its_headers_and_a_larger_one_is_not_copied(size: int, offered: list[int]) -> None:
+    pieces, body = Pieces(), random.Random(0).randbytes(size)
+    wire._Connection(pieces).send(b"head", body)  # type: ignore[arg-type]
+    assert (b"".join(pieces.sent), pieces.offered) == (b"head" + body, offered)
+
+
+class Clock:
+    """The time of a test."""
+
+    now_sec = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_sec
+
+
+@pytest.mark.parametrize(
+    ("pace", "is_enough"),
+    [
+        ([(60.0, 1)], True),
+        ([(60.5, 65_535)], False),
+        ([(60.5, 65_536)], True),
+        ([(30.0, 40_000), (31.0, 25_536)], True),
+        ([(30.0, 40_000), (31.0, 25_535)], False),
+        ([(61.0, 70_000), (60.0, 1), (1.0, 1)], False),
+        ([(61.0, 70_000), (60.0, 65_000), (1.0, 536)], True),
+    ],
+)
+def test_64_kibibytes_must_move_in_each_minute(
+    pace: list[tuple[float, int]], is_enough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, pieces = Clock(), Pieces()
+    monkeypatch.setattr(wire, "time", clock)
+    waits: list[float] = []
+    pieces.settimeout = waits.append  # type: ignore[method-assign]
+    watched = wire._Pace(pieces)  # type: ignore[arg-type]
+    assert waits == [60], "nothing at all is waited for as long, too"
+
+    def move() -> None:
+        for seconds, num_bytes in pace:
+            clock.now_sec += seconds
+            watched.moved(num_bytes)
+
+    if is_enough:
+        move()
+    else:
+        with pytest.raises(TimeoutError):
+            move()
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "is_secure"),
+    [
+        ("http://host", ("host", 80), False),
+        ("https://host", ("host", 443), True),
+        ("https://host:9000", ("host", 9000), True),
+        ("http://host:9000", ("host", 9000), False),
+        ("http://[::1]:9000", ("::1", 9000), False),
+    ],
+)
+def test_a_server_is_asked_at_its_port_or_that_of_its_scheme(
+    url: str, address: tuple[str, int], is_secure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, object]] = []
+
+    def connect(to: object, timeout: float) -> None:
+        asked.append((to, timeout))
+        raise OSError
+
+    monkeypatch.setattr(wire.socket, "create_connection", connect)
+    found = Wire(url)
+    with pytest.raises(WireError):
+        found.ask("GET", "/", {})
+    assert (asked, found.is_secure, found.host) == ([(address, 10)], is_secure, url.partition("//")[2])
 
 
 def test_a_head_has_a_length_and_no_body(serve: Serve) -> None:

@@ -51,11 +51,36 @@ def test_what_does_not_fit_is_said_once(plan: SlidePlan, change: dict[str, float
     assert words in sentence
 
 
+@pytest.mark.parametrize(
+    ("fps", "num_frames", "is_odd"),
+    [
+        # Two frames and a tenth of a second are left to rounding: five of 1800 frames at 30 a second.
+        (30.0, 1805, False),
+        (30.0, 1806, True),
+        (30.0, 1795, False),
+        (30.0, 1794, True),
+        (60.0, 3608, False),
+        (60.0, 3609, True),
+    ],
+)
+def test_a_table_may_round_its_numbers_of_frames(fps: float, num_frames: int, is_odd: bool) -> None:
+    said = list(odd_numbers(PLAN, [VideoFacts("a.mp4", 60.0, fps, num_frames)]))
+    assert [f"{num_frames / fps:.2f} s, its duration is 60.00 s" in sentence for sentence in said] == [True] * is_odd
+
+
+def test_a_rate_just_below_that_of_clips_repeats_frames() -> None:
+    videos = [VideoFacts("a.mp4", 60.0, 15.0, 900), VideoFacts("b.mp4", 60.0, 14.99, 899)]
+    (sentence,) = odd_numbers(PLAN, videos)
+    assert sentence.startswith("1 videos have fewer frames per second than clips (such as b.mp4, 14.99 of 15 fps)")
+
+
 def test_a_table_of_single_features_is_said() -> None:
     short = [replace(video, duration_sec=1.5, num_frames=45) for video in VIDEOS]
     (sentence,) = odd_numbers(PLAN, short)
     assert "3 of 3 videos have only one feature" in sentence
     assert list(odd_numbers(PLAN, [*VIDEOS, short[0]])) == []
+    assert list(odd_numbers(PLAN, [*VIDEOS, *short])) == []  # half of them
+    assert list(odd_numbers(PLAN, [*VIDEOS[1:], *short])) != []
 
 
 @pytest.mark.parametrize("table", ["thumos14/thumos14_valid", "activitynet/activitynet_v1-3_valid"])

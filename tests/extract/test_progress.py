@@ -29,6 +29,8 @@ def test_rate_time_left_and_facts_count_from_the_beginning(clock):
     clock.sec = 1060.0
     shown._num_clips = 240 + 4 * 60 * 59
     assert str(shown).endswith(", about 59 min left"), "a minute has 60 seconds"
+    shown._num_clips = 240 + 602
+    assert str(shown).endswith(", about 3 min left"), "150.5 s are more than two and a half"
     stream.num_clips, shown._num_clips = 251, 250
     assert str(shown).endswith(", about 0 min left"), "more clips than were expected"
     stream.num_clips, shown._num_clips = 120, 600

@@ -1,6 +1,7 @@
 """CPU and memory of the control group, from made-up folders of both versions; and of this machine, whatever it has."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -56,3 +57,51 @@ def test_what_cannot_be_read_is_left_out(tmp_path, content):
 
 def test_this_machine_does_not_fail():
     assert all(value >= 0 for value in Usage(CPU)().values())
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that the clock shows."""
+    now = SimpleNamespace(sec=1000.0)
+    monkeypatch.setattr("tsp.train.usage.time.monotonic", lambda: now.sec)
+    return now
+
+
+def test_the_share_of_a_core_is_that_since_the_reading_before(tmp_path, clock):
+    group(tmp_path, cpu_sec=10, memory_mib=1)
+    usage = Usage(CPU, tmp_path, tmp_path / "none")
+    assert "cpu_percent" not in usage()  # no time has passed
+    for sec, cpu_sec, percent in ((4, 11.5, 37.5), (2, 15.5, 200.0), (8, 15.5, 0.0), (3, 16.5, 33.3)):
+        clock.sec += sec
+        group(tmp_path, cpu_sec=cpu_sec, memory_mib=1)
+        assert usage()["cpu_percent"] == percent
+
+
+def test_version_1_counts_nanoseconds(tmp_path, clock):
+    counter = tmp_path / "cpuacct" / "cpuacct.usage"
+    counter.parent.mkdir()
+    counter.write_text("2000000000")
+    usage = Usage(CPU, tmp_path, tmp_path / "none")
+    clock.sec += 4
+    counter.write_text("3000000000")
+    assert usage() == {"cpu_percent": 25.0}
+
+
+def test_half_a_mebibyte_more_is_rounded_up(tmp_path):
+    group(tmp_path, cpu_sec=1, memory_mib=1)
+    for num_bytes, mib in ((5 * MIB + MIB // 2 + 1, 6), (5 * MIB + MIB // 2 - 1, 5)):
+        (tmp_path / "memory.current").write_text(str(num_bytes))
+        assert Usage(CPU, tmp_path, tmp_path / "none")()["memory_mib"] == mib
+
+
+def test_of_a_gpu_memory_is_told_and_what_it_does_where_the_driver_says(tmp_path, monkeypatch):
+    gpu = SimpleNamespace(type="cuda")
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 3 * MIB if device is gpu else 0)
+    monkeypatch.setattr(torch.cuda, "utilization", lambda device: 87 if device is gpu else 0)
+    assert Usage(gpu, tmp_path, tmp_path / "none")() == {"gpu_memory_mib": 3, "gpu_utilization_percent": 87}
+
+    def fail(device):
+        raise RuntimeError("no library")
+
+    monkeypatch.setattr(torch.cuda, "utilization", fail)
+    assert Usage(gpu, tmp_path, tmp_path / "none")() == {"gpu_memory_mib": 3}

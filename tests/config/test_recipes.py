@@ -1,10 +1,13 @@
 """The published recipes, the ablations, and data sets of one's own."""
 
+import json
+
 import pytest
 
 from tests.config.test_run import make
-from tsp.config.recipes import load_dataset, resolve
-from tsp.config.run import ACTION_COLUMN, REGION_COLUMN
+from tsp.config.codec import from_dict, to_dict
+from tsp.config.recipes import heads_of, load_dataset, resolve
+from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, RunConfig
 from tsp.errors import ConfigError
 
 PUBLISHED = {
@@ -258,3 +261,11 @@ def test_paths_that_begin_with_a_dot_are_relative_to_the_data_set_file_and_other
         "s3://bucket/data",
         load_dataset(str(own_file)).valid.videos,
     )
+
+
+@pytest.mark.parametrize("heads", ["all", "action", "region"])
+def test_the_heads_of_a_configuration_are_known_by_what_they_predict(heads):
+    config = resolve(load_dataset("thumos14"), "tsp", name="a", store={"uri": "s"}, root="/d", heads=heads)
+    again = from_dict(RunConfig, json.loads(json.dumps(to_dict(config))), where="run.json")
+    assert heads_of(again) == heads_of(config) == heads
+    assert heads_of(resolve(load_dataset("thumos14"), "tac", name="a", store={"uri": "s"}, root="/d")) == "action"

@@ -167,8 +167,13 @@ def _finish(command: Sequence[str], text: str | None, *, timeout_sec: float) -> 
 
 def is_new_enough(version: str) -> bool:
     """Whether ``v3.22.0+g...`` is at least the oldest supported version; texts that are not versions are accepted."""
+    found, oldest = _major_and_minor(version), _major_and_minor(OLDEST)
+    return not found or found >= oldest
+
+
+def _major_and_minor(version: str) -> list[int]:
     match = re.match(r"v(\d+)\.(\d+)", version)
-    return match is None or (int(match[1]), int(match[2])) >= (3, 14)
+    return [int(number) for number in match.groups()] if match else []
 
 
 def program() -> str:

@@ -161,7 +161,15 @@ def test_without_helm_the_message_says_how_to_get_it(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "expected"),
-    [("v3.22.0", True), ("v3.14.0+gabc", True), ("v3.9.4", False), ("v4.0.0", True), ("v2.17", False), ("dev", True)],
+    [
+        ("v3.22.0", True),
+        ("v3.14.0+gabc", True),
+        ("v3.13.9", False),
+        ("v3.9.4", False),
+        ("v4.0.0", True),
+        ("v2.17", False),
+        ("dev", True),
+    ],
 )
 def test_an_old_helm_is_known_by_its_version(version, expected):
     assert is_new_enough(version) is expected

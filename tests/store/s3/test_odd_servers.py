@@ -308,6 +308,21 @@ def test_of_two_that_write_once_the_first_wins_on_every_server(
     assert not [key for _, key in server.asked if "condition" in key], "what the server can do is tried once"
 
 
+@pytest.mark.parametrize(("there", "is_ours"), [(b"a", False), (b"m", True), (b"z", False)])
+def test_of_two_that_look_at_the_same_moment_the_later_is_refused_unless_it_is_the_same_data(
+    odd: S3Store, server: Server, monkeypatch: pytest.MonkeyPatch, there: bytes, is_ours: bool
+) -> None:
+    """Data that is there already may be that of our own request, whose answer was lost."""
+    monkeypatch.setattr(odd, "exists", lambda key: False)
+    server.objects["team/x/once"] = there
+    if is_ours:
+        odd.write("once", b"m", only_if_absent=True)
+    else:
+        with pytest.raises(KeyExistsError):
+            odd.write("once", b"m", only_if_absent=True)
+    assert server.objects == {"team/x/once": there}
+
+
 def test_a_server_that_answers_a_write_without_an_etag_is_none(odd: S3Store, server: Server) -> None:
     server.has_etags = False
     with pytest.raises(StoreError, match="S3"):

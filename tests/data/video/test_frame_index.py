@@ -97,7 +97,13 @@ def test_a_raw_frame_is_given_as_it_lies_in_the_file_and_not_decoded(opened):
 
 @pytest.mark.parametrize(
     "form",
-    [{"codec": "mjpeg"}, {"pixels": "bgr24"}, {"data": bytes(HEIGHT * WIDTH * 3 + 2)}, {"data": bytes(HEIGHT * WIDTH)}],
+    [
+        {"codec": "mjpeg"},
+        {"pixels": "bgr24"},
+        {"pixels": "yuv444p"},
+        {"data": bytes(HEIGHT * WIDTH * 3 + 2)},
+        {"data": bytes(HEIGHT * WIDTH)},
+    ],
 )
 def test_a_frame_of_another_form_is_decoded(opened, form):
     index = opened(**form, decoded=["the picture"])

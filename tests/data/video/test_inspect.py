@@ -207,6 +207,9 @@ def test_a_varying_rate_pauses_and_a_long_still_are_measured(inspected):
     assert (report.num_missing, report.longest_still_sec) == (330, pytest.approx(331 / 30))
     assert report.first_missing_sec == pytest.approx(45 / 30)
     assert not report.constant_rate
+    assert report.start_sec == 0
+    paused.scan.shown = paused.scan.shown + 45_000  # after the sound
+    assert inspected(paused).start_sec == 0.5
     paused.scan.shown = shown(*[3000] * 20, *[4000] * 20)
     report = inspected(paused)
     assert (report.constant_rate, report.num_missing) == (False, 0)

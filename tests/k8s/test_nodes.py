@@ -162,12 +162,17 @@ def gpu_node(name, memory_mib, gpus=4, ranks=4):
         ({}, {"cpu": "4"}, 8),
         ({"cpu": "16"}, {}, 8),
         ({"cpu": "plenty"}, {"cpu": "4"}, 8),
+        ({"cpu": "8"}, {"cpu": "2"}, 4),
+        ({"cpu": "7"}, {"cpu": "2"}, 3),
+        ({"memory": "7999"}, {"memory": "1k"}, 7),
+        ({"memory": "8000"}, {"memory": "1k"}, 8),
     ],
 )
 def test_as_many_ranks_fit_on_a_node_as_gpus_cpu_and_memory_allow(allocatable, requests, ranks):
     found = node("a", memory="16384", gpus="8")
     found["status"]["allocatable"] |= allocatable
-    pod = {"containers": [{"resources": {"requests": requests}}]}
+    # Containers beside it that request nothing take nothing.
+    pod = {"containers": [{"resources": {"requests": requests}}, {"resources": {}}, {"resources": None}, {}]}
     (found,) = nodes_for([found], pod, gpu_resource="nvidia.com/gpu", memory_label="nvidia.com/gpu.memory")
     assert (found.gpus, found.ranks) == (8, ranks)
 

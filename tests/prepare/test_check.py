@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import av
@@ -11,14 +12,15 @@ import pytest
 
 from tests.jobs import do_job
 from tsp.config.codec import to_dict
+from tsp.config.jobs import CheckJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig, RunConfig, SubsetConfig
 from tsp.data.label_map import load_label_map
 from tsp.data.tables import read_metadata, read_table
 from tsp.data.video.inspect import VideoReport
 from tsp.errors import ConfigError
-from tsp.prepare.check import check_data
-from tsp.prepare.check_table import check_table
+from tsp.prepare.check import Report, check_data, run
+from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, in_order
 from tsp.store.open import open_store
 
@@ -314,3 +316,23 @@ def test_the_histogram_is_a_picture(demo_folder, tmp_path):
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="nowhere"):
         check_data(demo_config(tmp_path / "nowhere"), decode_all=False, workers=1)
+
+
+def test_what_is_counted_is_the_sum_of_what_was_found(tmp_path, monkeypatch):
+    """Of 9 rows 7 are kept; each gives 8 clips an epoch."""
+    kept = {ACTION_COLUMN: Counter(Run=4, Jump=3), REGION_COLUMN: Counter(Action=7)}
+    table = TableCheck(num_rows=9, num_kept=7, num_too_short=2, num_clamped=1, kept_per_class=kept)
+    findings = [DataFinding(severity, "train", "a.csv", None, "x") for severity in (ERROR, WARNING, WARNING)]
+    classes = {ACTION_COLUMN: ("Run", "Jump", "Swim"), REGION_COLUMN: ("Action",)}
+    answers = []
+    for found in (findings, findings[1:]):
+        report = Report(findings=found, tables={"train": table}, classes=classes)
+        monkeypatch.setattr("tsp.prepare.check.check_data", lambda *_, report=report, **__: report)
+        answers.append(run(CheckJob(config=demo_config(tmp_path))))
+    facts = answers[0].facts
+    assert (facts["errors"], facts["warnings"], answers[0].exit_code, answers[1].exit_code) == (1, 2, 3, 0)
+    assert facts["train_segments"] == (
+        "7 kept of 9 rows (2 shorter than a clip left out, 1 cut to their video), 56 clips an epoch"
+    )
+    assert facts["counts"] == {"train": {"rows": 9, "kept": 7, "too_short": 2, "clamped": 1, "clips_per_epoch": 56}}
+    assert facts["classes"][ACTION_COLUMN] == {"Run": {"train": 4}, "Jump": {"train": 3}, "Swim": {"train": 0}}

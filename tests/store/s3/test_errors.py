@@ -156,6 +156,7 @@ def test_a_server_that_stayed_silent_is_explained_with_the_number_of_tries(tries
         ("https://s:9000/x", 301, "to https://s:9000 (HTTP status 301): set store.endpoint_url to https://s:9000"),
         ("http://s:9001/x", 301, "set store.endpoint_url to http://s:9001"),
         ("http://[::1]/x", 307, "set store.endpoint_url to http://[::1]; if a login page"),
+        ("http://zzz/x", 307, "set store.endpoint_url to http://zzz; if a login page or proxy answers there"),
         ("http://other/x", 307, "set store.endpoint_url to http://other; if a login page or proxy answers there"),
     ],
 )

@@ -7,7 +7,15 @@ from botocore import exceptions
 from botocore.parsers import ResponseParserError
 
 from tsp.errors import StoreError
-from tsp.store.s3.failures import ForeignAnswerError, code_and_status, facts_of, permanent, refuse_foreign, short
+from tsp.store.s3.failures import (
+    ForeignAnswerError,
+    code_and_status,
+    facts_of,
+    http_time,
+    permanent,
+    refuse_foreign,
+    short,
+)
 
 OPERATIONS = ["AbortMultipartUpload", "CompleteMultipartUpload", "DeleteObject", "GetObject", "HeadObject",
               "ListObjectsV2", "PutObject", "UploadPart"]  # fmt: skip
@@ -72,6 +80,19 @@ def test_a_refusal_has_a_code_whether_or_not_the_server_sends_one(error, found):
     assert code_and_status(error) == found
     assert short(error) == found[0]
     assert short(OSError("https://secret@host")) == "OSError"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Wed, 02 Jan 2030 03:04:05 GMT", "2030-01-02T03:04:05+00:00"),
+        ("Wed, 02 Jan 2030 03:04:05", "2030-01-02T03:04:05+00:00"),
+        ("Wed, 02 Jan 2030 03:04:05 -0000", "2030-01-02T03:04:05+00:00"),
+        ("Wed, 02 Jan 2030 03:04:05 +0100", "2030-01-02T03:04:05+01:00"),
+    ],
+)
+def test_the_time_of_an_answer_is_gmt_unless_it_says_otherwise(text, found):
+    assert http_time(text).isoformat() == found
 
 
 def test_region_and_clocks_are_read_where_an_answer_has_them():

@@ -236,6 +236,16 @@ def test_what_was_read_without_boto3_is_not_asked_for_again(odd: S3Store, server
     assert [method for method, _ in server.asked] == ["GET", "HEAD"]
 
 
+def test_what_is_missing_is_asked_for_once(odd: S3Store, server: Server) -> None:
+    server.objects["team/x/a"] = CONTENT
+    odd.stat("a")
+    for look in (odd.stat, odd.read):
+        server.asked.clear()
+        with pytest.raises(MissingKeyError, match="s3://b/team/x/none does not exist"):
+            look("none")
+        assert len(server.asked) == 1
+
+
 def test_past_the_end_of_an_object_is_nothing_whatever_the_refusal_says(odd: S3Store, server: Server) -> None:
     server.objects["team/x/a"] = b"12345"
     assert [odd.read("a", offset_bytes=offset) for offset in (4, 5, 6)] == [b"5", b"", b""]
@@ -306,6 +316,7 @@ def test_of_two_that_write_once_the_first_wins_on_every_server(
     server.asked.clear()
     odd.write("twice", b"mine", only_if_absent=True)
     assert not [key for _, key in server.asked if "condition" in key], "what the server can do is tried once"
+    assert not [method for method, _ in server.asked if method == "GET"], "what the server took is not read back"
 
 
 @pytest.mark.parametrize(("there", "is_ours"), [(b"a", False), (b"m", True), (b"z", False)])

@@ -1,11 +1,12 @@
 """Chunks of an H5 entry, laid out and damaged by hand."""
 
+import os
 import zlib
 
 import numpy as np
 import pytest
 
-from tsp.data.deflated_chunks import Chunk, DeflatedChunks
+from tsp.data.deflated_chunks import Chunk, DeflatedChunks, _stored
 
 
 def laid_out(path, values, chunk_shape, *, gap=0, deflated=True, shuffled=True):
@@ -61,3 +62,17 @@ def test_a_chunk_that_cannot_be_inflated_or_has_another_length_is_named(tmp_path
         found = DeflatedChunks(tmp_path / "a", VALUES.shape, (3, 4), [*chunks[:4], broken, *chunks[5:]])
         with pytest.raises(ValueError, match=message):
             found.values()
+
+
+@pytest.mark.parametrize(("gap", "num_reads"), [(0, 1), (150, 1), (151, 3), (100_000, 3)])
+def test_the_chunks_of_a_band_are_read_at_once_unless_more_than_half_of_that_is_something_else(
+    tmp_path, monkeypatch, gap, num_reads
+):
+    """Three chunks of a hundred bytes: 300 of 600 bytes at the limit."""
+    path, reads, pread = tmp_path / "a", [], os.pread
+    path.write_bytes(b"".join(bytes([number]) * 100 + bytes(gap) for number in (1, 2, 3)))
+    chunks = [Chunk((0, at), at * (100 + gap), 100, False, False) for at in range(3)]
+    monkeypatch.setattr(os, "pread", lambda *asked: reads.append(asked) or pread(*asked))
+    with open(path, "rb") as file:
+        assert list(_stored(file.fileno(), chunks)) == [bytes([number]) * 100 for number in (1, 2, 3)]
+    assert len(reads) == num_reads

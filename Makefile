@@ -34,7 +34,7 @@ test: $(READY) ## lint, types, import contracts, chart policy, and every test th
 
 # Tests that call make are not to join the jobs of this one.
 .PHONY: pytest
-pytest: lint helm kubeconform ffmpeg browser $(READY) .venv/.collected
+pytest: lint helm kubeconform browser $(READY) .venv/.collected
 	env -u MAKEFLAGS -u MFLAGS $(PYTEST) -n $(WORKERS) --dist worksteal -m "not e2e"
 
 # On a clean checkout each of pytest's workers would compile every test, at the same time as the others.
@@ -89,10 +89,6 @@ helm:
 .PHONY: kubeconform
 kubeconform: $(READY)
 	-@scripts/go_tool.sh kubeconform >/dev/null && $(BIN)/python -m scripts.chart_schemas >/dev/null
-
-.PHONY: ffmpeg
-ffmpeg:
-	-@scripts/ffmpeg.sh >/dev/null
 
 .PHONY: browser
 browser:

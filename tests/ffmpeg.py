@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from tests.videos import number_of, numbered_frame
 
@@ -20,17 +19,9 @@ TINT = np.array([1.0, 0.85, 0.65])
 """Makes the boards coloured, so that a wrong matrix or range shows."""
 
 
-def program() -> str:
-    """Its path; skips the test where there is none."""
-    path = shutil.which("ffmpeg")
-    if path is None:
-        pytest.skip("no ffmpeg program on PATH: run scripts/ffmpeg.sh")
-    return path
-
-
 def run(*arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run it; its errors are the test's."""
-    command = [program(), "-hide_banner", "-nostdin", "-y", *arguments]
+    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-y", *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, check=True, timeout=900)
 
 
@@ -68,13 +59,14 @@ class Shown:
 def shown(path: Path, *, filters: str = "", upright: bool = False, passthrough: bool = True) -> Shown:
     """Every frame of a file's best video, with the time at which ffmpeg shows it."""
     rotate = [] if upright else ["-noautorotate"]
+    # One thread: with several, FFmpeg's decoder of Theora shows other pixels now and then, on a busy machine mostly.
     # The sound is decoded too, since ffmpeg takes for time 0 where the earliest of the streams that it reads begins.
     with av.open(str(path)) as container:
         sound = ["-vn", "-sn", "-dn", "-f", "null", "-"] if container.streams.audio else []
     chain = ",".join(part for part in (filters, "showinfo") if part)
-    timing = ["-vsync", "passthrough"] if passthrough else []
+    timing = ["-fps_mode", "passthrough"] if passthrough else []
     done = run(
-        "-v", "info", *rotate, "-i", str(path), "-an", "-sn", "-dn", *timing, "-vf", chain,
+        "-v", "info", *rotate, "-threads", "1", "-i", str(path), "-an", "-sn", "-dn", *timing, "-vf", chain,
         "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1", *sound,
     )  # fmt: skip
     log = done.stderr.decode(errors="replace")

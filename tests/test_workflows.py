@@ -13,7 +13,6 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 ONLY_THERE = {
     "make room for gigabytes of CUDA": "a runner's disk is full of other languages",
-    "a runner is not root, and make ffmpeg then installs nothing": "elsewhere that is up to whoever owns the machine",
     "what the cluster says of it": "printed when the tests have failed",
 }
 """Names of the steps that run a command of their own, and why."""

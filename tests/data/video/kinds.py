@@ -77,8 +77,8 @@ def late(source: Path, target: Path) -> None:
                "-c:v", "copy", "-c:a", "aac", str(target))  # fmt: skip
 
 
-VARYING = "-vf setpts='if(lt(N,30),N,30+(N-30)*2)/30/TB' -vsync vfr"
-DROPPED = "-vf select='not(eq(mod(n,10),5))' -vsync vfr"
+VARYING = "-vf setpts='if(lt(N,30),N,30+(N-30)*2)/30/TB' -fps_mode vfr"
+DROPPED = "-vf select='not(eq(mod(n,10),5))' -fps_mode vfr"
 COLOUR = "-colorspace {0} -color_primaries {0} -color_trc {0}"
 KINDS: dict[str, Kind] = {
     "mp4 h264": Kind(".mp4"),
@@ -140,7 +140,7 @@ KINDS: dict[str, Kind] = {
     "mkv trimmed": Kind(".mkv", then=copied(before="-ss 1.3")),
     "ts trimmed": Kind(".ts", then=copied(before="-ss 1.3")),
     "h264 interlaced": Kind(".mp4", f"{X264} -flags +ildct+ilme -x264-params tff=1"),
-    "mpeg2 interlaced": Kind(".ts", f"{MANY.format('mpeg2video')} -flags +ildct+ilme -top 1"),
+    "mpeg2 interlaced": Kind(".ts", f"{MANY.format('mpeg2video')} -flags +ildct+ilme -vf setfield=tff"),
     "full range, JPEG's format": Kind(".mp4", X264.replace("yuv420p", "yuvj420p")),
     "full range, marked": Kind(".mkv", f"-vf scale=out_range=pc,format=yuv420p {X264} -color_range pc"),
     "BT.709": Kind(".mp4", f"-vf scale=out_color_matrix=bt709,format=yuv420p {X264} {COLOUR.format('bt709')}"),
@@ -297,7 +297,7 @@ MORE_KINDS: dict[str, Kind] = {
     "odd size, 4:4:4": Kind(".mp4", f"-vf scale=95:63 {X264.replace('yuv420p', 'yuv444p')}"),
     "wide": Kind(".mp4", f"-vf scale=2048:64 {X264}"),
     "h264 bottom field first": Kind(".mp4", f"{X264} -flags +ildct+ilme -x264-params bff=1"),
-    "mpeg2 bottom field first": Kind(".mkv", f"{MPEG2} -flags +ildct+ilme -top 0"),
+    "mpeg2 bottom field first": Kind(".mkv", f"{MPEG2} -flags +ildct+ilme -vf setfield=bff"),
     "mov prores interlaced": Kind(".mov", "-c:v prores_ks -pix_fmt yuv422p10le -flags +ildct"),
     "h264 lossless": Kind(".mkv", f"{X264} -qp 0"),
     "h264 zero latency, slices": Kind(".mp4", f"{X264} -tune zerolatency -x264-params slices=4"),

@@ -78,8 +78,9 @@ def two_videos(source: Path, target: Path) -> None:
 
 def with_cover(source: Path, target: Path) -> None:
     """A large picture attached."""
-    ffmpeg.run("-v", "error", "-f", "lavfi", "-i", "color=blue:s=640x480:d=1", "-i", str(source), "-map", "1:v",
-               "-map", "0:v", "-frames:v:1", "1", "-c:v:0", "copy", "-c:v:1", "mjpeg",
+    cover = source.with_suffix(".jpg")
+    ffmpeg.run("-v", "error", "-f", "lavfi", "-i", "color=blue:s=640x480", "-frames:v", "1", str(cover))
+    ffmpeg.run("-v", "error", "-i", str(source), "-i", str(cover), "-map", "0", "-map", "1", "-c", "copy",
                "-disposition:v:1", "attached_pic", str(target))  # fmt: skip
 
 

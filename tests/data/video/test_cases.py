@@ -234,7 +234,7 @@ def test_a_file_cut_at_its_front_begins_with_its_first_whole_frame(tmp_path):
 
 
 def test_pauses_in_an_even_rate_are_said(tmp_path):
-    path = ffmpeg.make(tmp_path / "a.mp4", f"-vf select='not(between(n,45,59))' -vsync vfr {X264}")
+    path = ffmpeg.make(tmp_path / "a.mp4", f"-vf select='not(between(n,45,59))' -fps_mode vfr {X264}")
     remark = "15 frames seem to be missing, the first at 1.500 s, so clips there are not evenly spaced"
     assert any(remark in found for found in inspect_video(path).remarks)
     made = transcode(path, tmp_path / "out.mp4")

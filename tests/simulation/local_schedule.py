@@ -11,7 +11,6 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 from cli.backends.base import BackendOptions, Plan
 from cli.backends.local import supervisor
@@ -22,6 +21,7 @@ from tests.simulation.machine import Machines, SimulatedProcess, on_machines
 from tests.simulation.schedule import MAX_ATTEMPTS, RETRY, Schedule, simulated
 from tests.simulation.scheduler import Process
 from tests.simulation.server import Faults
+from tests.simulation.stand_ins import replaced
 from tests.simulation.training import EPOCHS, RUN, require
 from tsp.config.codec import from_dict
 from tsp.config.run import RunConfig
@@ -62,7 +62,7 @@ class LocalSchedule(Schedule):
 
     def play(self) -> None:
         """Raises: ViolationError, HangError."""
-        reopen = mock.patch("tsp.store.open.open_store", self._open_store)
+        reopen = replaced({"tsp.store.open.open_store": self._open_store})
         with simulated(self), on_machines(self.machines), reopen:
             user = Process("user")
             self.world.start(user, self._use)

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from tests.simulation.scheduler import Clock, Process, World
+from tests.simulation.stand_ins import replaced
 
 LOOK_SEC = 0.5
 """Between two looks of supervisors and commands at their processes."""
@@ -201,7 +201,7 @@ def on_machines(machines: Machines) -> Iterator[None]:
     """The local backend, its supervisors and rank groups among simulated processes."""
     clock, fake_os = Clock(machines.world), _Os(machines)
     local = "cli.backends.local"
-    patches: dict[str, object] = {
+    stand_ins: dict[str, object] = {
         "tsp.run.processes._started": machines.started,
         "logging.basicConfig": lambda **_: None,
         f"{local}.supervisor.sys": _Sys(machines),
@@ -219,9 +219,9 @@ def on_machines(machines: Machines) -> Iterator[None]:
         "tsp.run.rank_group",
         "tsp.run.processes",
     ):
-        patches[f"{module}.os"] = fake_os
+        stand_ins[f"{module}.os"] = fake_os
     for module in (f"{local}.launch", "tsp.run.rank_group"):
-        patches[f"{module}.subprocess"] = _Subprocess(machines)
+        stand_ins[f"{module}.subprocess"] = _Subprocess(machines)
     for module in (
         f"{local}.launch",
         f"{local}.lifecycle",
@@ -229,9 +229,7 @@ def on_machines(machines: Machines) -> Iterator[None]:
         "tsp.run.rank_group",
         "tsp.run.processes",
     ):
-        patches[f"{module}.time"] = clock
-        patches[f"{module}.POLL_SEC"] = LOOK_SEC
-    with contextlib.ExitStack() as stack:
-        for name, value in patches.items():
-            stack.enter_context(mock.patch(name, value))
+        stand_ins[f"{module}.time"] = clock
+        stand_ins[f"{module}.POLL_SEC"] = LOOK_SEC
+    with replaced(stand_ins):
         yield

@@ -6,18 +6,29 @@ Prints the seeds that fail and what did not hold; ``--first SEED --schedules 1``
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from tests.simulation.local_schedule import LocalSchedule
 from tests.simulation.schedule import Schedule, play
+from tests.simulation.stand_ins import many_schedules
 
 LOCAL_SHARE = 5
 """Every fifth schedule is one of machines of users, the others are of pods."""
 
 SAY_EVERY = 1000
+SHARE = 20
+"""How many are played at a time."""
+
+
+def play_many(seeds: Sequence[int]) -> dict[int, str | None]:
+    """Play the schedules of these seeds. Returns: for each what did not hold, None if all did."""
+    with many_schedules():
+        return {seed: play_any(seed) for seed in seeds}
 
 
 def play_any(seed: int) -> str | None:
@@ -34,8 +45,9 @@ def main() -> int:
     arguments = parser.parse_args()
     seeds = range(arguments.first, arguments.first + arguments.schedules)
     began, num_failed = time.monotonic(), 0
-    with multiprocessing.get_context("spawn").Pool(arguments.workers, maxtasksperchild=2000) as pool:
-        for seed, failure in zip(seeds, pool.imap(play_any, seeds, chunksize=20), strict=True):
+    with multiprocessing.get_context("spawn").Pool(arguments.workers, maxtasksperchild=100) as pool:
+        shares = (seeds[at : at + SHARE] for at in range(0, len(seeds), SHARE))
+        for seed, failure in itertools.chain.from_iterable(found.items() for found in pool.imap(play_many, shares)):
             if failure is not None:
                 num_failed += 1
                 print(f"seed {seed}: {failure}", flush=True)

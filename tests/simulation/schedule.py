@@ -11,17 +11,16 @@ import contextlib
 import dataclasses
 import functools
 import json
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from tests.simulation.checks import Checks
 from tests.simulation.scheduler import Clock, InlinePool, Process, Threads, World
 from tests.simulation.server import Client, Faults, Server
+from tests.simulation.stand_ins import replaced
 from tests.simulation.training import EPOCHS, RUN, FakeTraining, require, weights_after
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import RunConfig
@@ -236,40 +235,32 @@ class Schedule:
 def simulated(schedule: Schedule) -> Iterator[None]:
     """The modules under test with the simulated threads, clock, randomness and network."""
     world, server = schedule.world, schedule.server
-    threads, clock = Threads(world), Clock(world)
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    with contextlib.ExitStack() as stack:
-
-        def patch(name: str, value: object) -> None:
-            stack.enter_context(mock.patch(name, value))
-
-        for module in ("tsp.run.uploader", "tsp.run.log_shipper"):
-            patch(f"{module}.threading", threads)
-        for module in ("tsp.run.uploader", "tsp.store.s3.client", "tsp.store.s3.claims", "tsp.store.transfer"):
-            patch(f"{module}.time", clock)
-        for module in (
-            "tsp.store.transfer",
-            "tsp.store.s3.upload",
-            "tsp.store.base",
-            "tsp.run.epochs",
-            "tsp.run.stored_run",
-        ):
-            patch(f"{module}.ThreadPoolExecutor", InlinePool)
-        for module in ("tsp.store.retry", "tsp.store.s3.claims"):
-            patch(f"{module}.random", world.random)
-        patch("tsp.store.s3.client.within", lambda timeout_sec, request: request())
-        patch("tsp.store.s3.client.make_client", lambda config: Client(server))
-        patch("tsp.store.transfer.RANGE_BYTES", 64)
-        patch("tsp.store.transfer.PARALLEL_FROM_BYTES", schedule.parallel_from_bytes)
-        patch("tsp.train.checkpoint.read", lambda path: json.loads(path.read_bytes()))
-        patch("tsp.train.attempt.open_store", lambda config: open_store(config, retry=RETRY, part_bytes=64))
-        patch("tsp.train.attempt._train_with_peers", schedule.train_with_peers)
-        patch("os.fsync", lambda descriptor: None)
-        try:
-            yield
-        finally:
-            logging.disable(before)
+    stand_ins: dict[str, object] = {
+        "tsp.store.s3.client.within": lambda timeout_sec, request: request(),
+        "tsp.store.s3.client.make_client": lambda config: Client(server),
+        "tsp.store.transfer.RANGE_BYTES": 64,
+        "tsp.store.transfer.PARALLEL_FROM_BYTES": schedule.parallel_from_bytes,
+        "tsp.train.checkpoint.read": lambda path: json.loads(path.read_bytes()),
+        "tsp.train.attempt.open_store": lambda config: open_store(config, retry=RETRY, part_bytes=64),
+        "tsp.train.attempt._train_with_peers": schedule.train_with_peers,
+        "os.fsync": lambda descriptor: None,
+    }
+    for module in ("tsp.run.uploader", "tsp.run.log_shipper"):
+        stand_ins[f"{module}.threading"] = Threads(world)
+    for module in ("tsp.run.uploader", "tsp.store.s3.client", "tsp.store.s3.claims", "tsp.store.transfer"):
+        stand_ins[f"{module}.time"] = Clock(world)
+    for module in (
+        "tsp.store.transfer",
+        "tsp.store.s3.upload",
+        "tsp.store.base",
+        "tsp.run.epochs",
+        "tsp.run.stored_run",
+    ):
+        stand_ins[f"{module}.ThreadPoolExecutor"] = InlinePool
+    for module in ("tsp.store.retry", "tsp.store.s3.claims"):
+        stand_ins[f"{module}.random"] = world.random
+    with replaced(stand_ins):
+        yield
 
 
 def play(seed: int, make: Callable[[int, Path], Schedule] = Schedule) -> str | None:

@@ -12,10 +12,11 @@ import pytest
 
 from tests.simulation.breaks import BREAKS, SEEN_BY, broken
 from tests.simulation.local_schedule import LocalSchedule
-from tests.simulation.many import play_any
+from tests.simulation.many import play_many
 from tests.simulation.schedule import Schedule, play, simulated
 from tests.simulation.scheduler import HangError, Process, World
 from tests.simulation.server import Client, Faults, Server
+from tests.simulation.stand_ins import many_schedules
 from tests.simulation.training import EPOCHS, RUN
 from tsp.store.base import KeyExistsError
 from tsp.store.s3.claims import CLAIM_SEC
@@ -27,14 +28,14 @@ MOST_TO_NOTICE = 400
 
 @pytest.mark.parametrize("share", range(SHARES))
 def test_no_schedule_breaks_an_invariant(share: int) -> None:
-    failures = {seed: play_any(seed) for seed in range(share * PER_SHARE, (share + 1) * PER_SHARE)}
+    failures = play_many(range(share * PER_SHARE, (share + 1) * PER_SHARE))
     assert {seed: failure for seed, failure in failures.items() if failure is not None} == {}
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_deliberate_mistake_is_noticed(name: str) -> None:
     """Otherwise nothing would be checked. Most show within ten schedules; others are looked for where they once did."""
-    with broken(name) as make:
+    with many_schedules(), broken(name) as make:
         assert any(play(seed, make) for seed in (SEEN_BY.get(name, 0), *range(MOST_TO_NOTICE))), name
 
 

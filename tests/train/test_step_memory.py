@@ -62,6 +62,7 @@ def test_what_is_kept_is_what_the_backward_pass_was_promised():
     assert kept == pytest.approx(promised, rel=0.02)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("precision", "activations_mib"), [("fp32", 763), ("bf16", 382)])
 def test_the_largest_encoder_keeps_what_was_measured(precision, activations_mib):
     cost = computed("r2plus1d_34", Variant("", precision, trains_stem=True))

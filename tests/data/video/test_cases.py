@@ -294,17 +294,19 @@ def test_a_single_frame_is_remarked(tmp_path):
 
 
 def test_how_players_crop_the_picture_is_remarked(tmp_path):
-    """FFmpeg does not tell, and the program of the tests does not crop."""
+    """As the ffmpeg program crops it, from 7.1 on; its libraries crop nothing by themselves."""
     path = ffmpeg.make(tmp_path / "a.mp4", X264, num_frames=20)
     assert inspect_video(path).unheeded == ()
     with_clean_aperture(path, tmp_path / "clap.mp4", width=80, height=64)
     assert any("crop its picture to 80x64" in remark for remark in inspect_video(tmp_path / "clap.mp4").remarks)
+    assert ffmpeg.shown(tmp_path / "clap.mp4").frames.shape[1:3] == (64, 80)
     with_clean_aperture(path, tmp_path / "whole.mp4", width=96, height=64)
     assert inspect_video(tmp_path / "whole.mp4").unheeded == ()
     source = ffmpeg.make(tmp_path / "a.mkv", X264, num_frames=20)
     with_pixel_crop(source, tmp_path / "crop.mkv", top=8)
     report = inspect_video(tmp_path / "crop.mkv")
     assert any("(8 at the top)" in remark for remark in report.remarks)
+    assert ffmpeg.shown(tmp_path / "crop.mkv").frames.shape[1:3] == (56, 96)
     assert report.faults == inspect_video(source).unheeded == ()
     assert any("8 at the top" in note for note in transcode(tmp_path / "crop.mkv", tmp_path / "out.mp4").notes)
 

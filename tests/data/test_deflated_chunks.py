@@ -70,8 +70,8 @@ def test_the_chunks_of_a_band_are_read_at_once_unless_more_than_half_of_that_is_
 ):
     """Three chunks of a hundred bytes: 300 of 600 bytes at the limit."""
     path, reads, pread = tmp_path / "a", [], os.pread
-    path.write_bytes(b"".join(bytes([number]) * 100 + bytes(gap) for number in (1, 2, 3)))
-    chunks = [Chunk((0, at), at * (100 + gap), 100, False, False) for at in range(3)]
+    path.write_bytes(bytes(1000) + b"".join(bytes([number]) * 100 + bytes(gap) for number in (1, 2, 3)))
+    chunks = [Chunk((0, at), 1000 + at * (100 + gap), 100, False, False) for at in range(3)]
     monkeypatch.setattr(os, "pread", lambda *asked: reads.append(asked) or pread(*asked))
     with open(path, "rb") as file:
         assert list(_stored(file.fileno(), chunks)) == [bytes([number]) * 100 for number in (1, 2, 3)]

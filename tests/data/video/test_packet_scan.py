@@ -111,6 +111,7 @@ def test_frames_before_the_first_that_can_be_decoded_are_never_shown(monkeypatch
         # An edit list that begins two frames late makes up for a decoder that holds two: nothing is hidden.
         ([-20, -10, 0, 10], 0, (0, 1), [0, 10, 20, 30], True),
         ([80, 90, 100, 110], 100, (0, 1), [100, 110, 120, 130], True),
+        ([0, 10, 20, 30], 20, (0, 1), [20, 30, 40, 50], True),
         # One that begins later than that hides frames.
         ([-30, -20, -10, 0], 0, (0, 1, 2), [-30, -20, -10, 0], False),
     ],

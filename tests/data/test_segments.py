@@ -46,6 +46,11 @@ def test_segments_are_clamped_to_their_video_and_then_dropped_if_shorter_than_a_
     assert (table.counts.rows, table.counts.kept, table.counts.too_short, table.counts.clamped) == (3, 1, 2, 3)
 
 
+def test_rows_that_are_kept_and_dropped_add_up(load):
+    counts = load([*[changed(t_start="6", t_end="9")] * 4, GOOD, GOOD]).counts
+    assert (counts.rows, counts.kept, counts.too_short) == (6, 2, 4)
+
+
 def test_segments_that_end_before_they_start_are_left_out_and_counted(load):
     table = load([GOOD, changed(t_end="-1"), changed(t_start="4", t_end="3.999")])
     assert table.rows.tolist() == [2]
@@ -60,6 +65,11 @@ def test_a_missing_frame_rate_is_left_to_the_file(load):
     header = [name for name in HEADER if name != "fps"]
     row = [value for name, value in zip(HEADER, GOOD, strict=True) if name != "fps"]
     assert load([row], header)[0].file_fps is None
+
+
+@pytest.mark.parametrize(("fps", "file_fps"), [("0", None), ("-30", None), ("nan", None), ("0.5", 0.5)])
+def test_a_frame_rate_that_is_none_is_left_to_the_file(load, fps, file_fps):
+    assert load([changed(fps=fps)])[0].file_fps == file_fps
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -44,10 +45,9 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     except _FOREIGN as error:
         raise _not_understood(files, error) from error
     own_proxy = proxy_url(files, context)
+    proxy = proxy_for(settings.host, os.environ, given=own_proxy)
     # The proxy resolves names, as with kubectl.
-    settings.proxy = (proxy_for(settings.host, os.environ, given=own_proxy) or "").replace(
-        "socks5:", "socks5h:", 1
-    ) or None
+    settings.proxy = re.sub("^socks5:", "socks5h:", proxy) if proxy else None
     settings.no_proxy = None
     import urllib3
 

@@ -9,6 +9,7 @@ import pytest
 from k8s.releases import INSTALL_LABEL, Releases, why_without_job
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.serving import CONFIGMAPS, serve_release
+from tsp.errors import ClusterError, ConfigError
 
 
 @pytest.fixture
@@ -115,3 +116,48 @@ def test_a_release_without_a_job_says_how_that_came(api, releases, status, said)
     record(api, status=status)
     (found,) = releases.without_job([])
     assert why_without_job(found).startswith(f"{said}remove it with 'tspctl delete r1'")
+
+
+class FailingHelm:
+    """Fails to install, and leaves the record that it is given; ``removed`` are the releases it uninstalled."""
+
+    def __init__(self, leave):
+        self.leave, self.removed = leave, []
+
+    def install(self, *_, labels):
+        self.leave(labels[INSTALL_LABEL])
+        raise ClusterError("admission said no")
+
+    def uninstall(self, name):
+        self.removed.append(name)
+
+
+@pytest.mark.parametrize(
+    ("nonce", "version", "removed", "error"),
+    [
+        ("5" * 16, "1", ["r1"], "^admission said no$"),
+        ("5" * 16, "2", [], "already has a release r1"),
+        ("5" * 16, "0", [], "already has a release r1"),
+        ("4" * 16, "1", [], "already has a release r1"),
+        ("6" * 16, "1", [], "already has a release r1"),
+        (None, "1", [], "already has a release r1"),
+        ("", "", [], "^admission said no$"),
+    ],
+)
+def test_what_a_failed_installation_left_is_removed_if_this_process_made_it(
+    api, releases, monkeypatch, nonce, version, removed, error
+):
+    """Whatever numbers two processes drew: those of the other may be the lower or the higher."""
+    monkeypatch.setattr("k8s.releases.secrets.token_hex", lambda num_bytes: "5" * 2 * num_bytes)
+    made = []
+
+    def leave(own):
+        made.append(own)
+        if version:
+            labels = {} if nonce is None else {INSTALL_LABEL: "".join(list(nonce))}
+            record(api, version=version, **labels)
+
+    helm = FailingHelm(leave)
+    with pytest.raises(ClusterError if removed or not version else ConfigError, match=error):
+        releases.install(helm, "r1", None, {})
+    assert (helm.removed, made) == (removed, ["5" * 16])

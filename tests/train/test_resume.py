@@ -1,5 +1,6 @@
 """Where a run goes on, for everything that an attempt can leave behind."""
 
+import argparse
 import logging
 
 import pytest
@@ -14,7 +15,7 @@ from tsp.run.stored_run import StoredRun
 from tsp.store.base import sha256_of
 from tsp.store.open import open_store
 from tsp.train import checkpoint
-from tsp.train.resume import Position, Start, find_start, position_here, state_extras, unvalidated_epochs
+from tsp.train.resume import Position, Start, find_start, position_here, set_schedule, state_extras, unvalidated_epochs
 
 STEPS = 10
 
@@ -155,6 +156,55 @@ def sizes(global_batch):
 )
 def test_the_share_of_the_epoch_that_is_done_stays(position, num_steps, expected):
     assert position_here(Start(position=position), sizes(4), num_steps) == expected
+
+
+class Schedule:
+    """Notes where it is moved to."""
+
+    def __init__(self):
+        self.base_lrs, self.moves = [1.0], []
+
+    def load_state_dict(self, state):
+        self.moves.append(state)
+
+    def move_to(self, iteration):
+        self.moves.append(iteration)
+
+
+FRESH = {"base_lrs": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("is_own", "trained", "position", "moves"),
+    [
+        # of this run: the configuration's schedule, where the batch or the ranks are others now
+        (True, {"world_size": 1, "batch_size": 4}, Position(epoch=2, step=3), []),
+        (True, {"world_size": 1, "batch_size": 8}, Position(epoch=2, step=3), [FRESH, 2 * STEPS + 3]),
+        (True, {"world_size": 2, "batch_size": 4}, Position(epoch=2, step=3), [FRESH, 2 * STEPS + 3]),
+        (True, {}, Position(epoch=2), [FRESH, 2 * STEPS]),
+        # from elsewhere: its own, moved where another epoch than its next was asked for
+        (False, {}, Position(epoch=6), []),
+        (False, {}, Position(epoch=5), [5 * STEPS]),
+        (False, {}, Position(epoch=0), [0]),
+    ],
+)
+def test_the_schedule_is_that_of_the_run_or_of_the_checkpoint_it_began_with(is_own, trained, position, moves):
+    schedule = Schedule()
+    start = Start(
+        position=position, content={"epoch": 5, "args": argparse.Namespace(**trained)}, where="there", is_own=is_own
+    )
+    set_schedule(schedule, FRESH, start, position, sizes(4), STEPS)
+    assert schedule.moves == moves
+
+
+@pytest.mark.parametrize(("rates", "is_warned"), [([1.0], False), ([0.5], True)])
+def test_the_rates_of_a_checkpoint_from_elsewhere_are_warned_of_where_they_are_others(caplog, rates, is_warned):
+    schedule = Schedule()
+    schedule.base_lrs = rates
+    start = Start(position=Position(epoch=6), content={"epoch": 5}, where="there")
+    set_schedule(schedule, FRESH, start, start.position, sizes(4), STEPS)
+    text = "the learning rates are those of there: [0.5]; the configuration of this run has [1.0]"
+    assert caplog.messages == [text] * is_warned
 
 
 def test_a_run_stopped_in_an_epoch_goes_on_at_the_step_it_had_reached(tiny_data, tmp_path, caplog):

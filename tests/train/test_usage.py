@@ -96,12 +96,12 @@ def test_half_a_mebibyte_more_is_rounded_up(tmp_path):
 
 def test_of_a_gpu_memory_is_told_and_what_it_does_where_the_driver_says(tmp_path, monkeypatch):
     gpu = SimpleNamespace(type="cuda")
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 3 * MIB if device is gpu else 0)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 3 * MIB + 700_000 if device is gpu else 0)
     monkeypatch.setattr(torch.cuda, "utilization", lambda device: 87 if device is gpu else 0)
-    assert Usage(gpu, tmp_path, tmp_path / "none")() == {"gpu_memory_mib": 3, "gpu_utilization_percent": 87}
+    assert Usage(gpu, tmp_path, tmp_path / "none")() == {"gpu_memory_mib": 4, "gpu_utilization_percent": 87}
 
     def fail(device):
         raise RuntimeError("no library")
 
     monkeypatch.setattr(torch.cuda, "utilization", fail)
-    assert Usage(gpu, tmp_path, tmp_path / "none")() == {"gpu_memory_mib": 3}
+    assert Usage(gpu, tmp_path, tmp_path / "none")() == {"gpu_memory_mib": 4}

@@ -2,10 +2,11 @@
 
 import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
-from k8s import pod_log
+from k8s import pod_log, run_logs
 from k8s.answers import ForbiddenError
 from k8s.pod_log import Line, PodLog, Wanted
 from tests.k8s.objects import pod, terminated, with_ranks
@@ -167,3 +168,20 @@ def test_the_stamp_of_a_line_is_read_to_the_nanosecond(raw, found):
 
 def test_the_time_of_a_line_has_a_zone():
     assert Line(1_500_000_000, 0, "x").time == datetime(1970, 1, 1, 0, 0, 1, 500_000, UTC)
+
+
+def test_the_pods_of_a_run_are_listed_once_a_second(monkeypatch):
+    now_sec, looks_sec = [50.0], []
+
+    def pass_time(follower):
+        now_sec[0] += 0.25
+
+    def pods():
+        looks_sec.append(now_sec[0])
+        return []
+
+    monkeypatch.setattr(run_logs, "time", SimpleNamespace(monotonic=lambda: now_sec[0]))
+    monkeypatch.setattr(run_logs._Follower, "wait", pass_time)
+    api = SimpleNamespace(pods=pods, ended=lambda: now_sec[0] >= 53)
+    assert list(run_logs.follow_logs(api, Wanted())) == []
+    assert looks_sec == [50.0, 51.0, 52.0, 53.0]

@@ -177,7 +177,9 @@ def test_the_least_and_the_most_that_work_are_taken(key, value):
     assert _value(make(overrides={key: value}), key) == value
 
 
-@pytest.mark.parametrize(("key", "value"), [("seed", 2**63), ("clips.crop_px", 15), ("clips.crop_px", 129)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("seed", 2**63), ("seed", 2**64), ("clips.crop_px", 15), ("clips.crop_px", 129)]
+)
 def test_what_lies_just_beyond_is_refused(key, value):
     with pytest.raises(ConfigError, match=key):
         make(overrides={key: value})

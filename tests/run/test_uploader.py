@@ -194,6 +194,33 @@ def test_a_drain_that_takes_too_long_says_how_much_is_left(
     uploader.close()
 
 
+def test_newer_progress_follows_at_once_what_was_written(local_run: StoredRun) -> None:
+    with Uploader(local_run, pause_sec=3600) as uploader:
+        for step in range(3):
+            newest = dataclasses.replace(PROGRESS, step=step)
+            uploader.submit_progress(newest)
+            wait_until(lambda newest=newest: local_run.read_progress() == newest, "progress is written")
+
+
+def test_between_tries_to_write_progress_the_store_has_a_pause(
+    local_run: StoredRun, make_epoch: MakeEpoch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[object] = []
+
+    def fail(progress: object) -> None:
+        tries.append(progress)
+        raise StoreUnreachableError("away")
+
+    monkeypatch.setattr(local_run, "write_progress", fail)
+    with Uploader(local_run, pause_sec=3600) as uploader:
+        uploader.submit_progress(PROGRESS)
+        wait_until(lambda: tries, "progress was tried")
+        for epoch in range(3):
+            uploader.submit_epoch(*make_epoch(epoch))
+        wait_until(lambda: len(local_run.results()) == 3, "the epochs are published")
+        assert len(tries) == 1
+
+
 def test_progress_that_cannot_be_written_is_warned_of_once_and_tried_again(
     local_run: StoredRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

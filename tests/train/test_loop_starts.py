@@ -37,9 +37,10 @@ def test_a_run_resumes_from_a_checkpoint_of_another_run(uninterrupted, tiny_data
     assert same_weights(final_weights(run, 2), final_weights(uninterrupted, 2))
 
 
-def test_a_given_start_epoch_moves_the_schedule(uninterrupted, tiny_data, tmp_path):
-    source = uninterrupted.store.local_path("run/epoch_0.pth")
-    run = train_here(config_for(tiny_data, tmp_path, resume=str(source), start_epoch=2))
+@pytest.mark.parametrize("resumes", [True, False])
+def test_a_given_start_epoch_moves_the_schedule(uninterrupted, tiny_data, tmp_path, resumes):
+    source = str(uninterrupted.store.local_path("run/epoch_0.pth")) if resumes else None
+    run = train_here(config_for(tiny_data, tmp_path, resume=source, start_epoch=2))
     content = checkpoint.read(run.store.local_path("run/epoch_2.pth"))
     assert content["lr_scheduler"]["last_epoch"] == 3 * STEPS
 

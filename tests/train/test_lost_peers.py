@@ -37,6 +37,7 @@ def impatient():
 
 def rank_main(folder, config, rank, port, trouble):
     """One rank as a pod runs it; ``trouble`` happens to it."""
+    os.setsid()  # else, where the shell that began the tests ends meanwhile, the system wakes a rank that was stopped
     impatient()
     sys.stderr = open(folder / f"rank-{rank}.log", "w", buffering=1)  # noqa: SIM115, kept open
     path = folder / f"config-{rank}.json"

@@ -22,4 +22,4 @@ class TrainingContext:
     numerics: Numerics
     group: Group
     stop: Stop
-    attempt: int = 1
+    attempt: int

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import logging
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,6 +50,21 @@ def test_figures_are_those_of_training_and_of_the_plain_computation(trained, tin
             assert (row["clips"], row["correct"]) == (len(own), own.count(index))
             assert row["predicted"] == {names[taken]: own.count(taken) for taken in set(own)}
     assert not rows
+
+
+def test_its_speed_is_the_clips_by_the_seconds_that_they_took(trained, tmp_path, monkeypatch):
+    config, weights = trained
+    now, real = [1000.0], evaluation_share.on_device
+
+    def four_seconds_later(*args, **options):
+        now[0] += 4
+        return real(*args, **options)
+
+    monkeypatch.setattr(evaluation_share, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(evaluation_share, "on_device", four_seconds_later)
+    answer = do_job("evaluate", request(config, weights, tmp_path / "e.json"))
+    clips = sum(row["clips"] for row in answer["rows"] if row["head"] == COLUMNS[1])  # of every clip
+    assert json.loads((tmp_path / "e.json").read_text())["clips_per_sec"] == clips / 4
 
 
 def without_times(path):

@@ -59,12 +59,12 @@ class Shown:
 def shown(path: Path, *, filters: str = "", upright: bool = False, passthrough: bool = True) -> Shown:
     """Every frame of a file's best video, with the time at which ffmpeg shows it."""
     rotate = [] if upright else ["-noautorotate"]
-    # One thread: with several, FFmpeg's decoder of Theora shows other pixels now and then, on a busy machine mostly.
     # The sound is decoded too, since ffmpeg takes for time 0 where the earliest of the streams that it reads begins.
     with av.open(str(path)) as container:
         sound = ["-vn", "-sn", "-dn", "-f", "null", "-"] if container.streams.audio else []
     chain = ",".join(part for part in (filters, "showinfo") if part)
     timing = ["-fps_mode", "passthrough"] if passthrough else []
+    # One thread: with several, FFmpeg's decoder of Theora shows other pixels now and then, on a busy machine mostly.
     done = run(
         "-v", "info", *rotate, "-threads", "1", "-i", str(path), "-an", "-sn", "-dn", *timing, "-vf", chain,
         "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1", *sound,

@@ -11,6 +11,7 @@ from cli.backends.cluster.backend import ClusterBackend
 from cli.options.settings import Settings
 from cli.stores import Stores
 from k8s.client import Cluster, ClusterAddress
+from k8s.releases import Releases
 from tests.chart.conftest import helm as helm
 from tests.cli.conftest import home as home
 from tests.cli.conftest import tspctl as tspctl
@@ -74,6 +75,11 @@ class FakeHelm:
     def calls(self):
         path = self.folder / "calls.json"
         return json.loads(path.read_text()) if path.exists() else []
+
+
+@pytest.fixture
+def releases(cluster):
+    return Releases(cluster)
 
 
 @pytest.fixture

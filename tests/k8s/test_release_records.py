@@ -6,15 +6,10 @@ import json
 
 import pytest
 
-from k8s.releases import INSTALL_LABEL, Releases, why_without_job
+from k8s.releases import INSTALL_LABEL, why_without_job
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.serving import CONFIGMAPS, serve_release
 from tsp.errors import ClusterError, ConfigError
-
-
-@pytest.fixture
-def releases(cluster):
-    return Releases(cluster)
 
 
 def record(api, name="r1", **labels):

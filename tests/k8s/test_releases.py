@@ -33,11 +33,6 @@ def caller(cluster):
     return Helm(cluster.where, "video")
 
 
-@pytest.fixture
-def releases(cluster):
-    return Releases(cluster)
-
-
 def install(releases, helm, name="r1", **values):
     releases.install(helm, name, Chart(reference=shipped_chart()), {**VALUES, **values})
 

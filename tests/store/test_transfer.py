@@ -1,6 +1,7 @@
 """Downloads from sources that break off, change, or lie: what is asked for again, and what is refused."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,7 +136,7 @@ def test_more_than_16_mebibytes_are_read_in_ranges_of_8(there: int, size: int, r
         address="a",
         size_bytes=size,
         version="v",
-        chunks=lambda offset: iter([memoryview(bytes(size - offset))]),  # type: ignore[arg-type, list-item]
+        chunks=lambda offset: iter([memoryview(bytes(size - offset))]),
         range=lambda offset, into: asked.append((offset, len(into))),
     )
     assert transfer._fill(part, source, None, THRICE) == hashlib.sha256(bytes(size)).hexdigest()
@@ -199,10 +200,7 @@ def test_a_download_is_synced_unless_it_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool, synced: int
 ) -> None:
     done: list[int] = []
-    real = transfer.Part.open.__globals__["os"]
-    fake = SimpleNamespace(**{name: getattr(real, name) for name in dir(real) if not name.startswith("__")})
-    fake.fsync = done.append
-    monkeypatch.setattr("tsp.store.part.os", fake)
+    monkeypatch.setattr("tsp.store.part.os", SimpleNamespace(**{**vars(os), "fsync": done.append}))
     for get in (download, lambda *args, **kwargs: download_latest(Origin().source, *args[1:], **kwargs)):
         get(Origin().source(), tmp_path / "a", sync=sync)
     assert len(done) == 2 * synced

@@ -76,18 +76,21 @@ def two_videos(source: Path, target: Path) -> None:
                "-c:v:0", "libx264", "-c:v:1", "copy", "-disposition:v:0", "0", str(target))  # fmt: skip
 
 
+def _cover(path: Path) -> Path:
+    ffmpeg.run("-v", "error", "-f", "lavfi", "-i", "color=blue:s=640x480", "-frames:v", "1", str(path))
+    return path
+
+
 def with_cover(source: Path, target: Path) -> None:
     """A large picture attached."""
-    cover = source.with_suffix(".jpg")
-    ffmpeg.run("-v", "error", "-f", "lavfi", "-i", "color=blue:s=640x480", "-frames:v", "1", str(cover))
+    cover = _cover(source.with_suffix(".jpg"))
     ffmpeg.run("-v", "error", "-i", str(source), "-i", str(cover), "-map", "0", "-map", "1", "-c", "copy",
                "-disposition:v:1", "attached_pic", str(target))  # fmt: skip
 
 
 def attached_picture(source: Path, target: Path) -> None:
     """A large picture among Matroska's attachments."""
-    cover = source.with_suffix(".png")
-    ffmpeg.run("-v", "error", "-f", "lavfi", "-i", "color=blue:s=640x480", "-frames:v", "1", str(cover))
+    cover = _cover(source.with_suffix(".png"))
     ffmpeg.run("-v", "error", "-i", str(source), "-c", "copy", "-attach", str(cover), "-metadata:s:t",
                "mimetype=image/png", "-metadata:s:t", "filename=cover.png", str(target))  # fmt: skip
 

@@ -31,8 +31,8 @@ def with_edits(source: Path, target: Path, edits: Sequence[tuple[int, int]]) -> 
     begin = data.index(b"edts") - 4
     length = int.from_bytes(data[begin : begin + 4], "big")
     entries = b"".join(struct.pack(">iihh", duration, media, 1, 0) for duration, media in edits)
-    elst = _box(b"elst", struct.pack(">II", 0, len(edits)) + entries)
-    new = _box(b"edts", elst)
+    elst = box(b"elst", struct.pack(">II", 0, len(edits)) + entries)
+    new = box(b"edts", elst)
     assert data.index(b"mdat") < data.index(b"moov")
     data[begin : begin + length] = new
     for name in (b"trak", b"moov"):
@@ -41,7 +41,10 @@ def with_edits(source: Path, target: Path, edits: Sequence[tuple[int, int]]) -> 
     target.write_bytes(data)
 
 
-def _box(name: bytes, content: bytes) -> bytes:
+def box(name: bytes, content: bytes = b"", *, large: bool = False) -> bytes:
+    """A box of an MP4 file; ``large``, with a size of 64 bits."""
+    if large:
+        return struct.pack(">I4sQ", 1, name, 16 + len(content)) + content
     return struct.pack(">I4s", 8 + len(content), name) + content
 
 
@@ -159,7 +162,7 @@ def without_fragments(source: Path, target: Path, num: int) -> None:
 def with_clean_aperture(source: Path, target: Path, width: int, height: int) -> None:
     """An MP4, its index at the end, whose picture players are to cut to a size, about its middle."""
     data = bytearray(source.read_bytes())
-    clap = _box(b"clap", struct.pack(">8I", width, 1, height, 1, 0, 1, 0, 1))
+    clap = box(b"clap", struct.pack(">8I", width, 1, height, 1, 0, 1, 0, 1))
     entry = data.index(b"avc1", data.index(b"stsd")) - 4
     length = int.from_bytes(data[entry : entry + 4], "big")
     data[entry + length : entry + length] = clap

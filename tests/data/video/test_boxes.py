@@ -5,13 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.video.rewritten import box
 from tsp.data.video.boxes import Box, clean_aperture, joined_at, lacks_index, top_level
-
-
-def box(name: bytes, content: bytes = b"", *, large: bool = False) -> bytes:
-    if large:
-        return struct.pack(">I4sQ", 1, name, 16 + len(content)) + content
-    return struct.pack(">I4s", 8 + len(content), name) + content
 
 
 @pytest.fixture

@@ -2,17 +2,12 @@
 
 import errno
 import os
-import struct
 
 import pytest
 
+from tests.data.video.rewritten import box
 from tsp.data.video.errors import VideoError, hint, reading, reason_of, refuse_what_is_no_video
 from tsp.errors import ConfigError
-
-
-def box(name: bytes, content: bytes = b"") -> bytes:
-    return struct.pack(">I4s", 8 + len(content), name) + content
-
 
 SEGMENT = " (it is a segment of a stream: join its initialisation segment and all segments into one file)"
 NO_INDEX = " (its index, which MP4 and MOV often have at the end, is missing: was it copied whole?)"

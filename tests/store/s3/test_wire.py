@@ -149,7 +149,7 @@ class Pieces:
 )
 def test_a_small_body_goes_with_its_headers_and_a_larger_one_is_not_copied(size: int, offered: list[int]) -> None:
     pieces, body = Pieces(), random.Random(0).randbytes(size)
-    wire._Connection(pieces).send(b"head", body)  # type: ignore[arg-type]
+    wire._Connection(pieces).send(b"head", body)
     assert (b"".join(pieces.sent), pieces.offered) == (b"head" + body, offered)
 
 
@@ -180,8 +180,8 @@ def test_64_kibibytes_must_move_in_each_minute(
     clock, pieces = Clock(), Pieces()
     monkeypatch.setattr(wire, "time", clock)
     waits: list[float] = []
-    pieces.settimeout = waits.append  # type: ignore[method-assign]
-    watched = wire._Pace(pieces)  # type: ignore[arg-type]
+    pieces.settimeout = waits.append
+    watched = wire._Pace(pieces)
     assert waits == [60], "nothing at all is waited for as long, too"
 
     def move() -> None:

@@ -16,9 +16,9 @@ from tsp.data.dataset_files import Videos
 from tsp.data.tables import VideoFacts
 from tsp.extract.encoder import Encoder
 from tsp.extract.features import StackedFeatures
-from tsp.extract.pool import Event, decode_videos
+from tsp.extract.pool import Event, VideoFailure, decode_videos
 from tsp.extract.slide_plan import SlidePlan
-from tsp.extract.stream import FeatureStream
+from tsp.extract.stream import FeatureStream, VideoResult
 from tsp.model.backbone import build_backbone
 from tsp.model.side_stream import SideStream
 from tsp.store.local import LocalStore
@@ -62,6 +62,15 @@ def test_frames_are_prepared_beside_the_encoder_and_its_clips_handed_over(
     assert races.on_side > 100
     assert {name: len(array) for name, array in found.items()} == {"a": 8, "b": 4}
     assert all(np.array_equal(found[name], array) for name, array in expected.items())
+
+
+def test_a_video_that_cannot_be_decoded_leads_to_the_reason_and_no_clip() -> None:
+    stream = FeatureStream(Encoder(build_backbone("tiny"), CPU, "fp32"), 3, StackedFeatures)
+    video = VideoFacts("a.mp4", 5.0, 30.0, 150)
+    events: list[Event] = [(video, VideoFailure("moov atom not found"))]
+    assert list(stream.results(events)) == [
+        VideoResult(video, array=None, num_clips=0, num_padded=0, message="moov atom not found")
+    ]
 
 
 def test_clips_that_are_not_handed_over_are_noticed(

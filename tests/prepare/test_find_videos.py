@@ -1,7 +1,9 @@
 """Which files are taken for videos, and that nothing is left out without a word."""
 
+import errno
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,28 @@ def test_every_file_that_is_left_out_is_named_with_the_reason(folder, caplog):
         "a.train.mov": "a training copy",
     }.items():
         assert any(name in line and reason in line for line in said.splitlines()), name
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError("the share is away"), "the share is away"),
+    ],
+)
+def test_a_file_that_cannot_be_looked_at_is_left_out_with_the_systems_reason(
+    folder, monkeypatch, caplog, error, reason
+):
+    real = Path.stat
+
+    def looked_at(path, **options):
+        if path.name == "a.mp4" and options.get("follow_symlinks", True):
+            raise error
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", looked_at)
+    assert "a.mp4" not in find_videos(str(folder))[1]
+    assert f"1 file left out ({reason}): a.mp4" in caplog.text
 
 
 def test_a_file_that_is_named_itself_is_taken_whatever_its_ending(folder):

@@ -41,6 +41,12 @@ def test_what_all_recipes_share_is_the_published_value(method, dataset):
     assert config.model.sync_batch_norm is False
 
 
+@pytest.mark.parametrize("method", ["tsp", "tac"])
+@pytest.mark.parametrize(("dataset", "height_px"), [("activitynet", 720), ("thumos14", 180)])
+def test_the_videos_are_as_high_as_published(method, dataset, height_px):
+    assert make(dataset, method).data.height_px == height_px
+
+
 def test_thumos14_trains_on_the_validation_subset_and_validates_on_the_test_subset():
     data = make("thumos14").data
     assert (data.train.csv, data.train.videos) == ("thumos14_valid_tsp_groundtruth.csv", "valid")

@@ -115,6 +115,8 @@ class DataConfig:
     """Read the training copy that ``tspctl data standardize --training-copy`` writes next to the videos."""
     batch_deadline_sec: float = number("data.batch_deadline_sec", 300.0, above=0)
     """How long a rank waits for its next batch before the attempt fails."""
+    height_px: int = number("data.height_px", 720, at_least=1)
+    """Height of most videos; only the forecast of whether decoding keeps up with a GPU uses it."""
     cache_dir: str | None = None
     """Folder of the bounded local cache for videos read from ``s3://``; default: below the user's cache folder."""
     cache_mib: int = number("data.cache_mib", 20480, at_least=1)

@@ -17,9 +17,6 @@ MS_PER_CLIP = {
     ("copy", True): (1.5, 1.8),
 }
 """Source: tsp/data/README.md, Measured; ``copy`` is the mjpeg training copy."""
-HEIGHT_PX = {"thumos14": 180, "demo": 180}
-"""Data set -> height of its videos. Source: TSP."""
-DEFAULT_HEIGHT_PX = 720
 BUSY_SHARE = 0.1
 """A loop that spends more than this share of its time waiting for data is short of data."""
 
@@ -53,11 +50,11 @@ def workers_of(data: DataConfig, cpus: float) -> int:
     return auto_workers(cpus) if data.workers is None else data.workers
 
 
-def data_clips_per_sec(data: DataConfig, *, cpus: float, height_px: int) -> float:
+def data_clips_per_sec(data: DataConfig, *, cpus: float) -> float:
     """Clips per second that a rank's data workers decode."""
     small, large = MS_PER_CLIP["copy" if data.training_copy else "h264", data.one_pass]
     # Between the two measured sizes, and beyond them, decoding costs as much as there are pixels.
-    share = (height_px**2 - 180**2) / (720**2 - 180**2)
+    share = (data.height_px**2 - 180**2) / (720**2 - 180**2)
     milliseconds = max(0.5 * small, small + share * (large - small))
     return 1000 * min(max(workers_of(data, cpus), 1), cpus) / milliseconds
 
@@ -74,15 +71,13 @@ def step_clips_per_sec(backbone: Backbone, gpu_name: str) -> float | None:
     return None
 
 
-def forecast(
-    data: DataConfig, backbone: Backbone, *, gpu_name: str, cpus: float, height_px: int = 720
-) -> Forecast | None:
+def forecast(data: DataConfig, backbone: Backbone, *, gpu_name: str, cpus: float) -> Forecast | None:
     """Whether the data path will keep the GPU busy; None for a card that is not in the table."""
     needed = step_clips_per_sec(backbone, gpu_name)
     if needed is None:
         return None
-    given = data_clips_per_sec(data, cpus=cpus, height_px=height_px)
-    what = "the training copy" if data.training_copy else f"{height_px}p H.264"
+    given = data_clips_per_sec(data, cpus=cpus)
+    what = "the training copy" if data.training_copy else f"{data.height_px}p H.264"
     workers = workers_of(data, cpus)
     text = (
         f"{what} provides about {given:.0f} clips/s per rank with {workers} workers; {backbone} on {gpu_name} "

@@ -48,6 +48,7 @@ _MAY_DIFFER = (
     "metrics_every",
     "data.root",
     "data.workers",
+    "data.height_px",
     "data.cache_dir",
     "data.cache_mib",
 )

@@ -22,7 +22,7 @@ from k8s.nodes import left_out, nodes_for, with_room
 from k8s.quantity import parse_quantity
 from tsp.config.cpus import auto_workers
 from tsp.config.run import DataConfig, RunConfig
-from tsp.config.throughput import DEFAULT_HEIGHT_PX, HEIGHT_PX, forecast
+from tsp.config.throughput import forecast
 from tsp.errors import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,6 @@ def _forecast(config: RunConfig, data: DataConfig, plan: NodePlan) -> tuple[str,
             config.model.backbone,
             gpu_name=node.card.name,
             cpus=node.cpus or data.workers or 1,
-            height_px=HEIGHT_PX.get(config.data.name, DEFAULT_HEIGHT_PX),
         )
         for node in plan.nodes
         if node.card is not None

@@ -92,7 +92,14 @@ def test_a_sets_description_lies_beside_the_h5_and_within_the_folder(address, de
 
 @pytest.mark.parametrize(
     ("description", "address"),
-    [("/out/a.h5.json", "/out/a.h5"), ("/out/features.json", "/out"), ("features.json", "."), ("a.h5.json", "a.h5")],
+    [
+        ("/out/a.h5.json", "/out/a.h5"),
+        ("/out/features.json", "/out"),
+        ("features.json", "."),
+        ("a.h5.json", "a.h5"),
+        ("/out/zz.json", "/out/zz"),
+        ("/out/g.hdf5.json", "/out/g.hdf5"),
+    ],
 )
 def test_a_description_tells_whose_it_is(description, address):
     assert set_of(description) == address

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -48,3 +49,20 @@ def test_times_that_do_not_rise_are_refused():
     assert chooser.push(10)
     assert not chooser.push(10)
     assert not chooser.push(5)
+
+
+@pytest.mark.parametrize(("start_sec", "shown_before"), [(0.0, 5), (0.049, 4), (0.051, 3), (0.14, 1), (0.2, 0)])
+@pytest.mark.parametrize(
+    ("time_base", "first_pts"), [(Fraction(1, 600), 100), (Fraction(1001, 30000), 5), (Fraction(1, 30), 5)]
+)
+def test_before_a_picture_that_begins_late_it_is_shown_again_at_the_files_rate(
+    time_base, first_pts, start_sec, shown_before
+):
+    # The first picture begins a sixth of a second late, five frames at 30 fps: with it, six pictures are the first.
+    chooser = FrameChooser([start_sec], range(shown_before + 2), time_base, Fraction(30))
+    times = [first_pts, 2 * first_pts]
+    for pts in times:
+        assert chooser.push(pts)
+    chooser.finish()
+    wanted = {times[0]: [(0, k) for k in range(shown_before + 1)], times[1]: [(0, shown_before + 1)]}
+    assert chooser.wanted == wanted

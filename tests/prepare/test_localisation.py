@@ -54,3 +54,37 @@ def test_a_label_has_one_number_in_all_subsets(label_id, fits):
 def test_what_is_no_such_json_is_not_written_over(text):
     with pytest.raises(DataError, match="j exists but was not written by --json"):
         merged(text, {}, where="j")
+
+
+@pytest.mark.parametrize(
+    ("annotated", "key"),
+    [("v1", "v1"), ("v1.mp4", "v1"), ("v1.MKV", "v1"), ("train/v1", "v1"), ("train/v1.webm", "v1"), ("v1.2", "v1.2")],
+)
+def test_an_entry_is_called_as_the_features_of_its_video(annotated, key):
+    row = {**ROWS[0], "video-name": annotated}
+    assert list(localisation_database([row], LABELS, subset="training", rate_fps=15.0)) == [key]
+
+
+def test_two_videos_of_one_key_are_refused():
+    rows = [{**ROWS[0], "video-name": name} for name in ("train/a", "valid/a")]
+    with pytest.raises(DataError, match=r"'train/a' and 'valid/a' would both be 'a'.*--folder"):
+        localisation_database(rows, LABELS, subset="training", rate_fps=15.0)
+
+
+def test_a_number_has_one_label_in_all_subsets():
+    before = merged(None, localisation_database(ROWS, LABELS, subset="training", rate_fps=15.0), where="j")
+    database = {"d": {"annotations": [{"label": "Swim", "label_id": 0}]}}
+    with pytest.raises(DataError, match="j has 'Jump' as class 0, but here that is 'Swim': .* the same --labels"):
+        merged(before, database, where="j")
+
+
+def test_a_subset_that_is_written_again_may_number_its_labels_anew():
+    before = merged(None, localisation_database(ROWS, LABELS, subset="training", rate_fps=15.0), where="j")
+    again = localisation_database(ROWS, LABELS[::-1], subset="training", rate_fps=15.0)
+    assert json.loads(merged(before, again, where="j")) == {"database": again}
+
+
+def test_a_video_does_not_move_from_one_subset_to_another():
+    before = merged(None, localisation_database(ROWS, LABELS, subset="training", rate_fps=15.0), where="j")
+    with pytest.raises(DataError, match="j has the video 'a' in the subset 'training', but here it is in 'validation'"):
+        merged(before, localisation_database(ROWS, LABELS, subset="validation", rate_fps=15.0), where="j")

@@ -195,6 +195,36 @@ def test_features_of_another_kind_are_not_mixed_in(
         do_job("extract", small_set.job(stride_frames=1))
 
 
+OTHER_WORK: dict[str, tuple[dict[str, int], dict[str, Any], str]] = {
+    "more videos": ({"extra.mp4": 60}, {}, r"1 not in it: extra"),
+    "fewer videos": ({"other.mp4": 0}, {}, r"1 in it, but not wanted: other"),
+    "another length": ({"long.mp4": 100}, {}, r"1 of another length in it: long"),
+    "short ones left out now": ({}, {"short_videos": "skip"}, r"1 in it, but not wanted: short"),
+    "another encoder": ({}, {"backbone": "r3d_18"}, r"encoder tiny, not r3d_18: leave out --backbone"),
+}
+
+
+@pytest.mark.parametrize("kind", ["extract", "gvf"])
+@pytest.mark.parametrize("name", OTHER_WORK)
+def test_a_finished_output_is_not_taken_for_what_a_changed_command_asks_for(
+    name: str, kind: str, small_set: SmallSet
+) -> None:
+    frames, changes, message = OTHER_WORK[name]
+    do_job(kind, small_set.job())
+    table = {video: number for video, number in {**small_set.num_frames, **frames}.items() if number}
+    write_metadata(small_set.root / "metadata.csv", table)
+    with pytest.raises(ConfigError, match=message + r".*--out"):
+        do_job(kind, small_set.job(**changes))
+
+
+def test_broken_videos_that_were_left_out_do_not_make_a_finished_output_another(small_set: SmallSet) -> None:
+    (small_set.root / "videos/long.mp4").unlink()
+    (small_set.root / "videos/long.mp4").write_bytes(b"no video")
+    first = do_job("extract", small_set.job(broken_videos="skip"))
+    assert (first["videos"], first["broken"]) == (3, 1)
+    assert do_job("extract", small_set.job(broken_videos="skip"))["rows"] == first["rows"]
+
+
 def test_a_file_of_somebody_else_is_never_replaced(small_set: SmallSet) -> None:
     out = small_set.root / "mine.h5"
     out.write_bytes(b"precious")

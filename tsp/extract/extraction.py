@@ -18,6 +18,7 @@ from tsp.data.features import GVF_DIMS, write_arrays
 from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
 from tsp.errors import DataError, MissingKeyError
 from tsp.extract.encoder import Encoder, load_backbone
+from tsp.extract.finished import refuse_other_work
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
 from tsp.extract.numbers import describe_numbers, odd_numbers
 from tsp.extract.pool import decode_videos
@@ -119,7 +120,17 @@ class Extraction:
         return self._merge(states, answer)
 
     def _finished(self, report: dict[str, Any]) -> Answer:
-        """The answer of an H5 that is complete."""
+        """The answer of an H5 that is complete.
+
+        Raises: ConfigError if it is not what the job asks for.
+        """
+        refuse_other_work(
+            report,
+            self._num_clips,
+            table=self._job.metadata,
+            encoder=self._job.backbone,
+            where=self._parts.address,
+        )
         logger.info("%s is already finished", self._parts.address)
         held = dict(report["holds"])
         return Answer(rows=held.pop("rows"), facts={**held, "out": self._parts.address})

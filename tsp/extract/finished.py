@@ -1,0 +1,46 @@
+"""Tells whether a finished output is what a repeated command asks for, since its features look the same if not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tsp.errors import ConfigError
+from tsp.wording import first_few
+
+
+def refuse_other_work(
+    report: Mapping[str, Any], num_clips: Mapping[str, int], *, table: str, encoder: str | None, where: str
+) -> None:
+    """Refuse to call an output finished that holds other videos than the table, or comes from another encoder.
+
+    Args: report, of the output; num_clips, what the table asks for, by the video's name; encoder, if one was asked for;
+        where, the output's address.
+    Raises: ConfigError.
+    """
+    if encoder is not None and report.get("encoder") not in (None, encoder):
+        raise ConfigError(
+            f"{where} was made by the encoder {report['encoder']}, not {encoder}: leave out --backbone, or choose "
+            "another --out"
+        )
+    if "videos" in report and (differences := list(_differences(report, num_clips))):
+        raise ConfigError(
+            f"{where} is finished, but does not hold the videos of {table} ({'; '.join(differences)}): choose another "
+            f"--out, or delete {where} to extract all of them again"
+        )
+
+
+def _differences(report: Mapping[str, Any], num_clips: Mapping[str, int]) -> Iterator[str]:
+    held = {name: facts["features"] for name, facts in report["videos"].items()}
+    # These were left out as the command wished, and its answer names them again.
+    broken = {row["video"] for row in report["holds"]["rows"] if row["state"] == "broken"}
+    yield from _counted([name for name in num_clips if name not in held and name not in broken], "not in it")
+    yield from _counted(
+        [name for name in num_clips if held.get(name, num_clips[name]) != num_clips[name]], "of another length in it"
+    )
+    yield from _counted([name for name in held if name not in num_clips], "in it, but not wanted")
+
+
+def _counted(names: Sequence[str], what: str) -> Iterator[str]:
+    if names:
+        yield f"{len(names)} {what}: {first_few(names)}"

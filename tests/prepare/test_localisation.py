@@ -74,7 +74,7 @@ def test_two_videos_of_one_key_are_refused():
 def test_a_number_has_one_label_in_all_subsets():
     before = merged(None, localisation_database(ROWS, LABELS, subset="training", rate_fps=15.0), where="j")
     database = {"d": {"annotations": [{"label": "Swim", "label_id": 0}]}}
-    with pytest.raises(DataError, match="j has 'Jump' as class 0, but here that is 'Swim': .* the same --labels"):
+    with pytest.raises(DataError, match=r"j has 'Jump' as class 0, but here that is 'Swim': .* the same --labels"):
         merged(before, database, where="j")
 
 

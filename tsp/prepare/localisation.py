@@ -1,8 +1,8 @@
 """Annotations for localisation code: one JSON in ActivityNet's format, with the fields that its loaders read.
 
 ``duration`` is in seconds; ``fps`` and ``frame`` refer to the rate at which clips are sampled, because OpenTAD's THUMOS
-loader converts seconds to positions by ``frame / duration``, whatever the file's own rate. Entries are named as features
-are: by the file name without folder and extension, with which annotations may spell a video.
+loader converts seconds to positions by ``frame / duration``, whatever the file's own rate. Entries are named like
+features: without the folder and extension with which annotations may spell a video.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def localisation_database(
         other = name_of.setdefault(key, row["video-name"])
         if other != row["video-name"]:
             raise DataError(
-                f"the annotated videos {other!r} and {row['video-name']!r} would both be {key!r} for localisation code: "
-                "rename one of them, or write their folders to files of their own with --folder"
+                f"the annotated videos {other!r} and {row['video-name']!r} would both be {key!r} for localisation "
+                "code: rename one of them, or write their folders to files of their own with --folder"
             )
         entry = database.setdefault(
             key,

@@ -191,6 +191,8 @@ KINDS: dict[str, Kind] = {
     ),
     "pixels that are no squares": Kind(".mp4", f"-vf setsar=64/45 {X264}"),
     "pixel format changes": Kind(".ts", then=followed_by(X264.replace("yuv420p", "yuv422p")), filters_restart=True),
+    "mp4 h264, cropped at its left": Kind(".mp4", then=copied("-bsf:v", "h264_metadata=crop_left=6:crop_top=4")),
+    "ts hevc, cropped at its left": Kind(".ts", X265, then=copied("-bsf:v", "hevc_metadata=crop_left=2:crop_right=4")),
     "two videos": Kind(".mkv", then=two_videos),
     "a cover": Kind(".mp4", then=with_cover),
     "size changes": Kind(".ts", then=followed_by(f"-vf scale=192:128 {X264}"), reads=False, filters_restart=True),

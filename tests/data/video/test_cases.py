@@ -64,9 +64,21 @@ def test_all_eight_display_matrices_come_out_as_ffmpeg_shows_them(tmp_path, turn
     assert inspect_video(tmp_path / "out.mp4").turn == "upright"
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".flv", ".mp4", ".mov", ".wmv"])
+CUT = {
+    **dict.fromkeys([".mkv", ".avi", ".flv", ".mp4", ".mov"], X264),
+    ".wmv": "-c:v wmv2 -q:v 3",
+    # These claim no length.
+    ".ogv": "-c:v libtheora -q:v 10",
+    ".gif": "",
+    ".ivf": "-c:v libvpx -b:v 2M -g 25",
+    ".mxf": "-c:v mpeg2video -q:v 2 -pix_fmt yuv422p",
+    ".webm": "-c:v libvpx -b:v 2M -g 25 -live 1",
+}
+
+
+@pytest.mark.parametrize("suffix", CUT)
 def test_half_a_file_is_said_to_be_cut_short_and_a_whole_one_is_not(tmp_path, suffix):
-    options = {".wmv": "-c:v wmv2 -q:v 3", ".flv": X264}.get(suffix, X264)
+    options = CUT[suffix]
     faststart = " -movflags +faststart" if suffix in (".mp4", ".mov") else ""
     path = ffmpeg.make(tmp_path / f"a{suffix}", options + faststart)
     assert inspect_video(path, decode_all=True).faults == ()

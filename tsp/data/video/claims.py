@@ -1,9 +1,9 @@
 """Compares a container's claims with the data that was read: a truncated file can often be read without errors up to
 its end.
 
-Only claims are compared. MPEG-TS and MPEG-PS make none, so truncation cannot be detected there; FFmpeg's own estimate
-of a duration is not a claim. Frames that a container hides (a trim without encoding) or repeats (dropped frames of AVI)
-are not lost.
+Only claims are compared; where a container makes none, a file that ends within one of its units is truncated. MPEG-TS
+and MPEG-PS are cut anywhere by recorders, so truncation cannot be detected there; FFmpeg's own estimate of a duration
+is not a claim. Frames that a container hides (a trim without encoding) or repeats (dropped frames of AVI) are not lost.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from tsp.data.video.boxes import clean_aperture, joined_at
+from tsp.data.video.last_unit import ends_within
 from tsp.data.video.matroska import pixel_crop
 from tsp.data.video.packet_scan import Scan
 
@@ -47,9 +48,12 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
     if "asf" in formats:
         return _missing_of_asf(path)
     claimed_sec = _claimed_sec(formats, container, stream)
+    if claimed_sec is None:
+        unit = ends_within(path, formats)
+        return f"it ends within {unit} of its container: the file is truncated" if unit else ""
     # Some containers claim how long they last, others (Matroska) when they end: whichever is reached counts.
     end_sec = scan.end_sec - min(0, (container.start_time or 0) / _US_PER_SEC)
-    if claimed_sec is None or claimed_sec - end_sec <= _TOLERANCE_SEC + _TOLERANCE_FRAMES / fps:
+    if claimed_sec - end_sec <= _TOLERANCE_SEC + _TOLERANCE_FRAMES / fps:
         return ""
     return f"its header claims {claimed_sec:.2f} s, but it has {end_sec:.2f} s: the file is truncated"
 

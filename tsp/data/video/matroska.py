@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-_SEGMENT, _TRACKS, _TRACK, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
-_CLUSTER = 0x1F43B675
+SEGMENT, CLUSTER = 0x18538067, 0x1F43B675
+_TRACKS, _TRACK, _VIDEO = 0x1654AE6B, 0xAE, 0xE0
 _CROPS = {0x54BB: "top", 0x54AA: "bottom", 0x54CC: "left", 0x54DD: "right"}
 _HEAD_BYTES = 1 << 20
 """Holds the description of the tracks, which comes before the pictures."""
@@ -24,7 +24,7 @@ def pixel_crop(path: str | Path, track: int) -> dict[str, int]:
         head = file.read(_HEAD_BYTES)
     entries = [
         (begin, end)
-        for tracks in _within(head, 0, len(head), (_SEGMENT, _TRACKS))
+        for tracks in _within(head, 0, len(head), (SEGMENT, _TRACKS))
         for begin, end in _within(head, *tracks, (_TRACK,))
     ]
     if track >= len(entries):
@@ -50,12 +50,18 @@ def _within(head: bytes, begin: int, end: int, path: tuple[int, ...]) -> Iterato
 def _elements(head: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Number of each element, and where its content begins and ends; up to the first picture."""
     while begin < end:
-        number, begin = _number(head, begin, keep_mark=True)
-        length, begin = _number(head, begin, keep_mark=False)
-        if number < 0 or length < 0 or number == _CLUSTER:
+        number, length, begin = element_head(head, begin)
+        if number < 0 or length < 0 or number == CLUSTER:
             return
         yield number, begin, min(begin + length, end)
         begin += length
+
+
+def element_head(head: bytes, at: int = 0) -> tuple[int, int, int]:
+    """Number and length of the element at an offset, and where its content begins; -1 for what is not there."""
+    number, at = _number(head, at, keep_mark=True)
+    length, at = _number(head, at, keep_mark=False)
+    return number, length, at
 
 
 def _number(head: bytes, at: int, *, keep_mark: bool) -> tuple[int, int]:

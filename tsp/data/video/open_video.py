@@ -11,6 +11,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
@@ -96,6 +97,8 @@ class VideoSource:
         # More threads gain nothing, and a frame-threaded decoder once hung.
         self.codec.thread_type = "NONE"
         self.codec.thread_count = 1
+        # Without it, FFmpeg keeps columns that a stream cuts off at its left, to have rows begin at round addresses.
+        self.codec.flags |= Flags.unaligned
         self.is_intra = self.codec.name in INTRA_CODECS
         self.reformatter, self.rgb_reformatter = VideoReformatter(), VideoReformatter()
 

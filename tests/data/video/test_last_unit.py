@@ -1,0 +1,44 @@
+"""Files of containers that claim no length, whole and cut at many places."""
+
+import pytest
+
+from tests import ffmpeg
+from tsp.data.video.last_unit import ends_within
+
+CONTAINERS = {
+    "ogg": (".ogv", "-c:v libtheora -q:v 2"),
+    "gif": (".gif", ""),
+    "ivf": (".ivf", "-c:v libvpx -b:v 200k"),
+    "mxf": (".mxf", "-c:v mpeg2video -q:v 20 -pix_fmt yuv422p"),
+    "matroska": (".webm", "-c:v libvpx -b:v 200k -live 1"),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_file_ends_within_a_unit_wherever_it_is_cut_and_a_whole_one_does_not(name, tmp_path):
+    suffix, options = CONTAINERS[name]
+    path = ffmpeg.make(tmp_path / f"a{suffix}", options, num_frames=12)
+    whole = path.read_bytes()
+    assert ends_within(str(path), {name}) == ""
+    path.write_bytes(whole + bytes(200))
+    assert ends_within(str(path), {name}) == "", "something behind the end is no lack"
+    cuts = range(len(whole) // 2, len(whole) - 1, max(1, len(whole) // 200))
+    num_seen = 0
+    for cut in cuts:
+        path.write_bytes(whole[:cut])
+        num_seen += bool(ends_within(str(path), {name}))
+    assert num_seen >= 0.9 * len(cuts), "but for cuts between two units, or within the first bytes of one"
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("data", [b"", b"\0" * 300, b"\xff" * 300, b"OggS", b"GIF89a", b"DKIF"])
+def test_what_is_none_of_it_ends_a_walk(name, data, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    assert isinstance(ends_within(str(path), {name}), str)
+
+
+def test_of_other_containers_nothing_is_said(tmp_path):
+    path = tmp_path / "a.ts"
+    path.write_bytes(b"OggS\0" + bytes(21) + b"\xff" * 10)
+    assert ends_within(str(path), {"mpegts"}) == ""

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from k8s.answers import ForbiddenError, NotFoundError, parsed, permission, refusal
-from k8s.kubeconfig import context_namespace, current_context, kubeconfig_files
+from k8s.kubeconfig import context_namespace, current_context, impersonation, kubeconfig_files
 from k8s.login import log_in, official, own_namespace
 from tsp.errors import ClusterError, UnreachableError
 
@@ -69,6 +69,10 @@ class Cluster:
     @cached_property
     def _api(self) -> Any:
         return log_in(self._files, self.context)
+
+    @cached_property
+    def _as_other_user(self) -> list[tuple[str, str]]:
+        return impersonation(self._files, self.context)
 
     @property
     def server(self) -> str:
@@ -172,6 +176,9 @@ class Cluster:
         client = official().client
         if str(self._api.configuration.proxy or "").startswith("socks"):
             raise ClusterError(f"commands cannot run in a pod through a SOCKS proxy: use 'kubectl exec {pod}'")
+        if self._as_other_user:
+            # The official client sends none of these headers with a websocket.
+            raise ClusterError(f"commands cannot run in a pod as another user (as): use 'kubectl exec {pod}'")
         core = client.CoreV1Api(client.ApiClient(self._api.configuration))
         try:
             return official().stream.stream(
@@ -235,7 +242,8 @@ class Cluster:
         import urllib3
 
         settings = self._api.configuration
-        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "tspctl"}
+        headers = urllib3.HTTPHeaderDict({"Accept": accept, "Content-Type": content_type, "User-Agent": "tspctl"})
+        headers.extend(self._as_other_user)
         # Asked for each request: tokens of credential plugins run out and are renewed there.
         for item in settings.auth_settings().values():
             if item["value"]:
@@ -253,6 +261,12 @@ class Cluster:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"the API server {settings.host} does not answer: {error}") from error
+        except ValueError:
+            # Its text, and that of its causes, contains the token.
+            raise ClusterError(
+                f"no request to {settings.host} can be made: the token of the kubeconfig's user is not one line of "
+                "plain characters; log in again, or correct it"
+            ) from None
         if response.status >= 400:
             refused = refusal(method, path, response.status, response.data)
             if method == "GET" and isinstance(refused, ForbiddenError) and self._was_allowed(path):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -54,13 +55,53 @@ def proxy_url(files: Sequence[str], context: str | None) -> str | None:
 
 def credential_plugin(files: Sequence[str], context: str | None) -> str | None:
     """The program that the context's user has for credentials."""
-    user = _entry(files, "users", "user", str(_context(files, context).get("user")))
-    command = (user.get("exec") or {}).get("command")
+    command = (_user(files, context).get("exec") or {}).get("command")
     return str(command) if command else None
+
+
+def install_hint(files: Sequence[str], context: str | None) -> str:
+    """How to get that program, in the words of who wrote the kubeconfig; empty if it does not say."""
+    return " ".join(str((_user(files, context).get("exec") or {}).get("installHint") or "").split())
+
+
+def old_provider(files: Sequence[str], context: str | None) -> str | None:
+    """The context's provider of credentials, if it is one that kubectl and Helm have removed."""
+    name = (_user(files, context).get("auth-provider") or {}).get("name")
+    return str(name) if name and name != "oidc" else None
+
+
+def token_file(files: Sequence[str], context: str | None) -> Path | None:
+    """The file with the user's token, which wins over a token and may be replaced at any time."""
+    name = str(_context(files, context).get("user"))
+    for file in files:
+        if user := _entry([file], "users", "user", name):
+            path = user.get("tokenFile")
+            return Path(file).parent / str(path) if path else None
+    return None
+
+
+def impersonation(files: Sequence[str], context: str | None) -> list[tuple[str, str]]:
+    """The headers of requests that the context's user makes as somebody else (``as``), as kubectl sends them."""
+    user = _user(files, context)
+    headers = [("Impersonate-User", user.get("as")), ("Impersonate-Uid", user.get("as-uid"))]
+    headers += [("Impersonate-Group", group) for group in user.get("as-groups") or []]
+    for key, values in (user.get("as-user-extra") or {}).items():
+        headers += [(f"Impersonate-Extra-{quote(str(key).lower(), safe='')}", value) for value in values or []]
+    return [(name, str(value)) for name, value in headers if value]
+
+
+def context_names(files: Sequence[str]) -> list[str]:
+    """The contexts of all files, in their order."""
+    items = [item for file in files for item in _read(Path(file)).get("contexts") or []]
+    return list(dict.fromkeys(str(item["name"]) for item in items if isinstance(item, dict) and item.get("name")))
 
 
 def _context(files: Sequence[str], context: str | None) -> dict[str, Any]:
     return _entry(files, "contexts", "context", str(context))
+
+
+def _user(files: Sequence[str], context: str | None) -> dict[str, Any]:
+    return _entry(files, "users", "user", str(_context(files, context).get("user")))
 
 
 def _entry(files: Sequence[str], section: str, key: str, name: str) -> dict[str, Any]:

@@ -6,14 +6,24 @@ on first use.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from k8s.kubeconfig import credential_plugin, proxy_url
+from k8s.kubeconfig import (
+    context_names,
+    credential_plugin,
+    current_context,
+    install_hint,
+    old_provider,
+    proxy_url,
+    token_file,
+)
 from k8s.proxy import proxy_for
 from tsp.config.address import masked
 from tsp.errors import ClusterError
@@ -29,15 +39,19 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     Raises: ClusterError if there is neither, or it cannot be used.
     """
     config = official().config
+    context = context or current_context(files)
     settings = official().client.Configuration()
     advice = "set KUBECONFIG, give --kubeconfig or --context, or run here with --backend local"
     if not (files or context or os.environ.get("KUBERNETES_SERVICE_HOST")):
         raise ClusterError(f"no cluster to talk to: there is no kubeconfig file, and this is not a pod; {advice}")
+    _refuse_unusable(files, context)
     try:
         if files or context:
             with _words_of_plugins() as words:
                 config.load_kube_config(os.pathsep.join(files), context, client_configuration=settings)
             _require_credentials(files, context, settings, words)
+            if path := token_file(files, context):
+                settings.refresh_api_key_hook = functools.partial(_read_token, path)
         else:
             config.load_incluster_config(client_configuration=settings)
     except (config.ConfigException, OSError) as error:
@@ -71,6 +85,30 @@ def _not_understood(files: Sequence[str], error: Exception) -> ClusterError:
     )
 
 
+def _refuse_unusable(files: Sequence[str], context: str | None) -> None:
+    """Refuse a context that is not there, and one that kubectl and Helm no longer accept.
+
+    Raises: ClusterError.
+    """
+    names = context_names(files)
+    if files and str(context) not in names:
+        what = f"has no context {context!r}" if context else "names no current context"
+        there = f"it has {', '.join(names)}: give one with --context" if names else "check KUBECONFIG and --kubeconfig"
+        raise ClusterError(f"no cluster to talk to: {', '.join(files)} {what}; {there}")
+    provider = old_provider(files, context)
+    if provider is not None:
+        raise ClusterError(
+            f"the kubeconfig's user has the credential provider {provider}, which kubectl and Helm have removed: have "
+            "your cluster's tool write the kubeconfig again"
+        )
+
+
+def _read_token(path: Path, settings: Any) -> None:
+    """Called before each request, since such files are replaced when their token expires."""
+    with suppress(OSError):
+        settings.api_key["BearerToken"] = f"Bearer {path.read_text().strip()}"
+
+
 def _require_credentials(files: Sequence[str], context: str | None, settings: Any, words: list[str]) -> None:
     """The official client continues anonymously if a credential plugin has failed.
 
@@ -79,6 +117,7 @@ def _require_credentials(files: Sequence[str], context: str | None, settings: An
     plugin = credential_plugin(files, context)
     if plugin is not None and not settings.api_key and not settings.cert_file:
         said = "; ".join(" ".join(text.split()) for text in words) or "it returned neither a token nor a certificate"
+        said += f"; {hint}" if (hint := install_hint(files, context)) else ""
         raise ClusterError(f"the credential plugin {plugin} of the kubeconfig failed: {said}")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from pathlib import Path
 
 import pytest
 import urllib3
@@ -134,6 +135,30 @@ def test_a_plugin_that_gives_no_credentials_is_named_with_its_words(kubeconfig, 
     else:
         with pytest.raises(ClusterError, match=f"the credential plugin .*plugin of the kubeconfig failed: {said}$"):
             log_in(files, "one")
+
+
+def test_a_plugin_that_is_not_installed_is_told_with_the_kubeconfigs_own_hint(kubeconfig):
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-login",
+                     "interactiveMode": "Never", "installHint": "Get it\n  from the wiki."}}  # fmt: skip
+    with pytest.raises(
+        ClusterError, match=r"plugin no-such-login of the kubeconfig failed: .*; Get it from the wiki\.$"
+    ):
+        log_in(kubeconfig(user=user), "one")
+
+
+@pytest.mark.parametrize(("context", "said"), [("three", "has no context 'three'"), (None, "names no current context")])
+def test_a_context_that_is_not_there_is_told_with_those_that_are(kubeconfig, context, said):
+    (file,) = kubeconfig()
+    content = json.loads(Path(file).read_text())
+    Path(file).write_text(json.dumps({**content, "current-context": ""}))
+    with pytest.raises(ClusterError, match=f"{said}; it has one, two: give one with --context"):
+        log_in([file], context)
+
+
+@pytest.mark.parametrize("name", ["gcp", "azure"])
+def test_a_provider_of_credentials_that_helm_refuses_is_refused(kubeconfig, name):
+    with pytest.raises(ClusterError, match=f"credential provider {name}, which kubectl and Helm have removed"):
+        log_in(kubeconfig(user={"auth-provider": {"name": name}}), "one")
 
 
 def test_a_user_with_neither_plugin_nor_token_is_anonymous(kubeconfig):

@@ -1,0 +1,142 @@
+"""kubectl as the oracle: as whom a request comes, by the headers that a server with TLS is sent."""
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from k8s.client import Cluster, ClusterAddress
+from tsp.errors import ClusterError
+
+
+def certificate(folder):
+    """A self-signed one and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    path = folder / "server.pem"
+    path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem))
+    return path
+
+
+class NotingServer:
+    """Notes who asks, and answers as an API server of one version."""
+
+    def __init__(self, pem):
+        server, self.users = self, []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                told = [(name.title(), value) for name, value in self.headers.items()]
+                server.users.append(sorted(item for item in told if item[0].startswith(("Authorization", "Imperson"))))
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_):
+                """Keep quiet."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
+        threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
+
+    def user_of(self, run):
+        self.users.clear()
+        run()
+        return self.users[-1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    found = NotingServer(certificate(tmp_path_factory.mktemp("tls")))
+    yield found
+    found.http.shutdown()
+    found.http.server_close()
+
+
+@pytest.fixture
+def kubeconfig(server, tmp_path):
+    def write(user):
+        cluster = {"server": f"https://127.0.0.1:{server.http.server_port}", "insecure-skip-tls-verify": True}
+        path = tmp_path / "kubeconfig"
+        path.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        }))  # fmt: skip
+        return path
+
+    return write
+
+
+USERS = [
+    {"token": "t"},
+    {"token": "t", "as": "alice"},
+    {"token": "t", "as": "alice", "as-groups": ["dev", "video"]},
+    {"token": "t", "as": "alice", "as-uid": "u-1", "as-user-extra": {"Scopes/x y": ["a", "b"], "reason": ["c"]}},
+    {"tokenFile": "token"},
+    {"tokenFile": "token", "token": "old"},
+    {"username": "me", "password": "secret"},
+]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_request_comes_from_the_user_that_kubectls_comes_from(server, kubeconfig, tmp_path, user):
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not on PATH")
+    (tmp_path / "token").write_text("of-file\n")
+    path = kubeconfig(user)
+    command = [kubectl, "--kubeconfig", path, "get", "--raw", "/version"]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    theirs = server.user_of(lambda: subprocess.run(command, env=environment, check=True, capture_output=True))
+    assert theirs, "kubectl has sent no user"
+    assert server.user_of(lambda: Cluster(ClusterAddress(kubeconfig=str(path))).get("/version")) == theirs
+
+
+def test_a_token_in_a_file_is_read_anew_for_each_request_and_kept_when_the_file_goes(server, kubeconfig, tmp_path):
+    (tmp_path / "token").write_text("first\n")
+    cluster = Cluster(ClusterAddress(kubeconfig=str(kubeconfig({"tokenFile": "token"}))))
+    users = [server.user_of(lambda: cluster.get("/version"))]
+    (tmp_path / "token").write_text("second")
+    users.append(server.user_of(lambda: cluster.get("/version")))
+    (tmp_path / "token").unlink()
+    users.append(server.user_of(lambda: cluster.get("/version")))
+    assert users == [[("Authorization", f"Bearer {token}")] for token in ("first", "second", "second")]
+
+
+@pytest.mark.parametrize("token", ["secret\n", "sec\u2192ret", "a\r\nX-Other: secret"])
+def test_a_token_that_no_header_can_hold_is_an_error_that_does_not_repeat_it(kubeconfig, token):
+    with pytest.raises(ClusterError, match="the token of the kubeconfig's user is not one line") as refused:
+        Cluster(ClusterAddress(kubeconfig=str(kubeconfig({"token": token})))).get("/version")
+    assert refused.value.__cause__ is None
+    assert "ret" not in str(refused.value)
+
+
+def test_a_command_in_a_pod_as_another_user_is_refused_rather_than_run_as_oneself(kubeconfig):
+    cluster = Cluster(ClusterAddress(kubeconfig=str(kubeconfig({"token": "t", "as": "alice"}))))
+    with pytest.raises(ClusterError, match="use 'kubectl exec pod-0'"):
+        cluster.open_shell("pod-0", "pytorch", ["true"], tty=False)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from k8s.quantity import allocatable
 from tsp.config.cards import driver_for
 from tsp.run.status import Finding
 from tsp.wording import first_and_more
@@ -56,6 +57,5 @@ def _drivers(nodes: Iterable[Mapping[str, Any]], gpu_resource: str) -> Iterator[
     for node in nodes:
         labels = node["metadata"].get("labels") or {}
         major = next((labels[name] for name in DRIVER_LABELS if name in labels), "")
-        has_gpus = int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0)) > 0
-        if has_gpus and major.isdecimal() and int(major):  # 0: the labeller could not tell
+        if allocatable(node, gpu_resource) and major.isdecimal() and int(major):  # 0: the labeller could not tell
             yield str(node["metadata"]["name"]), int(major)

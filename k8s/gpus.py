@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from k8s.names import RUN_LABEL, Object, is_of_run
+from k8s.quantity import allocatable, pieces
 
 _ENDED = ("Succeeded", "Failed")
 _DRIVER = "nvidia.com/cuda.driver-version.full"
@@ -44,17 +45,19 @@ def node_gpus(nodes: Iterable[Object], pods: Sequence[Object], *, namespace: str
     found = []
     for node in nodes:
         name, labels = str(node["metadata"]["name"]), node["metadata"].get("labels") or {}
-        for resource, count in ((node.get("status") or {}).get("allocatable") or {}).items():
-            if not is_gpu(resource) or not str(count).isdigit() or int(count) == 0:
+        for resource in (node.get("status") or {}).get("allocatable") or {}:
+            total = allocatable(node, resource)
+            if not is_gpu(resource) or total < 1:
                 continue
+            labelled = label_prefix(resource)
             found.append(
                 NodeGpus(
                     node=name,
                     resource=resource,
-                    kind=labels.get(f"{resource}.product") or labels.get("nvidia.com/gpu.product"),
-                    memory=labels.get(f"{resource}.memory"),
+                    kind=labels.get(f"{labelled}.product") or labels.get("nvidia.com/gpu.product"),
+                    memory=labels.get(f"{labelled}.memory"),
                     driver=_driver(labels),
-                    total=int(count),
+                    total=total,
                     holders=_holders(pods, name, resource, namespace),
                     is_open=not (node.get("spec") or {}).get("unschedulable"),
                 )
@@ -66,6 +69,12 @@ def is_gpu(resource: str) -> bool:
     """Whether a node's resource is a GPU or a part of one: ``nvidia.com/gpu``, ``nvidia.com/mig-1g.5gb``."""
     domain, _, what = resource.partition("/")
     return "." in domain and (what == "gpu" or what.startswith(("mig-", "gpu.")))
+
+
+def label_prefix(resource: str) -> str:
+    """How the labels of a GPU resource begin: time-sliced ones may be renamed (``nvidia.com/gpu.shared``), and keep
+    the labels of the whole."""
+    return resource.removesuffix(".shared")
 
 
 def _driver(labels: Mapping[str, str]) -> str | None:
@@ -88,8 +97,7 @@ def _holders(pods: Sequence[Object], node: str, resource: str, namespace: str) -
 
 
 def _asked(container: Object, resource: str) -> int:
-    limit = str(((container.get("resources") or {}).get("limits") or {}).get(resource, "0"))
-    return int(limit) if limit.isdigit() else 0
+    return pieces(((container.get("resources") or {}).get("limits") or {}).get(resource, 0))
 
 
 def _name_of(pod: Object, namespace: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from k8s.gpus import label_prefix
 from k8s.names import Object
-from k8s.quantity import parse_quantity
+from k8s.quantity import allocatable, parse_quantity
 from k8s.scheduling import can_land, why_not
 from tsp.config.cards import Card, explain_precision, precision_for
 from tsp.config.run import Precision
@@ -51,11 +52,11 @@ def nodes_for(
     """
     found = []
     for node in nodes:
-        gpus = int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0))
+        gpus = allocatable(node, gpu_resource)
         if gpus < 1 or not can_land(node, pod):
             continue
         labels = node["metadata"].get("labels") or {}
-        label, slots = labels.get(memory_label), _slots(labels)
+        label, slots = labels.get(memory_label), _slots(labels, gpu_resource)
         memory_mib = _memory_mib(label)
         found.append(
             GpuNode(
@@ -77,16 +78,16 @@ def left_out(nodes: Iterable[Object], pod: Object, *, gpu_resource: str) -> str 
     found = [
         f"{node['metadata']['name']} {reason}"
         for node in sorted(nodes, key=lambda item: str(item["metadata"]["name"]))
-        if int((node.get("status") or {}).get("allocatable", {}).get(gpu_resource, 0))
-        and (reason := why_not(node, pod)) is not None
+        if allocatable(node, gpu_resource) and (reason := why_not(node, pod)) is not None
     ]
     return f"left out: {first_and_more(found, _MAX_LEFT_OUT)}" if found else None
 
 
-def _slots(labels: Mapping[str, str]) -> int:
-    """The number of time slices of each GPU of a node, from the device plugin's labels."""
-    replicas = str(labels.get("nvidia.com/gpu.replicas") or "1")
-    shared = str(labels.get("nvidia.com/gpu.product") or "").endswith("-SHARED")
+def _slots(labels: Mapping[str, str], gpu_resource: str) -> int:
+    """The number of time slices of each GPU of a node, or of each part of one, from the device plugin's labels."""
+    labelled = label_prefix(gpu_resource)
+    replicas = str(labels.get(f"{labelled}.replicas") or "1")
+    shared = str(labels.get(f"{labelled}.product") or "").endswith("-SHARED")
     found = int(replicas) if replicas.isdigit() else 1
     return max(found, 2) if shared else max(found, 1)
 

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 import yaml
 
+from k8s.node_plan import plan_nodes
+from k8s.nodes import nodes_for
 from tests.chart.conftest import CHART, HelmError
 from tests.chart.fake_cluster import fake_cluster, node
 from tsp.config.sizing import downscale_for, gpu_memory_mib
@@ -178,3 +180,58 @@ def test_lookup_on_a_cluster_without_labels_leaves_it_to_the_pods(helm, tmp_path
     request, pod = install_on(helm, tmp_path, [node("unlabelled")])
     assert request["downscale"] == "auto"
     assert "nodeAffinity" not in pod["affinity"]
+
+
+A100 = {"nvidia.com/gpu.product": "A100", "nvidia.com/gpu.compute.major": "8"}
+T4 = {"nvidia.com/gpu.product": "Tesla-T4-SHARED"}
+KINDS = {
+    "a thousand slices": ([node("n", memory="81920", gpus="1k")], {}),
+    "slices": ([node("n", memory="32510", labels={**A100, "nvidia.com/gpu.replicas": "4"})], {}),
+    "slices by the product's name": ([node("n", memory="32510", labels=T4)], {}),
+    "slices beside a whole card": (
+        [node("n", memory="32510", labels={"nvidia.com/gpu.replicas": "2"}), node("w", memory="15109")],
+        {},
+    ),
+    "no size on one": ([node("n", memory="unknown"), node("w", memory="15109")], {}),
+    "no size on any": ([node("n", memory="unknown")], {}),
+    "renamed slices": ([node("n", memory="81920", labels={"nvidia.com/gpu.replicas": "8"})], "nvidia.com/gpu.shared"),
+    "parts": ([node("n", labels={"nvidia.com/mig-3g.40gb.memory": "40192"})], "nvidia.com/mig-3g.40gb"),
+    "slices of parts": (
+        [node("n", labels={"nvidia.com/mig-3g.40gb.memory": "40192", "nvidia.com/mig-3g.40gb.replicas": "2"})],
+        "nvidia.com/mig-3g.40gb",
+    ),
+    "renamed slices of parts": (
+        [node("n", labels={"nvidia.com/mig-3g.40gb.memory": "40192", "nvidia.com/mig-3g.40gb.replicas": "2"})],
+        "nvidia.com/mig-3g.40gb.shared",
+    ),
+    "parts of a node whose whole cards are sliced": (
+        [node("n", labels={"nvidia.com/mig-3g.40gb.memory": "40192", "nvidia.com/gpu.replicas": "4"})],
+        "nvidia.com/mig-3g.40gb",
+    ),
+}
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize(("nodes", "resource"), KINDS.values(), ids=KINDS)
+def test_lookup_finds_what_tspctl_plans_on_the_same_nodes(helm, tmp_path, nodes, resource, gpus):
+    resource = resource or "nvidia.com/gpu"
+    nodes = json.loads(json.dumps(nodes))
+    for item in nodes:
+        item["status"]["allocatable"] = {resource: item["status"]["allocatable"]["nvidia.com/gpu"]}
+    label = "nvidia.com/gpu.memory" if "mig" not in resource else "nvidia.com/mig-3g.40gb.memory"
+    found = nodes_for(nodes, {}, gpu_resource=resource, memory_label=label)
+    assert len(found) == len(nodes)
+    if gpus > 1 and any(item.slots > 1 for item in found):
+        with pytest.raises(ConfigError, match="are time-sliced, and NCCL refuses two ranks"):
+            plan_nodes(found, gpus=gpus, downscale="auto")
+        with pytest.raises(HelmError, match="are time-sliced, and NCCL refuses two ranks"):
+            install_on(helm, tmp_path, nodes, gpuResource=resource, gpus=gpus)
+        return
+    plan = plan_nodes(found, gpus=gpus, downscale="auto")
+    request, pod = install_on(helm, tmp_path, nodes, gpuResource=resource, gpus=gpus)
+    assert request["downscale"] == str(plan.downscale or "auto")
+    if plan.memory_values:
+        values = [{"key": label, "operator": "In", "values": list(plan.memory_values)}]
+        assert node_terms(pod) == [{"matchExpressions": values}]
+    else:
+        assert "nodeAffinity" not in pod.get("affinity", {})

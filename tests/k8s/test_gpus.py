@@ -47,6 +47,14 @@ def test_what_runs_and_others_hold_is_not_free():
     assert (second.node, second.kind, second.memory, second.free) == ("node-b", None, None, 1)
 
 
+def test_a_thousand_slices_are_written_1k_and_may_have_a_name_of_their_own():
+    node = gpu_node("node-a", "81559", gpus="1k")
+    node["status"]["allocatable"]["nvidia.com/mig-1g.10gb.shared"] = "2k"
+    node["metadata"]["labels"]["nvidia.com/mig-1g.10gb.memory"] = "9728"
+    whole, parts = node_gpus([node], [holding(pod(0), "1k")], namespace="video")
+    assert (whole.total, whole.free, parts.total, parts.memory) == (1000, 0, 2000, "9728")
+
+
 def test_parts_of_a_card_have_a_line_each_and_their_own_memory():
     node = gpu_node("node-a", "81559", gpus="0")
     node["status"]["allocatable"] |= {"nvidia.com/mig-1g.10gb": "7", "cpu": "8", "rdma/hca": "4"}

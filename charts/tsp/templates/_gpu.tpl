@@ -4,7 +4,7 @@ Argument: the label. The same rule as tsp/config/sizing.py, gpu_memory_mib.
 */}}
 {{- define "tsp.gpu.memoryMib" -}}
 {{- $text := ternary (int64 .) . (kindIs "float64" .) | toString | trim -}}
-{{- if not (regexMatch "^[0-9]+([.][0-9]+)?\\s*([kKmMgGtT]i?)?[bB]?$" $text) -}}
+{{- if not (regexMatch (include "tsp.gpu.size" .) $text) -}}
 {{- fail (printf "GPU memory %q is not a size: expected MiB, bytes, or a number with the unit Gi or Mi" $text) -}}
 {{- end -}}
 {{- $number := regexFind "^[0-9]+([.][0-9]+)?" $text -}}
@@ -17,6 +17,11 @@ Argument: the label. The same rule as tsp/config/sizing.py, gpu_memory_mib.
 {{- else -}}
 {{- mulf (float64 $number) (get $mib $unit) | floor | int64 -}}
 {{- end -}}
+{{- end -}}
+
+{{/* tsp.gpu.size: what a size of memory looks like, as a regular expression. */}}
+{{- define "tsp.gpu.size" -}}
+^[0-9]+([.][0-9]+)?\s*([kKmMgGtT]i?)?[bB]?$
 {{- end -}}
 
 {{/*
@@ -39,7 +44,7 @@ resources.
 */}}
 {{- define "tsp.gpu.memoryLabel" -}}
 {{- if and (hasPrefix "nvidia.com/mig-" .Values.gpuResource) (eq .Values.plan.memoryLabel "nvidia.com/gpu.memory") -}}
-{{ .Values.gpuResource }}.memory
+{{ trimSuffix ".shared" .Values.gpuResource }}.memory
 {{- else -}}
 {{ .Values.plan.memoryLabel }}
 {{- end -}}
@@ -59,7 +64,11 @@ the memory label that pods may land on (none: anywhere). What tspctl planned, or
 {{- $node := . -}}
 {{- if include "tsp.gpu.landsOn" (dict "node" $node "Values" $.Values "memoryLabel" (include "tsp.gpu.memoryLabel" $)) -}}
 {{- $label := dig "metadata" "labels" (include "tsp.gpu.memoryLabel" $) "" $node -}}
-{{- $mib := include "tsp.gpu.memoryMib" $label | int64 -}}
+{{- $slots := include "tsp.gpu.slots" (dict "node" $node "resource" $.Values.gpuResource) | int64 -}}
+{{- if and (gt $slots 1) (gt (int $.Values.gpus) 1) -}}
+{{- fail (printf "the GPUs of %s are time-sliced, and NCCL refuses two ranks on one GPU: keep ranks off such nodes with nodeSelector, or set gpus=1" $node.metadata.name) -}}
+{{- end -}}
+{{- $mib := div (include "tsp.gpu.memoryMib" $label | int64) $slots -}}
 {{- if ge $mib (int64 (get (dict "auto" 7000 "4" 7000 "2" 14000 "1" 29000) $downscale)) -}}
 {{- $values = append $values $label | uniq | sortAlpha -}}
 {{- if or (eq (int64 $smallest) 0) (lt $mib (int64 $smallest)) -}}{{- $smallest = $mib -}}{{- end -}}
@@ -79,13 +88,26 @@ the memory label that pods may land on (none: anywhere). What tspctl planned, or
 {{- end -}}
 
 {{/*
-tsp.gpu.landsOn: "yes" if pods can land on a node: labelled with GPU memory, GPUs allocatable, schedulable,
+tsp.gpu.slots: the ranks that share a GPU of a node in time, and its memory. Arguments: node, resource. The same rule as
+k8s/nodes.py, _slots.
+*/}}
+{{- define "tsp.gpu.slots" -}}
+{{- $labels := dig "metadata" "labels" dict .node -}}
+{{- $labelled := trimSuffix ".shared" .resource -}}
+{{- $slots := get $labels (printf "%s.replicas" $labelled) | int -}}
+{{- max $slots (ternary 2 1 (hasSuffix "-SHARED" (get $labels (printf "%s.product" $labelled)))) -}}
+{{- end -}}
+
+{{/*
+tsp.gpu.landsOn: "yes" if pods can land on a node: labelled with GPU memory that is a size, GPUs allocatable, schedulable,
 nodeSelector matched, taints tolerated. Arguments: node, Values, memoryLabel. (Affinity of the values is left to the scheduler.)
 */}}
 {{- define "tsp.gpu.landsOn" -}}
 {{- $labels := dig "metadata" "labels" dict .node -}}
 {{- $gpus := dig "status" "allocatable" dict .node -}}
-{{- $fits := and (hasKey $labels .memoryLabel) (gt (get $gpus .Values.gpuResource | int) 0) -}}
+{{- $fits := regexMatch (include "tsp.gpu.size" .) (get $labels .memoryLabel | toString | trim) -}}
+{{- /* A quantity: a thousand is written 1k. */ -}}
+{{- if not (regexMatch "^[1-9]" (get $gpus .Values.gpuResource | toString)) -}}{{- $fits = false -}}{{- end -}}
 {{- if dig "spec" "unschedulable" false .node -}}{{- $fits = false -}}{{- end -}}
 {{- range $key, $value := .Values.nodeSelector -}}
 {{- if ne (get $labels $key | toString) ($value | toString) -}}{{- $fits = false -}}{{- end -}}

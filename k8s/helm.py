@@ -191,8 +191,9 @@ def program() -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without what would send Helm to another cluster or namespace than was checked."""
-    elsewhere = ("HELM_KUBE", "HELM_NAMESPACE")
+    """Ours without what would send Helm to another cluster or namespace than was checked, have it keep its records
+    anywhere but in Secrets, where ``k8s.releases`` finds them, or write traces among its errors."""
+    elsewhere = ("HELM_KUBE", "HELM_NAMESPACE", "HELM_DRIVER", "HELM_DEBUG")
     return {key: value for key, value in os.environ.items() if not key.startswith(elsewhere)}
 
 

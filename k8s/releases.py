@@ -100,12 +100,10 @@ class Releases:
         """What Helm recorded: ``config`` (the values given), ``manifest``, ``chart``; empty if that cannot be read."""
         try:
             secret = self.cluster.get(f"{self._secrets}/{release.secret}")
-            packed = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-            found = json.loads(gzip.decompress(packed))
-        except (NotFoundError, KeyError, ValueError, OSError, EOFError) as error:
+            return _unpacked(base64.b64decode(secret["data"]["release"]))
+        except (NotFoundError, KeyError, ValueError) as error:
             logger.debug("release %s: %s", release.name, error)
             return {}
-        return found if isinstance(found, dict) else {}
 
     def install(self, helm: Helm, name: str, chart: Chart, values: Mapping[str, Any]) -> None:
         """Install a release; if that fails or is interrupted, nothing remains.
@@ -151,6 +149,22 @@ class Releases:
                 logger.debug("deleting %s %s", kind[1], item["metadata"]["name"])
                 path = self.cluster.namespaced(*kind, item["metadata"]["name"])
                 self.cluster.delete(path, propagationPolicy="Background")
+        return self._forget_in_configmaps(name) or there
+
+    def _forget_in_configmaps(self, name: str) -> bool:
+        """Delete the record of a release that was installed with HELM_DRIVER=configmap; it would block the name."""
+        configmaps = self.cluster.namespaced("v1", "configmaps")
+        try:
+            found = list(self.cluster.items(configmaps, labelSelector=f"owner=helm,name={name}"))
+        except (ForbiddenError, NotFoundError) as error:
+            logger.debug("%s", error)
+            return False
+        there = False
+        for item in found:
+            chart = _unpacked((item.get("data") or {}).get("release", "")).get("chart") or {}
+            if _release(item["metadata"]) is not None and (chart.get("metadata") or {}).get("name") == CHART_NAME:
+                there = True
+                self.cluster.delete(f"{configmaps}/{item['metadata']['name']}")
         return there
 
     def _labelled(self, kind: tuple[str, str], name: str) -> list[dict[str, Any]]:
@@ -185,8 +199,18 @@ class Releases:
         return restored
 
 
+def _unpacked(text: str | bytes) -> dict[str, Any]:
+    """What Helm packed into a record; empty if that cannot be read."""
+    try:
+        found = json.loads(gzip.decompress(base64.b64decode(text)))
+    except (ValueError, OSError, EOFError) as error:
+        logger.debug("record of a release: %s", error)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _release(metadata: Mapping[str, Any]) -> Release | None:
-    """From the labels that Helm puts on its Secrets; None for a Secret that only looks like one."""
+    """From the labels that Helm puts on its records; None for an object that only looks like one."""
     labels = metadata.get("labels") or {}
     name, version = labels.get("name"), str(labels.get("version", ""))
     if not name or not version.isdigit() or metadata["name"] != f"sh.helm.release.v1.{name}.v{version}":

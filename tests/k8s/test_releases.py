@@ -1,5 +1,7 @@
 """Whose a release is: raced, refused, interrupted and half removed."""
 
+import base64
+import gzip
 import json
 import multiprocessing
 import os
@@ -204,6 +206,19 @@ def test_what_is_left_is_removed_by_its_labels_and_never_by_a_name_that_looks_li
         f"{SECRETS}/sh.helm.release.v1.tsp-test.v1",
         f"{JOBS}/tsp-test",
     ]
+
+
+@pytest.mark.parametrize(("chart", "goes"), [("tsp", True), ("grafana", False), (None, False)])
+def test_the_record_of_a_run_that_helm_keeps_in_a_configmap_goes_with_it(api, releases, caller, stub_helm, chart, goes):
+    """As HELM_DRIVER=configmap has it; it blocked the name for ever."""
+    content = json.dumps({"chart": {"metadata": {"name": chart}}}).encode()
+    name = "sh.helm.release.v1.tsp.v1"
+    api.objects[f"{CONFIGMAPS}/{name}"] = {
+        "metadata": {"name": name, "labels": {"owner": "helm", "name": "tsp", "version": "1", "status": "deployed"}},
+        "data": {"release": base64.b64encode(gzip.compress(content)).decode() if chart else "bm8="},
+    }
+    assert releases.remove(caller, "tsp") is goes
+    assert (f"{CONFIGMAPS}/{name}" in api.objects) is not goes
 
 
 def test_what_the_cluster_lost_is_created_again_as_the_release_has_it(api, releases, caller, real_helm, cluster):

@@ -135,7 +135,14 @@ def test_a_release_is_installed_by_one_call_with_values_on_standard_input(fake_h
 
 
 def test_helm_goes_where_it_is_told_whatever_its_own_variables_say(fake_helm, monkeypatch):
-    for name in ("HELM_KUBECONTEXT", "HELM_KUBEAPISERVER", "HELM_KUBETOKEN", "HELM_NAMESPACE"):
+    for name in (
+        "HELM_KUBECONTEXT",
+        "HELM_KUBEAPISERVER",
+        "HELM_KUBETOKEN",
+        "HELM_NAMESPACE",
+        "HELM_DRIVER",
+        "HELM_DEBUG",
+    ):
         monkeypatch.setenv(name, "elsewhere")
     monkeypatch.setenv("HELM_CACHE_HOME", "/cache")
     Helm(ClusterAddress(), "video").uninstall("r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,20 @@ from tsp.config.codec import json_text, set_dotted, to_dict
 from tsp.config.job import Job, written_paths
 from tsp.config.run import RunConfig, from_json, to_json
 from tsp.config.store import StoreConfig
+from tsp.errors import ConfigError
 
 Values = dict[str, Any]
 
 POD_VIDEO_CACHE = "/cache/videos"
+_NAME = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
+_IMAGE = {
+    "repository": re.compile(
+        rf"(([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]+)?/)?{_NAME}(/{_NAME})*"
+    ),
+    "tag": re.compile(r"|[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"),
+    "digest": re.compile(r"|sha256:[0-9a-f]{64}"),
+}
+"""The grammar of images; the chart's schema has the same."""
 
 
 def config_for_pods(config: RunConfig, *, endpoint_url: str | None = None) -> RunConfig:
@@ -85,14 +96,22 @@ def _image_and_queue(image: str | None, queue: str | None) -> Values:
 
 
 def image_values(reference: str) -> dict[str, str]:
-    """``registry:5000/team/tsp:v1@sha256:...`` as the chart's repository, tag and digest."""
+    """``registry:5000/team/tsp:v1@sha256:...`` as the chart's repository, tag and digest.
+
+    Raises: ConfigError for what no node can pull; an empty tag, as of an unset shell variable, would be the chart's.
+    """
     name, _, digest = reference.partition("@")
     repository, tag = name, ""
     head, colon, last = name.rpartition(":")
     # A colon before a slash is the registry's port.
     if colon and "/" not in last:
         repository, tag = head, last
-    return {"repository": repository, "tag": tag, "digest": digest}
+    found = {"repository": repository, "tag": tag, "digest": digest}
+    if reference.endswith((":", "@")) or not all(_IMAGE[part].fullmatch(text) for part, text in found.items()):
+        raise ConfigError(
+            f"--image {reference!r} is not an image: expected [REGISTRY/]NAME[:TAG][@sha256:...], NAME in lower case"
+        )
+    return found
 
 
 def with_attempts(values: Values, max_attempts: int) -> Values:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from cli.options.settings import Settings, load_settings
 from tsp.config.address import check_address, check_variable, masked, shown
+from tsp.config.job import path_fields
 from tsp.config.jobs import JOBS
+from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import DataConfig, HeadConfig, ModelConfig, RunConfig, SubsetConfig
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
@@ -181,3 +183,32 @@ def test_a_secret_in_a_setting_that_holds_many_is_refused() -> None:
         assert SECRET not in str(caught.value)
     with pytest.raises(ConfigError):
         load_settings({"TSPCTL_PRETRAINED": WITH_PASSWORD[0], "HOME": "/nowhere"}, Path("/nowhere"))
+
+
+KINDS = ["gs://b/x", "az://c/x", "hf://team/x", "ftp://h/x", "S3://b/x", "HTTPS://h/x", "hdfs://n/x", "://x"]
+
+
+def begins(option, address):
+    """What is said of such an address."""
+    return rf"^{re.escape(option)} \(.*\) begins with {address.partition(':')[0]}://: expected a path"
+
+
+@pytest.mark.parametrize("address", KINDS)
+@pytest.mark.parametrize(
+    ("key", "option"),
+    [("data.root", "--data"), ("model.pretrained", "--pretrained"), ("resume", "--resume"),
+     ("data.cache_dir", "data.cache_dir")],
+)  # fmt: skip
+def test_an_address_that_nothing_can_read_is_refused_before_a_pod_waits_for_a_gpu(key, option, address):
+    with pytest.raises(ConfigError, match=begins(option, address)):
+        resolve(load_dataset("thumos14"), "tac", name="r", store={"uri": "s3://b/p"}, root="/data",
+                overrides={key: address})  # fmt: skip
+
+
+@pytest.mark.parametrize("address", KINDS)
+def test_no_path_of_a_job_is_of_a_kind_that_nothing_can_read(address):
+    for kind in JOBS.values():
+        required = {item.name: "/x" for item in dataclasses.fields(kind) if item.default is dataclasses.MISSING}
+        for name, item in path_fields(kind).items():
+            with pytest.raises(ConfigError, match=begins(item.option, address)):
+                kind(**{**required, name: address})

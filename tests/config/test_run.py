@@ -252,3 +252,17 @@ def _keys(tree: object) -> list[str]:
 
 def test_yaml_numbers_without_a_point_are_still_numbers():
     assert make(overrides={"optim.head_lr": "4e-3"}).optim.head_lr == 0.004
+
+
+@pytest.mark.parametrize("digest", ["", "xyz", "abc123", "g" * 64, "0" * 65, "sha256:" + "0" * 64])
+def test_a_digest_that_no_file_can_have_is_refused(digest):
+    with pytest.raises(ConfigError, match="--pretrained-sha256 must be the 64 hexadecimal digits"):
+        config_with({"model.pretrained_sha256": digest})
+
+
+def test_a_digest_may_be_cut_short_and_in_upper_case():
+    assert config_with({"model.pretrained_sha256": "ABCDEF01"}).model.pretrained_sha256 == "ABCDEF01"
+
+
+def config_with(overrides):
+    return resolve(load_dataset("thumos14"), "tac", name="r", store={"uri": "s3://b"}, root="/d", overrides=overrides)

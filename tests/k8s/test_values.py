@@ -1,6 +1,7 @@
 """A configuration as chart values, and Helm as it is called with them."""
 
 import json
+import re
 
 import pytest
 
@@ -8,6 +9,8 @@ from k8s.client import ClusterAddress
 from k8s.helm import Chart, Helm, is_new_enough, program, shipped_chart
 from k8s.node_plan import NodePlan
 from k8s.values import config_for_pods, image_values, job_values, run_values, with_dotted
+from tests.chart.conftest import HelmError
+from tests.chart.conftest import render as render
 from tsp.config.jobs import ExtractJob, GvfJob, ProbeJob, StandardizeJob
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import from_json
@@ -75,8 +78,8 @@ def test_before_the_nodes_are_known_there_is_no_plan():
         ("tspctl:1", "tspctl", "1", ""),
         ("registry:5000/tsp", "registry:5000/tsp", "", ""),
         ("registry:5000/a/tsp:v1", "registry:5000/a/tsp", "v1", ""),
-        ("registry/tsp@sha256:ab", "registry/tsp", "", "sha256:ab"),
-        ("registry:5000/tsp:v1@sha256:ab", "registry:5000/tsp", "v1", "sha256:ab"),
+        ("registry/tsp@sha256:" + "ab" * 32, "registry/tsp", "", "sha256:" + "ab" * 32),
+        ("registry:5000/tsp:v1@sha256:" + "ab" * 32, "registry:5000/tsp", "v1", "sha256:" + "ab" * 32),
     ],
 )
 def test_an_image_is_taken_apart_at_the_right_colon(reference, repository, tag, digest):
@@ -123,6 +126,31 @@ def test_dotted_values_of_the_settings_win_and_leave_the_others_alone():
 
 WHERE = ClusterAddress(context="prod", kubeconfig="/k")
 PLACE = ["--namespace", "video", "--kube-context", "prod", "--kubeconfig", "/k"]
+
+
+IMAGES = {
+    True: ["tspctl", "a/b:1", "registry:5000/team/tsp:v1", "localhost/tsp:1", "REG/x:1",
+           "[::1]:5000/a__b/c-d.e:Tag_1.0-x"],
+    False: ["a b:c", "reg/UPPER:1", "reg/x:", "reg/x:a b", "reg/x@", "x@sha256:abc", "/x", "reg//x", "x:" + "a" * 129,
+            "https://reg/x:1", "-x", "reg/x:-1", "x@md5:" + "0" * 64],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reference", "is_image"), [(text, good) for good, texts in IMAGES.items() for text in texts])
+def test_an_image_that_no_node_can_pull_is_refused_by_tspctl_and_the_chart(reference, is_image, render):
+    if is_image:
+        rendered = render(image=image_values(reference))
+        assert rendered.container["image"] == (
+            reference if ":" in reference.rpartition("/")[2] else f"{reference}:0.2.0"
+        )
+        return
+    with pytest.raises(ConfigError, match=f"--image {re.escape(repr(reference))} is not an image"):
+        image_values(reference)
+    name, _, digest = reference.partition("@")
+    repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "")
+    if not reference.endswith((":", "@")):
+        with pytest.raises(HelmError, match="image"):
+            render(image={"repository": repository, "tag": tag, "digest": digest})
 
 
 def test_a_release_is_installed_by_one_call_with_values_on_standard_input(fake_helm):

@@ -82,7 +82,7 @@ def test_a_file_is_used_where_it_lies(tmp_path: Path) -> None:
         fetch_object(str(path), tmp_path, sha256="0000aaaa")
     with pytest.raises(ConfigError, match="there is no file"):
         fetch_object(str(tmp_path / "none.pth"), tmp_path)
-    with pytest.raises(ConfigError, match=r"only files, file://, s3://"):
+    with pytest.raises(ConfigError, match=r"begins with ftp://: expected a path or s3://"):
         fetch_object("ftp://host/weights.pth", tmp_path)
 
 

@@ -17,6 +17,11 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tsp.errors import ConfigError
 
+FETCHED = ("s3", "https", "http", "file")
+"""Schemes of what is read once: weights and checkpoints, the inputs of jobs."""
+STORED = ("s3", "file")
+"""Schemes of stores and data sets."""
+
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):[/\\]+|\s*[/\\]{2}")
 _BARE_PASSWORD = re.compile(r"[^/\\@:\s]+:[^/\\@]+@(?!sha256:)[^/\\@]")
 _SECRET_NAME = re.compile(
@@ -57,6 +62,18 @@ def check_address(what: str, address: str | None, *, may_be_signed: bool = False
         raise ConfigError(f"{what} ({scheme or '...'}://...) contains a user name or password: {hint}")
     if match and scheme != "file" and not may_be_signed and _has_secret_query(address):
         raise ConfigError(f"{what} ({shown(address)}) contains a signature or token in its query: {hint}")
+
+
+def check_scheme(what: str, address: str | None, *schemes: str) -> None:
+    """Refuse an address of a kind that nothing here can read, before anything waits for a GPU to find that out.
+
+    Args: what, the option or key for the message; schemes, those that can be read besides plain paths.
+    Raises: ConfigError.
+    """
+    scheme, is_uri, _ = (address or "").partition("://")
+    if is_uri and scheme not in schemes:
+        known = " or ".join(["a path", *(f"{name}://" for name in schemes)])
+        raise ConfigError(f"{what} ({shown(address or '')}) begins with {scheme}://: expected {known}")
 
 
 def check_addresses(config: Any) -> None:

@@ -17,13 +17,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from typing import Any, ClassVar, Literal
 
-from tsp.config.address import check_addresses
+from tsp.config.address import FETCHED, STORED, check_addresses, check_scheme
 from tsp.config.bounds import check_numbers, number
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
 Access = Literal["read", "write", "scratch"]
 
+_SCHEMES: dict[Access, tuple[str, ...]] = {"read": FETCHED, "write": STORED, "scratch": ()}
 _KEY = "path"
 _TEXTS = (str, str | None)
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
@@ -76,9 +77,11 @@ class Job:
     """By default it runs on this machine, whatever the backend."""
 
     def __post_init__(self) -> None:
-        """Raises: ConfigError for a number out of bounds, or an address with a secret in it."""
+        """Raises: ConfigError for a number out of bounds, or an address with a secret in it or of an unknown kind."""
         check_addresses(self)
         check_numbers(self)
+        for item, path in given_paths(self):
+            check_scheme(item.option, path, *_SCHEMES[item.access])
 
     @property
     def server(self) -> StoreConfig | None:

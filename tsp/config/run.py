@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from tsp.config.address import check_addresses
+from tsp.config.address import FETCHED, STORED, check_addresses, check_scheme
 from tsp.config.backbones import DEFAULT_BACKBONE, Backbone
 from tsp.config.bounds import check_numbers, number, require
 from tsp.config.codec import flat, from_dict, json_text, to_dict
@@ -38,6 +39,8 @@ BadClipPolicy = Literal["fail", "resample", "skip"]
 ACTION_COLUMN = "action-label"
 REGION_COLUMN = "temporal-region-label"
 DOWNSCALES = (1, 2, 4)
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{8,64}")
 
 # A shape that cannot be trained is refused here, not by an exception deep inside a network.
 MIN_CROP_PX = 16
@@ -125,6 +128,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_addresses(self)
         require(bool(self.root), "data.root is empty: give the data set's folder or s3:// URI with --data")
+        check_scheme("--data", self.root, *STORED)
+        check_scheme("data.cache_dir", self.cache_dir)
         check_numbers(self)
 
 
@@ -172,6 +177,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_addresses(self)
+        check_scheme("--pretrained", self.pretrained, *FETCHED)
+        digest = self.pretrained_sha256
+        require(
+            digest is None or _SHA256.fullmatch(digest) is not None,
+            f"--pretrained-sha256 must be the 64 hexadecimal digits of a SHA-256, or its first (8 or more): {digest!r}",
+        )
         columns = [head.label_column for head in self.heads]
         require(1 <= len(columns) <= 2, f"a model has one or two heads, got {len(columns)}")
         require(len(set(columns)) == len(columns), f"two heads learn the same column {columns[0]!r}")
@@ -260,6 +271,7 @@ class RunConfig:
         check_addresses(self)
         check_run_name(self.name)
         check_numbers(self)
+        check_scheme("--resume", self.resume, *FETCHED)
         require(0 <= self.seed < 2**63, f"seed must lie in [0, 2^63), got {self.seed}")
         require(
             self.start_epoch is None or 0 <= self.start_epoch < self.schedule.epochs,

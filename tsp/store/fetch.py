@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tsp.config.address import check_address, shown
+from tsp.config.address import FETCHED, check_address, check_scheme
 from tsp.config.released import RELEASED_FILES
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, StoreError, StoreUnreachableError
@@ -61,8 +61,7 @@ def fetch_object(
             raise ConfigError(f"there is no file {path}")
         _check_file(path, sha256)
         return path
-    if scheme not in ("s3", "http", "https"):
-        raise ConfigError(f"{shown(uri)!r}: only files, file://, s3://, https:// and http:// can be fetched")
+    check_scheme("the address", uri, *FETCHED)
     try:
         return _fetch_once(uri, cache_dir, settings, sha256, progress, retry or RetryPolicy())
     except StoreUnreachableError as error:

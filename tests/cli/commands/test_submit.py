@@ -53,6 +53,7 @@ def test_every_recipe_option_sets_its_key(tspctl: Tspctl, local: Path, option: R
         "precision": "bf16",
         "resume": "s3://b/c.pth",
         "pretrained": "none",
+        "pretrained_sha256": "0123abcd",
     }
     value = values.get(option.parameter, "3")
     flag = option.flag.partition("/")[0]

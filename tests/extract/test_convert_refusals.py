@@ -167,3 +167,87 @@ def test_files_in_folders_of_their_own_are_named(tmp_path: Path) -> None:
     np.save(tmp_path / "in/test/v.npy", VALUES)
     with pytest.raises(DataError, match=r"test/v\.npy is in a subfolder"):
         do_job("features", {"source": str(tmp_path / "in")})
+
+
+def test_files_of_other_formats_in_a_folder_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in/v.npy", VALUES)
+    for name in ("w.NPY", "x.npz", "y.pkl", "features.json.old", ".hidden.npz", "missing_files.txt"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    assert do_job("features", {"source": str(tmp_path / "in"), "dest": str(tmp_path / "out")})["videos"] == 1
+    assert "4 files left out (not .npy): features.json.old, w.NPY, x.npz, y.pkl" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("nowhere/w.npy", r"w\.npy is a broken link \(to .*restore or remove it"), ("far", "is a folder of .npy files")],
+)
+def test_linked_features_that_are_not_there_are_not_left_out_silently(
+    tmp_path: Path, target: str, message: str
+) -> None:
+    for folder in ("in", "far"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "v.npy", VALUES)
+    link = tmp_path / "in" / (target.rpartition("/")[2])
+    link.symlink_to(tmp_path / target)
+    with pytest.raises(DataError, match=message):
+        do_job("features", {"source": str(tmp_path / "in")})
+
+
+@pytest.mark.parametrize("name", ["a.H5", "a.hdf", "a.npz", "a.npy"])
+def test_a_file_of_another_name_is_told_how_features_are_given(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(DataError, match=rf"{name} is a file: give a folder .* ends in \.h5 or \.hdf5"):
+        do_job("features", {"source": str(tmp_path / name)})
+
+
+@pytest.mark.parametrize("dest", ["out", None])
+def test_pickled_objects_are_refused_whatever_is_asked(tmp_path: Path, dest: str | None) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in/v.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"v\.npy contains Python objects \(a pickle\).*plain array"):
+        do_job("features", {"source": str(tmp_path / "in"), "dest": dest and str(tmp_path / dest)})
+
+
+@pytest.mark.parametrize("form", ["h5", "npy"])
+@pytest.mark.parametrize("lengths", [(5, 6), (7, 7)])
+def test_features_stored_columns_first_are_suspected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, form: str, lengths: tuple[int, int]
+) -> None:
+    source = tmp_path / ("in.h5" if form == "h5" else "in")
+    arrays = {name: np.ones((16, length), np.float32) for name, length in zip("vw", lengths, strict=True)}
+    if form == "h5":
+        with h5py.File(source, "w") as file:
+            file.update(arrays)
+    else:
+        source.mkdir()
+        for name, array in arrays.items():
+            np.save(source / f"{name}.npy", array)
+    job = {"source": str(source), "dest": str(tmp_path / "out")}
+    if lengths[0] == lengths[1]:
+        do_job("features", job)
+        assert "all 2 videos have 16 features of 7 numbers" in caplog.text
+        caplog.clear()
+        do_job("features", {"source": str(source)})
+        assert "transpose" in caplog.text
+    else:
+        with pytest.raises(DataError, match=r"have 5 numbers, .* have 6: are they stored as \[dimension, T\]"):
+            do_job("features", job)
+
+
+@pytest.mark.parametrize(("length", "resized"), [(100, None), (3, 3), (20, 20)])
+def test_sets_of_equal_lengths_that_make_sense_are_not_suspected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, length: int, resized: int | None
+) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file.update({name: np.ones((length, 16 if resized else 400), np.float32) for name in "vw"})
+    do_job("features", {"source": str(tmp_path / "in.h5"), "dest": str(tmp_path / "out"), "resize": resized})
+    do_job("features", {"source": str(tmp_path / "out")})
+    assert "transpose" not in caplog.text
+
+
+def test_an_array_without_values_is_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["v"] = h5py.Empty("f4")
+    with pytest.raises(DataError, match="'v' is empty, without any values"):
+        do_job("features", {"source": str(tmp_path / "in.h5")})

@@ -108,6 +108,8 @@ class FeatureFile:
         """
         entry = self._entry(name)
         with _explained(f"{self._where}: the features of {name!r} cannot be read"):
+            if entry.shape is None:
+                raise DataError(f"{self._where}: {name!r} is empty, without any values")
             return tuple(entry.shape)
 
     def read(self, name: str) -> np.ndarray:
@@ -150,7 +152,10 @@ class FeatureFile:
             entry = self._file[name]
         if not isinstance(entry, h5py.Dataset):
             what = "a group" if isinstance(entry, h5py.Group) else "a type"
-            raise DataError(f"{self._where}: {name!r} is {what}, not the features of a video")
+            raise DataError(
+                f"{self._where}: {name!r} is {what}, not the features of a video: each video needs an array of its "
+                "own at the top level of the file"
+            )
         return entry
 
     def _link(self, name: str) -> str:

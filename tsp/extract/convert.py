@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,6 +59,7 @@ def _described(features: Features, described: FeatureSet | None, where: str) -> 
     if described is not None and described.videos:
         found = {stem: shape[0] for stem, shape in zip(features.names, shapes, strict=True) if len(shape) == 2}
         report_contradictions(described, found, where)
+    warn_if_transposed([shape for shape in shapes if len(shape) == 2], described, where)
     is_global = all(len(shape) == 1 for shape in shapes)
     dimensions = sorted({shape[-1] for shape in shapes if shape})
     lengths = [shape[0] for shape in shapes if len(shape) == 2]
@@ -100,6 +101,17 @@ def report_contradictions(described: FeatureSet, found: Mapping[str, int], where
             logger.warning("%s: %d videos %s: %s", where, len(stems), what, first_few(stems))
 
 
+def warn_if_transposed(shapes: Sequence[tuple[int, ...]], known: FeatureSet | None, where: str) -> None:
+    """Warn if arrays of somebody else are probably [dimension, T]: all of one length, which is the larger number."""
+    is_ours = known is not None and known != FeatureSet()
+    if not is_ours and len(shapes) > 1 and len(set(shapes)) == 1 and shapes[0][0] > shapes[0][1]:
+        length, dimension = shapes[0]
+        logger.warning(
+            "%s: all %d videos have %d features of %d numbers: if these are %d numbers at %d times, transpose them",
+            where, len(shapes), length, dimension, length, dimension,
+        )  # fmt: skip
+
+
 def num_threads(*addresses: str) -> int:
     """Videos to work on at a time: inflating and copying keep a CPU busy each, requests wait.
 
@@ -128,6 +140,9 @@ class _Conversion:
         refuse_shared_stems(videos, self.job.prefix)
         refuse_other_set(self.job, self.known, {file_stem(video, self.job.prefix) for video in videos})
         beside, key = self._write_h5(videos) if self.job.dest_format == "h5" else self._write_files(videos)
+        shapes = [(facts.features, next(iter(self.dimensions))) for facts in self.written.values()]
+        if self.job.resize is None:
+            warn_if_transposed(shapes, self.known, self.job.source)
         description = replace(
             self.known,
             dimension=next(iter(self.dimensions)),
@@ -241,8 +256,10 @@ class _Conversion:
         self.dimensions.setdefault(dimension, video)
         if len(self.dimensions) > 1:
             (size, first), (other, _) = self.dimensions.items()
+            lengths = {facts.features for facts in self.written.values()}
+            hint = ": are they stored as [dimension, T]? Transpose them" if len(lengths) == 1 else ""
             raise DataError(
-                f"{self.job.source}: features of {first!r} have {size} numbers, those of {video!r} have {other}"
+                f"{self.job.source}: features of {first!r} have {size} numbers, those of {video!r} have {other}{hint}"
             )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +17,19 @@ from tsp.config.store import StoreConfig
 from tsp.data.features import FeatureFile
 from tsp.errors import DataError, MissingKeyError
 from tsp.extract.raw_floats import RawFloats
-from tsp.run.feature_set import H5_ENDINGS, FeatureSet, described_by, parse_description
+from tsp.run.feature_set import (
+    DESCRIPTION,
+    H5_ENDINGS,
+    MISSING_FILES,
+    FeatureSet,
+    described_by,
+    parse_description,
+)
 from tsp.store.base import Store
-from tsp.store.files import folder_and_name, list_files, open_folder
+from tsp.store.files import folder_and_name, list_files, local_path, open_folder
+from tsp.wording import first_few
+
+logger = logging.getLogger(__name__)
 
 NPY = ".npy"
 HEADER_BYTES = 1024
@@ -73,19 +85,29 @@ class NpyFolder:
 
     def __init__(self, folder: Store) -> None:
         self._folder = folder
-        found = [name for name in list_files(folder) if name.endswith(NPY)]
+        listed = list_files(folder)
+        found = [name for name in listed if name.endswith(NPY)]
+        if folder.is_local:
+            _refuse_links_that_are_not_listed(Path(folder.uri or "/"))
         if inner := next((name for name in found if "/" in name), None):
             raise DataError(
                 f"{folder.address(inner)} is in a subfolder: give a folder that contains the .npy files directly"
             )
         self.names = sorted(name.removesuffix(NPY) for name in found)
+        others = [name for name in listed if not name.endswith(NPY) and name not in (DESCRIPTION, MISSING_FILES)]
+        if others:
+            logger.warning(
+                "%s: %d files left out (not %s): %s", folder.uri, len(others), NPY, first_few(sorted(others))
+            )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Read from the file's header.
 
-        Raises: DataError if it is not a .npy file.
+        Raises: DataError if it is not a .npy file, or does not contain numbers.
         """
-        return self._header(name)[0]
+        shape, _, dtype, _ = self._header(name)
+        self._refuse_no_numbers(name, dtype)
+        return shape
 
     def raw(self, name: str) -> RawFloats | None:
         """Unless it is elsewhere, of another type or stored columns first.
@@ -124,15 +146,34 @@ class NpyFolder:
             raise DataError(f"{self._folder.address(name + NPY)} cannot be read: {error}") from error
         if not isinstance(array, np.ndarray):
             raise DataError(f"{self._folder.address(name + NPY)} cannot be read: it is an archive (.npz)")
-        if array.dtype.kind not in "fiub":
-            raise DataError(f"{self._folder.address(name + NPY)} contains {array.dtype}, not real numbers")
+        self._refuse_no_numbers(name, array.dtype)
         # What overflows becomes infinite, which is refused by name.
         with np.errstate(over="ignore"):
             return array.astype(np.float32, copy=False)
 
+    def _refuse_no_numbers(self, name: str, dtype: np.dtype[Any]) -> None:
+        if dtype.kind == "O":
+            raise DataError(
+                f"{self._folder.address(name + NPY)} contains Python objects (a pickle), which are not loaded because "
+                "they may run code: save each video's features as a plain array"
+            )
+        if dtype.kind not in "fiub":
+            raise DataError(f"{self._folder.address(name + NPY)} contains {dtype}, not real numbers")
+
     def blocks(self, name: str) -> Iterator[np.ndarray]:
         """All rows at once."""
         yield self.read(name)
+
+
+def _refuse_links_that_are_not_listed(folder: Path) -> None:
+    """Raises: DataError for a broken link to features, or a link to a folder of them."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith(".") or not entry.is_symlink():
+            continue
+        if entry.name.endswith(NPY) and not os.path.exists(entry.path):
+            raise DataError(f"{entry.path} is a broken link (to {os.readlink(entry.path)}): restore or remove it")
+        if entry.is_dir() and any(name.endswith(NPY) for name in os.listdir(entry.path)):
+            raise DataError(f"{entry.path} is a folder of .npy files: give a folder that contains them directly")
 
 
 @contextmanager
@@ -147,6 +188,10 @@ def open_features(address: str, settings: StoreConfig | None) -> Iterator[Featur
         with around.reading(name) as path, FeatureFile(path, where=address) as file:
             yield _some(H5Features(path, file), address)
     else:
+        if "://" not in address and local_path(address).is_file():
+            raise DataError(
+                f"{address} is a file: give a folder of .npy files, or an H5 file whose name ends in .h5 or .hdf5"
+            )
         yield _some(NpyFolder(open_folder(address, settings)), address)
 
 

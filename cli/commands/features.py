@@ -102,13 +102,15 @@ def config(session: Session, source: str, code: str, annotations: str | None, **
     from tsp.run.localisation import BLOCKS, numbers_of, read_from
 
     address = absolute_unless_uri(source)
-    numbers = numbers_of(read_feature_set(session, address), where=source, **given)
+    described = read_feature_set(session, address)
+    numbers = numbers_of(described, where=source, **given)
     own = set_of(address) if address.endswith(".json") else address
     folder = read_from(code, own)
     if folder != own:
         click.echo(f"{code} reads .npy files: make them with 'tspctl features convert {own} {folder}'", err=True)
     truth = None if annotations is None else absolute_unless_uri(annotations)
     _warn_of_paths(code, folder, truth)
+    _warn_of_names(code, described, truth)
     click.echo(BLOCKS[code](numbers, folder, truth), nl=False)
 
 
@@ -121,6 +123,16 @@ def _warn_of_paths(code: str, folder: str, annotations: str | None) -> None:
         )
     if annotations is not None and "://" not in annotations and not Path(annotations).is_file():
         click.echo(f"warning: there is no file {annotations}: 'tspctl data annotate --json' writes it", err=True)
+
+
+def _warn_of_names(code: str, described: FeatureSet, annotations: str | None) -> None:
+    """Warn about annotated videos whose features the localisation code will not find."""
+    from tsp.run.localisation import without_features
+
+    if annotations is not None and Path(annotations).is_file():
+        lack = without_features(described, Path(annotations).read_bytes(), code)
+        if lack:
+            click.echo(f"warning: {annotations} {lack}", err=True)
 
 
 def read_feature_set(session: Session, address: str) -> FeatureSet:

@@ -90,3 +90,20 @@ def test_a_table_of_no_clip_is_an_error(tmp_path):
         None,
         f"none of the 1 segments of {tmp_path}/t.csv is as long as one clip (1.067 s)",
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_said"),
+    [
+        (["a.mp4,0,60,9", "b.mp4,0,270,9"], True),
+        (["a.mp4,0,60,9", "b.mp4,0,9,9"], False),
+        (["a.mp4,0,60,9", "a.mp4,0,9,9", "b.mp4,0,9,9", "c.mp4,10,300,9"], True),
+        (["a.mp4,0,10,9", "b.mp4,0,11,9"], False),
+        (["a.mp4,0,60,9"], False),
+    ],
+)
+def test_times_that_can_hardly_be_seconds_are_warned_about(tmp_path, rows, is_said):
+    check = checked(tmp_path, *(f"{row},Run,Action" for row in rows))
+    found = [message for _, row, message in said(check) if row is None]
+    assert bool(found) is is_said
+    assert all("are these frames or milliseconds? The times must be seconds" in message for message in found)

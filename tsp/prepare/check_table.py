@@ -12,6 +12,7 @@ from tsp.config.run import ACTION_COLUMN, REGION_COLUMN, ClipConfig
 from tsp.data.ground_truth import SegmentRow, no_clips, read_ground_truth
 from tsp.data.tables import BACKGROUND_REGION
 from tsp.prepare.findings import ERROR, WARNING, DataFinding
+from tsp.prepare.match_files import ends_beyond
 
 _SAME_SEC = 1e-6
 
@@ -52,10 +53,26 @@ def check_table(subset: str, path: Path, label_maps: Mapping[str, Sequence[str]]
     check.findings = [DataFinding(ERROR, subset, str(path), line, message) for line, message in truth.problems]
     if not kept:
         check.findings.append(DataFinding(ERROR, subset, str(path), None, no_clips(truth, clips)))
+    check.findings += [DataFinding(WARNING, subset, str(path), None, text) for text in _other_units(truth.rows)]
     oddities = [(row.line, text) for row in truth.rows for text in (*_odd_times(row), *_odd_labels(row))]
     oddities += _contradictions(truth.rows)
     check.findings += [DataFinding(WARNING, subset, str(path), line, text) for line, text in sorted(oddities)]
     return check
+
+
+def _other_units(rows: Sequence[SegmentRow]) -> Iterator[str]:
+    """Says that the times can hardly be seconds, where segments of most videos end well after their video."""
+    last: dict[str, SegmentRow] = {}
+    for row in rows:
+        if row.filename not in last or row.end_sec > last[row.filename].end_sec:
+            last[row.filename] = row
+    beyond = [row for row in last.values() if ends_beyond(row.end_sec, row.duration_sec)]
+    if len(beyond) > 1 and 2 * len(beyond) > len(last):  # a single one is rather a wrong row
+        one = beyond[0]
+        yield (
+            f"the segments of {len(beyond)} of {len(last)} videos end well after their video (in row {one.line} at "
+            f"{one.end_sec:g} s of {one.duration_sec:g} s): are these frames or milliseconds? The times must be seconds"
+        )
 
 
 def _odd_times(row: SegmentRow) -> Iterator[str]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsp.errors import ConfigError
-from tsp.run.feature_set import H5_ENDINGS, MISSING_FILES, FeatureSet
+from tsp.run.feature_set import H5_ENDINGS, MISSING_FILES, FeatureSet, file_stem
+from tsp.wording import first_few
 
 H5_OF_ACTIONFORMER = ".hdf5"
 OPTIONS = {
@@ -139,3 +140,26 @@ BLOCKS: dict[str, Callable[[Numbers, str, str | None], str]] = {
     "tridet": actionformer_block,
 }
 """Code -> its block, from the numbers, the folder of the features and the annotations."""
+
+
+def without_features(features: FeatureSet, annotations: bytes, code: str) -> str:
+    """Describes the annotated videos for which the code finds no features by their names; empty if it finds all.
+
+    Args: annotations, content of the JSON file. Nothing can be said of a set that does not list its videos.
+    """
+    try:
+        names = list(json.loads(annotations)["database"])
+    except (ValueError, KeyError, TypeError) as error:
+        return f"is not a JSON of annotations as 'tspctl data annotate --json' writes it ({error!r:.100})"
+    stems = {file_stem(video, features.prefix) for video in features.videos}
+    # OpenTAD leaves out what the list of missing files names.
+    known = set(features.missing) if code == "opentad" else set()
+    lacking = [
+        name for name in names if features.prefix + name not in stems and not {name, features.prefix + name} & known
+    ]
+    if not features.videos or not lacking:
+        return ""
+    text = f"has {len(lacking)} of {len(names)} videos without features ({first_few(sorted(lacking))})"
+    if not features.prefix and len(lacking) == len(names) and all(f"v_{name}" in stems for name in names):
+        return f"{text}, which are named v_...: 'tspctl features convert SOURCE DEST --prefix v_' records the prefix"
+    return f"{text}; the features are named like {min(stems)}"

@@ -102,7 +102,7 @@ def test_a_rate_that_is_none_is_refused(tspctl: Tspctl, home: Path, rate: str) -
 
 
 def test_what_the_code_will_not_find_is_said(tspctl: Tspctl, described: Path, s3_server: S3Server) -> None:
-    (described.parent / "a.json").touch()
+    (described.parent / "a.json").write_text('{"database": {"a": {"annotations": []}}}')
     assert not tspctl("features", "config", "features", "--for", "tridet", "--json", "a.json").err
     gone = tspctl("features", "config", "features", "--for", "tridet", "--json", "b.json")
     assert (gone.code, f"there is no file {described.parent / 'b.json'}" in gone.err) == (0, True)
@@ -124,3 +124,43 @@ def test_a_resized_set_needs_no_stride_and_any_path_is_yaml(tspctl: Tspctl, home
     assert (block["feat_folder"], block["file_prefix"], block["max_seq_len"]) == (str(folder), "no", 100)
     done = tspctl("features", "config", "--for", "opentad", folder)
     assert "resize_length=100" in done.out
+
+
+@pytest.mark.parametrize(
+    ("prefix", "videos", "missing", "annotated", "code", "said"),
+    [
+        ("v_", ["a", "b"], [], ["a", "b"], "tridet", ""),
+        ("v_", ["a", "b"], [], ["a"], "opentad", ""),
+        ("v_", ["v_a"], [], ["a"], "tridet", ""),
+        ("v_", ["a"], [], ["a", "c"], "tridet", "1 of 2 videos without features (c); the features are named like v_a"),
+        ("v_", ["a"], ["c"], ["a", "c"], "opentad", ""),
+        ("v_", ["a"], ["c"], ["a", "c"], "actionformer", "1 of 2 videos without features (c)"),
+        ("", ["a"], [], ["a.mp4"], "tridet", "1 of 1 videos without features (a.mp4)"),
+        ("", ["v_a"], [], ["a"], "tridet", "--prefix v_' records the prefix"),
+        ("v_", ["a"], [], ["v_a"], "tridet", "1 of 1 videos without features (v_a)"),
+        ("", [], [], ["a"], "tridet", ""),
+    ],
+)
+def test_annotated_videos_that_the_code_will_not_find_are_said(
+    tspctl: Tspctl, home: Path, prefix: str, videos: list[str], missing: list[str], annotated: list[str], code: str,
+    said: str,
+) -> None:  # fmt: skip
+    made = {"rate_fps": 15.0, "stride_frames": 1, "clip_frames": 16, "dimension": 512}
+    listed = {name: VideoFeatures(features=3) for name in videos}
+    features = FeatureSet(**made, prefix=prefix, videos=listed, missing=tuple(missing))
+    (home / "features").mkdir()
+    (home / "features" / "features.json").write_text(json.dumps(features.to_dict()))
+    (home / "a.json").write_text(json.dumps({"database": {name: {"annotations": []} for name in annotated}}))
+    ended = tspctl("features", "config", "features", "--for", code, "--json", "a.json")
+    assert ended.code == 0
+    if said:
+        assert said in ended.err
+    else:
+        assert not ended.err
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"database": 1}'])
+def test_a_file_that_is_none_of_annotations_is_said(tspctl: Tspctl, described: Path, content: str) -> None:
+    (described.parent / "a.json").write_text(content)
+    ended = tspctl("features", "config", "features", "--for", "tridet", "--json", "a.json")
+    assert (ended.code, "is not a JSON of annotations" in ended.err) == (0, True)

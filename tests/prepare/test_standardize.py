@@ -256,6 +256,32 @@ def test_other_options_or_another_source_make_a_file_anew_and_an_interrupted_job
     assert inspect_video(dest / "a.mp4").num_frames == 20
 
 
+@pytest.mark.parametrize("left", [0.0, 0.02, 0.6, 0.99])
+@pytest.mark.parametrize("which", ["a.mp4", "a.train.mov"])
+def test_an_output_that_was_cut_short_is_made_again(tmp_path, make_video, which, left):
+    source, dest = make_video("in/a.mp4", 15).parent, tmp_path / "out"
+    standardize(job(source, dest, training_copy="mjpeg"))
+    whole = (dest / which).read_bytes()
+    (dest / which).write_bytes(whole[: int(len(whole) * left)])
+    # With so little left of a file, it could be anybody's.
+    nobodys = (which, left) == ("a.mp4", 0.02)
+    (result,) = standardize(job(source, dest, training_copy="mjpeg", overwrite=nobodys))
+    remade = result.status if which == "a.mp4" else result.training_copy
+    assert remade == ("written" if nobodys else "replaced")
+    assert (dest / which).stat().st_size == pytest.approx(len(whole), rel=0.01)
+
+
+def test_a_truncated_file_of_somebody_else_is_an_error(tmp_path, make_video):
+    source, theirs = make_video("in/a.mp4", 15).parent, make_video("out/a.mp4", 9)
+    theirs.write_bytes(theirs.read_bytes()[:-20])
+    before = theirs.read_bytes()
+    (result,) = standardize(job(source, theirs.parent))
+    assert result.status == "broken"
+    assert "out/a.mp4 exists, but is truncated" in result.why
+    assert "--overwrite" in result.why
+    assert theirs.read_bytes() == before
+
+
 def test_a_file_that_something_else_made_is_left_alone_and_said_to_be(tmp_path, make_video):
     source, theirs = make_video("in/a.mp4", 15).parent, make_video("out/a.mp4", 9)
     before = theirs.read_bytes()

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from tsp.config.jobs import StandardizeJob
+from tsp.data.video.boxes import is_truncated
 from tsp.data.video.inspect import comment_of
 from tsp.store.base import Store
 
@@ -41,3 +42,9 @@ def maker_of(dest: Store, file: str) -> str | None:
     with dest.reading(file, head_bytes=HEAD_BYTES) as path:
         comment = comment_of(path)
     return comment if comment.startswith('{"standardize":') else None
+
+
+def is_whole(dest: Store, file: str) -> bool:
+    """Whether an existing MP4 or MOV file has all the bytes that it announces; a copy may have been cut short."""
+    with dest.reading(file, head_bytes=HEAD_BYTES) as path:
+        return not is_truncated(path, dest.stat(file).size_bytes)

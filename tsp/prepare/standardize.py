@@ -20,7 +20,7 @@ from tsp.data.video.transcode import RANDOM_ACCESS_X264, Transcoded, transcode
 from tsp.errors import DataError
 from tsp.prepare.find_videos import find_videos
 from tsp.prepare.parallel import for_each
-from tsp.prepare.provenance import HEAD_BYTES, made_by, maker_of
+from tsp.prepare.provenance import HEAD_BYTES, is_whole, made_by, maker_of
 from tsp.store.base import Store
 from tsp.store.files import open_folder
 
@@ -30,11 +30,11 @@ _MAX_NAME_BYTES = 255
 """Of any common file system."""
 
 CopyStatus = Literal["written", "replaced", "there already"]
-"""``replaced``: there was one in another format."""
+"""``replaced``: there was one in another format, or a truncated one."""
 
 
 FileStatus = Literal["written", "replaced", "there already"]
-"""``replaced``: there was one that other options made, or another source."""
+"""``replaced``: there was one that other options made, or another source, or a truncated one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +174,14 @@ def _state(
     if job.overwrite or not dest.exists(file):
         return "written", ""
     made = maker_of(dest, file)
-    if made is not None and made != maker:
+    whole = is_whole(dest, file)
+    if made is not None and (made != maker or not whole) or not dest.stat(file).size_bytes:
         return "replaced", ""
+    if not whole:
+        raise DataError(
+            f"{dest.address(file)} exists, but is truncated, and its origin is unknown: delete it, or let --overwrite "
+            f"make it again from {source.address(name)}"
+        )
     if made is None:
         return "there already", (
             f"{dest.address(file)} exists, but its origin is unknown, so it was kept: --overwrite makes it again from "
@@ -211,7 +217,7 @@ def _copy_for_training(dest: Store, file: str, target: Path | None, copy_format:
     was_there = dest.exists(copy)
     if was_there:
         with dest.reading(copy, head_bytes=HEAD_BYTES) as beginning:
-            if format_of_copy(beginning) == copy_format:
+            if format_of_copy(beginning) == copy_format and is_whole(dest, copy):
                 return "there already"
     with ExitStack() as stack:
         made_of = target or stack.enter_context(dest.reading(file))

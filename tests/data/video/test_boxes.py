@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.video.rewritten import box
-from tsp.data.video.boxes import Box, clean_aperture, joined_at, lacks_index, top_level
+from tsp.data.video.boxes import Box, clean_aperture, is_truncated, joined_at, lacks_index, top_level
 
 
 @pytest.fixture
@@ -116,3 +116,19 @@ def test_what_comes_before_the_index_does_not_matter_and_a_box_of_no_length_ends
     assert clean_aperture(written(box(b"free", b"x" * 5) + data)) == (300, 160)
     at = data.index(b"stbl") - 4
     assert clean_aperture(written(data[:at] + struct.pack(">I", 7) + data[at + 4 :])) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "size_bytes", "is_short"),
+    [
+        (box(b"ftyp") + box(b"mdat", b"abc"), 19, False),
+        (box(b"ftyp") + box(b"mdat", b"abc"), 18, True),
+        (box(b"ftyp") + box(b"mdat", b"abc"), 30, False),
+        (box(b"ftyp") + struct.pack(">I4s", 100, b"mdat"), 108, False),  # only the beginning was fetched
+        (box(b"ftyp") + struct.pack(">I4s", 100, b"mdat"), 107, True),
+        (b"", 0, True),
+        (b"any text that is no MP4 file", 28, False),
+    ],
+)
+def test_a_file_is_truncated_where_a_box_goes_beyond_it(written, head, size_bytes, is_short):
+    assert is_truncated(written(head), size_bytes) is is_short

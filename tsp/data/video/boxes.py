@@ -51,6 +51,13 @@ def lacks_index(file: BinaryIO) -> bool:
     return index is None or index.end > os.fstat(file.fileno()).st_size
 
 
+def is_truncated(head: str | Path, size_bytes: int) -> bool:
+    """Whether a file of this size is empty, or ends before the last of the boxes that its beginning announces."""
+    with open(head, "rb") as file:
+        boxes = list(top_level(file))
+    return not size_bytes or (bool(boxes) and boxes[0].name == b"ftyp" and boxes[-1].end > size_bytes)
+
+
 def joined_at(path: str | Path) -> int | None:
     """Where a second file begins in an MP4 or MOV file that was joined by ``cat``: players stop there."""
     with open(path, "rb") as file:

@@ -151,6 +151,29 @@ def test_the_job_writes_table_and_label_maps_from_thumos14_texts(shared_dir, tmp
     assert len({comparable(row) for row in ours} ^ {comparable(row) for row in theirs}) == 7
 
 
+@pytest.mark.parametrize("end", ["_val", "_test", "_validation", "_train", "_TRAINING", ""])
+def test_the_class_of_a_text_file_is_its_name_without_the_subset(tmp_path, end):
+    (tmp_path / f"High_Jump{end}.txt").write_text("a 1 2\n")
+    assert [action.label for action in read_thumos14(tmp_path).actions] == ["High_Jump"]
+
+
+def test_a_subset_of_text_files_which_have_none_is_refused(tmp_path):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/Run_val.txt").write_text("a 1 2\n")
+    request = {"annotations": str(tmp_path / "texts"), "metadata": "m.csv", "out": str(tmp_path / "o.csv")}
+    with pytest.raises(ConfigError, match="--subset selects videos of a JSON file, but THUMOS14's text files have no"):
+        do_job("annotate", {**request, "subset": "validation"})
+
+
+@pytest.mark.parametrize(("subset", "is_said"), [(None, True), ("training", False)])
+def test_a_table_of_several_subsets_is_said_to_mix_them(tmp_path, caplog, subset, is_said):
+    rows = "".join(f"{name}.mp4,100,30,3000\n" for name in ("abc", "-xy", "later"))
+    (tmp_path / "m.csv").write_text(f"filename,video-duration,fps,video-frames\n{rows}")
+    request = {"metadata": str(tmp_path / "m.csv"), "out": str(tmp_path / "o.csv"), "subset": subset}
+    do_job("annotate", {**request, "annotations": str(activitynet_json(tmp_path / "a.json"))})
+    assert ("the table mixes videos of the subsets training, validation: --subset" in caplog.text) is is_said
+
+
 def activitynet_json(path: Path) -> Path:
     database = {
         "abc": {"subset": "training", "annotations": [{"segment": [10.0, 20.0], "label": "Archery"}]},

@@ -91,6 +91,8 @@ def test_a_file_is_found_by_path_name_or_stem(names, files, prefix, matched):
 def test_a_name_of_several_files_and_a_file_of_several_names_are_refused():
     with pytest.raises(DataError, match=r"'a' may be any of x/a\.mp4 and y/a\.mp4: use its path in the annotations"):
         match_files(["a"], [facts("x/a.mp4"), facts("y/a.mp4"), facts("z/a.mp4")], "")
+    with pytest.raises(DataError, match=r"the metadata names the file a\.mp4 in 2 rows: remove all but one"):
+        match_files(["a"], [facts("a.mp4"), facts("b.mp4"), facts("a.mp4")], "")
     with pytest.raises(DataError, match=r"videos 'a' and 'a\.mp4' both match the file a\.mp4"):
         match_files(["a", "a.mp4"], [facts("a.mp4")], "")
 

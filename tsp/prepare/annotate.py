@@ -26,7 +26,7 @@ from tsp.data.tables import (
     read_metadata,
     write_table,
 )
-from tsp.errors import DataError
+from tsp.errors import ConfigError, DataError
 from tsp.prepare.annotations import Action, Annotations, read_activitynet, read_thumos14, refuse_entries
 from tsp.prepare.localisation import localisation_database, merged
 from tsp.prepare.match_files import ends_beyond, match_files, other_durations, refuse_other_units, within_folder
@@ -70,6 +70,11 @@ def run(job: AnnotateJob) -> Answer:
     kind = job.format
     if kind == "auto":
         kind = "thumos14" if _is_folder(job.annotations) else "activitynet"
+    if kind == "thumos14" and job.subset is not None and job.json is None:
+        raise ConfigError(
+            "--subset selects videos of a JSON file, but THUMOS14's text files have no subsets: leave it out, and give "
+            "the folder of one subset"
+        )
     annotations = _read_annotations(job, kind)
     min_background_sec = job.min_background_sec
     if min_background_sec is None:
@@ -263,6 +268,9 @@ def _log_left_out(annotations: Annotations, result: Annotated, metadata: str) ->
     for reason, where in annotations.skipped:
         left_out.setdefault(f"{reason}: skipped", []).append(where)
     by_name = {row["video-name"]: row["video-duration"] for row in result.rows}
+    subsets = sorted({annotations.subsets[name] for name in by_name if name in annotations.subsets})
+    if len(subsets) > 1:
+        logger.warning("the table mixes videos of the subsets %s: --subset selects one of them", ", ".join(subsets))
     seen = Counter((action.video, action.start_sec, action.end_sec, action.label) for action in annotations.actions)
     left_out |= {
         f"files of {metadata} without actions: they yield no segments": result.unannotated,

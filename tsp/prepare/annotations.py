@@ -16,7 +16,7 @@ from tsp.data.tables import number_in
 from tsp.data.text_files import read_json, read_text
 from tsp.errors import DataError
 
-_THUMOS14_FILE = re.compile(r"(?P<label>.+?)(_(val|test|validation))?", re.IGNORECASE)
+_THUMOS14_FILE = re.compile(r"(?P<label>.+?)(_(val|test|validation|train|training))?", re.IGNORECASE)
 THUMOS14_IGNORED = ("ambiguous",)
 """Classes, in lower case, of stretches that no one could label; the published tables treat them as not annotated."""
 _ERRORS_SHOWN = 5
@@ -50,6 +50,8 @@ class Annotations:
     skipped: list[Skipped] = field(default_factory=list)
     durations_sec: dict[str, float] = field(default_factory=dict)
     """The duration of a video in its annotation, if given."""
+    subsets: dict[str, str] = field(default_factory=dict)
+    """The subset of a video, if its annotation names one."""
     errors: list[str] = field(default_factory=list)
 
     def add(self, video: str, start: Any, end: Any, label: Any, where: str) -> None:
@@ -154,6 +156,8 @@ def read_activitynet(path: Path, *, subset: str | None = None) -> Annotations:
 
 
 def _add_entry(found: Annotations, video: str, entry: dict[str, Any], where: str) -> None:
+    if isinstance(entry.get("subset"), str):
+        found.subsets[video] = entry["subset"]
     duration_sec = _seconds(entry.get("duration"))
     if duration_sec > 0:
         found.durations_sec[video] = duration_sec

@@ -37,9 +37,12 @@ def match_files(names: Collection[str], videos: Sequence[VideoFacts], prefix: st
     for name in sorted(names):
         files = _files(name, prefix, by_name)
         if len(files) > 1:
-            several = " and ".join(facts.filename for facts in files[:2])
+            one, other = (facts.filename for facts in files[:2])
+            several = f"{one} and {other}"
             errors.append(
-                f"the annotated video {name!r} may be any of {several}: use its path in the annotations, or give "
+                f"the metadata names the file {one} in {len(files)} rows: remove all but one"
+                if one == other
+                else f"the annotated video {name!r} may be any of {several}: use its path in the annotations, or give "
                 "--folder"
             )
         elif files:

@@ -175,7 +175,7 @@ def _state(
         return "written", ""
     made = maker_of(dest, file)
     whole = is_whole(dest, file)
-    if made is not None and (made != maker or not whole) or not dest.stat(file).size_bytes:
+    if (made is not None and (made != maker or not whole)) or not dest.stat(file).size_bytes:
         return "replaced", ""
     if not whole:
         raise DataError(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from tsp.config.cards import Card
 from tsp.config.run import HeadConfig, ModelConfig, OptimConfig, ScheduleConfig
 from tsp.config.sizing import EffectiveSizes
 from tsp.errors import ConfigError
@@ -281,6 +282,15 @@ def test_what_a_cpu_cannot_do_is_refused(changes, message):
 def test_bf16_on_a_cpu_is_said_to_be_for_trying_out(caplog, precision, warned):
     choose_numerics(CPU, model_config(precision=precision), [])
     assert any("bf16 on a CPU is experimental" in line for line in caplog.messages) is warned
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_bf16_and_statistics_of_all_ranks_are_nothing_to_warn_of_on_a_gpu(caplog, precision):
+    config = model_config(precision=precision, sync_batch_norm=True)
+    numerics = choose_numerics(
+        torch.device("cuda"), config, [Card(name="NVIDIA A100-SXM4-80GB", memory_mib=81920, compute=(8, 0))]
+    )
+    assert (numerics.precision, numerics.device, caplog.messages) == ("bf16", torch.device("cuda"), [])
 
 
 def test_auto_is_fp32_on_the_cpu():

@@ -125,6 +125,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _refuse_processes_left_behind(session: pytest.Session) -> None:
+    # What a failed test was doing goes on until its frames are gone: the server would wait for its processes.
+    sys.last_value = sys.last_traceback = None
+    gc.collect()
     forkserver._forkserver._stop()
     resource_tracker._resource_tracker._stop()
     end = time.monotonic() + LEFT_AFTER_SEC

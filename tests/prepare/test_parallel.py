@@ -1,6 +1,7 @@
 """Many files in processes: one result each, even if one of them kills its process."""
 
 import logging
+import multiprocessing
 import os
 
 import pytest
@@ -27,6 +28,16 @@ def test_every_item_has_its_result(workers):
 def test_an_item_that_kills_its_process_is_found_and_the_others_are_done():
     results = dict(for_each(die_on_three, list(range(6)), workers=2, crashed=lambda number: -number))
     assert results == {0: 0, 1: 1, 2: 2, 3: -3, 4: 4, 5: 5}
+
+
+def test_an_error_between_two_results_ends_the_processes_even_while_its_traceback_is_looked_at():
+    results = for_each(double, list(range(50)), workers=2)
+    next(results)
+    assert multiprocessing.active_children()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        results.throw(KeyboardInterrupt())
+    assert caught.tb
+    assert not multiprocessing.active_children()
 
 
 def test_progress_is_told_every_few_seconds_with_the_time_left_and_at_the_end(monkeypatch, caplog):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from typing import TypeVar
 
 from tsp.config.cpus import usable_cpus
@@ -37,18 +38,20 @@ def for_each(
     workers = min(workers or usable_cpus(), max(1, len(items)))
     results = _here(function, items) if workers == 1 else _in_processes(function, items, workers, crashed)
     begun = told = time.monotonic()
-    for done, pair in enumerate(results, start=1):
-        now = time.monotonic()
-        if done == len(items):
-            logger.info("%d of %d %s", done, len(items), noun)
-        elif now - told >= LOG_EVERY_SEC:
-            told = now
-            minutes = (now - begun) / done * (len(items) - done) / 60
-            logger.info("%d of %d %s, about %.0f min left", done, len(items), noun, minutes)
-        yield pair
+    # An error here, as of Ctrl-C, would keep the processes at work for as long as anybody looks at its traceback.
+    with closing(results):
+        for done, pair in enumerate(results, start=1):
+            now = time.monotonic()
+            if done == len(items):
+                logger.info("%d of %d %s", done, len(items), noun)
+            elif now - told >= LOG_EVERY_SEC:
+                told = now
+                minutes = (now - begun) / done * (len(items) - done) / 60
+                logger.info("%d of %d %s, about %.0f min left", done, len(items), noun, minutes)
+            yield pair
 
 
-def _here(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
+def _here(function: Callable[[Item], Result], items: Sequence[Item]) -> Generator[tuple[Item, Result], None, None]:
     for item in items:
         yield item, function(item)
 
@@ -58,7 +61,7 @@ def _in_processes(
     items: Sequence[Item],
     workers: int,
     crashed: Callable[[Item], Result] | None,
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     left = dict(enumerate(items))
     try:
         for index, result in _pool(function, left, workers):

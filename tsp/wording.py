@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 video``, ``2 videos``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def first_few(names: Sequence[str], most: int = 5) -> str:
     """``a, b, ...``: as many as a line should hold."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -222,16 +222,17 @@ def test_too_many_bad_clips_end_the_run(broken_dir, make_config):
         list(build_loader(make_config(broken_dir), "train", batch=8))
 
 
-def test_a_run_reports_segments_that_end_before_they_start(dataset_dir, make_config, tmp_path, caplog):
+@pytest.mark.parametrize(("rows", "said"), [([5], "1 segment"), ([3, 5], "2 segments")])
+def test_a_run_reports_segments_that_end_before_they_start(dataset_dir, make_config, tmp_path, caplog, rows, said):
     folder = shutil.copytree(dataset_dir, tmp_path / "copy")
-    lines = (folder / "table.csv").read_text().splitlines()
-    cells = lines[4].split(",")
-    cells[2] = "-1"
-    (folder / "table.csv").write_text("\n".join([*lines[:4], ",".join(cells), *lines[5:]]) + "\n")
+    lines = [line.split(",") for line in (folder / "table.csv").read_text().splitlines()]
+    for row in rows:
+        lines[row - 1][2] = "-1"
+    (folder / "table.csv").write_text("".join(",".join(cells) + "\n" for cells in lines))
     with caplog.at_level(logging.WARNING):
         data = load_subset(make_config(folder), "train")
-    assert 5 not in [data.segments[index].row for index in range(len(data.segments))]
-    assert "1 segments end before they start and are left out (the first in row 5)" in caplog.text
+    assert not set(rows) & {data.segments[index].row for index in range(len(data.segments))}
+    assert f"{said} left out because the end is before the start (the first in row {rows[0]})" in caplog.text
 
 
 def test_a_missing_folder_and_a_table_that_changed_are_noticed(dataset_dir, make_config, tmp_path):

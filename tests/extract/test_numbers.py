@@ -39,10 +39,10 @@ def test_the_published_numbers_are_nothing_odd() -> None:
         (
             PLAN,
             {"fps": 10.0, "num_frames": 600},
-            "1 videos have fewer frames per second than clips (such as v0.mp4, 10",
+            "fewer frames per second than clips in 1 video (such as v0.mp4, 10",
         ),
         (PLAN, {"fps": 15.0}, "such as v0.mp4: 1800 frames at 15 fps are 120.00 s, its duration is 60.00 s"),
-        (PLAN, {"duration_sec": 30.0}, "contradicts itself for 1 videos"),
+        (PLAN, {"duration_sec": 30.0}, "contradicts itself for 1 video ("),
     ],
 )
 def test_what_does_not_fit_is_said_once(plan: SlidePlan, change: dict[str, float], words: str) -> None:
@@ -71,7 +71,7 @@ def test_a_table_may_round_its_numbers_of_frames(fps: float, num_frames: int, is
 def test_a_rate_just_below_that_of_clips_repeats_frames() -> None:
     videos = [VideoFacts("a.mp4", 60.0, 15.0, 900), VideoFacts("b.mp4", 60.0, 14.99, 899)]
     (sentence,) = odd_numbers(PLAN, videos)
-    assert sentence.startswith("1 videos have fewer frames per second than clips (such as b.mp4, 14.99 of 15 fps)")
+    assert sentence.startswith("fewer frames per second than clips in 1 video (such as b.mp4, 14.99 of 15 fps)")
 
 
 def test_a_table_of_single_features_is_said() -> None:

@@ -32,6 +32,7 @@ from tsp.data.shared_memory import SharedSegments, check_shared_memory, fitting_
 from tsp.data.tables import refuse_shared_names, video_name
 from tsp.data.workers import WorkerFailure, WorkerNotes, WorkerReader
 from tsp.errors import DataError
+from tsp.wording import counted
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -244,8 +245,8 @@ def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
     )  # fmt: skip
     if counts.ends_first:
         log.warning(
-            "%s: %d segments end before they start and are left out (the first in row %d), see 'tspctl data check'",
-            part.csv, len(counts.ends_first), counts.ends_first[0],
+            "%s: %s left out because the end is before the start (the first in row %d), see 'tspctl data check'",
+            part.csv, counted(len(counts.ends_first), "segment"), counts.ends_first[0],
         )  # fmt: skip
     gvf = None
     if config.model.gvf != "none" and part.gvf is not None:

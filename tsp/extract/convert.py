@@ -32,7 +32,7 @@ from tsp.run.feature_set import (
 from tsp.store.atomic import new_file
 from tsp.store.base import Store
 from tsp.store.files import folder_and_name, open_folder, writing
-from tsp.wording import first_few
+from tsp.wording import counted, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class _Conversion:
             lengths = {stem: self.features.shape(stem)[0] for stem in self.features.names}
             report_contradictions(self.known, lengths, self.job.source)
         beside.write(key, (json.dumps(description.to_dict(), indent=1) + "\n").encode())
-        logger.info("%d videos written to %s", len(self.written), self.dest)
+        logger.info("%s written to %s", counted(len(self.written), "video"), self.dest)
         total = sum(video.features for video in self.written.values())
         facts = {"dest": self.dest, "format": self.job.dest_format, "videos": len(self.written), "features": total}
         return Answer(facts=facts)

@@ -33,7 +33,7 @@ from tsp.model.weights import read_file, recognise
 from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
-from tsp.wording import first_few
+from tsp.wording import counted, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +109,9 @@ class Extraction:
             return self._unfinished(states, answer) if report is None else self._finished(report)
         if answer.facts["broken"] and self._job.broken_videos == "fail":
             logger.error(
-                "%d videos could not be decoded, so nothing was merged: replace them and run the command again "
+                "%s could not be decoded, so nothing was merged: replace them and run the command again "
                 "(finished videos are kept), or leave them out with --broken-videos skip",
-                answer.facts["broken"],
+                counted(answer.facts["broken"], "video"),
             )
             return replace(answer, exit_code=DataError.exit_code)
         if self._shard is not None and not self._parts.claim_merge(self._shard):
@@ -149,7 +149,7 @@ class Extraction:
         states = self._parts.states(self._shapes)
         # A broken file may have been replaced in the meantime.
         rest = [video for video in mine if states.get(video.name, "broken") == "broken"]
-        logger.info("%d videos, %d of them already done", len(mine), len(mine) - len(rest))
+        logger.info("%s, %d of them already done", counted(len(mine), "video"), len(mine) - len(rest))
         if rest:
             # Errors of a card may surface at any later call, not only where the encoder runs.
             with gpu_errors("give a smaller --batch, or free the GPU's memory"):
@@ -240,7 +240,7 @@ class Extraction:
             self._parts.finish_files(stems, states, missing_files(description.missing, self._keep.prefix), report)
         else:
             self._merge_h5(names, states, report)
-        logger.info("%d videos merged into %s", len(names), self._parts.address)
+        logger.info("%s merged into %s", counted(len(names), "video"), self._parts.address)
         return replace(answer, facts={**answer.facts, "out": self._parts.address})
 
     def _merge_h5(self, names: list[str], states: dict[str, PartState], report: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tsp.config.run import ClipConfig
 from tsp.data.tables import VideoFacts
 from tsp.extract.slide_plan import SlidePlan
+from tsp.wording import counted
 
 _AS_OTHERS = {"ActivityNet": 16, "THUMOS14": 1}
 """Usual stride in frames, by data set."""
@@ -42,7 +43,7 @@ def odd_numbers(plan: SlidePlan, videos: Sequence[VideoFacts]) -> Iterator[str]:
     slow = [video for video in videos if video.fps < plan.rate_fps]
     if slow:
         yield (
-            f"{len(slow)} videos have fewer frames per second than clips (such as {slow[0].filename}, "
+            f"fewer frames per second than clips in {counted(len(slow), 'video')} (such as {slow[0].filename}, "
             f"{slow[0].fps:g} of {plan.rate_fps:g} fps): their frames are repeated"
         )
     apart = [
@@ -53,9 +54,9 @@ def odd_numbers(plan: SlidePlan, videos: Sequence[VideoFacts]) -> Iterator[str]:
     if apart:
         one = apart[0]
         yield (
-            f"the table contradicts itself for {len(apart)} videos (such as {one.filename}: {one.num_frames} frames at "
-            f"{one.fps:g} fps are {one.num_frames / one.fps:.2f} s, its duration is {one.duration_sec:.2f} s): clips "
-            f"would be cut at the wrong times; probe the videos again"
+            f"the table contradicts itself for {counted(len(apart), 'video')} (such as {one.filename}: "
+            f"{one.num_frames} frames at {one.fps:g} fps are {one.num_frames / one.fps:.2f} s, its duration is "
+            f"{one.duration_sec:.2f} s): clips would be cut at the wrong times; probe the videos again"
         )
     single = [video for video in videos if len(plan.starts_sec(video)) == 1]
     if len(single) * 2 > len(videos):

@@ -1,5 +1,7 @@
 """The configuration that pods read: what the chart writes is what the recipes say."""
 
+import dataclasses
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from tsp.config.codec import to_dict
 from tsp.config.pod_request import config_from_pod
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import to_json
+from tsp.config.store import StoreConfig
 
 STORE = {"uri": "s3://bucket/runs"}
 
@@ -100,6 +103,43 @@ def test_a_configuration_of_another_run_is_refused(render, values, message):
 def test_what_is_missing_is_named(render, values, message):
     with pytest.raises(HelmError, match=message):
         render(**values)
+
+
+def contradictions():
+    """Keys of ``set`` that a value of the chart is for."""
+    instead = {"name": "the release's name", "gpus": "gpus", "downscale": "downscale", "method": "method",
+               "data.name": "dataset"}  # fmt: skip
+    store = [f"store.{item.name}" for item in dataclasses.fields(StoreConfig)]
+    return {**instead, **dict.fromkeys(store, "the values below store")}
+
+
+@pytest.mark.parametrize(("key", "instead"), contradictions().items())
+def test_a_value_that_other_objects_of_the_run_depend_on_cannot_be_changed_behind_their_back(render, key, instead):
+    """The pods would train 4 ranks in one, or write where tspctl does not look."""
+    with pytest.raises(HelmError, match=f"set contains {key}, on which other parts .* use {instead} instead"):
+        render(set={key: 4})
+
+
+@pytest.mark.parametrize("seed", [2**53, 2**53 + 1, 12345678901234567])
+def test_a_number_that_helm_would_round_is_refused(render, seed):
+    with pytest.raises(HelmError, match="set contains seed with a number that Helm rounds"):
+        render(set={"seed": seed})
+    largest = json.loads(render(set={"seed": 2**53 - 1}).config)["request"]["set"]["seed"]
+    assert largest == 2**53 - 1
+
+
+@pytest.mark.parametrize("key", ["store.uri", "data.uri", "pretrained"])
+@pytest.mark.parametrize("address", ["gs://b/x", "hf://b/x", "S3://b/x", "s3:/b/x", "s3://", "runs", "file://host/x"])
+def test_an_address_that_pods_cannot_use_is_refused(render, key, address):
+    group, _, name = key.rpartition(".")
+    with pytest.raises(HelmError, match=f"/{key.replace('.', '/')}"):
+        render(**({group: {name: address}} if group else {name: address}))
+
+
+@pytest.mark.parametrize("part", ["limits", "requests"])
+def test_a_number_of_gpus_among_the_resources_is_refused_rather_than_ignored(render, part):
+    with pytest.raises(HelmError, match=rf"resources\.{part} contains nvidia.com/gpu: .* use gpus and gpusPerPod"):
+        render(resources={part: {"nvidia.com/gpu": 4}})
 
 
 def test_the_configuration_is_a_configmap_that_cannot_be_changed(render):

@@ -128,6 +128,12 @@ def test_notes_name_the_next_commands(helm, tmp_path):
     assert "helm test my-run -n video" in text
     assert "Downscale: gpuMemory is 16384 MiB, so the downscale factor is 2." in text
     assert "names no registry: nodes without the image will look for it on Docker Hub (set image.repository)" in text
+    assert "Data set thumos14 has no folder, so the pods will end with exit code 2: set data.uri or data.claim." in text
+    for others in ({"data": {"claim": "videos"}}, {"data": {"uri": "s3://b/x"}}, {"dataset": "/data/ours.yaml"}):
+        done = subprocess.run(
+            command, input=json.dumps({**values, **others}), capture_output=True, text=True, check=True
+        )
+        assert "has no folder" not in done.stdout
     for repository in ("registry.example/team/tspctl", "localhost/tspctl", "registry:5000/tspctl"):
         named = json.dumps({**values, "image": {"repository": repository}})
         done = subprocess.run(command, input=named, capture_output=True, text=True, check=True)

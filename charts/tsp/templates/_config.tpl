@@ -76,6 +76,22 @@ would refuse the ConfigMap only after the job was changed already.
 {{- end -}}
 {{- end -}}
 
+{{/*
+tsp.config.checkSet: refuses keys of `set` that would contradict what the rest of the chart makes of other values (the
+pods' number, where tspctl looks for results), and whole numbers that Helm has rounded.
+*/}}
+{{- define "tsp.config.checkSet" -}}
+{{- $instead := dict "name" "the release's name" "gpus" "gpus" "downscale" "downscale" "method" "method" "data.name" "dataset" -}}
+{{- range $key, $value := .Values.set -}}
+{{- with ternary "the values below store" (get $instead $key) (hasPrefix "store." $key) -}}
+{{- fail (printf "set contains %s, on which other parts of the run depend: use %s instead" $key .) -}}
+{{- end -}}
+{{- if and (has (kindOf $value) (list "float64" "int64" "int")) (ge (float64 $value) 9007199254740992.0) -}}
+{{- fail (printf "set contains %s with a number that Helm rounds: use one below 2^53" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* tsp.config.request: JSON of what tsp.config.pod_request.Request reads. */}}
 {{- define "tsp.config.request" -}}
 {{- $plan := include "tsp.gpu.plan" . | fromJson -}}
@@ -90,6 +106,7 @@ would refuse the ConfigMap only after the job was changed already.
 {{- with include "tsp.data.root" . -}}{{- $_ := set $request "data" . -}}{{- end -}}
 {{- with .Values.heads -}}{{- $_ := set $request "heads" . -}}{{- end -}}
 {{- with .Values.gvf -}}{{- $_ := set $request "gvf" . -}}{{- end -}}
+{{- include "tsp.config.checkSet" . -}}
 {{- $set := dict -}}
 {{- with .Values.backbone -}}{{- $_ := set $set "model.backbone" . -}}{{- end -}}
 {{- with .Values.pretrained -}}{{- $_ := set $set "model.pretrained" . -}}{{- end -}}

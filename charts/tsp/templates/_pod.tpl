@@ -113,6 +113,11 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
 {{- end -}}
 {{- $_ := set $resources "requests" $requests -}}
 {{- if and .gpu .root.Values.gpuResource -}}
+{{- range $part := list "limits" "requests" -}}
+{{- if hasKey (get $resources $part | default dict) $.root.Values.gpuResource -}}
+{{- fail (printf "resources.%s contains %s: the chart sets it to the ranks of a pod; use gpus and gpusPerPod" $part $.root.Values.gpuResource) -}}
+{{- end -}}
+{{- end -}}
 {{- $resources = merge (dict "limits" (dict .root.Values.gpuResource (.ranks | default 1 | toString))) $resources -}}
 {{- end -}}
 {{- toYaml $resources -}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,16 @@ _REPLICA_INDEX = "training.kubeflow.org/replica-index"
 _COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 _JOB_NAME = ("training.kubeflow.org/job-name", "jobset.sigs.k8s.io/jobset-name", "batch.kubernetes.io/job-name")
 _RESTART_ATTEMPT = "jobset.sigs.k8s.io/restart-attempt"
+
+
+_RUN_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
+"""Of objects and releases that carry it as a label."""
+
+
+def may_be_run(name: str) -> bool:
+    """Whether an object can be called so. Other text would be more than a name in a selector or a path: ``a,b=c``,
+    ``a?``; the API server would refuse it, or answer about another object."""
+    return _RUN_NAME.fullmatch(name) is not None
 
 
 def pod_selector(name: str) -> str:

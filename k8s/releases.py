@@ -23,7 +23,7 @@ from typing import Any
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in
-from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_of_run
+from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_of_run, may_be_run
 from k8s.train_jobs import as_helm_has_it
 from tsp.errors import ClusterError, ConfigError
 
@@ -61,7 +61,7 @@ class Releases:
 
     def find(self, name: str) -> Release | None:
         """The release of that name, whoever owns it; None if there is none."""
-        return next(iter(self._newest(f"owner=helm,name={name}")), None)
+        return next(iter(self._newest(f"owner=helm,name={name}")), None) if may_be_run(name) else None
 
     def find_own(self, name: str) -> Release | None:
         """The same, if it is a release of our chart."""

@@ -22,6 +22,7 @@ from k8s.names import (
     configmaps_of,
     is_hook,
     is_of_run,
+    may_be_run,
     names_in_events,
     owner_of,
     pod_selector,
@@ -51,7 +52,7 @@ class Runs:
 
     def find(self, name: str) -> dict[str, Any] | None:
         """The PyTorchJob, TrainJob or Job of a run of ours; None if there is none."""
-        for kind in RUN_RESOURCES:
+        for kind in RUN_RESOURCES if may_be_run(name) else ():
             try:
                 found = self.cluster.get(self.cluster.namespaced(*kind, name))
             except NotFoundError:

@@ -71,3 +71,21 @@ def test_what_a_cluster_cannot_do_is_refused_and_nothing_is_created(
     last = done.err.strip().splitlines()[-1]
     assert all(words in last for words in said), done.err
     assert set(api.objects) == before
+
+
+NO_NAMES = [
+    "my run", "my-run ", " my-run", "a" * 64, "\u00dcn\u00ef", "a=b", "my-run,name=my-run", "*", "my-run?",
+    "my-run%20", "my-run#x", "my-run;ls", "a:b", "a@b", "a\nb", "~", "-x", "my-run\x1b[31m", "''",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [("status",), ("logs",), ("cancel",), ("resume",), ("wait",), ("delete", "--yes")])
+def test_text_that_is_no_name_is_no_run_and_never_part_of_a_request(tspctl, api, command):
+    """``my-run,name=my-run`` was a run whose job somebody had deleted; the others were errors of the API server."""
+    assert tspctl(*SUBMIT, "--gpus", "1", "--name", "my-run").code == 0
+    for name in NO_NAMES:
+        before = len(api.requests)
+        answer = tspctl(*command, "--", name)
+        assert (answer.code, answer.out) == (102, ""), name
+        assert f"no run {name!r} in" in answer.err
+        assert not [line for line in api.requests[before:] if "my-run" in line[1] or "my-run" in str(line[2])], name

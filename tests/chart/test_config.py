@@ -92,6 +92,35 @@ def test_a_configuration_of_another_run_is_refused(render, values, message):
         render(bare=True, **values)
 
 
+BESIDE = {
+    "method": ("tsp", "method is tsp, but config.method is tac"),
+    "dataset": ("demo", "dataset is demo, but config.data.name is thumos14"),
+    "backbone": ("r3d_18", "backbone is r3d_18, but config.model.backbone is r2plus1d_34"),
+    "gvf": ("max", "gvf is max, but config.model.gvf is none"),
+    "pretrained": ("none", "pretrained is none, but config.model.pretrained is default"),
+    "precision": ("bf16", "precision is bf16, but config.model.precision is auto"),
+    "epochs": (3, "epochs is 3, but config.schedule.epochs is 8"),
+    "downscale": ("4", "downscale is 4, but config.downscale is 2"),
+    "heads": ("all", "heads has no effect beside config"),
+    "set": ({"seed": 7}, "set has no effect beside config"),
+    "gpuMemory": ("16384", "gpuMemory has no effect beside config"),
+    "lookupNodes": (True, "lookupNodes has no effect beside config"),
+    "store": ({"endpointUrl": "http://m"}, "store.endpointUrl has no effect beside config"),
+    "data": ({"uri": "s3://b"}, "data.uri has no effect beside config"),
+}
+
+
+@pytest.mark.parametrize("key", BESIDE)
+def test_a_value_that_a_whole_configuration_contradicts_is_refused_rather_than_ignored(render, key):
+    """As ``tspctl submit --chart-value epochs=3``, which trained eight."""
+    config = to_json(recipe("thumos14", "tac", overrides={"downscale": "2"}))
+    agreeing = {"method": "tac", "dataset": "thumos14", "downscale": 2, "epochs": 8, "gpus": 1}
+    assert render(bare=True, **{**agreeing, "config": config}).config == config
+    value, message = BESIDE[key]
+    with pytest.raises(HelmError, match=message):
+        render(bare=True, **{**agreeing, "config": config, key: value})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -110,7 +110,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any], Callable[[Rendered], Any], Any]] = 
     "pretrained": ("none", {}, at("set", "model.pretrained"), "none"),
     "precision": ("bf16", {}, at("set", "model.precision"), "bf16"),
     "set": ({"optim.head_lr": "4e-3"}, {}, at("set"), {"optim.head_lr": "4e-3"}),
-    "config": (CONFIG, {"gpus": 8}, lambda rendered: rendered.config, CONFIG),
+    "config": (CONFIG, {"gpus": 8, "dataset": "demo"}, lambda rendered: rendered.config, CONFIG),
     "downscale": ("4", {}, at("downscale"), "4"),
     "gpuMemory": ("16384", {}, at("downscale"), "2"),
     "lookupNodes": (True, {}, at("downscale"), "auto"),  # without a cluster; test_downscale has one

@@ -172,7 +172,8 @@ def test_a_trainjobs_exit_codes_mean_what_a_pytorchjobs_do(render):
                         load_dataset("demo"), "tac", name="my-run", store={"uri": "s3://b"}, root="/d",
                         overrides={"gpus": 8, "max_attempts": 7},
                     )
-                )
+                ),
+                "dataset": "demo",
             },
             14,
         ),

@@ -51,6 +51,28 @@ sends it (untouched), or a request that pods resolve through tsp.config.pod_requ
 {{- if ne (int $config.gpus) (int .Values.gpus) -}}
 {{- fail (printf "config.gpus is %d, but gpus is %d" (int $config.gpus) (int .Values.gpus)) -}}
 {{- end -}}
+{{- $same := dict "method" "method" "downscale" "downscale" "dataset" "data.name" "backbone" "model.backbone" "gvf" "model.gvf" "pretrained" "model.pretrained" "precision" "model.precision" "epochs" "schedule.epochs" -}}
+{{- range $key, $path := $same -}}
+{{- $value := get $.Values $key -}}
+{{- $there := $config -}}
+{{- range splitList "." $path -}}{{- $there = get ($there | default dict) . -}}{{- end -}}
+{{- if and $value (not (has $there (list nil ""))) (ne ($value | toString) ($there | toString)) -}}
+{{- fail (printf "%s is %v, but config.%s is %v: config is the whole configuration (with tspctl, change it by an option or --set)" $key $value $path $there) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "heads" "set" "gpuMemory" "lookupNodes" -}}
+{{- if get $.Values $key -}}
+{{- fail (printf "%s has no effect beside config, which is the whole configuration (with tspctl, change it by an option or --set)" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "endpointUrl" "region" -}}
+{{- if get $.Values.store $key -}}
+{{- fail (printf "store.%s has no effect beside config, which contains the store's settings (with tspctl, set endpoint_url_in_cluster or region)" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.data.uri -}}
+{{- fail "data.uri has no effect beside config, which contains the data set's folder (with tspctl, give --data)" -}}
+{{- end -}}
 {{- end -}}
 
 {{/* tsp.config.refuseSecret: refuses a configuration with a user or password in an address. Argument: its text. */}}

@@ -52,7 +52,9 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
 
     if show and given["out"] is not None:
         # All is in the file: neither checkpoint nor data set is needed.
-        show_evaluation(read_evaluation(session, given["out"]), given["output"])
+        answer = read_evaluation(session, given["out"])
+        _warn_of_another(answer, given["checkpoint"], given["out"])
+        show_evaluation(answer, given["output"])
         return
     source = find_checkpoint(session, given.pop("checkpoint"), epoch)
     job = {key: given.pop(key) for key in ("output", "name", "image", "queue", "on_cluster", "out", "workers")}
@@ -62,12 +64,21 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
         job["out"] = f"{source.out_stem('evaluations')}-on-{config.data.name}.json"
     config = _reaching(session, config, source.address, job["out"])
     if show:
-        show_evaluation(read_evaluation(session, job["out"]), job["output"])
+        answer = read_evaluation(session, job["out"])
+        _warn_of_another(answer, source.address, job["out"])
+        show_evaluation(answer, job["output"])
         return
     fields = {"config": to_dict(config), "checkpoint": source.address}
     if not run_job(session, "evaluate", fields, job, gpus=given["gpus"] or 1, show=show_evaluation):
         again = "--show" if plot is None else f"--show --plot {plot}"
         click.echo(f"when it has ended, show its results with the same command and {again}", err=True)
+
+
+def _warn_of_another(answer: dict[str, Any], asked: str, where: str) -> None:
+    """Warn if an earlier evaluation is of another file than the one named now; a run's name does not tell."""
+    found = str(answer.get("checkpoint", ""))
+    if found and asked.endswith(".pth") and found.rpartition("/")[2] != asked.rpartition("/")[2]:
+        click.echo(f"warning: {where} is the evaluation of {found}, not of {asked}", err=True)
 
 
 def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> RunConfig:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import av
+import h5py
 import numpy as np
 import pytest
 
@@ -171,6 +172,16 @@ def test_the_published_tables_have_no_error_where_the_videos_are_there(shared_di
         assert report.tables[which].num_kept == expected["kept"]
     left_out = [finding for finding in report.findings if "left out" in finding.message]
     assert len(left_out) == {"thumos14": 54, "activitynet": 12}[name]
+
+
+def test_global_features_of_zeros_are_warned_about(demo_folder, tmp_path):
+    shutil.copytree(demo_folder, tmp_path / "demo")
+    with h5py.File(tmp_path / "demo/tiny-max_gvf.h5", "r+") as file:
+        file["train_001"][...] = 0
+    report = check_data(demo_config(tmp_path / "demo"), decode_all=False, workers=1)
+    (finding,) = [finding for finding in report.findings if "all zeros" in finding.message]
+    assert (finding.severity, finding.subset) == (WARNING, "train")
+    assert "the features of 1 of 4 videos are all zeros (train_001): extract them again" in finding.message
 
 
 @pytest.mark.parametrize(("bad_clips", "severity"), [("resample", WARNING), ("skip", WARNING), ("fail", ERROR)])

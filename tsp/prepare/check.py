@@ -19,6 +19,7 @@ from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.check_videos import check_videos
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, count, in_order
 from tsp.prepare.histogram import draw_histogram
+from tsp.wording import first_few
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[DataFinding]:
     """Every video missing from the GVF file; the file is read video by video only if one is."""
     file = GvfFile(path)
     try:
-        file.load(videos)
+        features = file.load(videos)
     except DataError as first:
         findings = []
         for video in videos:
@@ -142,7 +143,13 @@ def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[DataFinding]:
                     break
                 findings.append(DataFinding(ERROR, subset, str(path), None, str(error)))
         return findings or [DataFinding(ERROR, subset, str(path), None, str(first))]
-    return []
+    zeros = [video for video, feature in zip(videos, features, strict=True) if not feature.any()]
+    if not zeros:
+        return []
+    text = (
+        f"the features of {len(zeros)} of {len(videos)} videos are all zeros ({first_few(zeros)}): extract them again"
+    )
+    return [DataFinding(WARNING, subset, str(path), None, text)]
 
 
 def _between_subsets(report: Report, config: RunConfig) -> list[DataFinding]:

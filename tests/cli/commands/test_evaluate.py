@@ -167,6 +167,9 @@ def test_an_earlier_evaluation_is_shown_and_drawn_without_a_job(
     # A file of which nothing else is known: no run, no checkpoint, no data set.
     by_file = tspctl("evaluate", "gone.pth", "--show", "--out", folder / "epoch_3-on-demo.json", "-o", "json")
     assert (by_file.code, by_file.json["results_line"]) == (0, format_line(RESULT))
+    assert "is the evaluation of c.pth, not of gone.pth" in by_file.err
+    same = tspctl("evaluate", "elsewhere/c.pth", "--show", "--out", folder / "epoch_3-on-demo.json")
+    assert "is the evaluation of" not in same.err
     (folder / "epoch_3-on-demo.json").write_text("{}")
     damaged = tspctl("evaluate", "tac", "--show")
     assert (damaged.code, "exists but is not an evaluation" in damaged.err) == (2, True)

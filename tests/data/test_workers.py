@@ -25,6 +25,11 @@ ROOT = Path(__file__).parents[2]
 SRC = os.path.abspath(ROOT)
 
 
+AHEAD = [(2, 5), (1, 1)]
+"""Workers and clips a batch: a worker dies with its first batch; or with its fourth, after two were delivered, while
+the third waits in its memory."""
+
+
 class FailingDataset(ClipDataset):
     """Does to the clip of one file what the class says, in a data worker or here."""
 
@@ -78,10 +83,10 @@ class Impatient(workers_module.WorkerReader):
         return doing
 
 
-def loader_of(kind, config, monkeypatch, **given):
+def loader_of(kind, config, monkeypatch, batch=5):
     monkeypatch.setattr("tsp.data.loader.ClipDataset", kind)
     monkeypatch.setattr(workers_module, "LOOK_EVERY_SEC", 0.2)
-    return build_loader(config, "valid", batch=5, **given)
+    return build_loader(config, "valid", batch=batch)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -95,9 +100,12 @@ def test_an_exception_arrives_as_itself_with_the_workers_traceback(
     assert "in fail" in str(caught.value.__cause__)
 
 
-def test_a_crashed_decoder_costs_the_clips_of_its_file_and_no_more(dataset_dir, make_config, monkeypatch, caplog):
-    config = make_config(dataset_dir, workers=2, max_bad_share=0.5)
-    loader = loader_of(Crashing, config, monkeypatch)
+@pytest.mark.parametrize(("workers", "batch"), AHEAD)
+def test_a_crashed_decoder_costs_the_clips_of_its_file_and_no_more(
+    dataset_dir, make_config, monkeypatch, caplog, workers, batch
+):
+    config = make_config(dataset_dir, workers=workers, max_bad_share=0.5)
+    loader = loader_of(Crashing, config, monkeypatch, batch)
     items = [item for batch in loader for item in batch.items.tolist()]
     assert [item for item in items if item >= 0] == [item for item in range(60) if item % 12 not in (3, 4, 5)]
     assert items.count(-1) == loader.num_bad == 15
@@ -112,10 +120,13 @@ def test_a_crashed_decoder_ends_a_run_that_puts_up_with_no_bad_clip(dataset_dir,
         list(loader)
 
 
-def test_a_killed_worker_is_said_to_be_killed_and_worth_another_attempt(dataset_dir, make_config, monkeypatch):
+@pytest.mark.parametrize(("workers", "batch"), AHEAD)
+def test_a_killed_worker_is_said_to_be_killed_and_worth_another_attempt(
+    dataset_dir, make_config, monkeypatch, workers, batch
+):
     words = r"SIGKILL while it read v1\.mp4 .*it probably ran out of memory"
     with pytest.raises(StalledError, match=words) as caught:
-        list(loader_of(Killed, make_config(dataset_dir, workers=2), monkeypatch))
+        list(loader_of(Killed, make_config(dataset_dir, workers=workers), monkeypatch, batch))
     assert caught.value.exit_code >= 128
 
 

@@ -2,10 +2,11 @@
 
 torch's DataLoader reports three problems badly or not at all. An exception in a worker arrives with its message buried
 in a traceback: here ``dataset[key]`` returns a ``WorkerFailure``, and the original error is raised again. For a dead
-worker, the DataLoader raises a RuntimeError that guesses the cause: here the exit code shows whether a decoder crashed
-(the file is set aside and new workers read the rest), shared memory was full, or the worker was killed. The DataLoader
-waits forever for a worker that hangs: here every result has a deadline, and the wait is reported with its reason. For
-that, each worker notes in shared memory which clip it is reading.
+worker, the DataLoader raises a RuntimeError that guesses the cause, or whatever reading a batch in its memory raised:
+here the exit code shows whether a decoder crashed (the file is set aside and new workers read the rest), shared memory
+was full, or the worker was killed. The DataLoader waits forever for a worker that hangs: here every result has a
+deadline, and the wait is reported with its reason. For that, each worker notes in shared memory which clip it is
+reading.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_SEC = 2.0
 """How often a wait checks that the workers are alive, and reports what it is waiting for."""
 FIRST_WARNING_SEC = 30.0
+_STATUS_SEC = 10.0
+"""How long the exit status of a worker that has died may take to arrive."""
 NO_ITEM = -1
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
@@ -153,7 +157,7 @@ class WorkerReader:
                     break
                 except StopIteration:
                     return
-                except RuntimeError as error:
+                except (RuntimeError, OSError, EOFError) as error:
                     self._explain_death(results, error)
                     if "timed out" not in str(error):
                         raise
@@ -186,13 +190,16 @@ class WorkerReader:
         ]
         return "; ".join(at) or "no data worker is reading a clip"
 
-    def _explain_death(self, results: Iterator[Any], error: RuntimeError) -> None:
-        """Raises: an error that explains why workers died; none if all are alive."""
-        codes = {
-            number: process.exitcode
-            for number, process in enumerate(getattr(results, "_workers", []))
-            if process.exitcode
-        }
+    def _explain_death(self, results: Iterator[Any], error: Exception) -> None:
+        """Raises: an error that explains why workers died; none if all are alive.
+
+        Batches that a worker had finished lie in its shared memory until they are asked for, which fails if it has died
+        (OSError, EOFError); its exit status may come a little later.
+        """
+        workers = getattr(results, "_workers", [])
+        if not isinstance(error, RuntimeError):
+            wait([worker.sentinel for worker in workers], timeout=_STATUS_SEC)
+        codes = {number: process.exitcode for number, process in enumerate(workers) if process.exitcode}
         if not codes:
             return
         crash = next((number for number, code in codes.items() if -code in _CRASHES), None)

@@ -47,6 +47,21 @@ def test_waiting_for_the_master_ends_when_told_to_stop():
         wait_for_port("127.0.0.1", free_port(), stop, timeout_sec=60.0)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_hears_sigterm_while_the_masters_name_does_not_resolve(rank):
+    stop = Stop()
+    threading.Timer(0.5, lambda: setattr(stop, "signal_name", "SIGTERM")).start()
+    nowhere = RankEnv(rank=rank, world_size=2, master_addr="no-such-service.invalid", master_port=free_port())
+    with pytest.raises(TerminatedError, match=r"SIGTERM while .* no-such-service\.invalid:\d+"):
+        join(nowhere, CPU, stop, rendezvous_sec=20.0)
+
+
+def test_a_masters_name_that_never_resolves_is_named():
+    nowhere = RankEnv(world_size=2, master_addr="no-such-service.invalid", master_port=free_port())
+    with pytest.raises(PeerLostError, match=r"cannot open the meeting point no-such-service\.invalid:\d+: .*name lead"):
+        join(nowhere, CPU, Stop(), rendezvous_sec=1.0)
+
+
 def test_ranks_that_do_not_come_are_named():
     with pytest.raises(PeerLostError, match="ranks 1, 2 of 3 did not join within 0 s"):
         join(RankEnv(world_size=3, master_port=free_port()), CPU, Stop(), rendezvous_sec=0.3)

@@ -11,8 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from datetime import timedelta
 
 import torch
@@ -101,24 +103,50 @@ def wait_for_port(host: str, port: int, stop: Stop, *, timeout_sec: float, pause
 
 def _open_store(rank_env: RankEnv, stop: Stop, timeout_sec: float) -> TCPStore:
     """The key-value store at rank 0; the previous attempt may still hold the port."""
+    where = f"{rank_env.master_addr}:{rank_env.master_port}"
     end = time.monotonic() + min(timeout_sec, 60.0)
     while True:
         try:
-            return TCPStore(
-                rank_env.master_addr,
-                rank_env.master_port,
-                rank_env.world_size,
-                is_master=rank_env.rank == 0,
-                timeout=timedelta(seconds=timeout_sec),
-                wait_for_workers=False,
-            )
+            return _interruptible(lambda: _tcp_store(rank_env, timeout_sec), stop, f"opening the meeting point {where}")
         except dist.DistNetworkError as error:
-            stop.check("opening the meeting point")
             if time.monotonic() > end:
                 raise PeerLostError(
-                    f"cannot open port {rank_env.master_port}: {str(error).splitlines()[0]}; is another run using it?"
+                    f"cannot open the meeting point {where}: {str(error).splitlines()[0]}; is another run using the "
+                    "port, and does the name lead to rank 0?"
                 ) from error
             time.sleep(0.5)
+
+
+def _tcp_store(rank_env: RankEnv, timeout_sec: float) -> TCPStore:
+    return TCPStore(
+        rank_env.master_addr,
+        rank_env.master_port,
+        rank_env.world_size,
+        is_master=rank_env.rank == 0,
+        timeout=timedelta(seconds=timeout_sec),
+        wait_for_workers=False,
+    )
+
+
+def _interruptible(make: Callable[[], TCPStore], stop: Stop, doing: str) -> TCPStore:
+    """What ``make`` returns, made in a thread: it tries a name that does not resolve, or leads elsewhere, until its
+    timeout, and the main thread would hear no signal for as long.
+
+    Raises: what it raises; TerminatedError.
+    """
+    made: Future[TCPStore] = Future()
+
+    def work() -> None:
+        try:
+            made.set_result(make())
+        except Exception as error:
+            made.set_exception(error)
+
+    threading.Thread(target=work, name="meeting point", daemon=True).start()
+    while not wait([made], timeout=0.1).done:
+        stop.check(doing)
+    stop.check(doing)
+    return made.result()
 
 
 def _wait_for_all(store: TCPStore, rank_env: RankEnv, stop: Stop, timeout_sec: float) -> None:

@@ -1,6 +1,8 @@
 """Files of containers that claim no length, whole and cut at many places."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests import ffmpeg
 from tsp.data.video.last_unit import ends_within
@@ -36,6 +38,33 @@ def test_what_is_none_of_it_ends_a_walk(name, data, tmp_path):
     path = tmp_path / "a"
     path.write_bytes(data)
     assert isinstance(ends_within(str(path), {name}), str)
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("mxf", b"\x06\x0e\x2b\x34" + bytes(12) + b"\x88" + b"\xff" * 8),
+        ("mxf", b"\x06\x0e\x2b\x34" + bytes(12) + b"\x88\x7f" + b"\xff" * 7),
+        ("matroska", b"\x1a\x45\xdf\xa3\x01\x00" + b"\xff" * 5 + b"\xfe"),
+        ("ivf", b"DKIF\0\0\x20\0" + bytes(24) + b"\xff" * 12),
+    ],
+)
+def test_a_size_that_leads_further_than_any_file_reaches_is_of_a_file_that_was_cut(name, head, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(head + b"x" * 50)
+    assert ends_within(str(path), {name})
+
+
+@settings(max_examples=300)
+@given(
+    data=st.binary(max_size=200),
+    start=st.sampled_from([b"", b"\x06\x0e\x2b\x34", b"\x1a\x45\xdf\xa3", b"GIF89a", b"OggS\0"]),
+)
+def test_no_bytes_are_an_unexpected_error(data, start, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "any bytes"
+    path.write_bytes(start + data)
+    for name in CONTAINERS:
+        assert isinstance(ends_within(str(path), {name}), str)
 
 
 def test_of_other_containers_nothing_is_said(tmp_path):

@@ -29,13 +29,14 @@ def ends_within(path: str, formats: Set[str]) -> str:
     for name, (unit, end_of) in _UNITS.items():
         if name in formats:
             with open(path, "rb") as file:
-                return unit if end_of(file) > os.fstat(file.fileno()).st_size else ""
+                size_bytes = os.fstat(file.fileno()).st_size
+                return unit if end_of(file, size_bytes) > size_bytes else ""
     return ""
 
 
-def _ogg_end(file: BinaryIO) -> int:
+def _ogg_end(file: BinaryIO, size_bytes: int) -> int:
     """Where the last page ends."""
-    begin = max(0, file.seek(0, os.SEEK_END) - 2 * _OGG_LONGEST_PAGE)
+    begin = max(0, size_bytes - 2 * _OGG_LONGEST_PAGE)
     file.seek(begin)
     tail = file.read()
     at = tail.rfind(b"OggS\0")
@@ -46,7 +47,7 @@ def _ogg_end(file: BinaryIO) -> int:
     return begin + at + _OGG_HEADER_BYTES + num_segments + sum(sizes)
 
 
-def _gif_end(file: BinaryIO) -> int:
+def _gif_end(file: BinaryIO, size_bytes: int) -> int:
     """Where the trailer ends, or the block that the file lacks a part of."""
     header = file.read(_GIF_HEADER_BYTES)
     if len(header) < _GIF_HEADER_BYTES:
@@ -77,21 +78,22 @@ def _gif_colours(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _ivf_end(file: BinaryIO) -> int:
+def _ivf_end(file: BinaryIO, size_bytes: int) -> int:
     """Where the last frame ends."""
     at = int.from_bytes(file.read(8)[6:8], "little")
-    while True:
+    while at < size_bytes:
         file.seek(at)
         head = file.read(_IVF_FRAME_HEADER_BYTES)
         if len(head) < _IVF_FRAME_HEADER_BYTES:
             return at
         at += _IVF_FRAME_HEADER_BYTES + int.from_bytes(head[:4], "little")
+    return at
 
 
-def _mxf_end(file: BinaryIO) -> int:
+def _mxf_end(file: BinaryIO, size_bytes: int) -> int:
     """Where the last value ends."""
     at = 0
-    while True:
+    while at < size_bytes:  # no system seeks as far as a damaged size may lead
         file.seek(at)
         head = file.read(_MXF_KEY_BYTES + 9)
         if not head.startswith(_MXF_KEY) or len(head) <= _MXF_KEY_BYTES:
@@ -101,20 +103,22 @@ def _mxf_end(file: BinaryIO) -> int:
             width = size & 0x7F
             size, begin = int.from_bytes(head[begin : begin + width]), begin + width
         at += begin + size
+    return at
 
 
-def _matroska_end(file: BinaryIO) -> int:
+def _matroska_end(file: BinaryIO, size_bytes: int) -> int:
     """Where the last element ends that has no others in it."""
     at = 0
-    while True:
+    while at < size_bytes:
         file.seek(at)
         number, size, begin = element_head(file.read(_EBML_HEAD_BYTES))
         if number < 0 or size < 0:
             return at
         at += begin if number in (SEGMENT, CLUSTER) else begin + size
+    return at
 
 
-_UNITS: Mapping[str, tuple[str, Callable[[BinaryIO], int]]] = {
+_UNITS: Mapping[str, tuple[str, Callable[[BinaryIO, int], int]]] = {
     "ogg": ("a page", _ogg_end),
     "gif": ("a picture", _gif_end),
     "ivf": ("a frame", _ivf_end),

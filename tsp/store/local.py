@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -169,4 +170,6 @@ class LocalStore(Store):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise MissingKeyError(f"{self.address(key)} does not exist") from error
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise MissingKeyError(f"{self.address(key)} cannot exist: the name is too long") from error
             raise explain_os_error(error, path) from error

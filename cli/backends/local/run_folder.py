@@ -35,6 +35,9 @@ from tsp.store.locks import Lock, lock_file
 
 T = TypeVar("T")
 
+_MOST_NAME_BYTES = 255
+"""Of a folder, on every usual file system; asking for a longer one is an error."""
+
 
 class DamagedRunError(ConfigError):
     """A file of a run's folder exists, but cannot be read or understood."""
@@ -189,7 +192,7 @@ def local_run(name: str) -> LocalRun:
 
 def known_run(name: str) -> LocalRun | None:
     """The run of that name, if this machine has one."""
-    if not name or "/" in name or name in (".", ".."):
+    if not name or "/" in name or name in (".", "..") or len(os.fsencode(name)) > _MOST_NAME_BYTES:
         return None
     try:
         local = local_run(name)

@@ -303,3 +303,18 @@ def test_a_run_whose_supervisor_was_killed_after_its_ranks_had_ended_has_ended(
     assert "nothing to resume" in tspctl("resume", "a").err
     assert json.loads((local / "a" / "outcome.json").read_text())["state"] == "succeeded"
     assert tspctl("delete", "a", "--yes").code == 0
+
+
+NO_NAMES = ("a" * 45, "a" * 300, "ä" * 130, "a ", " a", "a,b", "a\nb", "a*", "A", "-", "%61", "a\udce9")
+ABOUT_A_RUN = (
+    "status", "logs", "results", "metrics", "fetch --all", "fetch-best", "wait", "resume", "cancel", "delete --yes",
+)  # fmt: skip
+
+
+def test_text_that_no_run_can_be_called_is_no_run_for_every_command(tspctl: Tspctl, local: Path) -> None:
+    tspctl(*SUBMIT, "--follow")
+    for command in ABOUT_A_RUN:
+        for text in NO_NAMES:
+            refused = tspctl(*command.split(), "--", text)
+            assert (refused.code, "no run" in refused.err) == (102, True), (command, text, refused.err)
+    assert tspctl("list", "-o", "name").out == "a\n"

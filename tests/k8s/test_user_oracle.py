@@ -6,43 +6,19 @@ import shutil
 import ssl
 import subprocess
 import threading
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from k8s.client import Cluster, ClusterAddress
+from tests.s3_servers import make_certificate
 from tsp.errors import ClusterError
-
-
-def certificate(folder):
-    """A self-signed one and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    path = folder / "server.pem"
-    path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem))
-    return path
 
 
 class NotingServer:
     """Notes who asks, and answers as an API server of one version."""
 
-    def __init__(self, pem):
+    def __init__(self, certificate, key):
         server, self.users = self, []
 
         class Handler(BaseHTTPRequestHandler):
@@ -59,7 +35,7 @@ class NotingServer:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
+        context.load_cert_chain(certificate, key)
         self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
         threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -71,7 +47,7 @@ class NotingServer:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    found = NotingServer(certificate(tmp_path_factory.mktemp("tls")))
+    found = NotingServer(*make_certificate(tmp_path_factory.mktemp("tls")))
     yield found
     found.http.shutdown()
     found.http.server_close()

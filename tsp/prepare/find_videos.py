@@ -13,7 +13,7 @@ from tsp.data.copy_name import SUFFIX
 from tsp.errors import DataError
 from tsp.store.base import Store
 from tsp.store.files import folder_and_name, list_files, open_folder
-from tsp.wording import first_few
+from tsp.wording import counted, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _say_what_is_left_out(address: str, left_out: Mapping[str, str]) -> None:
         names_of.setdefault(left_out[name], []).append(name)
     for reason, names in _by_weight(names_of):
         shown = first_few([_printable(name) for name in names])
-        what = "1 file" if len(names) == 1 else f"{len(names)} files"
+        what = counted(len(names), "file")
         level = logging.INFO if reason in ("hidden", "a training copy") else logging.WARNING
         logger.log(level, "%s: %s left out (%s): %s", address, what, reason, shown)
 

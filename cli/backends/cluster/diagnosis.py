@@ -21,6 +21,7 @@ from k8s.values import with_dotted
 from tsp.config.codec import flat
 from tsp.errors import ClusterError, ConfigError
 from tsp.run.status import Finding
+from tsp.wording import counted
 
 if TYPE_CHECKING:
     from cli.options.settings import Settings
@@ -82,6 +83,6 @@ def _check_gpu_nodes(settings: Settings, cluster: Cluster) -> Iterator[Finding]:
         yield Finding("GPUs", "error", str(error))
         return
     explanation = "; ".join(plan.explanation)
-    what = f"{plan.gpus} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+    what = f"{plan.gpus} on {counted(len(nodes), 'node')}"
     yield Finding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")
     yield from check_drivers(found, settings.image, gpu_resource=GPU_RESOURCE)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,14 @@ from tests.cli.conftest import tspctl as tspctl
 from tests.k8s.fake_api import FakeApi
 from tests.k8s.serving import JOBS
 from tsp.config.recipes import load_dataset, resolve
+
+
+@pytest.fixture
+def kubectl():
+    found = shutil.which("kubectl")
+    if found is None:
+        pytest.skip("kubectl is not on PATH")
+    return found
 
 
 @pytest.fixture

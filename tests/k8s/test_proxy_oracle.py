@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socketserver
 import subprocess
 import threading
@@ -48,14 +47,6 @@ def proxy(monkeypatch):
     yield found
     found.server.shutdown()
     found.server.server_close()
-
-
-@pytest.fixture
-def kubectl():
-    found = shutil.which("kubectl")
-    if found is None:
-        pytest.skip("kubectl is not on PATH")
-    return found
 
 
 # Server, variables ({} is the proxy), the kubeconfig's proxy-url; no name ends in .invalid, so nobody answers.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import threading
@@ -80,10 +79,7 @@ USERS = [
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_a_request_comes_from_the_user_that_kubectls_comes_from(server, kubeconfig, tmp_path, user):
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not on PATH")
+def test_a_request_comes_from_the_user_that_kubectls_comes_from(server, kubeconfig, kubectl, tmp_path, user):
     (tmp_path / "token").write_text("of-file\n")
     path = kubeconfig(user)
     command = [kubectl, "--kubeconfig", path, "get", "--raw", "/version"]

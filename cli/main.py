@@ -97,7 +97,9 @@ def _complete(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for child in command.commands.values():
             _complete(child)
-    elif not command.ignore_unknown_options and all(item.name != "verbose" for item in command.params):
+    if isinstance(command, click.Group) and not command.invoke_without_command:
+        return
+    if not command.ignore_unknown_options and all(item.name != "verbose" for item in command.params):
         from cli.options.empty_value import refuse_empty_values
 
         refuse_empty_values(command)

@@ -74,13 +74,21 @@ def run_job(
     end = backend.run_job(name, job, options, gpus=gpus)
     if end is None:
         click.echo(f"submitted {name}: follow it with 'tspctl logs -f {name}'", err=True)
-        click.echo(name)
+        print_name(name, output)
         return False
     if end.answer is not None:
         (show or show_answer)(end.answer, output)
     if end.exit_code:
         raise click.exceptions.Exit(end.exit_code)
     return True
+
+
+def print_name(name: str, output: str) -> None:
+    """Print the name of a job that was submitted."""
+    if output in ("json", "yaml"):
+        print_value({"name": name}, output)
+    else:
+        click.echo(name)
 
 
 def s3_config(session: Session, address: str) -> dict[str, Any]:

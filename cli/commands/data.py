@@ -149,8 +149,8 @@ def check(session: Session, decode: bool, plot: str | None, **given: Any) -> Non
     from cli.options.run_config import build_config
     from tsp.config.codec import to_dict
 
-    job_keys = ("output", "name", "image", "queue", "on_cluster", "gpus_per_job")
-    rest = {key: given.pop(key) for key in job_keys if key in given}
+    job_keys = ("output", "name", "image", "queue", "on_cluster")
+    rest = {key: given.pop(key) for key in job_keys}
     backend = session.job_backend("check", on_cluster=rest["on_cluster"])
     config = backend.with_paths(build_config(session.settings, "check", given, needs_store=False), given["dataset"])
     fields = {"config": to_dict(config), "decode": decode, "plot": plot, "workers": given["workers"]}

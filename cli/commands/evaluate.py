@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.commands._job import job_options_with, run_job, s3_config
+from cli.options.ignored import refuse_typed_except
 from cli.options.recipe import like_options, some_recipe_options
+from cli.options.shared import SHARED_KEYS
 from cli.output import FORMATS
 from cli.runs.session import Session, with_session
 
@@ -22,6 +25,11 @@ RECIPE_FLAGS = (
 )  # fmt: skip
 PRESETS = {"model.precision": "fp32", "model.pretrained": "none"}
 """As the published system validates; no initial weights are needed."""
+
+
+SHOWS = ("show", "out", "plot", "output", *SHARED_KEYS)
+"""Options that --show reads."""
+NO_DATASET = "no data set: the checkpoint does not record the one it was trained on; give --dataset"
 
 
 @click.command()
@@ -47,31 +55,56 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
     from cli.runs.checkpoint import find_checkpoint
     from tsp.config.codec import to_dict
 
-    def show_evaluation(answer: dict[str, Any], output: str) -> None:
-        print_evaluation(answer, output, plot)
-
-    if show and given["out"] is not None:
-        # All is in the file: neither checkpoint nor data set is needed.
-        answer = read_evaluation(session, given["out"])
-        _warn_of_another(answer, given["checkpoint"], given["out"])
-        show_evaluation(answer, given["output"])
+    if show:
+        answer = _earlier_evaluation(session, epoch, given)
+        print_evaluation(answer, given["output"], plot)
         return
+    checkpoint = given["checkpoint"]
     source = find_checkpoint(session, given.pop("checkpoint"), epoch)
     job = {key: given.pop(key) for key in ("output", "name", "image", "queue", "on_cluster", "out", "workers")}
     backend = session.job_backend("evaluate", on_cluster=job["on_cluster"])
     config = backend.with_paths(config_for(session, source, given), given["dataset"])
-    if job["out"] is None:
-        job["out"] = f"{source.out_stem('evaluations')}-on-{config.data.name}.json"
+    job["out"] = job["out"] or _default_out(source, config.data.name)
     config = _reaching(session, config, source.address, job["out"])
-    if show:
-        answer = read_evaluation(session, job["out"])
-        _warn_of_another(answer, source.address, job["out"])
-        show_evaluation(answer, job["output"])
-        return
     fields = {"config": to_dict(config), "checkpoint": source.address}
+    out = job["out"]
+
+    def show_evaluation(answer: dict[str, Any], output: str) -> None:
+        print_evaluation(answer, output, plot)
+
     if not run_job(session, "evaluate", fields, job, gpus=given["gpus"] or 1, show=show_evaluation):
-        again = "--show" if plot is None else f"--show --plot {plot}"
-        click.echo(f"when it has ended, show its results with the same command and {again}", err=True)
+        words = ["tspctl", "evaluate", checkpoint, "--show", "--out", out]
+        words += [*(["--plot", plot] if plot is not None else []), *session.shared_options]
+        click.echo(f"when it has ended, show its results with: {shlex.join(words)}", err=True)
+
+
+def _default_out(source: Checkpoint, dataset: str) -> str:
+    return f"{source.out_stem('evaluations')}-on-{dataset}.json"
+
+
+def _earlier_evaluation(session: Session, epoch: int | None, given: dict[str, Any]) -> dict[str, Any]:
+    """What --show shows.
+
+    Raises: click.UsageError for options that only an evaluation reads; ConfigError, DataError.
+    """
+    from cli.runs.checkpoint import find_checkpoint
+    from tsp.config.recipes import load_dataset
+    from tsp.errors import ConfigError
+
+    if given["out"] is not None:
+        # All is in the file: neither checkpoint nor data set is needed.
+        refuse_typed_except(SHOWS, "with --show and --out, which shows that file")
+        asked, out = given["checkpoint"], given["out"]
+    else:
+        refuse_typed_except((*SHOWS, "epoch", "dataset"), "with --show, which only finds an earlier evaluation")
+        source = find_checkpoint(session, given["checkpoint"], epoch)
+        dataset = source.dataset if given["dataset"] is None else load_dataset(given["dataset"]).name
+        if dataset is None:
+            raise ConfigError(NO_DATASET)
+        asked, out = source.address, _default_out(source, dataset)
+    answer = read_evaluation(session, out)
+    _warn_of_another(answer, asked, out)
+    return answer
 
 
 def _warn_of_another(answer: dict[str, Any], asked: str, where: str) -> None:
@@ -86,10 +119,12 @@ def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> R
 
     Raises: ConfigError if the data set is neither given nor known.
     """
-    from cli.options.run_config import build_config, config_like
+    from cli.options.run_config import build_config, config_like, given_values
+    from cli.options.without_effect import refuse_training_values
     from tsp.config.recipes import shipped_datasets
     from tsp.errors import ConfigError, NoSuchRunError
 
+    refuse_training_values(given_values(session.settings, given))
     presets = dict(PRESETS)
     if source.run is not None:
         try:
@@ -101,7 +136,7 @@ def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> R
     if given["dataset"] is None and known is not None and known.dataset in shipped_datasets():
         given = {**given, "dataset": known.dataset}
     if given["dataset"] is None:
-        raise ConfigError("no data set: the checkpoint does not record the one it was trained on; give --dataset")
+        raise ConfigError(NO_DATASET)
     if known is not None:
         presets["model.backbone"] = known.backbone
         given = {**given, "method": given["method"] or known.method, "gvf": given["gvf"] or known.gvf}

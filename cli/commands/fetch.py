@@ -94,13 +94,15 @@ def fetch(
 
     if not (features or logs or everything or epoch is not None):
         raise click.UsageError("nothing to fetch: give --epoch N, --features, --logs or --all")
+    folder = Path(dest or ".").expanduser()
+    if epoch is not None and (features or logs or everything) and _is_file_name(dest):
+        raise click.UsageError(f"-d {dest} must be a folder: more than one file is fetched")
     found = session.find(run, only_training=True)
     paths = []
     if epoch is not None:
         path = target_file(dest, f"{found.name}-epoch_{epoch}.pth")
         fetch_epoch(found.run, epoch, path)
         paths.append(path)
-    folder = Path(dest or ".").expanduser()
     parts = [""] if everything else [part for part, wanted in (("features/", features), ("logs/", logs)) if wanted]
     for part in parts:
         paths += fetch_folder(found.run, part, folder)
@@ -113,13 +115,18 @@ def target_file(dest: str | None, name: str) -> Path:
     Raises: ConfigError if a file of another kind would be overwritten.
     """
     path = Path(dest or ".").expanduser()
-    if not path.suffix or path.is_dir() or (dest or "").endswith("/"):
+    if not _is_file_name(dest):
         return path / name
     if path.suffix.lower() not in _CHECKPOINT_SUFFIXES and path.exists():
         raise ConfigError(
             f"-d {path}: this file exists and its name is not that of a checkpoint, so it is not overwritten"
         )
     return path
+
+
+def _is_file_name(dest: str | None) -> bool:
+    path = Path(dest or ".").expanduser()
+    return bool(path.suffix) and not path.is_dir() and not (dest or "").endswith("/")
 
 
 def _print_paths(paths: list[Path], output: str, **facts: object) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.humanize import show_size
+from cli.options.ignored import refuse_typed_except
 from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.session import Session, with_session
 
@@ -40,6 +41,9 @@ def models(context: click.Context, session: Session, sizes: bool, output: str) -
     """
     if context.invoked_subcommand is None:
         _show(session, output, sizes=sizes)
+    else:
+        # Each subcommand has options of its own; these would be read by nobody.
+        refuse_typed_except((), f"before {context.invoked_subcommand}: give it after that", context)
 
 
 @models.command("list")

@@ -33,10 +33,13 @@ def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: 
 
     Ctrl-C ends it. Runs without a history, such as those of the original scripts, show their epochs.
     """
+    from cli.options.ignored import refuse_typed
     from tsp.errors import ConfigError
     from tsp.store.scratch import temporary_folder
     from tsp.version import install_command
 
+    if dest is not None:
+        refuse_typed(("port", "every_sec"), "with --export, which starts no server")
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(f"TensorBoard is not installed: {install_command('tensorboard')}")
     from cli.runs.several import find_several

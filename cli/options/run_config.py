@@ -11,6 +11,7 @@ from cli.options.assignment import describe_value, parse_assignment, refuse_key
 from cli.options.backend_names import BACKENDS
 from cli.options.recipe import RECIPE_OPTIONS
 from cli.options.settings import Settings
+from cli.options.without_effect import refuse_without_effect
 from tsp.config.backbones import BACKBONES
 from tsp.config.codec import from_dict, leaf_values, set_dotted, to_dict
 from tsp.config.recipes import heads_of
@@ -57,7 +58,8 @@ def build_config(
     for key in of_settings:
         refuse_key(key, where=f"setting set: {key}")
     known = {key: value for key, value in wanted.items() if value is not None}
-    overrides = {**of_settings, **known, **(presets or {}), **given_values(settings, given)}
+    typed = given_values(settings, given)
+    overrides = {**of_settings, **known, **(presets or {}), **typed}
     for key in CHECKPOINT_KEYS:
         overrides |= _released_address(settings, key, overrides.get(key))
     has_store = settings.store is not None or BACKENDS[settings.backend].has_default_store
@@ -73,6 +75,7 @@ def build_config(
         gvf=given["gvf"],
         overrides=overrides,
     )
+    refuse_without_effect(config, typed)
     return with_mirrored_weights(config, settings.models_url)
 
 
@@ -127,12 +130,15 @@ def config_like(
         if given[option] is not None:
             raise ConfigError(f"--{option} needs --dataset, which defines where the tables are")
     tree = {**to_dict(like), "name": name, "store": asdict(store)}
-    changes = given_values(settings, given)
+    typed = given_values(settings, given)
+    changes = dict(typed)
     changes |= {"gpus": given["gpus"]} if given["gpus"] is not None else {}
     changes |= {"data.root": given["data_root"]} if given["data_root"] is not None else {}
     for key, value in changes.items():
         set_dotted(tree, key, value)
-    return from_dict(RunConfig, tree)
+    config = from_dict(RunConfig, tree)
+    refuse_without_effect(config, typed)
+    return config
 
 
 def recipe_values(config: RunConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.options.backend_names import BACKENDS
 from cli.options.shared import CLUSTER_KEYS, with_settings
 from cli.stores import Stores
 
@@ -52,8 +53,21 @@ class Session:
         return open_backends(self.settings, self._stores)
 
     def job_backend(self, kind: str, *, on_cluster: bool) -> Backend:
-        """The backend of an auxiliary job: its kind's default, unless --on-cluster was given."""
+        """The backend of an auxiliary job: its kind's default, unless --on-cluster was given.
+
+        Raises: ConfigError for options that would be ignored.
+        """
         from cli.backends.open import open_job_backend
+        from tsp.config.jobs import JOBS
+        from tsp.errors import ConfigError
+
+        takes_cluster_options = BACKENDS[self.settings.backend].takes_cluster_options
+        if on_cluster and "backend" in self._given and not takes_cluster_options:
+            raise ConfigError(f"--on-cluster and --backend {self.settings.backend} are mutually exclusive")
+        if JOBS[kind].runs_in_place and not on_cluster and takes_cluster_options:
+            for key in ("backend", *CLUSTER_KEYS):
+                if key in self._given:
+                    raise ConfigError(f"--{key} has no effect: this job runs on this machine; add --on-cluster")
 
         return open_job_backend(self.settings, self._stores, kind, on_cluster=on_cluster)
 

@@ -1,4 +1,4 @@
-"""Runs that die at any moment, on a server that fails in every way: 500 schedules; ``make simulate`` plays 5,000 in CI and 100,000 otherwise.
+"""Runs that die at any moment, on a server that fails in every way: 500 schedules; ``make simulate`` plays 100,000.
 
 A failing seed is played again by ``python -m tests.simulation.many --schedules 1 --first SEED``.
 """

@@ -73,6 +73,8 @@ CUT = {
     ".ivf": "-c:v libvpx -b:v 2M -g 25",
     ".mxf": "-c:v mpeg2video -q:v 2 -pix_fmt yuv422p",
     ".webm": "-c:v libvpx -b:v 2M -g 25 -live 1",
+    ".y4m": "-pix_fmt yuv422p",
+    ".dv": "-vf scale=720:480,fps=30000/1001 -pix_fmt yuv411p -c:v dvvideo",
 }
 
 
@@ -82,12 +84,20 @@ def test_half_a_file_is_said_to_be_cut_short_and_a_whole_one_is_not(tmp_path, su
     faststart = " -movflags +faststart" if suffix in (".mp4", ".mov") else ""
     path = ffmpeg.make(tmp_path / f"a{suffix}", options + faststart)
     assert inspect_video(path, decode_all=True).faults == ()
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3 + 7])
     assert any("the file is truncated" in fault for fault in inspect_video(path).faults)
     with pytest.raises(VideoError, match=r"--salvage keeps what can be decoded"):
         transcode(path, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
     assert transcode(path, tmp_path / "out.mp4", salvage=True).lost
+
+
+def test_half_an_elementary_stream_of_pictures_is_refused_when_it_is_to_get_its_times(tmp_path):
+    path = ffmpeg.make(tmp_path / "a.mjpeg", "-c:v mjpeg -q:v 5")
+    assert not transcode(path, tmp_path / "whole.mp4").lost
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(VideoError, match=r"--salvage keeps what can be decoded"):
+        transcode(path, tmp_path / "out.mp4")
 
 
 @pytest.mark.parametrize("name", ["mp4 trimmed by an edit list", "avi dropped frames", "webm vp8", "mkv begins at 5 s"])

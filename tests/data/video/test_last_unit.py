@@ -1,5 +1,6 @@
 """Files of containers that claim no length, whole and cut at many places."""
 
+import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,24 @@ CONTAINERS = {
     "ivf": (".ivf", "-c:v libvpx -b:v 200k"),
     "mxf": (".mxf", "-c:v mpeg2video -q:v 20 -pix_fmt yuv422p"),
     "matroska": (".webm", "-c:v libvpx -b:v 200k -live 1"),
+    "yuv4mpegpipe": (".y4m", "-pix_fmt yuv420p"),
+    "dv": (".dv", "-vf scale=720:480,fps=30000/1001 -pix_fmt yuv411p -c:v dvvideo"),
+    "mjpeg": (".mjpeg", "-c:v mjpeg -q:v 5"),
 }
+OF_FRAMES_ALONE = [
+    ("ivf", *CONTAINERS["ivf"]),
+    ("mjpeg", *CONTAINERS["mjpeg"]),
+    *(
+        ("yuv4mpegpipe", ".y4m", f"-s 51x17 -strict -1 -pix_fmt {pixels}")
+        for pixels in (
+            "yuv420p", "yuv422p", "yuv444p", "yuva444p", "yuv411p", "gray", "gray12", "yuv420p10", "yuv422p16",
+            "yuv444p9",
+        )
+    ),
+    ("dv", *CONTAINERS["dv"]),
+    ("dv", ".dv", "-vf scale=720:576,fps=25 -pix_fmt yuv420p -c:v dvvideo"),
+    ("dv", ".dv", "-vf scale=720:576,fps=25 -pix_fmt yuv422p -c:v dvvideo"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -30,6 +48,23 @@ def test_a_file_ends_within_a_unit_wherever_it_is_cut_and_a_whole_one_does_not(n
         path.write_bytes(whole[:cut])
         num_seen += bool(ends_within(str(path), {name}))
     assert num_seen >= 0.9 * len(cuts), "but for cuts between two units, or within the first bytes of one"
+
+
+@pytest.mark.parametrize(("name", "suffix", "options"), OF_FRAMES_ALONE)
+def test_a_file_of_frames_alone_is_whole_only_where_a_frame_ends(name, suffix, options, tmp_path):
+    path = ffmpeg.make(tmp_path / f"a{suffix}", options, num_frames=4)
+    whole = path.read_bytes()
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        head_bytes = 12 if name == "ivf" else 0  # FFmpeg gives the place of the frame's header
+        ends = {packet.pos + head_bytes + packet.size for packet in packets}
+        begin = packets[-2].pos
+    assert max(ends) == len(whole)
+    near = {end + step for end in ends for step in range(-40, 41)}
+    for cut in sorted(near | set(range(begin, len(whole), max(1, len(whole) // 400)))):
+        if begin < cut <= len(whole):
+            path.write_bytes(whole[:cut])
+            assert bool(ends_within(str(path), {name})) == (cut not in ends), (cut, ends)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

@@ -7,6 +7,7 @@ has something else behind its last unit.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Set
 from typing import BinaryIO
 
@@ -19,6 +20,16 @@ _IVF_FRAME_HEADER_BYTES = 12
 _MXF_KEY = b"\x06\x0e\x2b\x34"
 _MXF_KEY_BYTES = 16
 _EBML_HEAD_BYTES = 12
+_Y4M_LONGEST_HEADER = 256
+_Y4M_CHROMA = re.compile(rb"C(420|411|422|444|mono)(alpha)?[a-z]*?p?(\d*)\Z")
+_Y4M_CHROMA_STEPS = {b"420": (2, 2), b"411": (4, 1), b"422": (2, 1), b"444": (1, 1)}
+"""Columns and rows of a picture that share one value of each colour."""
+_DV_SEQUENCE_BYTES = 12_000
+_DV_KIND_AT = 80 * 5 + 48 + 3
+_DV_CHANNELS = {0x00: 1, 0x04: 2, 0x14: 4, 0x18: 2}
+"""By the kind of signal: DV25, DV50, DVCPRO HD of 1080 lines, of 720 lines."""
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_JPEG_LONGEST_TAIL = 1 << 24
 
 
 def ends_within(path: str, formats: Set[str]) -> str:
@@ -85,7 +96,7 @@ def _ivf_end(file: BinaryIO, size_bytes: int) -> int:
         file.seek(at)
         head = file.read(_IVF_FRAME_HEADER_BYTES)
         if len(head) < _IVF_FRAME_HEADER_BYTES:
-            return at
+            return at + (_IVF_FRAME_HEADER_BYTES if any(head) else 0)
         at += _IVF_FRAME_HEADER_BYTES + int.from_bytes(head[:4], "little")
     return at
 
@@ -118,10 +129,63 @@ def _matroska_end(file: BinaryIO, size_bytes: int) -> int:
     return at
 
 
+def _y4m_end(file: BinaryIO, size_bytes: int) -> int:
+    """Where the last frame ends."""
+    header = file.read(_Y4M_LONGEST_HEADER).partition(b"\n")[0]
+    at, frame_bytes = len(header) + 1, _y4m_frame_bytes(header)
+    while frame_bytes and at < size_bytes:
+        file.seek(at)
+        head = file.readline(_Y4M_LONGEST_HEADER)
+        if not b"FRAME".startswith(head[:5]):
+            return at
+        at += max(len(head), len(b"FRAME\n")) + frame_bytes
+    return at if frame_bytes else 0
+
+
+def _y4m_frame_bytes(header: bytes) -> int:
+    """Bytes of a frame without its own header; 0 if the file's header does not say."""
+    words = {word[:1]: word for word in header.split(b" ")[1:]}
+    width, height = (words.get(name, b"")[1:] for name in (b"W", b"H"))
+    chroma = _Y4M_CHROMA.match(words.get(b"C", b"C420"))
+    if not (header.startswith(b"YUV4MPEG2 ") and chroma and width.isdigit() and height.isdigit()):
+        return 0
+    kind, alpha, bits = chroma.groups()
+    num_columns, num_rows = int(width), int(height)
+    num_values = num_columns * num_rows * (2 if alpha else 1)
+    if kind in _Y4M_CHROMA_STEPS:
+        columns, rows = _Y4M_CHROMA_STEPS[kind]
+        num_values += 2 * -(-num_columns // columns) * -(-num_rows // rows)
+    return num_values * (2 if int(bits or 8) > 8 else 1)
+
+
+def _dv_end(file: BinaryIO, size_bytes: int) -> int:
+    """Where the last frame ends that begins as the first one does."""
+    head = file.read(_DV_KIND_AT + 1)
+    if len(head) <= _DV_KIND_AT:
+        return 0
+    num_channels = _DV_CHANNELS.get(head[_DV_KIND_AT] & 0x1F, 1)
+    frame_bytes = _DV_SEQUENCE_BYTES * (12 if head[3] & 0x80 else 10) * num_channels
+    at = size_bytes // frame_bytes * frame_bytes
+    file.seek(at)
+    begin = file.read(4)
+    return at + (frame_bytes if begin and head.startswith(begin) else 0)
+
+
+def _mjpeg_end(file: BinaryIO, size_bytes: int) -> int:
+    """One byte behind the file if its last picture begins in it and does not end."""
+    file.seek(max(0, size_bytes - _JPEG_LONGEST_TAIL))
+    before, _, rest = file.read().rpartition(_JPEG_END)
+    has_begun = _JPEG_START in rest or (bool(before) and _JPEG_START.startswith(rest))
+    return size_bytes + (bool(rest) and has_begun)
+
+
 _UNITS: Mapping[str, tuple[str, Callable[[BinaryIO, int], int]]] = {
     "ogg": ("a page", _ogg_end),
     "gif": ("a picture", _gif_end),
     "ivf": ("a frame", _ivf_end),
     "mxf": ("a value", _mxf_end),
     "matroska": ("an element", _matroska_end),
+    "yuv4mpegpipe": ("a frame", _y4m_end),
+    "dv": ("a frame", _dv_end),
+    "mjpeg": ("a picture", _mjpeg_end),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tsp.errors import ClusterError, UnreachableError
@@ -11,9 +12,10 @@ from tsp.errors import ClusterError, UnreachableError
 _VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
 _ADMISSION = re.compile(
     r"exceeded quota: |failed quota: |violates PodSecurity |admission webhook .* denied|no PriorityClass with name|"
-    r"forbidden: (minimum|maximum|\[m)|is being terminated|limit of .* exceeded"
+    r"forbidden: (minimum|maximum|\[m)|is being terminated|limit of .* exceeded|\" is forbidden: (?!User )"
 )
-"""Also refused with 403, but not for a missing permission: a quota, a security standard, a LimitRange, a webhook."""
+"""Also refused with 403, but not for a missing permission, which names the user: a quota, a security standard, a
+LimitRange, a webhook, ..."""
 
 
 _NO_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
@@ -40,6 +42,15 @@ def parsed(data: bytes) -> dict[str, Any]:
             f"({begin[:80]!r}...): log in to the cluster again, or check the kubeconfig's server and your proxy"
         )
     return answer
+
+
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"')
+
+
+def warnings_in(headers: Iterable[str]) -> Iterator[str]:
+    """The texts of an answer's Warning headers: of policies that only warn, security standards, old versions."""
+    for header in headers:
+        yield from (re.sub(r"\\(.)", r"\1", text) for text in _WARNING.findall(header))
 
 
 def permission(method: str, path: str) -> str:

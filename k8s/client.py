@@ -10,13 +10,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
-from k8s.answers import ForbiddenError, NotFoundError, parsed, permission, refusal
+from k8s.answers import ForbiddenError, NotFoundError, parsed, permission, refusal, warnings_in
 from k8s.kubeconfig import context_namespace, current_context, impersonation, kubeconfig_files
 from k8s.login import log_in, official, own_namespace
 from tsp.errors import ClusterError, UnreachableError
@@ -49,6 +49,7 @@ class Cluster:
         self.where = where
         self._refused_since: dict[str, float | None] = {}
         """Path -> None while it may be read, else when that began to be refused."""
+        self._warned: set[str] = set()
 
     @cached_property
     def namespace(self) -> str:
@@ -281,7 +282,16 @@ class Cluster:
             )
         if method == "GET":
             self._refused_since[path] = None
+        else:
+            self._pass_on(warnings_in(response.headers.getlist("Warning")))
         return response
+
+    def _pass_on(self, warnings: Iterable[str]) -> None:
+        """What the server has to say of a change, once."""
+        for text in warnings:
+            if text not in self._warned:
+                self._warned.add(text)
+                logger.warning("the API server warns: %s", text)
 
     def _was_allowed(self, path: str) -> bool:
         """Whether this path could be read, up to a moment ago."""

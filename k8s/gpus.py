@@ -9,6 +9,7 @@ from k8s.names import RUN_LABEL, Object, is_of_run
 from k8s.quantity import allocatable, pieces
 
 _ENDED = ("Succeeded", "Failed")
+_OWN_TAINTS = "node.kubernetes.io/"
 _DRIVER = "nvidia.com/cuda.driver-version.full"
 _DRIVER_PARTS = tuple(f"nvidia.com/cuda.driver.{part}" for part in ("major", "minor", "rev"))
 
@@ -43,6 +44,9 @@ def node_gpus(nodes: Iterable[Object], pods: Sequence[Object], *, namespace: str
     Args: pods, those that can be seen; namespace, the one whose runs are called by their names alone.
     """
     found = []
+    on_node: dict[str, list[Object]] = {}
+    for pod in pods:
+        on_node.setdefault(str(pod["spec"].get("nodeName")), []).append(pod)
     for node in nodes:
         name, labels = str(node["metadata"]["name"]), node["metadata"].get("labels") or {}
         for resource in (node.get("status") or {}).get("allocatable") or {}:
@@ -58,8 +62,8 @@ def node_gpus(nodes: Iterable[Object], pods: Sequence[Object], *, namespace: str
                     memory=labels.get(f"{labelled}.memory"),
                     driver=_driver(labels),
                     total=total,
-                    holders=_holders(pods, name, resource, namespace),
-                    is_open=not (node.get("spec") or {}).get("unschedulable"),
+                    holders=_holders(on_node.get(name, []), resource, namespace),
+                    is_open=_is_open(node),
                 )
             )
     return sorted(found, key=lambda item: (item.node, item.resource))
@@ -84,10 +88,17 @@ def _driver(labels: Mapping[str, str]) -> str | None:
     return ".".join(parts) or None
 
 
-def _holders(pods: Sequence[Object], node: str, resource: str, namespace: str) -> dict[str, int]:
+def _is_open(node: Object) -> bool:
+    """Not cordoned, and without a taint of Kubernetes itself: not ready, unreachable, short of memory or disk."""
+    spec = node.get("spec") or {}
+    taints = [item for item in spec.get("taints") or [] if item.get("effect") != "PreferNoSchedule"]
+    return not (spec.get("unschedulable") or any(str(item["key"]).startswith(_OWN_TAINTS) for item in taints))
+
+
+def _holders(pods: Sequence[Object], resource: str, namespace: str) -> dict[str, int]:
     held: dict[str, int] = {}
     for pod in pods:
-        if pod["spec"].get("nodeName") != node or (pod.get("status") or {}).get("phase") in _ENDED:
+        if (pod.get("status") or {}).get("phase") in _ENDED:
             continue
         count = sum(_asked(container, resource) for container in pod["spec"].get("containers") or [])
         if count:

@@ -132,12 +132,12 @@ def pod_template_of(item: Object) -> Object:
 
 
 def main_container_of(pod: Object) -> Object:
-    """The chart's container in a pod; sidecars may come before or after it.
+    """The chart's container in a pod; sidecars may come before or after it, and may name themselves the default.
 
     Args: pod, with metadata, or a template; of a bare spec the one that has the chart's name.
     """
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
-    names = (annotations.get("kubectl.kubernetes.io/default-container"), *MAIN_CONTAINERS)
+    names = (*MAIN_CONTAINERS, annotations.get("kubectl.kubernetes.io/default-container"))
     containers = (pod.get("spec") or pod).get("containers") or [{}]
     found: Object = next(
         (item for name in names if name for item in containers if item.get("name") == name), containers[0]

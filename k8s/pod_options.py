@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k8s.names import QUEUE_LABEL, QUEUE_PRIORITY_LABEL
+from k8s.names import QUEUE_PRIORITY_LABEL
 from tsp.config.address import check_variable
 from tsp.config.codec import set_dotted
 from tsp.errors import ConfigError
@@ -162,13 +162,3 @@ def _add_volume(values: dict[str, Any], name: str, text: str) -> None:
     mount = {"name": name, "mountPath": path} | ({"readOnly": True} if mode else {})
     values["extraVolumes"] = [*volumes, {"name": name, "persistentVolumeClaim": {"claimName": claim}}]
     values["extraVolumeMounts"] = [*mounts, mount]
-
-
-def is_ignored_by_kueue(judged: Mapping[str, Any]) -> bool:
-    """Whether no controller manages a job that names a queue: it would start at once and ignore every quota.
-
-    Args: judged, the job as a server-side dry run returns it: Kueue's webhook suspends what it manages.
-    """
-    spec = judged.get("spec") or {}
-    suspend = (spec.get("runPolicy") or spec).get("suspend")
-    return QUEUE_LABEL in ((judged.get("metadata") or {}).get("labels") or {}) and not suspend

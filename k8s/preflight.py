@@ -1,8 +1,8 @@
 """What would make a run on this cluster fail, found before anything is created; ``tspctl doctor`` shows the same.
 
-Each check is a function that yields findings; those of controllers, permissions and references have files of their
-own. A check for which the user lacks permission yields nothing: permissions in one namespace are enough for the
-others.
+Each check is a function that yields findings; those of admission, controllers, permissions and references have files
+of their own. A check for which the user lacks permission yields nothing: permissions in one namespace are enough for
+the others.
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ from collections.abc import Iterable, Iterator
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.controllers import find_operator
-from k8s.job_apis import JOB_APIS
-from k8s.names import QUEUE_LABEL, Object
-from k8s.pod_options import is_ignored_by_kueue
-from k8s.train_jobs import lacks_runtime
 from tsp.errors import ClusterError
 from tsp.run.status import Finding
 
@@ -27,7 +23,6 @@ _INJECTING = (
     ("linkerd.io/inject", "enabled"),
     ("kuma.io/sidecar-injection", "enabled"),
 )
-_INTEGRATIONS = {"Job": "batch/job", **{row.kind: row.integration for row in JOB_APIS.values()}}
 _INIT_TEMPLATE_FLAG = "--pytorch-init-container-template-file"
 
 
@@ -95,39 +90,4 @@ def check_sidecars(cluster: Cluster) -> Iterator[Finding]:
         "warning",
         f"the namespace has the label {found}: an injected container that keeps running would keep the job from "
         "ending; turn injection off for these pods (for Istio: podLabels.sidecar\\.istio\\.io/inject=false)",
-    )
-
-
-def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Finding]:
-    """Would the API server accept the objects: schema, webhooks, quota of objects, permissions?"""
-    for item in objects:
-        what = f"{item['kind']} {item['metadata']['name']}"
-        try:
-            judged = cluster.judge(item)
-        except ClusterError as error:
-            if lacks_runtime(item, error):
-                # Installing creates the runtime first, and has the TrainJob judged then.
-                continue
-            yield Finding(what, "error", _refused(item, error))
-            continue
-        if is_ignored_by_kueue(judged):
-            yield Finding(what, "error", explain_ignored(judged, item["kind"]))
-
-
-def _refused(item: Object, error: ClusterError) -> str:
-    if "already exists" not in str(error):
-        return f"the API server would refuse it: {error}"
-    kind, name = item["kind"], item["metadata"]["name"]
-    return (
-        "an object of that name already exists and does not belong to this run: choose another --name, or remove "
-        f"it with 'kubectl delete {kind.lower()} {name}'"
-    )
-
-
-def explain_ignored(judged: Object, kind: str) -> str:
-    """The message for a job whose queue no controller manages."""
-    return (
-        f"it names the queue {judged['metadata']['labels'][QUEUE_LABEL]}, but Kueue does not manage it: it would "
-        "start at once and ignore every quota; have an administrator enable the integration "
-        f"{_INTEGRATIONS.get(kind, kind)} in Kueue's configuration, or leave out --queue"
     )

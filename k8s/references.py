@@ -114,12 +114,22 @@ def _exists(
         yield Finding(
             kind, "error", f"{name} is of type {found.get('type')}, which cannot be used to pull images: {advice}"
         )
+    yield from _stopped_queue(kind, found) if resource == "localqueues" else ()
     phase = (found.get("status") or {}).get("phase") if resource == "persistentvolumeclaims" else None
     if phase == "Lost":
         yield Finding(kind, "error", f"{name} has lost its volume")
     if phase == "Pending":
         advice = "unless its storage class binds on first use, the pods wait for it"
         yield Finding(kind, "warning", f"{name} is not bound to a volume yet: {advice}")
+
+
+def _stopped_queue(kind: str, queue: Object) -> Iterator[Finding]:
+    """A queue that holds runs and admits none: stopped, or without a working ClusterQueue."""
+    for item in (queue.get("status") or {}).get("conditions") or []:
+        if item.get("type") == "Active" and item.get("status") == "False":
+            said = str(item.get("message") or item.get("reason")).rstrip(". ")
+            advice = "the run waits until an administrator changes that"
+            yield Finding(kind, "warning", f"{queue['metadata']['name']} admits nothing ({said}): {advice}")
 
 
 def _first(cluster: Cluster, paths: Iterable[str]) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from k8s.names import (
     pods_of,
     rank_of,
 )
-from k8s.status import is_suspended, pod_status, state_of
+from k8s.status import is_suspended, pod_status, state_of, stopped_by_user
 from k8s.why import why
 from k8s.why_refused import REASONS
 from tsp.run.status import ACTIVE, ENDED, RunState
@@ -57,10 +57,10 @@ def list_views(cluster: Cluster) -> Iterator[RunView]:
     _add_placed(cluster, troubled, jobs)
     # An active job should have all its pods, unless it is held back.
     present = _count_pods(cluster) if any(state_of(job) in ACTIVE for job in jobs) else None
-    waiting = [job for job in jobs if state_of(job) == "pending"]
     lacking = [job for job in jobs if present is not None and present[str(job["metadata"]["name"])] < pods_of(job)]
     events = _refusals(cluster) if any(state_of(job) in ACTIVE and not is_suspended(job) for job in lacking) else {}
-    workloads = _workloads(cluster) if any(is_suspended(job) for job in waiting) else {}
+    held = any(is_suspended(job) and not stopped_by_user(job) for job in jobs)
+    workloads = _workloads(cluster) if held else {}
     for job in sorted(jobs, key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True):
         name, uid = job["metadata"]["name"], str(job["metadata"].get("uid"))
         pods = sorted(troubled.get(name, []), key=rank_of)

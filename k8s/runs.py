@@ -30,7 +30,7 @@ from k8s.names import (
     resource_of,
 )
 from k8s.run_list import RunView, jobs_of_kind, list_views, pass_over_trainjobs
-from k8s.status import pod_status, state_of
+from k8s.status import is_suspended, pod_status, state_of
 from k8s.why import why
 from tsp.errors import ClusterError, NoSuchRunError
 from tsp.run.status import ENDED
@@ -111,8 +111,8 @@ class Runs:
                 return
 
     def _workload(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Kueue's object for a job in a queue."""
-        if QUEUE_LABEL not in (job["metadata"].get("labels") or {}):
+        """Kueue's object for a job in a queue, or for one that it holds because it is in none."""
+        if QUEUE_LABEL not in (job["metadata"].get("labels") or {}) and not is_suspended(job):
             return None
         for version in KUEUE_VERSIONS:
             path = self.cluster.namespaced(version, "workloads")
@@ -155,6 +155,11 @@ class Runs:
             except NotFoundError:
                 return True
         return False
+
+    def is_held_without_queue(self, job: Mapping[str, Any]) -> bool:
+        """Whether Kueue suspends a job as often as anybody continues it, since it is in no queue."""
+        in_queue = QUEUE_LABEL in (job["metadata"].get("labels") or {})
+        return is_suspended(job) and not in_queue and self._workload(job) is not None
 
     def set_suspended(self, name: str, suspended: bool, *, stopped: str | None) -> None:
         """Make the operator delete the pods, or recreate them.

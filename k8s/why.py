@@ -30,7 +30,7 @@ from k8s.status import (
     state_of,
     true_conditions,
 )
-from k8s.why_pod import follows, held_up, how_it_ended, in_words, taken_away, wait_for_master
+from k8s.why_pod import follows, held_up, how_it_ended, in_words, taken_away, wait_in_init
 from k8s.why_queue import TOO_LONG, held_back
 from k8s.why_refused import not_created
 from tsp.run.status import RankEnd, describe_exit, root_cause
@@ -68,13 +68,13 @@ def why(
         *not_created(job, pods, latest, len(pods) if present is None else present),
         # After refusals: a rank may wait for the node of a master that could not be created.
         *held_up(waiting, latest),
-        *wait_for_master(pods),
     ]
     if state == "restarting" or not reasons:
         neglected = state == "running" and _is_not_replaced(job, pods)
         for text in _restarts(pods, latest, restarting=state == "restarting"):
             ended = text.partition(": ")[2]
             reasons.append(f"the training operator replaces no pod (is it running?): {ended}" if neglected else text)
+    reasons += wait_in_init(pods)
     if not reasons and state != "restarting":
         reasons += _neglected(job, len(pods) if present is None else present)
     return _short(_half_placed(job, pods) + reasons[0]) if reasons else None
@@ -115,7 +115,7 @@ def _half_placed(job: Object, pods: Sequence[Object]) -> str:
 
 def why_pod(pod: Object) -> str | None:
     """One line on why a single pod waits or failed, by what the pod itself says."""
-    return _short(next(iter([*held_up([pod], []), *wait_for_master([pod])]), None) or how_it_ended(pod))
+    return _short(next(iter([*held_up([pod], []), *wait_in_init([pod])]), None) or how_it_ended(pod))
 
 
 def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:

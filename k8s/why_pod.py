@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from k8s.names import Object, claims_of, rank_of
+from k8s.names import Object, claims_of, main_container_of, rank_of
 from k8s.status import (
     PodStatus,
     pod_status,
+    termination,
     true_conditions,
 )
 from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, describe_end
@@ -21,6 +22,7 @@ _LEADERS_LINE = re.compile(r"(?:\S+Z )?rank (\d+) ERROR (ended with exit code .*
 _PULLING = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _PAST_MOUNTING = {"Pulling", "Pulled", "Created", "Started"}
 """Events of a pod whose volumes and sandbox are there by now, whatever failed before."""
+_CRASHES = "CrashLoopBackOff"
 _NORMAL_WAITS = {"ContainerCreating", "PodInitializing"}
 _DISRUPTIONS = {
     "PreemptionByScheduler": "was preempted by a pod of higher priority",
@@ -30,6 +32,8 @@ _DISRUPTIONS = {
     "DeletionByPodGC": "was on a node that is gone",
     "TerminationByKubelet": "was ended by its node (pressure or shutdown)",
 }
+_SCHEDULER = "default-scheduler"
+_OPERATORS_INIT = "init-pytorch"
 _UNBOUND = re.compile(r"unbound immediate PersistentVolumeClaims|binding volumes:")
 _SCHEDULING_HINTS = (
     (r'persistentvolumeclaim "([^"]+)" not found', r"the volume claim \1 does not exist: create it or set data.claim"),
@@ -88,6 +92,21 @@ def taken_away(pod: Object) -> str | None:
     if status.get("phase") == "Failed" and status.get("reason"):
         # Refused or given up by its node, for one of many reasons: in the kubelet's own words.
         return f"{who} was refused or lost by its node ({status['reason']}): {status.get('message', '').strip()}"
+    return _failed_init(pod)
+
+
+def _failed_init(pod: Object) -> str | None:
+    """An init container, as a service mesh adds them, that ended with an error: the pod's own then never starts."""
+    status = pod.get("status") or {}
+    for container in status.get("initContainerStatuses") or []:
+        ended = termination(container)
+        if ended is not None and ended.exit_code and not container.get("ready"):
+            last = ended.message.strip().splitlines()[-1:] or ([ended.reason] if ended.reason != "Error" else [])
+            said = "".join(f": {line.strip()}" for line in last)
+            return (
+                f"{pod_status(pod).who} has the init container {container.get('name')}, which ended with exit code "
+                + (f"{ended.exit_code}{said}")
+            )
     return None
 
 
@@ -116,6 +135,9 @@ def _unscheduled(pod: Object, own: list[Object], events: list[Object]) -> str | 
     if not message:
         # Without a condition its node may be chosen already, and a volume be made for it there.
         volume = _unbound(pod, events)
+        scheduler = str(pod["spec"].get("schedulerName") or _SCHEDULER)
+        if not conditions and scheduler != _SCHEDULER:
+            return f"waits for the scheduler {scheduler} (schedulerName): is it running?"
         return f"waits for the scheduler{f'; {volume}' if volume else ''}" if conditions or volume else None
     message = message.partition(". preemption:")[0].partition(" preemption:")[0].rstrip(". ")
     if _UNBOUND.search(message):
@@ -145,6 +167,8 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+        if reason == _CRASHES and (failed := _failed_init(pod)):
+            return failed.removeprefix(f"{pod_status(pod).who} ")
         if reason in _PULLING:
             hint = message or "check --image and image.pullSecrets"
             return f"cannot pull image {container.get('image')} ({reason}): {hint}"
@@ -160,9 +184,41 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
     return None
 
 
-def wait_for_master(pods: Sequence[Object]) -> Iterable[str]:
-    """Workers that only wait for the master; the master's own reason is better, if known."""
+def wait_in_init(pods: Sequence[Object]) -> Iterable[str]:
+    """Pods in an init container: the operator's, which waits for the master, or one that a webhook added."""
     for pod in sorted(pods, key=rank_of):
-        init = (pod.get("status") or {}).get("initContainerStatuses") or []
-        if pod_status(pod).state == "starting" and any("running" in (item.get("state") or {}) for item in init):
-            yield f"{pod_status(pod).who} waits for the master's name (the operator's init container)"
+        name = _current_init(pod) if pod_status(pod).state == "starting" else None
+        if name == _OPERATORS_INIT:
+            yield f"{pod_status(pod).who} waits for the master's name (the operator's init container)" + "".join(
+                f": {text}" for text in _not_ready(pods)
+            )
+        elif name is not None:
+            yield f"{pod_status(pod).who} waits for its init container {name}"
+
+
+def _current_init(pod: Object) -> str | None:
+    """The init container that runs; not a sidecar among them, which keeps running."""
+    spec, status = pod["spec"], pod.get("status") or {}
+    sidecars = {item["name"] for item in spec.get("initContainers") or [] if item.get("restartPolicy") == "Always"}
+    for item in status.get("initContainerStatuses") or []:
+        if "running" in (item.get("state") or {}) and item.get("name") not in sidecars:
+            return str(item.get("name"))
+    return None
+
+
+def _not_ready(pods: Sequence[Object]) -> Iterable[str]:
+    """Why a master that runs has no name: another container of its pod, as a service mesh adds one, has ended."""
+    for pod in pods:
+        main = main_container_of(pod).get("name")
+        for container in (pod.get("status") or {}).get("containerStatuses") or []:
+            ended = termination(container)
+            if (
+                rank_of(pod) == 0
+                and container.get("name") != main
+                and ended is not None
+                and pod_status(pod).ended is None
+            ):
+                yield (
+                    f"the pod of rank 0 is not ready, since its container {container['name']} ended with exit code "
+                    f"{ended.exit_code}"
+                )

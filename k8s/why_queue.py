@@ -21,9 +21,11 @@ _UIDS = re.compile(r" \((?:UID|JobUID): [^)]*\)")
 
 def held_back(job: Object, workload: Object | None) -> str:
     """Why a suspended run waits. Args: workload, Kueue's object for it."""
+    queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
+    if queue is None and workload is not None:
+        return f"held by Kueue, {without_queue(str(job['metadata']['name']))}"
     if stopped_by_user(job):
         return f"suspended: continue with 'tspctl resume {job['metadata']['name']}'"
-    queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL)
     if queue is None:
         return (
             "suspended by another user or tool (its suspend field): continue with 'tspctl resume "
@@ -43,6 +45,10 @@ def held_back(job: Object, workload: Object | None) -> str:
         return f"can never start in queue {queue} as it is: {never}"
     if evicted.get("status") == "True":
         return f"{_evicted(evicted, conditions)} and waits in queue {queue} again{_next_try(status)}"
+    pending = [item for item in status.get("admissionChecks") or [] if item.get("state") != "Ready"]
+    if pending and (conditions.get("QuotaReserved") or {}).get("status") == "True":
+        said = f": {pending[0]['message']}" if pending[0].get("message") else ""
+        return f"has its quota in queue {queue}, and waits for the admission check {pending[0].get('name')}{said}"
     for kind in ("QuotaReserved", "Admitted"):
         if kind in conditions and conditions[kind].get("status") != "True":
             return f"waits in queue {queue}: {conditions[kind].get('message')}"
@@ -51,6 +57,14 @@ def held_back(job: Object, workload: Object | None) -> str:
         asked = f"do the LocalQueue and the WorkloadPriorityClass {priority}" if priority else "does the LocalQueue"
         return f"waits in queue {queue}; whether Kueue manages it is not visible ({asked} exist?)"
     return f"waits in queue {queue}"
+
+
+def without_queue(name: str) -> str:
+    """Why Kueue never starts a job without a queue where it manages such jobs, and what to do."""
+    return (
+        "which starts no jobs without a queue there: remove it with "
+        f"'tspctl delete {name}', and submit it again with --queue"
+    )
 
 
 def _never_admitted(reserved: Object) -> str | None:

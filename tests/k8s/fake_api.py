@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,6 +25,8 @@ class FakeApi:
         self.failures: list[int | str | None] = []
         """For the next requests: an HTTP status; None to close the connection without a word; PASS to answer as ever;
         LOST to do what is asked, and to close the connection without a word."""
+        self.warnings: list[str] = []
+        """Of the server about everything that is changed, as headers have them."""
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -93,7 +95,8 @@ class FakeApi:
                 return self._answer(handler, status, {"kind": "Status", "message": f"failure {status}"})
         if url.path.endswith("/log"):
             return self.logs[url.path.split("/")[-2]].serve(handler, query)
-        return self._answer(handler, *self._find(handler.command, url.path, query, body))
+        warnings = self.warnings if handler.command != "GET" else ()
+        return self._answer(handler, *self._find(handler.command, url.path, query, body), warnings)
 
     def _find(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
         if method in ("POST", "PUT") and isinstance(body, dict) and (refusal := self._other_version(path, body)):
@@ -123,11 +126,13 @@ class FakeApi:
         return {"metadata": more, "items": items[start : start + limit]}
 
     @staticmethod
-    def _answer(handler: BaseHTTPRequestHandler, status: int, body: Any) -> None:
+    def _answer(handler: BaseHTTPRequestHandler, status: int, body: Any, warnings: Sequence[str] = ()) -> None:
         data = json.dumps(body).encode()
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(data)))
+        for text in warnings:
+            handler.send_header("Warning", text)
         handler.end_headers()
         handler.wfile.write(data)
 

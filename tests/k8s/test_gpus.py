@@ -47,6 +47,36 @@ def test_what_runs_and_others_hold_is_not_free():
     assert (second.node, second.kind, second.memory, second.free) == ("node-b", None, None, 1)
 
 
+CONDITIONS = ("not-ready", "unreachable", "memory-pressure", "disk-pressure", "network-unavailable", "out-of-service")
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_node_that_kubernetes_has_tainted_has_nothing_free(condition):
+    node = gpu_node("node-a", "81559")
+    node["spec"]["taints"] = [{"key": f"node.kubernetes.io/{condition}", "effect": "NoSchedule"}]
+    (found,) = node_gpus([node], [], namespace="video")
+    assert (found.total, found.free) == (4, 0)
+    node["spec"]["taints"] = [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]
+    assert node_gpus([node], [], namespace="video")[0].free == 4
+
+
+def test_the_pods_of_a_large_cluster_are_gone_through_once_and_not_for_each_node():
+    nodes = [gpu_node(f"node-{number}", "81559") for number in range(2000)]
+    pods = [holding(pod(0), 1, node=f"node-{number % 2000}") for number in range(4000)]
+    reads = 0
+
+    class Counting(dict):
+        def get(self, key, default=None):
+            nonlocal reads
+            reads += key == "nodeName"
+            return super().get(key, default)
+
+    for item in pods:
+        item["spec"] = Counting(item["spec"])
+    assert {found.free for found in node_gpus(nodes, pods, namespace="video")} == {2}
+    assert reads == len(pods)
+
+
 def test_a_thousand_slices_are_written_1k_and_may_have_a_name_of_their_own():
     node = gpu_node("node-a", "81559", gpus="1k")
     node["status"]["allocatable"]["nvidia.com/mig-1g.10gb.shared"] = "2k"

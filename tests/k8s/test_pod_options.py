@@ -2,8 +2,7 @@
 
 import pytest
 
-from k8s.pod_options import PodOptions, is_ignored_by_kueue, with_pod_options
-from tests.k8s.objects import indexed_job, job
+from k8s.pod_options import PodOptions, with_pod_options
 from tsp.errors import ConfigError
 
 OWN = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
@@ -83,13 +82,3 @@ def test_what_cannot_be_read_is_refused_by_its_option(options, named):
     with pytest.raises(ConfigError) as refused:
         with_pod_options({}, PodOptions(**options))
     assert named in str(refused.value)
-
-
-QUEUED = {"labels": {"kueue.x-k8s.io/queue-name": "team"}}
-
-
-def test_a_queue_that_nobody_manages_is_seen_by_the_job_that_is_not_held_back():
-    assert is_ignored_by_kueue(job(**QUEUED))
-    assert not is_ignored_by_kueue(job(suspend=True, **QUEUED))
-    assert not is_ignored_by_kueue(job())
-    assert not is_ignored_by_kueue(indexed_job())

@@ -42,25 +42,6 @@ def test_a_restricted_namespace_needs_the_operators_own_template(api, cluster, l
     assert levels(preflight.check_security_standard(cluster, workers=workers)) == [("security standard", level)]
 
 
-def test_the_api_server_judges_every_object_without_creating_it(api, cluster):
-    job = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": "r"}}
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "r"}}
-    api.objects[cluster.namespaced("v1", "serviceaccounts")] = {}
-    api.objects[cluster.namespaced("kubeflow.org/v1", "pytorchjobs")] = lambda *_: (422, {"message": "no Master"})
-    (finding,) = preflight.check_objects(cluster, [account, job])
-    assert finding == Finding("PyTorchJob r", "error", "the API server would refuse it: no Master (HTTP 422)")
-    assert all(query == {"dryRun": "All", "fieldValidation": "Strict"} for _, _, query, _ in api.requests)
-
-
-def test_an_object_of_somebody_else_that_has_the_name_is_named_with_what_to_do(api, cluster):
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "r"}}
-    message = 'serviceaccounts "r" already exists'
-    api.objects[cluster.namespaced("v1", "serviceaccounts")] = lambda *_: (409, {"message": message})
-    (finding,) = preflight.check_objects(cluster, [account])
-    assert (finding.what, finding.level) == ("ServiceAccount r", "error")
-    assert "choose another --name, or remove it with 'kubectl delete serviceaccount r'" in finding.message
-
-
 def test_the_first_error_is_raised_and_warnings_are_logged(caplog):
     findings = [Finding("a", "ok", "x"), Finding("b", "warning", "careful"), Finding("c", "error", "stop")]
     with pytest.raises(ClusterError, match="c: stop"):

@@ -134,3 +134,21 @@ def test_a_priority_that_is_not_there_is_refused_and_one_that_may_not_be_seen_is
     api.objects[f"{path}/high"] = {"metadata": {}}
     assert list(check_priority(cluster, pod, labels)) == []
     assert list(check_priority(cluster, {}, {})) == []
+
+
+def queue_with(**condition):
+    return {"metadata": {"name": "team"}, "status": {"conditions": [{"type": "Active", **condition}]}}
+
+
+def test_a_queue_that_admits_nothing_is_told_before_a_run_waits_in_it(api, cluster):
+    path = cluster.namespaced("kueue.x-k8s.io/v1beta1", "localqueues", "team")
+    api.objects[path] = queue_with(
+        status="False", reason="ClusterQueueIsInactive", message="Can't submit new workloads."
+    )
+    (found,) = check_references(cluster, {}, own=[], queue="team")
+    assert (found.level, found.message) == (
+        "warning",
+        "team admits nothing (Can't submit new workloads): the run waits until an administrator changes that",
+    )
+    api.objects[path] = queue_with(status="True", reason="Ready", message="Can submit new workloads to clusterQueue")
+    assert list(check_references(cluster, {}, own=[], queue="team")) == []

@@ -74,7 +74,7 @@ QUEUED = {"suspend": True, "labels": {QUEUE_LABEL: "q"}}
         ([], [], set()),
         ([job("Succeeded")], [], set()),
         ([job("Failed")], [], {NOT_WELL}),
-        ([job(suspend=True)], [], {NOT_WELL}),
+        ([job(suspend=True)], [], {NOT_WELL, WORKLOADS}),
         ([job(suspend=True, annotations={STOPPED_ANNOTATION: "cancelled"})], [], set()),
         ([job("Restarting")], [pod(0, "Failed"), pod(1)], {NOT_WELL, COUNT}),
         ([job("Running")], [pod(0), pod(1)], {NOT_WELL, COUNT}),

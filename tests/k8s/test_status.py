@@ -227,6 +227,6 @@ def test_a_sidecar_is_not_taken_for_the_rank():
     assert main_container_of(found)["name"] == "pytorch"
     named = {
         "metadata": {"annotations": {"kubectl.kubernetes.io/default-container": "b"}},
-        "spec": {"containers": [{"name": "pytorch"}, {"name": "b"}]},
+        "spec": {"containers": [{"name": "b"}, {"name": "pytorch"}]},
     }
-    assert main_container_of(named)["name"] == "b"
+    assert main_container_of(named)["name"] == "pytorch"

@@ -315,6 +315,25 @@ def test_a_job_that_has_just_begun_is_no_matter_of_the_training_operator():
     assert why(job()) == "no controller has picked it up yet: is the training operator running?"
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        ("volcano", "rank 0 waits for the scheduler volcano (schedulerName): is it running?"),
+        ("default-scheduler", None),
+        (None, None),
+    ],
+)
+def test_a_scheduler_that_does_not_look_at_a_pod_is_named_if_it_is_not_the_usual_one(scheduler, expected):
+    rank = pod(0, "Pending", node=None)
+    rank["spec"]["schedulerName"] = scheduler
+    assert why(job(), [rank, pod(1)]) == (
+        f"1 of 2 ranks hold their requested resources and wait for the master "
+        f"(masterFirst, --queue and --gang prevent it); {expected}"
+        if expected
+        else None
+    )
+
+
 def test_a_reason_of_the_scheduler_has_no_stray_comma():
     waits = unschedulable(
         "0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 Insufficient cpu. preemption: none"

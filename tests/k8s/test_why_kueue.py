@@ -141,3 +141,34 @@ def test_who_preempts_is_told_without_the_numbers_that_only_kueue_knows():
         "was preempted (Preempted to accommodate a workload due to prioritization in the ClusterQueue) and waits in "
         "queue team again"
     )
+
+
+CHECKED = {"name": "budget", "state": "Pending", "message": "waits for approval"}
+RESERVED = of_kueue("QuotaReserved", "QuotaReserved", "Quota reserved in ClusterQueue cq")
+
+
+@pytest.mark.parametrize(
+    ("checks", "expected"),
+    [
+        ([CHECKED], "has its quota in queue team, and waits for the admission check budget: waits for approval"),
+        ([{**CHECKED, "message": ""}], "has its quota in queue team, and waits for the admission check budget"),
+        (
+            [{**CHECKED, "state": "Ready"}, {**CHECKED, "name": "nodes", "state": "Retry", "message": "none"}],
+            "has its quota in queue team, and waits for the admission check nodes: none",
+        ),
+        ([{**CHECKED, "state": "Ready"}], "waits in queue team"),
+    ],
+)
+def test_an_admission_check_that_a_run_waits_for_is_named(checks, expected):
+    assert why(job(suspend=True, **QUEUED), workload=workload(RESERVED, admissionChecks=checks)) == expected
+
+
+@pytest.mark.parametrize("found", [job(suspend=True), train_job(suspend=True)])
+def test_a_run_without_a_queue_that_kueue_holds_is_not_told_to_resume(found):
+    """Kueue with manageJobsWithoutQueueName: its Workload names no queue."""
+    held = workload(of_kueue("QuotaReserved", "Inadmissible", "LocalQueue  doesn't exist", status="False"))
+    assert why(found, workload=held) == (
+        "held by Kueue, which starts no jobs without a queue there: remove it with 'tspctl delete my-run', and submit "
+        "it again with --queue"
+    )
+    assert why(found) == ("suspended by another user or tool (its suspend field): continue with 'tspctl resume my-run'")

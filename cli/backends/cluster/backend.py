@@ -18,6 +18,7 @@ from cli.backends.cluster.status import WaitReasonLogger, log_line, release_stat
 from cli.backends.run_status import RunStatus, absent_ranks
 from cli.options.store import store_config
 from k8s import preflight as checks
+from k8s.admission import check_objects
 from k8s.answers import ForbiddenError
 from k8s.client import Cluster, ClusterAddress
 from k8s.gpus import node_gpus
@@ -102,7 +103,7 @@ class ClusterBackend:
         """The release's manifest."""
         assert isinstance(plan, ClusterPlan)
         if on_server:
-            checks.refuse(checks.check_objects(self._cluster, objects_in(plan.manifest)))
+            checks.refuse(check_objects(self._cluster, objects_in(plan.manifest)))
         return plan.manifest
 
     def submit(self, plan: Plan) -> None:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from cli.backends.base import BackendOptions
 from cli.backends.cluster.status import recorded_store, trainer_of
 from cli.options.store import store_config
+from k8s.admission import check_judged
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.job_apis import api_of
 from k8s.names import kind_of
-from k8s.pod_options import is_ignored_by_kueue
-from k8s.preflight import explain_ignored
+from k8s.preflight import refuse
 from k8s.releases import Release, Releases
 from k8s.run_list import RunView
 from k8s.runs import Runs
 from k8s.status import true_conditions
 from k8s.train_jobs import refuse_changed_runtime, runtime_first
 from k8s.values import with_attempts
+from k8s.why_queue import without_queue
 from tsp.config.codec import set_dotted
 from tsp.config.run import RunConfig
 from tsp.errors import ClusterError, ConfigError, NoSuchRunError, StoreError
@@ -57,8 +58,8 @@ def install(
         manifest = helm.render(name, chart, values) if is_trainjob else ""
     objects = objects_in(manifest)
     with runtime_first(releases.cluster, objects) as judged:
-        if judged is not None and is_ignored_by_kueue(judged):
-            raise ClusterError(f"TrainJob {name}: {explain_ignored(judged, 'TrainJob')}")
+        if judged is not None:
+            refuse(check_judged(next(item for item in objects if item["kind"] == "TrainJob"), judged))
         releases.install(helm, name, chart, values)
 
 
@@ -125,6 +126,8 @@ class Lifecycle:
             raise NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace} or in its store")
         if view is not None and view.state not in ("suspended", "cancelled", "failed"):
             raise ConfigError(f"run {name} is {view.state}: there is nothing to resume")
+        if view is not None and self._runs.is_held_without_queue(view.job):
+            raise ConfigError(f"run {name} is held by Kueue, {without_queue(name)}")
         if view is not None and "Failed" not in true_conditions(view.job.get("status") or {}):
             if release is not None:
                 refuse_changed_runtime(self._runs.cluster, self._releases.objects_of(release))

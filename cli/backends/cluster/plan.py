@@ -33,6 +33,7 @@ from cli.backends.cluster.storage import (
     writable_folder,
 )
 from k8s import preflight as checks
+from k8s.admission import check_objects, check_pods
 from k8s.client import Cluster
 from k8s.controllers import check_gang, check_job_api, served_gangs
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
@@ -123,7 +124,8 @@ class Planner:
             checks.refuse(writable_folder("output", path, pod))
         if job.server is not None:
             checks.refuse(check_access(job.server, objects, pod))
-        checks.refuse(checks.check_objects(self._cluster, objects))
+        checks.refuse(check_objects(self._cluster, objects))
+        checks.refuse(check_pods(self._cluster, objects))
         return chart, values
 
     def checks(self, plan: ClusterPlan) -> tuple[Check, ...]:
@@ -155,7 +157,8 @@ class Planner:
                 refusing(lambda: check_gang(cluster, str(plan.values.get("gang", "")), api or "pytorchjob")),
             ),
             Check("room", lambda: check_room(plan.nodes, config.gpus, per_pod) if checked_nodes else None),
-            Check("admission", refusing(lambda: checks.check_objects(cluster, objects))),
+            Check("admission", refusing(lambda: check_objects(cluster, objects))),
+            Check("admission of pods", refusing(lambda: check_pods(cluster, objects))),
             Check("sidecars", refusing(lambda: checks.check_sidecars(cluster))),
             Check("folders", refusing(lambda: check_folders(config, pod))),
             Check("credentials", refusing(lambda: check_access(config.store, objects, pod))),

@@ -172,7 +172,7 @@ def test_every_command_works_with_the_documented_role(tspctl, few_rights, api, c
     assert patches == [True, False, True]
     deleted = tspctl("delete", "r1", "--yes")
     assert deleted.code == 0, deleted.err
-    outside = {"list nodes is forbidden", "list deployments is forbidden"}
+    outside = {"list nodes is forbidden", "list deployments is forbidden", "create pods is forbidden"}
     assert set(api.refused) <= outside
 
 

@@ -8,6 +8,8 @@ from tests.cli.backends.cluster.run_states.installed import CONFIGMAP, JOB, NAME
 from tests.k8s.fake_api import FakeLog
 from tests.k8s.serving import JOBS
 
+WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1/namespaces/video/workloads"
+
 
 def without_job(status):
     def arrange(api, job):
@@ -16,6 +18,14 @@ def without_job(status):
         api.objects[RECORD]["metadata"]["labels"]["status"] = status
 
     return arrange
+
+
+def held_without_queue(api, job):
+    """By Kueue with manageJobsWithoutQueueName."""
+    job["spec"]["runPolicy"]["suspend"] = True
+    workload = {"metadata": {"name": "w", "labels": {"kueue.x-k8s.io/job-uid": "u"}}, "status": {}}
+    api.objects |= {WORKLOADS: [workload], f"{WORKLOADS}/w": workload}
+    job["metadata"]["uid"] = "u"
 
 
 def lost(*paths, then=None):
@@ -35,6 +45,7 @@ STATES = {
     "failed": ended("Failed"),
     "suspended": stopped("suspended"),
     "cancelled": stopped("cancelled"),
+    "held by Kueue": held_without_queue,
     "half installed": without_job("pending-install"),
     "installation failed": without_job("failed"),
     "job deleted by hand": without_job("deployed"),
@@ -45,6 +56,7 @@ STATES = {
     "record and ConfigMap lost, cancelled": lost(RECORD, CONFIGMAP, then=stopped("cancelled")),
 }
 SHOWN = {
+    "held by Kueue": "suspended",
     "half installed": "crashed", "installation failed": "failed", "job deleted by hand": "crashed",
     "removal cut short": "crashed", "ConfigMap lost, suspended": "suspended", "record lost, succeeded": "succeeded",
     "record lost, suspended": "suspended", "record and ConfigMap lost, cancelled": "cancelled",
@@ -58,6 +70,7 @@ TABLE = {
     "failed": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
     "suspended": ((0, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
     "cancelled": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
+    "held by Kueue": ((0, LIVES), (2, LIVES), (2, LIVES), (0, GONE)),
     "half installed": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
     "installation failed": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
     "job deleted by hand": ((2, LIVES), (2, LIVES), (0, LIVES), (0, GONE)),
@@ -149,6 +162,7 @@ succeeded              0    0    0      2    5       5
 failed                 100  0    100    2    3       3
 suspended              101  0    101    2    3       3
 cancelled              103  0    103    2    3       3
+held-by-Kueue          101  0    101    2    3       3
 half-installed         100  0    100    102  3       3
 installation-failed    100  0    100    102  3       3
 job-deleted-by-hand    100  0    100    102  3       3

@@ -119,6 +119,11 @@ KINDS: dict[str, Kind] = {
     "flv flv1": Kind(".flv", MANY.format("flv1")),
     "mpg mpeg1": Kind(".mpg", f"{MANY.format('mpeg1video')} -bf 2"),
     "vob mpeg2": Kind(".vob", f"{MANY.format('mpeg2video')} -bf 2"),
+    # Small frames share a unit of the stream, and only the first that begins in one has a time.
+    "vob h264 of few times": Kind(".vob", f"{X264} -bf 3 -x264-params b-pyramid=strict"),
+    "mpg h264 of few times and a pause": Kind(
+        ".mpg", f"{X264} -bf 0 -vf setpts='N+gt(N,10)*90' -fps_mode vfr", rate="15", fps=Fraction(15)
+    ),
     "wmv wmv2": Kind(".wmv", MANY.format("wmv2")),
     "asf msmpeg4": Kind(".asf", MANY.format("msmpeg4")),
     "ogv theora": Kind(".ogv", "-c:v libtheora -q:v 10"),

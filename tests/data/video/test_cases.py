@@ -100,6 +100,23 @@ def test_half_an_elementary_stream_of_pictures_is_refused_when_it_is_to_get_its_
         transcode(path, tmp_path / "out.mp4")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".mp4", f"{X264} -bf 2"), (".mp4", f"{X264} -movflags frag_keyframe+empty_moov"), (".mov", "-c:v prores_ks"),
+        (".mkv", f"{X264} -bf 2"), (".webm", "-c:v libvpx"), (".avi", f"{X264} -bf 2"), (".avi", "-c:v mpeg4"),
+        (".wmv", "-c:v wmv2"), (".asf", "-c:v mpeg4 -bf 2"), (".flv", X264), (".ts", f"{X264} -bf 2"), (".vob", X264),
+        (".ivf", "-c:v libvpx"), (".nut", "-c:v mpeg4"), (".ogv", "-c:v libtheora"), (".gif", ""),
+        (".hevc", "-c:v libx265"),
+    ],
+)  # fmt: skip
+def test_each_frame_of_a_slow_video_stays_as_long_as_the_others_and_so_does_the_last(tmp_path, suffix, options):
+    path = ffmpeg.make(tmp_path / f"a{suffix}", options, num_frames=20, rate="5")
+    transcode(path, tmp_path / "out.mp4", crf=12)
+    numbers = ffmpeg.shown(tmp_path / "out.mp4").numbers
+    assert numbers == [number for number in range(20) for _ in range(6)]
+
+
 @pytest.mark.parametrize("name", ["mp4 trimmed by an edit list", "avi dropped frames", "webm vp8", "mkv begins at 5 s"])
 def test_what_a_container_hides_or_repeats_is_no_loss(tmp_path, name):
     kind = KINDS[name]

@@ -1,4 +1,4 @@
-"""Times in the order of presentation: gaps are filled evenly."""
+"""Times in the order of presentation: those that are missing are filled in."""
 
 import pytest
 
@@ -18,9 +18,13 @@ from tsp.data.video.decoded_order import filled, never_fall, rise
         ([None, None], []),
         ([], []),
         ([7], [7]),
+        # a pause is behind the frames that follow its beginning
+        ([0, 10, None, None, 300, 310, None], [0, 10, 20, 30, 300, 310, 320]),
+        # where frames come faster for a while, those without a time still rise
+        ([0, None, None, 9, 20, 31, 42], [0, 3, 6, 9, 20, 31, 42]),
     ],
 )
-def test_missing_times_lie_evenly_between_and_beyond_those_that_are_there(times, expected):
+def test_missing_times_follow_those_that_are_there_at_the_usual_distance_or_as_there_is_room(times, expected):
     assert filled(times) == expected
 
 

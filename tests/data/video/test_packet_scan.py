@@ -12,6 +12,7 @@ from tsp.data.video.packet_scan import (
     HIDDEN,
     _guesses_times,
     _hide_what_lacks_its_beginning,
+    _may_be_decoding_times,
     _may_lack_its_beginning,
     _number,
     _put_in_decoded_order,
@@ -176,6 +177,19 @@ def test_frames_that_share_a_time_behind_a_joint_are_refused_or_counted_where_ti
     assert _without_doubles("a.mpg", doubled, CLOCK, False) is doubled
     single = table(0, 10, 20, clock=JUMPED)
     assert _without_doubles("a.mpg", single, JUMPED, False) is single
+
+
+@pytest.mark.parametrize(
+    ("pts", "dts", "may_be"),
+    [
+        ([0, 10, 20], [0, 10, 20], True),
+        ([20, 30, 40], [0, 10, 20], True),
+        ([0, None, 20], [0, None, 20], True),
+        ([10, None, 20, None], [0, None, 20, None], False),
+    ],
+)
+def test_stored_times_of_some_frames_that_are_not_those_of_decoding_are_times_of_presentation(pts, dts, may_be):
+    assert _may_be_decoding_times(packets(*pts, dts=dts)) is may_be
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class Frame(SimpleNamespace):
 def picture(*pts, salvage=False, damaged=()):
     """A file whose decoder puts out frames of these times."""
     made = opened(*np.diff(sorted({time for time in pts if time is not None})))
-    frames = [Frame(pts=time, is_corrupt=time in damaged) for time in pts]
+    frames = [Frame(pts=time, duration=0, is_corrupt=time in damaged) for time in pts]
     made.all_packets = lambda: iter(range(len(frames) + 1))
     made.codec = SimpleNamespace(decode=lambda number: frames[number : number + 1])
     found = _Picture(made, Fraction(30), None, salvage)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator
+from fractions import Fraction
+from statistics import median_low
 from typing import Any
 
 import av.error
-import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -51,18 +52,20 @@ def decoded_order(path: str, stream_index: int, hidden: frozenset[int] = frozens
 
 
 def filled(times: list[int | None]) -> list[int]:
-    """The times, those that are missing evenly between (or as far beyond) those that are there."""
+    """The times; a missing one follows the one before by as much as frames usually do, or by less where they would not
+    fit: so a pause stays where FFmpeg has it, behind the frames that have no time of their own."""
     known = [(number, time) for number, time in enumerate(times) if time is not None]
     if len(known) == len(times):
         return [time for _, time in known]
     if len(known) < 2:
         return []
-    numbers, values = zip(*known, strict=True)
-    step = (values[-1] - values[0]) / (numbers[-1] - numbers[0])
-    filled = np.interp(np.arange(len(times)), numbers, values)
-    filled[: numbers[0]] = values[0] - step * np.arange(numbers[0], 0, -1)
-    filled[numbers[-1] + 1 :] = values[-1] + step * np.arange(1, len(times) - numbers[-1])
-    return [round(time) for time in filled]
+    rooms = [Fraction(next_time - time, next_at - at) for (at, time), (next_at, next_time) in itertools.pairwise(known)]
+    usual = median_low(rooms)
+    (first, first_time), (last, last_time) = known[0], known[-1]
+    filled = [round(first_time - usual * (first - number)) for number in range(first)]
+    for (number, time), (next_number, _), room in zip(known, known[1:], rooms, strict=False):
+        filled += [round(time + min(usual, room) * count) for count in range(next_number - number)]
+    return filled + [round(last_time + usual * (number - last)) for number in range(last, len(times))]
 
 
 def rise(times: list[int]) -> bool:

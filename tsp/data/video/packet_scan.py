@@ -103,6 +103,12 @@ def contradicts_decoder(stream: VideoStream, pts: Iterable[int | None]) -> bool:
     return stream.codec_context.reorder_depth > 0 and rise([time for time in pts if time is not None])
 
 
+def _may_be_decoding_times(packets: list[_Raw]) -> bool:
+    """Whether times of presentation, where only some frames have one, are those of decoding throughout."""
+    is_sparse = any(packet.pts is None for packet in packets)
+    return not is_sparse or all(packet.pts in (None, packet.dts) for packet in packets)
+
+
 def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed: bool = False) -> Scan:
     """Read all packets of a stream.
 
@@ -129,7 +135,7 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         rate = stream.guessed_rate or stream.average_rate or _FALLBACK_RATE
         has_pts = not _guesses_times(container, stream)
         may_hide = counted and stream.codec_context.name in _HIDING_CODECS
-        if has_pts and contradicts_decoder(stream, (packet.pts for packet in packets)):
+        if has_pts and _may_be_decoding_times(packets) and contradicts_decoder(stream, (p.pts for p in packets)):
             _take_for_decoding_times(packets, origin, stream.codec_context.reorder_depth)
             has_pts = False
     if has_no_times:

@@ -183,6 +183,8 @@ class _Picture:
     def _decode(self) -> Iterator[VideoFrame]:
         """Frames in the order they are shown; of several with the same time, the last one will stay on screen."""
         packets = self._opened.all_packets()
+        # Filters show the last frame for as long as it says, and not at all if it does not say (ASF).
+        usual = round(1 / (self._opened.fps * self._opened.time_base)) if self._opened.fps else 0
         last: int | None = None
         while True:
             try:
@@ -204,6 +206,7 @@ class _Picture:
                 if frame.pts is None or (last is not None and frame.pts < last):
                     continue
                 last = frame.pts
+                frame.duration = frame.duration or usual
                 if not frame.is_corrupt:
                     self._decoded.append(last)
                 yield frame

@@ -111,6 +111,8 @@ def _refused(item: Object, error: ClusterError) -> str:
     if "already exists" not in str(error):
         return f"the API server would refuse it: {error}"
     kind, name = item["kind"], item["metadata"]["name"]
+    if kind == "ServiceAccount" and name != (item["metadata"].get("labels") or {}).get(RUN_LABEL, name):
+        return "it exists already: to use it, set serviceAccount.create to false (chart value)"
     return (
         "an object of that name already exists and does not belong to this run: choose another --name, or remove "
         f"it with 'kubectl delete {kind.lower()} {name}'"

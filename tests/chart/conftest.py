@@ -18,6 +18,12 @@ APP_VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 ENOUGH = {"dataset": "thumos14", "method": "tac", "gpus": 8, "store": {"uri": "s3://bucket/runs"}}
 
 
+def enough(values: dict[str, Any]) -> dict[str, Any]:
+    """What a release needs beside these values: an auxiliary job nothing of training."""
+    is_training = (values.get("job") or {}).get("kind", "train") == "train"
+    return ENOUGH if is_training else {"store": ENOUGH["store"]}
+
+
 class HelmError(Exception):
     """Helm refused; the message is what it wrote to stderr."""
 
@@ -106,7 +112,7 @@ def render(helm: str) -> Callable[..., Rendered]:
     """
 
     def run(*, name: str = "my-run", bare: bool = False, serves: tuple[str, ...] = (), **values: Any) -> Rendered:
-        merged = values if bare else {**ENOUGH, **values}
+        merged = values if bare else {**enough(values), **values}
         command = [helm, "template", name, str(CHART), "--namespace", "video", "-f", "-"]
         command += [f"--api-versions={kind}" for kind in serves]
         done = subprocess.run(command, input=json.dumps(merged), capture_output=True, text=True, check=False)

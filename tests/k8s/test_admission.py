@@ -34,6 +34,14 @@ def test_an_object_of_somebody_else_that_has_the_name_is_named_with_what_to_do(a
     assert "choose another --name, or remove it with 'kubectl delete serviceaccount r'" in finding.message
 
 
+def test_nobody_is_told_to_delete_an_account_that_others_use(api, cluster):
+    labels = {"app.kubernetes.io/instance": "r"}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "labels": labels}}
+    api.objects[cluster.namespaced("v1", "serviceaccounts")] = lambda *_: (409, {"message": "it already exists"})
+    (finding,) = admission.check_objects(cluster, [account])
+    assert finding.message == "it exists already: to use it, set serviceAccount.create to false (chart value)"
+
+
 def test_a_queue_that_nobody_manages_is_seen_by_the_job_that_is_not_held_back():
     assert is_ignored_by_kueue(job(**QUEUED))
     assert not is_ignored_by_kueue(job(suspend=True, **QUEUED))

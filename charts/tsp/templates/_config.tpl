@@ -124,6 +124,9 @@ pods' number, where tspctl looks for results), and whole numbers that Helm has r
   "gpus" (int .Values.gpus)
   "downscale" $plan.downscale
   "store" (include "tsp.store.settings" . | fromJson) -}}
+{{- if not (regexMatch "^(activitynet|demo|thumos14)$|[.]ya?ml$" .Values.dataset) -}}
+{{- fail (printf "unknown dataset %q: use thumos14, activitynet, demo, or the path of a .yaml file in the pod" .Values.dataset) -}}
+{{- end -}}
 {{- $_ := required "store.uri is empty: set it to s3://bucket/prefix" .Values.store.uri -}}
 {{- with include "tsp.data.root" . -}}{{- $_ := set $request "data" . -}}{{- end -}}
 {{- with .Values.heads -}}{{- $_ := set $request "heads" . -}}{{- end -}}
@@ -135,6 +138,6 @@ pods' number, where tspctl looks for results), and whole numbers that Helm has r
 {{- with .Values.precision -}}{{- $_ := set $set "model.precision" . -}}{{- end -}}
 {{- with .Values.epochs -}}{{- $_ := set $set "schedule.epochs" (int .) -}}{{- end -}}
 {{- if hasPrefix "s3://" .Values.data.uri -}}{{- $_ := set $set "data.cache_dir" "/cache/videos" -}}{{- end -}}
-{{- with merge (deepCopy .Values.set) $set -}}{{- $_ := set $request "set" . -}}{{- end -}}
+{{- with merge (deepCopy (.Values.set | default dict)) $set -}}{{- $_ := set $request "set" . -}}{{- end -}}
 {{- toJson $request -}}
 {{- end -}}

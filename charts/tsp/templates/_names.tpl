@@ -111,7 +111,7 @@ tsp.job.maxRestarts: starts of all pods of a TrainJob after the first. The run c
 bound those that die before they can count.
 */}}
 {{- define "tsp.job.maxRestarts" -}}
-{{- $attempts := get .Values.set "max_attempts" | default 20 -}}
+{{- $attempts := get (.Values.set | default dict) "max_attempts" | default 20 -}}
 {{- if .Values.config -}}{{- $attempts = dig "max_attempts" 20 (fromJson .Values.config) -}}{{- end -}}
 {{- if kindIs "invalid" .Values.runPolicy.backoffLimit -}}{{ mul 2 (int $attempts) }}{{- else -}}{{ int .Values.runPolicy.backoffLimit }}{{- end -}}
 {{- end -}}

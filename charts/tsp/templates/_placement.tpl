@@ -34,7 +34,7 @@ the node, then the zone, that has other pods of the run. Workers wait for the ma
 The terms of a node affinity are alternatives, so the plan's requirement joins every one of them.
 */}}
 {{- define "tsp.pod.affinity" -}}
-{{- $affinity := deepCopy .root.Values.affinity -}}
+{{- $affinity := deepCopy (.root.Values.affinity | default dict) -}}
 {{- $values := (include "tsp.gpu.plan" .root | fromJson).memoryValues -}}
 {{- $majors := .root.Values.plan.computeMajors -}}
 {{- if and .gpu (or $values $majors) -}}

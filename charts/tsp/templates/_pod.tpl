@@ -90,7 +90,7 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
 {{- define "tsp.pod.requests" -}}
 {{- $values := .root.Values -}}
 {{- if eq $values.job.kind "train" -}}
-{{- $workers := get $values.set "data.workers" -}}
+{{- $workers := get ($values.set | default dict) "data.workers" -}}
 {{- if $values.config -}}{{- $workers = dig "data" "workers" nil (fromJson $values.config) -}}{{- end -}}
 {{- /* Where nobody says: the ranks then take as many as this request has room for. */ -}}
 {{- if or (kindIs "invalid" $workers) (eq (toString $workers) "") -}}{{- $workers = 4 -}}{{- end -}}
@@ -104,10 +104,11 @@ data workers, and memory for its /dev/shm, which counts as the container's. Argu
 
 {{/* tsp.pod.resources: requests and limits; a GPU is always a limit, one for each rank. A limit is a request, too. */}}
 {{- define "tsp.pod.resources" -}}
-{{- $resources := deepCopy .root.Values.resources -}}
+{{- $resources := deepCopy (.root.Values.resources | default dict) -}}
 {{- $requests := get $resources "requests" | default dict -}}
 {{- range $key, $value := include "tsp.pod.requests" . | fromJson -}}
-{{- if not (or (get $requests $key) (get (get $resources "limits" | default dict) $key)) -}}
+{{- /* 0 is a request, too. */ -}}
+{{- if not (or (hasKey $requests $key) (hasKey (get $resources "limits" | default dict) $key)) -}}
 {{- $_ := set $requests $key $value -}}
 {{- end -}}
 {{- end -}}

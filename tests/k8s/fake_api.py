@@ -104,6 +104,8 @@ class FakeApi:
         found = self.objects.get(path)
         if isinstance(found, Callable):
             return found(method, query, body)
+        if method == "POST" and "dryRun" in query and (found is not None or path.endswith("/pods")):
+            return 201, body
         if found is None:
             return 404, {"kind": "Status", "message": f"{path.rsplit('/')[-1]!r} not found"}
         if isinstance(found, list):

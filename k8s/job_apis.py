@@ -64,7 +64,7 @@ _ADVICE = "have an administrator install the Kubeflow training operator v1.9 or 
 
 def served_apis(cluster: Cluster) -> tuple[Api, ...]:
     """Those that the cluster serves, in the order of ``JOB_APIS``."""
-    return tuple(api for api, row in JOB_APIS.items() if _is_served(cluster, row.resource))
+    return tuple(api for api, row in JOB_APIS.items() if is_served(cluster, row.resource))
 
 
 def api_of(objects: Iterable[Mapping[str, Any]]) -> Api | None:
@@ -75,7 +75,7 @@ def api_of(objects: Iterable[Mapping[str, Any]]) -> Api | None:
 
 def no_api(cluster: Cluster, api: Api | None, served: Collection[Api]) -> str:
     """The error if training cannot be submitted as requested, or not at all."""
-    if (api == "trainjob" or not served) and _is_served(cluster, _OLD_TRAINJOBS):
+    if (api == "trainjob" or not served) and is_served(cluster, _OLD_TRAINJOBS):
         return (
             f"the cluster serves TrainJob {_OLD_TRAINJOBS[0]}, which is older than Kubeflow Trainer 2.0: "
             f"have an administrator update it"
@@ -84,7 +84,7 @@ def no_api(cluster: Cluster, api: Api | None, served: Collection[Api]) -> str:
         wanted, plural = row.resource
         if one == api or not served:
             for other in _versions(cluster, wanted.partition("/")[0]):
-                if other != wanted and _is_served(cluster, (other, plural)):
+                if other != wanted and is_served(cluster, (other, plural)):
                     return f"the cluster serves {row.kind} as {other}, not as {wanted}: {row.update}"
     if not served:
         return f"the cluster serves neither PyTorchJob nor TrainJob: {_ADVICE}"
@@ -101,7 +101,8 @@ def _versions(cluster: Cluster, group: str) -> tuple[str, ...]:
     return tuple(str(item.get("groupVersion")) for item in found)
 
 
-def _is_served(cluster: Cluster, resource: tuple[str, str]) -> bool:
+def is_served(cluster: Cluster, resource: tuple[str, str]) -> bool:
+    """Whether the cluster has that kind. Args: resource, group with version, and resource."""
     try:
         kinds = cluster.get(f"/apis/{resource[0]}").get("resources") or []
     except NotFoundError:

@@ -11,12 +11,14 @@ from typing import Any
 
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
+from k8s.job_apis import is_served
 from k8s.names import (
     JOB_UID_LABEL,
+    JOBS,
     KUEUE_VERSIONS,
     PART_OF,
+    PYTORCHJOBS,
     RUN_RESOURCES,
-    TRAINJOBS,
     Object,
     is_hook,
     kind_of,
@@ -126,14 +128,15 @@ def jobs_of_kind(cluster: Cluster, kind: tuple[str, str]) -> Iterator[dict[str, 
     except NotFoundError:
         logger.debug("the cluster has no %s", kind[1])
     except ForbiddenError as error:
-        pass_over_trainjobs(kind, error)
+        pass_over_absent(cluster, kind, error)
 
 
-def pass_over_trainjobs(kind: tuple[str, str], error: ForbiddenError) -> None:
-    """Rights are asked for before a kind is: who has an older Role is refused TrainJobs where there are none, too.
+def pass_over_absent(cluster: Cluster, kind: tuple[str, str], error: ForbiddenError) -> None:
+    """Rights are asked for before a kind is: a user is also refused PyTorchJobs where there are none. TrainJobs
+    are passed over wherever they are refused, for users with an older Role.
 
     Raises: the error, for any other kind.
     """
-    if kind != TRAINJOBS:
+    if kind == JOBS or (kind == PYTORCHJOBS and is_served(cluster, kind)):
         raise error
     logger.debug("%s", error)

@@ -29,7 +29,7 @@ from k8s.names import (
     rank_of,
     resource_of,
 )
-from k8s.run_list import RunView, jobs_of_kind, list_views, pass_over_trainjobs
+from k8s.run_list import RunView, jobs_of_kind, list_views, pass_over_absent
 from k8s.status import is_suspended, pod_status, state_of
 from k8s.why import why
 from tsp.errors import ClusterError, NoSuchRunError
@@ -58,7 +58,7 @@ class Runs:
             except NotFoundError:
                 continue
             except ForbiddenError as error:
-                pass_over_trainjobs(kind, error)
+                pass_over_absent(self.cluster, kind, error)
                 continue
             if is_of_run(found, name) and not is_hook(found):
                 return found

@@ -33,6 +33,10 @@ class Listing:
     def namespaced(self, group_version, resource):
         return f"{group_version} {resource}"
 
+    def get(self, path):
+        assert path == "/apis/kubeflow.org/v1"
+        return {"resources": [{"name": "pytorchjobs"}]}
+
     def items(self, path, *, metadata_only=False, labelSelector=None, fieldSelector=None):
         version, kind = path.split()
         self.asked.add(f"{kind}{', metadata' if metadata_only else ''}{f' {fieldSelector}' if fieldSelector else ''}")

@@ -178,7 +178,7 @@ def test_a_role_of_before_trainjobs_still_sees_its_runs(api, cluster):
     api.objects |= {f"{TRAIN_JOBS}/my-run": forbidden, TRAIN_JOBS: forbidden, JOBS: [], INDEXED_JOBS: []}
     runs = Runs(cluster)
     assert (runs.find("my-run"), list(runs.views())) == (None, [])
-    api.objects[JOBS] = forbidden
+    api.objects |= {JOBS: forbidden, "/apis/kubeflow.org/v1": {"resources": [{"name": "pytorchjobs"}]}}
     with pytest.raises(ForbiddenError):
         list(Runs(Cluster(cluster.where)).views())
 

@@ -45,3 +45,17 @@ def test_a_command_does_without_a_right_or_names_it(tspctl, api, installed, righ
         if done.code:
             assert (done.code, named in done.err) == (4, True), (command, done.err)
             break
+
+
+def test_a_right_to_a_kind_that_the_cluster_does_not_serve_is_not_asked_for(tspctl, api):
+    """Rights are checked before kinds are: on a cluster of Kubeflow Trainer v2 alone, nobody grants PyTorchJobs."""
+    api.role = documented_role()
+    for rule in api.role["rules"]:
+        rule["resources"] = [item for item in rule["resources"] if item != "pytorchjobs"]
+    for command, verb in ((("list",), "list"), (("status", NAME), "get")):
+        done = tspctl(*command)
+        assert (done.code, f"missing permission: {verb} pytorchjobs" in done.err) == (4, True), done.err
+    del api.objects["/apis/kubeflow.org/v1"]
+    for command, code in ((("list",), 0), (("status", NAME), 102)):
+        done = tspctl(*command)
+        assert done.code == code, done.err

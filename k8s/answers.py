@@ -21,12 +21,24 @@ LimitRange, a webhook, ..."""
 _NO_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
 
 
+_LONGEST_WAIT_SEC = 10.0
+"""However long a server asks for: somebody waits for the answer."""
+
+
 class NotFoundError(ClusterError):
     """The API server answered: there is no such object (or no such kind)."""
 
 
 class ForbiddenError(ClusterError):
     """The API server refuses this user; the message names verb and resource."""
+
+
+class BusyError(UnreachableError):
+    """The server is overloaded, and says when to ask again."""
+
+    def __init__(self, message: str, *, wait_sec: float) -> None:
+        super().__init__(message)
+        self.wait_sec = wait_sec
 
 
 def parsed(data: bytes) -> dict[str, Any]:
@@ -68,8 +80,8 @@ def permission(method: str, path: str) -> str:
     return f"{verb} {what} " + (f"in namespace {namespace}" if namespace else "in the whole cluster")
 
 
-def refusal(method: str, path: str, status: int, data: bytes) -> ClusterError:
-    """The error of an answer, with the server's own words."""
+def refusal(method: str, path: str, status: int, data: bytes, *, retry_after: str = "") -> ClusterError:
+    """The error of an answer, with the server's own words. Args: retry_after, the header, in seconds."""
     try:
         message = str(json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
@@ -90,5 +102,7 @@ def refusal(method: str, path: str, status: int, data: bytes) -> ClusterError:
             f"the webhook {silent[1]} does not answer: is its controller running? ({message.rpartition(': ')[2]})"
         )
     if status in (429, 500, 502, 503, 504):
-        return UnreachableError(f"the API server is not available now (HTTP {status}): {message}")
+        text = f"the API server is not available now (HTTP {status}): {message}"
+        wait_sec = min(float(retry_after), _LONGEST_WAIT_SEC) if retry_after.isdecimal() else 0.0
+        return BusyError(text, wait_sec=wait_sec) if wait_sec else UnreachableError(text)
     return ClusterError(f"{message} (HTTP {status})")

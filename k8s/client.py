@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
-from k8s.answers import ForbiddenError, NotFoundError, parsed, permission, refusal, warnings_in
+from k8s.answers import BusyError, ForbiddenError, NotFoundError, parsed, permission, refusal, warnings_in
 from k8s.kubeconfig import context_namespace, current_context, impersonation, kubeconfig_files
 from k8s.login import log_in, official, own_namespace
 from tsp.errors import ClusterError, UnreachableError
@@ -226,7 +226,7 @@ class Cluster:
                 is_news = method != "GET" and str(error) != said
                 said = str(error)
                 logger.log(logging.WARNING if is_news else logging.DEBUG, "%s; trying again", error)
-                time.sleep(delay_sec)
+                time.sleep(max(delay_sec, error.wait_sec) if isinstance(error, BusyError) else delay_sec)
 
     def _send(
         self,
@@ -269,7 +269,8 @@ class Cluster:
                 "plain characters; log in again, or correct it"
             ) from None
         if response.status >= 400:
-            refused = refusal(method, path, response.status, response.data)
+            later = str(response.headers.get("Retry-After", ""))
+            refused = refusal(method, path, response.status, response.data, retry_after=later)
             if method == "GET" and isinstance(refused, ForbiddenError) and self._was_allowed(path):
                 raise UnreachableError(f"the API server refuses what it allowed before: {refused}")
             raise refused

@@ -220,6 +220,26 @@ def test_reads_are_repeated_while_the_server_is_away(api, cluster):
     assert len(api.requests) == 4
 
 
+@pytest.mark.parametrize(("status", "pauses"), [(429, [7.0, 7.0]), (503, [0.0, 0.01])])
+def test_an_overloaded_server_is_asked_again_when_it_says(api, cluster, monkeypatch, status, pauses):
+    slept = []
+    monkeypatch.setattr("k8s.client.time.sleep", slept.append)
+    api.objects["/version"] = {"gitVersion": "v1"}
+    api.failures = [status, status]
+    assert cluster.get("/version") == {"gitVersion": "v1"}
+    assert slept == pauses
+
+
+@pytest.mark.parametrize(("text", "wait_sec"), [("1", 1.0), ("3600", 10.0)])
+def test_nobody_is_kept_waiting_for_an_hour(text, wait_sec):
+    assert refusal("GET", "/version", 429, b"{}", retry_after=text).wait_sec == wait_sec
+
+
+@pytest.mark.parametrize("text", ["", "0", "Wed, 21 Oct 2030 07:28:00 GMT", "-1"])
+def test_a_time_to_ask_again_that_is_no_number_of_seconds_is_left_to_us(text):
+    assert type(refusal("GET", "/version", 429, b"{}", retry_after=text)) is UnreachableError
+
+
 def test_a_write_that_is_the_same_twice_is_repeated_when_a_webhook_fails(api, cluster, caplog):
     api.objects[POD] = {"metadata": {"name": "a"}}
     api.failures = [500, 503]

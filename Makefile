@@ -63,8 +63,9 @@ mutants: $(MUTATION) ## make small changes to the core and check that tests dete
 	PYTHONPATH=$(MUTATION) OMP_NUM_THREADS=1 nice $(BIN)/python -m scripts.mutants $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(READY) ## read thousands of damaged files with every reader
+fuzz: $(READY) ## read thousands of damaged files with every reader, and hundreds of random kinds beside ffmpeg
 	FUZZ_INPUTS=$${FUZZ_INPUTS:-2600} $(PYTEST) tests/fuzz -s
+	RANDOM_KINDS=$${RANDOM_KINDS:-500} $(PYTEST) -q -n $$(nproc) tests/data/video/test_random_kinds.py
 
 .PHONY: lint
 lint: $(READY) ## ruff, shellcheck, hadolint, actionlint

@@ -125,6 +125,9 @@ KINDS: dict[str, Kind] = {
         ".mpg", f"{X264} -bf 0 -vf setpts='N+gt(N,10)*90' -fps_mode vfr", rate="15", fps=Fraction(15)
     ),
     "wmv wmv2": Kind(".wmv", MANY.format("wmv2")),
+    "asf h264 B-frames with sound": Kind(
+        ".asf", f"{X264} -bf 3 -c:a wmav2", rate="10", fps=Fraction(10), extra=TONE, is_delayed=True
+    ),
     "asf msmpeg4": Kind(".asf", MANY.format("msmpeg4")),
     "ogv theora": Kind(".ogv", "-c:v libtheora -q:v 10"),
     "15 fps": Kind(".mp4", rate="15", fps=Fraction(15)),

@@ -133,7 +133,8 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         origin = round(Fraction(container.start_time or 0, 1_000_000) / time_base)
         has_no_times = has_flag(container, Flags.no_timestamps)
         rate = stream.guessed_rate or stream.average_rate or _FALLBACK_RATE
-        has_pts = not _guesses_times(container, stream)
+        is_guessed = _guesses_times(container, stream)
+        has_pts = not is_guessed
         may_hide = counted and stream.codec_context.name in _HIDING_CODECS
         if has_pts and _may_be_decoding_times(packets) and contradicts_decoder(stream, (p.pts for p in packets)):
             _take_for_decoding_times(packets, origin, stream.codec_context.reorder_depth)
@@ -151,6 +152,9 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         _hide_what_lacks_its_beginning(path, stream_index, packets)
     if packets and (not has_pts or may_hide or any(packet.pts is None for packet in packets)):
         _put_in_decoded_order(path, stream_index, packets, has_pts, notes)
+    if is_guessed and packets:
+        # FFmpeg takes the start of sound for the container's where it guesses that the first frame is shown later.
+        origin = min((origin, *(packet.pts for packet in packets if packet.pts is not None and not packet.is_hidden)))
     return _without_doubles(path, _table(packets, origin, clock, notes, fault), clock, untimed)
 
 

@@ -38,6 +38,7 @@ from tsp.config.jobs import JOBS, job_from_dict
 from tsp.config.pod_request import config_from_pod
 from tsp.config.run import RunConfig
 from tsp.config.text_file import decoded, read_file
+from tsp.config.variables import whole_number
 from tsp.errors import ConfigError, TspError, exit_code_of
 from tsp.imports import heavy_imports
 from tsp.run.pod_ranks import PodRanks, pod_environment, ranks_per_pod, run_ranks
@@ -62,6 +63,8 @@ TORCH_ENVIRONMENT = {
     "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
 }
 """Settings of torch; a pod's environment overrides them."""
+MOST_THREADS = 4096
+"""More than any machine has CPUs; torch ends the process if the system refuses it a thread."""
 LINGER_SEC = 30.0
 """How long threads and libraries may take to end once the work is done."""
 
@@ -178,13 +181,11 @@ def _set_threads(env: Mapping[str, str]) -> None:
 
     By default torch starts a thread for each core of the node; in a pod these throttle each other.
     """
-    wanted = env.get("TSP_NUM_THREADS")
-    if wanted and (not wanted.isdigit() or int(wanted) < 1):
-        raise ConfigError(f"the variable TSP_NUM_THREADS must be a whole number above 0, got {wanted!r}")
+    wanted = whole_number(env, "TSP_NUM_THREADS", 0, least=1, most=MOST_THREADS)
     import torch
 
     most = THREADS_BESIDE_GPU if env.get(NEEDS_GPU) else torch.get_num_threads()
-    torch.set_num_threads(int(wanted) if wanted else min(torch.get_num_threads(), usable_cpus(), most))
+    torch.set_num_threads(wanted or min(torch.get_num_threads(), usable_cpus(), most))
 
 
 def _do_job(kind: str, env: Mapping[str, str]) -> int:

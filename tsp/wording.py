@@ -6,8 +6,14 @@ from collections.abc import Sequence
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 video``, ``2 videos``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """``1 video``, ``2 videos``, ``2 batches``."""
+    plural = f"{noun}es" if noun.endswith(("ch", "sh", "s", "x")) else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def counted_is(number: int, noun: str) -> str:
+    """``1 video is``, ``2 videos are``."""
+    return f"{counted(number, noun)} {'is' if number == 1 else 'are'}"
 
 
 def first_few(names: Sequence[str], most: int = 5) -> str:

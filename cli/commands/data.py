@@ -9,6 +9,7 @@ import click
 
 from cli.commands._job import job_options, run_job
 from cli.commands.download import download
+from cli.options.numbers import FiniteRange
 from cli.options.recipe import dataset_options, recipe_options
 from cli.runs.session import Session, with_session
 
@@ -46,7 +47,7 @@ def data() -> None:
 @click.argument("source")
 @click.argument("dest")
 @click.option(
-    "--fps", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="Constant frame rate."
+    "--fps", type=FiniteRange(0, 1000, min_open=True), default=30.0, show_default=True, help="Constant frame rate."
 )
 @click.option(
     "--crf", type=click.IntRange(0, 51), default=23, show_default=True, help="x264 quality (CRF); lower is better."
@@ -120,7 +121,7 @@ def probe(session: Session, **given: Any) -> None:
 @click.option(
     "--min-background",
     "min_background_sec",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     metavar="SEC",
     help="Shortest gap that becomes a background segment; default: the published rule.",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands._job import job_options, run_job
+from cli.options.numbers import FiniteRange
 from cli.runs.session import Session, with_session
 from tsp.config.backbones import BACKBONES
 
@@ -29,11 +30,11 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Videos that cannot be decoded: fail after all others are done, or leave them out."),
         click.option("--backbone", type=click.Choice(list(BACKBONES)),
                      help="Encoder; default: the checkpoint's."),
-        click.option("--rate", "rate_fps", type=click.FloatRange(0, min_open=True), default=15.0, show_default=True,
+        click.option("--rate", "rate_fps", type=FiniteRange(0, 1000, min_open=True), default=15.0, show_default=True,
                      help="Frame rate at which clips are sampled."),
-        click.option("--clip-frames", "length_frames", type=click.IntRange(1), default=16, show_default=True,
+        click.option("--clip-frames", "length_frames", type=click.IntRange(1, 10_000), default=16, show_default=True,
                      help="Frames per clip."),
-        click.option("--stride", "stride_frames", type=click.IntRange(1), default=16, show_default=True,
+        click.option("--stride", "stride_frames", type=click.IntRange(1, 1_000_000), default=16, show_default=True,
                      help="Frames between the starts of consecutive clips: 16 for ActivityNet, 1 for THUMOS14."),
         click.option("--shards", "--gpus", "num_shards", type=click.IntRange(1), default=1, show_default=True,
                      help="Processes that share the videos, with one GPU each."),

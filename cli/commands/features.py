@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands._job import job_options, run_job
+from cli.options.numbers import FiniteRange
 from cli.runs.session import Session, with_session
 
 if TYPE_CHECKING:
@@ -73,17 +74,17 @@ def info(session: Session, **given: Any) -> None:
 @click.option(
     "--stride",
     "stride_frames",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     metavar="N",
     help="Frames between the starts of clips, if SOURCE does not record it.",
 )
 @click.option(
-    "--clip-frames", type=click.IntRange(1), metavar="N", help="Frames per clip, if SOURCE does not record it."
+    "--clip-frames", type=click.IntRange(1, 10_000), metavar="N", help="Frames per clip, if SOURCE does not record it."
 )
 @click.option(
     "--rate",
     "rate_fps",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, 1000, min_open=True),
     metavar="FPS",
     help="Frame rate of the clips, if SOURCE does not record it.",
 )

@@ -138,4 +138,6 @@ def _ask_sizes(session: Session, rows: list[dict[str, Any]]) -> None:
     with ThreadPoolExecutor(REQUESTS_AT_A_TIME) as pool:
         failed = list(filter(None, pool.map(ask, [row for row in rows if row["size_bytes"] is None])))
     if failed:
-        click.echo(f"warning: {len(failed)} sizes are unknown: {failed[0]}", err=True)
+        from tsp.wording import counted_is
+
+        click.echo(f"warning: {counted_is(len(failed), 'size')} unknown: {failed[0]}", err=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import click
 
 from cli.backends.base import Backend
+from cli.options.numbers import SECONDS
 from cli.output import interruption_note
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
@@ -16,7 +17,7 @@ from tsp.run.status import ENDED
 grace_option = click.option(
     "--grace",
     "grace_sec",
-    type=click.FloatRange(0),
+    type=SECONDS,
     metavar="SEC",
     help="Time to save state and drain uploads before ranks are killed; default: 120; on a cluster, the chart value "
     "gracePeriodSeconds.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.options.numbers import REFRESH_SECONDS
 from cli.runs.argument import runs_argument
 from cli.runs.session import Session, with_session
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
               help="Only write the event files, a folder for each run.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=6006, show_default=True,
               help="Port of TensorBoard on localhost; 0 picks a free one.")  # fmt: skip
-@click.option("--every", "every_sec", type=click.FloatRange(1), default=15.0, show_default=True, metavar="SEC",
+@click.option("--every", "every_sec", type=REFRESH_SECONDS, default=15.0, show_default=True, metavar="SEC",
               help="Seconds between reads of the stores.")  # fmt: skip
 @with_session
 def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: float, session: Session) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from cli.options.numbers import SECONDS
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
 
@@ -15,7 +16,7 @@ from cli.runs.session import Session, with_session
 @click.option(
     "--timeout",
     "timeout_sec",
-    type=click.FloatRange(0),
+    type=SECONDS,
     metavar="SEC",
     help="Stop waiting after SEC, with exit code 101.",
 )

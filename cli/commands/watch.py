@@ -7,12 +7,13 @@ import sys
 
 import click
 
+from cli.options.numbers import REFRESH_SECONDS
 from cli.runs.session import Session, with_session
 
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Include runs known only to the store.")
-@click.option("--every", "every_sec", type=click.FloatRange(1), default=5.0, show_default=True, metavar="SEC",
+@click.option("--every", "every_sec", type=REFRESH_SECONDS, default=5.0, show_default=True, metavar="SEC",
               help="Seconds between refreshes.")  # fmt: skip
 @with_session
 def watch(everything: bool, every_sec: float, session: Session) -> None:

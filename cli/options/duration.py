@@ -23,6 +23,9 @@ class Duration(click.ParamType[int]):
 
     name = "DURATION"
 
+    def __init__(self, most_sec: int) -> None:
+        self._most_sec = most_sec
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Seconds, at least one."""
         if isinstance(value, int):
@@ -30,4 +33,6 @@ class Duration(click.ParamType[int]):
         seconds = seconds_in(value)
         if not seconds:
             self.fail(f"{value!r} is not a duration: expected for example 90s, 30m, 12h, 2d or 1h30m", param, ctx)
+        if seconds > self._most_sec:
+            self.fail(f"{value!r} is longer than {self._most_sec // 86400}d, the longest possible", param, ctx)
         return seconds

@@ -9,6 +9,9 @@ import click
 
 from cli.options.duration import Duration
 
+MOST_POD_SEC = 2**31 - 1
+"""What the API server takes as activeDeadlineSeconds of a pod; a job with more would be created and never get pods."""
+
 _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpus_per_pod": (
         "--gpus-per-pod",
@@ -22,7 +25,10 @@ _OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "--priority",
         {"metavar": "NAME", "help": "PriorityClass; with --queue Kueue's WorkloadPriorityClass."},
     ),
-    "deadline_sec": ("--deadline", {"type": Duration(), "help": "End the run after this time: 90m, 12h, 2d."}),
+    "deadline_sec": (
+        "--deadline",
+        {"type": Duration(MOST_POD_SEC), "help": "End the run after this time: 90m, 12h, 2d."},
+    ),
     "gang": (
         "--gang",
         {

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cli.options.numbers import FiniteRange
 from tsp.config.backbones import BACKBONES
 
 
@@ -28,7 +29,7 @@ class RecipeOption:
 
 
 # The bounds of the fields, which are not loaded for --help (tests/cli/options/test_bounds.py compares the two).
-_AT_LEAST_0, _AT_LEAST_1, _RATE = click.IntRange(0), click.IntRange(1), click.FloatRange(0)
+_AT_LEAST_0, _AT_LEAST_1, _RATE = click.IntRange(0), click.IntRange(1), FiniteRange(0)
 RECIPE_OPTIONS = (
     RecipeOption(
         "--backbone",
@@ -70,7 +71,12 @@ RECIPE_OPTIONS = (
         click.Choice(["auto", "1", "2", "4"]),
         "Factor that divides batch and learning rates; auto: chosen by the smallest GPU's memory.",
     ),
-    RecipeOption("--clips-per-segment", "clips.per_segment", _AT_LEAST_1, "Clips drawn from each segment per epoch."),
+    RecipeOption(
+        "--clips-per-segment",
+        "clips.per_segment",
+        click.IntRange(1, 10_000),
+        "Clips drawn from each segment per epoch.",
+    ),
     RecipeOption("--seed", "seed", _AT_LEAST_0, "Seed of all randomness."),
     RecipeOption(
         "--workers",

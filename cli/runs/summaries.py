@@ -25,6 +25,7 @@ from tsp.run.run_index import IndexEntry, read_index
 from tsp.run.status import RUNNING
 from tsp.run.stored_run import StoredRun, list_runs
 from tsp.store.deadline import within
+from tsp.wording import counted_is
 
 if TYPE_CHECKING:
     from cli.runs.session import Session
@@ -104,12 +105,12 @@ def _read_runs(
         try:
             catalogue = within(PATIENCE_SEC, lambda: _catalogue(store))
         except StoreUnreachableError as error:
-            logger.warning("%d runs are shown without progress: %s", len(statuses), error)
+            logger.warning("%s shown without progress: %s", counted_is(len(statuses), "run"), error)
             return [None] * len(statuses)
         except TimeoutError:
             logger.warning(
-                "%d runs are shown without progress: %s has not answered within %.0f s", len(statuses), store.uri,
-                PATIENCE_SEC,
+                "%s shown without progress: %s has not answered within %.0f s",
+                counted_is(len(statuses), "run"), store.uri, PATIENCE_SEC,
             )  # fmt: skip
             return [None] * len(statuses)
         except StoreError as error:

@@ -71,7 +71,7 @@ def test_what_kinds_have_in_common_is_checked_once_for_all():
 @pytest.mark.parametrize(
     ("kind", "field", "bad", "message"),
     [
-        ("standardize", "fps", 0, "--fps must be above 0, got 0"),
+        ("standardize", "fps", 0, "--fps must be above 0 and at most 1000, got 0"),
         ("standardize", "crf", 52, r"--crf must lie in \[0, 51\], got 52"),
         ("standardize", "max_height_px", 15, "--max-height must be at least 16, got 15"),
         ("probe", "workers", -1, "--workers must be at least 0, got -1"),
@@ -79,9 +79,9 @@ def test_what_kinds_have_in_common_is_checked_once_for_all():
         ("demo", "num_valid_videos", 0, "--valid-videos must be at least 1, got 0"),
         ("demo", "num_train_videos", 0, "--train-videos must be at least 1, got 0"),
         ("features", "resize", 100_001, r"--resize must lie in \[1, 100000\], got 100001"),
-        ("extract", "stride_frames", 0, "--stride must be at least 1, got 0"),
-        ("extract", "length_frames", 0, "--clip-frames must be at least 1, got 0"),
-        ("gvf", "rate_fps", float("nan"), "--rate must be above 0, got nan"),
+        ("extract", "stride_frames", 0, "--stride must lie in .1, 1000000., got 0"),
+        ("extract", "length_frames", 0, "--clip-frames must lie in .1, 10000., got 0"),
+        ("gvf", "rate_fps", float("nan"), "--rate must be above 0 and at most 1000, got nan"),
         ("gvf", "batch", 0, "--batch must be at least 1, got 0"),
         ("extract", "cache_mib", 0, "--cache-mib must be at least 1, got 0"),
         ("features", "resize", 0, r"--resize must lie in \[1, 100000\], got 0"),

@@ -113,7 +113,7 @@ def test_what_is_no_file_is_told_from_what_is_not_there(tmp_path, name, why):
 
 def test_a_file_of_other_names_shows_one_of_them(tmp_path):
     write_arrays(tmp_path / "gvf.h5", [(name, np.ones(512, np.float32)) for name in ("v_a", "v_b", "v_c")])
-    with pytest.raises(DataError, match=r"1 of 1 videos are missing; its entries begin with 'v_a'"):
+    with pytest.raises(DataError, match=r"1 of 1 video is missing; its entries begin with 'v_a'"):
         GvfFile(tmp_path / "gvf.h5").load(["a"])
 
 

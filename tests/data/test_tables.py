@@ -120,7 +120,7 @@ def test_rows_of_another_width_are_counted_and_the_first_is_named(tmp_path):
     truth = read_ground_truth(tmp_path / "t.csv", LABELS)
     assert [problem.line for problem in truth.problems] == [2, 4]
     with pytest.raises(
-        DataError, match=r"t\.csv row 2 has 6 fields, but the header has 5 \(1 more rows cannot be used\)"
+        DataError, match=r"t\.csv row 2 has 6 fields, but the header has 5 \(1 more row cannot be used\)"
     ):
         truth.kept(ClipConfig())
 

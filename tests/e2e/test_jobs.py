@@ -181,7 +181,7 @@ def test_a_lost_pod_costs_the_videos_it_was_at_and_no_other(shop: Shop):
     mine = {video.name for video in deal(table, 2)[0]}
     shop.features("extract", "tac", "--stride", "1", "--batch", "1", "--shards", "2", name=name, out="slid.h5")
     done = wait_for(
-        lambda: {key.removesuffix(".npy") for key in shop.keys(parts)} & mine,
+        lambda: {key.rpartition("/")[2].removesuffix(".npy") for key in shop.keys(parts)} & mine,
         what="part of the first shard",
         describe=lambda: what_happened(shop.tspctl.kubectl),
     )

@@ -35,11 +35,11 @@ def breaks_at(monkeypatch: pytest.MonkeyPatch, num_videos: int) -> None:
     """Let the extraction die when it has written the parts of some videos."""
     write, left = video_parts.VideoParts.write, [num_videos]
 
-    def dying(self: video_parts.VideoParts, result: stream.VideoResult) -> None:
+    def dying(self: video_parts.VideoParts, result: stream.VideoResult, *source: Any) -> None:
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        write(self, result)
+        write(self, result, *source)
 
     monkeypatch.setattr(video_parts.VideoParts, "write", dying)
 
@@ -245,7 +245,7 @@ def test_parts_that_do_not_fit_a_corrected_table_are_left_out_or_done_again(smal
 def test_a_damaged_part_is_named(small_set: SmallSet) -> None:
     jobs = [small_set.job(shards=2, shard=shard) for shard in range(2)]
     do_job("extract", jobs[0])
-    done = next((small_set.root / "out" / "features.h5.parts" / "done").iterdir())
+    done = next((small_set.root / "out" / "features.h5.parts" / "done").rglob("*.npy"))
     done.write_bytes(b"x" * done.stat().st_size)
     with pytest.raises(DataError, match=rf"{done.name} is damaged"):
         do_job("extract", jobs[1])

@@ -16,7 +16,7 @@ from tsp.data.dataset_files import Videos
 from tsp.data.tables import VideoFacts
 from tsp.errors import StoreUnreachableError
 from tsp.extract.decode import CHUNK_FRAMES, Chunk, VideoEnd
-from tsp.extract.pool import Event, VideoFailure, decode_videos
+from tsp.extract.pool import Event, VideoFailure, _Worker, decode_videos
 from tsp.extract.slide_plan import SlidePlan
 from tsp.store.local import LocalStore
 
@@ -107,3 +107,21 @@ def test_work_that_is_given_up_leaves_no_process_behind(drawn_videos: Drawn) -> 
     assert [process.name for process in multiprocessing.active_children()] == ["decoder"]
     events.close()
     assert not multiprocessing.active_children()
+
+
+def test_a_process_that_dies_just_after_it_was_seen_alive_costs_no_video(
+    drawn_videos: Drawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = _Worker(Videos(LocalStore(drawn_videos[0])), PLAN)
+    process = worker._process
+    try:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        monkeypatch.setattr(process, "is_alive", lambda: True)
+        worker.start(rows(drawn_videos)[-1])
+        while isinstance(event := worker.receive(), Chunk):
+            pass
+        assert isinstance(event, VideoEnd)
+    finally:
+        worker.stop()

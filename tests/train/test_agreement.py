@@ -98,7 +98,7 @@ def test_ranks_of_different_configurations_do_not_train_together(agreed):
 def test_learning_rates_follow_the_ranks_that_were_started(agreed, caplog, gpus, is_warned):
     sizes, _ = agreed(None, None, gpus=gpus)
     assert sizes.head_lr == pytest.approx(2 * make_config().optim.head_lr)
-    assert (f"2 ranks were started, but --gpus is {gpus}" in caplog.text) is is_warned
+    assert (f"2 ranks started, but --gpus is {gpus}" in caplog.text) is is_warned
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -36,6 +36,8 @@ class Bounds:
     def __str__(self) -> str:
         if self.at_least is not None and self.at_most is not None:
             return f"lie in [{self.at_least}, {self.at_most}]"
+        if self.above is not None and self.at_most is not None:
+            return f"be above {self.above} and at most {self.at_most}"
         if self.at_least is not None:
             return f"be at least {self.at_least}"
         return f"be above {self.above}" if self.above is not None else "be finite"

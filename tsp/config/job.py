@@ -20,7 +20,9 @@ from typing import Any, ClassVar, Literal
 from tsp.config.address import FETCHED, STORED, check_addresses, check_scheme
 from tsp.config.bounds import check_numbers, number
 from tsp.config.store import StoreConfig
+from tsp.config.variables import whole_number
 from tsp.errors import ConfigError
+from tsp.wording import counted
 
 Access = Literal["read", "write", "scratch"]
 
@@ -185,12 +187,11 @@ def own_share(job: Job, environment: Mapping[str, str]) -> Job:
 
     Raises: ConfigError if the environment names a shard that the job does not have.
     """
-    index = environment.get(INDEX_VARIABLE)
-    if index is None or not isinstance(job, SharedJob) or job.names_its_share:
+    if INDEX_VARIABLE not in environment or not isinstance(job, SharedJob) or job.names_its_share:
         return job
-    shards = environment.get(SHARDS_VARIABLE) or str(job.shards)
-    if not shards.isdigit() or int(shards) < 1:
-        raise ConfigError(f"the variable {SHARDS_VARIABLE} must be a whole number above 0, got {shards!r}")
-    if not index.isdigit() or int(index) >= int(shards):
-        raise ConfigError(f"the variable {INDEX_VARIABLE} is {index!r}, but the job has {shards} shards")
-    return dataclasses.replace(job, shards=int(shards), shard=int(index)) if int(shards) > 1 else job
+    shards = whole_number(environment, SHARDS_VARIABLE, job.shards, least=1)
+    index = whole_number(environment, INDEX_VARIABLE, shards)
+    if index >= shards:
+        given = environment[INDEX_VARIABLE]
+        raise ConfigError(f"the variable {INDEX_VARIABLE} is {given!r}, but the job has {counted(shards, 'shard')}")
+    return dataclasses.replace(job, shards=shards, shard=index) if shards > 1 else job

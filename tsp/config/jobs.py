@@ -14,7 +14,7 @@ from tsp.config.backbones import Backbone
 from tsp.config.bounds import number, require
 from tsp.config.codec import from_dict
 from tsp.config.job import Job, ParallelJob, SharedJob, StoreJob, reads, scratch, text, writes
-from tsp.config.run import Precision, RunConfig
+from tsp.config.run import MOST_CLIP_FRAMES, MOST_FPS, Precision, RunConfig
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
 
@@ -38,7 +38,7 @@ class StandardizeJob(SharedJob, StoreJob):
     """Folder or ``s3://`` prefix that is searched for videos, or one video."""
     dest: str = writes("DEST")
     """Folder or ``s3://`` prefix of the standardised files; each keeps its name, with the ending .mp4."""
-    fps: float = number("--fps", 30.0, above=0)
+    fps: float = number("--fps", 30.0, above=0, at_most=MOST_FPS)
     crf: int = number("--crf", 23, at_least=0, at_most=51)
     """x264's constant rate factor."""
     max_height_px: int | None = number("--max-height", None, at_least=16)
@@ -199,10 +199,10 @@ class EncodingJob(MergedJob, StoreJob):
     out: str = writes("--out")
     """H5 or folder to write, a path or URI; per-video files are next to it until the merge, so that a stopped job
     continues."""
-    stride_frames: int = number("--stride", 16, at_least=1)
+    stride_frames: int = number("--stride", 16, at_least=1, at_most=1_000_000)
     """Frames (at ``rate_fps``) between the starts of two clips: 16 for ActivityNet, 1 for THUMOS14."""
-    length_frames: int = number("--clip-frames", 16, at_least=1)
-    rate_fps: float = number("--rate", 15.0, above=0)
+    length_frames: int = number("--clip-frames", 16, at_least=1, at_most=MOST_CLIP_FRAMES)
+    rate_fps: float = number("--rate", 15.0, above=0, at_most=MOST_FPS)
     backbone: Backbone | None = None
     """None: read off the checkpoint."""
     short_videos: ShortVideoPolicy = "pad"

@@ -44,17 +44,20 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{8,64}")
 
 # A shape that cannot be trained is refused here, not by an exception deep inside a network.
 MIN_CROP_PX = 16
+MOST_FPS = 1000
+MOST_CLIP_FRAMES = 10_000
+"""Beyond these, a mistyped number would fill the memory with frames that repeat."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipConfig:
     """How clips are cut from a segment and what the encoder sees of them."""
 
-    length_frames: int = number("clips.length_frames", 16, at_least=1)
+    length_frames: int = number("clips.length_frames", 16, at_least=1, at_most=MOST_CLIP_FRAMES)
     """Frames per clip that the encoder sees."""
-    rate_fps: float = number("clips.rate_fps", 15.0, above=0)
+    rate_fps: float = number("clips.rate_fps", 15.0, above=0, at_most=MOST_FPS)
     """Rate at which a clip's frames are sampled, whatever the file's own."""
-    per_segment: int = number("clips.per_segment", 5, at_least=1)
+    per_segment: int = number("clips.per_segment", 5, at_least=1, at_most=10_000)
     """Clips drawn from each segment in an epoch."""
     resize_height_px: int = number("clips.resize_height_px", 128, at_least=1)
     resize_width_px: int = number("clips.resize_width_px", 171, at_least=1)
@@ -127,7 +130,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_addresses(self)
-        require(bool(self.root), "data.root is empty: give the data set's folder or s3:// URI with --data")
+        require(
+            bool(self.root),
+            "data.root is empty: give the data set's folder or s3:// URI with --data "
+            "(chart value: data.uri, or data.claim)",
+        )
         check_scheme("--data", self.root, *STORED)
         check_scheme("data.cache_dir", self.cache_dir)
         check_numbers(self)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from tsp.store.base import Store
 from tsp.store.locks import Lock, lock_file
 from tsp.store.open import open_store
 from tsp.store.owner import is_abandoned
+from tsp.wording import counted_is
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,10 @@ class VideoCache:
         """Of the store's objects, cached or not."""
         return {entry.key for entry in self._store.list(prefix)}
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of the store's objects by key, cached or not."""
+        return {entry.key: entry.size_bytes for entry in self._store.list(prefix)}
+
     def size_bytes(self) -> int:
         """Bytes of the files in the cache, unfinished downloads included."""
         return sum(size_bytes for _, size_bytes, _ in self._files())
@@ -99,6 +104,24 @@ class VideoCache:
         for _, _, path in self._files():
             if path.name.startswith(".") and is_abandoned(path):
                 path.unlink(missing_ok=True)
+
+    def drop_changed(self, sizes: Mapping[str, int]) -> None:
+        """Remove files whose object was replaced since by one of another size. Args: sizes, of objects by key."""
+        cached = {path: size_bytes for _, size_bytes, path in self._files()}
+        changed = [
+            path for key, size_bytes in sizes.items() if cached.get(path := self._path(key)) not in (None, size_bytes)
+        ]
+        dropped = [path for path in changed if self._evict(path)]
+        if dropped:
+            log.info(
+                "%s dropped from the cache: %s has others of these names now",
+                counted_is(len(dropped), "video"), self._config.uri,
+            )  # fmt: skip
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is cached."""
+        return next(self._files(), None) is None
 
     def _evict(self, path: Path) -> bool:
         if path.name.startswith("."):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tsp.config.run import DataConfig
@@ -69,11 +69,35 @@ class Videos:
         root = self._source.root
         return [filename for filename, key in keys.items() if not _spelled_otherwise(root / key).exists()]
 
+    def sizes(self, filenames: Iterable[str]) -> dict[str, int]:
+        """Bytes of those of the files that are there; one listing of the folder where it is remote."""
+        keys = {filename: self.key(filename) for filename in filenames}
+        if self.cache is not None:
+            there = self.cache.sizes(f"{self._folder}/" if self._folder else "")
+            return {filename: there[key] for filename, key in keys.items() if key in there}
+        assert isinstance(self._source, LocalStore)
+        found = {}
+        for filename, key in keys.items():
+            with suppress(OSError):
+                found[filename] = _spelled_otherwise(self._source.root / key).stat().st_size
+        return found
+
     def _missing(self, key: str) -> DataError:
         address = self._source.address(key)
         if self._training_copy:
             return DataError(f"there is no training copy {address}: {NO_COPY_HINT}")
         return VideoError(f"there is no video {address}")
+
+
+def clean(cache: VideoCache, prefix: str = "") -> VideoCache:
+    """The cache, without partial downloads of killed processes and without files that the store has replaced since.
+
+    Args: prefix, of the keys that will be read. Raises: StoreError.
+    """
+    cache.sweep()
+    if not cache.is_empty:
+        cache.drop_changed(cache.sizes(prefix))
+    return cache
 
 
 def _spelled_otherwise(path: Path) -> Path:
@@ -107,8 +131,7 @@ class DatasetFiles:
         if not self._is_remote:
             return Videos(LocalStore(self._root() / folder), training_copy=self._config.training_copy)
         cache = VideoCache(self._cache_dir, self._settings, limit_bytes=self._config.cache_mib * MIB)
-        cache.sweep()
-        return Videos(cache, folder, training_copy=self._config.training_copy)
+        return Videos(clean(cache, f"{folder}/"), folder, training_copy=self._config.training_copy)
 
     def _root(self) -> Path:
         root = self._config.root

@@ -19,6 +19,7 @@ from tsp.data.deflated_chunks import Chunk, DeflatedChunks
 from tsp.data.foreign_files import HEAD_BYTES, what_begins
 from tsp.data.tables import composed
 from tsp.errors import DataError
+from tsp.wording import counted_is
 
 GVF_DIMS = 512
 """Size of the encoder's feature, and so of its pooling over a video."""
@@ -46,7 +47,7 @@ class GvfFile:
                 entries = _entries(file.names) if len(missing) == len(videos) else ""
                 raise DataError(
                     f"the GVF file {self.path} has no feature for the video {missing[0]!r} ({len(missing)} of "
-                    f"{len(videos)} videos are missing{entries}): build it with 'tspctl gvf', or "
+                    f"{counted_is(len(videos), 'video')} missing{entries}): build it with 'tspctl gvf', or "
                     f"train with --gvf none"
                 )
             features = np.empty((len(videos), GVF_DIMS), np.float32)

@@ -168,8 +168,8 @@ class ClipLoader:
                 log.warning("bad clip (further bad clips of this file are only counted): %s", problem.message)
         if self.num_bad > self._most_bad:
             raise DataError(
-                f"{self.num_bad} clips could not be decoded, more than {self.config.max_bad_share:.0%} of this "
-                f"rank's epoch (data.max_bad_share); the last one: {batch.problems[-1].message}"
+                f"{counted(self.num_bad, 'clip')} could not be decoded, more than {self.config.max_bad_share:.0%} of "
+                f"this rank's epoch (data.max_bad_share); the last one: {batch.problems[-1].message}"
             )
 
 
@@ -240,8 +240,9 @@ def load_subset(config: RunConfig, subset: Subset) -> SubsetData:
     segments = load_segments(files.table(part.csv), heads, config.clips)
     counts = segments.counts
     log.info(
-        "%s: %d of %d segments in %d videos (%d too short, %d cut to their video)",
-        part.csv, counts.kept, counts.rows, len(segments.filenames), counts.too_short, counts.clamped,
+        "%s: %d of %s in %s (%d too short, %d cut to their video)",
+        part.csv, counts.kept, counted(counts.rows, "segment"), counted(len(segments.filenames), "video"),
+        counts.too_short, counts.clamped,
     )  # fmt: skip
     if counts.ends_first:
         log.warning(

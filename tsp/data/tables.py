@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from tsp.data.text_files import read_text
 from tsp.errors import DataError
 from tsp.store.atomic import new_file
+from tsp.wording import counted
 
 METADATA_COLUMNS = ("filename", "video-duration", "fps", "video-frames")
 GROUND_TRUTH_COLUMNS = (
@@ -125,7 +126,7 @@ def read_table(path: str | Path, what: str, needed: Sequence[str], content: byte
     columns = tuple(name.strip() for name in rows[0])
     _require_columns(path, columns, needed)
     problems = [
-        RowProblem(line, f"has {len(cells)} fields, but the header has {len(columns)}")
+        RowProblem(line, f"has {counted(len(cells), 'field')}, but the header has {len(columns)}")
         for line, cells in zip(lines[1:], rows[1:], strict=True)
         if len(cells) != len(columns)
     ]
@@ -162,7 +163,7 @@ def refuse(path: str, problems: Sequence[RowProblem]) -> None:
     """Raises: DataError naming the first unusable row and the number of others, if there are any."""
     if problems:
         line, message = min(problems)
-        others = f" ({len(problems) - 1} more rows cannot be used)" if len(problems) > 1 else ""
+        others = f" ({counted(len(problems) - 1, 'more row')} cannot be used)" if len(problems) > 1 else ""
         raise DataError(f"{path} row {line}{'' if message.startswith('has ') else ':'} {message}{others}")
 
 

@@ -93,12 +93,12 @@ def report_contradictions(described: FeatureSet, found: Mapping[str, int], where
     unknown = sorted(found.keys() - said.keys())
     other = sorted(stem for stem in said.keys() & found.keys() if said[stem] != found[stem])
     for stems, what in (
-        (absent, "that its description lists are missing"),
-        (unknown, "are not in its description"),
-        (other, "do not have the number of features that its description states"),
+        (absent, "of its description missing"),
+        (unknown, "without a line in its description"),
+        (other, "with another number of features than its description states"),
     ):
         if stems:
-            logger.warning("%s: %d videos %s: %s", where, len(stems), what, first_few(stems))
+            logger.warning("%s: %s %s: %s", where, counted(len(stems), "video"), what, first_few(stems))
 
 
 def warn_if_transposed(shapes: Sequence[tuple[int, ...]], known: FeatureSet | None, where: str) -> None:

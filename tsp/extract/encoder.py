@@ -118,7 +118,9 @@ class Encoder:
                 if num_clips == 1:
                     raise GpuMemoryError(f"a single clip does not fit on {self.device}: free its memory") from error
                 self.max_batch = num_clips // 2
-                logger.warning("%d clips do not fit on %s: continuing with %d", num_clips, self.device, self.max_batch)
+                logger.warning(
+                    "a batch of %d does not fit on %s: continuing with %d", num_clips, self.device, self.max_batch
+                )
             else:
                 return features
         step = self.max_batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import torch
 from tsp.config.cpus import usable_cpus
 from tsp.config.job import Answer
 from tsp.config.jobs import EncodingJob, FeatureFormat
+from tsp.data.dataset_files import Videos
 from tsp.data.features import GVF_DIMS, write_arrays
 from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
-from tsp.errors import DataError, MissingKeyError
+from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.extract.encoder import Encoder, load_backbone
-from tsp.extract.finished import refuse_other_work
+from tsp.extract.finished import refuse_other_files, refuse_other_work
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
 from tsp.extract.numbers import describe_numbers, odd_numbers
 from tsp.extract.pool import decode_videos
@@ -26,19 +27,21 @@ from tsp.extract.progress import Progress
 from tsp.extract.shards import deal
 from tsp.extract.slide_plan import SlidePlan
 from tsp.extract.stream import Collector, FeatureStream
-from tsp.extract.video_parts import PartState, VideoParts
+from tsp.extract.video_parts import Part, VideoParts
 from tsp.model.device import device_of_shard
 from tsp.model.gpu_errors import gpu_errors
 from tsp.model.weights import read_file, recognise
 from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
-from tsp.wording import counted, first_few
+from tsp.wording import counted, counted_is, first_few
 
 logger = logging.getLogger(__name__)
 
 BATCH_ON_GPU = 64
 BATCH_ON_CPU = 8
+FILE_BYTES = "file_bytes"
+"""Key of a finished output's report: the size of each video's file when its features were extracted."""
 HELD = ("videos", "clips", "broken", "padded", "skipped", "missing")
 """Facts of an answer that a finished output's report keeps beside its rows."""
 
@@ -102,11 +105,11 @@ class Extraction:
 
     def _settle(self) -> Answer:
         """Finish once this shard is done."""
-        states = self._parts.states(self._shapes)
-        answer = self._answer(states)
+        parts = self._parts.all(self._shapes)
+        answer = self._answer(parts)
         if answer.facts["missing"]:
             report = self._merged_already()
-            return self._unfinished(states, answer) if report is None else self._finished(report)
+            return self._unfinished(parts, answer) if report is None else self._finished(report)
         if answer.facts["broken"] and self._job.broken_videos == "fail":
             logger.error(
                 "%s could not be decoded, so nothing was merged: replace them and run the command again "
@@ -117,7 +120,7 @@ class Extraction:
         if self._shard is not None and not self._parts.claim_merge(self._shard):
             logger.info("all videos are done; another shard merges them")
             return answer
-        return self._merge(states, answer)
+        return self._merge(parts, answer)
 
     def _finished(self, report: dict[str, Any]) -> Answer:
         """The answer of an H5 that is complete.
@@ -131,6 +134,16 @@ class Extraction:
             encoder=self._job.backbone,
             where=self._parts.address,
         )
+        if not self._job.merge_only and report.get(FILE_BYTES):
+            videos = open_videos(self._job, self._cache)
+            names = {video.name: video.filename for video in self._videos if video.name in report[FILE_BYTES]}
+            sizes = videos.sizes(names.values())
+            refuse_other_files(
+                report[FILE_BYTES],
+                {name: sizes.get(filename) for name, filename in names.items()},
+                folder=self._job.videos,
+                where=self._parts.address,
+            )
         logger.info("%s is already finished", self._parts.address)
         held = dict(report["holds"])
         return Answer(rows=held.pop("rows"), facts={**held, "out": self._parts.address})
@@ -146,17 +159,45 @@ class Extraction:
         self._parts.begin(identity)
         dealt = deal(self._videos, self._job.shards if self._shard is not None else 1)
         mine = [video for video in dealt[self._shard or 0] if video.name in self._num_clips]
-        states = self._parts.states(self._shapes)
-        # A broken file may have been replaced in the meantime.
-        rest = [video for video in mine if states.get(video.name, "broken") == "broken"]
+        source = open_videos(self._job, self._cache)
+        sizes = source.sizes(video.filename for video in mine)
+        parts = self._parts.all(self._shapes)
+        self._refuse_other_files(mine, parts, sizes)
+        # A broken file may have been repaired in the meantime, too.
+        rest = [video for video in mine if video.name not in parts or parts[video.name].state == "broken"]
+        self._parts.discard(parts[video.name] for video in rest if video.name in parts)
         logger.info("%s, %d of them already done", counted(len(mine), "video"), len(mine) - len(rest))
         if rest:
             # Errors of a card may surface at any later call, not only where the encoder runs.
             with gpu_errors("give a smaller --batch, or free the GPU's memory"):
-                self._extract(checkpoint, rest)
+                self._extract(checkpoint, rest, source, sizes)
         return None
 
-    def _extract(self, checkpoint: Path, videos: list[VideoFacts]) -> None:
+    def _refuse_other_files(
+        self, videos: Sequence[VideoFacts], parts: Mapping[str, Part], sizes: Mapping[str, int]
+    ) -> None:
+        """Refuse to go on if features so far are of other files than those that are there.
+
+        Raises: ConfigError; what was computed is not discarded because of a mistyped --data.
+        """
+        changed = [
+            parts[video.name]
+            for video in videos
+            if video.name in parts
+            and parts[video.name].state != "broken"
+            and None not in (sizes.get(video.filename), parts[video.name].file_bytes)
+            and sizes[video.filename] != parts[video.name].file_bytes
+        ]
+        if changed:
+            names = [part.key.rpartition("/")[2].removesuffix(".npy") for part in changed]
+            raise ConfigError(
+                f"{self._parts.address} was started with other files than those in {self._job.videos} "
+                f"({counted(len(names), 'video')} of another size: {first_few(names)}): check --data, choose another "
+                f"--out, or delete what was made of them, such as {self._parts.store.address(changed[0].key)}, to "
+                "extract them again"
+            )
+
+    def _extract(self, checkpoint: Path, videos: list[VideoFacts], source: Videos, sizes: Mapping[str, int]) -> None:
         backbone, network = load_backbone(checkpoint, self._job.backbone)
         device = device_of_shard(self._shard)
         encoder = Encoder(network, device, self._job.precision)
@@ -164,13 +205,12 @@ class Extraction:
             encoder, self._job.batch or (BATCH_ON_GPU if device.type == "cuda" else BATCH_ON_CPU), self._keep.collect
         )
         workers = default_workers(device) if self._job.workers is None else self._job.workers
-        source = open_videos(self._job, self._cache)
         progress = Progress(stream, len(videos), sum(self._num_clips[video.name] for video in videos))
         events = progress.watched(decode_videos(source, videos, self._plan, workers=workers))
         for result in stream.results(events):
             if result.array is None:
                 logger.warning("%s: %s", result.video.name, result.message)
-            self._parts.write(result)
+            self._parts.write(result, sizes.get(result.video.filename))
             progress.videos_done += 1
         self._facts = {
             "backbone": backbone,
@@ -198,56 +238,60 @@ class Extraction:
         """The report of a finished output; None while there are parts to merge, which the last shard does."""
         return None if self._parts.are_there() else self._parts.report()
 
-    def _answer(self, states: dict[str, PartState]) -> Answer:
-        broken = [name for name, state in states.items() if state == "broken"]
-        padded = [name for name, state in states.items() if state == "padded"]
+    def _answer(self, parts: Mapping[str, Part]) -> Answer:
+        broken = {name: part for name, part in parts.items() if part.state == "broken"}
+        padded = [name for name, part in parts.items() if part.state == "padded"]
         rows = [
-            *({"video": name, "state": "broken", "message": self._parts.why_broken(name)} for name in broken),
+            *({"video": name, "state": "broken", "message": self._parts.why_broken(broken[name])} for name in broken),
             *({"video": name, "state": "padded", "message": "last frame repeated"} for name in padded),
             *({"video": name, "state": "skipped", "message": "shorter than one clip"} for name in self._skipped),
         ]
-        good = [name for name, state in states.items() if state != "broken"]
+        good = [name for name in parts if name not in broken]
         facts = {
             "videos": len(good),
             "clips": sum(self._num_clips[name] for name in good),
             "broken": len(broken),
             "padded": len(padded),
             "skipped": len(self._skipped),
-            "missing": len(self._shapes.keys() - states.keys()),
+            "missing": len(self._shapes.keys() - parts.keys()),
             **self._facts,
         }
         return Answer(rows=rows, facts=facts)
 
-    def _unfinished(self, states: dict[str, PartState], answer: Answer) -> Answer:
-        missing = [name for name in self._shapes if name not in states]
+    def _unfinished(self, parts: Mapping[str, Part], answer: Answer) -> Answer:
+        missing = [name for name in self._shapes if name not in parts]
         if self._shard is not None:
-            logger.info("this shard is done; %d videos of other shards are not (%s)", len(missing), first_few(missing))
+            logger.info(
+                "this shard is done; %s of other shards not yet done (%s)",
+                counted_is(len(missing), "video"), first_few(missing),
+            )  # fmt: skip
             return answer
         raise DataError(
             f"{self._parts.address} cannot be merged: {len(missing)} of {len(self._shapes)} videos have no "
             f"features yet ({first_few(missing)}): run the unfinished shards again"
         )
 
-    def _merge(self, states: dict[str, PartState], answer: Answer) -> Answer:
-        names = [name for name in self._shapes if states[name] != "broken"]
+    def _merge(self, parts: Mapping[str, Part], answer: Answer) -> Answer:
+        names = [name for name in self._shapes if parts[name].state != "broken"]
         if not names:
             raise DataError(f"there is nothing to merge: none of the {len(self._videos)} videos has features")
         holds = {"rows": answer.rows, **{key: answer.facts[key] for key in HELD}}
         description = self._description(names)
-        report = {**description.to_dict(), "holds": holds}
+        sizes = {name: parts[name].file_bytes for name in self._shapes if parts[name].file_bytes is not None}
+        report = {**description.to_dict(), "holds": holds, FILE_BYTES: sizes}
         if self._keep.form == "npy":
             stems = {name: file_stem(name, self._keep.prefix) for name in names}
-            self._parts.finish_files(stems, states, missing_files(description.missing, self._keep.prefix), report)
+            self._parts.finish_files(stems, parts, missing_files(description.missing, self._keep.prefix), report)
         else:
-            self._merge_h5(names, states, report)
+            self._merge_h5({name: parts[name] for name in names}, report)
         logger.info("%s merged into %s", counted(len(names), "video"), self._parts.address)
         return replace(answer, facts={**answer.facts, "out": self._parts.address})
 
-    def _merge_h5(self, names: list[str], states: dict[str, PartState], report: dict[str, Any]) -> None:
+    def _merge_h5(self, parts: Mapping[str, Part], report: dict[str, Any]) -> None:
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache) as folder:
             h5 = Path(folder) / "merged.h5"
-            arrays = self._parts.arrays(names, states)
+            arrays = self._parts.arrays(parts)
             write_arrays(h5, ((file_stem(name, self._keep.prefix), array) for name, array in arrays))
             self._parts.finish(h5, sha256_of(h5), report)
 

@@ -27,7 +27,7 @@ from tsp.run.feature_set import (
 )
 from tsp.store.base import Store
 from tsp.store.files import folder_and_name, list_files, local_path, open_folder
-from tsp.wording import first_few
+from tsp.wording import counted, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,11 @@ class NpyFolder:
         others = [name for name in listed if not name.endswith(NPY) and name not in (DESCRIPTION, MISSING_FILES)]
         if others:
             logger.warning(
-                "%s: %d files left out (not %s): %s", folder.uri, len(others), NPY, first_few(sorted(others))
+                "%s: %s left out (not %s): %s",
+                folder.uri,
+                counted(len(others), "file"),
+                NPY,
+                first_few(sorted(others)),
             )
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -30,6 +30,24 @@ def refuse_other_work(
         )
 
 
+def refuse_other_files(
+    made_from: Mapping[str, int], there: Mapping[str, int | None], *, folder: str, where: str
+) -> None:
+    """Refuse to call an output finished whose features are of other files than those in the folder.
+
+    Args: made_from, size of each video's file when it was extracted; there, its size now, None if there is no file.
+    Raises: ConfigError.
+    """
+    absent = [name for name in made_from if there.get(name) is None]
+    other = [name for name in made_from if there.get(name) not in (None, made_from[name])]
+    differences = [*_counted(absent, "not there"), *_counted(other, "of another size")]
+    if differences:
+        raise ConfigError(
+            f"{where} is finished, but not from the files in {folder} ({'; '.join(differences)}): check --data, "
+            f"choose another --out, or delete {where} to extract all of them again"
+        )
+
+
 def _differences(report: Mapping[str, Any], num_clips: Mapping[str, int]) -> Iterator[str]:
     held = {name: facts["features"] for name, facts in report["videos"].items()}
     # These were left out as the command wished, and its answer names them again.

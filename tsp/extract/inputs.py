@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tsp.config.jobs import EncodingJob
 from tsp.data.cache import MIB, VideoCache
-from tsp.data.dataset_files import Videos
+from tsp.data.dataset_files import Videos, clean
 from tsp.errors import ConfigError
 from tsp.run.epochs import is_checkpoint
 from tsp.run.stored_run import StoredRun
@@ -47,7 +47,9 @@ def open_videos(job: EncodingJob, cache: Path) -> Videos:
     """
     address = job.videos.rstrip("/")
     if address.startswith("s3://"):
-        return Videos(VideoCache(cache / "videos", with_uri(job.store, address), limit_bytes=job.cache_mib * MIB))
+        return Videos(
+            clean(VideoCache(cache / "videos", with_uri(job.store, address), limit_bytes=job.cache_mib * MIB))
+        )
     folder = path_of_file_uri(address) if address.startswith("file://") else Path(address or "/").expanduser()
     if not folder.is_dir():
         raise ConfigError(f"the folder of the videos {folder} does not exist: check --data")

@@ -88,11 +88,14 @@ class _Worker:
         theirs.close()
 
     def start(self, video: VideoFacts) -> None:
-        """Start decoding a video."""
-        if not self._process.is_alive():
-            self.connection.close()
-            self._launch()
+        """Start decoding a video, in a new process if the idle one has died; it may die at any time."""
         self.video = video
+        if self._process.is_alive():
+            with contextlib.suppress(OSError):
+                self.connection.send(video)
+                return
+        self.connection.close()
+        self._launch()
         self.connection.send(video)
 
     def receive(self) -> Chunk | VideoEnd | VideoFailure:

@@ -1,9 +1,9 @@
 """An extraction's intermediate results: one small object per video, next to the output.
 
     <out>.parts/about.json            what is extracted: checkpoint, stride, ...
-               /done/<video>.npy      float32
-               /padded/<video>.npy    the same; some clip repeats the video's last frame
-               /broken/<video>.txt    why it could not be decoded
+               /done/<bytes>/<video>.npy      float32; bytes, the size of the file they were made from
+               /padded/<bytes>/<video>.npy    the same; some clip repeats the video's last frame
+               /broken/<bytes>/<video>.txt    why it could not be decoded
                /merging.json          which shard merges
     <out>                             the H5, whole or not there
     <out>.json                        what it holds; the parts are gone then
@@ -11,7 +11,8 @@
 With one file per video the output is a folder: the parts become its files, ``features.json`` describes them and is
 written last, ``missing_files.txt`` names the videos without features.
 
-A part's folder shows its state, so that one listing shows the remaining work.
+A part's folders show its state and its source, so that one listing shows the remaining work: a part made from a file of
+another size is another file's. Parts of older releases have no size, and are accepted unchecked.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +46,16 @@ ENDINGS: dict[PartState, str] = {"done": ".npy", "padded": ".npy", "broken": ".t
 NPY_HEADER_BYTES = 128
 PARTS_AT_A_TIME = 8
 """Each is held whole: an hour at stride 1 is 106 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of one video."""
+
+    state: PartState
+    key: str
+    file_bytes: int | None
+    """Size of the file it was made from; None in parts of older releases."""
 
 
 class VideoParts:
@@ -123,50 +135,56 @@ class VideoParts:
 
     # Parts
 
-    def write(self, result: VideoResult) -> None:
-        """Store a video's result."""
-        name = result.video.name
+    def write(self, result: VideoResult, file_bytes: int | None) -> None:
+        """Store a video's result. Args: file_bytes, size of the video's file, if there is one."""
+        state: PartState = "broken" if result.array is None else "padded" if result.num_padded else "done"
+        key = self._key(state, result.video.name, file_bytes)
         if result.array is None:
-            self.store.write(self._key("broken", name), result.message.encode())
+            self.store.write(key, result.message.encode())
             return
         buffer = io.BytesIO()
         np.save(buffer, result.array.astype(np.float32, copy=False), allow_pickle=False)
-        self.store.write(self._key("padded" if result.num_padded else "done", name), buffer.getvalue())
+        self.store.write(key, buffer.getvalue())
 
-    def states(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, PartState]:
-        """State of each video; those without a part, or with one of another shape, are omitted."""
-        found: dict[str, PartState] = {}
+    def all(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Part]:
+        """The part of each video; those without one, or with one of another shape, are omitted."""
+        found: dict[str, Part] = {}
         for entry in self.store.list(self._prefix):
             state, _, file = entry.key.removeprefix(self._prefix).partition("/")
+            size, _, file = file.rpartition("/")
             name = file.removesuffix(".npy").removesuffix(".txt")
-            if state not in ENDINGS or name not in shapes:
+            if state not in ENDINGS or name not in shapes or not (size.isdigit() or size == ""):
                 continue
+            part = Part(state, entry.key, int(size) if size else None)
             if state == "broken":
-                found.setdefault(name, "broken")
+                found.setdefault(name, part)
             elif entry.size_bytes == NPY_HEADER_BYTES + 4 * math.prod(shapes[name]):
-                found[name] = "padded" if state == "padded" else "done"
+                found[name] = part
         return found
 
-    def why_broken(self, name: str) -> str:
+    def discard(self, parts: Iterable[Part]) -> None:
+        """Remove parts."""
+        for part in parts:
+            self.store.delete(part.key)
+
+    def why_broken(self, part: Part) -> str:
         """Why a video could not be decoded."""
-        return self.store.read(self._key("broken", name)).decode()
+        return self.store.read(part.key).decode()
 
-    def arrays(self, names: Sequence[str], states: Mapping[str, PartState]) -> Iterator[tuple[str, np.ndarray]]:
+    def arrays(self, parts: Mapping[str, Part]) -> Iterator[tuple[str, np.ndarray]]:
         """Name and array of each video, in order, with read-ahead."""
-        yield from zip(
-            names, map_ahead(lambda name: self._read(states[name], name), names, threads=PARTS_AT_A_TIME), strict=True
-        )
+        yield from zip(parts, map_ahead(self._read, parts.values(), threads=PARTS_AT_A_TIME), strict=True)
 
-    def _read(self, state: PartState, name: str) -> np.ndarray:
-        key = self._key(state, name)
+    def _read(self, part: Part) -> np.ndarray:
         try:
-            array: np.ndarray = np.load(io.BytesIO(self.store.read(key)), allow_pickle=False)
+            array: np.ndarray = np.load(io.BytesIO(self.store.read(part.key)), allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise DataError(f"{self.store.address(key)} is damaged: delete it and extract again") from error
+            raise DataError(f"{self.store.address(part.key)} is damaged: delete it and extract again") from error
         return array
 
-    def _key(self, state: PartState, name: str) -> str:
-        return f"{self._prefix}{state}/{name}{ENDINGS[state]}"
+    def _key(self, state: PartState, name: str, file_bytes: int | None) -> str:
+        source = "" if file_bytes is None else f"{file_bytes}/"
+        return f"{self._prefix}{state}/{source}{name}{ENDINGS[state]}"
 
     # The end
 
@@ -190,7 +208,7 @@ class VideoParts:
         self._close({"sha256": sha256, **report})
 
     def finish_files(
-        self, stems: Mapping[str, str], states: Mapping[str, PartState], missing: bytes, report: Mapping[str, Any]
+        self, stems: Mapping[str, str], parts: Mapping[str, Part], missing: bytes, report: Mapping[str, Any]
     ) -> None:
         """Publish one file per video, the list of videos without, then the report; then remove the parts.
 
@@ -198,7 +216,7 @@ class VideoParts:
         """
 
         def publish(video: str) -> None:
-            self._copy(self._key(states[video], video), f"{self.name}/{stems[video]}.npy")
+            self._copy(parts[video].key, f"{self.name}/{stems[video]}.npy")
 
         for _ in map_ahead(publish, stems, threads=PARTS_AT_A_TIME):
             pass

@@ -19,7 +19,7 @@ from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.check_videos import check_videos
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, count, in_order
 from tsp.prepare.histogram import draw_histogram
-from tsp.wording import first_few
+from tsp.wording import counted, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def run(job: CheckJob) -> Answer:
             Path(job.plot), report.classes, {name: table.kept_per_class for name, table in report.tables.items()}
         )
     num_errors, num_warnings = count(report.findings, ERROR), count(report.findings, WARNING)
-    logger.info("%d errors, %d warnings", num_errors, num_warnings)
+    logger.info("%s, %s", counted(num_errors, "error"), counted(num_warnings, "warning"))
     facts = {
         "errors": num_errors,
         "warnings": num_warnings,

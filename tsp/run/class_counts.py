@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tsp.errors import DataError
+from tsp.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ class ClassCounts:
         except (ValueError, IndexError) as error:
             raise DataError(f"the counts by class of {self.label_column} are damaged: {error}") from error
         if len(matrix) != size:
-            raise DataError(f"the counts by class of {self.label_column} have {len(matrix)} rows for {size} classes")
+            raise DataError(
+                f"the counts by class of {self.label_column} have {counted(len(matrix), 'row')} for {size} classes"
+            )
         return matrix
 
     def rows(self) -> list[ClassRow]:

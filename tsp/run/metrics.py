@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tsp.errors import MissingKeyError, StoreError
 from tsp.run.log_shipper import LogShipper
 from tsp.run.records import strict, utc_now
+from tsp.wording import counted
 
 if TYPE_CHECKING:
     from tsp.run.stored_run import StoredRun
@@ -214,7 +215,9 @@ def _lines_of(texts: Iterable[bytes], run: StoredRun) -> list[Line]:
     found = [_parsed(text) for text in texts]
     lines = [line for line in found if line is not None]
     if len(lines) < len(found):
-        logger.warning("%d damaged lines of the metrics of %s are left out", len(found) - len(lines), run.address())
+        logger.warning(
+            "%s of the metrics of %s left out", counted(len(found) - len(lines), "damaged line"), run.address()
+        )
     return lines
 
 

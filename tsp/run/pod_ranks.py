@@ -26,6 +26,7 @@ from typing import IO
 
 from tsp.config.cards import NEEDS_GPU
 from tsp.config.cpus import THREADS_BESIDE_GPU, rank_cpus, usable_cpus
+from tsp.config.variables import MOST_PORT, whole_number
 from tsp.errors import ConfigError
 from tsp.run.rank_group import RankCommand, RankGroup, judge, last_words, rank_environment
 from tsp.run.status import describe_end
@@ -39,6 +40,8 @@ TRAINER_VARIABLES = {
     "MASTER_PORT": "PET_MASTER_PORT",
 }
 """What the training operator sets, and what Kubeflow Trainer sets instead: it means pods by nodes."""
+MASTER_PORT = 29500
+"""torch's own default."""
 GRACE_SEC = 120.0
 """How long the other ranks have to save their state once one has failed."""
 _UNTIL_KILLED_SEC = 86400.0
@@ -50,7 +53,7 @@ _KEPT_LINES = 50
 def pod_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment with the names that torch uses, whichever controller made the pod."""
     found = dict(environment)
-    if "RANK" not in found:
+    if not found.get("RANK"):
         found |= {name: found[other] for name, other in TRAINER_VARIABLES.items() if other in found}
     return found
 
@@ -60,14 +63,21 @@ def ranks_per_pod(environment: Mapping[str, str]) -> int:
 
     Raises: ConfigError naming the variable.
     """
-    return _number(environment, RANKS_VARIABLE, 1)
+    return whole_number(environment, RANKS_VARIABLE, 1, least=1)
 
 
-def _number(environment: Mapping[str, str], name: str, least: int) -> int:
-    text = environment.get(name) or str(least)
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise ConfigError(f"the variable {name} must be a whole number of at least {least}, got {text!r}")
-    return int(text)
+def member_of(environment: Mapping[str, str]) -> tuple[int, int]:
+    """RANK and WORLD_SIZE: which of how many; one alone if they are not set.
+
+    Raises: ConfigError if they contradict each other: two members that take themselves for the first would both write.
+    """
+    size = whole_number(environment, "WORLD_SIZE", 1, least=1)
+    if size > 1 and not environment.get("RANK"):
+        raise ConfigError(f"the variable WORLD_SIZE is {size}, but RANK is not set")
+    number = whole_number(environment, "RANK", 0)
+    if number >= size:
+        raise ConfigError(f"the variable RANK is {number}, but WORLD_SIZE is {size}: RANK counts from 0")
+    return number, size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,12 +96,9 @@ class PodRanks:
         Raises: ConfigError naming the variable.
         """
 
-        return cls(
-            pod=_number(environment, "RANK", 0),
-            pods=_number(environment, "WORLD_SIZE", 1),
-            per_pod=ranks_per_pod(environment),
-            environment=environment,
-        )
+        pod, pods = member_of(environment)
+        whole_number(environment, "MASTER_PORT", MASTER_PORT, least=1, most=MOST_PORT)
+        return cls(pod=pod, pods=pods, per_pod=ranks_per_pod(environment), environment=environment)
 
     @property
     def ranks(self) -> range:
@@ -103,8 +110,8 @@ class PodRanks:
         own = rank_environment(
             self.ranks[local_rank],
             self.pods * self.per_pod,
-            master_addr=self.environment.get("MASTER_ADDR", "127.0.0.1"),
-            master_port=int(self.environment.get("MASTER_PORT", "29500")),
+            master_addr=self.environment.get("MASTER_ADDR") or "127.0.0.1",
+            master_port=whole_number(self.environment, "MASTER_PORT", MASTER_PORT),
             device=self._device(local_rank),
             num_threads=self._threads(),
             cpus=self._cpus(),

@@ -13,6 +13,7 @@ from tsp.errors import ConfigError, GpuMemoryError
 from tsp.model.device import card_of
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics, choose_numerics
+from tsp.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +49,14 @@ def _agree_on_sizes(config: RunConfig, group: Group, cards: Sequence[Card]) -> E
             logger.warning("the smallest GPU has %s MiB, which is little for --downscale %d", smallest_mib, downscale)
     if group.world_size != config.gpus:
         logger.warning(
-            "%d ranks were started, but --gpus is %d: learning rates follow the ranks", group.world_size, config.gpus
+            "%s started, but --gpus is %d: learning rates follow the ranks",
+            counted(group.world_size, "rank"),
+            config.gpus,
         )
     sizes = effective_sizes(config, downscale=downscale, world_size=group.world_size)
     where = "the CPU" if smallest_mib is None else f"GPUs of at least {smallest_mib} MiB"
     if group.is_main:
-        logger.info("%d ranks on %s, downscale factor %d: %s", group.world_size, where, downscale, sizes)
+        logger.info("%s on %s, downscale factor %d: %s", counted(group.world_size, "rank"), where, downscale, sizes)
     return sizes
 
 

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import _broadcast_coalesced
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
-from tsp.errors import ConfigError, PeerLostError
+from tsp.config.variables import MOST_PORT, whole_number
+from tsp.errors import PeerLostError
 from tsp.model.gpu_errors import is_lost_gpu, is_out_of_memory
 from tsp.run.ownership import OWNER_VARIABLE
+from tsp.run.pod_ranks import MASTER_PORT, member_of
 from tsp.train.peers import Failure
 from tsp.train.stop_signal import Stop
 from tsp.train.watchdog import Watchdog
@@ -51,7 +53,7 @@ class RankEnv:
     world_size: int = 1
     local_rank: int = 0
     master_addr: str = "127.0.0.1"
-    master_port: int = 29500
+    master_port: int = MASTER_PORT
     owner: str = ""
     """Who started the ranks (``tsp.run.ownership``)."""
 
@@ -61,24 +63,15 @@ class RankEnv:
 
         Raises: ConfigError naming the variable.
         """
-
-        def number(name: str, default: int) -> int:
-            try:
-                return int(env.get(name) or default)
-            except ValueError as error:
-                raise ConfigError(f"the variable {name} must be a whole number, got {env[name]!r}") from error
-
-        rank_env = cls(
-            rank=number("RANK", 0),
-            world_size=number("WORLD_SIZE", 1),
-            local_rank=number("LOCAL_RANK", 0),
+        rank, world_size = member_of(env)
+        return cls(
+            rank=rank,
+            world_size=world_size,
+            local_rank=whole_number(env, "LOCAL_RANK", 0),
             master_addr=env.get("MASTER_ADDR") or "127.0.0.1",
-            master_port=number("MASTER_PORT", 29500),
+            master_port=whole_number(env, "MASTER_PORT", MASTER_PORT, least=1, most=MOST_PORT),
             owner=env.get(OWNER_VARIABLE) or "",
         )
-        if not 0 <= rank_env.rank < rank_env.world_size:
-            raise ConfigError(f"RANK must lie in [0, WORLD_SIZE = {rank_env.world_size}), got {rank_env.rank}")
-        return rank_env
 
 
 class Group:

@@ -26,7 +26,7 @@ from tsp.store.scratch import cache_folder
 from tsp.train.evaluation_share import evaluate_share, joined, num_batches, num_clips, tally_of
 from tsp.train.fit import model_state, refuse_misfit
 from tsp.train.training_state import build_model
-from tsp.wording import first_few
+from tsp.wording import counted_is, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class _Evaluation:
         missing = [shard for shard, part in enumerate(parts) if part is None]
         if self._job.shard is None:
             raise DataError(f"{self._file.address} cannot be merged: the shards {missing} are not done; run them again")
-        logger.info("this shard is done; %d others are not", len(missing))
+        logger.info("this shard is done; %s not yet done", counted_is(len(missing), "other"))
         return Answer(facts={"shard": self._job.shard, "missing": len(missing)})
 
     def _finish(self, part: EvaluationPart, content: Mapping[str, Any]) -> Answer:

@@ -20,6 +20,7 @@ from tsp.train.precision import choose_numerics
 from tsp.train.rendezvous import join
 from tsp.train.stop_signal import Stop
 from tsp.train.validate import Tally, Validator
+from tsp.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,13 @@ def evaluate_share(
     )  # fmt: skip
     numbers = range(shard, num_batches(config, data), shards)
     clips = sum(len(step.items) for step in loader.steps)
-    logger.info("%d clips in %d batches, in %s on %s", clips, len(numbers), numerics.precision, device)
+    logger.info(
+        "%s in %s, in %s on %s",
+        counted(clips, "clip"),
+        counted(len(numbers), "batch"),
+        numerics.precision,
+        device,
+    )
     group = join(RankEnv(), device, stop)
     loss_weights = [head.loss_weight for head in config.model.heads]
     validator = Validator(loss_weights=loss_weights, numerics=numerics, group=group)

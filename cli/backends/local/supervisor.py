@@ -33,6 +33,7 @@ from tsp.run.rank_group import RankGroup, Verdict, judge, last_words
 from tsp.run.records import Outcome
 from tsp.run.status import TERMINATED, RankEnd, describe_end
 from tsp.store.locks import Lock, lock_file
+from tsp.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Supervisor:
         console = self.local.console / attempt_folder(attempt)
         group = start_ranks(self.launch, config=self.local.config_path, console=console)
         self._note(phase="running", attempt=attempt, ranks=tuple(group.ranks), reason=None)
-        logger.info("attempt %d: %d ranks started", attempt, len(group.ranks))
+        logger.info("attempt %d: %s started", attempt, counted(len(group.ranks), "rank"))
         return judge(group.watch(lambda: self._is_stopping(group)))
 
     def _is_stopping(self, group: RankGroup) -> bool:

@@ -119,7 +119,7 @@ def known_run(
         (("wait", "a"), 0, "run a: succeeded"),
         (("logs", "a"), 0, ""),
         (("logs", "-f", "a"), 0, "run a: succeeded"),
-        (("list",), 0, "1 runs are shown without progress"),
+        (("list",), 0, "1 run is shown without progress"),
         (("list", "-o", "name"), 0, "runs known only to the store are missing in this list"),
     ],
 )

@@ -19,6 +19,7 @@ from tsp.data.video.boxes import clean_aperture, joined_at
 from tsp.data.video.last_unit import ends_within
 from tsp.data.video.matroska import pixel_crop
 from tsp.data.video.packet_scan import Scan
+from tsp.wording import counted
 
 _CLAIM_DURATION = frozenset({"matroska", "webm", "flv", "mov"})
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -43,7 +44,7 @@ def missing_end(path: str, container: InputContainer, stream: VideoStream, scan:
         num_claimed = len(entries)
         num_there = min(num_there, len(scan.pts))
         if num_there < num_claimed:
-            return f"its header claims {num_claimed} frames, but it has {num_there}: the file is truncated"
+            return f"its header claims {counted(num_claimed, 'frame')}, but it has {num_there}: the file is truncated"
         return ""
     if "asf" in formats:
         return _missing_of_asf(path)

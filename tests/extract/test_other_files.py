@@ -1,0 +1,140 @@
+"""Features belong to the files they were made from: other files under the same names are not finished work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.extract.conftest import SmallSet
+from tests.extract.values import read_h5
+from tests.jobs import do_job
+from tests.s3_servers import S3Server
+from tests.videos import Made, write_video
+from tsp.errors import ConfigError
+from tsp.store.open import open_store
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the videos are, in a folder or a bucket."""
+
+    small_set: SmallSet
+    fields: dict[str, Any]
+    put: Callable[[str, Path], None]
+
+    def job(self, **changes: Any) -> dict[str, Any]:
+        return self.small_set.job(**{**self.fields, **changes})
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, small_set: SmallSet, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if request.param == "folder":
+
+        def replace(name: str, path: Path) -> None:
+            (small_set.root / "videos" / name).unlink(missing_ok=True)
+            (small_set.root / "videos" / name).write_bytes(path.read_bytes())
+
+        return Place(small_set, {}, replace)
+    server: S3Server = request.getfixturevalue("s3_servers")("rclone")
+    for variable, value in server.env().items():
+        monkeypatch.setenv(variable, value)
+    config = server.config("other-files")
+    store = open_store(config)
+    for name in small_set.num_frames:
+        store.write(f"videos/{name}", (small_set.root / "videos" / name).read_bytes())
+    cache = str(small_set.root / "cache")
+    fields = {"videos": f"{config.uri}/videos", "store": asdict(config), "cache_dir": cache}
+    return Place(small_set, fields, lambda name, path: store.write(f"videos/{name}", path.read_bytes()))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A video of other content, as long as long.mp4."""
+    return write_video(tmp_path / "drawn.mp4", Made(num_frames=130, width=192, height=128, noise=9))
+
+
+@pytest.mark.parametrize("form", ["h5", "npy"])
+def test_an_output_is_finished_only_for_the_files_it_was_made_from(place: Place, other: Path, form: str) -> None:
+    job = place.job(format=form, out=str(place.small_set.root / ("f.h5" if form == "h5" else "f")))
+    do_job("extract", job)
+    assert do_job("extract", job)["videos"] == 4
+    place.put("long.mp4", other)
+    with pytest.raises(ConfigError, match=r"not from the files in .* \(1 of another size: long\): check --data"):
+        do_job("extract", job)
+
+
+def test_another_folder_with_videos_of_the_same_names_is_not_what_was_extracted(
+    small_set: SmallSet, tmp_path: Path, other: Path
+) -> None:
+    for kind, changes in (("extract", {}), ("gvf", {"out": str(tmp_path / "g.h5")})):
+        do_job(kind, small_set.job(**changes))
+        elsewhere = tmp_path / f"other-{kind}"
+        elsewhere.mkdir()
+        (elsewhere / "long.mp4").write_bytes(other.read_bytes())
+        with pytest.raises(ConfigError, match=r"\(3 not there: middle, other, short; 1 of another size: long\)"):
+            do_job(kind, small_set.job(videos=str(elsewhere), **changes))
+
+
+def test_features_so_far_of_other_files_are_neither_mixed_in_nor_lost(place: Place, other: Path) -> None:
+    do_job("extract", place.job(shards=2, shard=0))
+    parts = place.small_set.root / "out" / "features.h5.parts"
+    before = sorted(parts.rglob("*.npy"))
+    assert any(part.name == "long.npy" for part in before)
+    place.put("long.mp4", other)
+    with pytest.raises(ConfigError, match=r"1 video of another size: long.*delete what was made of them") as refused:
+        do_job("extract", place.job())
+    assert sorted(parts.rglob("*.npy")) == before
+    # The cure that the message names.
+    named = next(word for word in str(refused.value).replace(",", " ").split() if word.endswith("long.npy"))
+    Path(named).unlink()
+    fresh = place.job(out=str(place.small_set.root / "fresh.h5"))
+    mixed, expected = (read_h5(do_job("extract", job)["out"]) for job in (place.job(), fresh))
+    assert mixed.keys() == expected.keys()
+    assert all((mixed[name] == expected[name]).all() for name in expected)
+
+
+def test_a_cached_video_that_the_store_has_replaced_is_fetched_again(place: Place, other: Path) -> None:
+    before = read_h5(do_job("extract", place.job())["out"])
+    place.put("long.mp4", other)
+    after = read_h5(do_job("extract", place.job(out=str(place.small_set.root / "again.h5")))["out"])
+    assert (before["long"] != after["long"]).any()
+    assert (before["middle"] == after["middle"]).all()
+
+
+def test_a_repaired_video_is_extracted_whatever_was_noted_of_the_broken_one(place: Place, other: Path) -> None:
+    stub = other.with_name("stub.mp4")
+    stub.write_bytes(other.read_bytes()[:400])
+    place.put("long.mp4", stub)
+    assert do_job("extract", place.job())["exit_code"] == 3
+    place.put("long.mp4", other)
+    answer = do_job("extract", place.job())
+    assert (answer["exit_code"], answer["broken"], answer["videos"]) == (0, 0, 4)
+
+
+def test_what_older_releases_left_is_taken_as_it_is(small_set: SmallSet, other: Path) -> None:
+    """Their parts and reports have no sizes."""
+    do_job("extract", small_set.job(shards=2, shard=0))
+    parts = small_set.root / "out" / "features.h5.parts"
+    for part in list(parts.rglob("*.npy")):
+        part.rename(part.parent.parent / part.name)
+    answer = do_job("extract", small_set.job())
+    assert answer["videos"] == 4
+    report = Path(f"{answer['out']}.json")
+    facts = json.loads(report.read_text())
+    assert set(facts["file_bytes"]) < set(facts["videos"])
+    report.write_text(json.dumps({key: value for key, value in facts.items() if key != "file_bytes"}))
+    (small_set.root / "videos" / "long.mp4").unlink()
+    (small_set.root / "videos" / "long.mp4").write_bytes(other.read_bytes())
+    assert do_job("extract", small_set.job())["videos"] == 4
+
+
+def test_videos_that_were_removed_after_their_features_were_made_stop_no_extraction(small_set: SmallSet) -> None:
+    done = do_job("extract", small_set.job(shards=2, shard=0))
+    assert done["missing"] > 0
+    (small_set.root / "videos" / "long.mp4").unlink()
+    assert do_job("extract", small_set.job())["videos"] == 4

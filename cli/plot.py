@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tsp.errors import ConfigError
+from tsp.errors import ConfigError, StoreError
+from tsp.store.atomic import write_atomically
 from tsp.version import install_command
 
 
@@ -29,9 +31,14 @@ def figure_file(
     figure, axes = plt.subplots(rows, columns, figsize=size_inches, layout="constrained", **options)
     try:
         yield axes
-        Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=Path(path).suffix.lstrip(".") or "png", dpi=150)
+    except ValueError as error:
         raise ConfigError(f"--plot {path}: {error}") from error
     finally:
         plt.close(figure)
+    try:
+        # Not drawn into the file itself: on a full disk half a picture would stay.
+        write_atomically(Path(path).absolute(), drawn.getvalue())
+    except StoreError as error:
+        raise ConfigError(f"--plot {path}: {error}") from error

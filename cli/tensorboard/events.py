@@ -13,8 +13,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.plugins.text import metadata as text
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from cli.tensorboard.event_file import EventFile
 from tsp.config.codec import flat
 from tsp.errors import NoSuchRunError, StoreError
 from tsp.run.metrics import MetricsReader, position
@@ -47,13 +47,15 @@ class EventMirror:
     """A run's history as event files in a folder of its own."""
 
     def __init__(self, run: StoredRun, folder: Path) -> None:
+        """Raises: StoreError if the folder cannot be written."""
         self._run = run
-        self._writer = EventFileWriter(str(folder))
+        self._file = EventFile(folder)
         self._reader = MetricsReader(run)
         self._has_history = False
         self._written: set[int] = set()
         """Epochs of a run without a history."""
         self._write_configuration()
+        self._file.flush()
 
     def refresh(self) -> int:
         """Write what is new since the last call; returns how many lines that were.
@@ -67,22 +69,22 @@ class EventMirror:
             self._written.update(line["epoch"] for line in lines)
         for line in lines:
             self._write(line)
-        self._writer.flush()
+        self._file.flush()
         return len(lines)
 
     def close(self) -> None:
         """Close the file."""
-        self._writer.close()
+        self._file.close()
 
     def _write(self, line: dict[str, Any]) -> None:
         step, time = _step(line), datetime.fromisoformat(line["time"]).timestamp()
         if line["kind"] == "start":
             # TensorBoard forgets what an earlier attempt wrote beyond this step.
             log = SessionLog(status=SessionLog.START)
-            self._writer.add_event(Event(wall_time=time, step=step + 1, session_log=log))
+            self._file.add(Event(wall_time=time, step=step + 1, session_log=log))
             return
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(line)]
-        self._writer.add_event(Event(wall_time=time, step=step, summary=Summary(value=values)))
+        self._file.add(Event(wall_time=time, step=step, summary=Summary(value=values)))
 
     def _write_configuration(self) -> None:
         """The configuration as text and, where it is a number or a word, as hyperparameters."""
@@ -101,7 +103,7 @@ class EventMirror:
         values = {key: value for key, value in config.items() if isinstance(value, bool | int | float | str)}
         session = hparams.hparams_pb(values, trial_id=self._run.name or self._run.address())
         for summary in (Summary(value=[shown]), session):
-            self._writer.add_event(Event(step=0, summary=summary))
+            self._file.add(Event(step=0, summary=summary))
 
 
 def scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:

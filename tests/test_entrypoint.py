@@ -47,7 +47,7 @@ def test_a_run_trains_and_its_log_is_in_the_store_from_the_first_line(tiny_data,
     log = run.store.read(run.log_key(1, 0)).decode()
     output, errors = capfd.readouterr()
     assert output == ""
-    for words in ("1 ranks on the CPU", "begins at epoch 0", "** Valid Epoch 0:"):
+    for words in ("1 rank on the CPU", "begins at epoch 0", "** Valid Epoch 0:"):
         assert words in log
         assert words in errors
     assert all(" rank 0 " in line for line in log.splitlines())

@@ -27,7 +27,8 @@ def test_of_many_videos_without_features_the_first_five_are_named(num_missing, n
         unfinished(num_missing, None)
     with caplog.at_level(logging.INFO):
         assert unfinished(num_missing, 0) == Answer()
-    assert caplog.messages == [f"this shard is done; {num_missing} videos of other shards are not ({named})"]
+    videos = "1 video" if num_missing == 1 else f"{num_missing} videos"
+    assert caplog.messages == [f"this shard is done; other shards still have {videos} to do ({named})"]
 
 
 def test_an_encoder_that_needs_the_cpus_itself_gets_one_decoder(monkeypatch):

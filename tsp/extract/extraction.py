@@ -34,7 +34,7 @@ from tsp.model.weights import read_file, recognise
 from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
-from tsp.wording import counted, counted_is, first_few
+from tsp.wording import counted, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -262,8 +262,8 @@ class Extraction:
         missing = [name for name in self._shapes if name not in parts]
         if self._shard is not None:
             logger.info(
-                "this shard is done; %s of other shards not yet done (%s)",
-                counted_is(len(missing), "video"), first_few(missing),
+                "this shard is done; other shards still have %s to do (%s)",
+                counted(len(missing), "video"), first_few(missing),
             )  # fmt: skip
             return answer
         raise DataError(

@@ -373,3 +373,14 @@ def test_torch_knows_the_variables_that_keep_nccl_from_aborting():
         if name.startswith("TORCH_NCCL"):
             assert f'"{name}"' in header
     assert 'os.environ.get("TORCH_DIST_USE_NCCL2") == "0"' in chooser
+
+
+def test_ctrl_c_ends_a_job_without_a_traceback(monkeypatch, job_module, capfd):
+    """The command line gets Ctrl-C as well, and says what happened."""
+
+    def interrupted(job):
+        raise KeyboardInterrupt
+
+    job_module.run = interrupted
+    assert do_job(monkeypatch, "probe", {"videos": "here"}) == 130
+    assert "Traceback" not in "".join(capfd.readouterr())

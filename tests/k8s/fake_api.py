@@ -134,7 +134,7 @@ class FakeApi:
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(data)))
         if status == 429:
-            handler.send_header("Retry-After", "7")
+            handler.send_header("Retry-After", "1")
         for text in warnings:
             handler.send_header("Warning", text)
         handler.end_headers()

@@ -220,7 +220,7 @@ def test_reads_are_repeated_while_the_server_is_away(api, cluster):
     assert len(api.requests) == 4
 
 
-@pytest.mark.parametrize(("status", "pauses"), [(429, [7.0, 7.0]), (503, [0.0, 0.01])])
+@pytest.mark.parametrize(("status", "pauses"), [(429, [1.0, 1.0]), (503, [0.0, 0.01])])
 def test_an_overloaded_server_is_asked_again_when_it_says(api, cluster, monkeypatch, status, pauses):
     slept = []
     monkeypatch.setattr("k8s.client.time.sleep", slept.append)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tsp.config.store import StoreConfig
-from tsp.errors import ConfigError
+from tsp.errors import ConfigError, StoreError
+from tsp.store.open import open_store
 from tsp.store.s3.boto import check_settings, make_client
 
 
@@ -100,3 +101,18 @@ def test_a_password_in_a_variable_is_refused_by_the_name_of_the_variable(
     with pytest.raises(ConfigError, match=variable) as refused:
         check_settings(store())
     assert "hidden" not in str(refused.value)
+
+
+def test_a_session_that_cannot_be_renewed_is_told_without_a_traceback(tmp_path, monkeypatch, caplog):
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "config").write_text(
+        "[profile lab]\nsso_start_url=https://lab\nsso_region=us-east-1\nsso_account_id=1\nsso_role_name=r\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    with pytest.raises(StoreError, match="aws sso login"):
+        open_store(StoreConfig(uri="s3://b/p", endpoint_url="http://127.0.0.1:1")).read("k")
+    assert "Traceback" not in caplog.text
+    assert any(record.name.startswith("botocore") for record in caplog.records), "botocore warned"

@@ -122,7 +122,7 @@ def test_region_and_clocks_are_read_where_an_answer_has_them():
         (exceptions.ParamValidationError(report=""), "is not a valid S3 address"),
         (exceptions.NoCredentialsError(), r"no usable credentials to read s3://b/k at s \(NoCredentialsError\)"),
         (exceptions.TokenRetrievalError(provider="", error_msg=""), "no usable credentials"),
-        (exceptions.SSOTokenLoadError(error_msg=""), "no usable credentials"),
+        (exceptions.SSOTokenLoadError(error_msg=""), "no usable credentials .* log in with 'aws sso login'"),
         (exceptions.UnknownSignatureVersionError(signature_version="x"), r"cannot read s3://b/k at s \(Unknown"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,12 +38,21 @@ def check_settings(config: StoreConfig) -> None:
         raise ConfigError(f"store.ca_bundle: there is no file {config.ca_bundle}")
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Of a session that cannot be renewed botocore warns with a traceback; the error that follows says what to do."""
+    record.exc_info = None
+    return True
+
+
 def make_client(config: StoreConfig) -> S3Client:
     """A boto3 client with our timeouts and the settings' endpoint, region and certificates.
 
     Raises: StoreError if boto3 refuses them.
     """
     import boto3
+
+    for name in ("botocore.credentials", "botocore.tokens"):
+        logging.getLogger(name).addFilter(_without_traceback)
     import botocore.session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, PartialCredentialsError

@@ -50,7 +50,12 @@ def permanent(error: Exception, *, server: str, address: str, doing: str) -> Sto
             f"{address} is not a valid S3 address: check the bucket's name in --store (it takes "
             "s3://bucket/prefix; store.endpoint_url names the server)"
         )
-    if "Credential" in type(error).__name__ or "Token" in type(error).__name__ or "SSO" in type(error).__name__:
+    if "SSO" in type(error).__name__ or "Token" in type(error).__name__:
+        return StoreError(
+            f"no usable credentials to {doing} {address} at {server} ({type(error).__name__}): the profile's session "
+            "has ended or never began; log in with 'aws sso login', or " + CREDENTIALS_HINT
+        )
+    if "Credential" in type(error).__name__:
         return StoreError(
             f"no usable credentials to {doing} {address} at {server} ({type(error).__name__}): {CREDENTIALS_HINT}"
         )

@@ -10,14 +10,28 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INTERRUPTED_EXIT_CODE = 130
+"""As tsp.errors has it, which is imported later."""
 PACKAGES = ("cli", "k8s", "tsp")
 _HERE = Path(__file__).resolve().parent
 
 
 def main() -> NoReturn:
     """Run ``tspctl`` and exit; exit code 2 if another distribution's packages are in the way."""
+    try:
+        run = _program()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED_EXIT_CODE)
+    run()
+
+
+def _program() -> Callable[[], NoReturn]:
     if foreign := foreign_package():
         sys.stderr.write(
             f"error: {foreign} belongs to another distribution that uses the same package name, so tspctl cannot "
@@ -27,7 +41,7 @@ def main() -> NoReturn:
         sys.exit(2)
     from cli.main import main as run
 
-    run()
+    return run
 
 
 def foreign_package() -> str | None:

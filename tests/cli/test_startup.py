@@ -20,6 +20,20 @@ def loaded_by(*arguments: str) -> list[str]:
     return [name.strip(" '[]") for name in done.stdout.splitlines()[-1].split(",")]
 
 
+def test_ctrl_c_while_the_program_is_imported_is_said_as_later() -> None:
+    script = (
+        "import sys, signal\n"
+        "import tspctl\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'cli.main': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "tspctl.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["submit", "--help"], ["status", "--help"], ["data", "--help"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     loaded = loaded_by(*arguments)

@@ -128,7 +128,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
         features = encoder(both)
     torch.testing.assert_close(features, both.mean(dim=(2, 3, 4)))
     assert (encoder.max_batch, network.batches) == (2, [2, 2, 1])
-    assert "do not fit" in caplog.text
+    assert "does not fit" in caplog.text
     encoder(both)
     assert network.batches == [2, 2, 1] * 2
     with pytest.raises(GpuMemoryError, match="a single clip does not fit"):

@@ -3,6 +3,10 @@
 import logging
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -12,6 +16,11 @@ from tsp.prepare.parallel import for_each
 
 def double(number: int) -> int:
     return 2 * number
+
+
+def take_long(number: int) -> int:
+    time.sleep(600 if number else 0)
+    return number
 
 
 def die_on_three(number: int) -> int:
@@ -38,6 +47,33 @@ def test_an_error_between_two_results_ends_the_processes_even_while_its_tracebac
         results.throw(KeyboardInterrupt())
     assert caught.tb
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("after_sec", [0.0, 0.1, 0.3, 0.6, 1.0, 2.0])
+def test_ctrl_c_ends_all_processes_without_a_word_of_theirs(after_sec):
+    """At once the server is still importing; later its children are at work, or wait for some."""
+    script = (
+        "import sys\n"
+        "from tests.prepare.test_parallel import take_long\n"
+        "from tsp.prepare.parallel import for_each\n"
+        "try:\n"
+        "    print('begun', flush=True)\n"
+        "    list(for_each(take_long, range(3), workers=3))\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(130)\n"
+    )
+    terminal = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert terminal.stdout.readline() == "begun\n"
+    time.sleep(after_sec)
+    os.killpg(terminal.pid, signal.SIGINT)
+    said = terminal.communicate(timeout=600)
+    assert (terminal.returncode, said) == (130, ("", ""))
 
 
 def test_progress_is_told_every_few_seconds_with_the_time_left_and_at_the_end(monkeypatch, caplog):

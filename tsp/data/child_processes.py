@@ -11,24 +11,42 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
+from multiprocessing import forkserver as server
+from multiprocessing import resource_tracker
 from multiprocessing.context import ForkServerContext
 
-from tsp.errors import TerminatedError
+from tsp.errors import INTERRUPTED_EXIT_CODE, TerminatedError
 
 
 def forkserver(*modules: str) -> ForkServerContext:
-    """The context that starts children; its server imports the modules once."""
+    """The context that starts children; its server, started here, imports the modules once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tsp.data.forked", *modules])
+    _start_server()
     return context
 
 
+def _start_server() -> None:
+    """Start the server, unless it runs, without Ctrl-C: that reaches all processes of a terminal, and would find it and
+    its children in the middle of an import. They inherit that it is blocked; ``end_with_parent`` lets it through."""
+    resource_tracker.ensure_running()  # which would let it through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        server.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_with_parent() -> None:
-    """End this process as soon as its parent has ended, even by SIGKILL; does nothing in the parent."""
+    """End this process as soon as its parent has ended, even by SIGKILL, and at Ctrl-C without a word, which is the
+    parent's to say; does nothing in the parent."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED_EXIT_CODE))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def watch() -> None:
         parent.join()

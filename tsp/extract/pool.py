@@ -24,9 +24,6 @@ from tsp.extract.slide_plan import SlidePlan
 
 logger = logging.getLogger(__name__)
 
-# Children of a small server process: a fork of this one, with its threads and GPU, may hang.
-_context = forkserver("tsp.extract.pool")
-
 
 @dataclass(frozen=True, slots=True)
 class VideoFailure:
@@ -80,8 +77,10 @@ class _Worker:
         self._launch()
 
     def _launch(self) -> None:
-        self.connection, theirs = _context.Pipe()
-        self._process: BaseProcess = _context.Process(
+        # A child of a small server process: a fork of this one, with its threads and GPU, may hang.
+        context = forkserver("tsp.extract.pool")
+        self.connection, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(
             target=_work, args=(theirs, self._source, self._plan), name="decoder", daemon=True
         )
         self._process.start()

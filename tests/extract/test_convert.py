@@ -241,9 +241,9 @@ def described(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("videos", "said"),
     [
-        ({"a": {"features": 37}}, "1 video without a line in its description: v_b"),
-        ({"a": {"features": 37}, "b": {"features": 12}}, "1 video with another number of features than .*: v_b"),
-        ({name: {"features": 37} for name in "abc"}, "1 video of its description missing: v_c"),
+        ({"a": {"features": 37}}, "1 video is not in its description: v_b"),
+        ({"a": {"features": 37}, "b": {"features": 12}}, "1 video is described with another number of features: v_b"),
+        ({name: {"features": 37} for name in "abc"}, "1 video is missing that its description lists: v_c"),
         ({"a": {"features": 37}, "b": {"features": 37}}, None),
         ({}, None),
     ],

@@ -32,7 +32,7 @@ from tsp.run.feature_set import (
 from tsp.store.atomic import new_file
 from tsp.store.base import Store
 from tsp.store.files import folder_and_name, open_folder, writing
-from tsp.wording import counted, first_few
+from tsp.wording import counted, counted_is, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +93,12 @@ def report_contradictions(described: FeatureSet, found: Mapping[str, int], where
     unknown = sorted(found.keys() - said.keys())
     other = sorted(stem for stem in said.keys() & found.keys() if said[stem] != found[stem])
     for stems, what in (
-        (absent, "of its description missing"),
-        (unknown, "without a line in its description"),
-        (other, "with another number of features than its description states"),
+        (absent, "missing that its description lists"),
+        (unknown, "not in its description"),
+        (other, "described with another number of features"),
     ):
         if stems:
-            logger.warning("%s: %s %s: %s", where, counted(len(stems), "video"), what, first_few(stems))
+            logger.warning("%s: %s %s: %s", where, counted_is(len(stems), "video"), what, first_few(stems))
 
 
 def warn_if_transposed(shapes: Sequence[tuple[int, ...]], known: FeatureSet | None, where: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.chart.conftest import ENOUGH, Rendered
+from tests.chart.conftest import Rendered, enough
 from tests.chart.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
     helm = subprocess.run([ROOT / "scripts/go_tool.sh", "helm"], stdout=subprocess.PIPE, text=True, check=True)
     command = [helm.stdout.strip(), "template", "run", str(ROOT / "charts/tsp"), "--namespace", "video", "-f", "-"]
     done = subprocess.run(
-        command, input=json.dumps({**ENOUGH, **values}), stdout=subprocess.PIPE, text=True, check=True
+        command, input=json.dumps({**enough(values), **values}), stdout=subprocess.PIPE, text=True, check=True
     )
     documents = [item for item in yaml.safe_load_all(done.stdout) if item]
     return [item for document in documents for item in document.get("items", [document])]

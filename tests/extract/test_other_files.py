@@ -68,6 +68,17 @@ def test_an_output_is_finished_only_for_the_files_it_was_made_from(place: Place,
         do_job("extract", job)
 
 
+def test_an_output_stays_finished_when_its_videos_are_gone_and_says_that_nothing_was_compared(
+    small_set: SmallSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = small_set.job()
+    do_job("extract", job)
+    for path in Path(job["videos"]).glob("*.mp4"):
+        path.unlink()
+    assert do_job("extract", job)["videos"] == 4
+    assert f"not compared with the files in {job['videos']}: 4 not there: " in caplog.text
+
+
 def test_another_folder_with_videos_of_the_same_names_is_not_what_was_extracted(
     small_set: SmallSet, tmp_path: Path, other: Path
 ) -> None:

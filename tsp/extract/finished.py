@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tsp.errors import ConfigError
 from tsp.wording import first_few
+
+logger = logging.getLogger(__name__)
 
 
 def refuse_other_work(
@@ -33,7 +36,8 @@ def refuse_other_work(
 def refuse_other_files(
     made_from: Mapping[str, int], there: Mapping[str, int | None], *, folder: str, where: str
 ) -> None:
-    """Refuse to call an output finished whose features are of other files than those in the folder.
+    """Refuse to call an output finished whose features are of other files than those in the folder; warn if files that
+    it was made from are no longer there.
 
     Args: made_from, size of each video's file when it was extracted; there, its size now, None if there is no file.
     Raises: ConfigError.
@@ -41,7 +45,10 @@ def refuse_other_files(
     absent = [name for name in made_from if there.get(name) is None]
     other = [name for name in made_from if there.get(name) not in (None, made_from[name])]
     differences = [*_counted(absent, "not there"), *_counted(other, "of another size")]
-    if differences:
+    if absent and not other:
+        # Whoever has removed the videos since may repeat the command all the same.
+        logger.warning("%s is finished; not compared with the files in %s: %s", where, folder, "; ".join(differences))
+    elif other:
         raise ConfigError(
             f"{where} is finished, but not from the files in {folder} ({'; '.join(differences)}): check --data, "
             f"choose another --out, or delete {where} to extract all of them again"

@@ -217,7 +217,8 @@ def test_a_checkpoint_scores_on_the_cluster_what_it_scores_here(shop: Shop):
     here = json.loads((shop.tspctl.folder / "here.json").read_text())
     assert len(shop.pods(name)) == 2
     assert (there["results_line"], there["classes"]) == (here["results_line"], here["classes"])
-    shown = json.loads(shop.tspctl.run(*given, "--out", f"{shop.uri}/figures/figures.json", "--show", "-o", "json"))
+    out = ("--out", f"{shop.uri}/figures/figures.json")
+    shown = json.loads(shop.tspctl.run(*given[:2], "--show", *out, "-o", "json"))
     assert shown["results_line"] == here["results_line"]
 
 

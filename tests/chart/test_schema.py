@@ -138,3 +138,18 @@ def test_notes_name_the_next_commands(helm, tmp_path):
         named = json.dumps({**values, "image": {"repository": repository}})
         done = subprocess.run(command, input=named, capture_output=True, text=True, check=True)
         assert "names no registry" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "runPolicy.activeDeadlineSeconds",
+        "runPolicy.ttlSecondsAfterFinished",
+        "runPolicy.backoffLimit",
+        "job.backoffLimit",
+    ],
+)
+def test_a_number_that_kubernetes_cannot_store_is_refused_by_name(render, key):
+    group, leaf = key.split(".")
+    with pytest.raises(HelmError, match=f"/{group}/{leaf}': maximum"):
+        render(**{group: {leaf: 2**31}})

@@ -283,6 +283,6 @@ def test_a_job_that_runs_here_by_default_can_be_sent_to_where_the_data_is(
 
 def test_a_bad_value_is_refused_before_anything_starts(tspctl: Tspctl, local: Path) -> None:
     ended = tspctl("data", "standardize", "raw", "videos", "--fps", "0")
-    assert (ended.code, "'--fps': 0.0 is not in the range x>0" in ended.err) == (2, True)
+    assert (ended.code, "'--fps': 0.0 is not in the range 0<x<=1000" in ended.err) == (2, True)
     assert tspctl("data", "standardize", "raw", "videos", "--training-copy=png").code == 2
     assert not Path("standardize-None-None.json").exists()

@@ -42,7 +42,7 @@ def missing(tmp_path):
         ([100, 0, 0] + [100] * 7, 10, 7, "8 frames, but it has 7"),
         ([100] * 10, 11, 9, "10 frames, but it has 9"),
         ([100], 1, 1, ""),
-        ([2000], 1, 0, "1 frames, but it has 0"),
+        ([2000], 1, 0, "1 frame, but it has 0"),
         ([100] * 10, 9, 2, ""),  # a list of more frames than there are is none of frames
     ],
 )

@@ -14,8 +14,9 @@ from typing import Any
 from k8s.answers import ForbiddenError
 from k8s.client import Cluster
 from k8s.job_apis import JOB_APIS
-from k8s.names import KIND_LABEL, PART_OF, QUEUE_LABEL, RUN_LABEL, Object, pod_template_of
+from k8s.names import KIND_LABEL, PART_OF, QUEUE_LABEL, RUN_LABEL, Object, is_in_queue, pod_template_of
 from k8s.quantity import parse_quantity
+from k8s.status import is_suspended
 from k8s.train_jobs import lacks_runtime
 from tsp.errors import ClusterError
 from tsp.run.status import Finding
@@ -86,7 +87,7 @@ def is_ignored_by_kueue(judged: Object) -> bool:
 
     Args: judged, the job as a server-side dry run returns it: Kueue's webhook suspends what it manages.
     """
-    return QUEUE_LABEL in ((judged.get("metadata") or {}).get("labels") or {}) and not _suspend(judged)
+    return is_in_queue(judged) and not is_suspended(judged)
 
 
 def is_held_without_queue(item: Object, judged: Object) -> bool:
@@ -94,13 +95,7 @@ def is_held_without_queue(item: Object, judged: Object) -> bool:
 
     https://kueue.sigs.k8s.io/docs/reference/kueue-config.v1beta1
     """
-    in_queue = QUEUE_LABEL in ((judged.get("metadata") or {}).get("labels") or {})
-    return _suspend(judged) and not _suspend(item) and not in_queue
-
-
-def _suspend(job: Object) -> bool:
-    spec = job.get("spec") or {}
-    return bool((spec.get("runPolicy") or spec).get("suspend"))
+    return is_suspended(judged) and not is_suspended(item) and not is_in_queue(judged)
 
 
 def _called(item: Object) -> str:

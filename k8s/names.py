@@ -105,6 +105,11 @@ def is_hook(item: Object) -> bool:
     return "helm.sh/hook" in (item["metadata"].get("annotations") or {})
 
 
+def is_in_queue(job: Object) -> bool:
+    """Whether it names a queue of Kueue."""
+    return QUEUE_LABEL in ((job.get("metadata") or {}).get("labels") or {})
+
+
 def kind_of(job: Object) -> str:
     """``train``, ``extract``, ...: what a job does."""
     return str(job["metadata"].get("labels", {}).get(KIND_LABEL, "train"))

@@ -12,7 +12,6 @@ from k8s.client import Cluster
 from k8s.names import (
     JOB_UID_LABEL,
     KUEUE_VERSIONS,
-    QUEUE_LABEL,
     RUN_RESOURCES,
     RUNTIMES,
     STOPPED_ANNOTATION,
@@ -21,6 +20,7 @@ from k8s.names import (
     claims_of,
     configmaps_of,
     is_hook,
+    is_in_queue,
     is_of_run,
     may_be_run,
     names_in_events,
@@ -112,7 +112,7 @@ class Runs:
 
     def _workload(self, job: Mapping[str, Any]) -> dict[str, Any] | None:
         """Kueue's object for a job in a queue, or for one that it holds because it is in none."""
-        if QUEUE_LABEL not in (job["metadata"].get("labels") or {}) and not is_suspended(job):
+        if not is_in_queue(job) and not is_suspended(job):
             return None
         for version in KUEUE_VERSIONS:
             path = self.cluster.namespaced(version, "workloads")
@@ -158,8 +158,7 @@ class Runs:
 
     def is_held_without_queue(self, job: Mapping[str, Any]) -> bool:
         """Whether Kueue suspends a job as often as anybody continues it, since it is in no queue."""
-        in_queue = QUEUE_LABEL in (job["metadata"].get("labels") or {})
-        return is_suspended(job) and not in_queue and self._workload(job) is not None
+        return is_suspended(job) and not is_in_queue(job) and self._workload(job) is not None
 
     def set_suspended(self, name: str, suspended: bool, *, stopped: str | None) -> None:
         """Make the operator delete the pods, or recreate them.

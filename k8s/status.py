@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from k8s.names import QUEUE_LABEL, STOPPED_ANNOTATION, Object, main_container_of, ranks_in, restarts_of
+from k8s.names import STOPPED_ANNOTATION, Object, is_in_queue, main_container_of, ranks_in, restarts_of
 from tsp.run.status import RankEnd, RunState, is_permanent, root_cause
 
 _OOM_KILLED = 137
@@ -71,7 +71,7 @@ def stopped_by_user(job: Object) -> str | None:
 
 def is_suspended(job: Object) -> bool:
     """Whether its suspend field is set, so that the operator keeps no pods for it."""
-    spec = job["spec"]
+    spec = job.get("spec") or {}
     return bool((spec.get("runPolicy") or spec).get("suspend"))
 
 
@@ -91,7 +91,7 @@ def state_of(job: Object, pods: Sequence[Object] = (), workload: Object | None =
         return "failed"
     if is_suspended(job):
         # Kueue uses the same field for jobs that wait in its queue.
-        waits_in_queue = QUEUE_LABEL in (job["metadata"].get("labels") or {}) and not stopped_by_user(job)
+        waits_in_queue = is_in_queue(job) and not stopped_by_user(job)
         return "pending" if waits_in_queue and not is_deactivated(workload) else "suspended"
     if "Restarting" in holds:
         return "restarting"

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from cli.options.recipe import RECIPE_OPTIONS
+from tsp.config.backbones import BACKBONES
 from tsp.config.run import RunConfig
 from tsp.errors import ConfigError
 
-FACTORISED = ("r2plus1d_34", "r2plus1d_18")
+_FACTORISED = [name for name, row in BACKBONES.items() if row.is_factorised]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ _RULES = (
     ),
     _Rule(
         ("model.conv2d",),
-        lambda config: config.model.conv2d != "off" and config.model.backbone not in FACTORISED,
-        f"with other encoders than {' and '.join(FACTORISED)}, which have factorised convolutions",
+        lambda config: config.model.conv2d != "off" and config.model.backbone not in _FACTORISED,
+        f"with other encoders than {' and '.join(_FACTORISED)}, which have factorised convolutions",
     ),
     _Rule(
         ("data.max_bad_share",),

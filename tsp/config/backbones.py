@@ -61,6 +61,8 @@ class BackboneRow:
     """Weights for ``--pretrained default``; None: nothing is published."""
     step_memory: StepMemory | None
     """None where it never matters."""
+    is_factorised: bool
+    """Whether it has convolutions that ``model.conv2d`` computes as 2-D ones."""
 
     @property
     def checkpoint_bytes(self) -> int:
@@ -79,6 +81,7 @@ BACKBONES: dict[Backbone, BackboneRow] = {
         # IG-65M, then Kinetics-400. The clips-of-8 variant is the one that the published TSP code starts from.
         published=PublishedWeights(f"{_IG65M}/r2plus1d_34_clip8_ft_kinetics_from_ig65m-0aa0550b.pth", "0aa0550b"),
         step_memory=StepMemory(per_clip_mib=366, fixed_mib=1188),
+        is_factorised=True,
     ),
     "r2plus1d_18": BackboneRow(
         parameters=31_300_125,
@@ -86,6 +89,7 @@ BACKBONES: dict[Backbone, BackboneRow] = {
         step_gflop_per_clip=232.0,
         published=PublishedWeights(f"{_TORCHVISION}/r2plus1d_18-91a641e6.pth", "91a641e6"),
         step_memory=StepMemory(per_clip_mib=225, fixed_mib=853),
+        is_factorised=True,
     ),
     "r3d_18": BackboneRow(
         parameters=33_166_272,
@@ -93,6 +97,7 @@ BACKBONES: dict[Backbone, BackboneRow] = {
         step_gflop_per_clip=227.0,
         published=PublishedWeights(f"{_TORCHVISION}/r3d_18-b3b3357e.pth", "b3b3357e"),
         step_memory=StepMemory(per_clip_mib=76, fixed_mib=890),
+        is_factorised=False,
     ),
     "tiny": BackboneRow(
         parameters=366_576,
@@ -100,6 +105,7 @@ BACKBONES: dict[Backbone, BackboneRow] = {
         step_gflop_per_clip=0.2,
         published=None,
         step_memory=None,
+        is_factorised=False,
     ),
 }
 """Name -> row, for every name of ``Backbone``."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -68,10 +68,6 @@ class VideoCache:
         """The whole URI of an object, for messages."""
         return f"{self._config.uri.rstrip('/')}/{key}"
 
-    def keys(self, prefix: str) -> set[str]:
-        """Of the store's objects, cached or not."""
-        return {entry.key for entry in self._store.list(prefix)}
-
     def sizes(self, prefix: str) -> dict[str, int]:
         """Bytes of the store's objects by key, cached or not."""
         return {entry.key: entry.size_bytes for entry in self._store.list(prefix)}
@@ -105,11 +101,15 @@ class VideoCache:
             if path.name.startswith(".") and is_abandoned(path):
                 path.unlink(missing_ok=True)
 
-    def drop_changed(self, sizes: Mapping[str, int]) -> None:
-        """Remove files whose object was replaced since by one of another size. Args: sizes, of objects by key."""
+    def drop_changed(self, prefix: str) -> None:
+        """Remove files whose object was replaced since by one of another size; nothing is listed for an empty cache.
+
+        Args: prefix, of the keys. Raises: StoreError.
+        """
         cached = {path: size_bytes for _, size_bytes, path in self._files()}
+        there = self.sizes(prefix) if cached else {}
         changed = [
-            path for key, size_bytes in sizes.items() if cached.get(path := self._path(key)) not in (None, size_bytes)
+            path for key, size_bytes in there.items() if cached.get(path := self._path(key)) not in (None, size_bytes)
         ]
         dropped = [path for path in changed if self._evict(path)]
         if dropped:
@@ -117,11 +117,6 @@ class VideoCache:
                 "%s dropped from the cache: %s has others of these names now",
                 counted_is(len(dropped), "video"), self._config.uri,
             )  # fmt: skip
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is cached."""
-        return next(self._files(), None) is None
 
     def _evict(self, path: Path) -> bool:
         if path.name.startswith("."):

@@ -63,7 +63,7 @@ class Videos:
         """Those of the files that are not there; one listing of the folder where it is remote."""
         keys = {filename: self.key(filename) for filename in filenames}
         if self.cache is not None:
-            there = self.cache.keys(f"{self._folder}/" if self._folder else "")
+            there = self.cache.sizes(f"{self._folder}/" if self._folder else "")
             return [filename for filename, key in keys.items() if key not in there]
         assert isinstance(self._source, LocalStore)
         root = self._source.root
@@ -95,8 +95,7 @@ def clean(cache: VideoCache, prefix: str = "") -> VideoCache:
     Args: prefix, of the keys that will be read. Raises: StoreError.
     """
     cache.sweep()
-    if not cache.is_empty:
-        cache.drop_changed(cache.sizes(prefix))
+    cache.drop_changed(prefix)
     return cache
 
 

@@ -181,7 +181,7 @@ class Extraction:
         Raises: ConfigError; what was computed is not discarded because of a mistyped --data.
         """
         changed = [
-            parts[video.name]
+            video.name
             for video in videos
             if video.name in parts
             and parts[video.name].state != "broken"
@@ -189,12 +189,11 @@ class Extraction:
             and sizes[video.filename] != parts[video.name].file_bytes
         ]
         if changed:
-            names = [part.key.rpartition("/")[2].removesuffix(".npy") for part in changed]
+            example = self._parts.store.address(parts[changed[0]].key)
             raise ConfigError(
                 f"{self._parts.address} was started with other files than those in {self._job.videos} "
-                f"({counted(len(names), 'video')} of another size: {first_few(names)}): check --data, choose another "
-                f"--out, or delete what was made of them, such as {self._parts.store.address(changed[0].key)}, to "
-                "extract them again"
+                f"({counted(len(changed), 'video')} of another size: {first_few(changed)}): check --data, choose "
+                f"another --out, or delete what was made of them, such as {example}, to extract them again"
             )
 
     def _extract(self, checkpoint: Path, videos: list[VideoFacts], source: Videos, sizes: Mapping[str, int]) -> None:

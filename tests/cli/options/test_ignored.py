@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.options.without_effect import FACTORISED, OF_TRAINING
+from cli.options.without_effect import OF_TRAINING
 from tests.cli.backends.local.test_backend import Plan
 from tests.cli.conftest import Tspctl
-from tsp.config.backbones import Backbone
+from tsp.config.backbones import BACKBONES, Backbone
 from tsp.config.codec import flat, to_dict
 from tsp.config.recipes import load_dataset, resolve
 
@@ -102,4 +102,4 @@ def test_encoders_with_factorised_convolutions_are_known_without_torch(backbone:
     from tsp.model.backbone import build_backbone
     from tsp.model.conv_views import convolve_on_views
 
-    assert (convolve_on_views(build_backbone(backbone), "spatial") > 0) == (backbone in FACTORISED)
+    assert (convolve_on_views(build_backbone(backbone), "spatial") > 0) == BACKBONES[backbone].is_factorised

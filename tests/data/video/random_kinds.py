@@ -6,7 +6,10 @@ MPEG-PS, where FFmpeg's parser gives times to the wrong frames now and then.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import random
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,8 +133,18 @@ def _times(rng: random.Random, is_delayed: bool) -> list[str]:
     )
 
 
-def make(kind: RandomKind, folder: Path) -> Path:
-    """Write its file. Raises: subprocess.CalledProcessError where FFmpeg cannot."""
+def make(seed: int, folder: Path) -> tuple[RandomKind, Path, ffmpeg.Shown]:
+    """The first kind from this seed on whose file FFmpeg can write and read: that, its file, and what it shows."""
+    for number in itertools.count():
+        kind = draw(seed + number * 1_000_000)
+        with contextlib.suppress(subprocess.CalledProcessError):
+            path = _write(kind, folder)
+            return kind, path, ffmpeg.shown(path)
+    raise AssertionError("it counts for ever")
+
+
+def _write(kind: RandomKind, folder: Path) -> Path:
+    """Its file. Raises: subprocess.CalledProcessError where FFmpeg cannot write it."""
     path = folder / f"{kind.seed}{kind.suffix}"
     ffmpeg.make(path, kind.options, num_frames=kind.num_frames, rate=kind.rate, extra=kind.extra)
     if not kind.afterwards:

@@ -59,12 +59,13 @@ def filled(times: list[int | None]) -> list[int]:
         return [time for _, time in known]
     if len(known) < 2:
         return []
-    rooms = [Fraction(next_time - time, next_at - at) for (at, time), (next_at, next_time) in itertools.pairwise(known)]
+    gaps = [(at, time, next_at, next_time) for (at, time), (next_at, next_time) in itertools.pairwise(known)]
+    rooms = [Fraction(next_time - time, next_at - at) for at, time, next_at, next_time in gaps]
     usual = median_low(rooms)
     (first, first_time), (last, last_time) = known[0], known[-1]
     filled = [round(first_time - usual * (first - number)) for number in range(first)]
-    for (number, time), (next_number, _), room in zip(known, known[1:], rooms, strict=False):
-        filled += [round(time + min(usual, room) * count) for count in range(next_number - number)]
+    for (at, time, next_at, _), room in zip(gaps, rooms, strict=True):
+        filled += [round(time + min(usual, room) * count) for count in range(next_at - at)]
     return filled + [round(last_time + usual * (number - last)) for number in range(last, len(times))]
 
 

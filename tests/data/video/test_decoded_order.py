@@ -2,7 +2,7 @@
 
 import pytest
 
-from tsp.data.video.decoded_order import filled, never_fall, rise
+from tsp.data.video.decoded_order import filled, in_order, never_fall, rise
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,26 @@ def test_missing_times_follow_those_that_are_there_at_the_usual_distance_or_as_t
 )  # fmt: skip
 def test_times_that_rise_are_told_from_those_that_only_do_not_fall(times, rises, does_not_fall):
     assert (rise(times), never_fall(times)) == (rises, does_not_fall)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        # even times that were exchanged, also with the rounding of milliseconds
+        ([0, 30, 10, 20, 40], [0, 10, 20, 30, 40]),
+        ([0, 67, 33, 100], [0, 33, 67, 100]),
+        # one that is early, late, or far away
+        ([0, 10, 20, 5, 40, 50], [0, 10, 20, 30, 40, 50]),
+        ([0, 10, 55, 30, 40, 50, 60], [0, 10, 20, 30, 40, 50, 60]),
+        ([0, 10, 9_000_000, 30, 40], [0, 10, 20, 30, 40]),
+        ([500, 10, 20, 30], [0, 10, 20, 30]),
+        ([0, 10, 20, -7], [0, 10, 20, 30]),
+        # a pause stays
+        ([0, 10, 20, 330, 320, 340], [0, 10, 20, 30, 320, 340]),
+        ([7], [7]),
+        ([], []),
+    ],
+)
+def test_times_of_frames_in_order_are_sorted_or_all_but_the_wrong_ones_are_kept(times, expected):
+    assert in_order(times) == expected
+    assert in_order(expected) == expected

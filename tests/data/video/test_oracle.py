@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -108,6 +109,54 @@ def test_joined_program_streams_are_refused_until_standardised(made, tmp_path):
     made_of_it = transcode(path, tmp_path / "whole.mp4")
     assert any("2 frames have the same time as another: these are lost" in note for note in made_of_it.notes)
     assert ffmpeg.shown(tmp_path / "whole.mp4").numbers == ffmpeg.shown(path, filters="fps=30:start_time=0").numbers
+
+
+WRONG_TIMES = {
+    "early": "if(eq(mod(N,7),3),PTS-2.5*DURATION,PTS)",
+    "late": "if(eq(mod(N,7),3),PTS+3.5*DURATION,PTS)",
+    "far": "if(eq(N,40),PTS+100*DURATION,PTS)",
+    "decoding": "if(lt(mod(N,20),10),DTS+DURATION,PTS)",
+}
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "wrong"),
+    [
+        *itertools.product(["libx264"], [".mkv", ".mov", ".ts"], WRONG_TIMES),
+        ("mpeg2video", ".mpg", "late"),
+        ("mpeg2video", ".mpg", "decoding"),
+    ],
+)
+def test_times_that_contradict_the_decoder_are_reported_and_standardised_in_its_order(tmp_path, codec, suffix, wrong):
+    """Some remuxes have such times. Every frame can be decoded, and none of them is lost or shown out of turn."""
+    whole = ffmpeg.make(tmp_path / "whole.mkv", f"-c:v {codec} -g 30 -bf 2 -pix_fmt yuv420p -b:v 4M")
+    path, times = tmp_path / f"wrong{suffix}", WRONG_TIMES[wrong]
+    if suffix == ".mov":  # which stores how long after decoding frames are shown, so they cannot be shown before it
+        times = times.replace("PTS-2.5", "PTS+4*DURATION-2.5")
+    ffmpeg.run("-v", "error", "-i", str(whole), "-c", "copy", "-bsf:v", f"setts=pts='{times}'", str(path))
+    report = inspect_video(path, decode_all=True)
+    assert report.faults == ()
+    assert "not in the order in which the decoder puts the frames out, the first at" in report.remarks[0]
+    standard = transcode(path, tmp_path / "standard.mp4")
+    assert standard.lost == ()
+    assert "not in the order in which the decoder puts the frames out; they were corrected" in standard.notes[0]
+    numbers = ffmpeg.shown(tmp_path / "standard.mp4").numbers
+    assert numbers == sorted(numbers)
+    assert len(numbers) == pytest.approx(90, abs=3)
+    assert max(abs(number - at) for at, number in enumerate(numbers)) <= 3  # as wrong as one time was
+
+
+def test_a_copy_of_a_stream_without_times_is_refused_until_standardised(tmp_path):
+    """``ffmpeg -c copy`` of an AVI file into a program stream loses all times."""
+    ffmpeg.make(tmp_path / "a.avi", "-c:v libx264 -bf 2 -pix_fmt yuv420p")
+    path = tmp_path / "a.mpg"
+    ffmpeg.run("-v", "error", "-i", str(tmp_path / "a.avi"), "-c", "copy", str(path))
+    with pytest.raises(VideoError, match=r"frames have no times: run 'tspctl data standardize' first"):
+        VideoSource(path)
+    assert transcode(path, tmp_path / "standard.mp4").notes == (
+        "a stream without times: 30 frames per second are assumed",
+    )
+    assert ffmpeg.shown(tmp_path / "standard.mp4").numbers == list(range(90))
 
 
 def test_a_segment_of_a_stream_is_said_to_be_one(tmp_path):

@@ -32,7 +32,7 @@ def test_runs_of_frames_that_are_not_there_are_gaps_with_their_times():
     is_there[[0, 1, 45, 88, 89]] = False
     assert _gaps(shown, is_there, float(MPEG)) == [
         "2 frames from 0.00 to 0.03 s cannot be decoded completely",
-        "1 frames from 1.50 to 1.50 s cannot be decoded completely",
+        "1 frame from 1.50 to 1.50 s cannot be decoded completely",
         "2 frames from 2.93 to 2.97 s cannot be decoded completely",
     ]
 
@@ -63,9 +63,9 @@ class Frame(SimpleNamespace):
         return None if self.pts is None else float(self.pts * MPEG)
 
 
-def picture(*pts, salvage=False, damaged=()):
+def picture(*pts, salvage=False, damaged=(), notes=()):
     """A file whose decoder puts out frames of these times."""
-    made = opened(*np.diff(sorted({time for time in pts if time is not None})))
+    made = opened(*np.diff(sorted({time for time in pts if time is not None})), notes=notes)
     frames = [Frame(pts=time, duration=0, is_corrupt=time in damaged) for time in pts]
     made.all_packets = lambda: iter(range(len(frames) + 1))
     made.codec = SimpleNamespace(decode=lambda number: frames[number : number + 1])
@@ -97,7 +97,10 @@ def test_a_picture_that_stays_for_a_quarter_of_an_hour_may_and_for_longer_has_da
 
 
 def test_frames_that_come_late_or_without_a_time_are_passed_over_and_of_one_time_each_is_given():
-    assert [frame.pts for frame in picture(0, 3000, None, 1000, 3000, 6000)._decode()] == [0, 3000, 3000, 6000]
+    late = picture(0, 3000, None, 1000, 3000, 6000, notes=("its clock jumps",), salvage=True)
+    assert [frame.pts for frame in late._decode()] == [0, 3000, 3000, 6000]
+    late._account()
+    assert late.lost == ["1 frame is out of order, the first at 0.01 s"]
 
 
 def test_frames_that_are_listed_and_not_whole_are_lost_but_for_those_before_the_first(tmp_path):
@@ -105,12 +108,12 @@ def test_frames_that_are_listed_and_not_whole_are_lost_but_for_those_before_the_
     assert list(picture(*times, damaged=(0, 3000)).frames()) == []  # their group began before the file
     with pytest.raises(
         VideoError,
-        match=r"a\.avi cannot be standardised: 1 frames from 0\.10 to 0\.10 s cannot be decoded completely; --salvage",
+        match=r"a\.avi cannot be standardised: 1 frame from 0\.10 to 0\.10 s cannot be decoded completely; --salvage",
     ):
         list(picture(*times, damaged=(9000,)).frames())
     kept = picture(*times, damaged=(9000,), salvage=True)
     list(kept.frames())
-    assert kept.lost == ["1 frames from 0.10 to 0.10 s cannot be decoded completely"]
+    assert kept.lost == ["1 frame from 0.10 to 0.10 s cannot be decoded completely"]
 
 
 @pytest.mark.parametrize(("num_before", "at_sec"), [(0, "0.00"), (31, "1.00")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Generator
 from fractions import Fraction
@@ -67,6 +68,35 @@ def filled(times: list[int | None]) -> list[int]:
     for (at, time, next_at, _), room in zip(gaps, rooms, strict=True):
         filled += [round(time + min(usual, room) * count) for count in range(next_at - at)]
     return filled + [round(last_time + usual * (number - last)) for number in range(last, len(times))]
+
+
+def in_order(times: list[int]) -> list[int]:
+    """Times that never fall, for frames in the order in which they are shown: even times that were only exchanged are
+    sorted; else as many as possible are kept, and the others are filled in.
+    """
+    ordered = sorted(times)
+    steps = [later - earlier for earlier, later in itertools.pairwise(ordered)]
+    if not steps or min(steps) >= max(steps) - 1 - max(steps) // 10:
+        return ordered
+    kept = set(_longest_rise(times))
+    mended = filled([time if number in kept else None for number, time in enumerate(times)])
+    return mended or ordered
+
+
+def _longest_rise(times: list[int]) -> list[int]:
+    """Numbers of the most times that rise."""
+    ends: list[int] = []
+    numbers: list[int] = []
+    before: list[int] = []
+    for number, time in enumerate(times):
+        at = bisect.bisect_left(ends, time)
+        before.append(numbers[at - 1] if at else -1)
+        ends[at : at + 1], numbers[at : at + 1] = [time], [number]
+    found, number = [], numbers[-1] if numbers else -1
+    while number >= 0:
+        found.append(number)
+        number = before[number]
+    return found[::-1]
 
 
 def rise(times: list[int]) -> bool:

@@ -21,6 +21,7 @@ from tsp.data.video.errors import VideoError, reading, reason_of
 from tsp.data.video.open_input import open_input
 from tsp.data.video.open_video import UnsureError, VideoSource
 from tsp.data.video.timeline import is_even, pauses
+from tsp.wording import counted_is
 
 HEAD_FRAMES = 16
 """How many frames at the beginning are decoded where not all are."""
@@ -155,7 +156,7 @@ def _inspect(source: VideoSource, decode_all: bool) -> VideoReport:
         first_missing_sec=missing[0].begin_sec if missing else 0.0,
         longest_still_sec=float(steps.max(initial=0)) * seconds_per_unit,
         changes_size=len(decoded.sizes) > 1,
-        notes=(*source.timeline.notes, *([_FALSE_KEYS] if source.key_marks_lie else [])),
+        notes=(*source.timeline.notes, *([_FALSE_KEYS] if source.key_marks_lie else []), *_about_late(decoded, source)),
         unheeded=unheeded(source.path, source.container, source.stream, scan),
         faults=tuple(faults),
     )
@@ -181,6 +182,16 @@ def _off_rate_sec(shown: np.ndarray, time_base: Fraction, fps: Fraction) -> floa
     return float((off.max() - off.min()) / 2)
 
 
+def _about_late(decoded: _Decoded, source: VideoSource) -> list[str]:
+    if not decoded.late:
+        return []
+    first_sec = float(min(decoded.late) * source.time_base)
+    return [
+        f"the stored times of {counted_is(len(decoded.late), 'frame')} not in the order in which the decoder puts the "
+        f"frames out, the first at {first_sec:.3f} s"
+    ]
+
+
 class _Decoded:
     """What decoding showed."""
 
@@ -188,9 +199,13 @@ class _Decoded:
         self.first: VideoFrame | None = None
         self.first_pts = 0
         self.sizes: set[tuple[int, int]] = set()
+        self.late: set[int] = set()
+        """Times of frames that are stored with a time before that of the frame before them."""
 
-    def add(self, frame: VideoFrame) -> None:
-        """One more frame."""
+    def add(self, frame: VideoFrame, last: int | None) -> None:
+        """One more frame. Args: last, the latest time of those before it, if they were decoded without a break."""
+        if last is not None and frame.pts is not None and frame.pts < last:
+            self.late.add(frame.pts)
         if self.first is None and frame.pts is not None:
             self.first, self.first_pts = frame, frame.pts
         self.sizes.add((frame.width, frame.height))
@@ -211,11 +226,12 @@ def _decode(
     from_beginning = from_beginning or begin == shown[0] or source.key_marks_lie
     packets = source.all_packets() if from_beginning else source.packets_before(begin)
     found: set[int] = set()
-    num_damaged, last = 0, int(shown[0])
+    num_damaged, last, latest = 0, int(shown[0]), None
     try:
         for frame in _frames(source, packets):
-            decoded.add(frame)
-            last = max(last, frame.pts or last)
+            decoded.add(frame, latest)
+            if frame.pts is not None:
+                last, latest = max(last, frame.pts), max(latest or frame.pts, frame.pts)
             if frame.pts is not None and begin <= frame.pts <= end:
                 found.add(frame.pts)
                 num_damaged += frame.is_corrupt

@@ -52,9 +52,11 @@ class VideoSource:
     All times are those of the file's timeline: 0 is where a player shows 0.
     """
 
-    def __init__(self, path: str | Path, *, whole: bool = False, untimed: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, whole: bool = False, untimed: bool = False, reordered: bool = False
+    ) -> None:
         """Open the file and determine its times. Args: whole, read all packets for this, even if there is no doubt;
-        untimed, give an elementary stream times.
+        untimed, give an elementary stream times; reordered, correct times that do not rise in the decoder's order.
         Raises: VideoError if it cannot be opened, contains no video, or its times are not whole.
         """
         self.path = str(path)
@@ -65,7 +67,9 @@ class VideoSource:
         self._open()
         try:
             with reading(self.path):
-                self.timeline = establish(self.path, self.container, self.stream, whole=whole, untimed=untimed)
+                self.timeline = establish(
+                    self.path, self.container, self.stream, whole=whole, untimed=untimed, reordered=reordered
+                )
                 self.index = FrameIndex.of(self.path, self.container, self.stream, self.timeline.origin)
         except VideoError:
             self.close()

@@ -8,7 +8,10 @@ estimates the presentation times, incorrectly with B-frames. The decoder's order
 its own number as its time, so the numbers come out in the order in which the frames are shown.
 - **Decoding times in place of presentation times** (H.264 copied from an elementary stream into MP4): frames that the
 decoder reorders cannot be shown in the order in which they are stored, so the decoder's order counts here, too.
-- **No times at all** (elementary streams): refused, unless the caller wants the rate that the stream states.
+- **Times that contradict the decoder** (damaged, or written by a faulty program): noticed only while decoding, so a
+caller that meets them asks for the decoder's order. Times that do not rise in it are corrected.
+- **No times at all** (elementary streams, or copies of them): refused, unless the caller wants the rate that the stream
+states.
 """
 
 from __future__ import annotations
@@ -25,11 +28,12 @@ from av.container import InputContainer
 from av.format import Flags
 from av.video.stream import VideoStream
 
-from tsp.data.video.decoded_order import decoded_order, filled, never_fall, rise
+from tsp.data.video.decoded_order import decoded_order, filled, in_order, never_fall, rise
 from tsp.data.video.errors import VideoError, reason_of
 from tsp.data.video.h264_fields import FieldPairs
 from tsp.data.video.open_input import open_input
 from tsp.data.video.packet_clock import Clock, has_flag
+from tsp.wording import counted, counted_is
 
 HIDDEN = int(np.iinfo(np.int64).min)
 """In place of a time: the packet's frame is never shown."""
@@ -109,11 +113,14 @@ def _may_be_decoding_times(packets: list[_Raw]) -> bool:
     return not is_sparse or all(packet.pts in (None, packet.dts) for packet in packets)
 
 
-def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed: bool = False) -> Scan:
+def scan_packets(
+    path: str, stream_index: int, *, counted: bool = False, untimed: bool = False, reordered: bool = False
+) -> Scan:
     """Read all packets of a stream.
 
     Args: counted, decode where packets may hold no frame, so that what is listed as shown is; untimed, give an
-        elementary stream the times of its rate, and take frames that share a time behind a joint.
+        elementary stream the times of its rate, and take frames that share a time behind a joint; reordered, correct
+        times that do not rise in the decoder's order.
     Raises: VideoError if the stream has no times, or none that can be made to rise; av.error.FFmpegError.
     """
     with open_input(path) as container:
@@ -131,7 +138,8 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         fault = fault or clock.fault
         notes = list(clock.notes)
         origin = round(Fraction(container.start_time or 0, 1_000_000) / time_base)
-        has_no_times = has_flag(container, Flags.no_timestamps)
+        is_elementary = has_flag(container, Flags.no_timestamps)
+        has_no_times = is_elementary or all(packet.pts is None and packet.dts is None for packet in packets)
         rate = stream.guessed_rate or stream.average_rate or _FALLBACK_RATE
         is_guessed = _guesses_times(container, stream)
         has_pts = not is_guessed
@@ -139,19 +147,25 @@ def scan_packets(path: str, stream_index: int, *, counted: bool = False, untimed
         if has_pts and _may_be_decoding_times(packets) and contradicts_decoder(stream, (p.pts for p in packets)):
             _take_for_decoding_times(packets, origin, stream.codec_context.reorder_depth)
             has_pts = False
-    if has_no_times:
+    if has_no_times and packets:
+        what = (
+            "an elementary stream, whose frames have no times"
+            if is_elementary
+            else "a video whose frames have no times"
+        )
         if not untimed:
             raise VideoError(
-                f"{path} is an elementary stream, whose frames have no times: run 'tspctl data standardize' first, "
-                f"which gives them the stream's rate"
+                f"{path} is {what}: run 'tspctl data standardize' first, which gives them the stream's rate"
             )
-        notes.append(f"an elementary stream without times: {float(rate):g} frames per second are assumed")
+        notes.append(f"a stream without times: {float(rate):g} frames per second are assumed")
         _number(packets, round(1 / (rate * time_base)))
         origin, has_pts = 0, False
     if packets and has_pts and _may_lack_its_beginning(packets):
         _hide_what_lacks_its_beginning(path, stream_index, packets)
     if packets and (not has_pts or may_hide or any(packet.pts is None for packet in packets)):
         _put_in_decoded_order(path, stream_index, packets, has_pts, notes)
+    if reordered and packets:
+        _correct_by_decoder(path, stream_index, packets, notes)
     if is_guessed and packets:
         # FFmpeg takes the start of sound for the container's where it guesses that the first frame is shown later.
         origin = min((origin, *(packet.pts for packet in packets if packet.pts is not None and not packet.is_hidden)))
@@ -163,7 +177,7 @@ def _without_doubles(path: str, scan: Scan, clock: Clock, untimed: bool) -> Scan
     num_alike = int(np.count_nonzero(scan.pts != HIDDEN)) - len(scan.shown)
     if not clock.notes or not num_alike:
         return scan
-    note = f"after it, {num_alike} frames have the same time as another"
+    note = f"after it, {counted(num_alike, 'frame')} {'has' if num_alike == 1 else 'have'} the same time as another"
     if not untimed:
         raise VideoError(
             f"{path}: {clock.notes[0]}, but {note}: run 'tspctl data standardize' first, which writes what players show"
@@ -269,6 +283,24 @@ def _put_in_decoded_order(path: str, stream_index: int, packets: list[_Raw], has
         packet.is_hidden = True
     for number, time in zip(order, times, strict=True):
         packets[number].pts, packets[number].is_hidden = time, False
+
+
+def _correct_by_decoder(path: str, stream_index: int, packets: list[_Raw], notes: list[str]) -> None:
+    """Make the times rise in the order in which the decoder puts the frames out. Packets without a frame stay as they
+    are, so that what cannot be decoded counts as lost.
+    """
+    hidden = frozenset(number for number, packet in enumerate(packets) if packet.is_hidden)
+    order = [number for number in dict.fromkeys(decoded_order(path, stream_index, hidden)) if number < len(packets)]
+    stored = {number: pts for number in order if number not in hidden and (pts := packets[number].pts) is not None}
+    num_corrected = 0
+    for number, time in zip(stored, in_order(list(stored.values())), strict=True):
+        num_corrected += time != stored[number]
+        packets[number].pts = time
+    if num_corrected:
+        notes.append(
+            f"the stored times of {counted_is(num_corrected, 'frame')} not in the order in which the decoder puts the "
+            f"frames out; they were corrected"
+        )
 
 
 def _table(packets: list[_Raw], origin: int, clock: Clock, notes: list[str], fault: str) -> Scan:

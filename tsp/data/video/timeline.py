@@ -69,12 +69,18 @@ class Timeline:
 
 
 def establish(
-    path: str, container: InputContainer, stream: VideoStream, *, whole: bool = False, untimed: bool = False
+    path: str,
+    container: InputContainer,
+    stream: VideoStream,
+    *,
+    whole: bool = False,
+    untimed: bool = False,
+    reordered: bool = False,
 ) -> Timeline:
     """The timeline of an open file.
 
     Args: whole, read all packets even where nothing is in doubt; untimed, give the frames of an elementary stream
-        times at the rate it says.
+        times at the rate it says; reordered, correct times that do not rise in the decoder's order.
     Raises: VideoError if the file has no times, or times that cannot be made to rise.
     """
     if stream.time_base is None:
@@ -85,7 +91,7 @@ def establish(
         fps = frame_rate(first, last, len(stream.index_entries), stream.time_base, _claimed_rates(stream))
         if _is_steady(fps, stream):
             return Timeline(origin, stream.time_base, fps)
-    scan = _SCANS.get(path, stream.index, counted=whole, untimed=untimed)
+    scan = _SCANS.get(path, stream.index, counted=whole, untimed=untimed, reordered=reordered)
     shown = scan.shown
     if not len(shown):
         raise VideoError(f"{path} contains no video frames")
@@ -196,15 +202,16 @@ class _ScanCache:
         self._num_packets = 0
         self._lock = threading.Lock()
 
-    def get(self, path: str, stream_index: int, *, counted: bool, untimed: bool) -> Scan:
-        """The file's scan, made if need be."""
+    def get(self, path: str, stream_index: int, **how: bool) -> Scan:
+        """The file's scan, made if need be. Args: how, those of ``scan_packets``."""
         about = os.stat(path)
-        key = (os.path.realpath(path), about.st_size, about.st_mtime_ns, about.st_ino, stream_index, counted, untimed)
+        file = (os.path.realpath(path), about.st_size, about.st_mtime_ns, about.st_ino)
+        key = (*file, stream_index, *sorted(how.items()))
         with self._lock:
             if key in self._scans:
                 self._scans.move_to_end(key)
                 return self._scans[key]
-        scan = scan_packets(path, stream_index, counted=counted, untimed=untimed)
+        scan = scan_packets(path, stream_index, **how)
         with self._lock:
             self._scans[key] = scan
             self._num_packets += len(scan.pts)

@@ -33,6 +33,7 @@ from tsp.data.video.open_video import VideoSource
 from tsp.data.video.packet_scan import ORDER_NOTE
 from tsp.data.video.sound import sound_frames
 from tsp.data.video.timeline import pauses
+from tsp.wording import counted, counted_is
 
 GOP_FRAMES = 16
 """Most frames from one key frame to the next in standardised files: see README.md, Decisions."""
@@ -74,13 +75,24 @@ def transcode(
     Args: x264, further options; salvage, keep what can be decoded; comment, written into the file's metadata.
     Raises: VideoError if the source cannot be opened, or if it is damaged or truncated and ``salvage`` is False.
     """
-    opened = VideoSource(source, whole=True, untimed=True)
-    with closing(opened), reading(source, "cannot be standardised"):
-        video = _Picture(opened, Fraction(fps), max_height_px, salvage)
-        with open_mp4(target) as out:
-            out.metadata.update({"comment": comment} if comment else {})
-            num_frames = _write(video, out, source, keep_audio, {"crf": str(crf), **x264})
-        return Transcoded(num_frames, tuple(video.lost), _doubts(opened))
+
+    def write(*, reordered: bool = False) -> Transcoded:
+        opened = VideoSource(source, whole=True, untimed=True, reordered=reordered)
+        with closing(opened), reading(source, "cannot be standardised"):
+            video = _Picture(opened, Fraction(fps), max_height_px, salvage, reordered=reordered)
+            with open_mp4(target) as out:
+                out.metadata.update({"comment": comment} if comment else {})
+                num_frames = _write(video, out, source, keep_audio, {"crf": str(crf), **x264})
+            return Transcoded(num_frames, tuple(video.lost), _doubts(opened))
+
+    try:
+        return write()
+    except _FallingTimesError:
+        return write(reordered=True)
+
+
+class _FallingTimesError(VideoError):
+    """The times of the frames do not rise in the order in which the decoder puts them out."""
 
 
 def _doubts(opened: VideoSource) -> tuple[str, ...]:
@@ -141,7 +153,15 @@ def _mark_colours(stream: VideoStream, frame: VideoFrame) -> None:
 class _Picture:
     """The frames of a file, turned upright, at a constant rate, in the size and colours to write."""
 
-    def __init__(self, opened: VideoSource, fps: Fraction, max_height_px: int | None, salvage: bool) -> None:
+    def __init__(
+        self,
+        opened: VideoSource,
+        fps: Fraction,
+        max_height_px: int | None,
+        salvage: bool,
+        *,
+        reordered: bool = False,
+    ) -> None:
         self.fps = fps
         self.lost: list[str] = []
         self.has_audio = bool(opened.container.streams.audio)
@@ -150,8 +170,11 @@ class _Picture:
         self._opened = opened
         self._max_height_px = max_height_px
         self._salvage = salvage
+        scan = opened.timeline.scan
+        self._may_reorder = not reordered and scan is not None and not scan.notes
+        """Whether times that fall can be corrected: behind a joint, players show what they do show."""
+        self._late: set[int] = set()
         self._decoded: list[int] = []
-        self._fault = ""
 
     def frames(self) -> Iterator[VideoFrame]:
         """The frames to write. Raises: VideoError at the end if something was lost and ``salvage`` is False."""
@@ -203,7 +226,12 @@ class _Picture:
             if packet is None:
                 return
             for frame in frames:
-                if frame.pts is None or (last is not None and frame.pts < last):
+                if frame.pts is None:
+                    continue
+                if last is not None and frame.pts < last:
+                    if self._may_reorder:
+                        raise _FallingTimesError(f"{self._opened.path}: its times fall")
+                    self._late.add(frame.pts)
                     continue
                 last = frame.pts
                 frame.duration = frame.duration or usual
@@ -220,7 +248,11 @@ class _Picture:
             # What comes before the first whole frame belongs to a picture group whose beginning was cut away.
             shown = shown[shown >= self._decoded[0]]
         lost = [fault for fault in (scan.fault,) if fault]
-        lost += _gaps(shown, np.isin(shown, self._decoded), float(opened.time_base))
+        late = self._late.difference(self._decoded)
+        if late:
+            at_sec = float(min(late) * opened.time_base)
+            lost.append(f"{counted_is(len(late), 'frame')} out of order, the first at {at_sec:.2f} s")
+        lost += _gaps(shown, np.isin(shown, [*self._decoded, *late]), float(opened.time_base))
         if opened.fps:
             end = missing_end(opened.path, opened.container, opened.stream, scan, opened.fps)
             lost += [end] if end else []
@@ -270,5 +302,5 @@ def _gaps(shown: np.ndarray, is_there: np.ndarray, seconds_per_unit: float) -> l
             continue
         run = list(numbers)
         begin, end = (float(shown[number]) * seconds_per_unit for number in (run[0], run[-1]))
-        texts.append(f"{len(run)} frames from {begin:.2f} to {end:.2f} s cannot be decoded completely")
+        texts.append(f"{counted(len(run), 'frame')} from {begin:.2f} to {end:.2f} s cannot be decoded completely")
     return _shortened(texts)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from k8s.answers import ForbiddenError
 from k8s.client import Cluster
 from k8s.job_apis import JOB_APIS
-from k8s.names import KIND_LABEL, PART_OF, QUEUE_LABEL, RUN_LABEL, Object, is_in_queue, pod_template_of
+from k8s.names import KIND_LABEL, PART_OF, QUEUE_LABEL, RUN_LABEL, Object, is_in_queue, pod_templates_of
 from k8s.quantity import parse_quantity
+from k8s.quota import check_quotas, read_quotas
 from k8s.status import is_suspended
 from k8s.train_jobs import lacks_runtime
 from tsp.errors import ClusterError
@@ -62,24 +63,31 @@ def check_judged(item: Object, judged: Object) -> Iterator[Finding]:
     yield from _changed(item, judged)
 
 
-def check_pods(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Finding]:
-    """Would the API server accept the pods: Pod Security Standard, LimitRange, quota, webhooks and policies?
+def check_pods(cluster: Cluster, objects: Sequence[Object]) -> Iterator[Finding]:
+    """Would the API server accept the pods: Pod Security Standard, LimitRange, webhooks and policies, and all of them
+    together: quotas?
 
     A user who may not create pods cannot ask; ``status`` then shows what the controller is told.
     """
+    quotas, may_ask = read_quotas(cluster), True
+    pods: list[tuple[Object, int]] = []
     for item in objects:
-        for template in _pod_templates(item):
-            pod = _pod(item, template)
+        for template, count in pod_templates_of(item):
+            pod: Object = _pod(item, template)
             try:
-                judged = cluster.judge(pod)
+                judged = cluster.judge(pod) if may_ask else pod
             except ForbiddenError as error:
                 logger.debug("%s", error)
-                return
+                may_ask, judged = False, pod
             except ClusterError as error:
-                if _NO_DRY_RUN not in str(error):
+                judged = pod
+                # Of all pods together, the quotas themselves say more.
+                if _NO_DRY_RUN not in str(error) and not (quotas and "exceeded quota" in str(error)):
                     yield _refused_pod(item, str(error))
             else:
                 yield from _changed(pod, judged)
+            pods.append((judged, count))
+    yield from check_quotas(quotas or (), objects, pods)
 
 
 def is_ignored_by_kueue(judged: Object) -> bool:
@@ -136,14 +144,6 @@ def _changed(item: Object, judged: Object) -> Iterator[Finding]:
                     f"a webhook or policy of the cluster sets its {part[:-1]} {key} to {found.get(key)!r} instead of "
                     f"{value!r}, so tspctl would not find it again: have an administrator exempt it",
                 )
-
-
-def _pod_templates(item: Object) -> Iterator[Object]:
-    """One of each kind of pod of a job or runtime."""
-    if item["kind"] == "PyTorchJob":
-        yield from (replica["template"] for replica in item["spec"]["pytorchReplicaSpecs"].values())
-    elif item["kind"] in ("TrainingRuntime", "Job"):
-        yield pod_template_of(item)
 
 
 def _pod(item: Object, template: Object) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -134,6 +134,16 @@ def pod_template_of(item: Object) -> Object:
         spec = jobs[0]["template"]["spec"]
     found: Object = (replicas.get("Master") or spec).get("template") or {}
     return found
+
+
+def pod_templates_of(item: Object) -> Iterator[tuple[Object, int]]:
+    """One of each kind of pod of a job or runtime, and how many there are at a time."""
+    spec = item["spec"] if item["kind"] in ("PyTorchJob", "TrainingRuntime", "Job") else {}
+    for replica in (spec.get("pytorchReplicaSpecs") or {}).values():
+        yield replica["template"], int(replica.get("replicas", 1))
+    if spec and "pytorchReplicaSpecs" not in spec:
+        count = (spec.get("mlPolicy") or {}).get("numNodes", spec.get("parallelism", 1))
+        yield pod_template_of(item), int(count)
 
 
 def main_container_of(pod: Object) -> Object:

@@ -23,6 +23,14 @@ def parse_quantity(text: str | int | float) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def quantity_text(amount: float, *, is_bytes: bool) -> str:
+    """An amount as a Quantity; of bytes with the largest suffix that keeps it whole: ``1536Mi``."""
+    for suffix, unit in reversed(_BINARY.items() if is_bytes else ()):
+        if amount >= unit and (amount / unit).is_integer():
+            return f"{amount / unit:.0f}{suffix}"
+    return f"{amount:.0f}" if amount.is_integer() else f"{amount:.3g}"
+
+
 def allocatable(node: Mapping[str, Any], resource: str) -> int:
     """Whole pieces of a resource that a node's pods may have; 0 if the node has none."""
     return pieces((node.get("status") or {}).get("allocatable", {}).get(resource, 0))

@@ -106,6 +106,9 @@ def test_a_quota_that_is_used_up(tspctl: Tspctl):
         lambda: tspctl.kubectl.get("resourcequota", "one-gpu").get("status", {}).get("hard"),
         what="quota in force",
     )
+    refused = tspctl.try_run("submit", *DEMO, "--gpus", "2", "--name", "first")
+    assert refused.returncode == 4, refused.stderr
+    assert "quota one-gpu: the run needs more than it allows in all (requests.nvidia.com/gpu 2 of 1)" in refused.stderr
     install_demo(tspctl, "second", gpus="2")
     reason(tspctl, "second", "quota one-gpu", "nvidia.com/gpu")
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 Answer = tuple[int, Any]
 SECRETS = "/api/v1/namespaces/video/secrets"
+QUOTAS = "/api/v1/namespaces/video/resourcequotas"
 PASS, LOST = "pass", "lost"
 
 
@@ -101,7 +102,7 @@ class FakeApi:
     def _find(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
         if method in ("POST", "PUT") and isinstance(body, dict) and (refusal := self._other_version(path, body)):
             return 400, {"kind": "Status", "message": refusal}
-        found = self.objects.get(path)
+        found = self.objects.get(path, [] if path == QUOTAS else None)
         if isinstance(found, Callable):
             return found(method, query, body)
         if method == "POST" and "dryRun" in query and (found is not None or path.endswith("/pods")):

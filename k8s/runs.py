@@ -32,6 +32,7 @@ from k8s.names import (
 from k8s.run_list import RunView, jobs_of_kind, list_views, pass_over_absent
 from k8s.status import is_suspended, pod_status, state_of
 from k8s.why import why
+from k8s.why_gone import SELECTOR as OF_GONE_PODS
 from tsp.errors import ClusterError, NoSuchRunError
 from tsp.run.status import ENDED
 
@@ -103,9 +104,10 @@ class Runs:
         pending = [pod for pod in waiting if pod_status(pod).state == "pending"]
         claims = dict.fromkeys(claim for pod in pending for claim in claims_of(pod))
         path = self.cluster.namespaced("v1", "events")
-        for involved in [*names_in_events(job), *(pod["metadata"]["name"] for pod in waiting), *claims]:
+        involved = [*names_in_events(job), *(pod["metadata"]["name"] for pod in waiting), *claims]
+        for selector in [*(f"involvedObject.name={name}" for name in involved), OF_GONE_PODS]:
             try:
-                yield from self.cluster.items(path, fieldSelector=f"involvedObject.name={involved}")
+                yield from self.cluster.items(path, fieldSelector=selector)
             except ForbiddenError as error:
                 logger.debug("%s", error)
                 return

@@ -2,17 +2,14 @@
 
 No single object contains the reason: it is scattered over conditions, container states and events, in the words of the
 scheduler, the kubelet, the admission chain, the training operator, Kubeflow Trainer and Kueue. Each of ``why_pod``,
-``why_queue`` and ``why_refused`` reads one kind of text; here they are ordered, so that a cause comes before its
-effects. A failed run has one cause: the rank that ended first, unless it only reports a lost peer, or a pod that was
-removed. Unknown texts are passed on unchanged, never left out.
+``why_gone``, ``why_queue`` and ``why_refused`` reads one kind of text; here they are ordered, so that a cause comes
+before its effects. A failed run has one cause: the rank that ended first, unless it only reports a lost peer, or a pod
+that was removed. Unknown texts are passed on unchanged, never left out.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
 
 from k8s.job_apis import JOB_APIS
 from k8s.names import (
@@ -30,14 +27,12 @@ from k8s.status import (
     state_of,
     true_conditions,
 )
-from k8s.why_pod import follows, held_up, how_it_ended, in_words, taken_away, wait_in_init
+from k8s.why_gone import event_time, how_pods_went
+from k8s.why_pod import follows, held_up, how_it_ended, in_words, out_of_reach, taken_away, wait_in_init
 from k8s.why_queue import TOO_LONG, held_back
 from k8s.why_refused import not_created
-from tsp.run.status import RankEnd, describe_exit, root_cause
 
 _MAX_CHARS = 300
-_ONE_FAILURE_SEC = 300.0
-"""Pods that end within this time end for one reason: a rank waits that long for a lost peer."""
 _CONTROLLERS = {row.resource: row.the_controller for row in JOB_APIS.values()}
 
 
@@ -64,14 +59,17 @@ def why(
         return _short(held_back(job, workload))
     waiting = [pod for pod in pods if pod_status(pod).state == "pending"]
     reasons = [
+        *out_of_reach(pods),
         *held_up([pod for pod in pods if pod not in waiting], latest),
         *not_created(job, pods, latest, len(pods) if present is None else present),
         # After refusals: a rank may wait for the node of a master that could not be created.
         *held_up(waiting, latest),
     ]
-    if state == "restarting" or not reasons:
+    if state == "restarting" and reasons and (gone := how_pods_went(job, pods, latest)):
+        reasons[0] = f"{gone}; {reasons[0]}"
+    elif state == "restarting" or not reasons:
         neglected = state == "running" and _is_not_replaced(job, pods)
-        for text in _restarts(pods, latest, restarting=state == "restarting"):
+        for text in _restarts(job, pods, latest):
             ended = text.partition(": ")[2]
             reasons.append(f"the training operator replaces no pod (is it running?): {ended}" if neglected else text)
     reasons += wait_in_init(pods)
@@ -115,7 +113,8 @@ def _half_placed(job: Object, pods: Sequence[Object]) -> str:
 
 def why_pod(pod: Object) -> str | None:
     """One line on why a single pod waits or failed, by what the pod itself says."""
-    return _short(next(iter([*held_up([pod], []), *wait_in_init([pod])]), None) or how_it_ended(pod))
+    held = [*out_of_reach([pod]), *held_up([pod], []), *wait_in_init([pod])]
+    return _short(next(iter(held), None) or how_it_ended(pod))
 
 
 def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
@@ -129,23 +128,23 @@ def _failure(job: Object, pods: Sequence[Object], events: list[Object]) -> str:
         taken = taken_away(pod)
         if taken and (cause is None or pod_status(pod).name == cause.name):
             return taken
-    exited = _first_exit_in(events)
-    if cause is not None and not (follows(cause) and exited is not None):
+    gone = how_pods_went(job, pods, events)
+    if cause is not None and not (follows(cause) and gone is not None):
         return in_words(cause)
-    return exited or str(failed.get("message") or failed.get("reason") or "the operator gives no reason")
+    return gone or str(failed.get("message") or failed.get("reason") or "the operator gives no reason")
 
 
-def _restarts(pods: Sequence[Object], events: list[Object], *, restarting: bool) -> Iterable[str]:
-    """The cause of the last attempt's end, while it is recent."""
+def _restarts(job: Object, pods: Sequence[Object], events: list[Object]) -> Iterable[str]:
+    """The cause of the last attempt's end, as long as it can be seen."""
     for pod in pods:
         taken = taken_away(pod)
         if taken:
             yield f"restarting: {taken}"
-    cause, exited = culprit([pod_status(pod) for pod in pods]), _first_exit_in(events)
-    if cause is not None and not (follows(cause) and exited is not None):
+    cause, gone = culprit([pod_status(pod) for pod in pods]), how_pods_went(job, pods, events)
+    if cause is not None and not (follows(cause) and gone is not None):
         yield f"restarted: {in_words(cause)}"
-    elif exited is not None and (restarting or cause is not None):
-        yield f"restarting: {exited}"
+    elif gone is not None:
+        yield f"{'restarted' if state_of(job) == 'running' else 'restarting'}: {gone}"
 
 
 def _is_not_replaced(job: Object, pods: Sequence[Object]) -> bool:
@@ -154,45 +153,12 @@ def _is_not_replaced(job: Object, pods: Sequence[Object]) -> bool:
     return resource_of(job) == PYTORCHJOBS and any(lost)
 
 
-def _first_exit_in(events: list[Object]) -> str | None:
-    """The cause of the newest attempt's end, from the operator's events about pods that it has already replaced.
-
-    Args: events, the newest first.
-    """
-    ends: list[tuple[RankEnd, str]] = []
-    newest = ""
-    for event in events:
-        match = re.search(r"Pod: \S*?([^.\s]+) exited with code (\d+)", str(event.get("message") or ""))
-        if match is None:
-            continue
-        newest = newest or _event_time(event)
-        if _seconds_between(_event_time(event), newest) > _ONE_FAILURE_SEC:
-            break
-        ends.append((RankEnd(len(ends), int(match[2])), match[1]))
-    # Of one failure the earliest counts.
-    ends.reverse()
-    cause = root_cause(end for end, _ in ends)
-    return next((f"pod {pod} ended with {describe_exit(end.code)}" for end, pod in ends if end == cause), None)
-
-
-def _seconds_between(earlier: str, later: str) -> float:
-    try:
-        return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
-    except ValueError:
-        return 0.0
-
-
 def _latest_first(events: Iterable[Object]) -> list[Object]:
     """Of one second in the order of their objects and words: the API server lists them in that of random names."""
     by_words = sorted(
         events, key=lambda event: (str((event.get("involvedObject") or {}).get("name")), str(event.get("message")))
     )
-    return sorted(by_words, key=_event_time, reverse=True)
-
-
-def _event_time(event: Object) -> str:
-    series: Any = event.get("series") or {}
-    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
+    return sorted(by_words, key=event_time, reverse=True)
 
 
 def _short(text: str | None) -> str | None:

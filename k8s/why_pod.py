@@ -12,6 +12,7 @@ from k8s.status import (
     termination,
     true_conditions,
 )
+from k8s.why_gone import PREEMPTED, TAKEN_BY_TAINT
 from tsp.run.status import PEER_LOST, TERMINATED, RankEnd, describe_end
 
 _LOG_PREFIX = re.compile(
@@ -25,9 +26,9 @@ _PAST_MOUNTING = {"Pulling", "Pulled", "Created", "Started"}
 _CRASHES = "CrashLoopBackOff"
 _NORMAL_WAITS = {"ContainerCreating", "PodInitializing"}
 _DISRUPTIONS = {
-    "PreemptionByScheduler": "was preempted by a pod of higher priority",
-    "PreemptionByKubeScheduler": "was preempted by a pod of higher priority",
-    "DeletionByTaintManager": "was removed from a node that was tainted (not ready, or being emptied)",
+    "PreemptionByScheduler": PREEMPTED,
+    "PreemptionByKubeScheduler": PREEMPTED,
+    "DeletionByTaintManager": TAKEN_BY_TAINT,
     "EvictionByEvictionAPI": "was evicted (its node is being drained)",
     "DeletionByPodGC": "was on a node that is gone",
     "TerminationByKubelet": "was ended by its node (pressure or shutdown)",
@@ -182,6 +183,30 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
         if event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"):
             return f"cannot start ({event['reason']}): {event.get('message')}"
     return None
+
+
+def out_of_reach(pods: Sequence[Object]) -> Iterable[str]:
+    """Pods on nodes that do not answer: the last word of the kubelet, that they run, stays in their status."""
+    for pod in sorted(pods, key=rank_of):
+        status, node = pod_status(pod), pod["spec"].get("nodeName")
+        if status.state == "running" and _is_cut_off(pod):
+            yield f"{status.who} is on node {node}, which does not answer"
+        elif status.state == "terminating" and _is_cut_off(pod):
+            yield (
+                f"{status.who} cannot end, since its node {node} does not answer, and is replaced only then: have an "
+                "administrator restart or remove the node"
+            )
+
+
+def _is_cut_off(pod: Object) -> bool:
+    """Whether the node controller marked a pod as not ready; a kubelet would give a reason, or count its containers."""
+    conditions = {item["type"]: item for item in (pod.get("status") or {}).get("conditions") or []}
+    ready = conditions.get("Ready") or {}
+    return (
+        ready.get("status") == "False"
+        and not ready.get("reason")
+        and (conditions.get("ContainersReady") or {}).get("status") == "True"
+    )
 
 
 def wait_in_init(pods: Sequence[Object]) -> Iterable[str]:

@@ -5,6 +5,7 @@ import pytest
 from k8s import runs as module
 from k8s.names import PYTORCHJOBS, TRAINJOBS
 from k8s.runs import RunLogs, Runs, wait_for
+from k8s.why_gone import SELECTOR
 from tests.k8s.objects import event, indexed_job, job, node_pod, pod, terminated, train_job
 from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, RUNTIMES, TRAIN_JOBS, gpu_node, serve_run
 from tsp.errors import NoSuchRunError
@@ -76,7 +77,7 @@ def test_events_are_asked_for_the_job_the_first_pods_that_wait_and_the_claims_of
     runs.view("my-run")
     named = [text.removeprefix("involvedObject.name=") for text in asked_for(api, EVENTS)]
     waiting = ["my-run-master-0", "my-run-worker-0", "my-run-worker-1"]
-    assert named == ["my-run", *waiting, "claim-uid-1", "claim-uid-2"]
+    assert named == ["my-run", *waiting, "claim-uid-1", "claim-uid-2", SELECTOR]
 
 
 @pytest.mark.parametrize(

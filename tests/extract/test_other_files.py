@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.extract.conftest import SmallSet
@@ -149,3 +151,30 @@ def test_videos_that_were_removed_after_their_features_were_made_stop_no_extract
     assert done["missing"] > 0
     (small_set.root / "videos" / "long.mp4").unlink()
     assert do_job("extract", small_set.job())["videos"] == 4
+
+
+@pytest.mark.parametrize("form", ["h5", "npy"])
+def test_parts_without_a_record_of_their_encoder_are_not_used(small_set: SmallSet, tmp_path: Path, form: str) -> None:
+    """As a process leaves them that was killed while it removed them, or that another one overtook."""
+    out = tmp_path / ("f.h5" if form == "h5" else "f")
+    job = small_set.job(format=form, out=str(out), broken_videos="fail")
+    do_job("extract", job)
+    good = read_all(out)
+    for path in (out, out.with_name(f"{out.name}.json")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for name, array in good.items():
+        for video in (small_set.root / "videos").glob(f"{name}.*"):
+            part = tmp_path / f"{out.name}.parts" / "done" / str(video.stat().st_size) / f"{name}.npy"
+            part.parent.mkdir(parents=True, exist_ok=True)
+            np.save(part, array + 1)
+    do_job("extract", job)
+    again = read_all(out)
+    assert again.keys() == good.keys()
+    assert all(np.array_equal(again[name], good[name]) for name in good)
+    assert not (tmp_path / f"{out.name}.parts").exists()
+
+
+def read_all(out: Path) -> dict[str, np.ndarray]:
+    if out.is_dir():
+        return {path.stem: np.load(path) for path in out.glob("*.npy")}
+    return read_h5(out)

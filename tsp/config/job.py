@@ -177,9 +177,14 @@ def given_paths(job: Job) -> list[tuple[PathField, str]]:
     return [(item, value) for item, value in values if value]
 
 
+def written_addresses(job: Job) -> list[str]:
+    """Paths and URIs that the job writes to."""
+    return [path for item, path in given_paths(job) if item.access == "write"]
+
+
 def written_paths(job: Job) -> list[str]:
     """File-system paths, as opposed to S3 addresses, that the job writes to."""
-    return [path for item, path in given_paths(job) if item.access == "write" and "://" not in path]
+    return [path for path in written_addresses(job) if "://" not in path]
 
 
 def own_share(job: Job, environment: Mapping[str, str]) -> Job:

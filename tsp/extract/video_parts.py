@@ -94,6 +94,12 @@ class VideoParts:
         Raises: ConfigError naming the difference.
         """
         key = self._prefix + "about.json"
+        found = [entry.key for entry in self.store.list(self._prefix)]
+        if key not in found:
+            # Parts that a process left which was killed while it removed them, or which did not see that another had
+            # finished: nobody knows by which encoder they were made.
+            for orphan in found:
+                self.store.delete(orphan)
         try:
             self.store.write(key, _json(identity), only_if_absent=True)
         except KeyExistsError:

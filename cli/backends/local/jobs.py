@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ from typing import Any
 
 from cli.backends.base import JobEnd
 from tsp.config.codec import to_dict
-from tsp.config.job import INDEX_VARIABLE, Job
+from tsp.config.job import INDEX_VARIABLE, Job, written_addresses
 from tsp.config.jobs import MergedJob
 from tsp.errors import TspError
+from tsp.store.turns import in_turn
+
+logger = logging.getLogger(__name__)
 
 
 def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequence[str]) -> JobEnd:
@@ -22,23 +26,33 @@ def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequen
     Args: command, the program, which gets the job's kind; devices, CUDA devices of this machine.
     Returns: exit code and answer; the processes log to our stderr.
     """
-    if not isinstance(job, MergedJob) or gpus == 1:
-        return _finish(_start(command, job, devices[0] if devices else None))
-    shards = [replace(job, shards=gpus, shard=shard) for shard in range(gpus)]
-    started = [_start(command, shard, devices[i] if devices else None) for i, shard in enumerate(shards)]
-    ends = [_finish(process) for process in started]
-    failed = [end for end in ends if end.exit_code]
-    if failed:
-        return failed[0]
-    return _finish(_start(command, replace(job, shards=gpus, shard=None, merge_only=True), None))
+    with in_turn(written_addresses(job), _tell) as locks:
+        if not isinstance(job, MergedJob) or gpus == 1:
+            return _finish(_start(command, job, devices[0] if devices else None, locks))
+        shards = [replace(job, shards=gpus, shard=shard) for shard in range(gpus)]
+        started = [_start(command, shard, devices[i] if devices else None, locks) for i, shard in enumerate(shards)]
+        ends = [_finish(process) for process in started]
+        failed = [end for end in ends if end.exit_code]
+        if failed:
+            return failed[0]
+        return _finish(_start(command, replace(job, shards=gpus, shard=None, merge_only=True), None, locks))
 
 
-def _start(command: Sequence[str], job: Job, device: str | None) -> subprocess.Popen[str]:
+def _tell(address: str) -> None:
+    logger.warning("another tspctl on this machine is writing to %s: waiting until it ends", address)
+
+
+def _start(command: Sequence[str], job: Job, device: str | None, locks: tuple[int, ...]) -> subprocess.Popen[str]:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device if device is not None else ""}
     if isinstance(job, MergedJob) and job.shard is not None:
         environment[INDEX_VARIABLE] = str(job.shard)  # names the shard in its log lines
     process = subprocess.Popen(
-        [*command, job.kind], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, job.kind],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=locks,
     )
     assert process.stdin is not None
     try:

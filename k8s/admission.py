@@ -30,17 +30,22 @@ _OUR_LABELS = (PART_OF.partition("=")[0], RUN_LABEL, KIND_LABEL)
 _OUR_ANNOTATIONS = "tspctl/"
 _NO_DRY_RUN = "does not support dry run"
 """Of webhooks with side effects: whatever they match can only be created."""
+_EXISTS = "already exists"
 _QUOTA = re.compile(r"exceeded quota: ([^,]+), requested: (.*?), used: .*?, limited: (.*)")
 
 
-def check_objects(cluster: Cluster, objects: Iterable[Object]) -> Iterator[Finding]:
-    """Would the API server accept the objects: schema, webhooks, quota of objects, permissions?"""
+def check_objects(cluster: Cluster, objects: Iterable[Object], *, replacing: bool = False) -> Iterator[Finding]:
+    """Would the API server accept the objects: schema, webhooks, quota of objects, permissions?
+
+    Args: replacing, whether objects of their names will have gone before.
+    """
     for item in objects:
         try:
             judged = cluster.judge(item)
         except ClusterError as error:
-            # Installing creates a runtime first, and has the TrainJob judged then.
-            if not lacks_runtime(item, error) and _NO_DRY_RUN not in str(error):
+            # What exists was judged before. Installing creates a runtime first, and has the TrainJob judged then.
+            passed = replacing and _EXISTS in str(error)
+            if not passed and not lacks_runtime(item, error) and _NO_DRY_RUN not in str(error):
                 yield Finding(_called(item), "error", _refused(item, error))
             continue
         yield from check_judged(item, judged)
@@ -111,7 +116,7 @@ def _called(item: Object) -> str:
 
 
 def _refused(item: Object, error: ClusterError) -> str:
-    if "already exists" not in str(error):
+    if _EXISTS not in str(error):
         return f"the API server would refuse it: {error}"
     kind, name = item["kind"], item["metadata"]["name"]
     if kind == "ServiceAccount" and name != (item["metadata"].get("labels") or {}).get(RUN_LABEL, name):

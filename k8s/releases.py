@@ -105,6 +105,21 @@ class Releases:
             logger.debug("release %s: %s", release.name, error)
             return {}
 
+    def record(self, release: Release) -> dict[str, Any]:
+        """Helm's record of a release, from which ``put_back`` makes it again."""
+        return self.cluster.get(f"{self._secrets}/{release.secret}")
+
+    def put_back(self, record: Mapping[str, Any]) -> None:
+        """Create the record of a release again that was removed, unless there is one of that name: without its objects
+        the release is one that lost its job, and can be resumed.
+        """
+        metadata = {key: record["metadata"].get(key) for key in ("name", "labels")}
+        try:
+            self.cluster.create(self._secrets, {**record, "metadata": metadata})
+        except ClusterError as error:
+            if "HTTP 409" not in str(error):
+                logger.warning("Helm's record of %s could not be put back: %s", record["metadata"]["name"], error)
+
     def install(self, helm: Helm, name: str, chart: Chart, values: Mapping[str, Any]) -> None:
         """Install a release; if that fails or is interrupted, nothing remains.
 

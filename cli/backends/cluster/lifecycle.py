@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from cli.backends.base import BackendOptions
 from cli.backends.cluster.status import recorded_store, trainer_of
 from cli.options.store import store_config
-from k8s.admission import check_judged
+from k8s.admission import check_judged, check_objects
 from k8s.helm import Chart, Helm, objects_in, shipped_chart
 from k8s.job_apis import api_of
 from k8s.names import kind_of
 from k8s.preflight import refuse
+from k8s.recorded_chart import recorded_chart
 from k8s.releases import Release, Releases
 from k8s.run_list import RunView
 from k8s.runs import Runs
@@ -156,15 +157,55 @@ class Lifecycle:
                 f"remove it with 'tspctl delete {name}' and submit again"
             )
         more = None if config is None else self.stored(name, config.store.uri).with_more_attempts(config)
-        self._releases.remove(self._helm(), name)
-        self.wait_gone(name)
-        if values:
+        if values and release is not None:
             if more is not None:
                 values = with_attempts(values, more.max_attempts)
-            chart = Chart(reference=self._settings.chart or shipped_chart())
-            install(self._releases, self._helm(), name, chart, values)
-        elif more is not None:
+            with recorded_chart(self._releases.content(release)) as original:
+                present = Chart(reference=self._settings.chart or shipped_chart())
+                chart, manifest = self._accepting(release, values, [present, *filter(None, [original])])
+                refuse(check_objects(self._releases.cluster, objects_in(manifest), replacing=True))
+                self._replace(release, chart, values, manifest)
+            return
+        self._releases.remove(self._helm(), name)
+        self.wait_gone(name)
+        if more is not None:
             submit(more, BackendOptions(image=self._settings.image, queue=self._settings.queue))
+
+    def _replace(self, release: Release, chart: Chart, values: dict[str, Any], manifest: str) -> None:
+        """Remove a release and install it anew; if that fails, its record remains, from which resuming can go on."""
+        record = self._releases.record(release)
+        try:
+            self._releases.remove(self._helm(), release.name)
+            self.wait_gone(release.name)
+            install(self._releases, self._helm(), release.name, chart, values, manifest=manifest)
+        except BaseException:
+            self._releases.put_back(record)
+            raise
+
+    def _accepting(self, release: Release, values: dict[str, Any], charts: Sequence[Chart]) -> tuple[Chart, str]:
+        """The first chart that accepts the values of a release, and what it renders.
+
+        Args: charts, the present one, and the one that the release was installed with.
+        Raises: ClusterError if none does.
+        """
+        refusal = ClusterError("")
+        for chart in charts:
+            try:
+                manifest = self._helm().render(release.name, chart, values)
+            except ClusterError as error:
+                refusal = refusal if str(refusal) else error
+                continue
+            if str(refusal):
+                logger.warning(
+                    "%s continues with the chart that it was submitted with: this version's refuses its values (%s)",
+                    release.name,
+                    refusal,
+                )
+            return chart, manifest
+        raise ClusterError(
+            f"{release.name} is left as it is, since the chart refuses the values that it was submitted with: {refusal}"
+            f"; remove it with 'tspctl delete {release.name} --keep-store', and submit it again"
+        )
 
     def _values(self, release: Release | None) -> dict[str, Any]:
         found = None if release is None else self._releases.content(release).get("config")

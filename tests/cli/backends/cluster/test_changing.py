@@ -101,7 +101,7 @@ def test_a_failed_run_is_resumed_by_a_new_release_with_the_same_values_and_as_ma
     for _ in range(config.max_attempts):
         run.start_attempt()
     backend.resume("my-run", config)
-    assert [call["arguments"][0] for call in fake_helm.calls] == ["uninstall", "install"]
+    assert [call["arguments"][0] for call in fake_helm.calls] == ["template", "uninstall", "install"]
     assert json.loads(fake_helm.calls[-1]["text"]) == {"gpus": 2, "set": {"seed": 1, "max_attempts": 40}}
 
 

@@ -1,0 +1,121 @@
+"""Resuming a run whose job has failed or is gone installs it anew: nothing is lost if that does not work."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from k8s.helm import shipped_chart
+from k8s.recorded_chart import recorded_chart
+from tests.k8s.fake_api import SECRETS
+from tests.k8s.objects import job
+from tests.k8s.serving import JOBS, PODS, goes_after, serve_release
+from tsp.errors import ClusterError
+
+RECORD = f"{SECRETS}/sh.helm.release.v1.my-run.v1"
+VALUES = {"dataset": "demo", "method": "tac", "gpus": 2, "store": {"uri": "s3://runs/video"}}
+
+
+def as_recorded(*, accepts=()):
+    """The shipped chart as Helm records one, with a schema that knows more keys: that of another version."""
+    top = Path(shipped_chart())
+    schema = json.loads((top / "values.schema.json").read_text())
+    schema["properties"] |= dict.fromkeys(accepts, True)
+    templates = [path for path in sorted((top / "templates").rglob("*")) if path.is_file()]
+    return {
+        "metadata": {"apiVersion": "v2", "name": "tsp", "version": "0.0.9", "appVersion": "0.0.9"},
+        "values": yaml.safe_load((top / "values.yaml").read_text()),
+        "schema": base64.b64encode(json.dumps(schema).encode()).decode(),
+        "templates": [
+            {"name": str(path.relative_to(top)), "data": base64.b64encode(path.read_bytes()).decode()}
+            for path in templates
+        ],
+        "files": [{"name": name, "data": ""} for name in ("../outside", "/outside", "README.md")],
+    }
+
+
+@pytest.fixture
+def failed(api, backend, real_helm, monkeypatch):
+    """A failed run, and what Helm is asked to change."""
+    goes_after(api, job("Failed"), looks=2)
+    for path in (JOBS, PODS, "/api/v1/namespaces/video/configmaps", "/api/v1/namespaces/video/serviceaccounts"):
+        api.objects[path] = []
+    done = []
+    monkeypatch.setattr(backend._helm, "uninstall", lambda name: done.append(("uninstall", name)))
+
+    def install(name, chart, values, labels):
+        done.append(("install", values, (Path(chart.reference) / "Chart.yaml").read_text()))
+
+    monkeypatch.setattr(backend._helm, "install", install)
+    return done
+
+
+def test_values_that_the_present_chart_refuses_are_installed_with_the_chart_that_took_them(
+    api, backend, failed, caplog
+):
+    serve_release(api, "my-run", config={**VALUES, "oldKey": 1}, chart=as_recorded(accepts=["oldKey"]))
+    backend.resume("my-run", None)
+    assert [item[0] for item in failed] == ["uninstall", "install"]
+    _, values, chart = failed[1]
+    assert (values["oldKey"], "version: 0.0.9" in chart) == (1, True)
+    assert "my-run continues with the chart that it was submitted with" in caplog.text
+    assert "'oldKey' not allowed" in caplog.text
+
+
+@pytest.mark.parametrize("chart", [{"metadata": {"name": "tsp"}}, as_recorded()])
+def test_values_that_no_chart_accepts_leave_the_run_as_it_is(api, backend, failed, chart):
+    serve_release(api, "my-run", config={**VALUES, "oldKey": 1}, chart=chart)
+    with pytest.raises(ClusterError, match=r"my-run is left as it is, since the chart refuses .*'oldKey' not allowed"):
+        backend.resume("my-run", None)
+    assert failed == []
+    assert "DELETE" not in [method for method, *_ in api.requests]
+
+
+def test_what_the_api_server_would_refuse_leaves_the_run_as_it_is(api, backend, failed):
+    serve_release(api, "my-run", config=VALUES)
+    api.objects[JOBS] = lambda *_: (403, {"message": "denied by policy"})
+    with pytest.raises(ClusterError, match="PyTorchJob my-run: the API server would refuse it: denied by policy"):
+        backend.resume("my-run", None)
+    assert failed == []
+    # It is there at that moment, and was accepted.
+    exists = (409, {"message": 'pytorchjobs.kubeflow.org "my-run" already exists'})
+    api.objects[JOBS] = lambda method, *_: exists if method == "POST" else (200, {"metadata": {}, "items": []})
+    backend.resume("my-run", None)
+    assert [item[0] for item in failed] == ["uninstall", "install"]
+
+
+@pytest.mark.parametrize("error", [ClusterError("helm install failed: no route to host"), KeyboardInterrupt()])
+def test_an_installation_that_fails_leaves_a_record_from_which_the_run_can_be_resumed(
+    api, backend, failed, monkeypatch, error
+):
+    serve_release(api, "my-run", config=VALUES)
+    record = api.objects[RECORD]
+    sent = []
+
+    def secrets(method, query, body):
+        if method == "POST":
+            sent.append(body)
+            return 201, body
+        return 200, {"metadata": {}, "items": [] if failed else [record]}
+
+    api.objects[SECRETS] = secrets
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(backend._helm, "install", fails)
+    with pytest.raises(type(error)):
+        backend.resume("my-run", None)
+    assert failed == [("uninstall", "my-run")]
+    metadata = {key: record["metadata"][key] for key in ("name", "labels")}
+    assert sent == [{**record, "metadata": metadata}]
+
+
+def test_a_record_writes_nothing_outside_of_the_folder_of_its_chart():
+    with recorded_chart({"chart": as_recorded()}) as chart:
+        folder = Path(chart.reference)
+        assert (folder / "README.md").exists()
+        assert not (folder.parent / "outside").exists()
+    assert not folder.exists()

@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tsp.config.address import masked
+from tsp.wording import ACTING, harmless
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_ACTING = re.compile(
-    "\\r\\n|[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff\\ud800-\\udfff]"
-)
-"""Characters that move the cursor, colour, reorder or cannot be encoded: shown as text from elsewhere they act."""
+_SPACE = re.compile(rf"\r\n|(?=\s)[{ACTING}]")
+"""Line breaks, tabs and others that would end a line."""
 
 
 def parse_time(text: Any) -> datetime | None:
@@ -41,12 +40,8 @@ def show(value: Any) -> str:
 
 def one_line(text: str, max_chars: int | None = None) -> str:
     """Text from elsewhere as it may stand in a line: secrets of addresses masked, control characters escaped."""
-    text = _ACTING.sub(_harmless, masked(text))
+    text = harmless(_SPACE.sub(" ", masked(text)))
     return text if max_chars is None or len(text) <= max_chars else text[: max_chars - 3] + "..."
-
-
-def _harmless(found: re.Match[str]) -> str:
-    return " " if found[0].isspace() else found[0].encode("unicode_escape", "surrogatepass").decode()
 
 
 def show_duration(seconds: float) -> str:

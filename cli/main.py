@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from cli.streams import prepare_streams
+from cli.streams import echo, prepare_streams
 from tsp.config.address import MaskingFormatter, masked
 from tsp.errors import INTERRUPTED_EXIT_CODE, TspError
 
@@ -145,7 +145,7 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt) as error:
         # click raises Abort from the KeyboardInterrupt, which carries the notes.
         notes = [note for item in (error, error.__cause__) for note in getattr(item, "__notes__", ())]
-        click.echo("\n".join(["interrupted", *notes]), err=True)
+        echo("\n".join(["interrupted", *notes]), err=True)
         code = INTERRUPTED_EXIT_CODE
     except TspError as error:
         _show(error, f"error: {error}")
@@ -160,8 +160,8 @@ def _show(error: Exception, message: str) -> None:
     if logging.getLogger("cli").isEnabledFor(logging.DEBUG):
         import traceback
 
-        click.echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
-    click.echo(masked("\n".join([message, *getattr(error, "__notes__", ())])), err=True)
+        echo(masked("".join(traceback.format_exception(error))), err=True, nl=False)
+    echo(masked("\n".join([message, *getattr(error, "__notes__", ())])), err=True)
 
 
 if __name__ == "__main__":

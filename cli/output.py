@@ -17,7 +17,9 @@ from typing import Any
 import click
 
 from cli.humanize import show
+from cli.streams import echo
 from tsp.config.address import masked
+from tsp.wording import harmless
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +52,13 @@ def print_value(value: Any, output: str) -> None:
     if output == "yaml":
         import yaml
 
-        click.echo(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=is_unicode), nl=False)
+        text = yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=is_unicode)
+        if harmless(text) != text:  # their escapes are not YAML's
+            text = yaml.safe_dump(plain(value), sort_keys=False)
+        echo(text, nl=False)
     else:
-        click.echo(json.dumps(plain(value), indent=2, ensure_ascii=not is_unicode))
+        text = json.dumps(plain(value), indent=2, ensure_ascii=not is_unicode)
+        echo(text if harmless(text) == text else json.dumps(plain(value), indent=2))
 
 
 def print_rows(rows: Sequence[Row], output: str, *, columns: Sequence[str], first_to_go: Sequence[str] = ()) -> None:
@@ -89,7 +95,7 @@ def print_table(
     if not sys.stdout.isatty():
         widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(titles)]
         for row in [list(titles), *cells]:
-            click.echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            echo("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         return
     from rich import box
     from rich.cells import cell_len
@@ -131,7 +137,7 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A result as CSV; what is unknown is empty."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    click.echo(text.getvalue(), nl=False)
+    echo(text.getvalue(), nl=False)
 
 
 def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
@@ -139,7 +145,7 @@ def print_pairs(pairs: Sequence[tuple[str, Any]]) -> None:
     shown = [(name, show(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        click.echo(f"{name.ljust(width)}   {value}")
+        echo(f"{name.ljust(width)}   {value}")
 
 
 @contextmanager

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import click
+
 from tsp.errors import TspError
+from tsp.wording import harmless
 
 
 def prepare_streams() -> None:
@@ -51,3 +54,10 @@ def _naming_itself(method: Callable[..., Any]) -> Callable[..., Any]:
             raise OutputError(f"cannot write to standard output: {error.strerror}; the output is incomplete") from error
 
     return call
+
+
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print to stdout or stderr. All output goes through here, since any of it may contain what others wrote: control
+    characters are escaped.
+    """
+    click.echo(harmless(str(text)), err=err, nl=nl)  # noqa: TID251

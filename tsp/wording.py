@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+ACTING = "\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff\\ud800-\\udfff"
+"""Characters, as in a regular expression's brackets, that move the cursor, colour, reorder or cannot be encoded."""
+_ACTING = re.compile(rf"(?![\n\t])[{ACTING}]")
+COLOURS = re.compile(r"\x1b\[[\d;:]*m")
+"""Codes by which programs colour their lines."""
+
+
+def harmless(text: str) -> str:
+    """Text of files, names and servers as it may be sent to a terminal: other control characters than line breaks and
+    tabs are escaped, so that they cannot clear the screen, set its title or hide text.
+    """
+    return _ACTING.sub(_escaped, text.replace("\r\n", "\n"))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape", "surrogatepass").decode()
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from cli.runs.session import Session
@@ -73,7 +74,7 @@ def run_job(
     name = name or f"{kind}-{datetime.now():%Y%m%d-%H%M%S}"
     end = backend.run_job(name, job, options, gpus=gpus)
     if end is None:
-        click.echo(f"submitted {name}: follow it with 'tspctl logs -f {name}'", err=True)
+        echo(f"submitted {name}: follow it with 'tspctl logs -f {name}'", err=True)
         print_name(name, output)
         return False
     if end.answer is not None:
@@ -88,7 +89,7 @@ def print_name(name: str, output: str) -> None:
     if output in ("json", "yaml"):
         print_value({"name": name}, output)
     else:
-        click.echo(name)
+        echo(name)
 
 
 def s3_config(session: Session, address: str) -> dict[str, Any]:
@@ -116,5 +117,5 @@ def show_answer(answer: dict[str, Any], output: str) -> None:
         )
     plain = [(key.replace("_", " "), value) for key, value in answer.items() if not isinstance(value, list | dict)]
     if rows and plain:
-        click.echo()
+        echo()
     print_pairs(plain)

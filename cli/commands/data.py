@@ -12,6 +12,7 @@ from cli.commands.download import download
 from cli.options.numbers import FiniteRange
 from cli.options.recipe import dataset_options, recipe_options
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 COPY_FORMATS = ("mjpeg", "raw")
 
@@ -184,7 +185,7 @@ def check(session: Session, decode: bool, plot: str | None, **given: Any) -> Non
 def demo(session: Session, dest: str, **given: Any) -> None:
     """Generate the demo data set in DEST: small learnable videos, tables, label maps, GVF."""
     run_job(session, "demo", {"dest": dest}, given)
-    click.echo(f"try: tspctl submit --backend local --dataset demo --method tsp --data {Path(dest)} --follow", err=True)
+    echo(f"try: tspctl submit --backend local --dataset demo --method tsp --data {Path(dest)} --follow", err=True)
 
 
 data.add_command(download)

@@ -9,6 +9,7 @@ import click
 from cli.output import interruption_note
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 
 @click.command()
@@ -36,7 +37,7 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
     owner = None if keep_store or found.status is None else found.status.owner
     if owner is not None and not force and (holder := owner_of(found.run)) not in (None, owner):
         keep_store = True
-        click.echo(f"{found.run.address()} is kept: it belongs to {holder}, which trained the run last", err=True)
+        echo(f"{found.run.address()} is kept: it belongs to {holder}, which trained the run last", err=True)
     if not keep_store and not force and state == "unknown":
         written_ago_sec = found.run.written_ago_sec()
         if written_ago_sec is not None and written_ago_sec < QUIET_SEC:
@@ -55,9 +56,9 @@ def delete(run: str, yes: bool, force: bool, keep_store: bool, session: Session)
         backend.delete(found.name)
         if not keep_store:
             found.run.delete()
-    click.echo(f"deleted {run}", err=True)
+    echo(f"deleted {run}", err=True)
     if found.run.store.keeps_versions:
-        click.echo(
+        echo(
             f"the bucket of {found.run.store.uri} is versioned: old versions of the deleted objects remain, "
             "hidden, until you remove them with another tool or the bucket's lifecycle rules expire them",
             err=True,

@@ -10,6 +10,7 @@ import click
 
 from cli.output import FORMATS, format_option, print_rows
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from tsp.run.status import Finding
@@ -105,4 +106,4 @@ def completion(shell: str) -> None:
 
     complete = get_completion_class(shell)
     assert complete is not None
-    click.echo(complete(tspctl, {}, "tspctl", "_TSPCTL_COMPLETE").source())
+    echo(complete(tspctl, {}, "tspctl", "_TSPCTL_COMPLETE").source())

@@ -7,6 +7,7 @@ import click
 from cli.humanize import show_size
 from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 from tsp.config.published_data import PUBLISHED_DATA
 
 
@@ -41,7 +42,7 @@ def download(session: Session, dataset: str, dest: str, source: str | None, over
         source=from_store or source,
         settings=session.store_config(from_store) if from_store else None,
         overwrite=overwrite,
-        arrived=lambda item: click.echo(f"{item.name}: {item.state}", err=True),
+        arrived=lambda item: echo(f"{item.name}: {item.state}", err=True),
     )
     if output == "table":
         rows = [[item.name, item.state, show_size(item.size_bytes)] for item in arrivals]

@@ -14,6 +14,7 @@ from cli.options.recipe import like_options, some_recipe_options
 from cli.options.shared import SHARED_KEYS
 from cli.output import FORMATS
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from cli.runs.checkpoint import Checkpoint
@@ -75,7 +76,7 @@ def evaluate(session: Session, epoch: int | None, plot: str | None, show: bool, 
     if not run_job(session, "evaluate", fields, job, gpus=given["gpus"] or 1, show=show_evaluation):
         words = ["tspctl", "evaluate", checkpoint, "--show", "--out", out]
         words += [*(["--plot", plot] if plot is not None else []), *session.shared_options]
-        click.echo(f"when it has ended, show its results with: {shlex.join(words)}", err=True)
+        echo(f"when it has ended, show its results with: {shlex.join(words)}", err=True)
 
 
 def _default_out(source: Checkpoint, dataset: str) -> str:
@@ -111,7 +112,7 @@ def _warn_of_another(answer: dict[str, Any], asked: str, where: str) -> None:
     """Warn if an earlier evaluation is of another file than the one named now; a run's name does not tell."""
     found = str(answer.get("checkpoint", ""))
     if found and asked.endswith(".pth") and found.rpartition("/")[2] != asked.rpartition("/")[2]:
-        click.echo(f"warning: {where} is the evaluation of {found}, not of {asked}", err=True)
+        echo(f"warning: {where} is the evaluation of {found}, not of {asked}", err=True)
 
 
 def config_for(session: Session, source: Checkpoint, given: dict[str, Any]) -> RunConfig:
@@ -197,16 +198,16 @@ def print_evaluation(answer: dict[str, Any], output: str, plot: str | None) -> N
     rows = answer.get("rows") or []
     if plot is not None and rows:
         draw_classes(rows, plot, title=answer["results_line"])
-        click.echo(f"drew {plot}", err=True)
+        echo(f"drew {plot}", err=True)
     if output == "csv":
         print_confusions(rows)
     elif output != "table":
         print_value(answer, output)
     else:
         if rows:
-            click.echo(answer["results_line"] + "\n")
+            echo(answer["results_line"] + "\n")
             print_classes(rows)
-            click.echo()
+            echo()
         plain = {key: value for key, value in answer.items() if not isinstance(value, list | dict)}
         plain.pop("results_line", None)
         print_pairs([(key.replace("_", " "), value) for key, value in plain.items()])

@@ -10,6 +10,7 @@ import click
 from cli.commands._job import job_options, run_job
 from cli.options.numbers import FiniteRange
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from tsp.run.feature_set import FeatureSet
@@ -108,22 +109,22 @@ def config(session: Session, source: str, code: str, annotations: str | None, **
     own = set_of(address) if address.endswith(".json") else address
     folder = read_from(code, own)
     if folder != own:
-        click.echo(f"{code} reads .npy files: make them with 'tspctl features convert {own} {folder}'", err=True)
+        echo(f"{code} reads .npy files: make them with 'tspctl features convert {own} {folder}'", err=True)
     truth = None if annotations is None else absolute_unless_uri(annotations)
     _warn_of_paths(code, folder, truth)
     _warn_of_names(code, described, truth)
-    click.echo(BLOCKS[code](numbers, folder, truth), nl=False)
+    echo(BLOCKS[code](numbers, folder, truth), nl=False)
 
 
 def _warn_of_paths(code: str, folder: str, annotations: str | None) -> None:
     """Warn about files that the localisation code will not find."""
     if folder.startswith("s3://"):
-        click.echo(
+        echo(
             f"warning: {code} reads local files: copy the features with 'tspctl features convert {folder} DIR'",
             err=True,
         )
     if annotations is not None and "://" not in annotations and not Path(annotations).is_file():
-        click.echo(f"warning: there is no file {annotations}: 'tspctl data annotate --json' writes it", err=True)
+        echo(f"warning: there is no file {annotations}: 'tspctl data annotate --json' writes it", err=True)
 
 
 def _warn_of_names(code: str, described: FeatureSet, annotations: str | None) -> None:
@@ -133,7 +134,7 @@ def _warn_of_names(code: str, described: FeatureSet, annotations: str | None) ->
     if annotations is not None and Path(annotations).is_file():
         lack = without_features(described, Path(annotations).read_bytes(), code)
         if lack:
-            click.echo(f"warning: {annotations} {lack}", err=True)
+            echo(f"warning: {annotations} {lack}", err=True)
 
 
 def read_feature_set(session: Session, address: str) -> FeatureSet:

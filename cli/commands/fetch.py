@@ -11,6 +11,7 @@ import click
 from cli.output import print_value
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 from tsp.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,6 @@ def _is_file_name(dest: str | None) -> bool:
 def _print_paths(paths: list[Path], output: str, **facts: object) -> None:
     if output == "path":
         for path in paths:
-            click.echo(click.format_filename(path))
+            echo(click.format_filename(path))
     else:
         print_value({"paths": [str(path.absolute()) for path in paths], **facts}, output)

@@ -8,6 +8,7 @@ import click
 
 from cli.output import FORMATS, format_option, print_rows
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 COLUMNS = ("node", "gpu", "memory", "driver", "total", "free", "held_by")
 FIRST_TO_GO = ("driver", "memory", "gpu")
@@ -26,7 +27,7 @@ def gpus(output: str, session: Session) -> None:
     rows = [asdict(item) for item in session.backend.gpus()]
     if output == "table":
         if not rows:
-            click.echo("no GPUs", err=True)
+            echo("no GPUs", err=True)
             return
         for row in rows:
             row["held_by"] = ", ".join(f"{who} ({count})" for who, count in row["held_by"].items()) or None

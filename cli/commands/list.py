@@ -6,6 +6,7 @@ import click
 
 from cli.output import FORMATS, format_option, print_rows
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 FIRST_TO_GO = ("kind", "created", "gpus", "best", "progress", "reason", "state")
 """Columns in the order in which a narrow terminal leaves them out."""
@@ -25,11 +26,11 @@ def list_command(everything: bool, output: str, session: Session) -> None:
 
     if output == "name":
         for name in summaries.names(session, everything=everything):
-            click.echo(name)
+            echo(name)
         return
     found = summaries.collect(session, everything=everything, briefly=output == "table")
     rows = [summary.as_row() for summary in found]
     if output == "table" and not rows:
-        click.echo("no runs", err=True)
+        echo("no runs", err=True)
         return
     print_rows(rows, output, columns=LIST_COLUMNS, first_to_go=FIRST_TO_GO)

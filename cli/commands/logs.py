@@ -12,6 +12,7 @@ import click
 from cli.runs.argument import run_argument
 from cli.runs.logs import follow_run, read, show_line
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from cli.backends.base import LogQuery
@@ -69,7 +70,7 @@ def logs(
     is_empty = True
     for line in read(found, query):
         is_empty = False
-        click.echo(show_line(line, timestamps=timestamps))
+        echo(show_line(line, timestamps=timestamps))
     if is_empty and tail != 0:
         logger.warning("%s", _absent_ranks(found, query) or f"run {found.name} has written no lines{_selection(query)}")
 

@@ -15,6 +15,7 @@ import click
 from cli.output import format_option, print_table, print_value
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from cli.runs.found_run import FoundRun
@@ -50,7 +51,7 @@ def metrics(run: str, follow: bool, last: str | None, output: str, session: Sess
         print_value(list(lines), output)
     elif output == "json":
         for line in lines:
-            click.echo(json.dumps(line))
+            echo(json.dumps(line))
     elif output == "csv":
         _print_csv(lines)
     else:
@@ -122,14 +123,12 @@ def _print_table(lines: Iterator[dict[str, Any]], *, since: str, follow: bool) -
         rows = [_row(line) for line in lines]
         if not rows:
             why = f"none were written since {since}" if since else "the run has not trained yet"
-            click.echo(f"no metrics: {why}, or it was made by the original scripts or an older version", err=True)
+            echo(f"no metrics: {why}, or it was made by the original scripts or an older version", err=True)
             return
         print_table([name.upper().replace("_", " ") for name in COLUMNS], rows)
         return
     for line in lines:
-        click.echo(
-            "  ".join(f"{name} {value}" for name, value in zip(COLUMNS, _row(line), strict=True) if value is not None)
-        )
+        echo("  ".join(f"{name} {value}" for name, value in zip(COLUMNS, _row(line), strict=True) if value is not None))
 
 
 def _row(line: dict[str, Any]) -> Sequence[Any]:

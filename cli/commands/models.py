@@ -11,6 +11,7 @@ from cli.humanize import show_size
 from cli.options.ignored import refuse_typed_except
 from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from tsp.config.backbones import PublishedWeights
@@ -71,11 +72,11 @@ def pull(session: Session, name: str, dest: str | None) -> None:
     address = item.address(session.settings.models_url)
     path = fetch_object(address, cached_release(item.file).parent, settings=_reach(session, address))
     if dest is None:
-        click.echo(path)
+        echo(path)
         return
     store = session.open_store(session.store_config(absolute_unless_uri(dest)))
     store.upload(item.file, path, sha256=sha256_of(path))
-    click.echo(store.address(item.file))
+    echo(store.address(item.file))
 
 
 def _reach(session: Session, address: str) -> StoreConfig | None:
@@ -140,4 +141,4 @@ def _ask_sizes(session: Session, rows: list[dict[str, Any]]) -> None:
     if failed:
         from tsp.wording import counted_is
 
-        click.echo(f"warning: {counted_is(len(failed), 'size')} unknown: {failed[0]}", err=True)
+        echo(f"warning: {counted_is(len(failed), 'size')} unknown: {failed[0]}", err=True)

@@ -8,6 +8,7 @@ import click
 
 from cli.runs.argument import runs_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 
 @click.command()
@@ -34,4 +35,4 @@ def report(runs: tuple[str, ...], out: Path, session: Session) -> None:
     if all(item["unreadable"] for item in facts):
         several[0].found.run.results()  # raises what failed
     write_atomically(out, document(facts, made=f"tspctl {version()}, {utc_now()}"))
-    click.echo(out)
+    echo(out)

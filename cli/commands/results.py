@@ -9,6 +9,7 @@ import click
 from cli.output import FORMATS, format_option, print_csv, print_table, print_value
 from cli.runs.argument import runs_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +59,11 @@ def _show_one(found: FoundRun, plot: str | None, output: str) -> None:
     except DataError as error:
         if not epochs:
             raise
-        click.echo(f"warning: {error}", err=True)
+        echo(f"warning: {error}", err=True)
         best_epoch = None
     if plot is not None:
         draw(epochs, best_epoch, plot, title=found.name)
-        click.echo(f"wrote {plot}", err=True)
+        echo(f"wrote {plot}", err=True)
     _print_epochs(found.name, epochs, best_epoch, output)
     refuse_missing(failures, "the other epochs are shown")
 
@@ -89,7 +90,7 @@ def _show_several(several: Sequence[NamedRun], plot: str | None, output: str) ->
     compared = compare(several)
     if plot is not None:
         draw_over_each_other(compared, plot)
-        click.echo(f"wrote {plot}", err=True)
+        echo(f"wrote {plot}", err=True)
     if output in ("json", "yaml"):
         print_value([as_compared(run) for run in compared], output)
         return

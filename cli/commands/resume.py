@@ -6,6 +6,7 @@ import click
 
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 
 @click.command()
@@ -31,4 +32,4 @@ def resume(run: str, force: bool, session: Session) -> None:
         # The run was stopped before any rank wrote it.
         config = None
     found.require_backend().resume(found.name, config, force=force)
-    click.echo(f"resumed {run}: follow it with 'tspctl logs -f {run}'", err=True)
+    echo(f"resumed {run}: follow it with 'tspctl logs -f {run}'", err=True)

@@ -14,6 +14,7 @@ from cli.humanize import curve, show_duration
 from cli.output import FORMATS, format_option, print_pairs, print_table, print_value
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from cli.runs.summary import RunSummary
@@ -44,18 +45,18 @@ def status(run: str, output: str, session: Session) -> None:
             keep_images(found.run, found.status)
             summary = replace(summary, images=tuple(images_of(found.run, found.status)))
             if found.has_lost_its_files():
-                click.echo(f"warning: {found.without_files}", err=True)
+                echo(f"warning: {found.without_files}", err=True)
     except StoreError as error:
         if found.status is None or backend is None:
             raise
-        click.echo(f"warning: progress and results are not available: {error}", err=True)
+        echo(f"warning: progress and results are not available: {error}", err=True)
         summary = summary_from_backend(found.status, backend)
     if output != "table":
         print_value(summary.as_row(), output)
         return
     print_pairs([*_pairs(summary), *(_curves(found.run) if _is_terminal() and not found.is_job else ())])
     if summary.ranks:
-        click.echo()
+        echo()
         print_table(
             ["RANK", "STATE", "WHERE", "GPU", "RESTARTS", "REASON"],
             [[rank.rank, rank.state, rank.where, rank.gpu, rank.restarts, rank.reason] for rank in summary.ranks],

@@ -12,6 +12,7 @@ from cli.options.numbers import SECONDS
 from cli.output import interruption_note
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 from tsp.run.status import ENDED
 
 grace_option = click.option(
@@ -35,7 +36,7 @@ def cancel(run: str, grace_sec: float | None, session: Session) -> None:
     """
     with _stopping(run, session) as (backend, name):
         backend.cancel(name, grace_sec=grace_sec)
-    click.echo(f"cancelled {run}", err=True)
+    echo(f"cancelled {run}", err=True)
 
 
 @click.command()
@@ -49,7 +50,7 @@ def suspend(run: str, grace_sec: float | None, session: Session) -> None:
     """
     with _stopping(run, session) as (backend, name):
         backend.suspend(name, grace_sec=grace_sec)
-    click.echo(f"suspended {run}: continue it with 'tspctl resume {run}'", err=True)
+    echo(f"suspended {run}: continue it with 'tspctl resume {run}'", err=True)
 
 
 @contextmanager
@@ -57,6 +58,6 @@ def _stopping(run: str, session: Session) -> Iterator[tuple[Backend, str]]:
     """The run's backend and its name there."""
     found = session.find(run)
     if found.status is None or found.status.state not in ENDED:
-        click.echo(f"stopping {run}; its state is saved first", err=True)
+        echo(f"stopping {run}; its state is saved first", err=True)
     with interruption_note(f"{run} is still being stopped: see 'tspctl status {run}'"):
         yield found.require_backend(), found.name

@@ -14,6 +14,7 @@ from cli.options.pods import by_option, pod_options, take_pod_options
 from cli.options.recipe import recipe_options, submit_options
 from cli.output import interruption_note, print_value
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from cli.backends.base import BackendOptions, Plan
@@ -93,7 +94,7 @@ def submit(
     if output in ("json", "yaml"):
         print_value(as_result(plan), output)
     else:
-        click.echo(config.name)
+        echo(config.name)
     if follow:
         sys.exit(_follow(session, config.name))
     logger.info("follow it with 'tspctl logs -f %s'", config.name)
@@ -214,7 +215,7 @@ def _show_dry_run(session: Session, plan: Plan, output: str | None, *, on_server
     if output in ("json", "yaml"):
         print_value(as_result(plan), output)
     else:
-        click.echo(rendered, nl=False)
+        echo(rendered, nl=False)
 
 
 def as_result(plan: Plan) -> dict[str, Any]:

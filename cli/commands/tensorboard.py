@@ -15,6 +15,7 @@ import click
 from cli.options.numbers import REFRESH_SECONDS
 from cli.runs.argument import runs_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from cli.tensorboard.events import EventMirror
@@ -60,7 +61,7 @@ def tensorboard(runs: tuple[str, ...], dest: Path | None, port: int, every_sec: 
         if serve:
             _serve(dest, mirrors, port, every_sec)
         else:
-            click.echo(dest)
+            echo(dest)
 
 
 def folder_of(name: str) -> str:
@@ -82,9 +83,9 @@ def _serve(folder: Path, mirrors: list[EventMirror], port: int, every_sec: float
                 try:
                     mirror.refresh()
                 except TspError as error:
-                    click.echo(f"warning: not refreshed: {error}", err=True)
+                    echo(f"warning: not refreshed: {error}", err=True)
     except KeyboardInterrupt:
-        click.echo("stopped", err=True)
+        echo("stopped", err=True)
     finally:
         server.terminate()
         code = server.wait()

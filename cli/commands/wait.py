@@ -9,6 +9,7 @@ import click
 from cli.options.numbers import SECONDS
 from cli.runs.argument import run_argument
 from cli.runs.session import Session, with_session
+from cli.streams import echo
 
 
 @click.command()
@@ -30,7 +31,7 @@ def wait(run: str, timeout_sec: float | None, session: Session) -> None:
 
     state, reason = wait_for_end(session.find(run), timeout_sec=timeout_sec)
     if state == "timeout":
-        click.echo(f"run {run} has not finished after {timeout_sec:g} s: {reason}", err=True)
+        echo(f"run {run} has not finished after {timeout_sec:g} s: {reason}", err=True)
     else:
-        click.echo(f"run {run}: {state}" + (f": {reason}" if reason else ""), err=True)
+        echo(f"run {run}: {state}" + (f": {reason}" if reason else ""), err=True)
     sys.exit(outcome_code(state))

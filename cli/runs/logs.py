@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import click
-
 from cli.backends.base import LogLine, LogQuery
 from cli.runs.found_run import FoundRun
+from cli.streams import echo
 from tsp.config.address import masked
 from tsp.run.stored_run import StoredRun
+from tsp.wording import COLOURS, harmless
 
 STORE_POLL_SEC = 5.0
 END_TIMEOUT_SEC = 120.0
@@ -29,7 +29,7 @@ def follow_run(found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr:
             for line in read(found, query):
                 write(show_line(line, timestamps=timestamps))
     except KeyboardInterrupt:
-        click.echo(
+        echo(
             f"\nno longer following; the run continues: 'tspctl logs -f {found.name}' follows it again, "
             f"'tspctl cancel {found.name}' stops it",
             err=True,
@@ -37,7 +37,7 @@ def follow_run(found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr:
         raise
     # The log has ended; a server that is unreachable just now is asked again.
     state, reason = wait_for_end(found, timeout_sec=END_TIMEOUT_SEC)
-    click.echo(f"run {found.name}: {state}" + (f": {reason}" if reason else ""), err=True)
+    echo(f"run {found.name}: {state}" + (f": {reason}" if reason else ""), err=True)
     return outcome_code(state)
 
 
@@ -91,4 +91,4 @@ def show_line(line: LogLine, *, timestamps: bool) -> str:
     prefix = f"[rank {line.rank}] "
     if timestamps:
         prefix = (line.time.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if line.time else "-".ljust(27)) + " " + prefix
-    return prefix + masked(line.text)
+    return prefix + harmless(masked(COLOURS.sub("", line.text)))

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
+from cli.humanize import one_line
+from cli.streams import echo
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -23,7 +24,7 @@ REFRESH_SEC = 2.0
 def progress_line(run: StoredRun, *, to_stderr: bool) -> Iterator[Callable[[str], None]]:
     """Yields: a function that prints a line, above the progress bar if there is one."""
     if not (sys.stderr.isatty() and (to_stderr or sys.stdout.isatty())):
-        yield lambda text: click.echo(text, err=to_stderr)
+        yield lambda text: echo(text, err=to_stderr)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -56,7 +57,7 @@ def _watch(run: StoredRun, bar: RichProgress, task: TaskID, ended: threading.Eve
         if progress is not None:
             bar.update(
                 task,
-                description=f"epoch {progress.epoch + 1}/{progress.epochs} {progress.phase}",
+                description=one_line(f"epoch {progress.epoch + 1}/{progress.epochs} {progress.phase}"),
                 completed=progress.step,
                 total=progress.steps or None,
                 speed=f"{progress.clips_per_sec:.1f} clips/s",

@@ -10,6 +10,7 @@ import yaml
 
 from cli.commands.list import FIRST_TO_GO, LIST_COLUMNS
 from cli.output import fitting_columns, print_pairs, print_rows, print_table, print_value
+from tsp.wording import harmless
 
 ROWS = [{"name": "a", "best": 97.5, "hidden": [1]}, {"name": "bb", "best": None}]
 
@@ -22,6 +23,17 @@ def test_rows_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == ROWS
     print_rows(ROWS, "yaml", columns=("name",))
     assert yaml.safe_load(capsys.readouterr().out) == ROWS
+
+
+@pytest.mark.parametrize("output", ["json", "yaml"])
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "a\u202eb", "\x07\r\n\t", "Übung"])
+def test_json_and_yaml_hold_any_text_without_acting_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], output: str, text: str
+) -> None:
+    print_value({"name": text}, output)
+    printed = capsys.readouterr().out
+    assert harmless(printed) == printed
+    assert yaml.safe_load(printed) == {"name": text}
 
 
 def test_json_stays_json_with_nan(capsys: pytest.CaptureFixture[str]) -> None:

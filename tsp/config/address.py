@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tsp.errors import ConfigError
+from tsp.wording import harmless
 
 FETCHED = ("s3", "https", "http", "file")
 """Schemes of what is read once: weights and checkpoints, the inputs of jobs."""
@@ -106,11 +107,11 @@ def masked(text: str) -> str:
 
 
 class MaskingFormatter(logging.Formatter):
-    """Formats records with the secret parts of addresses masked, tracebacks included."""
+    """Formats records with the secret parts of addresses masked and control characters escaped, tracebacks included."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The text of a record, masked."""
-        return masked(super().format(record))
+        """The text of a record, masked and harmless."""
+        return harmless(masked(super().format(record)))
 
 
 def check_variable(what: str, name: str, value: str) -> None:

@@ -44,13 +44,17 @@ def check_server(cluster: Cluster) -> Iterator[Finding]:
     yield Finding("API server", "ok", f"{cluster.server}, Kubernetes {version}")
     namespace = cluster.namespace
     try:
-        cluster.get(f"/api/v1/namespaces/{namespace}")
+        found = cluster.get(f"/api/v1/namespaces/{namespace}")
     except NotFoundError:
         yield Finding("namespace", "error", f"{namespace} does not exist: create it or choose another with -n")
     except ForbiddenError:
         yield Finding("namespace", "ok", f"{namespace} (no permission to check that it exists)")
     else:
-        yield Finding("namespace", "ok", namespace)
+        if (found.get("metadata") or {}).get("deletionTimestamp"):
+            message = f"{namespace} is being deleted with all that is in it: choose another with -n"
+            yield Finding("namespace", "error", message)
+        else:
+            yield Finding("namespace", "ok", namespace)
 
 
 def check_security_standard(cluster: Cluster, *, workers: bool = True) -> Iterator[Finding]:

@@ -123,6 +123,9 @@ def main():
     if verb == "install":
         given = sys.argv[sys.argv.index("--labels") + 1]
         install(api, name, dict(item.split("=") for item in given.split(",")), json.loads(sys.stdin.read()))
+    elif verb == "template":
+        made = objects(name, json.loads(sys.stdin.read()))
+        sys.stdout.write("\n---\n".join(json.dumps(item) for item in made))
     elif verb == "uninstall":
         uninstall(api, name)
     else:

@@ -18,6 +18,9 @@ def test_the_namespace_must_be_there_but_need_not_be_readable(api, cluster):
     assert levels(preflight.check_server(cluster)) == [("API server", "ok"), ("namespace", "ok")]
     api.objects[NAMESPACE] = {"metadata": {}}
     assert list(preflight.check_server(cluster))[1].message == "video"
+    api.objects[NAMESPACE] = {"metadata": {"deletionTimestamp": "2030-01-01T00:00:00Z"}}
+    found = list(preflight.check_server(cluster))[1]
+    assert (found.level, "video is being deleted" in found.message) == ("error", True)
 
 
 @pytest.mark.parametrize(

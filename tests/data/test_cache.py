@@ -108,6 +108,22 @@ def test_the_cache_stays_within_its_bound_and_keeps_what_was_used_last(tmp_path,
     assert downloads() == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
 
 
+def test_the_store_is_listed_once_to_look_for_changes_and_sizes(tmp_path, store_dir, monkeypatch):
+    listed, original = [], LocalStore.list
+    monkeypatch.setattr(LocalStore, "list", lambda self, prefix="": listed.append(prefix) or original(self, prefix))
+    cache = make_cache(tmp_path, store_dir)
+    cache.drop_changed("")
+    assert listed == []  # nothing is cached
+    cache.fetch("0.mp4")
+    (store_dir / "0.mp4").write_bytes(b"other")
+    cache.drop_changed("")
+    assert cache.sizes("")["0.mp4"] == 5
+    assert listed == [""]
+    (store_dir / "8.mp4").write_bytes(b"new")
+    assert cache.sizes("")["8.mp4"] == 3
+    assert cache.fetch("0.mp4") == 5
+
+
 def test_a_file_in_use_is_not_evicted(tmp_path, store_dir):
     cache, other = (make_cache(tmp_path, store_dir, limit_bytes=2 * SIZE) for _ in range(2))
     with cache.reading("0.mp4") as path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,6 +115,23 @@ def test_features_so_far_of_other_files_are_neither_mixed_in_nor_lost(place: Pla
 def test_a_cached_video_that_the_store_has_replaced_is_fetched_again(place: Place, other: Path) -> None:
     before = read_h5(do_job("extract", place.job())["out"])
     place.put("long.mp4", other)
+    after = read_h5(do_job("extract", place.job(out=str(place.small_set.root / "again.h5")))["out"])
+    assert (before["long"] != after["long"]).any()
+    assert (before["middle"] == after["middle"]).all()
+
+
+def test_a_cached_video_that_was_replaced_by_one_of_the_same_size_is_fetched_again(place: Place, other: Path) -> None:
+    first = place.small_set.root / "videos" / "long.mp4"
+    contents = [first.read_bytes(), other.read_bytes()]
+    size_bytes = max(map(len, contents)) + 8
+    names = [other.with_name("padded-0.mp4"), other.with_name("padded-1.mp4")]
+    for path, content in zip(names, contents, strict=True):
+        num_free = size_bytes - len(content)
+        path.write_bytes(content + num_free.to_bytes(4, "big") + b"free" + bytes(num_free - 8))
+    place.put("long.mp4", names[0])
+    before = read_h5(do_job("extract", place.job())["out"])
+    time.sleep(1.1)  # HEAD tells whole seconds
+    place.put("long.mp4", names[1])
     after = read_h5(do_job("extract", place.job(out=str(place.small_set.root / "again.h5")))["out"])
     assert (before["long"] != after["long"]).any()
     assert (before["middle"] == after["middle"]).all()

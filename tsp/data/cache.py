@@ -1,8 +1,9 @@
 """A bounded cache of videos from a store, shared by all processes of a machine.
 
-Every object has a lock file. A downloader holds it exclusively, so an object is fetched once however many processes
-want it; readers share it, and an object that is held is never evicted. Locks end with their process, and a file
-appears under its name only when it is complete, so a killed process leaves nothing that could be taken for a video.
+Every object has a lock file, which also says which version of the object was fetched. A downloader holds it
+exclusively, so an object is fetched once however many processes want it; readers share it, and an object that is held
+is never evicted. Locks end with their process, and a file appears under its name only when it is complete, so a killed
+process leaves nothing that could be taken for a video.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
-from tsp.store.base import Store
+from tsp.store.base import Entry, Store
 from tsp.store.locks import Lock, lock_file
 from tsp.store.open import open_store
 from tsp.store.owner import is_abandoned
@@ -36,6 +38,7 @@ class VideoCache:
         self._folder = folder / hashlib.sha256(f"{store.endpoint_url} {store.uri}".encode()).hexdigest()[:16]
         self._config = store
         self._limit_bytes = limit_bytes
+        self._listed: dict[str, dict[str, Entry]] = {}
 
     @contextmanager
     def reading(self, key: str) -> Iterator[Path]:
@@ -58,9 +61,12 @@ class VideoCache:
         Raises: as ``reading``.
         """
         path = self._path(key)
-        with self._lock(key):
+        with self._lock(key) as lock:
             if not path.exists():
-                self._make_room(key, self._store.stat(key).size_bytes)
+                entry = self._store.stat(key)
+                self._make_room(key, entry.size_bytes)
+                # Before the download: an object that is replaced meanwhile is then fetched again, later.
+                lock.write(_version_of(entry))
                 self._store.download(key, path)
             return path.stat().st_size
 
@@ -69,8 +75,12 @@ class VideoCache:
         return f"{self._config.uri.rstrip('/')}/{key}"
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Bytes of the store's objects by key, cached or not."""
-        return {entry.key: entry.size_bytes for entry in self._store.list(prefix)}
+        """Bytes of the store's objects by key, cached or not. A listing that ``drop_changed`` made is used, once."""
+        listed = self._listed.pop(prefix, None) or self._list(prefix)
+        return {key: entry.size_bytes for key, entry in listed.items()}
+
+    def _list(self, prefix: str) -> dict[str, Entry]:
+        return {entry.key: entry for entry in self._store.list(prefix)}
 
     def size_bytes(self) -> int:
         """Bytes of the files in the cache, unfinished downloads included."""
@@ -102,14 +112,19 @@ class VideoCache:
                 path.unlink(missing_ok=True)
 
     def drop_changed(self, prefix: str) -> None:
-        """Remove files whose object was replaced since by one of another size; nothing is listed for an empty cache.
+        """Remove files whose object was replaced since; nothing is listed for an empty cache.
 
         Args: prefix, of the keys. Raises: StoreError.
         """
         cached = {path: size_bytes for _, size_bytes, path in self._files()}
-        there = self.sizes(prefix) if cached else {}
+        if not cached:
+            return
+        self._listed[prefix] = there = self._list(prefix)
         changed = [
-            path for key, size_bytes in there.items() if cached.get(path := self._path(key)) not in (None, size_bytes)
+            path
+            for key, entry in there.items()
+            if (size_bytes := cached.get(path := self._path(key))) is not None
+            and (size_bytes != entry.size_bytes or self._is_other_version(path, entry))
         ]
         dropped = [path for path in changed if self._evict(path)]
         if dropped:
@@ -118,14 +133,24 @@ class VideoCache:
                 counted_is(len(dropped), "video"), self._config.uri,
             )  # fmt: skip
 
+    def _is_other_version(self, path: Path, entry: Entry) -> bool:
+        """Whether the object is not the one that was fetched: its ETag and its time must both be others, since some
+        servers tell another ETag in listings. False where no version was recorded.
+        """
+        try:
+            fetched = self._lock_path(path.name).read_text(errors="replace").split()
+        except OSError:
+            return False
+        return len(fetched) == 2 and all(a != b for a, b in zip(fetched, _version_of(entry).split(), strict=True))
+
     def _evict(self, path: Path) -> bool:
         if path.name.startswith("."):
             return False  # an unfinished download
         with _Flock(self._lock_path(path.name), wait=False) as lock:
             # Without locks someone may be reading it.
-            if lock is Lock.HELD:
+            if lock.state is Lock.HELD:
                 path.unlink(missing_ok=True)
-        return lock is Lock.HELD
+        return lock.state is Lock.HELD
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """Time of last use, size and path of every file."""
@@ -156,7 +181,13 @@ class VideoCache:
 
     def __getstate__(self) -> dict[str, object]:
         # Worker processes are never forked from this one: they get a copy, which opens connections of its own.
-        return {name: value for name, value in self.__dict__.items() if name != "_store"}
+        return {name: value for name, value in self.__dict__.items() if name != "_store"} | {"_listed": {}}
+
+
+def _version_of(entry: Entry) -> str:
+    """Two words, the ETag and the time in whole seconds: more of it is not told with a single object."""
+    etag = entry.version.strip('"') or "-"
+    return f"{etag} {int(entry.modified.timestamp())}"
 
 
 class _Flock:
@@ -166,8 +197,15 @@ class _Flock:
         self._path = path
         self._shared, self._wait = shared, wait
         self._descriptor = -1
+        self.state = Lock.UNSUPPORTED
 
-    def __enter__(self) -> Lock:
+    def write(self, text: str) -> None:
+        """Replace the content of the lock file, if the disk has room for it."""
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text.encode(), 0)
+
+    def __enter__(self) -> Self:
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
@@ -175,10 +213,11 @@ class _Flock:
             (self._path.parent.parent / "files").mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            return lock_file(self._descriptor, shared=self._shared, wait=self._wait)
+            self.state = lock_file(self._descriptor, shared=self._shared, wait=self._wait)
         except BaseException:
             os.close(self._descriptor)
             raise
+        return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

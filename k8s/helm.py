@@ -18,6 +18,7 @@ from k8s.client import ClusterAddress
 from tsp.errors import ClusterError, ConfigError
 
 _TIMEOUT_SEC = 330
+_IS_LOG = re.compile(r"WARNING:|(time=\S+ )?level=(WARN|ERROR|INFO)\b")
 OLDEST = "v3.14"
 """Version of the program that will do; v4 does, too."""
 
@@ -198,7 +199,7 @@ def _environment() -> dict[str, str]:
 
 
 def _said(stderr: str) -> str:
-    """What helm wrote, without its warnings and its own prefix."""
-    lines = [line for line in stderr.strip().splitlines() if line and not line.startswith(("WARNING:", "level=WARN"))]
-    text = " ".join(" ".join(lines).split())
+    """What helm wrote, without its warnings, its prefixes and what Helm 4 logs beside its error."""
+    lines = [line for line in stderr.strip().splitlines() if line and not _IS_LOG.match(line)]
+    text = " ".join(" ".join(lines or stderr.split()).split())
     return text.removeprefix("Error: ").removeprefix("INSTALLATION FAILED: ") or "without a word"

@@ -136,6 +136,8 @@ def install_on(helm, tmp_path, nodes, **values):
             "my-run",
             CHART,
             "--dry-run=server",
+            # Helm 4 would ask the server for its schemas.
+            "--disable-openapi-validation",
             "--kubeconfig",
             tmp_path / "kubeconfig",
             "-f",

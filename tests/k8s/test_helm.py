@@ -34,3 +34,27 @@ def test_a_helm_that_hangs_is_ended_and_named(tmp_path, monkeypatch):
     monkeypatch.setattr(helm, "_TIMEOUT_SEC", 0.05)
     with pytest.raises(ClusterError, match=r"helm version did not answer within 0\.05 s"):
         helm.Helm(ClusterAddress(), "video").version()
+
+
+IN_USE = "release name check failed: cannot reuse a name that is still in use"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [
+        (f"Error: INSTALLATION FAILED: {IN_USE}\n", IN_USE),
+        # Helm 4.3
+        (f'level=ERROR msg="release name check failed" error="x"\nError: INSTALLATION FAILED: {IN_USE}\n', IN_USE),
+        ('time=2030-01-01T00:00:00Z level=WARN msg="old"\nWARNING: group-readable\nError: gone\n', "gone"),
+        ('level=ERROR msg="all there is"\n', 'level=ERROR msg="all there is"'),
+        ("", "without a word"),
+    ],
+)
+def test_of_what_helm_writes_its_error_is_told(tmp_path, monkeypatch, stderr, said):
+    program = tmp_path / "helm"
+    program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{stderr}END\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(helm, "program", lambda: str(program))
+    with pytest.raises(ClusterError) as refused:
+        helm.Helm(ClusterAddress(), "video").version()
+    assert str(refused.value) == f"helm version failed: {said}"

@@ -203,7 +203,10 @@ def _do_job(kind: str, env: Mapping[str, str]) -> int:
     # Nothing but the answer may reach standard output.
     with redirect_stdout(sys.stderr):
         answer = run(job)
-    print(json.dumps(answer.to_dict()), flush=True)
+    try:
+        print(json.dumps(answer.to_dict()), flush=True)
+    except BrokenPipeError:  # the command line was killed; what is written is complete
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return answer.exit_code
 
 

@@ -139,7 +139,7 @@ class RankGroup:
             stderr=log,
             # Its own group, so that data workers can be killed with their rank.
             process_group=0,
-            preexec_fn=_end_with(os.getpid()),
+            preexec_fn=end_with(os.getpid()),
         )
         self.processes.append(process)
         known = identify(process.pid) or ProcessId(process.pid, "gone")
@@ -194,8 +194,8 @@ def _patience_sec(end: RankEnd) -> float:
     return {0: _AFTER_GOOD_END_SEC, PEER_LOST: _AFTER_PEER_LOST_SEC}.get(end.code, POLL_SEC)
 
 
-def _end_with(parent_pid: int) -> Callable[[], None]:
-    """Prepare the child: it gets SIGTERM when its parent dies, and then saves its state and exits."""
+def end_with(parent_pid: int) -> Callable[[], None]:
+    """Prepares a child process: it gets SIGTERM when its parent dies, and then saves its state and exits."""
 
     def prepare() -> None:
         if _LIBC is not None:

@@ -15,9 +15,13 @@ from tsp.config.codec import to_dict
 from tsp.config.job import INDEX_VARIABLE, Job, written_addresses
 from tsp.config.jobs import MergedJob
 from tsp.errors import TspError
+from tsp.run.rank_group import end_with
 from tsp.store.turns import in_turn
 
 logger = logging.getLogger(__name__)
+
+CTRL_C_SEC = 3.0
+"""How long a job may take to end at Ctrl-C, which its terminal sends to all processes."""
 
 
 def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequence[str]) -> JobEnd:
@@ -53,6 +57,7 @@ def _start(command: Sequence[str], job: Job, device: str | None, locks: tuple[in
         stdout=subprocess.PIPE,
         text=True,
         pass_fds=locks,
+        preexec_fn=end_with(os.getpid()),
     )
     assert process.stdin is not None
     try:
@@ -65,13 +70,19 @@ def _start(command: Sequence[str], job: Job, device: str | None, locks: tuple[in
 
 
 def _finish(process: subprocess.Popen[str]) -> JobEnd:
-    """Wait for the process. It gets Ctrl-C by itself, as it is in our foreground process group."""
+    """Wait for the process. It gets Ctrl-C by itself, as it is in our foreground process group; a SIGINT to this
+    process alone is passed on as SIGTERM. If this process is ended, the kernel does that.
+    """
     assert process.stdout is not None
     try:
         text = process.stdout.read()
         code = process.wait()
     except KeyboardInterrupt:
-        process.wait()
+        try:
+            process.wait(CTRL_C_SEC)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
         raise
     return JobEnd(code if code >= 0 else 128 - code, _answer(text, code))
 

@@ -1,0 +1,56 @@
+"""A job on this machine ends with the command that started it, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+
+
+def processes_of(session: int) -> list[int]:
+    """Those that run in a session, without zombies."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except (OSError, IndexError):
+            continue
+        if folder.name.isdigit() and int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "is_sent_to_all", "code"),
+    [
+        (signal.SIGINT, True, 130),
+        (signal.SIGINT, False, 130),
+        (signal.SIGTERM, False, -signal.SIGTERM),
+        (signal.SIGTERM, True, -signal.SIGTERM),
+        (signal.SIGHUP, False, -signal.SIGHUP),
+        (signal.SIGKILL, False, -signal.SIGKILL),
+    ],
+)
+def test_a_job_and_its_processes_end_with_the_command(
+    home: Path, number: signal.Signals, is_sent_to_all: bool, code: int
+) -> None:
+    command = [sys.executable, "-m", "cli.main", "data", "demo", "demo", "--train-videos", "400"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        wait_until(lambda: any((home / "demo").glob("train/*.mp4")), "the first video")
+        (os.killpg if is_sent_to_all else os.kill)(process.pid, number)
+        _, said = process.communicate(timeout=30)
+        wait_until(lambda: not processes_of(process.pid), "all processes have ended")
+    finally:
+        for left in processes_of(process.pid):
+            os.kill(left, signal.SIGKILL)
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert "bug" not in said
+    assert not list((home / "demo").glob("*.csv"))

@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,11 @@ from tsp.errors import ClusterError
 
 _FOREIGN = (TypeError, KeyError, AttributeError, ValueError, IndexError)
 """What the official client raises of a kubeconfig of another form."""
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SEC = 10.0
+_NOT_CAPTURED = re.compile(r"^'NoneType' object has no attribute 'strip'$")
+"""What the official client makes of a plugin that fails on a terminal, where its errors are shown, not captured."""
 _SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
@@ -47,7 +53,7 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     _refuse_unusable(files, context)
     try:
         if files or context:
-            with _words_of_plugins() as words:
+            with _words_of_plugins() as words, _announced(credential_plugin(files, context)):
                 config.load_kube_config(os.pathsep.join(files), context, client_configuration=settings)
             _require_credentials(files, context, settings, words)
             if path := token_file(files, context):
@@ -134,18 +140,37 @@ def official() -> Any:
 def _words_of_plugins() -> Iterator[list[str]]:
     """The messages of the official client about failing credential plugins; it does not raise errors."""
     words: list[str] = []
+    root = logging.getLogger()
+    kept = root.handlers[:]
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            words.append(record.getMessage())
+            if record.name == __name__:
+                for handler in kept:
+                    handler.handle(record)
+            elif record.levelno >= logging.ERROR:
+                words.append(_NOT_CAPTURED.sub("see its message above", record.getMessage()))
 
-    listener, root = Listener(logging.ERROR), logging.getLogger()
-    kept = root.handlers[:]
+    listener = Listener()
     root.handlers[:] = [listener]
     try:
         yield words
     finally:
         root.handlers[:] = kept
+
+
+@contextmanager
+def _announced(plugin: str | None) -> Iterator[None]:
+    """Say what is waited for if a credential plugin takes long: it may wait for somebody to log in, for ever."""
+    said = "waiting for the credential plugin %s of the kubeconfig: if it hangs, run it by hand to see what it asks"
+    timer = threading.Timer(_PATIENCE_SEC, logger.warning, (said, plugin))
+    timer.daemon = True
+    if plugin is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def own_namespace() -> str | None:

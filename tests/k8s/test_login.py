@@ -49,6 +49,27 @@ def plugin(tmp_path, script):
     return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(path), "interactiveMode": "Never"}}
 
 
+def test_a_plugin_that_fails_on_a_terminal_has_said_why(kubeconfig, tmp_path, monkeypatch):
+    """The official client then shows its errors, and raises of what it has not captured."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", None)
+    files = kubeconfig(plugin(tmp_path, "exit 3"))
+    with (tmp_path / "stderr").open("w") as shown:
+        monkeypatch.setattr("sys.stderr", shown)
+        with pytest.raises(ClusterError, match="plugin of the kubeconfig failed: see its message above"):
+            log_in(files, None)
+
+
+def test_a_plugin_that_takes_long_is_named_while_it_is_waited_for(kubeconfig, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(login, "_PATIENCE_SEC", 0.05)
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}
+    log_in(kubeconfig(plugin(tmp_path, f"sleep 0.5; echo '{json.dumps(credential)}'")), None)
+    assert f"waiting for the credential plugin {tmp_path}/plugin of the kubeconfig: if it hangs" in caplog.text
+    caplog.clear()
+    log_in(kubeconfig(), None)
+    assert caplog.text == ""
+
+
 def test_the_context_that_is_asked_for_is_used(kubeconfig):
     files = kubeconfig()
     assert [log_in(files, name).configuration.host for name in ("one", "two")] == [

@@ -5,18 +5,21 @@ import fcntl
 import gc
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 
+import execnet
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.forked_worker import FORK_SERVER, FORKS_WORKER, use_server
 from tests.s3_servers import NAMES, S3Server, start_server
 from tsp.store.scratch import temporary_folder
 
@@ -27,19 +30,7 @@ settings.load_profile("any machine")
 MARK = "TSP_TEST_SESSION"
 """Variable that every process of a test session inherits; tspctl refuses unknown ones that begin with TSPCTL_."""
 OUR_TEMPORARY = "TSP_TEST_TEMPORARY"
-FORK_SERVER = "TSP_TEST_FORK_SERVER"
-"""Variable: the address of the server that all workers' processes are forked from."""
 LEFT_AFTER_SEC = 120.0
-PRELOADED = [
-    "tsp.data.forked",
-    "tests.train.worlds",
-    "torch._dynamo",
-    "kubernetes.client",
-    "kubernetes.stream",
-    "tests.k8s.test_releases",
-    "tests.forked",
-]
-"""What processes forked for any test import, done once by the server that they are forked from."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # A server is started once, and serves all tests: what one test's code preloads, if it decided, the processes of the
     # others would import one by one, torch at two seconds each.
-    forkserver.set_forkserver_preload(PRELOADED)
+    forkserver.set_forkserver_preload(["tests.forked"])
     forkserver.set_forkserver_preload = lambda modules: None
     _share_fork_server(config)
     # An ear for SIGINT: a shell has everything ignore it that it starts in the background.
@@ -74,10 +65,15 @@ def _share_fork_server(config: pytest.Config) -> None:
                 forkserver.ensure_running()
             os.environ[FORK_SERVER] = server._forkserver_address
     elif FORK_SERVER in os.environ:
-        server._forkserver_address = os.environ[FORK_SERVER]
-        # What children hold for a server to end with the last of them; this one ends with where pytest was started.
-        server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)
-        server.ensure_running = forkserver.ensure_running = lambda: None
+        use_server(os.environ[FORK_SERVER])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: Sequence[execnet.XSpec]) -> None:
+    """Workers are forked from the shared server, where there is one."""
+    if FORK_SERVER in os.environ:
+        for spec in specs:
+            spec.python = shlex.join([sys.executable, "-c", FORKS_WORKER])
 
 
 @contextlib.contextmanager
@@ -215,7 +211,8 @@ def _own_logging() -> Iterator[None]:
     yield
     for logger, (handlers, level) in zip(loggers, before, strict=True):
         logger.handlers[:] = handlers
-        logger.setLevel(level)
+        if logger.level != level:  # which has every logger that there is forget what it knows, 1,000 after torch
+            logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

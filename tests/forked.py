@@ -12,6 +12,7 @@ import atexit
 import errno
 import gc
 import importlib
+import logging
 import pkgutil
 import socket
 from collections.abc import Iterator
@@ -48,5 +49,9 @@ with heavy_imports():
     for name in [*LIBRARIES, *_modules_of(tsp), *_modules_of(k8s), *_modules_of(cli), *HELPERS]:
         importlib.import_module(name)
     gc.collect()
+for logger in logging.root.manager.loggerDict.values():
+    if isinstance(logger, logging.Logger):
+        # Three times a test pytest goes to each of those that keep what they hear to themselves, 58 of them torch's.
+        logger.propagate = True
 reduction.recvfds = _receive_or_forget
 atexit.register(gc.unfreeze)  # at the server's own end all is collected; extensions count what is left then

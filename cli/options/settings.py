@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import tomllib
@@ -121,7 +122,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    hints = typing.get_type_hints(Settings)
+    hints = _hints()
     values: dict[str, Any] = {}
     for variable, text in environment.items():
         key = variable.removeprefix(PREFIX).lower()
@@ -138,9 +139,14 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
+@functools.cache
+def _hints() -> dict[str, Any]:
+    return typing.get_type_hints(Settings)
+
+
 def _checked(key: str, value: Any, *, where: str) -> Any:
     """The value, once the key is known and the type fits."""
-    hints = typing.get_type_hints(Settings)
+    hints = _hints()
     name = key.replace("-", "_")
     if name not in hints:
         raise ConfigError(f"{where}: unknown setting {key!r}; known: {', '.join(hints)}")

@@ -19,7 +19,7 @@ import execnet
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.forked_worker import FORK_SERVER, FORKS_WORKER, use_server
+from tests import fork_server
 from tests.s3_servers import NAMES, S3Server, start_server
 from tsp.store.scratch import temporary_folder
 
@@ -63,17 +63,17 @@ def _share_fork_server(config: pytest.Config) -> None:
         if config.getoption("numprocesses", None) and config.args_source == config.ArgsSource.TESTPATHS:
             with _output_to_nowhere():  # what its children print belongs to tests, not to the progress of the session
                 forkserver.ensure_running()
-            os.environ[FORK_SERVER] = server._forkserver_address
-    elif FORK_SERVER in os.environ:
-        use_server(os.environ[FORK_SERVER])
+            os.environ[fork_server.ADDRESS] = server._forkserver_address
+    elif fork_server.ADDRESS in os.environ:
+        fork_server.use_server(os.environ[fork_server.ADDRESS])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(specs: Sequence[execnet.XSpec]) -> None:
     """Workers are forked from the shared server, where there is one."""
-    if FORK_SERVER in os.environ:
+    if fork_server.ADDRESS in os.environ:
         for spec in specs:
-            spec.python = shlex.join([sys.executable, "-c", FORKS_WORKER])
+            spec.python = shlex.join([sys.executable, "-c", fork_server.FORKS_WORKER])
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """What the server that tests' processes are forked from imports, once for all of them.
 
-Pytest's workers are forked from it as well (``tests.forked_worker``): none of them imports torch, or what we are about
+Pytest's workers are forked from it as well (``tests.fork_server``): none of them imports torch, or what we are about
 to test, again. Modules named test_ are not for here: pytest rewrites their assertions while it imports them.
 
 No collector of a forked process looks at what was imported: each would otherwise go through some 500,000 objects, and

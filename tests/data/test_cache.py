@@ -16,6 +16,7 @@ import pytest
 
 from tests.data.test_loader import contents
 from tests.fault_proxy import FaultProxy
+from tests.fork_server import server_with_our_environment
 from tests.waiting import wait_until
 from tsp.config.store import StoreConfig
 from tsp.data.cache import VideoCache
@@ -249,13 +250,11 @@ def test_clips_from_s3_are_those_from_disk_and_later_epochs_download_nothing(
 
 @pytest.fixture
 def workers_with_keys(s3_server, monkeypatch):
-    """Lets data workers be forked from a server of their own, with this test's environment and what they need."""
-    server = forkserver.ForkServer()
-    server.set_forkserver_preload(["tsp.data.forked", "tsp.data.dataset"])
-    for name in ("ensure_running", "connect_to_new_process", "get_inherited_fds"):
-        monkeypatch.setattr(forkserver, name, getattr(server, name))
-    yield
-    server._stop()
+    """Lets data workers be forked from a server that has this test's environment."""
+    with server_with_our_environment() as server:
+        for name in ("ensure_running", "connect_to_new_process", "get_inherited_fds"):
+            monkeypatch.setattr(forkserver, name, getattr(server, name))
+        yield
 
 
 def test_all_processes_of_a_node_together_fetch_each_video_once_and_never_again(

@@ -1,13 +1,10 @@
 """Stands for the original training script: its optimizer groups, scheduler class and checkpoint, in the plainest form.
 
-Run as a program of its own, so that nothing of ours is in its pickles but what a checkpoint holds:
-``save FOLDER`` trains a few steps, writes a checkpoint in both formats that torch has had (zip.pth, old.pth) and goes
-on; ``resume FILE`` loads one as the original does and goes on. Both print the rates and weights that come out, as JSON.
+``save(folder)`` trains a few steps, writes a checkpoint in both formats that torch has had (zip.pth, old.pth) and goes
+on; ``resume(path)`` loads one as the original does and goes on. Both return the rates and weights that come out.
 """
 
 import argparse
-import json
-import sys
 from bisect import bisect_right
 from itertools import chain
 
@@ -95,7 +92,3 @@ def resume(path):
     optimizer.load_state_dict(checkpoint["optimizer"])
     scheduler.load_state_dict(checkpoint["lr_scheduler"])
     return {"epoch": checkpoint["epoch"], "backbone": checkpoint["args"].backbone, **go_on(parts)}
-
-
-if __name__ == "__main__":
-    print(json.dumps({"save": save, "resume": resume}[sys.argv[1]](sys.argv[2])))

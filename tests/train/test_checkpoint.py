@@ -2,16 +2,16 @@
 
 import argparse
 import dataclasses
-import json
+import multiprocessing
 import os
 import resource
-import subprocess
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
 
+from tests.train import original_system
 from tests.train.original_system import STEPS_PER_EPOCH, train_step
 from tsp.config.run import OptimConfig, RunConfig, ScheduleConfig
 from tsp.config.sizing import EffectiveSizes
@@ -36,18 +36,16 @@ def build(seed=1, num_classes=3):
     return model, optimizer, build_scheduler(optimizer, ScheduleConfig(), num_steps=STEPS_PER_EPOCH)
 
 
-def original_program(*arguments):
-    command = [sys.executable, "-m", "tests.train.original_system", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def in_a_process_of_its_own(function, *arguments):
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
     """Folder with checkpoints of the original, and what it went on to from there."""
     folder = tmp_path_factory.mktemp("originals")
-    return folder, original_program("save", folder)
+    return folder, in_a_process_of_its_own(original_system.save, folder)
 
 
 def went_on(model, optimizer, scheduler):
@@ -81,7 +79,7 @@ def test_our_checkpoint_resumes_in_the_original_with_the_same_rates_and_weights(
         train_step(*parts, number)
     content = checkpoint.snapshot(*parts, epoch=0, args=argparse.Namespace(backbone="tiny"))
     path = checkpoint.write(content, tmp_path / "epoch_0.pth")
-    theirs = original_program("resume", path)
+    theirs = in_a_process_of_its_own(original_system.resume, path)
     rates, weights = went_on(*parts)
     assert (theirs["epoch"], theirs["backbone"], theirs["rates"]) == (0, "tiny", rates)
     assert theirs["weights"] == pytest.approx(weights, rel=1e-5, abs=1e-6)

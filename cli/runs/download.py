@@ -11,7 +11,7 @@ from pathlib import Path
 from cli.progress import TotalProgress, transfer_progress
 from tsp.errors import ConfigError, DataError, MissingKeyError, StoreError
 from tsp.run.stored_run import StoredRun
-from tsp.store.atomic import new_file
+from tsp.store.atomic import explain_os_error, new_file
 from tsp.store.base import Entry, file_name_of
 
 logger = logging.getLogger(__name__)
@@ -105,4 +105,4 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write into {folder}: {error.strerror}; give another --dest") from error
+        raise ConfigError(str(explain_os_error(error, folder))) from error

@@ -196,3 +196,14 @@ def read_all(out: Path) -> dict[str, np.ndarray]:
     if out.is_dir():
         return {path.stem: np.load(path) for path in out.glob("*.npy")}
     return read_h5(out)
+
+
+@pytest.mark.parametrize(("form", "is_folder"), [("h5", True), ("npy", False)])
+def test_an_output_of_the_other_kind_is_refused_before_anything_is_extracted(
+    small_set: SmallSet, tmp_path: Path, form: str, is_folder: bool
+) -> None:
+    out = tmp_path / "features"
+    out.mkdir() if is_folder else out.touch()
+    with pytest.raises(ConfigError, match=rf"{out} is a (folder|file): give a (file|folder)"):
+        do_job("extract", small_set.job(format=form, out=str(out)))
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]

@@ -106,3 +106,13 @@ def test_an_error_without_words_is_told_by_what_it_is(tmp_path: Path) -> None:
     )
     said = str(explain_os_error(OSError(errno.EIO, "odd", "elsewhere"), tmp_path))
     assert said == f"cannot use {tmp_path}: odd"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, "no space left for {}: "), (errno.EISDIR, "cannot use {}: it is a folder; ")]
+)
+def test_an_error_of_an_unfinished_file_names_the_result(tmp_path: Path, number: int, said: str) -> None:
+    """A writer of its own, which gets such a name from another, tells of it."""
+    with pytest.raises(StoreError) as error, new_file(tmp_path / "a.b.mp4") as temp, new_file(temp):
+        raise OSError(number, "odd", str(temp))
+    assert str(error.value).startswith(said.format(tmp_path / "a.b.mp4"))

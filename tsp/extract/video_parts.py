@@ -79,12 +79,22 @@ class VideoParts:
             folder, name = output_folder_and_name(out, like="features.h5")
         else:
             folder, name = output_folder_and_name(out.rstrip("/"), like="features")
-        return cls(open_folder(folder, settings), name, form)
+        parts = cls(open_folder(folder, settings), name, form)
+        parts._refuse_other_kind()
+        return parts
 
     @property
     def address(self) -> str:
         """Of the output."""
         return self.store.address(self.name)
+
+    def _refuse_other_kind(self) -> None:
+        """Raises: ConfigError if the H5 is a folder, or the folder a file: before anything is extracted."""
+        path = self.store.local_path(self.name)
+        if path is not None and self._form == "h5" and path.is_dir():
+            raise ConfigError(f"{path} is a folder: give a file, for instance {path}/features.h5")
+        if path is not None and self._form == "npy" and path.is_file():
+            raise ConfigError(f"{path} is a file: give a folder for the .npy files")
 
     # What is extracted
 

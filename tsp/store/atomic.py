@@ -75,6 +75,8 @@ def is_unfinished(name: str) -> bool:
 
 def explain_os_error(error: OSError, path: Path) -> StoreError:
     """The error for a problem with a local file or folder, and what to do about it."""
+    if is_unfinished(path.name):
+        path = path.with_name(path.name[1:].rsplit(".", 2)[0])
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(f"no space left for {path}: free some space, or choose another folder")
     nearest = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
@@ -90,6 +92,8 @@ def explain_os_error(error: OSError, path: Path) -> StoreError:
         if nearest.is_symlink() and not nearest.exists():
             what = f"is a link to {os.readlink(nearest)}, which does not exist"
         return StoreError(f"cannot use {path}: {nearest} {what}; create the folder, or choose another one")
+    if error.errno == errno.EISDIR:
+        return StoreError(f"cannot use {path}: it is a folder; give the name of a file")
     return StoreError(f"cannot use {path}: {error.strerror or error}")
 
 

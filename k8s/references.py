@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from tsp.run.status import Finding
 logger = logging.getLogger(__name__)
 
 _KINDS = {"persistentvolumeclaims": "volume claim", "localqueues": "queue"}
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _PULL_SECRETS = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
 """Types of Secrets that the kubelet pulls images with; it silently passes over any other."""
 _VOLUMES = (("secret", "secretName", "secrets"), ("configMap", "name", "configmaps"))
@@ -62,6 +64,45 @@ def check_priority(cluster: Cluster, pod: Object, labels: Mapping[str, str]) -> 
             continue
         if found is None:
             yield Finding("priority", "error", f"--priority {name}: the cluster has no {kind} of that name")
+
+
+def check_credentials(cluster: Cluster, pod: Object) -> Iterator[Finding]:
+    """Are the store's credentials in Secrets what a server accepts? ``echo KEY | base64`` adds a line break, with which
+    a pod would be refused as one with another key, or could not even send it.
+
+    Args: pod, the spec of its template. A Secret that is absent, or may not be read, is ``check_references``' matter.
+    """
+    keys: dict[str, set[str]] = {}
+    for container in pod.get("containers") or []:
+        for item in container.get("env") or []:
+            source = (item.get("valueFrom") or {}).get("secretKeyRef")
+            if source and str(item["name"]).startswith(_CREDENTIALS):
+                keys.setdefault(source["name"], set()).add(source["key"])
+        for item in container.get("envFrom") or []:
+            if "secretRef" in item:
+                keys.setdefault(item["secretRef"]["name"], set())
+    for name, referred in sorted(keys.items()):
+        try:
+            data = cluster.get(cluster.namespaced("v1", "secrets", name)).get("data") or {}
+        except (NotFoundError, ForbiddenError) as error:
+            logger.debug("%s", error)
+            continue
+        for key in sorted({key for key in data if key in referred or key.startswith(_CREDENTIALS)}):
+            flaw = _flaw_of_credential(data[key])
+            if flaw:
+                advice = "make it again with 'kubectl create secret generic --from-literal'"
+                yield Finding("secret", "error", f"{name}: its key {key} {flaw}: {advice}")
+
+
+def _flaw_of_credential(encoded: str) -> str | None:
+    """Args: encoded, as a Secret has it."""
+    try:
+        text = base64.b64decode(encoded).decode()
+    except ValueError:
+        return "is not text"
+    if not text.strip():
+        return "is empty"
+    return None if text == text.strip() else "begins or ends with a line break or a space"
 
 
 def _references(pod: Object) -> Iterator[tuple[str, str, str | None]]:

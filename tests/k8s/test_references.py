@@ -1,8 +1,10 @@
 """What pods refer to is looked for before they are made."""
 
+import base64
+
 import pytest
 
-from k8s.references import check_priority, check_references
+from k8s.references import check_credentials, check_priority, check_references
 
 
 def forbidden(method, query, body):
@@ -152,3 +154,38 @@ def test_a_queue_that_admits_nothing_is_told_before_a_run_waits_in_it(api, clust
     )
     api.objects[path] = queue_with(status="True", reason="Ready", message="Can submit new workloads to clusterQueue")
     assert list(check_references(cluster, {}, own=[], queue="team")) == []
+
+
+KEY = "AWS_SECRET_ACCESS_KEY"
+
+
+@pytest.mark.parametrize(
+    ("value", "flaw"),
+    [
+        (b"wJalrXUtnFEMI", None),
+        (b"wJalrXUtnFEMI\n", "begins or ends with a line break or a space"),
+        (b"wJalrXUtnFEMI\r\n", "begins or ends with a line break or a space"),
+        (b" wJalrXUtnFEMI", "begins or ends with a line break or a space"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"\xff\xfe", "is not text"),
+    ],
+)
+@pytest.mark.parametrize("key", [KEY, "secret-key"])
+@pytest.mark.parametrize("optional", [True, False])
+def test_credentials_that_no_server_accepts_are_refused_with_their_key(api, cluster, value, flaw, key, optional):
+    data = {key: base64.b64encode(value).decode(), "ca.crt": base64.b64encode(b"PEM\n").decode()}
+    api.objects[cluster.namespaced("v1", "secrets", "s3-login")] = {"data": data}
+    source = {"secretKeyRef": {"name": "s3-login", "key": key, "optional": optional}}
+    pods = [{"containers": [{"env": [{"name": KEY, "valueFrom": source}]}]}]
+    if key == KEY:
+        pods.append({"containers": [{"envFrom": [{"secretRef": {"name": "s3-login"}}]}]})
+    for pod in pods:
+        found = [(item.level, item.message.partition(": make")[0]) for item in check_credentials(cluster, pod)]
+        assert found == ([("error", f"s3-login: its key {key} {flaw}")] if flaw else [])
+
+
+def test_credentials_that_may_not_be_read_or_are_no_secrets_are_passed_over(api, cluster):
+    api.objects[cluster.namespaced("v1", "secrets", "hidden")] = forbidden
+    env = [{"name": KEY, "valueFrom": {"secretKeyRef": {"name": name, "key": "k"}}} for name in ("hidden", "absent")]
+    assert list(check_credentials(cluster, {"containers": [{"env": [*env, {"name": KEY, "value": "x"}]}]})) == []

@@ -16,7 +16,7 @@ from k8s.job_apis import served_apis
 from k8s.node_plan import plan_nodes
 from k8s.nodes import nodes_for
 from k8s.permissions import check_permissions
-from k8s.references import check_references
+from k8s.references import check_credentials, check_references
 from k8s.values import with_dotted
 from tsp.config.codec import flat
 from tsp.errors import ClusterError, ConfigError
@@ -64,7 +64,10 @@ def _check_settings(settings: Settings, cluster: Cluster) -> Iterator[Finding]:
         "volumes": [{"persistentVolumeClaim": {"claimName": name}} for name in claims],
         "containers": [{"envFrom": [{"secretRef": {"name": name}}]} for name in secrets],
     }
-    found = list(check_references(cluster, pod, own=(), queue=settings.queue))
+    found = [
+        *check_references(cluster, pod, own=(), queue=settings.queue),
+        *check_credentials(cluster, pod),
+    ]
     yield from found
     if not found and any(pod.values()):
         yield Finding("Secrets and claims", "ok", "those in the settings exist")

@@ -43,7 +43,7 @@ from k8s.names import ranks_per_pod
 from k8s.node_plan import NodePlan
 from k8s.permissions import check_permissions
 from k8s.pod_options import PodOptions, with_pod_options
-from k8s.references import check_priority, check_references
+from k8s.references import check_credentials, check_priority, check_references
 from k8s.values import config_for_pods, job_values, run_values, store_for_pods, with_dotted
 from tsp.config.address import check_address, check_texts
 from tsp.config.codec import set_dotted
@@ -171,6 +171,7 @@ class Planner:
         queue = str(values.get("queue") or "") or None
         pod, labels = pod_spec(objects), ChainMap(*(item["metadata"].get("labels") or {} for item in objects))
         checks.refuse(check_references(self._cluster, pod, own=own, queue=queue))
+        checks.refuse(check_credentials(self._cluster, pod))
         checks.refuse(check_priority(self._cluster, pod, labels))
 
     def _render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:

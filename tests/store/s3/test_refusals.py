@@ -139,6 +139,17 @@ def test_half_a_key_pair_is_named(s3_server: S3Server, monkeypatch: pytest.Monke
         list(store.list())
 
 
+@pytest.mark.parametrize("variable", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", " "])
+def test_a_key_with_a_line_break_is_named_at_once(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, variable: str, end: str
+) -> None:
+    """As a Secret has it that was made with echo: it is refused as another key, or cannot even be sent."""
+    monkeypatch.setenv(variable, f"a{end}")
+    with pytest.raises(StoreError, match=f"^{variable} begins or ends with a line break or a space"):
+        list(s3_store(s3_server).list())
+
+
 def test_a_server_without_tls_and_a_bundle_without_certificates_are_named_at_once(
     s3_server: S3Server, tmp_path: Path
 ) -> None:

@@ -28,6 +28,13 @@ def check_settings(config: StoreConfig) -> None:
     """Refuse settings that boto3 cannot handle, or that contain a secret."""
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         check_address(variable, os.environ.get(variable))
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        text = os.environ.get(variable, "")
+        if text != text.strip():
+            raise StoreError(
+                f"{variable} begins or ends with a line break or a space, which no key has: set it again, or make the "
+                "Secret again that it comes from (kubectl create secret generic --from-literal)"
+            )
     if config.endpoint_url is not None:
         split = urlsplit(config.endpoint_url)
         if split.scheme not in ("http", "https") or not split.hostname:

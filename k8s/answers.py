@@ -10,12 +10,9 @@ from typing import Any
 from tsp.errors import ClusterError, UnreachableError
 
 _VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
-_ADMISSION = re.compile(
-    r"exceeded quota: |failed quota: |violates PodSecurity |admission webhook .* denied|no PriorityClass with name|"
-    r"forbidden: (minimum|maximum|\[m)|is being terminated|limit of .* exceeded|\" is forbidden: (?!User )"
-)
-"""Also refused with 403, but not for a missing permission, which names the user: a quota, a security standard, a
-LimitRange, a webhook, ..."""
+_ADMISSION = re.compile(r'admission webhook "[^"]*" denied|" is forbidden: (?!User )')
+"""Refused, but not for a missing permission, which names the user: by a webhook, which answers with any status, 401 and
+429 among them; or by a quota, a security standard, a LimitRange, a policy, ...: all after ``is forbidden``."""
 
 
 _NO_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
@@ -86,10 +83,10 @@ def refusal(method: str, path: str, status: int, data: bytes, *, retry_after: st
         message = str(json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
         message = data[:300].decode(errors="replace").strip() or f"{method} {path}"
+    if _ADMISSION.search(message):
+        return ClusterError(message)
     if status == 404:
         return NotFoundError(message)
-    if status == 403 and _ADMISSION.search(message):
-        return ClusterError(message)
     if status == 403:
         return ForbiddenError(f"{message} (missing permission: {permission(method, path)}; see k8s/role.yaml)")
     if status == 401:

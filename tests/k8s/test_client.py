@@ -302,25 +302,56 @@ def test_an_answer_that_is_no_json_is_shown(api, cluster):
     assert cluster.get("/version") == {"metadata": {}, "items": []}
 
 
+POLICY = "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no team label"
+WEBHOOK = 'admission webhook "policy.example.com" denied the request'
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (
+            403,
+            'pytorchjobs.kubeflow.org "r" is forbidden: exceeded quota: q, requested: count/pytorchjobs.kubeflow.org=1',
+        ),
+        (403, 'pods "r" is forbidden: failed quota: q2: must specify limits.cpu for: c'),
+        (403, 'pods "r" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false'),
+        (403, 'pods "r" is forbidden: no PriorityClass with name nope was found'),
+        (403, 'pods "r" is forbidden: minimum cpu usage per Container is 100m, but request is 10m'),
+        (
+            403,
+            'pods "r" is forbidden: [maximum memory usage per Container is 1Gi, but limit is 5Gi, maximum cpu]',
+        ),
+        (403, 'pods "r" is forbidden: pod rejected: RuntimeClass "nope" not found'),
+        (403, 'pods "p-" is forbidden: error looking up service account adm/nope: serviceaccount "nope" not found'),
+        (403, 'pods "r" is forbidden: unable to create new content in namespace n because it is being terminated'),
+        *((status, f'pods "r" is forbidden: {POLICY}') for status in (403, 413, 422)),
+        *((status, f"{WEBHOOK}: no team") for status in (400, 401, 403, 404, 422, 429, 500)),
+        (403, f"{WEBHOOK} without explanation"),
+        (403, f'{WEBHOOK}: pods "r" is forbidden: User "jane" may not'),
+    ],
+)
+def test_what_admission_refuses_is_told_in_its_words(api, cluster, status, message):
+    """Answers of Kubernetes 1.33. A webhook chooses its status: 401 is no expired login, 429 no overloaded server."""
+    path = cluster.namespaced("kubeflow.org/v1", "pytorchjobs")
+    api.objects[path] = lambda *_: (status, {"message": message})
+    with pytest.raises(ClusterError) as refused:
+        cluster.judge({"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": {"name": "r"}})
+    assert (type(refused.value), str(refused.value)) == (ClusterError, message)
+    assert len(api.requests) == 1
+
+
 @pytest.mark.parametrize(
     "message",
     [
-        'pytorchjobs.kubeflow.org "r" is forbidden: exceeded quota: few, requested: count/pytorchjobs.kubeflow.org=1',
-        'pods "r" is forbidden: failed quota: lim: must specify limits.cpu for: node',
-        'pods "r" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false',
-        'admission webhook "policy.example" denied the request: images come from registry.example alone',
-        'pods "r" is forbidden: no PriorityClass with name high was found',
-        'pods "r" is forbidden: maximum memory usage per Container is 100Mi, but limit is 2Gi',
-        'configmaps "r" is forbidden: unable to create new content in namespace video because it is being terminated',
+        'pods is forbidden: User "anna" cannot create resource "pods" in API group "" in the namespace "video"',
+        'secrets "x" is forbidden: User "bob" cannot get resource "secrets" in API group "" in the namespace "video"',
     ],
 )
-def test_what_admission_refuses_is_not_taken_for_a_missing_right(api, cluster, message):
-    path = cluster.namespaced("kubeflow.org/v1", "pytorchjobs")
+def test_what_a_role_lacks_is_a_missing_permission(api, cluster, message):
+    path = cluster.namespaced("v1", "pods")
     api.objects[path] = lambda *_: (403, {"message": message})
-    with pytest.raises(ClusterError) as refused:
-        cluster.create(path, {"kind": "PyTorchJob", "metadata": {"name": "r"}})
-    assert str(refused.value) == message
-    assert not isinstance(refused.value, ForbiddenError)
+    with pytest.raises(ForbiddenError, match="missing permission: create pods in namespace video"):
+        cluster.create(path, {"kind": "Pod"})
 
 
 @pytest.mark.parametrize(

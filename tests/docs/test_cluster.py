@@ -55,7 +55,7 @@ def site(api, cluster, real_helm, home, data_root, s3_servers, monkeypatch):
     nodes[0]["status"]["allocatable"] |= {"cpu": "96", "memory": "1Ti"}
     api.objects |= {
         "/api/v1/nodes": nodes,
-        "/api/v1/namespaces/video/secrets/s3-login": {"metadata": {}, "data": {key: "" for key in KEYS}},
+        "/api/v1/namespaces/video/secrets/s3-login": {"metadata": {}, "data": dict.fromkeys(KEYS, "a2V5")},
         "/apis/jobset.x-k8s.io/v1alpha2": {"resources": []},
         "/apis/kueue.x-k8s.io/v1beta2/namespaces/video/localqueues/team-a": {"metadata": {}},
         "/apis/kueue.x-k8s.io/v1beta2/workloadpriorityclasses/high": {"metadata": {}},

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from tests.s3_servers import S3Server, free_port, start_rclone_tls
 from tests.stores import PART_BYTES, QUICK, s3_store
@@ -14,6 +15,7 @@ from tsp.errors import ConfigError, MissingKeyError, StoreError, StoreUnreachabl
 from tsp.store.base import Store, sha256_of
 from tsp.store.open import open_store
 from tsp.store.s3.errors import explain_refusal
+from tsp.store.s3.failures import server_of_roles
 
 
 def verbs(store: Store, tmp_path: Path) -> dict[str, object]:
@@ -148,6 +150,48 @@ def test_a_key_with_a_line_break_is_named_at_once(
     monkeypatch.setenv(variable, f"a{end}")
     with pytest.raises(StoreError, match=f"^{variable} begins or ends with a line break or a space"):
         list(s3_store(s3_server).list())
+
+
+def with_role(monkeypatch: pytest.MonkeyPatch, token: Path) -> None:
+    """As a service account that is bound to a role has it (IRSA)."""
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/video")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
+
+
+def test_a_roles_token_that_is_not_there_is_named(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_role(monkeypatch, tmp_path / "token")
+    with pytest.raises(StoreError, match=r"the token \S+/token in AWS_WEB_IDENTITY_TOKEN_FILE cannot be read"):
+        list(s3_store(s3_server).list())
+
+
+def test_a_server_of_credentials_that_does_not_answer_is_not_taken_for_the_store(
+    s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("token")
+    with_role(monkeypatch, tmp_path / "token")
+    store = open_store(s3_server.config("team"), retry=QUICK)
+    with pytest.raises(StoreUnreachableError, match=r"^http://127\.0\.0\.1:9, which provides a role's credentials"):
+        list(store.list())
+
+
+@pytest.mark.parametrize(
+    ("asked", "server"),
+    [
+        ("https://sts.eu-west-1.amazonaws.com/", "https://sts.eu-west-1.amazonaws.com"),
+        ("https://roles.example:8443/?Action=x", "https://roles.example:8443"),
+        ("https://bucket.s3.eu-west-1.amazonaws.com/k", None),
+        ("https://minio.example/bucket/k", None),
+        ("", None),
+    ],
+)
+def test_the_server_of_roles_is_recognised(monkeypatch: pytest.MonkeyPatch, asked: str, server: str | None) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://roles.example:8443")
+    assert server_of_roles(EndpointConnectionError(endpoint_url=asked)) == server
 
 
 def test_a_server_without_tls_and_a_bundle_without_certificates_are_named_at_once(

@@ -19,7 +19,15 @@ from tsp.store.deadline import within
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.boto import check_settings, make_client
 from tsp.store.s3.errors import Facts, explain_foreign, explain_refusal, explain_silence, is_transient
-from tsp.store.s3.failures import ForeignAnswerError, code_and_status, facts_of, http_time, permanent, short
+from tsp.store.s3.failures import (
+    ForeignAnswerError,
+    code_and_status,
+    facts_of,
+    http_time,
+    permanent,
+    server_of_roles,
+    short,
+)
 from tsp.store.s3.quick import KeyPair, Quick, environment_pair
 from tsp.store.transfer import InterruptedTransferError
 
@@ -154,7 +162,7 @@ class Bucket:
                 cause = error
             except ForeignAnswerError as error:
                 raise explain_foreign(error.location, error.status, bucket=self.name, server=self.server) from error
-            except (BotoCoreError, ResponseParserError) as error:
+            except (BotoCoreError, ResponseParserError, OSError) as error:
                 refusal = permanent(error, server=self.server, address=address, doing=doing)
                 if refusal is not None:
                     raise refusal from error
@@ -246,5 +254,12 @@ class Bucket:
     def unreachable(self, *, address: str, doing: str, cause: Exception, tries: int) -> StoreUnreachableError:
         """The error when the retries are used up."""
         return StoreUnreachableError(
-            explain_silence(short(cause), address=address, server=self.server, doing=doing, tries=tries)
+            explain_silence(
+                short(cause),
+                address=address,
+                server=self.server,
+                doing=doing,
+                tries=tries,
+                roles=server_of_roles(cause),
+            )
         )

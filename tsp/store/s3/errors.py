@@ -148,9 +148,17 @@ def _hint(code: str, doing: str) -> str:
     return ""
 
 
-def explain_silence(code: str, *, address: str, server: str, doing: str, tries: int) -> str:
-    """The error if no try succeeded. Args: code, of the last failure."""
+def explain_silence(code: str, *, address: str, server: str, doing: str, tries: int, roles: str | None = None) -> str:
+    """The error if no try succeeded.
+
+    Args: code, of the last failure; roles, the server of a role's credentials, if it was that one that failed.
+    """
     num_tries = f"{tries} {'try' if tries == 1 else 'tries'}"
+    if roles is not None:
+        return (
+            f"{roles}, which provides a role's credentials, did not answer within {num_tries} ({code}), so {server} "
+            f"was not asked to {doing} {address}: check the network, proxy variables and AWS_ENDPOINT_URL_STS"
+        )
     if code in _FULL:
         return f"{server} did not {doing} {address} within {num_tries} ({code}): {_FULL_HINT}"
     if code in _BUSY:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeGuard
+from urllib.parse import urlsplit
 
 from tsp.errors import StoreError
 from tsp.store.s3.errors import CREDENTIALS_HINT, Facts
@@ -23,10 +25,18 @@ _NO_PEM = ("NO_CERTIFICATE_OR_CRL_FOUND", "no certificate or crl found", "[X509]
 
 
 def permanent(error: Exception, *, server: str, address: str, doing: str) -> StoreError | None:
-    """The error for a failure on our side that will not go away; None if it may."""
+    """The error for a failure on our side that will not go away; None if it may.
+
+    Raises: the error itself, if it is of a file that has nothing to do with credentials.
+    """
     from botocore import exceptions as known
     from botocore.parsers import ResponseParserError
 
+    if isinstance(error, OSError) and not isinstance(error, known.BotoCoreError):
+        refusal = _without_token(error)
+        if refusal is None:
+            raise error
+        return refusal
     if isinstance(error, known.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return StoreError(
             f"the certificate of {server} is signed by an unknown authority: set store.ca_bundle to its PEM file "
@@ -60,6 +70,25 @@ def permanent(error: Exception, *, server: str, address: str, doing: str) -> Sto
             f"no usable credentials to {doing} {address} at {server} ({type(error).__name__}): {CREDENTIALS_HINT}"
         )
     return StoreError(f"cannot {doing} {address} at {server} ({type(error).__name__})")
+
+
+def _without_token(error: OSError) -> StoreError | None:
+    """The error for a role's token that cannot be read; None for any other file."""
+    for variable in ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"):
+        if error.filename and error.filename == os.environ.get(variable):
+            return StoreError(
+                f"no usable credentials: the token {error.filename} in {variable} cannot be read ({error.strerror}): "
+                "is the pod's service account bound to a role? Correct it, or unset the variable"
+            )
+    return None
+
+
+def server_of_roles(error: Exception) -> str | None:
+    """The server that could not be reached, if it is that of a role's credentials (STS) instead of the store's."""
+    asked = urlsplit(str(getattr(error, "kwargs", {}).get("endpoint_url") or ""))
+    own = urlsplit(os.environ.get("AWS_ENDPOINT_URL_STS", ""))
+    is_sts = (asked.hostname or "").startswith("sts.") or (own.netloc and asked.netloc == own.netloc)
+    return f"{asked.scheme}://{asked.netloc}" if is_sts else None
 
 
 def code_and_status(error: ClientError) -> tuple[str, int]:

@@ -44,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Ranks on this machine choose their threads themselves; these at least sleep while they wait.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Helm and its like run for a tenth of a second, a third of which their garbage collector and threads take.
+    os.environ |= {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1", **os.environ}
     # A server is started once, and serves all tests: what one test's code preloads, if it decided, the processes of the
     # others would import one by one, torch at two seconds each.
     forkserver.set_forkserver_preload(["tests.forked"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -72,10 +73,11 @@ def folder_of(name: str) -> str:
 def _serve(folder: Path, mirrors: list[EventMirror], port: int, every_sec: float) -> None:
     """Run TensorBoard until it ends, or Ctrl-C; it prints its address itself."""
     from tsp.errors import TspError
+    from tsp.run.rank_group import end_with
 
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "localhost", "--port",
                str(port), "--reload_interval", str(every_sec)]  # fmt: skip
-    server = subprocess.Popen(command)
+    server = subprocess.Popen(command, preexec_fn=end_with(os.getpid()))
     try:
         while server.poll() is None:
             time.sleep(every_sec)

@@ -149,7 +149,9 @@ def test_a_subset_may_have_a_gvf_file_of_its_own(own_file):
         ("action-label: actions.json", "action_label: actions.json", r"labels has an unknown column 'action_label'"),
         ("action-label: actions.json", "action-label:", r"labels\.action-label must be of type str, got None"),
         ("name: mine", "name:", r"name must be of type str, got None"),
-        ("root: videos", "root: 12", r"root must be of type str, got 12"),
+        ("root: videos", "root: 12", r"root must be of type str, got 12; if it is text, write it in quotes"),
+        ("name: mine", "name: no", r"name must be of type str, got False; if it is text, write it in quotes"),
+        ("name: mine", "name: 2024-01-01", r"name must be of type str, got .*; if it is text, write it in quotes"),
         ('gvf: "{backbone}-{pool}.h5"', "gvf: [a.h5]", r"gvf must be of type str, got \['a\.h5'\]"),
         ("schedule.epochs: 3", "epochs: 3", r"recipes\.all\.epochs: there is no 'epochs'; known: name, method,"),
         (

@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from datetime import date
 from typing import Any, Literal, TypeVar
 
 from tsp.errors import ConfigError
@@ -137,7 +138,11 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if hint is str and isinstance(value, str):
         return value
-    raise ConfigError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")
+    cure = ""
+    if hint is str and isinstance(value, bool | int | float | date):
+        # YAML reads no and on as truth values, 2024 and 1.10 as numbers, 2024-01-01 as a date.
+        cure = "; if it is text, write it in quotes"
+    raise ConfigError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}{cure}")
 
 
 def split_dotted(key: str) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.commands.test_fetch import original as original
 from tests.waiting import wait_until
 
 
@@ -24,6 +25,21 @@ def processes_of(session: int) -> list[int]:
         if folder.name.isdigit() and int(fields[3]) == session and fields[0] != "Z":
             found.append(int(folder.name))
     return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_tensorboard_gives_its_port_back_when_the_command_is_ended(original: Path, number: signal.Signals) -> None:
+    pytest.importorskip("tensorboard")
+    command = [sys.executable, "-m", "cli.main", "tensorboard", str(original), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_until(lambda: len(processes_of(process.pid)) > 1, "the server")
+        process.send_signal(number)
+        process.wait(30)
+        wait_until(lambda: not processes_of(process.pid), "all processes have ended")
+    finally:
+        for left in processes_of(process.pid):
+            os.kill(left, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,22 @@ def refusal(method: str, path: str, status: int, data: bytes, *, retry_after: st
         wait_sec = min(float(retry_after), _LONGEST_WAIT_SEC) if retry_after.isdecimal() else 0.0
         return BusyError(text, wait_sec=wait_sec) if wait_sec else UnreachableError(text)
     return ClusterError(f"{message} (HTTP {status})")
+
+
+def handshake_refusal(path: str, reason: str) -> ClusterError:
+    """The error of a websocket that the server did not open.
+
+    Args: path, of the pod's exec; reason, of the client: status, headers and body, as in
+        ``Handshake status 403 Forbidden -+-+- {...} -+-+- {...}``.
+    """
+    what = f"cannot run a command in pod {path.split('/')[-2]}"
+    head = re.match(r"Handshake status (\d+)", reason)
+    body = reason.rpartition(" -+-+- ")[2]
+    told = refusal("GET", path, int(head[1]), body.encode()) if head and '"message"' in body else None
+    if told is not None:
+        return (
+            ForbiddenError(f"{what}: {told}") if isinstance(told, ForbiddenError) else ClusterError(f"{what}: {told}")
+        )
+    if head and head[1] == "403":
+        return ForbiddenError(f"{what} (missing permission: {permission('GET', path)}; see k8s/role.yaml)")
+    return ClusterError(f"{what}: {reason.splitlines()[0] if reason else 'no answer'}")

@@ -16,7 +16,15 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
-from k8s.answers import BusyError, ForbiddenError, NotFoundError, parsed, permission, refusal, warnings_in
+from k8s.answers import (
+    BusyError,
+    ForbiddenError,
+    NotFoundError,
+    handshake_refusal,
+    parsed,
+    refusal,
+    warnings_in,
+)
 from k8s.kubeconfig import context_namespace, current_context, impersonation, kubeconfig_files
 from k8s.login import log_in, official, own_namespace
 from tsp.errors import ClusterError, UnreachableError
@@ -195,12 +203,7 @@ class Cluster:
                 _preload_content=False,
             )
         except client.ApiException as error:
-            if "403" in str(error.reason):
-                missing = permission("GET", self.namespaced("v1", "pods", pod) + "/exec")
-                raise ForbiddenError(
-                    f"cannot run a command in pod {pod} (missing permission: {missing}; see k8s/role.yaml)"
-                ) from error
-            raise ClusterError(f"cannot run a command in pod {pod}: {str(error.reason).splitlines()[0]}") from error
+            raise handshake_refusal(self.namespaced("v1", "pods", pod) + "/exec", str(error.reason)) from error
 
     def _request(
         self,

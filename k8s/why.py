@@ -139,12 +139,21 @@ def _restarts(job: Object, pods: Sequence[Object], events: list[Object]) -> Iter
     for pod in pods:
         taken = taken_away(pod)
         if taken:
-            yield f"restarting: {taken}"
+            yield f"{'restarted' if _is_replaced(job, pod, pods) else 'restarting'}: {taken}"
     cause, gone = culprit([pod_status(pod) for pod in pods]), how_pods_went(job, pods, events)
     if cause is not None and not (follows(cause) and gone is not None):
         yield f"restarted: {in_words(cause)}"
     elif gone is not None:
         yield f"{'restarted' if state_of(job) == 'running' else 'restarting'}: {gone}"
+
+
+def _is_replaced(job: Object, lost: Object, pods: Sequence[Object]) -> bool:
+    """Whether another pod has taken the place of one that a Job keeps for its end. A list reads only pods that are not
+    well: there the Job's own count tells.
+    """
+    ranks = pod_status(lost).ranks
+    is_back = any(pod_status(pod).ranks == ranks and pod_status(pod).state == "running" for pod in pods)
+    return is_back or int((job.get("status") or {}).get("ready") or 0) >= pods_of(job)
 
 
 def _is_not_replaced(job: Object, pods: Sequence[Object]) -> bool:

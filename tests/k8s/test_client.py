@@ -436,6 +436,19 @@ def test_an_answer_that_breaks_off_is_asked_for_again(tmp_path, monkeypatch):
             ForbiddenError,
             r"pod the-pod \(missing permission: get pods/exec in namespace video; see k8s/role.yaml\)",
         ),
+        (
+            "Handshake status 403 Forbidden -+-+- {'audit-id': '1'} -+-+- "
+            '{"kind":"Status","message":"pods \\"the-pod\\" is forbidden: User \\"b\\" cannot get pods/exec"}',
+            ForbiddenError,
+            r"""pod the-pod: pods "the-pod" is forbidden: User "b" .* \(missing permission: get pods/exec in""",
+        ),
+        (
+            # An audit ID may hold any digits.
+            "Handshake status 400 Bad Request -+-+- {'audit-id': 'a403-4035'} -+-+- "
+            '{"kind":"Status","message":"container pytorch is not valid for pod the-pod","code":400}',
+            ClusterError,
+            "^cannot run a command in pod the-pod: container pytorch is not valid for pod the-pod .HTTP 400.$",
+        ),
         ("Handshake status 500\nmore", ClusterError, "^cannot run a command in pod the-pod: Handshake status 500$"),
     ],
 )

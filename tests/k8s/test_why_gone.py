@@ -120,3 +120,15 @@ def test_a_pod_that_its_own_node_calls_not_ready_is_within_reach(reason):
     found = lost_node(1)
     found["status"]["conditions"][1]["reason"] = reason
     assert why(WELL[0], [pod(0), found]) is None
+
+
+def test_a_pod_that_a_job_keeps_for_its_end_is_no_news_that_it_restarts():
+    evicted = shard(1, "Failed", reason="Evicted", message="The node was low on resource: memory.")
+    told = "rank 1 was evicted from node node-a: The node was low on resource: memory."
+    working = indexed_job()
+    working["status"] |= {"active": 2, "ready": 1}
+    assert why(working, [shard(0), evicted]) == f"restarting: {told}"
+    assert why(working, [shard(0), evicted, shard(1)]) == f"restarted: {told}"
+    # as a list sees it
+    working["status"]["ready"] = 2
+    assert why(working, [evicted], present=3) == f"restarted: {told}"

@@ -229,7 +229,11 @@ class ClusterBackend:
         view = self._view(name)
         if absent := absent_ranks(name, [rank], run_status(view).gpus):
             raise ConfigError(absent)
-        found = [pod for pod in view.pods if rank in pod_status(pod).ranks]
+        # Beside a pod that a Job has replaced its end is kept.
+        found = sorted(
+            (pod for pod in view.pods if rank in pod_status(pod).ranks),
+            key=lambda pod: pod_status(pod).state != "running",
+        )
         if not found:
             known = ", ".join(str(rank) for pod in view.pods for rank in pod_status(pod).ranks) or "none"
             raise ConfigError(

@@ -211,6 +211,15 @@ def test_a_command_needs_a_rank_that_runs(api, backend):
         backend.execute("my-run", 1, ["true"])
 
 
+def test_a_command_runs_in_the_pod_that_replaced_another(api, backend, monkeypatch):
+    """A Job keeps pods that were evicted."""
+    monkeypatch.setattr("cli.backends.cluster.backend.run_in_pod", lambda _cluster, name, *_: len(name))
+    lost, new = shard(1, "Failed", reason="Evicted"), shard(1)
+    new["metadata"] |= {"name": "my-job-1-replacement", "uid": "another"}
+    serve_run(api, indexed_job(), [shard(0), lost, new])
+    assert backend.execute("my-job", 1, ["true"]) == len("my-job-1-replacement")
+
+
 def test_the_doctor_looks_at_everything_and_stops_where_there_is_no_cluster(well, backend, fake_helm):
     fake_helm.answer(version={"out": "v3.22.0\n"})
     well.objects["/api/v1/nodes"] = [gpu_node("a", "16384")]

@@ -26,10 +26,13 @@ SELECTOR = ",".join(["involvedObject.kind=Pod", *(f"reason!={reason}" for reason
 """Of events about pods, but for the many that tell nothing of their end."""
 _STOPPED = "Killing"
 """The kubelet's, of whatever pod is deleted; it does not know why."""
+_NOT_READY = "NodeNotReady"
+_UNSURE = (_STOPPED, _NOT_READY)
+"""A pod may also survive a node's short absence, and be lost to something else a moment later."""
 _TAKEN = {
     "Preempted": PREEMPTED,
     "TaintManagerEviction": TAKEN_BY_TAINT,
-    "NodeNotReady": "was on a node that did not answer any more",
+    _NOT_READY: "was on a node that did not answer any more",
     _STOPPED: "was deleted, as when its node is drained",
 }
 _EVICTED = "Evicted"
@@ -49,7 +52,7 @@ class _End:
     time: str
     text: str
     weight: int = 0
-    """Among ends of one failure: a cause, then pods that were merely deleted, then those that report another's end."""
+    """Among ends of one failure: a cause, then what may be none, then those that report another's end."""
 
 
 def how_pods_went(job: Object, pods: Sequence[Object], events: Sequence[Object]) -> str | None:
@@ -89,7 +92,7 @@ def _end_in(event: Object, job: Object, present: set[str]) -> Iterator[_End]:
         yield _End(time=time, text=f"{who} was evicted by its node: {message}")
     # Kubeflow Trainer deletes all pods of an attempt when one of them has failed.
     elif reason in _TAKEN and (reason != _STOPPED or resource_of(job) == PYTORCHJOBS):
-        yield _End(time=time, text=f"{who} {_TAKEN[reason]}", weight=int(reason == _STOPPED))
+        yield _End(time=time, text=f"{who} {_TAKEN[reason]}", weight=int(reason in _UNSURE))
 
 
 def _who(pod_name: str, job: Object) -> str | None:

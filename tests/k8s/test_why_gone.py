@@ -102,6 +102,16 @@ def test_the_first_pod_of_the_newest_loss_is_told():
     assert why(*WELL, found) == "restarted: rank 0 was preempted by a pod of higher priority"
 
 
+@pytest.mark.parametrize(
+    "found", [TAINTED, PREEMPTED, gone("ExitedWithCode", "Pod: video.my-run-worker-0 exited with code 137")]
+)
+def test_a_node_that_was_away_for_a_moment_is_not_taken_for_what_ended_a_pod_later(found):
+    away = gone("NodeNotReady", "Node is not ready", at="2030-01-01T00:58:00Z")
+    told = why(*WELL, [away, found])
+    assert told == why(*WELL, [found])
+    assert "did not answer" not in told
+
+
 def lost_node(rank, **more):
     """As the node controller leaves a pod: Ready is False, and everything else as the kubelet last said."""
     ready = {"type": "Ready", "status": "False"}

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tsp.errors import StoreError
-from tsp.store.atomic import explain_os_error, new_file, write_atomically
+from tsp.store.atomic import explain_os_error, new_file, remove_abandoned, write_atomically
 
 
 def test_a_file_has_a_hidden_name_beside_its_own_until_it_is_whole(tmp_path: Path) -> None:
@@ -116,3 +118,43 @@ def test_an_error_of_an_unfinished_file_names_the_result(tmp_path: Path, number:
     with pytest.raises(StoreError) as error, new_file(tmp_path / "a.b.mp4") as temp, new_file(temp):
         raise OSError(number, "odd", str(temp))
     assert str(error.value).startswith(said.format(tmp_path / "a.b.mp4"))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tsp.store.atomic import new_file
+with new_file(Path(sys.argv[1])) as temp:
+    temp.write_bytes(b"half")
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "sub" / "a.mp4")]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+    foreign = tmp_path / "sub" / ".of-another-program.tmp"
+    foreign.touch()
+    os.utime(foreign, (0, 0))
+    assert len(os.listdir(tmp_path / "sub")) == 3
+    remove_abandoned(tmp_path, below=True)
+    assert len(os.listdir(tmp_path / "sub")) == 3
+    for writer in writers:
+        writer.kill()
+        writer.communicate()
+    with new_file(tmp_path / "sub" / "b.mp4") as mine:
+        mine.touch()
+        remove_abandoned(tmp_path)  # only that folder itself
+        assert len(os.listdir(tmp_path / "sub")) == 4
+        remove_abandoned(tmp_path, below=True)
+        assert sorted(os.listdir(tmp_path / "sub")) == sorted([foreign.name, mine.name])
+
+
+def test_any_name_that_a_file_may_have_can_be_written(tmp_path: Path) -> None:
+    for name in ("x" * 255, "\u6620" * 85, "\U0001f3a5" * 63):
+        write_atomically(tmp_path / name, b"x")
+        assert (tmp_path / name).read_bytes() == b"x"

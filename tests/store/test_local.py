@@ -178,7 +178,7 @@ def test_what_is_still_written_is_hidden_and_says_so(name: str, unfinished: bool
         (errno.EMFILE, "many open files"),
         (errno.ENAMETOOLONG, "too long"),
         (errno.EIO, "nput/output error"),
-        (errno.EISDIR, "directory"),
+        (errno.EISDIR, "it is a folder"),
     ],
 )
 def test_each_error_of_the_disk_is_told_in_its_own_words(tmp_path: Path, number: int, words: str) -> None:

@@ -19,6 +19,7 @@ from typing import Self
 
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError
+from tsp.store.atomic import end_of_name
 from tsp.store.base import Entry, Store
 from tsp.store.locks import Lock, lock_file
 from tsp.store.open import open_store
@@ -166,8 +167,8 @@ class VideoCache:
             yield status.st_mtime_ns, status.st_size, Path(entry.path)
 
     def _path(self, key: str) -> Path:
-        name = Path(key).name
-        return self._folder / "files" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{name[-100:]}"
+        name = end_of_name(Path(key))
+        return self._folder / "files" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{name}"
 
     def _lock(self, key: str, *, shared: bool = False) -> _Flock:
         return _Flock(self._lock_path(self._path(key).name), shared=shared)

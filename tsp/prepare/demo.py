@@ -23,7 +23,7 @@ from tsp.data.tables import GROUND_TRUTH_COLUMNS, METADATA_COLUMNS, REGIONS, Vid
 from tsp.data.video.encode import write_video
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, FPS, Pixels, Segment, draw_frames, draw_timeline
 from tsp.prepare.parallel import for_each
-from tsp.store.atomic import new_file
+from tsp.store.atomic import new_file, remove_abandoned
 
 ACTIONS_PER_VIDEO = 2
 GVF_DIM = 512
@@ -62,6 +62,7 @@ def draw_demo(folder: Path, job: DemoJob, *, workers: int | None = None) -> dict
 
     Returns: the videos of each subset, in the order of the tables.
     """
+    remove_abandoned(folder, below=True)
     tasks = {
         subset: [
             (folder / subset / f"{subset}_{index:03d}.mp4", (job.seed, number, index), labels)

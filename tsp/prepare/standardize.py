@@ -21,8 +21,10 @@ from tsp.errors import DataError
 from tsp.prepare.find_videos import find_videos
 from tsp.prepare.parallel import for_each
 from tsp.prepare.provenance import HEAD_BYTES, is_whole, made_by, maker_of
+from tsp.store.atomic import remove_abandoned
 from tsp.store.base import Store
 from tsp.store.files import open_folder
+from tsp.store.local import LocalStore
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,8 @@ def standardize(job: StandardizeJob) -> list[Standardized]:
     """
     source, sizes_bytes = find_videos(job.source, job.store)
     dest = open_folder(job.dest, job.store)
+    if isinstance(dest, LocalStore):
+        remove_abandoned(dest.root, below=True)
     files = _plan(source, dest, sizes_bytes)
     names = list(files)
     if job.shard is not None:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tsp.errors import StoreError
+from tsp.store.owner import forget_owner, is_abandoned, names_owner, new_owner
 
 TEMP_SUFFIX = ".tmp"
 PART_SUFFIX = ".part"
@@ -31,7 +31,8 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
     Args: sync, sync it to the disk first; False for files that can be fetched again after a power failure.
     Raises: FileExistsError with ``only_if_absent`` if the name is taken; StoreError if the disk is full or refuses.
     """
-    temp = path.with_name(f".{path.name[-100:]}.{uuid.uuid4().hex[:8]}{TEMP_SUFFIX}")
+    owner = new_owner()
+    temp = path.with_name(f".{end_of_name(path)}.{owner}{TEMP_SUFFIX}")
     is_left = True
     try:
         if not os.path.isdir(path.parent):
@@ -54,9 +55,27 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
             if sync:
                 _sync_folder(path.parent)
     finally:
+        forget_owner(owner)
         if is_left:
             with contextlib.suppress(OSError):
                 temp.unlink()
+
+
+def end_of_name(path: Path) -> str:
+    """What an unfinished file's name has of its target's: it leaves room for the rest within 255 bytes."""
+    return os.fsencode(path.name)[-100:].decode(errors="ignore")
+
+
+def remove_abandoned(folder: Path, *, below: bool = False) -> None:
+    """Remove the unfinished files that killed processes left in a folder. Args: below, in those in it, too."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if name.endswith(TEMP_SUFFIX) and is_unfinished(name) and names_owner(path) and is_abandoned(path):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        if not below:
+            return
 
 
 def write_atomically(path: Path, data: bytes | str, *, only_if_absent: bool = False) -> None:

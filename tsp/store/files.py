@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, DataError
-from tsp.store.atomic import new_file
+from tsp.store.atomic import new_file, remove_abandoned
 from tsp.store.base import Store
 from tsp.store.fetch import fetch_object
 from tsp.store.open import open_store, path_of_file_uri, with_uri
@@ -119,6 +119,7 @@ def writing(address: str, settings: StoreConfig | None) -> Iterator[Path]:
     Raises: ConfigError if the address names no file; StoreError.
     """
     if not address.startswith("s3://"):
+        remove_abandoned(local_path(address).parent)
         with new_file(local_path(address)) as path:
             yield path
         return

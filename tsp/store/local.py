@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tsp.errors import MissingKeyError, StoreError
-from tsp.store.atomic import explain_os_error, is_unfinished, new_file, write_atomically
+from tsp.store.atomic import explain_os_error, is_unfinished, new_file, remove_abandoned, write_atomically
 from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
 from tsp.store.retry import RetryPolicy
 from tsp.store.transfer import BLOCK_BYTES, Source, sha256_of
@@ -62,6 +62,7 @@ class LocalStore(Store):
 
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
         """The copy is read back before it is given its name."""
+        remove_abandoned(self.local_path(key).parent)
         with new_file(self.local_path(key)) as temp:
             try:
                 source = open(path, "rb")  # noqa: SIM115, kept open

@@ -32,6 +32,11 @@ def forget_owner(owner: str) -> None:
     _mine.discard(owner)
 
 
+def names_owner(path: Path) -> bool:
+    """Whether the name tells whose file it is, as ours do."""
+    return _OWNER.search(path.name) is not None
+
+
 def is_abandoned(path: Path) -> bool:
     """Whether no process writes this file any more. In doubt, one does. A refused lock proves a writer; a granted lock
     proves nothing on file systems that grant all.

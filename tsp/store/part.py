@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from io import BufferedRandom
 from pathlib import Path
 
-from tsp.store.atomic import PART_SUFFIX
+from tsp.store.atomic import PART_SUFFIX, end_of_name
 from tsp.store.locks import lock_file
 from tsp.store.owner import forget_owner, is_abandoned, new_owner
 
@@ -120,8 +120,7 @@ def _take_over(target: Path, version: str, path: Path, *, may_resume: bool) -> N
 
 
 def _start(target: Path) -> str:
-    # Leaves room for the other parts within the 255 bytes of a file's name.
-    return f".{target.name[-100:]}."
+    return f".{end_of_name(target)}."
 
 
 def _parts_of(target: Path) -> list[Path]:

@@ -84,9 +84,12 @@ types: $(READY) ## mypy, strict
 imports: $(READY) ## check the import contracts
 	$(BIN)/lint-imports
 
-.PHONY: helm
+.PHONY: helm helm4
 helm:
 	-@scripts/go_tool.sh helm >/dev/null
+
+helm4: ## build Helm 4, with which the chart's tests compare Helm 3 where it is there (CI; two minutes)
+	scripts/go_tool.sh helm4 >/dev/null
 
 .PHONY: kubeconform
 kubeconform: $(READY)

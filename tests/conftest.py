@@ -50,10 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # others would import one by one, torch at two seconds each.
     forkserver.set_forkserver_preload(["tests.forked"])
     forkserver.set_forkserver_preload = lambda modules: None
+    # An ear for the signals that a shell has everything ignore that it starts in the background, and nohup.
+    for number, heard in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, heard)
     _share_fork_server(config)
-    # An ear for SIGINT: a shell has everything ignore it that it starts in the background.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _share_fork_server(config: pytest.Config) -> None:

@@ -95,7 +95,7 @@ def test_what_follows_exec_belongs_to_its_command(tspctl: Tspctl, local: object)
 def test_streams_that_are_closed_are_the_null_device(local: Path, closed: str, words: list[str]) -> None:
     """As cron and daemons start programs: each asked whether None is a terminal, which was an unexpected error."""
     command = f'"$0" -m cli.main "$@" {closed}'
-    done = subprocess.run(["bash", "-c", command, sys.executable, *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command, sys.executable, *words], capture_output=True, text=True, timeout=600)
     assert done.returncode == (102 if words[0] == "delete" else 0), done.stderr
     assert "unexpected" not in done.stderr
 
@@ -105,7 +105,7 @@ def test_streams_that_are_closed_are_the_null_device(local: Path, closed: str, w
 def test_results_that_cannot_be_written_are_told_as_that(local: Path, words: list[str]) -> None:
     command = [sys.executable, "-m", "cli.main", *words]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=600)
     assert done.returncode == 1
     assert done.stderr.startswith("error: cannot write to standard output: No space left on device")
     assert done.stderr.count("\n") == 1

@@ -41,7 +41,7 @@ def test_who_writes_to_the_same_address_waits_and_says_so(first: list[str], seco
     with in_turn(first, lambda _: pytest.fail("nobody else writes")):
         thread = threading.Thread(target=write)
         thread.start()
-        assert (waiting if waits else done).wait(20)
+        assert (waiting if waits else done).wait(600)
         assert done.is_set() is not waits
     thread.join(20)
     assert done.is_set()

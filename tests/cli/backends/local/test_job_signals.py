@@ -35,7 +35,7 @@ def test_tensorboard_gives_its_port_back_when_the_command_is_ended(original: Pat
     try:
         wait_until(lambda: len(processes_of(process.pid)) > 1, "the server")
         process.send_signal(number)
-        process.wait(30)
+        process.wait(600)
         wait_until(lambda: not processes_of(process.pid), "all processes have ended")
     finally:
         for left in processes_of(process.pid):
@@ -61,7 +61,7 @@ def test_a_job_and_its_processes_end_with_the_command(
     try:
         wait_until(lambda: any((home / "demo").glob("train/*.mp4")), "the first video")
         (os.killpg if is_sent_to_all else os.kill)(process.pid, number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=600)
         wait_until(lambda: not processes_of(process.pid), "all processes have ended")
     finally:
         for left in processes_of(process.pid):

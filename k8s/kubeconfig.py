@@ -49,8 +49,15 @@ def context_namespace(files: Sequence[str], context: str | None) -> str | None:
 
 def proxy_url(files: Sequence[str], context: str | None) -> str | None:
     """The proxy that the context's cluster names."""
-    cluster = _entry(files, "clusters", "cluster", str(_context(files, context).get("cluster")))
+    cluster = _cluster(files, context)
     return str(cluster["proxy-url"]) if cluster.get("proxy-url") else None
+
+
+def contradicts_itself(files: Sequence[str], context: str | None) -> bool:
+    """Whether the context's cluster has a certificate authority, and yet is to be trusted without any."""
+    cluster = _cluster(files, context)
+    has_authority = any(cluster.get(f"certificate-authority{suffix}") for suffix in ("", "-data"))
+    return has_authority and cluster.get("insecure-skip-tls-verify") is True
 
 
 def credential_plugin(files: Sequence[str], context: str | None) -> str | None:
@@ -98,6 +105,10 @@ def context_names(files: Sequence[str]) -> list[str]:
 
 def _context(files: Sequence[str], context: str | None) -> dict[str, Any]:
     return _entry(files, "contexts", "context", str(context))
+
+
+def _cluster(files: Sequence[str], context: str | None) -> dict[str, Any]:
+    return _entry(files, "clusters", "cluster", str(_context(files, context).get("cluster")))
 
 
 def _user(files: Sequence[str], context: str | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from k8s.kubeconfig import (
     context_names,
+    contradicts_itself,
     credential_plugin,
     current_context,
     install_hint,
@@ -106,6 +107,11 @@ def _refuse_unusable(files: Sequence[str], context: str | None) -> None:
         raise ClusterError(
             f"the kubeconfig's user has the credential provider {provider}, which kubectl and Helm have removed: have "
             "your cluster's tool write the kubeconfig again"
+        )
+    if contradicts_itself(files, context):
+        raise ClusterError(
+            "the kubeconfig's cluster has both certificate-authority and insecure-skip-tls-verify, which kubectl and "
+            "Helm refuse: remove insecure-skip-tls-verify"
         )
 
 

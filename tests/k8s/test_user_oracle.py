@@ -46,7 +46,9 @@ class NotingServer:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    found = NotingServer(*make_certificate(tmp_path_factory.mktemp("tls")))
+    certificate, key = make_certificate(tmp_path_factory.mktemp("tls"))
+    found = NotingServer(certificate, key)
+    found.certificate = certificate
     yield found
     found.http.shutdown()
     found.http.server_close()
@@ -54,8 +56,9 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def kubeconfig(server, tmp_path):
-    def write(user):
-        cluster = {"server": f"https://127.0.0.1:{server.http.server_port}", "insecure-skip-tls-verify": True}
+    def write(user, **tls):
+        tls = tls or {"insecure-skip-tls-verify": True}
+        cluster = {"server": f"https://127.0.0.1:{server.http.server_port}", **tls}
         path = tmp_path / "kubeconfig"
         path.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -87,6 +90,25 @@ def test_a_request_comes_from_the_user_that_kubectls_comes_from(server, kubeconf
     theirs = server.user_of(lambda: subprocess.run(command, env=environment, check=True, capture_output=True))
     assert theirs, "kubectl has sent no user"
     assert server.user_of(lambda: Cluster(ClusterAddress(kubeconfig=str(path))).get("/version")) == theirs
+
+
+@pytest.mark.parametrize("names_authority", [False, True])
+@pytest.mark.parametrize("skips", [None, False, True])
+@pytest.mark.parametrize("name", [None, "localhost", "127.0.0.1"])
+def test_a_server_is_trusted_where_kubectl_trusts_it(server, kubeconfig, kubectl, names_authority, skips, name):
+    tls = {
+        **({"certificate-authority": str(server.certificate)} if names_authority else {}),
+        **({} if skips is None else {"insecure-skip-tls-verify": skips}),
+        **({} if name is None else {"tls-server-name": name}),
+    }
+    path = kubeconfig({"token": "t"}, **(tls or {"insecure-skip-tls-verify": False}))
+    theirs = subprocess.run([kubectl, "--kubeconfig", path, "get", "--raw", "/version"], capture_output=True)
+    try:
+        Cluster(ClusterAddress(kubeconfig=str(path))).get("/version")
+        ours = 0
+    except ClusterError:
+        ours = 1
+    assert ours == theirs.returncode, theirs.stderr
 
 
 def test_a_token_in_a_file_is_read_anew_for_each_request_and_kept_when_the_file_goes(server, kubeconfig, tmp_path):

@@ -38,14 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # until everything is imported and collected, none of which is ever garbage
     if "PYTEST_XDIST_WORKER" not in os.environ and "e2e" not in config.getoption("markexpr").removeprefix("not e2e"):
         _use_temporary_files_of_our_own()
+        # Helm and its like run for a tenth of a second, a third of which their garbage collector and threads take. Not
+        # for a cluster's API server, which needs more and would do nothing but collect.
+        os.environ |= {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1", **os.environ}
     # A mark, so that those left behind can be told from other people's.
     os.environ.setdefault(MARK, f"{os.getpid()}-{time.time_ns()}")
     # One thread each: they run side by side, and OpenMP's threads spin while they wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Ranks on this machine choose their threads themselves; these at least sleep while they wait.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Helm and its like run for a tenth of a second, a third of which their garbage collector and threads take.
-    os.environ |= {"GOGC": "off", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1", **os.environ}
     # A server is started once, and serves all tests: what one test's code preloads, if it decided, the processes of the
     # others would import one by one, torch at two seconds each.
     forkserver.set_forkserver_preload(["tests.forked"])

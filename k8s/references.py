@@ -10,12 +10,12 @@ from typing import Any
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.names import KUEUE_VERSIONS, QUEUE_PRIORITY_LABEL, Object
+from tsp.config.store import CREDENTIAL_VARIABLES
 from tsp.run.status import Finding
 
 logger = logging.getLogger(__name__)
 
 _KINDS = {"persistentvolumeclaims": "volume claim", "localqueues": "queue"}
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _PULL_SECRETS = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
 """Types of Secrets that the kubelet pulls images with; it silently passes over any other."""
 _VOLUMES = (("secret", "secretName", "secrets"), ("configMap", "name", "configmaps"))
@@ -76,7 +76,7 @@ def check_credentials(cluster: Cluster, pod: Object) -> Iterator[Finding]:
     for container in pod.get("containers") or []:
         for item in container.get("env") or []:
             source = (item.get("valueFrom") or {}).get("secretKeyRef")
-            if source and str(item["name"]).startswith(_CREDENTIALS):
+            if source and str(item["name"]).startswith(CREDENTIAL_VARIABLES):
                 keys.setdefault(source["name"], set()).add(source["key"])
         for item in container.get("envFrom") or []:
             if "secretRef" in item:
@@ -87,7 +87,7 @@ def check_credentials(cluster: Cluster, pod: Object) -> Iterator[Finding]:
         except (NotFoundError, ForbiddenError) as error:
             logger.debug("%s", error)
             continue
-        for key in sorted({key for key in data if key in referred or key.startswith(_CREDENTIALS)}):
+        for key in sorted({key for key in data if key in referred or key.startswith(CREDENTIAL_VARIABLES)}):
             flaw = _flaw_of_credential(data[key])
             if flaw:
                 advice = "make it again with 'kubectl create secret generic --from-literal'"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import tomllib
-import typing
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from typing import Any, Literal
 from cli.options.backend_names import BackendName
 from cli.options.user_folders import current_folder, user_folder
 from tsp.config.address import check_addresses
-from tsp.config.codec import convert
+from tsp.config.codec import convert, hints_of
 from tsp.config.text_file import decoded, read_file
 from tsp.errors import ConfigError
 
@@ -122,7 +120,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    hints = _hints()
+    hints = hints_of(Settings)
     values: dict[str, Any] = {}
     for variable, text in environment.items():
         key = variable.removeprefix(PREFIX).lower()
@@ -139,14 +137,9 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-@functools.cache
-def _hints() -> dict[str, Any]:
-    return typing.get_type_hints(Settings)
-
-
 def _checked(key: str, value: Any, *, where: str) -> Any:
     """The value, once the key is known and the type fits."""
-    hints = _hints()
+    hints = hints_of(Settings)
     name = key.replace("-", "_")
     if name not in hints:
         raise ConfigError(f"{where}: unknown setting {key!r}; known: {', '.join(hints)}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sessions import processes_of
 from tests.videos import Made, write_video
 from tests.waiting import wait_until
 from tsp.config.run import RunConfig
@@ -176,20 +177,6 @@ def program(tmp_path: Path, config: RunConfig, *arguments: str) -> list[str]:
     return [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "config"), *arguments]
 
 
-def in_session(session: int) -> list[int]:
-    """Processes of a session that still run."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, _, _, its_session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-            except OSError:
-                continue
-            if int(its_session) == session and state != "Z":
-                found.append(int(entry.name))
-    return found
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
 def test_a_rank_that_is_killed_leaves_no_worker_and_no_fork_server(dataset_dir, make_config, tmp_path):
     command = program(tmp_path, make_config(dataset_dir, workers=2), "4", "wait")
@@ -198,10 +185,10 @@ def test_a_rank_that_is_killed_leaves_no_worker_and_no_fork_server(dataset_dir, 
         env={**os.environ, "PYTHONPATH": SRC},
     )  # fmt: skip
     assert rank.stdout.readline() == "reading\n"
-    assert len(in_session(rank.pid)) >= 4, "a rank, two workers, their server"
+    assert len(processes_of(rank.pid)) >= 4, "a rank, two workers, their server"
     rank.kill()
     rank.wait()
-    wait_until(lambda: not in_session(rank.pid), "no worker outlives its rank")
+    wait_until(lambda: not processes_of(rank.pid), "no worker outlives its rank")
     rank.stdin.close()
     rank.stdout.close()
 

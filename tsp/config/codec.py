@@ -64,14 +64,20 @@ def from_dict(cls: type[T], raw: Any, *, where: str = "config", non_finite: bool
 
 
 @functools.cache
+def hints_of(cls: type) -> dict[str, Any]:
+    """Type hints of a dataclass by field; resolving them is slow."""
+    return typing.get_type_hints(cls)
+
+
+@functools.cache
 def _described(cls: type) -> tuple[dict[str, Any], dict[str, None], list[str]]:
-    """Type hints of a dataclass, the names of its fields in order, and those without default; resolving is slow."""
+    """Type hints of a dataclass, the names of its fields in order, and those without default."""
     required = [
         item.name
         for item in fields(cls)
         if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
     ]
-    return typing.get_type_hints(cls), dict.fromkeys(item.name for item in fields(cls)), required
+    return hints_of(cls), dict.fromkeys(item.name for item in fields(cls)), required
 
 
 def field_names(cls: type) -> dict[str, None]:

@@ -8,6 +8,8 @@ from typing import Literal
 from tsp.config.address import check_addresses
 from tsp.config.bounds import require
 
+CREDENTIAL_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Variables of the environment that hold a key pair, with its token if it is temporary."""
 ChecksumMode = Literal["auto", "when_required", "when_supported"]
 
 

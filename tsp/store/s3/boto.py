@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tsp.config.address import check_address
-from tsp.config.store import StoreConfig
+from tsp.config.store import CREDENTIAL_VARIABLES, StoreConfig
 from tsp.errors import ConfigError, StoreError
 from tsp.store.s3.failures import refuse_foreign, short
 
@@ -28,7 +28,7 @@ def check_settings(config: StoreConfig) -> None:
     """Refuse settings that boto3 cannot handle, or that contain a secret."""
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         check_address(variable, os.environ.get(variable))
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+    for variable in CREDENTIAL_VARIABLES:
         text = os.environ.get(variable, "")
         if text != text.strip():
             raise StoreError(

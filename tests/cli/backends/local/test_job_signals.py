@@ -11,20 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands.test_fetch import original as original
+from tests.sessions import processes_of
 from tests.waiting import wait_until
-
-
-def processes_of(session: int) -> list[int]:
-    """Those that run in a session, without zombies."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except (OSError, IndexError):
-            continue
-        if folder.name.isdigit() and int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(folder.name))
-    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

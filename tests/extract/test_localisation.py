@@ -230,7 +230,7 @@ def test_subsets_come_together_in_one_file_and_must_number_labels_alike() -> Non
     ):
         merged(text, database("b", ["Run"]), where="j")
     with pytest.raises(DataError, match="exists but was not written by --json"):
-        merged("[1]", database("b", ["Run"]), where="j")
+        merged(b"[1]", database("b", ["Run"]), where="j")
 
 
 def test_a_json_without_the_subsets_name_is_refused() -> None:

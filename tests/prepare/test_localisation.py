@@ -49,7 +49,16 @@ def test_a_label_has_one_number_in_all_subsets(label_id, fits):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"database": {"a": {}}}', '{"database": {"a": {"annotations": [1]}}}']
+    "text",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 10**5,
+        b'{"database": {"a": {}}}',
+        b'{"database": {"a": {"annotations": [1]}}}',
+    ],
 )
 def test_what_is_no_such_json_is_not_written_over(text):
     with pytest.raises(DataError, match="j exists but was not written by --json"):

@@ -247,7 +247,7 @@ def simulated(schedule: Schedule) -> Iterator[None]:
     }
     for module in ("tsp.run.uploader", "tsp.run.log_shipper"):
         stand_ins[f"{module}.threading"] = Threads(world)
-    for module in ("tsp.run.uploader", "tsp.store.s3.client", "tsp.store.s3.claims", "tsp.store.transfer"):
+    for module in ("tsp.run.uploader", "tsp.store.s3.client", "tsp.store.claims", "tsp.store.transfer"):
         stand_ins[f"{module}.time"] = Clock(world)
     for module in (
         "tsp.store.transfer",
@@ -257,7 +257,7 @@ def simulated(schedule: Schedule) -> Iterator[None]:
         "tsp.run.stored_run",
     ):
         stand_ins[f"{module}.ThreadPoolExecutor"] = InlinePool
-    for module in ("tsp.store.retry", "tsp.store.s3.claims"):
+    for module in ("tsp.store.retry", "tsp.store.claims"):
         stand_ins[f"{module}.random"] = world.random
     with replaced(stand_ins):
         yield

@@ -19,7 +19,7 @@ from tests.simulation.server import Client, Faults, Server
 from tests.simulation.stand_ins import many_schedules
 from tests.simulation.training import EPOCHS, RUN
 from tsp.store.base import KeyExistsError
-from tsp.store.s3.claims import CLAIM_SEC
+from tsp.store.claims import CLAIM_SEC
 
 SHARES = 20
 PER_SHARE = 25

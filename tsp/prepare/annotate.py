@@ -137,9 +137,8 @@ def _write_localisation(job: AnnotateJob, address: str, result: Annotated) -> No
     rate_fps = ClipConfig().rate_fps
     database = localisation_database(result.rows, result.labels, subset=job.subset, rate_fps=rate_fps)
     folder, name = folder_and_name(address)
-    store = open_folder(folder, job.store)
-    before = store.read(name).decode() if store.exists(name) else None
-    store.write(name, merged(before, database, where=address).encode())
+    # Another machine may be writing another subset to it.
+    open_folder(folder, job.store).change(name, lambda before: merged(before, database, where=address))
 
 
 def _is_folder(address: str) -> bool:

@@ -61,8 +61,8 @@ def _key(name: str) -> str:
     return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
 
 
-def merged(before: str | None, database: Database, *, where: str) -> str:
-    """JSON text of the entries and of the file's entries for other videos, since subsets are written one by one.
+def merged(before: bytes | None, database: Database, *, where: str) -> bytes:
+    """JSON of the entries and of the file's entries for other videos, since subsets are written one by one.
 
     Raises: DataError if the file is not such a JSON, numbers the labels differently, or has a video in another subset.
     """
@@ -71,12 +71,12 @@ def merged(before: str | None, database: Database, *, where: str) -> str:
         try:
             entries = json.loads(before)["database"]
             _numbered(entries)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{where} exists but was not written by --json: choose another name") from error
         kept = {name: entry for name, entry in entries.items() if name not in database}
         _refuse_other_numbers(_numbered(kept), _numbered(database), where)
         _refuse_other_subsets(entries, database, where)
-    return json.dumps({"database": {**entries, **database}}, indent=1) + "\n"
+    return (json.dumps({"database": {**entries, **database}}, indent=1) + "\n").encode()
 
 
 def _numbered(entries: Database) -> set[tuple[str, int]]:

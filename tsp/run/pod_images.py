@@ -39,10 +39,17 @@ def record_images(run: StoredRun, images: Sequence[str]) -> None:
 
     Raises: StoreError.
     """
+    key = run.key(FILE)
+    seen = [image for image in dict.fromkeys(images) if digest_of(image) or is_image_id(image)]
+
+    def extended(before: bytes | None) -> bytes:
+        known = _parsed(before, run.store.address(key))
+        new = [image for image in seen if image not in known]
+        return json_text([*known, *new]).encode() if new or before is None else before
+
     known = recorded_images(run)
-    new = [image for image in dict.fromkeys(images) if (digest_of(image) or is_image_id(image)) and image not in known]
-    if new and run.store.exists(run.key("run.json")):
-        run.store.write(run.key(FILE), json_text([*known, *new]).encode())
+    if any(image not in known for image in seen) and run.store.exists(run.key("run.json")):
+        run.store.change(key, extended)
 
 
 def recorded_images(run: StoredRun) -> list[str]:
@@ -52,11 +59,16 @@ def recorded_images(run: StoredRun) -> list[str]:
     """
     key = run.key(FILE)
     try:
-        found = json.loads(run.store.read(key))
+        return _parsed(run.store.read(key), run.store.address(key))
     except MissingKeyError:
         return []
+
+
+def _parsed(content: bytes | None, where: str) -> list[str]:
+    try:
+        found = json.loads(b"[]" if content is None else content)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{run.store.address(key)} is damaged: {error!r:.200}; delete it") from error
+        raise StoreError(f"{where} is damaged: {error!r:.200}; delete it") from error
     if not isinstance(found, list):
-        raise StoreError(f"{run.store.address(key)} is damaged: it is not a list; delete it")
+        raise StoreError(f"{where} is damaged: it is not a list; delete it")
     return [str(image) for image in found]

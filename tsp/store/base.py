@@ -6,10 +6,13 @@ new one. Nothing heavy is imported before a bucket is used.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import random
 import shutil
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +29,8 @@ from tsp.store.transfer import ProgressCallback, Source, download_latest, matche
 __all__ = ["Entry", "KeyExistsError", "ProgressCallback", "Store", "join_key", "sha256_of"]
 
 PARALLEL_DELETES = 8
+CHANGES, MOST_PAUSE_SEC = 20, 0.5
+"""How often a change is tried while others change the object, and the longest pause between two tries."""
 SMALL_BYTES = 1 << 20
 """Up to this size a listed object is read at once, which leaves nothing to resume."""
 DEFAULT_PART_BYTES = 16 << 20
@@ -88,6 +93,29 @@ class Store(ABC):
 
         Raises: KeyExistsError.
         """
+
+    @abstractmethod
+    def replace(self, key: str, data: bytes, *, expected: bytes | None) -> bool:
+        """Store a small object if what is there is still what was read. Of several that replace it at once, one does.
+
+        Args: expected, what was read; None if there was none. Returns: whether it did.
+        """
+
+    def change(self, key: str, changed: Callable[[bytes | None], bytes]) -> None:
+        """Read a small object, change it and write it back, without losing what others write meanwhile.
+
+        Args: changed, makes the new content of the present one (None if there is none); called again if that changes.
+        Raises: as ``changed``; StoreError if others change it all the time.
+        """
+        for _ in range(CHANGES):
+            before = None
+            with contextlib.suppress(MissingKeyError):
+                before = self.read(key)
+            after = changed(before)
+            if after == before or self.replace(key, after, expected=before):
+                return
+            time.sleep(random.uniform(0, MOST_PAUSE_SEC))  # noqa: S311, a pause
+        raise StoreError(f"{self.address(key)} was not written: others change it all the time; try again later")
 
     @abstractmethod
     def upload(self, key: str, path: Path, *, sha256: str) -> None:

@@ -16,6 +16,7 @@ from typing import ClassVar
 from tsp.errors import MissingKeyError, StoreError
 from tsp.store.atomic import explain_os_error, is_unfinished, new_file, remove_abandoned, write_atomically
 from tsp.store.base import Entry, KeyExistsError, Store, check_key, check_prefix
+from tsp.store.claims import replace_claimed
 from tsp.store.retry import RetryPolicy
 from tsp.store.transfer import BLOCK_BYTES, Source, sha256_of
 
@@ -60,6 +61,9 @@ class LocalStore(Store):
         except FileExistsError as error:
             raise KeyExistsError(f"{self.address(key)} exists already") from error
 
+    def replace(self, key: str, data: bytes, *, expected: bytes | None) -> bool:
+        return replace_claimed(self, key, data, expected=expected)
+
     def upload(self, key: str, path: Path, *, sha256: str) -> None:
         """The copy is read back before it is given its name."""
         remove_abandoned(self.local_path(key).parent)
@@ -79,9 +83,12 @@ class LocalStore(Store):
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         check_prefix(prefix)
-        folder = self.root / prefix.rpartition("/")[0]
+        above, _, start = prefix.rpartition("/")
+        folder = self.root / above
         entries = []
-        for parent, _, names in os.walk(folder):
+        for parent, folders, names in os.walk(folder):
+            if parent == str(folder):  # others hold no such key, and may hold any number of files
+                folders[:] = [name for name in folders if name.startswith(start)]
             for name in names:
                 key = os.path.relpath(os.path.join(parent, name), self.root)
                 if key.startswith(prefix) and not is_unfinished(name):

@@ -71,8 +71,10 @@ class Server:
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentMD5: str = "", **more: Any) -> dict[str, Any]:
         self.asked.append(("PUT", Key))
-        if "IfNoneMatch" in more and not self.knows_conditions:
+        if {"IfNoneMatch", "IfMatch"} & more.keys() and not self.knows_conditions:
             raise self._refuse(501, "NotImplemented")
+        if "IfMatch" in more and self.has_conditions and more["IfMatch"] != self._facts(self._find(Key))["ETag"]:
+            raise self._refuse(412, "PreconditionFailed")
         if "IfNoneMatch" in more and self.has_conditions and Key in self.objects:
             raise self._refuse(412, "PreconditionFailed")
         self.objects[Key] = self.damage(Body)
@@ -309,7 +311,7 @@ def test_of_two_that_write_once_the_first_wins_on_every_server(
     for name in lacks:
         setattr(server, name, False)
     odd.write("once", b"mine", only_if_absent=True)
-    assert odd.bucket.honours_conditions is probed
+    assert odd.bucket.honours == {"IfNoneMatch": probed}
     with pytest.raises(KeyExistsError, match="s3://b/team/x/once exists already"):
         odd.write("once", b"yours", only_if_absent=True)
     assert server.objects == {"team/x/once": b"mine"}
@@ -317,6 +319,55 @@ def test_of_two_that_write_once_the_first_wins_on_every_server(
     odd.write("twice", b"mine", only_if_absent=True)
     assert not [key for _, key in server.asked if "condition" in key], "what the server can do is tried once"
     assert not [method for method, _ in server.asked if method == "GET"], "what the server took is not read back"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "probed"), [((), True), (("has_conditions",), False), (("knows_conditions",), False)]
+)
+def test_an_object_is_replaced_while_it_is_as_it_was_read_on_every_server(
+    odd: S3Store, server: Server, lacks: tuple[str, ...], probed: bool
+) -> None:
+    for name in lacks:
+        setattr(server, name, False)
+    server.objects["team/x/key"] = b"read"
+    assert odd.replace("key", b"changed", expected=b"read")
+    assert not odd.replace("key", b"lost", expected=b"read")
+    assert odd.bucket.honours == {"IfMatch": probed}
+    assert server.objects == {"team/x/key": b"changed"}
+
+
+@pytest.mark.parametrize("now", [b"other", None])
+def test_an_object_that_changes_at_the_last_moment_is_not_replaced(
+    odd: S3Store, server: Server, monkeypatch: pytest.MonkeyPatch, now: bytes | None
+) -> None:
+    full, real = "team/x/key", server.put_object
+    server.objects[full] = b"read"
+
+    def put_object(**asked: Any) -> Any:
+        if asked["Key"] == full:
+            server.objects.pop(full)
+            server.objects.update({} if now is None else {full: now})
+        return real(**asked)
+
+    monkeypatch.setattr(server, "put_object", put_object)
+    assert not odd.replace("key", b"changed", expected=b"read")
+    assert server.objects == ({} if now is None else {full: now})
+
+
+def test_without_the_right_to_list_a_change_is_written_with_a_warning(
+    odd: S3Store, server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Claims are found by listing; who may not list could never write otherwise."""
+    server.has_conditions = False
+
+    def list_objects_v2(**_: Any) -> Any:
+        raise server._refuse(403, "AccessDenied")
+
+    monkeypatch.setattr(server, "list_objects_v2", list_objects_v2)
+    odd.change("key", lambda before: (before or b"") + b"x")
+    assert server.objects == {"team/x/key": b"x"}
+    assert "what another writes at this moment may be lost: " in caplog.text
+    assert "s3:ListBucket" in caplog.text
 
 
 @pytest.mark.parametrize(("there", "is_ours"), [(b"a", False), (b"m", True), (b"z", False)])

@@ -68,8 +68,8 @@ class Bucket:
         self._endpoint_is_doubtful = bool(split.path.strip("/")) or (split.hostname or "").startswith(f"{name}.")
         self.keeps_versions = False
         """Whether it was seen that a deletion hides an object instead of removing it."""
-        self.honours_conditions: bool | None = None
-        """Whether the server refuses to replace an object that must not exist; None until it was tried."""
+        self.honours: dict[str, bool] = {}
+        """Conditions of writing that were tried -> whether the server refuses a write that breaks them."""
         self._lock = threading.RLock()
         self._client_of_pid: tuple[int, S3Client] | None = None
         self._quick_of_pid: tuple[int, Quick | None] | None = None

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tsp.config.store import StoreConfig
-from tsp.errors import MissingKeyError, StoreError
+from tsp.errors import DeniedError, MissingKeyError, StoreError
 from tsp.store.base import Entry, KeyExistsError, Store, check_key
+from tsp.store.claims import only_writer, replace_claimed
 from tsp.store.retry import RetryPolicy
-from tsp.store.s3.claims import only_writer
 from tsp.store.s3.client import AnsweredError
 from tsp.store.s3.errors import not_s3
 from tsp.store.s3.prefix import Prefix
@@ -22,6 +23,13 @@ from tsp.store.s3.upload import DamagedPartError, Sent, content_md5, md5_of, put
 from tsp.store.transfer import ChangedSourceError, Source
 
 UPLOAD_TRIES = 3
+IF_ABSENT = {"IfNoneMatch": "*"}
+BROKEN = {**IF_ABSENT, "IfMatch": '"0123456789abcdef0123456789abcdef"'}
+"""Conditions that an empty object breaks."""
+_REFUSALS = ("PreconditionFailed", "NotImplemented")
+REFUSALS = {"IfNoneMatch": _REFUSALS, "IfMatch": (*_REFUSALS, "NoSuchKey", "404")}
+
+logger = logging.getLogger(__name__)
 
 
 class S3Store(Store):
@@ -49,33 +57,55 @@ class S3Store(Store):
             return
         if self.exists(key):
             raise KeyExistsError(f"{self.address(key)} exists already")
-        if not self._honours_conditions():
+        if not self._honours(IF_ABSENT):
             with only_writer(self, key):
                 self.write(key, data)
         # Our own first try may have arrived although its answer was lost.
-        elif not self._write_if_absent(key, data) and self.read(key) != data:
+        elif not self._write_if(IF_ABSENT, key, data) and self.read(key) != data:
             raise KeyExistsError(f"{self.address(key)} exists already")
 
-    def _write_if_absent(self, key: str, data: bytes) -> bool:
+    def replace(self, key: str, data: bytes, *, expected: bytes | None) -> bool:
+        check_key(key)
+        condition = IF_ABSENT
+        if expected is not None:
+            try:
+                # Asked for before the content: whatever replaces the object from now on has another ETag.
+                condition = {"IfMatch": self.stat(key).version}
+                if self.read(key) != expected:
+                    return False
+            except MissingKeyError:
+                return False
+        if self._honours(condition):
+            return self._write_if(condition, key, data)
+        try:
+            return replace_claimed(self, key, data, expected=expected)
+        except DeniedError as error:
+            logger.warning("%s: what another writes at this moment may be lost: %s", self.address(key), error)
+            self.write(key, data)
+            return True
+
+    def _write_if(self, condition: Mapping[str, str], key: str, data: bytes) -> bool:
         """Whether the server did so; also False if it does not support conditions."""
         try:
-            self._write(key, data, content_md5(md5_of(data)), IfNoneMatch="*")
+            self._write(key, data, content_md5(md5_of(data)), **condition)
         except AnsweredError:
             return False
         return True
 
-    def _honours_conditions(self) -> bool:
-        """Whether the server refuses to replace an object that must not exist: tested once, on a separate object."""
-        if self.bucket.honours_conditions is None:
+    def _honours(self, condition: Mapping[str, str]) -> bool:
+        """Whether the server refuses a write that breaks the condition: tested once, on a separate object."""
+        (name,) = condition
+        if name not in self.bucket.honours:
             probe = f".tspctl-condition-{uuid.uuid4().hex}"
             self.write(probe, b"")
-            self.bucket.honours_conditions = self._refuses_to_replace(probe)
-            self.delete(probe)
-        return self.bucket.honours_conditions
+            self.bucket.honours[name] = self._refuses({name: BROKEN[name]}, probe)
+            with contextlib.suppress(DeniedError):
+                self.delete(probe)
+        return self.bucket.honours[name]
 
-    def _refuses_to_replace(self, key: str) -> bool:
+    def _refuses(self, condition: Mapping[str, str], key: str) -> bool:
         try:
-            self._write(key, b"", content_md5(md5_of(b"")), IfNoneMatch="*")
+            self._write(key, b"", content_md5(md5_of(b"")), **condition)
         except AnsweredError as error:
             return error.code != "NotImplemented"
         return False
@@ -91,7 +121,7 @@ class S3Store(Store):
             ),
             address=self.address(key),
             doing="write",
-            expect=("PreconditionFailed", "NotImplemented") if condition else (),
+            expect=REFUSALS.get(next(iter(condition), ""), ()),
         )
         if not answer.get("ETag"):
             raise not_s3(self.bucket.server)

@@ -1,11 +1,12 @@
-"""Writing an object once, on servers without conditional writes, or that accept the condition and ignore it.
+"""Writing an object alone, on servers without conditional writes, or that accept the condition and ignore it, and in
+folders that several machines share.
 
 Problem: two writers that check, find nothing and write both believe that they were first.
 Idea: each writes its own claim next to the key before it checks, and checks for claims as well. A writer that sees
 another's claim withdraws its own and tries again a little later. Of two writers, the later one sees the earlier one's
 claim or, if that is already gone, the object.
 Invariants: at most one continues, provided that lists and reads show earlier writes; a claim that a dead process left
-counts for ``CLAIM_SEC`` by the server's clock.
+counts for ``CLAIM_SEC`` by the store's clock.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 
-from tsp.errors import StoreError
+from tsp.errors import MissingKeyError, StoreError
 from tsp.store.base import KeyExistsError, Store
 
 CLAIM_SEC = 60.0
@@ -31,6 +32,31 @@ def only_writer(store: Store, key: str) -> Iterator[None]:
 
     Raises: KeyExistsError if it exists; StoreError while another one is about to write it.
     """
+    with _alone(store, key):
+        if store.exists(key):
+            raise KeyExistsError(f"{store.address(key)} exists already")
+        yield
+
+
+def replace_claimed(store: Store, key: str, data: bytes, *, expected: bytes | None) -> bool:
+    """As ``Store.replace``, for writers that all use this function."""
+    with _alone(store, key):
+        if content_of(store, key) != expected:
+            return False
+        store.write(key, data)
+    return True
+
+
+def content_of(store: Store, key: str) -> bytes | None:
+    """A small object; None if there is none."""
+    try:
+        return store.read(key)
+    except MissingKeyError:
+        return None
+
+
+@contextlib.contextmanager
+def _alone(store: Store, key: str) -> Iterator[None]:
     deadline = time.monotonic() + 2 * CLAIM_SEC
     while time.monotonic() < deadline:
         began, mine = time.monotonic(), f"{key}.claim-{uuid.uuid4().hex}"
@@ -50,10 +76,12 @@ def only_writer(store: Store, key: str) -> Iterator[None]:
 
 
 def _is_alone(store: Store, key: str, mine: str) -> bool:
-    """Raises: KeyExistsError."""
     claims = {entry.key: entry.modified for entry in store.list(f"{key}.claim-")}
     now = claims.pop(mine, None)
-    is_alone = now is not None and all(now - other > timedelta(seconds=CLAIM_SEC) for other in claims.values())
-    if store.exists(key):
-        raise KeyExistsError(f"{store.address(key)} exists already")
-    return is_alone
+    if now is None:
+        return False
+    expired = [other for other, since in claims.items() if now - since > timedelta(seconds=CLAIM_SEC)]
+    for other in expired:
+        with contextlib.suppress(StoreError):
+            store.delete(other)
+    return len(expired) == len(claims)

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from tsp.errors import StoreError
+from tsp.store import claims
 from tsp.store.base import KeyExistsError, Store
-from tsp.store.s3 import claims
-from tsp.store.s3.claims import CLAIM_SEC, only_writer
+from tsp.store.claims import CLAIM_SEC, only_writer
 
 
 @pytest.fixture
@@ -63,6 +63,7 @@ def test_a_claim_counts_for_a_minute(local_store, pauses, monkeypatch, age_sec, 
     others_claim(local_store, monkeypatch, age_sec=age_sec, lists=3)
     with only_writer(local_store, "key"):
         assert len(pauses) == (3 if is_waited_for else 0)
+        assert local_store.exists("key.claim-other") is is_waited_for, "one that counts no more is removed"
     assert all(0.1 <= pause <= claims.MOST_PAUSE_SEC for pause in pauses)
 
 

@@ -100,6 +100,11 @@ def is_of_run(item: Object, name: str) -> bool:
     return labels.get(key) == value and labels.get(RUN_LABEL) == name
 
 
+def is_controlled(item: Object) -> bool:
+    """Whether another object manages it, and takes it along when it is deleted."""
+    return any(owner.get("controller") for owner in item["metadata"].get("ownerReferences") or [])
+
+
 def is_hook(item: Object) -> bool:
     """Whether it is an object of ``helm test``, and not a run."""
     return "helm.sh/hook" in (item["metadata"].get("annotations") or {})

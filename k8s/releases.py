@@ -23,9 +23,10 @@ from typing import Any
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in
-from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_of_run, may_be_run
+from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_controlled, is_of_run, may_be_run
 from k8s.train_jobs import as_helm_has_it
 from tsp.errors import ClusterError, ConfigError
+from tsp.wording import counted_is
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ INSTALL_LABEL = "tspctl/install"
 _PART_OF_KEY, _, _PART_OF_VALUE = PART_OF.partition("=")
 _READERS = 8
 _MADE_BY_CHART = (*RUN_RESOURCES, RUNTIMES, ("v1", "configmaps"), ("v1", "serviceaccounts"))
+_PODS = ("v1", "pods")
 _KINDS = ("ConfigMap", "ServiceAccount", "PyTorchJob", "TrainJob", "TrainingRuntime", "Job")
 
 
@@ -91,10 +93,27 @@ class Releases:
         return list(newest.values())
 
     def _is_own(self, release: Release) -> bool:
-        if release.labels.get(_PART_OF_KEY) == _PART_OF_VALUE:
-            return True
-        chart = (self.content(release).get("chart") or {}).get("metadata") or {}
-        return chart.get("name") == CHART_NAME
+        return release.labels.get(_PART_OF_KEY) == _PART_OF_VALUE or _is_of_our_chart(self.content(release))
+
+    def why_taken(self, name: str) -> str | None:
+        """The error for a name that a release has already; None if none has it."""
+        found = self.find(name)
+        if found is None:
+            return None
+        if self._is_own(found):
+            return self.has_run(name)
+        chart = _chart_name(self.content(found)) or "unknown"
+        return (
+            f"namespace {self.cluster.namespace} already has a Helm release {name!r} of another chart ({chart}): "
+            "choose another --name"
+        )
+
+    def has_run(self, name: str) -> str:
+        """The error for the name of a run that is there."""
+        return (
+            f"namespace {self.cluster.namespace} already has a run {name!r}: choose another --name, or remove it with "
+            f"'tspctl delete {name}'"
+        )
 
     def content(self, release: Release) -> dict[str, Any]:
         """What Helm recorded: ``config`` (the values given), ``manifest``, ``chart``; empty if that cannot be read."""
@@ -138,10 +157,7 @@ class Releases:
         try:
             found = self.find(name)
             if found is not None and (found.nonce != nonce or found.revision != 1):
-                raise ConfigError(
-                    f"namespace {self.cluster.namespace} already has a release {name}: choose another --name, or "
-                    f"remove it with 'tspctl delete {name}'"
-                ) from error
+                raise ConfigError(self.why_taken(name) or cause) from error
             if found is not None:
                 helm.uninstall(name)
         except ClusterError as second:
@@ -152,6 +168,7 @@ class Releases:
 
     def remove(self, helm: Helm, name: str) -> bool:
         """Uninstall a release of our chart, then delete what else has the run's labels; pods take their time to go.
+        Those whose job was deleted without them (``--cascade=orphan``) would stay.
 
         Returns: whether there was anything.
         """
@@ -164,6 +181,10 @@ class Releases:
                 logger.debug("deleting %s %s", kind[1], item["metadata"]["name"])
                 path = self.cluster.namespaced(*kind, item["metadata"]["name"])
                 self.cluster.delete(path, propagationPolicy="Background")
+        for pod in self._labelled(_PODS, name):
+            if not is_controlled(pod):
+                there = True
+                self.cluster.delete(self.cluster.namespaced(*_PODS, pod["metadata"]["name"]))
         return self._forget_in_configmaps(name) or there
 
     def _forget_in_configmaps(self, name: str) -> bool:
@@ -176,8 +197,8 @@ class Releases:
             return False
         there = False
         for item in found:
-            chart = _unpacked((item.get("data") or {}).get("release", "")).get("chart") or {}
-            if _release(item["metadata"]) is not None and (chart.get("metadata") or {}).get("name") == CHART_NAME:
+            content = _unpacked((item.get("data") or {}).get("release", ""))
+            if _release(item["metadata"]) is not None and _is_of_our_chart(content):
                 there = True
                 self.cluster.delete(f"{configmaps}/{item['metadata']['name']}")
         return there
@@ -214,6 +235,17 @@ class Releases:
         return restored
 
 
+def _chart_name(content: Mapping[str, Any]) -> str | None:
+    name = ((content.get("chart") or {}).get("metadata") or {}).get("name")
+    return str(name) if name else None
+
+
+def _is_of_our_chart(content: Mapping[str, Any]) -> bool:
+    """Whether a record is of our chart: others may be called so, too, but do not label their objects as we do."""
+    labelled = f"{_PART_OF_KEY}: {_PART_OF_VALUE}"
+    return _chart_name(content) == CHART_NAME and labelled in str(content.get("manifest"))
+
+
 def _unpacked(text: str | bytes) -> dict[str, Any]:
     """What Helm packed into a record; empty if that cannot be read."""
     try:
@@ -246,8 +278,8 @@ def _is_going(item: Mapping[str, Any]) -> bool:
     return bool(item["metadata"].get("deletionTimestamp"))
 
 
-def why_without_job(release: Release) -> str:
-    """One line on a release that has no job."""
+def why_without_job(release: Release, pods: int = 0) -> str:
+    """One line on a release that has no job. Args: pods, those of the job that are still there."""
     advice = f"remove it with 'tspctl delete {release.name}'"
     if release.status == "pending-install":
         return f"its installation is in progress or was interrupted: if no other command is working on it, {advice}"
@@ -255,4 +287,8 @@ def why_without_job(release: Release) -> str:
         return f"its installation failed: {advice}, and submit again"
     if release.status == "uninstalling":
         return f"its removal was interrupted: {advice} to finish it"
-    return f"its job was deleted by hand: continue with 'tspctl resume {release.name}', or {advice}"
+    if release.status == "uninstalled":
+        resume = f"continue with 'tspctl resume {release.name}'"
+        return f"it was uninstalled with Helm, which kept its record (--keep-history): {resume}, or {advice}"
+    left = f", and {counted_is(pods, 'pod')} left of it" if pods else ""
+    return f"its job was deleted by hand{left}: continue with 'tspctl resume {release.name}', or {advice}"

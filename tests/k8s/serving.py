@@ -20,6 +20,10 @@ EVENTS = "/api/v1/namespaces/video/events"
 CONFIGMAPS = "/api/v1/namespaces/video/configmaps"
 
 
+MANIFEST = "kind: PyTorchJob\nmetadata:\n  labels:\n    app.kubernetes.io/part-of: tspctl\n"
+"""As much of one as says whose it is."""
+
+
 def path_of(found: dict[str, Any]) -> str:
     """Where the server has a PyTorchJob, a TrainJob or an Indexed Job."""
     kinds = {PYTORCHJOBS: JOBS, TRAINJOBS: TRAIN_JOBS}
@@ -38,7 +42,7 @@ def serve_run(api: FakeApi, found: dict[str, Any], pods: Sequence[dict[str, Any]
 
 def serve_release(api: FakeApi, name: str, *, labels: dict[str, str] | None = None, **content: Any) -> None:
     """Have Helm's record of a release, as it writes one; ``content`` is what it packs into the Secret."""
-    content = {"chart": {"metadata": {"name": "tsp"}}, **content}
+    content = {"chart": {"metadata": {"name": "tsp"}}, "manifest": MANIFEST, **content}
     packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(content).encode()))).decode()
     known = {"name": name, "owner": "helm", "status": "deployed", "version": "1", **(labels or {})}
     metadata = {

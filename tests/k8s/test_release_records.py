@@ -55,6 +55,8 @@ def test_what_a_release_is_is_read_from_helms_labels_and_a_secret_that_only_look
     [
         ({"app.kubernetes.io/part-of": "tspctl"}, {"chart": None}, True),
         ({}, {"chart": {"metadata": {"name": "tsp"}}}, True),
+        ({}, {"chart": {"metadata": {"name": "tsp"}}, "manifest": "kind: ConfigMap\nmetadata: {name: a}\n"}, False),
+        ({}, {"chart": {"metadata": {"name": "tsp"}}, "manifest": None}, False),
         ({}, {"chart": {"metadata": {"name": "tsq"}}}, False),
         ({}, {"chart": {"metadata": {"name": "aaa"}}}, False),
         ({"app.kubernetes.io/part-of": "zzz"}, {"chart": {"metadata": None}}, False),
@@ -104,6 +106,11 @@ BY_HAND = "its job was deleted by hand: continue with 'tspctl resume r1', or "
         ),
         ("failed", "its installation failed: "),
         ("uninstalling", "its removal was interrupted: "),
+        (
+            "uninstalled",
+            "it was uninstalled with Helm, which kept its record (--keep-history): continue with 'tspctl resume r1', "
+            "or ",
+        ),
         *((status, BY_HAND) for status in ("deployed", "pending-upgrade", "superseded", "unknown")),
     ],
 )
@@ -111,6 +118,13 @@ def test_a_release_without_a_job_says_how_that_came(api, releases, status, said)
     record(api, status=status)
     (found,) = releases.without_job([])
     assert why_without_job(found).startswith(f"{said}remove it with 'tspctl delete r1'")
+
+
+def test_pods_that_outlived_their_job_are_told_of(api, releases):
+    record(api)
+    (found,) = releases.without_job([])
+    told = "its job was deleted by hand, and 1 pod is left of it: continue with 'tspctl resume r1'"
+    assert why_without_job(found, 1).startswith(told)
 
 
 class FailingHelm:
@@ -131,11 +145,11 @@ class FailingHelm:
     ("nonce", "version", "removed", "error"),
     [
         ("5" * 16, "1", ["r1"], "^admission said no$"),
-        ("5" * 16, "2", [], "already has a release r1"),
-        ("5" * 16, "0", [], "already has a release r1"),
-        ("4" * 16, "1", [], "already has a release r1"),
-        ("6" * 16, "1", [], "already has a release r1"),
-        (None, "1", [], "already has a release r1"),
+        ("5" * 16, "2", [], "already has a run 'r1'"),
+        ("5" * 16, "0", [], "already has a run 'r1'"),
+        ("4" * 16, "1", [], "already has a run 'r1'"),
+        ("6" * 16, "1", [], "already has a run 'r1'"),
+        (None, "1", [], "already has a run 'r1'"),
         ("", "", [], "^admission said no$"),
     ],
 )

@@ -14,7 +14,7 @@ from k8s.names import PYTORCHJOBS
 from k8s.releases import INSTALL_LABEL
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.racing import VALUES, install, race
-from tests.k8s.serving import CONFIGMAPS, JOBS, serve_release
+from tests.k8s.serving import CONFIGMAPS, JOBS, MANIFEST, PODS, serve_release
 from tests.k8s.storing_api import StoringApi
 from tests.waiting import wait_until
 from tsp.errors import ClusterError, ConfigError
@@ -43,7 +43,7 @@ def check_race(api, found, config_of):
         losers = [(outcome, message) for _, outcome, message in outcomes if outcome != "won"]
         assert len(winners) == 1, (index, outcomes)
         assert {outcome for outcome, _ in losers} == {"ConfigError"}, losers
-        assert all(f"namespace video already has a release run-{index}:" in message for _, message in losers)
+        assert all(f"namespace video already has a run 'run-{index}':" in message for _, message in losers)
         assert f"{JOBS}/run-{index}" in api.objects, "the winner's run was removed"
         assert config_of(api.objects[f"{CONFIGMAPS}/run-{index}-config"]) == winners[0], (
             "not the winner's configuration"
@@ -73,7 +73,7 @@ def test_a_release_carries_the_nonce_of_the_process_that_installed_it(api, relea
 def test_the_same_name_twice_is_refused_and_the_first_release_left_alone(api, releases, caller, stub_helm):
     install(releases, caller)
     before = dict(api.objects)
-    with pytest.raises(ConfigError, match="namespace video already has a release r1: choose another --name, or remove"):
+    with pytest.raises(ConfigError, match="namespace video already has a run 'r1': choose another --name, or remove"):
         install(releases, caller, gpus=3)
     assert api.objects == before
 
@@ -132,7 +132,7 @@ def test_a_release_that_was_upgraded_since_is_not_cleaned_up(api, releases, call
             api.objects[f"{SECRETS}/sh.helm.release.v1.r1.v2"] = second
 
     monkeypatch.setattr(caller, "install", upgraded_meanwhile)
-    with pytest.raises(ConfigError, match="already has a release r1"):
+    with pytest.raises(ConfigError, match="already has a run 'r1'"):
         install(releases, caller)
     assert f"{CONFIGMAPS}/r1-config" in api.objects
 
@@ -144,6 +144,9 @@ def test_another_charts_release_is_never_removed_or_listed(api, releases, caller
     assert releases.find_own("grafana") is None
     assert releases.remove(caller, "grafana") is False
     assert releases.find("grafana") is not None
+    assert releases.why_taken("grafana") == (
+        "namespace video already has a Helm release 'grafana' of another chart (grafana): choose another --name"
+    )
 
 
 def test_what_is_left_is_removed_by_its_labels_and_never_by_a_name_that_looks_like_it(api, releases, caller, stub_helm):
@@ -166,10 +169,27 @@ def test_what_is_left_is_removed_by_its_labels_and_never_by_a_name_that_looks_li
     ]
 
 
+def test_pods_whose_job_was_deleted_without_them_go_with_the_run(api, releases, caller, stub_helm):
+    """``kubectl delete --cascade=orphan``: nothing else would ever end them. Those of a job go with it, in order."""
+    install(releases, caller, "tsp")
+    labels = {"app.kubernetes.io/part-of": "tspctl", "app.kubernetes.io/instance": "tsp"}
+    owners = {
+        "orphan": [],
+        "owned": [{"kind": "PyTorchJob", "controller": True}],
+        "claimed": [{"kind": "Workload"}],
+    }
+    for name, references in owners.items():
+        metadata = {"name": name, "labels": labels, "ownerReferences": references}
+        api.objects[f"{PODS}/{name}"] = {"metadata": metadata}
+    api.objects[f"{PODS}/foreign"] = {"metadata": {"name": "foreign", "labels": {}}}
+    assert releases.remove(caller, "tsp") is True
+    assert [path for path in api.objects if path.startswith(PODS)] == [f"{PODS}/owned", f"{PODS}/foreign"]
+
+
 @pytest.mark.parametrize(("chart", "goes"), [("tsp", True), ("grafana", False), (None, False)])
 def test_the_record_of_a_run_that_helm_keeps_in_a_configmap_goes_with_it(api, releases, caller, stub_helm, chart, goes):
     """As HELM_DRIVER=configmap has it; it blocked the name for ever."""
-    content = json.dumps({"chart": {"metadata": {"name": chart}}}).encode()
+    content = json.dumps({"chart": {"metadata": {"name": chart}}, "manifest": MANIFEST}).encode()
     name = "sh.helm.release.v1.tsp.v1"
     api.objects[f"{CONFIGMAPS}/{name}"] = {
         "metadata": {"name": name, "labels": {"owner": "helm", "name": "tsp", "version": "1", "status": "deployed"}},

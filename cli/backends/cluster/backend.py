@@ -93,11 +93,10 @@ class ClusterBackend:
         return (Check("name", lambda: self._refuse_second(plan.config.name)), *self._planner.checks(plan))
 
     def _refuse_second(self, name: str) -> None:
-        if self._runs.find(name) is not None or self._releases.find(name) is not None:
-            raise ConfigError(
-                f"namespace {self._cluster.namespace} already has a run {name!r}: choose another --name, or remove "
-                f"it with 'tspctl delete {name}'"
-            )
+        if self._runs.find(name) is not None:
+            raise ConfigError(self._releases.has_run(name))
+        if taken := self._releases.why_taken(name):
+            raise ConfigError(taken)
 
     def render(self, plan: Plan, *, on_server: bool = False) -> str:
         """The release's manifest."""
@@ -175,7 +174,7 @@ class ClusterBackend:
         if view is not None:
             return run_status(view, pods_of=self._runs)
         release = self._releases.find_own(name)
-        return None if release is None else release_status(release)
+        return None if release is None else release_status(release, pods=len(self._runs.pods(name)))
 
     def logs(self, name: str, query: LogQuery) -> Iterator[LogLine] | None:
         """The output of the newest attempt's pods; earlier attempts are only in the store."""

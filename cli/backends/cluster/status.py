@@ -54,10 +54,10 @@ def trainer_of(job: dict[str, Any]) -> str | None:
     return owner_of_namespace(metadata["namespace"]) if metadata.get("namespace") else None
 
 
-def release_status(release: Release) -> RunStatus:
-    """An installation that has no job: it was refused, interrupted, or lost its job later."""
+def release_status(release: Release, *, pods: int = 0) -> RunStatus:
+    """An installation that has no job: it was refused, interrupted, or lost its job later. Args: pods, left of that."""
     state: RunState = "failed" if release.status == "failed" else "crashed"
-    return RunStatus(name=release.name, state=state, reason=why_without_job(release), created=release.created)
+    return RunStatus(name=release.name, state=state, reason=why_without_job(release, pods), created=release.created)
 
 
 def _rank_status(pod: dict[str, Any], runs: Runs) -> Iterator[RankStatus]:

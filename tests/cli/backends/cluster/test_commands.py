@@ -343,3 +343,24 @@ def test_a_command_that_may_not_be_run_says_why(tspctl, api, tmp_path, monkeypat
     assert ended.code == 4
     assert message in ended.err
     assert "more of it" not in ended.err
+
+
+def test_a_release_of_another_chart_blocks_a_name_and_is_no_run(tspctl, api, fake_helm):
+    """Also if that chart is called as ours."""
+    serve_release(api, "theirs", chart={"metadata": {"name": "tsp"}}, manifest="kind: ConfigMap\n")
+    api.objects |= {path: [] for path in (JOBS, PODS, INDEXED_JOBS)}
+    assert "theirs" not in tspctl("list", "--store", "s").out
+    for command in (("status",), ("cancel",), ("resume",), ("delete", "--yes")):
+        ended = tspctl(command[0], "theirs", *command[1:], "--store", "s")
+        assert (ended.code, "no run 'theirs'" in ended.err) == (102, True), ended.err
+    submitted = tspctl("data", "standardize", "/a", "/b", "--on-cluster", "--name", "theirs")
+    assert submitted.code == 2
+    assert "already has a Helm release 'theirs' of another chart (tsp): choose another --name" in submitted.err
+    assert fake_helm.calls == []
+
+
+def test_status_says_if_pods_outlived_their_job(tspctl, api):
+    serve_release(api, "my-run")
+    api.objects[PODS] = [pod(0), pod(1)]
+    shown = tspctl("status", "my-run", "--store", "s")
+    assert "its job was deleted by hand, and 2 pods are left of it" in shown.out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
@@ -16,6 +15,7 @@ import numpy as np
 from tsp.config.store import StoreConfig
 from tsp.data.features import FeatureFile
 from tsp.errors import DataError, MissingKeyError
+from tsp.extract.npy import array_of, header_of
 from tsp.extract.raw_floats import RawFloats
 from tsp.run.feature_set import (
     DESCRIPTION,
@@ -128,28 +128,20 @@ class NpyFolder:
 
     def _header(self, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         """Shape, whether columns come first, type, and where the values begin."""
-        head = io.BytesIO(self._folder.read(name + NPY, size_bytes=HEADER_BYTES))
         try:
-            version = np.lib.format.read_magic(head)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, is_fortran, dtype = read(head)
+            return header_of(self._folder.read(name + NPY, size_bytes=HEADER_BYTES))
         except ValueError as error:
             raise DataError(f"{self._folder.address(name + NPY)} is not a .npy file: {error}") from error
-        return shape, is_fortran, dtype, head.tell()
 
     def read(self, name: str) -> np.ndarray:
         """Its values, float32.
 
         Raises: DataError if the file is damaged or holds Python objects.
         """
-        path = self._folder.local_path(name + NPY)
         try:
-            source = io.BytesIO(self._folder.read(name + NPY)) if path is None else path
-            array: np.ndarray = np.load(source, allow_pickle=False)
+            array = array_of(self._folder.read(name + NPY))
         except (ValueError, EOFError, OSError, MemoryError) as error:
             raise DataError(f"{self._folder.address(name + NPY)} cannot be read: {error}") from error
-        if not isinstance(array, np.ndarray):
-            raise DataError(f"{self._folder.address(name + NPY)} cannot be read: it is an archive (.npz)")
         self._refuse_no_numbers(name, array.dtype)
         # What overflows becomes infinite, which is refused by name.
         with np.errstate(over="ignore"):

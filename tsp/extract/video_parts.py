@@ -34,6 +34,7 @@ from tsp.config.jobs import FeatureFormat
 from tsp.config.store import StoreConfig
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.extract.ahead import map_ahead
+from tsp.extract.npy import array_of
 from tsp.extract.stream import VideoResult
 from tsp.run.feature_set import DESCRIPTION, MISSING_FILES
 from tsp.store.atomic import new_file
@@ -193,10 +194,9 @@ class VideoParts:
 
     def _read(self, part: Part) -> np.ndarray:
         try:
-            array: np.ndarray = np.load(io.BytesIO(self.store.read(part.key)), allow_pickle=False)
+            return array_of(self.store.read(part.key))
         except (ValueError, EOFError) as error:
             raise DataError(f"{self.store.address(part.key)} is damaged: delete it and extract again") from error
-        return array
 
     def _key(self, state: PartState, name: str, file_bytes: int | None) -> str:
         source = "" if file_bytes is None else f"{file_bytes}/"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import sys
 import tempfile
 import time
@@ -225,7 +224,7 @@ def check_ends(bench: Bench) -> Iterator[Row]:
     with Runs(bench.scratch, bench.videos, is_dry=not bench.on_gpu, end=bench.end) as runs:
         first = runs.start("resumed", HOLD="1")
         runs.wait_for(first, "begins at epoch")
-        first.send_signal(signal.SIGTERM)
+        first.terminate()
         codes = [runs.end_of(first), runs.end_of(runs.start("resumed"))]
         yield "SIGTERM, then resumed", f"{codes[0]}, {codes[1]} (143, 0){'' if codes == [143, 0] else ' FAILED'}"
         if bench.on_gpu:
@@ -234,7 +233,7 @@ def check_ends(bench: Bench) -> Iterator[Row]:
         pair = {"WORLD_SIZE": "2", "MASTER_PORT": str(free_port())}
         ranks = [runs.start("peers", epochs=500, RANK=str(rank), **pair) for rank in range(2)]
         runs.wait_for(ranks[0], "begins at epoch")
-        ranks[1].send_signal(signal.SIGSTOP)
+        runs.stop(ranks[1])
         code = runs.end_of(ranks[0])
         yield "a stopped peer", f"{code} (150){'' if code == 150 else ' FAILED'}"
 

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import to_json
+from tsp.data.child_processes import end_with_parent, forkserver
 
-RANK = """
-import os
-from tsp import entrypoint
-from tsp.imports import heavy_imports
-with heavy_imports():
-    import torch, torch._dynamo
-    from tsp.train import distributed, peers, step, watchdog
-distributed.BACKENDS["cuda"] = "gloo"
-watchdog.SILENT_PEER_SEC, watchdog.GRACE_SEC, peers.EVERY_SEC, step.FIRST_STEPS = 10.0, 5.0, 0.5, 1
-if os.environ.get("HOLD"):
-    import time
-    from tsp.train import loop
-    real = loop.Training._train_epoch
-    def hold(self, state, position):
-        while not self.stop.requested:
-            time.sleep(0.05)
-        return real(self, state, position)
-    loop.Training._train_epoch = hold
-if os.environ.get("MEMORY_MIB"):
-    whole = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(int(os.environ["MEMORY_MIB"]) * 2**20 / whole)
-entrypoint._end(entrypoint.main([]))
-"""
-"""A rank; two of them share one card over gloo, since NCCL takes no card twice. HOLD: train only after SIGTERM."""
+if TYPE_CHECKING:
+    from tsp.train.resume import Position
+    from tsp.train.training_state import TrainingState
+
+MODULES = ("benchmarks.small_runs", "tsp.entrypoint", "tsp.train.attempt", "torch._dynamo")
+"""What the server imports that ranks are forked from, once for all of them."""
+
+
+def run_rank(log: Path, environment: dict[str, str]) -> None:
+    """What a rank's process does; two of them share one card over gloo, since NCCL takes no card twice.
+
+    HOLD in the environment: train only after SIGTERM; MEMORY_MIB: how much of the card there is.
+    """
+    end_with_parent()
+    os.environ.update(environment)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    import torch
+
+    from tsp import entrypoint
+    from tsp.train import distributed, loop, peers, step, watchdog
+
+    distributed.BACKENDS["cuda"] = "gloo"
+    watchdog.SILENT_PEER_SEC, watchdog.GRACE_SEC, peers.EVERY_SEC, step.FIRST_STEPS = 10.0, 5.0, 0.5, 1
+    if "HOLD" in environment:
+        real = loop.Training._train_epoch
+
+        def hold(self: loop.Training, state: TrainingState, position: Position) -> Position:
+            while not self.stop.requested:
+                time.sleep(0.05)
+            return real(self, state, position)
+
+        loop.Training._train_epoch = hold  # type: ignore[method-assign]
+    if "MEMORY_MIB" in environment:
+        whole = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(int(environment["MEMORY_MIB"]) * 2**20 / whole)
+    entrypoint._end(entrypoint.main([]))
 
 
 class Runs:
@@ -43,22 +59,21 @@ class Runs:
     def __init__(self, folder: Path, videos: Path, *, is_dry: bool, end: float) -> None:
         """Args: is_dry, tiny, on the CPU; end, when the time is up, by the monotonic clock."""
         self.folder, self.videos, self.is_dry, self.end = folder, videos, is_dry, end
-        self.logs: dict[int, Path] = {}
-        self.started: list[subprocess.Popen[str]] = []
+        self.logs: dict[BaseProcess, Path] = {}
 
     def __enter__(self) -> Runs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self.started:
+        for process in self.logs:
             process.kill()
-            process.wait()
+            process.join()
 
     def patience_sec(self, most_sec: float) -> float:
         """How long something may take; a dry run proves that the program works, on a machine as busy as it may be."""
         return 10 * most_sec if self.is_dry else min(most_sec, max(1.0, self.end - time.monotonic()))
 
-    def start(self, name: str, *, epochs: int = 2, **environment: str) -> subprocess.Popen[str]:
+    def start(self, name: str, *, epochs: int = 2, **environment: str) -> BaseProcess:
         """A rank of a run of that name."""
         overrides = {
             "schedule.epochs": epochs, "schedule.warmup_epochs": 0, "schedule.milestones": (), "data.workers": 1,
@@ -75,29 +90,35 @@ class Runs:
         )  # fmt: skip
         path = self.folder / f"{name}-{environment.get('RANK', '0')}-{epochs}.json"
         path.write_text(to_json(config))
-        own = {**os.environ, "TSP_CONFIG": str(path), "RANK": "0", "WORLD_SIZE": "1", "TSP_NUM_THREADS": "1"}
+        own = {"TSP_CONFIG": str(path), "RANK": "0", "WORLD_SIZE": "1", "TSP_NUM_THREADS": "1", **environment}
         if self.is_dry:
             own["CUDA_VISIBLE_DEVICES"] = ""
         log = path.with_suffix(".log")
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-c", RANK], env={**own, **environment}, stderr=file, stdout=file, text=True
-            )
-        self.logs[process.pid] = log
-        self.started.append(process)
+        log.touch()
+        process = forkserver(*MODULES).Process(target=run_rank, args=(log, own))
+        process.start()
+        self.logs[process] = log
         return process
 
-    def end_of(self, process: subprocess.Popen[str]) -> int:
+    def end_of(self, process: BaseProcess) -> int:
         """Exit code of a rank, which must end by itself."""
-        try:
-            return process.wait(self.patience_sec(120.0))
-        except subprocess.TimeoutExpired:
-            raise RuntimeError(f"a rank did not end: {self.logs[process.pid].read_text()[-300:]}") from None
+        process.join(self.patience_sec(120.0))
+        if process.exitcode is None:
+            raise RuntimeError(f"a rank did not end: {self._said(process)}")
+        return process.exitcode
 
-    def wait_for(self, process: subprocess.Popen[str], text: str, within_sec: float = 120.0) -> None:
+    def wait_for(self, process: BaseProcess, text: str, within_sec: float = 120.0) -> None:
         """Wait until a rank has logged something."""
         end = time.monotonic() + self.patience_sec(within_sec)
-        while text not in self.logs[process.pid].read_text():
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"no {text!r} in the log: {self.logs[process.pid].read_text()[-300:]}")
+        while text not in self.logs[process].read_text():
+            if process.exitcode is not None or time.monotonic() > end:
+                raise RuntimeError(f"no {text!r} in the log: {self._said(process)}")
             time.sleep(0.1)
+
+    def stop(self, process: BaseProcess) -> None:
+        """Let a rank go no further, and not end."""
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+
+    def _said(self, process: BaseProcess) -> str:
+        return self.logs[process].read_text()[-300:]

@@ -60,14 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _share_fork_server(config: pytest.Config) -> None:
     """One for all workers of a run of all tests; where only some run, a worker that needs one starts its own."""
-    server = forkserver._forkserver
-    if hasattr(server, "_forkserver_authkey"):
-        return  # from Python 3.14 on a server only listens to the process that started it
     if "PYTEST_XDIST_WORKER" not in os.environ:
         if config.getoption("numprocesses", None) and config.args_source == config.ArgsSource.TESTPATHS:
             with _output_to_nowhere():  # what its children print belongs to tests, not to the progress of the session
-                forkserver.ensure_running()
-            os.environ[fork_server.ADDRESS] = server._forkserver_address
+                address = fork_server.our_server()
+            if address is not None:
+                os.environ[fork_server.ADDRESS] = address
     elif fork_server.ADDRESS in os.environ:
         fork_server.use_server(os.environ[fork_server.ADDRESS])
 

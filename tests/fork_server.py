@@ -21,6 +21,16 @@ FORKS_WORKER = "from tests.fork_server import fork_worker; fork_worker()"
 """What execnet runs in place of Python, and gives a line to run on stdin; pytest-xdist starts its workers by it."""
 
 
+def our_server() -> str | None:
+    """Where the server listens that this process has its children forked from, for ``use_server`` in one of them; None
+    from Python 3.14 on, where a server only listens to the process that started it."""
+    server = forkserver._forkserver
+    if hasattr(server, "_forkserver_authkey"):
+        return None
+    forkserver.ensure_running()
+    return server._forkserver_address
+
+
 def use_server(address: str) -> None:
     """Have this process's children forked from a server that another one has started."""
     _use(forkserver._forkserver, address, os.open(os.devnull, os.O_RDONLY))

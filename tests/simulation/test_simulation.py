@@ -55,14 +55,16 @@ def test_a_seed_plays_the_same_schedule_again(tmp_path: Path) -> None:
 
 def test_schedules_differ_in_what_happens(tmp_path: Path) -> None:
     """Otherwise nothing would be simulated: some runs go through at once, some are killed, some get no further."""
-    ends = set()
+    unseen = {0, 137, 143, 151}
     for seed in range(60):
         folder = tmp_path / str(seed)
         folder.mkdir()
         schedule = Schedule(seed, folder)
         schedule.play()
-        ends |= {process.exit_code for process in schedule.trainers}
-    assert {0, 137, 143, 151} <= ends
+        unseen -= {process.exit_code for process in schedule.trainers}
+        if not unseen:
+            return
+    pytest.fail(f"no run ends with {unseen}")
 
 
 def test_a_run_nobody_disturbs_publishes_each_epoch(tmp_path: Path) -> None:

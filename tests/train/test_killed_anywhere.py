@@ -19,8 +19,9 @@ import pytest
 import torch
 
 from tests.fault_proxy import FaultProxy
+from tests.fork_server import our_server, use_server
 from tests.s3_servers import start_server
-from tests.train.worlds import config_for, fork_server, run_of, same_weights, train_here, use_fork_server
+from tests.train.worlds import config_for, run_of, same_weights, train_here
 from tsp.config.store import StoreConfig
 from tsp.errors import TspError, exit_code_of
 from tsp.run.metrics import position, read_metrics
@@ -84,7 +85,8 @@ class Killer:
 def attempt_process(config, credentials, server, killer):
     """One attempt, killed at a moment unless ``killer`` is None; exits as a pod does."""
     os.environ.update(credentials)
-    use_fork_server(server)
+    if server is not None:
+        use_server(server)  # its data workers would be forked from one that imports torch anew
     from tsp.store import open as store_module
     from tsp.store.local import LocalStore
     from tsp.store.s3.store import S3Store
@@ -113,7 +115,7 @@ def attempt(config, killer=None):
     # The server that processes are forked from was started before the test chose its key pair.
     credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     context = multiprocessing.get_context("forkserver")
-    process = context.Process(target=attempt_process, args=(config, credentials, fork_server(), killer))
+    process = context.Process(target=attempt_process, args=(config, credentials, our_server(), killer))
     process.start()
     process.join(600)
     assert process.exitcode is not None, "an attempt hangs"

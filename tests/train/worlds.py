@@ -6,7 +6,6 @@ import dataclasses
 import multiprocessing
 import traceback
 from collections.abc import Iterator
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -148,24 +147,6 @@ class StopAt(Stop):
         self.left -= 1
         if self.left <= 0:
             self.signal_name = "SIGTERM"
-
-
-def fork_server() -> dict[str, Any]:
-    """This process's fork server, for ``use_fork_server`` in a process that was forked from it."""
-    forkserver.ensure_running()
-    server = forkserver._forkserver
-    if hasattr(server, "_forkserver_authkey"):
-        return {}  # from Python 3.14 on a server only listens to the process that started it
-    return {"_forkserver_address": server._forkserver_address, "ensure_running": _nothing}
-
-
-def use_fork_server(found: dict[str, Any]) -> None:
-    """Start processes from the server that this one was forked from, instead of from one that imports torch anew."""
-    vars(forkserver._forkserver).update(found)
-
-
-def _nothing() -> None:
-    """A server that somebody else started is running."""
 
 
 def _rank_main(function: Any, launch: RankEnv, arguments: tuple[Any, ...], answers: Any) -> None:

@@ -6,7 +6,6 @@ than the requests.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -14,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlencode
 
 from k8s.answers import (
     BusyError,
@@ -26,18 +24,17 @@ from k8s.answers import (
     warnings_in,
 )
 from k8s.kubeconfig import context_namespace, current_context, impersonation, kubeconfig_files
-from k8s.login import log_in, official, own_namespace
+from k8s.login import Login, log_in, official, own_namespace
+from k8s.request import JSON, Request, exchange
 from tsp.errors import ClusterError, UnreachableError
 
 logger = logging.getLogger(__name__)
 
 PAGE_ITEMS = 500
 """Objects per request of a long list; what kubectl asks for too."""
-_TIMEOUT_SEC = (5.0, 30.0)
 _RETRY_AFTER_SEC = (0.3, 1.0, 3.0)
 _REFUSED_FOR_SEC = 60.0
 """A server that refuses what it allowed before may take that long: just started, it may not know its Roles yet."""
-_JSON = "application/json, */*"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json"
 
 
@@ -55,6 +52,7 @@ class Cluster:
 
     def __init__(self, where: ClusterAddress) -> None:
         self.where = where
+        self._login = Login(lambda: log_in(self._files, self.context))
         self._refused_since: dict[str, float | None] = {}
         """Path -> None while it may be read, else when that began to be refused."""
         self._warned: set[str] = set()
@@ -75,9 +73,9 @@ class Cluster:
         """The requested context, else the current one; None inside a cluster."""
         return self.where.context or current_context(self._files)
 
-    @cached_property
+    @property
     def _api(self) -> Any:
-        return log_in(self._files, self.context)
+        return self._login.api
 
     @cached_property
     def _as_other_user(self) -> list[tuple[str, str]]:
@@ -108,7 +106,7 @@ class Cluster:
         while True:
             try:
                 asked = {"limit": PAGE_ITEMS, **({"continue": token} if token else {}), **query}
-                page = parsed(self._request("GET", path, asked, accept=_METADATA_LIST if metadata_only else _JSON))
+                page = parsed(self._request("GET", path, asked, accept=_METADATA_LIST if metadata_only else JSON))
             except ClusterError as error:
                 if token is None or "HTTP 410" not in str(error):
                     raise
@@ -169,7 +167,7 @@ class Cluster:
             while the container has not started.
         """
         path = self.namespaced("v1", "pods", pod) + "/log"
-        response = self._send("GET", path, query, timeout_sec=(_TIMEOUT_SEC[0], idle_sec), stream=True)
+        response = self._send(Request(method="GET", path=path, query=query, idle_sec=idle_sec, stream=True))
         try:
             import urllib3
 
@@ -213,64 +211,37 @@ class Cluster:
         body: Any = None,
         *,
         content_type: str = "application/json",
-        accept: str = _JSON,
+        accept: str = JSON,
     ) -> bytes:
-        """Send, and send again what can be repeated while the server, or a webhook of it, is away."""
+        """Send, and send again what can be repeated while the server, or a webhook of it, is away; what a busy server
+        did not take up can always be.
+        """
         changes_twice = method == "POST" and "dryRun" not in query and "accessreviews" not in path
-        delays, said = iter(() if changes_twice else _RETRY_AFTER_SEC), ""
+        request = Request(method=method, path=path, query=query, body=body, content_type=content_type, accept=accept)
+        delays, said = iter(_RETRY_AFTER_SEC), ""
         while True:
             try:
-                response = self._send(method, path, query, body, content_type=content_type, accept=accept)
-                return bytes(response.data)
+                return bytes(self._send(request).data)
             except UnreachableError as error:
                 delay_sec = next(delays, None)
-                if delay_sec is None:
+                if delay_sec is None or (changes_twice and not isinstance(error, BusyError)):
                     raise
                 is_news = method != "GET" and str(error) != said
                 said = str(error)
                 logger.log(logging.WARNING if is_news else logging.DEBUG, "%s; trying again", error)
                 time.sleep(max(delay_sec, error.wait_sec) if isinstance(error, BusyError) else delay_sec)
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any],
-        body: Any = None,
-        *,
-        content_type: str = "application/json",
-        accept: str = _JSON,
-        timeout_sec: tuple[float, float] = _TIMEOUT_SEC,
-        stream: bool = False,
-    ) -> Any:
-        import urllib3
+    def _send(self, request: Request) -> Any:
+        api = self._api
+        response = exchange(api, request, self._as_other_user)
+        if response.status == 401 and self._login.renew(api):
+            response.release_conn()
+            response = exchange(self._api, request, self._as_other_user)
+        self._check(response, request.method, request.path)
+        return response
 
-        settings = self._api.configuration
-        headers = urllib3.HTTPHeaderDict({"Accept": accept, "Content-Type": content_type, "User-Agent": "tspctl"})
-        headers.extend(self._as_other_user)
-        # Asked for each request: tokens of credential plugins run out and are renewed there.
-        for item in settings.auth_settings().values():
-            if item["value"]:
-                headers[item["key"]] = item["value"]
-        url = settings.host + path + ("?" + urlencode(_plain(query)) if query else "")
-        try:
-            response = self._api.rest_client.pool_manager.request(
-                method,
-                url,
-                headers=headers,
-                body=None if body is None else json.dumps(body).encode(),
-                timeout=urllib3.Timeout(connect=timeout_sec[0], read=timeout_sec[1]),
-                retries=False,
-                preload_content=not stream,
-            )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnreachableError(f"the API server {settings.host} does not answer: {error}") from error
-        except ValueError:
-            # Its text, and that of its causes, contains the token.
-            raise ClusterError(
-                f"no request to {settings.host} can be made: the token of the kubeconfig's user is not one line of "
-                "plain characters; log in again, or correct it"
-            ) from None
+    def _check(self, response: Any, method: str, path: str) -> None:
+        """Raises: as ``get``, unless the answer is what was asked for."""
         if response.status >= 400:
             later = str(response.headers.get("Retry-After", ""))
             refused = refusal(method, path, response.status, response.data, retry_after=later)
@@ -281,14 +252,13 @@ class Cluster:
             response.release_conn()
             elsewhere = str(response.headers.get("Location", "")).partition("?")[0]
             raise ClusterError(
-                f"{settings.host} redirects the request ({elsewhere}) instead of answering it: log in to the "
+                f"{self.server} redirects the request ({elsewhere}) instead of answering it: log in to the "
                 "cluster again, or check the kubeconfig's server"
             )
         if method == "GET":
             self._refused_since[path] = None
         else:
             self._pass_on(warnings_in(response.headers.getlist("Warning")))
-        return response
 
     def _pass_on(self, warnings: Iterable[str]) -> None:
         """What the server has to say of a change, once."""
@@ -303,12 +273,3 @@ class Cluster:
             return False
         since = self._refused_since[path] = self._refused_since[path] or time.monotonic()
         return time.monotonic() - since < _REFUSED_FOR_SEC
-
-
-def _plain(query: Mapping[str, Any]) -> dict[str, str]:
-    """Query values as the API writes them; None is left out."""
-    return {
-        key: str(value).lower() if isinstance(value, bool) else str(value)
-        for key, value in query.items()
-        if value is not None
-    }

@@ -11,7 +11,8 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from k8s.kubeconfig import (
     proxy_url,
     token_file,
 )
-from k8s.proxy import proxy_for
+from k8s.proxy import proxy_for, proxy_headers
 from tsp.config.address import masked
 from tsp.errors import ClusterError
 
@@ -35,9 +36,46 @@ _FOREIGN = (TypeError, KeyError, AttributeError, ValueError, IndexError)
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SEC = 10.0
+_RENEWED_EVERY_SEC = 60.0
 _NOT_CAPTURED = re.compile(r"^'NoneType' object has no attribute 'strip'$")
 """What the official client makes of a plugin that fails on a terminal, where its errors are shown, not captured."""
 _SERVICE_ACCOUNT_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+
+class Login:
+    """The official client, logged in when it is first needed, and again when the server no longer accepts that.
+
+    Tokens and certificates of plugins need not say when they expire, and ``login`` commands rewrite kubeconfigs.
+    Threads may share it.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        """Args: make, logs in."""
+        self._make, self._lock = make, threading.Lock()
+        self._api: Any = None
+        self._made_at = 0.0
+
+    @property
+    def api(self) -> Any:
+        """An ``ApiClient``. Raises: as ``log_in``."""
+        with self._lock:
+            return self._api or self._logged_in()
+
+    def _logged_in(self) -> Any:
+        self._api, self._made_at = self._make(), time.monotonic()
+        return self._api
+
+    def renew(self, refused: Any) -> bool:
+        """Log in again, unless it was done just now: a plugin may open a browser. Returns: whether to ask once more.
+
+        Args: refused, the client that the server did not accept. Raises: as ``log_in``.
+        """
+        with self._lock:
+            if self._api is refused:
+                if time.monotonic() - self._made_at < _RENEWED_EVERY_SEC:
+                    return False
+                self._logged_in()
+            return True
 
 
 def log_in(files: Sequence[str], context: str | None) -> Any:
@@ -70,6 +108,7 @@ def log_in(files: Sequence[str], context: str | None) -> Any:
     # The proxy resolves names, as with kubectl.
     settings.proxy = re.sub("^socks5:", "socks5h:", proxy) if proxy else None
     settings.no_proxy = None
+    settings.proxy_headers = proxy_headers(proxy)
     import urllib3
 
     if not settings.verify_ssl:

@@ -5,9 +5,10 @@ The official Python client has different rules, but checks and installation must
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 
 def proxy_for(url: str, environment: Mapping[str, str], *, given: str | None = None) -> str | None:
@@ -24,6 +25,16 @@ def proxy_for(url: str, environment: Mapping[str, str], *, given: str | None = N
     if not proxy or _is_loopback(host) or _is_excepted(host, port, environment):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def proxy_headers(proxy: str | None) -> dict[str, str]:
+    """The header with the user and password of an HTTP proxy's address, which urllib3 leaves out; empty without any."""
+    parts = urlsplit(proxy or "")
+    if parts.username is None or not parts.scheme.startswith("http"):
+        return {}
+    pair = b":".join(unquote_to_bytes(text or "") for text in (parts.username, parts.password))
+    # Lower case: the client of websockets looks for it so.
+    return {"proxy-authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 def _is_loopback(host: str) -> bool:

@@ -256,6 +256,14 @@ def test_what_creates_is_not_repeated(api, cluster):
     assert len(api.requests) == 1
 
 
+def test_what_a_busy_server_did_not_take_up_is_created_when_it_says(api, cluster):
+    pods = POD.rpartition("/")[0]
+    api.objects[pods] = lambda *_: (201, {"metadata": {"name": "a"}})
+    api.failures = [429]
+    assert cluster.create(pods, {"metadata": {"name": "a"}})["metadata"]["name"] == "a"
+    assert len(api.requests) == 2
+
+
 def test_a_server_that_stays_away_is_named(api, cluster):
     api.failures = [None] * 9
     with pytest.raises(UnreachableError, match=f"the API server {api.address} does not answer"):

@@ -13,15 +13,17 @@ from tsp.errors import ClusterError
 
 
 class NotingProxy:
-    """Notes the first line of every request, and refuses it."""
+    """Notes the first line of every request and whom it names to the proxy, and refuses it."""
 
     def __init__(self):
         proxy = self
-        self.lines = []
+        self.lines, self.users = [], []
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self):
                 proxy.lines.append(self.rfile.readline().decode())
+                head = iter(lambda: self.rfile.readline().decode().strip(), "")
+                proxy.users.append([line for line in head if line.lower().startswith("proxy-authorization:")])
                 self.wfile.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
         self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -36,6 +38,11 @@ class NotingProxy:
         self.lines.clear()
         run()
         return sorted({line.split()[0] == "CONNECT" for line in self.lines})
+
+    def users_of(self, run):
+        self.users.clear()
+        run()
+        return sorted({value.partition(": ")[2] for told in self.users for value in told or [""]})
 
 
 @pytest.fixture
@@ -75,13 +82,39 @@ CASES = [
 def test_a_request_goes_the_way_that_kubectls_and_helms_go(
     proxy, kubectl, helm, tmp_path, monkeypatch, server, variables, own
 ):
-    monkeypatch.setattr("k8s.client._RETRY_AFTER_SEC", ())
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(proxy.address))
-    cluster = {"server": server, **({"proxy-url": own.format(proxy.address)} if own else {})}
+    ours, kubectls, helms = asking(
+        server, kubectl, helm, tmp_path, monkeypatch, **({"proxy-url": own.format(proxy.address)} if own else {})
+    )
+    way = proxy.went_through(ours)
+    assert way == proxy.went_through(kubectls)
+    assert way == proxy.went_through(helms)
+
+
+@pytest.mark.parametrize("user", ["", "me:secret@", "me:%40%3A%2F@", "me@", "me:@", "%C3%BC:s@"])
+@pytest.mark.parametrize(
+    ("server", "variable"),
+    [("https://api.invalid", "HTTPS_PROXY"), ("http://api.invalid", "HTTP_PROXY"), ("https://api.invalid", None)],
+)
+def test_a_proxy_gets_the_name_and_password_of_its_address_as_from_kubectl(
+    proxy, kubectl, helm, tmp_path, monkeypatch, server, variable, user
+):
+    address = f"http://{user}{proxy.address}"
+    if variable:
+        monkeypatch.setenv(variable, address)
+    own = {} if variable else {"proxy-url": address}
+    ours, kubectls, _ = asking(server, kubectl, helm, tmp_path, monkeypatch, **own)
+    assert proxy.users_of(ours) == proxy.users_of(kubectls) != []
+
+
+def asking(server, kubectl, helm, tmp_path, monkeypatch, **cluster):
+    """Functions by which we, kubectl and Helm ask an API server of which nobody answers."""
+    monkeypatch.setattr("k8s.client._RETRY_AFTER_SEC", ())
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps({
-        "apiVersion": "v1", "kind": "Config", "current-context": "c", "clusters": [{"name": "c", "cluster": cluster}],
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": server, **cluster}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         "users": [{"name": "u", "user": {"token": "t"}}],
     }))  # fmt: skip
@@ -95,9 +128,11 @@ def test_a_request_goes_the_way_that_kubectls_and_helms_go(
         done = subprocess.run([*command, "--kubeconfig", path], env=environment, capture_output=True, timeout=900)
         assert done.returncode, "somebody answered"
 
-    way = proxy.went_through(ours)
-    assert way == proxy.went_through(lambda: program(kubectl, "get", "--raw", "/version", "--request-timeout=60s"))
-    assert way == proxy.went_through(lambda: program(helm, "list"))
+    return (
+        ours,
+        lambda: program(kubectl, "get", "--raw", "/version", "--request-timeout=60s"),
+        lambda: program(helm, "list"),
+    )
 
 
 def test_the_cases_hold_both_ways(proxy, monkeypatch):

@@ -1,12 +1,13 @@
 """What is text to Kubernetes stays text, whatever YAML or --set take it for."""
 
 import json
+import re
 import subprocess
 
 import pytest
 import yaml
 
-from tests.chart.conftest import CHART, ENOUGH
+from tests.chart.conftest import CHART, ENOUGH, enough
 
 WHOLE = {"name": "r1", "gpus": 8, "store": {}}
 LOOKS_LIKE_SOMETHING_ELSE = ("off", "yes", "null", "true", "1e3", "010", "2024", "0x10", "1-1", "2024-01-01")
@@ -102,3 +103,17 @@ def test_a_rank_asks_for_a_cpu_for_each_worker_and_memory_for_its_shm(texts, val
     job = next(item for item in texts("r1", {**ENOUGH, **values}) if item["kind"] == "PyTorchJob")
     container = job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]
     assert container["resources"]["requests"] == requests
+
+
+@pytest.mark.parametrize("job", [{}, {"job": {"kind": "extract", "request": "{}"}}], ids=["training", "job"])
+def test_a_chart_that_was_packaged_with_a_build_in_its_version_has_labels_that_kubernetes_takes(helm, tmp_path, job):
+    """``helm package --version 0.3.0+a1b2c3d``; Kubernetes takes no plus sign."""
+    package = [helm, "package", str(CHART), "--destination", tmp_path, "--version", "0.3.0+a1b2c3d"]
+    subprocess.run([*package, "--app-version", f"0.3.0+{'a' * 60}"], check=True, capture_output=True)
+    values = json.dumps({**enough(job), **job, "image": {"tag": "1"}})
+    command = [helm, "template", "r1", next(tmp_path.glob("*.tgz")), "-f", "-"]
+    done = subprocess.run(command, input=values, text=True, check=True, capture_output=True)
+    found = [item for item in yaml.safe_load_all(done.stdout) if item]
+    labels = [value for item in found for value in item["metadata"]["labels"].values()]
+    assert "tsp-0.3.0_a1b2c3d" in labels
+    assert [text for text in labels if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", text)] == []

@@ -31,6 +31,11 @@ another run, such as `<name>-test`.
 {{- else -}}{{- toString . | quote -}}{{- end -}}
 {{- end -}}
 
+{{/* tsp.label: text as a label may have it: that of a version has no plus sign. */}}
+{{- define "tsp.label" -}}
+{{- replace "+" "_" . | trunc 63 | trimAll "-_." | quote -}}
+{{- end -}}
+
 {{/* tsp.texts: a mapping whose values are text to Kubernetes, whatever --set took them for. */}}
 {{- define "tsp.texts" -}}
 {{- range $key, $value := . }}
@@ -76,9 +81,9 @@ app.kubernetes.io/instance: {{ include "tsp.run.name" . | quote }}
 {{ include "tsp.run.selector" . }}
 app.kubernetes.io/part-of: tspctl
 app.kubernetes.io/component: {{ .Values.job.kind | quote }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "tsp.label" .Chart.AppVersion }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | include "tsp.label" }}
 {{- with .Values.labels }}
 {{ include "tsp.texts" . | trim }}
 {{- end }}

@@ -8,6 +8,7 @@ that was installed last wins, and imports of the other fail with misleading erro
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -15,8 +16,6 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INTERRUPTED_EXIT_CODE = 130
-"""As tsp.errors has it, which is imported later."""
 PACKAGES = ("cli", "k8s", "tsp")
 _HERE = Path(__file__).resolve().parent
 
@@ -27,7 +26,9 @@ def main() -> NoReturn:
         run = _program()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        sys.exit(INTERRUPTED_EXIT_CODE)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)  # a shell ends its script only if the program died of it
+        raise
     run()
 
 
@@ -39,9 +40,9 @@ def _program() -> Callable[[], NoReturn]:
             "tspctl)\n"
         )
         sys.exit(2)
-    from cli.main import main as run
+    from cli.main import program
 
-    return run
+    return program
 
 
 def foreign_package() -> str | None:

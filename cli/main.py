@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
 from typing import NoReturn
 
 import click
 
+from cli.signals import DeadlySignal, number_of, run
 from cli.streams import echo, prepare_streams
 from tsp.config.address import MaskingFormatter, masked
-from tsp.errors import INTERRUPTED_EXIT_CODE, TspError
+from tsp.errors import TspError
 
 LOGGERS = ("cli", "k8s", "tsp")
 
@@ -145,8 +147,10 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt) as error:
         # click raises Abort from the KeyboardInterrupt, which carries the notes.
         notes = [note for item in (error, error.__cause__) for note in getattr(item, "__notes__", ())]
-        echo("\n".join(["interrupted", *notes]), err=True)
-        code = INTERRUPTED_EXIT_CODE
+        number = number_of(error)
+        what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        echo("\n".join([what, *notes]), err=True)
+        raise DeadlySignal(number) from None
     except TspError as error:
         _show(error, f"error: {error}")
         code = error.exit_code
@@ -154,6 +158,11 @@ def main() -> NoReturn:
         _show(error, f"unexpected error: {type(error).__name__}: {error} (run it with -v for the traceback)")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def program() -> NoReturn:
+    """``main`` as a program of its own, which signals end."""
+    run(main)
 
 
 def _show(error: Exception, message: str) -> None:
@@ -165,4 +174,4 @@ def _show(error: Exception, message: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -11,6 +13,7 @@ from typing import Any
 
 import click
 
+from cli.signals import DeadlySignal
 from tsp.errors import TspError
 from tsp.wording import harmless
 
@@ -31,29 +34,63 @@ def prepare_streams() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Characters that the terminal's encoding lacks are escaped instead of failing.
             stream.reconfigure(errors="backslashreplace")
-    if sys.stdout is not sys.__stdout__:  # a test's, or the null device
-        return
+    # Not those of a test, nor the null device.
+    if sys.stdout is sys.__stdout__:
+        _wrap(sys.stdout, _naming_itself)
+    if sys.stderr is sys.__stderr__:
+        _wrap(sys.stderr, _without_a_reader)
+
+
+Method = Callable[..., Any]
+
+
+def _wrap(stream: Any, around: Callable[[Method], Method]) -> None:
     for name in ("write", "flush"):
-        setattr(sys.stdout, name, _naming_itself(getattr(sys.stdout, name)))
+        setattr(stream, name, around(getattr(stream, name)))
 
 
 class OutputError(TspError):
     """Standard output cannot be written."""
 
 
-def _naming_itself(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method, whose errors say that they are not a file's; click ends a program whose reader has left."""
+def _naming_itself(method: Method) -> Method:
+    """The method of stdout, whose errors say that they are not a file's; without a reader the program dies of SIGPIPE,
+    as others do.
+    """
 
     @wraps(method)
     def call(*args: Any) -> Any:
         try:
             return method(*args)
         except BrokenPipeError:
-            raise
+            _to_null_device(1)
+            raise DeadlySignal(signal.SIGPIPE) from None
         except OSError as error:
             raise OutputError(f"cannot write to standard output: {error.strerror}; the output is incomplete") from error
 
     return call
+
+
+def _without_a_reader(method: Method) -> Method:
+    """The method of stderr, which nobody may read any more (a closed terminal): that ends no work."""
+
+    @wraps(method)
+    def call(*args: Any) -> Any:
+        try:
+            return method(*args)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            _to_null_device(2)
+
+    return call
+
+
+def _to_null_device(descriptor: int) -> None:
+    """What is still buffered goes there, too."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:

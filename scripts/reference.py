@@ -140,7 +140,9 @@ def exit_codes_page() -> str:
                 NOTE,
                 "# Exit codes",
                 "## `tspctl`",
-                "`submit --follow`, `logs -f` and `wait` end with the outcome of the run; `wait --timeout` with 101.",
+                "`submit --follow`, `logs -f` and `wait` end with the outcome of the run; `wait --timeout` with 101. A "
+                "command that a signal ends dies of it: shells show 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed "
+                "terminal, and 141 if the reader of its output has left (`| head`).",
                 "\n".join(["| code | meaning |", "|---|---|", "| 0 | done; the run succeeded |", *commands, *outcomes]),
                 "## Ranks",
                 "Codes from 128 on are retried, by the operator on a cluster and by the supervisor on one machine.",

@@ -258,7 +258,7 @@ def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started
     worker = int(pid.read_text())
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=600) == 143
-    assert (process.stdout.read(), "the next attempt continues" in process.stderr.read()) == ("", True)
+    assert (process.stdout.read(), "the same command, continues" in process.stderr.read()) == ("", True)
     wait_until(lambda: _state_of(worker) in "ZX", "no process of the job outlives it")
 
 

@@ -19,7 +19,7 @@ def end_on_sigterm() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     # No logging and no unwinding here: the signal may have interrupted anything.
-    os.write(2, b"SIGTERM: ended; the next attempt continues with what is left\n")
+    os.write(2, b"SIGTERM: ended; the next attempt, or the same command, continues with what is left\n")
     multiprocessing = sys.modules.get("multiprocessing")
     for process in multiprocessing.active_children() if multiprocessing else ():
         process.kill()

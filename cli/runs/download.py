@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cli.progress import TotalProgress, transfer_progress
+from cli.progress import Progress, TotalProgress, transfer_progress
 from tsp.errors import ConfigError, DataError, MissingKeyError, StoreError
 from tsp.run.stored_run import StoredRun
 from tsp.store.atomic import explain_os_error, new_file
@@ -25,6 +26,10 @@ with torch.serialization.safe_globals([argparse.Namespace]):
     checkpoint = torch.load(sys.argv[1], map_location="cpu", weights_only=True)
 torch.save({key: checkpoint[key] for key in ("model", "epoch", "args") if key in checkpoint}, sys.argv[2])
 """
+
+
+class StoppedError(Exception):
+    """A download is broken off, since the command is."""
 
 
 def fetch_epoch(run: StoredRun, epoch: int, path: Path) -> None:
@@ -50,6 +55,7 @@ def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
     for parent in {path.parent for path in paths.values()}:
         _make_folder(parent)
     failures: list[StoreError] = []
+    stopped = threading.Event()
 
     def fetch_one(entry: Entry) -> None:
         try:
@@ -57,7 +63,7 @@ def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
                 entry.key,
                 paths[entry.key],
                 sha256=digests.get(entry.key),
-                progress=total.of(entry.key),
+                progress=_unless(stopped, total.of(entry.key)),
                 entry=entry,
                 sync=False,
             )
@@ -72,20 +78,34 @@ def fetch_folder(run: StoredRun, part: str, folder: Path) -> list[Path]:
     left = iter(entries)
 
     def take_turns() -> None:
-        while (entry := next(left, None)) is not None:
+        while not stopped.is_set() and (entry := next(left, None)) is not None:
             fetch_one(entry)
 
     what = f"{len(entries)} files" if len(entries) > 1 else entries[0].key
     with transfer_progress(what) as progress, ThreadPoolExecutor(PARALLEL_FILES, "fetch") as pool:
-        total = TotalProgress(progress, sum(entry.size_bytes for entry in entries))
-        # One task per thread: scheduling thousands of small files one by one would take as long as fetching them.
-        for task in [pool.submit(take_turns) for _ in range(PARALLEL_FILES)]:
-            task.result()
+        try:
+            total = TotalProgress(progress, sum(entry.size_bytes for entry in entries))
+            # One task per thread: scheduling thousands of small files one by one would take as long as fetching them.
+            for task in [pool.submit(take_turns) for _ in range(PARALLEL_FILES)]:
+                task.result()
+        finally:
+            stopped.set()  # by Ctrl-C before they are through
     if failures:
         for failure in failures[1:]:
             logger.error("%s", failure)
         raise failures[0]
     return list(paths.values())
+
+
+def _unless(stopped: threading.Event, report: Progress) -> Progress:
+    """The callback; once the command is broken off, it breaks off the download, too."""
+
+    def call(done: int, size: int) -> None:
+        if stopped.is_set():
+            raise StoppedError
+        report(done, size)
+
+    return call
 
 
 def keep_weights(path: Path) -> None:

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def test_a_reader_that_goes_away_causes_no_traceback(tspctl: Tspctl, local: Path
         assert process.stdout.readline() == "[rank 0] a line of a long log\n"
         process.stdout.close()
         assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGPIPE
 
 
 def test_quiet_says_only_warnings(tspctl: Tspctl, local: Path, data_root: Path) -> None:

@@ -1,5 +1,6 @@
 import ast
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_ctrl_c_while_the_program_is_imported_is_said_as_later() -> None:
         "tspctl.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["submit", "--help"], ["status", "--help"], ["data", "--help"]])
@@ -43,7 +44,11 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_help_loads_no_command() -> None:
-    assert {name for name in loaded_by("--help") if name.startswith("cli.")} <= {"cli.main", "cli.streams"}
+    assert {name for name in loaded_by("--help") if name.startswith("cli.")} <= {
+        "cli.main",
+        "cli.signals",
+        "cli.streams",
+    }
 
 
 def test_help_is_quick() -> None:

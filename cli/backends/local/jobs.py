@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from cli.backends.base import JobEnd
+from cli.signals import ToldToEndError
 from tsp.config.codec import to_dict
 from tsp.config.job import INDEX_VARIABLE, Job, written_addresses
 from tsp.config.jobs import MergedJob
@@ -71,15 +72,15 @@ def _start(command: Sequence[str], job: Job, device: str | None, locks: tuple[in
 
 def _finish(process: subprocess.Popen[str]) -> JobEnd:
     """Wait for the process. It gets Ctrl-C by itself, as it is in our foreground process group; a SIGINT to this
-    process alone is passed on as SIGTERM. If this process is ended, the kernel does that.
+    process alone, or another signal, is passed on as SIGTERM. If this process is killed, the kernel does that.
     """
     assert process.stdout is not None
     try:
         text = process.stdout.read()
         code = process.wait()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         try:
-            process.wait(CTRL_C_SEC)
+            process.wait(0 if isinstance(error, ToldToEndError) else CTRL_C_SEC)
         except subprocess.TimeoutExpired:
             process.terminate()
             process.wait()

@@ -33,8 +33,8 @@ def test_tensorboard_gives_its_port_back_when_the_command_is_ended(original: Pat
 @pytest.mark.parametrize(
     ("number", "is_sent_to_all", "code"),
     [
-        (signal.SIGINT, True, 130),
-        (signal.SIGINT, False, 130),
+        (signal.SIGINT, True, -signal.SIGINT),
+        (signal.SIGINT, False, -signal.SIGINT),
         (signal.SIGTERM, False, -signal.SIGTERM),
         (signal.SIGTERM, True, -signal.SIGTERM),
         (signal.SIGHUP, False, -signal.SIGHUP),

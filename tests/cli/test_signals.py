@@ -1,0 +1,103 @@
+"""Commands end by a signal as other programs do: at once, cleaned up, and dead of that signal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.signals import raise_told_to_end
+from tests.cli.conftest import Tspctl
+from tsp.store.local import LocalStore
+
+COMMAND = [sys.executable, "-m", "cli.main"]
+
+
+@pytest.mark.parametrize("words", [["version"], ["list", "-o", "json"], ["fetch", "--help"]])
+def test_a_command_whose_output_nobody_reads_dies_of_sigpipe(local: Path, words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*COMMAND, *words], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+
+
+def test_a_command_goes_on_when_nobody_reads_its_narration(local: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*COMMAND, "status", "nobody"], stdout=subprocess.PIPE, stderr=write)
+    os.close(write)
+    assert done.returncode == 102
+
+
+def test_a_loop_of_a_shell_ends_with_the_command_that_ctrl_c_ends(local: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from cli import main\n"
+        "from cli.commands.version import version\n"
+        "version.callback = lambda **_: os.killpg(0, signal.SIGINT)\n"
+        "sys.argv = ['tspctl', 'version']\n"
+        "main.program()"
+    )
+    loop = f'for i in 1 2; do echo turn; "{sys.executable}" -c "$0"; done'
+    done = subprocess.run(["bash", "-c", loop, program], capture_output=True, text=True, start_new_session=True)
+    assert done.stdout == "turn\n", done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_watch_gives_the_terminal_back(local: Path, number: signal.Signals) -> None:
+    pytest.importorskip("textual")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm-256color"
+        os.execv(sys.executable, [*COMMAND, "watch"])
+    shown, is_told = b"", False
+    try:
+        while not (is_told and b"\x1b[?1049l" in shown):
+            assert select.select([terminal], [], [], 600)[0], shown
+            shown += os.read(terminal, 1 << 16)
+            if not is_told and len(shown) > 2000:  # it has drawn its screen
+                os.kill(pid, number)
+                is_told = True
+        while True:
+            shown += os.read(terminal, 1 << 16)
+    except OSError:  # the end of the terminal's other side
+        pass
+    os.close(terminal)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == number
+    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l"), "the cursor is shown again"
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")])
+def test_fetching_many_files_stops_at_once(
+    tspctl: Tspctl, local: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, said: str
+) -> None:
+    (local / "a" / "logs" / "attempt-1").mkdir(parents=True)
+    (local / "a" / "results.txt").write_text("")
+    for rank in range(200):
+        (local / "a" / "logs" / "attempt-1" / f"rank-{rank}.log").write_text("line\n")
+    fetched: list[str] = []
+
+    def download(self: LocalStore, key: str, path: Path, **_: Any) -> None:
+        fetched.append(key)
+        if len(fetched) == 10:
+            os.kill(os.getpid(), number)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(LocalStore, "download", download)
+    before = signal.signal(number, raise_told_to_end) if number == signal.SIGTERM else None
+    try:
+        ended = tspctl("fetch", "a", "--logs")
+    finally:
+        if before is not None:
+            signal.signal(number, before)
+    assert (ended.code, ended.err.strip()) == (128 + number, said)
+    assert len(fetched) < 60

@@ -1,14 +1,21 @@
 """Global video features out of H5 files."""
 
+import os
+import re
+import resource
 import unicodedata
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from tests.jobs import do_job
 from tsp.data.features import FeatureFile, GvfFile, write_arrays
-from tsp.errors import DataError
+from tsp.errors import DataError, StoreError
+from tsp.store.atomic import new_file
 
 
 @pytest.fixture
@@ -172,3 +179,45 @@ def test_values_that_lie_in_the_file_as_in_memory_are_found_there(tmp_path):
             offset = features.raw_offset(name)
             assert path.read_bytes()[offset : offset + values.nbytes] == values.tobytes()
         assert [features.raw_offset(name) for name in ("double", "elsewhere", "packed")] == [None] * 3
+
+
+def error_in_a_child(work: Callable[[], object], size_bytes: int) -> str:
+    """The StoreError of work in a process whose files may have so many bytes; HDF5 does not survive what it reports."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
+            work()
+        except StoreError as error:
+            os.write(write, str(error).encode())
+        except BaseException as error:
+            os.write(write, f"not this: {error!r}".encode())
+        os._exit(0)
+    os.close(write)
+    with open(read) as said:
+        text = said.read()
+    os.waitpid(child, 0)
+    return text
+
+
+@pytest.mark.parametrize("size_bytes", [0, 100, 2_000, 30_000, 100_000])
+@pytest.mark.parametrize("kind", ["h5 of features", "npy", "h5 with gzip"])
+def test_a_disk_that_takes_no_more_is_named_and_no_half_file_is_left(
+    tmp_path: Path, size_bytes: int, kind: str
+) -> None:
+    """h5py fails with a RuntimeError when it closes the file, which hid the error of the full disk."""
+    arrays = [(f"v_{number}", np.random.default_rng(number).random((100, 512), np.float32)) for number in range(3)]
+    write_arrays(tmp_path / "source.h5", arrays)
+    out = tmp_path / ("npy" if kind == "npy" else "f.h5")
+
+    def work() -> None:
+        if kind == "h5 with gzip":
+            with new_file(out) as temp:
+                write_arrays(temp, arrays)
+        else:
+            do_job("features", {"source": str(tmp_path / "source.h5"), "dest": str(out)})
+
+    said = error_in_a_child(work, size_bytes)
+    assert re.match(rf"{out}\S* would be larger than its file system", said), said
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["source.h5"]

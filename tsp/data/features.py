@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from tsp.data.deflated_chunks import Chunk, DeflatedChunks
 from tsp.data.foreign_files import HEAD_BYTES, what_begins
 from tsp.data.tables import composed
 from tsp.errors import DataError
+from tsp.store.atomic import explain_os_error
 from tsp.wording import counted_is
 
 GVF_DIMS = 512
@@ -236,14 +238,17 @@ class PlainH5:
     def __init__(self, path: str | Path) -> None:
         # First, since h5py's error for a file that it cannot create takes three lines and lacks its name.
         self._descriptor = os.open(str(path), os.O_WRONLY | os.O_CREAT, 0o666)
-        self._file = h5py.File(path, "w")
+        self._path = path
+        with _writing(path):
+            self._file = h5py.File(path, "w")
 
     def __enter__(self) -> PlainH5:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-        self._file.close()
+        with _writing(self._path):
+            self._file.close()
 
     @property
     def descriptor(self) -> int:
@@ -255,7 +260,9 @@ class PlainH5:
         how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        offset: int | None = self._file.create_dataset(name, shape, "<f4", dcpl=how, track_times=False).id.get_offset()
+        with _writing(self._path):
+            entry = self._file.create_dataset(name, shape, "<f4", dcpl=how, track_times=False)
+        offset: int | None = entry.id.get_offset()
         assert offset is not None, "early allocation gives an offset"
         return offset
 
@@ -264,13 +271,30 @@ def write_arrays(path: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> 
     """One float32 data set per video name, with gzip, as TSP publishes them. The arrays are consumed one by one.
 
     The file is not written atomically: use a temporary name.
+    Raises: StoreError if the disk refuses a write.
     """
-    with h5py.File(path, "w") as file:
+    with _writing(path):
+        file = h5py.File(path, "w")
+    try:
         for video, array in arrays:
-            file.create_dataset(
-                video,
-                data=array.astype(np.float32, copy=False),
-                track_times=False,
-                compression="gzip",
-                compression_opts=GZIP_LEVEL,
-            )
+            values = array.astype(np.float32, copy=False)
+            with _writing(path):
+                file.create_dataset(
+                    video, data=values, track_times=False, compression="gzip", compression_opts=GZIP_LEVEL
+                )
+    finally:
+        with _writing(path):
+            file.close()
+
+
+@contextmanager
+def _writing(path: str | Path) -> Iterator[None]:
+    """Turn what h5py raises if the disk refuses a write, also when it closes the file, into a StoreError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        told = re.search(r"errno = (\d+)", str(error))
+        number = int(told[1]) if told else getattr(error, "errno", None)
+        if number is None:
+            raise
+        raise explain_os_error(OSError(number, os.strerror(number)), Path(path)) from error

@@ -22,6 +22,8 @@ from tsp.store.owner import forget_owner, is_abandoned, names_owner, new_owner
 
 TEMP_SUFFIX = ".tmp"
 PART_SUFFIX = ".part"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of writing, whatever file they name."""
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
         try:
             yield temp
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT) or error.filename == str(temp):
+            if error.errno in _FULL or error.filename == str(temp):
                 raise explain_os_error(error, path) from error
             raise
         with _explained(path, let_through=only_if_absent):
@@ -98,6 +100,11 @@ def explain_os_error(error: OSError, path: Path) -> StoreError:
         path = path.with_name(path.name[1:].rsplit(".", 2)[0])
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(f"no space left for {path}: free some space, or choose another folder")
+    if error.errno == errno.EFBIG:
+        return StoreError(
+            f"{path} would be larger than its file system or the limit of this shell allows: choose another folder, or "
+            "see 'ulimit -f'"
+        )
     nearest = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
     if error.errno == errno.EROFS:
         return StoreError(f"cannot write {path}: {nearest} is on a read-only file system; choose another folder")

@@ -1,8 +1,10 @@
 """The demo data set: formats, balance, what it may and may not tell."""
 
 import csv
+import dataclasses
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 import h5py
@@ -15,6 +17,7 @@ from tsp.config.recipes import load_dataset, resolve
 from tsp.config.run import ACTION_COLUMN, REGION_COLUMN
 from tsp.data.segments import load_segments
 from tsp.data.video.inspect import inspect_video
+from tsp.prepare import demo
 from tsp.prepare.demo import _deal_labels, _project, _watched, draw_demo
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, Segment, draw_frames, draw_timeline
 
@@ -156,3 +159,27 @@ def test_the_job_answers_with_plain_rows(tmp_path):
         ("valid", 1, 4),
     ]
     json.dumps(answer)
+
+
+def test_a_smaller_set_leaves_nothing_of_a_larger_one_that_was_there(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    draw_demo(tmp_path, DemoJob(dest=str(tmp_path), num_train_videos=3, num_valid_videos=1), workers=1)
+    (tmp_path / "train" / "train_007.mp4").write_bytes(b"somebody's")
+    draw_demo(tmp_path, DemoJob(dest=str(tmp_path), num_train_videos=1, num_valid_videos=1), workers=1)
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["train_000.mp4", "train_007.mp4"]
+    assert "train: 2 videos of an earlier set removed: train_001.mp4, train_002.mp4" in caplog.text
+    assert "train: 1 video is not part of this set: train_007.mp4" in caplog.text
+
+
+def test_a_set_that_is_drawn_anew_has_no_tables_until_its_videos_are_there(tmp_path, monkeypatch):
+    """Those of the earlier set would describe videos that are no longer there."""
+    job = DemoJob(dest=str(tmp_path), num_train_videos=1, num_valid_videos=1)
+    draw_demo(tmp_path, job, workers=1)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "for_each", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        draw_demo(tmp_path, dataclasses.replace(job, seed=1))
+    assert not list(tmp_path.glob("*.csv"))

@@ -4,10 +4,13 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tsp.data.video.encode import write_video
 from tsp.errors import StoreError
 from tsp.store.atomic import explain_os_error, new_file, remove_abandoned, write_atomically
 
@@ -158,3 +161,20 @@ def test_any_name_that_a_file_may_have_can_be_written(tmp_path: Path) -> None:
     for name in ("x" * 255, "\u6620" * 85, "\U0001f3a5" * 63):
         write_atomically(tmp_path / name, b"x")
         assert (tmp_path / name).read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("why", ["removed", "a file"])
+def test_a_folder_that_cannot_be_written_to_is_explained_also_by_libraries_that_name_no_file(
+    tmp_path: Path, why: str
+) -> None:
+    folder = tmp_path / "folder"
+
+    def frames() -> Iterator[np.ndarray]:
+        folder.rmdir()
+        if why == "a file":
+            folder.touch()
+        yield np.zeros((64, 64, 3), np.uint8)
+
+    folder.mkdir()
+    with pytest.raises(StoreError, match=f"^cannot use {folder}/a.mp4: .*; create the folder, or choose another one"):
+        write_video(folder / "a.mp4", frames())

@@ -6,7 +6,10 @@ action head and 50 % on the region head, 42 % on average. Training and validatio
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +22,23 @@ from tsp.config.job import Answer
 from tsp.config.jobs import DemoJob
 from tsp.data.features import write_arrays
 from tsp.data.label_map import write_labels
-from tsp.data.tables import GROUND_TRUTH_COLUMNS, METADATA_COLUMNS, REGIONS, VideoFacts, ground_truth_row, write_table
+from tsp.data.tables import (
+    GROUND_TRUTH_COLUMNS,
+    METADATA_COLUMNS,
+    REGIONS,
+    VideoFacts,
+    ground_truth_row,
+    read_metadata,
+    write_table,
+)
 from tsp.data.video.encode import write_video
+from tsp.errors import DataError
 from tsp.prepare.demo_scene import ACTIONS, BACKGROUND, FPS, Pixels, Segment, draw_frames, draw_timeline
 from tsp.prepare.parallel import for_each
-from tsp.store.atomic import new_file, remove_abandoned
+from tsp.store.atomic import explain_os_error, new_file, remove_abandoned
+from tsp.wording import counted, counted_is, first_few
+
+logger = logging.getLogger(__name__)
 
 ACTIONS_PER_VIDEO = 2
 GVF_DIM = 512
@@ -72,6 +87,8 @@ def draw_demo(folder: Path, job: DemoJob, *, workers: int | None = None) -> dict
             (("train", job.num_train_videos), ("valid", job.num_valid_videos))
         )
     }
+    for subset, drawings in tasks.items():
+        _remove_earlier(folder, subset, {path.name for path, *_ in drawings})
     drawn = dict(for_each(_draw_video, [*tasks["train"], *tasks["valid"]], workers=workers, noun="videos drawn"))
     subsets = {subset: [drawn[task] for task in tasks[subset]] for subset in tasks}
     for subset, videos in subsets.items():
@@ -84,6 +101,29 @@ def draw_demo(folder: Path, job: DemoJob, *, workers: int | None = None) -> dict
     write_labels(folder / "demo_action_label_mapping.json", ACTIONS)
     write_labels(folder / "demo_temporal_region_label_mapping.json", REGIONS)
     return subsets
+
+
+def _remove_earlier(folder: Path, subset: str, names: set[str]) -> None:
+    """Remove the tables of an earlier set, which would describe other videos until the new ones are written, and its
+    videos that this set does not have. Args: names, those that it has.
+    """
+    tables = [folder / f"demo_{subset}_{kind}.csv" for kind in ("metadata", "tsp_groundtruth")]
+    listed: set[str] = set()
+    with contextlib.suppress(DataError):
+        listed = {facts.filename for facts in read_metadata(tables[0])}
+    others = sorted(path.name for path in (folder / subset).glob("*.mp4") if path.name not in names)
+    earlier = [name for name in others if name in listed and re.fullmatch(rf"{subset}_\d+\.mp4", name)]
+    for path in [folder / subset / name for name in earlier] + tables:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+    if earlier:
+        what = counted(len(earlier), "video")
+        logger.info("%s: %s of an earlier set removed: %s", folder / subset, what, first_few(earlier))
+    if foreign := [name for name in others if name not in earlier]:
+        what = counted_is(len(foreign), "video")
+        logger.warning("%s: %s not part of this set: %s", folder / subset, what, first_few(foreign))
 
 
 def _deal_labels(rng: Generator, num_videos: int) -> list[tuple[str, ...]]:

@@ -43,7 +43,9 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
         try:
             yield temp
         except OSError as error:
-            if error.errno in _FULL or error.filename == str(temp):
+            # FFmpeg's errors name no file.
+            is_ours = error.filename is None and not os.access(path.parent, os.W_OK | os.X_OK)
+            if error.errno in _FULL or error.filename == str(temp) or is_ours:
                 raise explain_os_error(error, path) from error
             raise
         with _explained(path, let_through=only_if_absent):

@@ -32,6 +32,8 @@ _WINDOW_LINES = 4096
 _RETRY_SEC = (0.2, 0.5, 1.0, 2.0)
 _GIVE_UP_AFTER = 30
 """Failures in a row, about a minute, after which the log of a pod that has ended counts as lost with its node."""
+_KUBELETS = re.compile(rb"unable to retrieve container logs for \S+$|failed to (try resolving symlinks|open log file) ")
+"""What a kubelet appends where a container is gone: an error as text, after the status of a success."""
 _RANK = re.compile(r"(?:\S+Z )?rank (\d+) ")
 """With which each line of a pod with several ranks begins (``tsp.run.pod_ranks``)."""
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
@@ -92,7 +94,7 @@ class PodLog:
         self._seen, self._rest, self._failures = _Seen(), b"", 0
         # Checked before the log is requested: only then the log is complete.
         self._over = not self._follow or _is_over(pod)
-        self._done = False
+        self._done = self._has_lines = False
         self._query: dict[str, Any] = {
             "container": main_container_of(pod)["name"],
             "timestamps": True,
@@ -155,8 +157,13 @@ class PodLog:
             raise failure
 
     def _wanted_line(self, raw: bytes) -> Iterator[Line]:
-        """A line, unless it is of a rank that is not wanted."""
+        """A line, unless it is of a rank that is not wanted, or of no rank at all."""
         time_ns, length = _stamp_ns(raw)
+        if not length and _KUBELETS.match(raw):
+            level = logging.DEBUG if self._has_lines else logging.WARNING
+            logger.log(level, "%s: %s", self._status.name, raw.decode(errors="replace"))
+            return
+        self._has_lines = True
         text, ranks = raw[length:].decode(errors="replace"), self._status.ranks
         of_rank = _RANK.match(text) if len(ranks) > 1 else None
         rank = int(of_rank[1]) if of_rank is not None and int(of_rank[1]) in ranks else ranks.start

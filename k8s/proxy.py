@@ -29,7 +29,11 @@ def proxy_for(url: str, environment: Mapping[str, str], *, given: str | None = N
 
 def proxy_headers(proxy: str | None) -> dict[str, str]:
     """The header with the user and password of an HTTP proxy's address, which urllib3 leaves out; empty without any."""
-    parts = urlsplit(proxy or "")
+    try:
+        parts = urlsplit(proxy or "")
+    except ValueError:
+        # Whoever connects to it says what is wrong with it.
+        return {}
     if parts.username is None or not parts.scheme.startswith("http"):
         return {}
     pair = b":".join(unquote_to_bytes(text or "") for text in (parts.username, parts.password))

@@ -24,9 +24,9 @@ from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in
 from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_controlled, is_of_run, may_be_run
+from k8s.permissions import Right, missing_rights
 from k8s.train_jobs import as_helm_has_it
 from tsp.errors import ClusterError, ConfigError
-from tsp.wording import counted_is
 
 logger = logging.getLogger(__name__)
 
@@ -76,11 +76,11 @@ class Releases:
         known = set(names)
         try:
             rest = [release for release in self._newest("owner=helm") if release.name not in known]
+            with ThreadPoolExecutor(_READERS) as readers:
+                own = list(readers.map(self._is_own, rest))
         except ForbiddenError as error:
             logger.debug("%s", error)
             return
-        with ThreadPoolExecutor(_READERS) as readers:
-            own = list(readers.map(self._is_own, rest))
         yield from (release for release, is_own in zip(rest, own, strict=True) if is_own)
 
     def _newest(self, selector: str) -> list[Release]:
@@ -172,8 +172,10 @@ class Releases:
 
         Returns: whether there was anything.
         """
-        there = self.find_own(name) is not None
-        if there:
+        release = self.find_own(name)
+        there = release is not None
+        if release is not None:
+            self._refuse_half_removal(release)
             helm.uninstall(name)
         for kind in _MADE_BY_CHART:
             for item in self._labelled(kind, name):
@@ -186,6 +188,24 @@ class Releases:
                 there = True
                 self.cluster.delete(self.cluster.namespaced(*_PODS, pod["metadata"]["name"]))
         return self._forget_in_configmaps(name) or there
+
+    def _refuse_half_removal(self, release: Release) -> None:
+        """Helm removes what it may, and does not say what it may not.
+
+        Raises: ForbiddenError naming the permissions.
+        """
+        objects = (item for item in self.objects_of(release) if item["kind"] in _KINDS)
+        kinds = {
+            (item["apiVersion"].rpartition("/")[0] if "/" in item["apiVersion"] else "", item["kind"])
+            for item in objects
+        }
+        rights: list[Right] = [("delete", group, f"{kind.lower()}s", "") for group, kind in sorted(kinds)]
+        missing = missing_rights(self.cluster, [*rights, ("delete", "", "secrets", "")])
+        if missing:
+            raise ForbiddenError(
+                f"{release.name} is left as it is, since Helm could remove only a part of it (missing permission: "
+                f"{', '.join(missing)} in namespace {self.cluster.namespace}; see k8s/role.yaml)"
+            )
 
     def _forget_in_configmaps(self, name: str) -> bool:
         """Delete the record of a release that was installed with HELM_DRIVER=configmap; it would block the name."""
@@ -276,19 +296,3 @@ def _release(metadata: Mapping[str, Any]) -> Release | None:
 
 def _is_going(item: Mapping[str, Any]) -> bool:
     return bool(item["metadata"].get("deletionTimestamp"))
-
-
-def why_without_job(release: Release, pods: int = 0) -> str:
-    """One line on a release that has no job. Args: pods, those of the job that are still there."""
-    advice = f"remove it with 'tspctl delete {release.name}'"
-    if release.status == "pending-install":
-        return f"its installation is in progress or was interrupted: if no other command is working on it, {advice}"
-    if release.status == "failed":
-        return f"its installation failed: {advice}, and submit again"
-    if release.status == "uninstalling":
-        return f"its removal was interrupted: {advice} to finish it"
-    if release.status == "uninstalled":
-        resume = f"continue with 'tspctl resume {release.name}'"
-        return f"it was uninstalled with Helm, which kept its record (--keep-history): {resume}, or {advice}"
-    left = f", and {counted_is(pods, 'pod')} left of it" if pods else ""
-    return f"its job was deleted by hand{left}: continue with 'tspctl resume {release.name}', or {advice}"

@@ -61,7 +61,7 @@ def how_pods_went(job: Object, pods: Sequence[Object], events: Sequence[Object])
     Args: events, the newest first.
     """
     present = {str(pod["metadata"].get("uid")) for pod in pods}
-    began = str((job.get("status") or {}).get("startTime") or job["metadata"].get("creationTimestamp") or "")
+    began = _began(job)
     ends: list[_End] = []
     for event in events:
         # A resumed job begins anew, and a removed run may have had the same name.
@@ -73,6 +73,16 @@ def how_pods_went(job: Object, pods: Sequence[Object], events: Sequence[Object])
     # Of one failure the earliest counts, of one second the lowest rank.
     first = min(ends, key=lambda end: (end.weight, _seconds_between(began, end.time)), default=None)
     return first.text if first is not None else None
+
+
+def _began(job: Object) -> str:
+    """When it was started or resumed last; a TrainJob tells only by the end of its suspension."""
+    status = job.get("status") or {}
+    known = [str(status.get("startTime") or job["metadata"].get("creationTimestamp") or "")]
+    for item in status.get("conditions") or []:
+        if item.get("type") == "Suspended" and item.get("status") == "False":
+            known.append(str(item.get("lastTransitionTime") or known[0]))
+    return max(known, key=lambda time: _seconds_between(known[0], time))
 
 
 def _end_in(event: Object, job: Object, present: set[str]) -> Iterator[_End]:

@@ -20,7 +20,9 @@ EVENTS = "/api/v1/namespaces/video/events"
 CONFIGMAPS = "/api/v1/namespaces/video/configmaps"
 
 
-MANIFEST = "kind: PyTorchJob\nmetadata:\n  labels:\n    app.kubernetes.io/part-of: tspctl\n"
+MANIFEST = (
+    "apiVersion: kubeflow.org/v1\nkind: PyTorchJob\nmetadata:\n  labels:\n    app.kubernetes.io/part-of: tspctl\n"
+)
 """As much of one as says whose it is."""
 
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from k8s.releases import INSTALL_LABEL, why_without_job
+from k8s.releases import INSTALL_LABEL
+from k8s.why_release import why_without_job
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.serving import CONFIGMAPS, serve_release
 from tsp.errors import ClusterError, ConfigError
@@ -70,6 +71,13 @@ def test_a_release_is_ours_by_its_label_or_else_by_its_chart(api, releases, labe
 
 def test_there_is_no_release_where_there_is_none(releases, api):
     assert (releases.find("r1"), releases.find_own("r1")) == (None, None)
+
+
+def test_who_may_list_secrets_but_not_read_them_sees_no_broken_releases(api, releases):
+    """They are asked for their charts, those of others too."""
+    serve_release(api, "theirs")
+    api.objects[f"{SECRETS}/sh.helm.release.v1.theirs.v1"] = lambda *_: (403, {"message": "no"})
+    assert list(releases.without_job([])) == []
 
 
 def test_who_may_not_read_secrets_sees_no_broken_releases(api, releases):

@@ -81,6 +81,18 @@ def test_what_a_pod_has_written_is_read_with_its_times(api, cluster):
     assert query == {"container": "pytorch", "timestamps": "true", "follow": "false", "previous": "false"}
 
 
+@pytest.mark.parametrize(("before", "warned"), [([stamped(1, "hello")], False), ([], True)])
+def test_what_the_kubelet_says_of_a_container_that_is_gone_is_no_line_of_a_rank(api, cluster, caplog, before, warned):
+    """Kubernetes 1.33, word for word: without a time, and without an end."""
+    gone = b"unable to retrieve container logs for containerd://a9796b5491bad842300dd06e7169228c0f3c3917"
+    serve(api, cluster, ran(), FakeLog([*before, gone]))
+    lines = list(read_logs(OneRun(cluster, [ran()]), Wanted()))
+    assert texts(lines) == ["hello"] * len(before)
+    assert ("my-run-master-0: unable to retrieve container logs" in caplog.text) is warned
+    serve(api, cluster, ran(), FakeLog([stamped(1, gone.decode())]))
+    assert texts(read_logs(OneRun(cluster, [ran()]), Wanted())) == [gone.decode()], "a rank may say so, too"
+
+
 def test_all_ranks_are_merged_in_the_order_of_time(api, cluster, monkeypatch):
     monkeypatch.setattr("k8s.run_logs._HOLD_SEC", 20.0)
     found = [ran(rank) for rank in range(3)]

@@ -68,6 +68,18 @@ def test_a_resumed_run_has_begun_anew():
     assert why(resumed, pods, [KILLING]) is None
 
 
+def test_a_resumed_train_job_tells_it_only_by_its_condition():
+    """Which is there from the beginning, where it was installed suspended."""
+    taken = gone("TaintManagerEviction", "Marking for deletion Pod video/x", of="my-run-node-0-1-x7k2p")
+    pods = [node_pod(0), node_pod(1)]
+    told = "restarted: rank 1 was removed from a node that was tainted (not ready, or being emptied)"
+    for resumed_at, expected in (("2030-01-01T00:59:00Z", told), ("2030-01-01T01:01:00Z", None)):
+        found = train_job(ready=2)
+        suspended = {"type": "Suspended", "status": "False", "reason": "Resumed", "lastTransitionTime": resumed_at}
+        found["status"]["conditions"] = [suspended]
+        assert why(found, pods, [taken]) == expected
+
+
 @pytest.mark.parametrize(
     ("found", "pods", "of", "rank"),
     [

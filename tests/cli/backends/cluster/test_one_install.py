@@ -240,3 +240,22 @@ def test_an_upgrade_to_another_configuration_is_refused_before_anything_is_sent(
     assert api.objects == before
     same = upgrade(values)
     assert "immutable" not in same.stderr
+
+
+@pytest.mark.parametrize("resource", ["pytorchjobs", "configmaps", "secrets"])
+def test_a_run_that_could_only_be_removed_in_part_is_left_as_it_is(tspctl, few_rights, api, called, resource):
+    """Helm removes what it may, and says of the rest only that it failed."""
+    assert tspctl(*SUBMIT).code == 0
+    api.objects[f"{JOBS}/r1"]["status"] = {"conditions": [{"type": "Succeeded", "status": "True"}]}
+    (rule,) = [rule for rule in api.role["rules"] if resource in rule["resources"]]
+    rule["verbs"].remove("delete")
+    before = set(api.objects)
+    refused = tspctl("delete", "r1", "--yes")
+    assert refused.code == 4
+    group = ".kubeflow.org" if resource == "pytorchjobs" else ""
+    told = (
+        f"r1 is left as it is, since Helm could remove only a part of it (missing permission: delete {resource}{group}"
+    )
+    assert told in refused.err
+    assert set(api.objects) == before
+    assert "uninstall" not in called

@@ -18,9 +18,9 @@ RIGHTS = [
     for group in rule["apiGroups"]
     for resource in rule["resources"]
     for verb in rule["verbs"]
-    if verb not in ("create", "update", "watch") and resource in USED and (verb, resource) != ("get", "secrets")
+    if verb not in ("create", "update", "watch") and resource in USED
 ]
-"""Secrets are read by Helm, which says itself what it may not. What ``submit`` alone needs it asks for beforehand."""
+"""What ``submit`` alone needs it asks for beforehand."""
 
 
 def without(verb, group, resource):

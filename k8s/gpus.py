@@ -9,6 +9,9 @@ from k8s.names import RUN_LABEL, Object, is_of_run
 from k8s.quantity import allocatable, pieces
 
 _ENDED = ("Succeeded", "Failed")
+_VENDOR = "nvidia.com/"
+_OTHER_VENDORS = ("amd.com/gpu", "gpu.intel.com/", "habana.ai/", "google.com/tpu", "huawei.com/Ascend")
+"""Of accelerators that Kubernetes' device plugins name so."""
 _OWN_TAINTS = "node.kubernetes.io/"
 _DRIVER = "nvidia.com/cuda.driver-version.full"
 _DRIVER_PARTS = tuple(f"nvidia.com/cuda.driver.{part}" for part in ("major", "minor", "rev"))
@@ -73,6 +76,25 @@ def is_gpu(resource: str) -> bool:
     """Whether a node's resource is a GPU or a part of one: ``nvidia.com/gpu``, ``nvidia.com/mig-1g.5gb``."""
     domain, _, what = resource.partition("/")
     return "." in domain and (what == "gpu" or what.startswith(("mig-", "gpu.")))
+
+
+def other_gpus(nodes: Iterable[Object], gpu_resource: str) -> str | None:
+    """The GPUs of nodes that have another resource name than pods ask for: parts of one, or another vendor's; None if
+    there are none.
+    """
+    found = {
+        resource
+        for node in nodes
+        for resource in (node.get("status") or {}).get("allocatable") or {}
+        if resource != gpu_resource
+        and (is_gpu(resource) or resource.startswith(_OTHER_VENDORS))
+        and allocatable(node, resource)
+    }
+    foreign = sorted(resource for resource in found if not resource.startswith(_VENDOR))
+    ours = sorted(found.difference(foreign))
+    texts = [f"nodes have {', '.join(ours)}: to use one, set gpuResource (chart value)"] if ours else []
+    texts += [f"nodes have {', '.join(foreign)}, on which CUDA does not run"] if foreign else []
+    return "; ".join(texts) or None
 
 
 def label_prefix(resource: str) -> str:

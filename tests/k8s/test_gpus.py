@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from k8s.gpus import is_gpu, node_gpus
+from k8s.gpus import is_gpu, node_gpus, other_gpus
 from tests.k8s.objects import node_pod, pod, with_ranks
 from tests.k8s.serving import PODS, gpu_node
 
@@ -140,3 +140,27 @@ def test_who_may_not_list_nodes_is_told_which_right_is_missing(api, cluster, tsp
     (tmp_path / "tspctl.toml").write_text(f'kubeconfig = "{cluster.where.kubeconfig}"\n')
     refused = tspctl("gpus")
     assert (refused.code, "list nodes in the whole cluster" in refused.err) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ({"nvidia.com/gpu": "4", "cpu": "8"}, None),
+        ({"nvidia.com/mig-1g.5gb": "0", "amd.com/gpu": "0"}, None),
+        ({"nvidia.com/mig-1g.5gb": "7"}, "nodes have nvidia.com/mig-1g.5gb: to use one, set gpuResource (chart value)"),
+        ({"nvidia.com/gpu.shared": "7"}, "nodes have nvidia.com/gpu.shared: to use one, set gpuResource (chart value)"),
+        ({"amd.com/gpu": "8"}, "nodes have amd.com/gpu, on which CUDA does not run"),
+        (
+            {"gpu.intel.com/i915": "1", "habana.ai/gaudi": "8"},
+            "nodes have gpu.intel.com/i915, habana.ai/gaudi, on which CUDA does not run",
+        ),
+        (
+            {"amd.com/gpu": "1", "nvidia.com/mig-2g.10gb": "1"},
+            "nodes have nvidia.com/mig-2g.10gb: to use one, set gpuResource (chart value); "
+            "nodes have amd.com/gpu, on which CUDA does not run",
+        ),
+    ],
+)
+def test_gpus_that_pods_do_not_ask_for_are_named_with_what_can_be_done(resources, told):
+    node = {"metadata": {"name": "a"}, "status": {"allocatable": resources}}
+    assert other_gpus([node, {"metadata": {"name": "b"}}], "nvidia.com/gpu") == told

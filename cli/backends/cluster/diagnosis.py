@@ -11,6 +11,7 @@ from k8s.answers import ForbiddenError
 from k8s.client import Cluster
 from k8s.controllers import check_job_api, check_webhooks
 from k8s.drivers import check_drivers
+from k8s.gpus import other_gpus
 from k8s.helm import OLDEST, Helm, is_new_enough
 from k8s.job_apis import served_apis
 from k8s.node_plan import plan_nodes
@@ -85,7 +86,8 @@ def _check_gpu_nodes(settings: Settings, cluster: Cluster) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding("GPUs", "error", str(error))
         return
-    explanation = "; ".join(plan.explanation)
+    others = None if nodes else other_gpus(found, GPU_RESOURCE)
+    explanation = "; ".join(filter(None, [*plan.explanation, others]))
     what = f"{plan.gpus} on {counted(len(nodes), 'node')}"
     yield Finding("GPUs", "ok" if nodes else "warning", f"{what}; {explanation}")
     yield from check_drivers(found, settings.image, gpu_resource=GPU_RESOURCE)

@@ -10,6 +10,7 @@ from typing import Any
 
 from k8s.answers import ForbiddenError
 from k8s.client import Cluster
+from k8s.gpus import other_gpus
 from k8s.names import (
     GPU_RESOURCE_ANNOTATION,
     MEMORY_LABEL_ANNOTATION,
@@ -54,7 +55,7 @@ def plan_for_nodes(cluster: Cluster, config: RunConfig, objects: Sequence[dict[s
     data, shown = _planned_data(config.data, pod, per_pod)
     lines = tuple(lines or plan.explanation)
     if plan.ranks < config.gpus:
-        lines += tuple(filter(None, [left_out(items, pod, gpu_resource=resource)]))
+        lines += tuple(filter(None, [left_out(items, pod, gpu_resource=resource), other_gpus(items, resource)]))
     else:
         lines += shown
     return replace(plan, explanation=(*lines, *_forecast(config, data, plan)))

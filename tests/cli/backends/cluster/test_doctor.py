@@ -8,6 +8,7 @@ from cli.stores import Stores
 from tests.cli.backends.cluster.test_one_install import SUBMIT
 from tests.cli.backends.cluster.test_one_install import api as api
 from tests.cli.backends.cluster.test_one_install import tspctl as tspctl
+from tests.k8s.serving import gpu_node
 
 SECRET = "/api/v1/namespaces/video/secrets/s3-login"
 CLAIM = "/api/v1/namespaces/video/persistentvolumeclaims/videos"
@@ -82,3 +83,14 @@ def test_a_name_that_is_taken_is_refused_for_jobs_as_for_runs(tspctl, api):
         assert (refused.code, refused.out) == (2, ""), refused.err
         assert "namespace video already has a run 'r1': choose another --name" in refused.err
         assert "409" not in refused.err
+
+
+def test_the_doctor_names_the_gpus_that_runs_do_not_ask_for(api, findings):
+    parts = gpu_node("a", None)
+    parts["status"]["allocatable"] = {"nvidia.com/mig-1g.5gb": "7"}
+    api.objects["/api/v1/nodes"] = [parts]
+    level, message = findings()["GPUs"]
+    assert level == "warning"
+    assert message.endswith("nodes have nvidia.com/mig-1g.5gb: to use one, set gpuResource (chart value)")
+    api.objects["/api/v1/nodes"] = [parts, gpu_node("b", "16384")]
+    assert "mig" not in findings()["GPUs"][1]

@@ -72,6 +72,11 @@ def test_a_missing_secret_is_refused_before(well, backend, real_helm, config):
         )
 
 
+def of_amd(node):
+    node["status"]["allocatable"] = {"amd.com/gpu": "8"}
+    return node
+
+
 def cramped(node, cpu):
     node["status"]["allocatable"]["cpu"] = cpu
     return node
@@ -81,6 +86,7 @@ def cramped(node, cpu):
     ("nodes", "message"),
     [
         ([], "--gpus 4, but the nodes that ranks can use have 0 GPUs in total"),
+        ([of_amd(gpu_node("a", None))], "have 0 GPUs in total .*; nodes have amd.com/gpu, on which CUDA does not run"),
         ([gpu_node("a", None, gpus="3")], "--gpus 4, but the nodes that ranks can use have 3 GPUs in total"),
         (
             [cramped(gpu_node("a", "16384", gpus="8"), "19")],

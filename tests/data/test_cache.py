@@ -118,10 +118,10 @@ def test_the_store_is_listed_once_to_look_for_changes_and_sizes(tmp_path, store_
     cache.fetch("0.mp4")
     (store_dir / "0.mp4").write_bytes(b"other")
     cache.drop_changed("")
-    assert cache.sizes("")["0.mp4"] == 5
+    assert cache.entries("")["0.mp4"].size_bytes == 5
     assert listed == [""]
     (store_dir / "8.mp4").write_bytes(b"new")
-    assert cache.sizes("")["8.mp4"] == 3
+    assert cache.entries("")["8.mp4"].size_bytes == 3
     assert cache.fetch("0.mp4") == 5
 
 

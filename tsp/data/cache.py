@@ -75,10 +75,9 @@ class VideoCache:
         """The whole URI of an object, for messages."""
         return f"{self._config.uri.rstrip('/')}/{key}"
 
-    def sizes(self, prefix: str) -> dict[str, int]:
-        """Bytes of the store's objects by key, cached or not. A listing that ``drop_changed`` made is used, once."""
-        listed = self._listed.pop(prefix, None) or self._list(prefix)
-        return {key: entry.size_bytes for key, entry in listed.items()}
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """The store's objects by key, cached or not. A listing that ``drop_changed`` made is used, once."""
+        return self._listed.pop(prefix, None) or self._list(prefix)
 
     def _list(self, prefix: str) -> dict[str, Entry]:
         return {entry.key: entry for entry in self._store.list(prefix)}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tsp.config.run import DataConfig
 from tsp.config.store import StoreConfig
 from tsp.data.cache import MIB, VideoCache
 from tsp.data.copy_name import training_copy_name
+from tsp.data.file_version import FileVersion, tag_of
 from tsp.data.video import VideoError
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.store.base import Store, join_key
@@ -63,24 +65,40 @@ class Videos:
         """Those of the files that are not there; one listing of the folder where it is remote."""
         keys = {filename: self.key(filename) for filename in filenames}
         if self.cache is not None:
-            there = self.cache.sizes(f"{self._folder}/" if self._folder else "")
+            there = self.cache.entries(f"{self._folder}/" if self._folder else "")
             return [filename for filename, key in keys.items() if key not in there]
-        assert isinstance(self._source, LocalStore)
-        root = self._source.root
-        return [filename for filename, key in keys.items() if not _spelled_otherwise(root / key).exists()]
+        return [filename for filename, key in keys.items() if not self._local(key).exists()]
 
-    def sizes(self, filenames: Iterable[str]) -> dict[str, int]:
-        """Bytes of those of the files that are there; one listing of the folder where it is remote."""
+    def versions(self, filenames: Iterable[str]) -> dict[str, FileVersion]:
+        """Those of the files that are there; one listing of the folder where it is remote."""
         keys = {filename: self.key(filename) for filename in filenames}
         if self.cache is not None:
-            there = self.cache.sizes(f"{self._folder}/" if self._folder else "")
-            return {filename: there[key] for filename, key in keys.items() if key in there}
-        assert isinstance(self._source, LocalStore)
+            there = self.cache.entries(f"{self._folder}/" if self._folder else "")
+            return {name: FileVersion.of_entry(there[key]) for name, key in keys.items() if key in there}
         found = {}
         for filename, key in keys.items():
             with suppress(OSError):
-                found[filename] = _spelled_otherwise(self._source.root / key).stat().st_size
+                found[filename] = FileVersion.of_file(self._local(key))
         return found
+
+    def with_tag(self, filename: str, version: FileVersion) -> FileVersion:
+        """The version with the tag of its content, for which a local file is opened."""
+        if self.cache is not None:
+            return version
+        with suppress(OSError):
+            return replace(version, tag=tag_of(self._local(self.key(filename))))
+        return version
+
+    def versions_now(self, before: Mapping[str, FileVersion]) -> dict[str, FileVersion]:
+        """The files of earlier versions as they are now, with the tags of those whose times tell nothing."""
+        return {
+            name: now if before[name].may_be(now) else self.with_tag(name, now)
+            for name, now in self.versions(before).items()
+        }
+
+    def _local(self, key: str) -> Path:
+        assert isinstance(self._source, LocalStore)
+        return _spelled_otherwise(self._source.root / key)
 
     def _missing(self, key: str) -> DataError:
         address = self._source.address(key)

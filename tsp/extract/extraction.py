@@ -16,10 +16,11 @@ from tsp.config.job import Answer
 from tsp.config.jobs import EncodingJob, FeatureFormat
 from tsp.data.dataset_files import Videos
 from tsp.data.features import GVF_DIMS, write_arrays
+from tsp.data.file_version import FileVersion
 from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.extract.encoder import Encoder, load_backbone
-from tsp.extract.finished import refuse_other_files, refuse_other_work
+from tsp.extract.finished import other_files, refuse_other_files, refuse_other_work
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
 from tsp.extract.numbers import describe_numbers, odd_numbers
 from tsp.extract.pool import decode_videos
@@ -40,8 +41,8 @@ logger = logging.getLogger(__name__)
 
 BATCH_ON_GPU = 64
 BATCH_ON_CPU = 8
-FILE_BYTES = "file_bytes"
-"""Key of a finished output's report: the size of each video's file when its features were extracted."""
+FILES = "files"
+"""Key of a finished output's report: the version of each video's file when its features were extracted."""
 HELD = ("videos", "clips", "broken", "padded", "skipped", "missing")
 """Facts of an answer that a finished output's report keeps beside its rows."""
 
@@ -134,16 +135,10 @@ class Extraction:
             encoder=self._job.backbone,
             where=self._parts.address,
         )
-        if not self._job.merge_only and report.get(FILE_BYTES):
-            videos = open_videos(self._job, self._cache)
-            names = {video.name: video.filename for video in self._videos if video.name in report[FILE_BYTES]}
-            sizes = videos.sizes(names.values())
-            refuse_other_files(
-                report[FILE_BYTES],
-                {name: sizes.get(filename) for name, filename in names.items()},
-                folder=self._job.videos,
-                where=self._parts.address,
-            )
+        if not self._job.merge_only and report.get(FILES):
+            made_from = {name: version for name, text in report[FILES].items() if (version := FileVersion.parse(text))}
+            there = self._files_now(open_videos(self._job, self._cache), made_from)
+            refuse_other_files(made_from, there, folder=self._job.videos, where=self._parts.address)
         logger.info("%s is already finished", self._parts.address)
         held = dict(report["holds"])
         return Answer(rows=held.pop("rows"), facts={**held, "out": self._parts.address})
@@ -160,9 +155,8 @@ class Extraction:
         dealt = deal(self._videos, self._job.shards if self._shard is not None else 1)
         mine = [video for video in dealt[self._shard or 0] if video.name in self._num_clips]
         source = open_videos(self._job, self._cache)
-        sizes = source.sizes(video.filename for video in mine)
         parts = self._parts.all(self._shapes)
-        self._refuse_other_files(mine, parts, sizes)
+        self._refuse_other_files(mine, parts, source)
         # A broken file may have been repaired in the meantime, too.
         rest = [video for video in mine if video.name not in parts or parts[video.name].state == "broken"]
         self._parts.discard(parts[video.name] for video in rest if video.name in parts)
@@ -170,33 +164,36 @@ class Extraction:
         if rest:
             # Errors of a card may surface at any later call, not only where the encoder runs.
             with gpu_errors("give a smaller --batch, or free the GPU's memory"):
-                self._extract(checkpoint, rest, source, sizes)
+                self._extract(checkpoint, rest, source)
         return None
 
-    def _refuse_other_files(
-        self, videos: Sequence[VideoFacts], parts: Mapping[str, Part], sizes: Mapping[str, int]
-    ) -> None:
+    def _files_now(self, source: Videos, made_from: Mapping[str, FileVersion]) -> dict[str, FileVersion | None]:
+        """By the video's name, the file that features were made from as it is now; None if there is none."""
+        names = {video.name: video.filename for video in self._videos if video.name in made_from}
+        now = source.versions_now({filename: made_from[name] for name, filename in names.items()})
+        return {name: now.get(filename) for name, filename in names.items()}
+
+    def _refuse_other_files(self, videos: Sequence[VideoFacts], parts: Mapping[str, Part], source: Videos) -> None:
         """Refuse to go on if features so far are of other files than those that are there.
 
         Raises: ConfigError; what was computed is not discarded because of a mistyped --data.
         """
-        changed = [
-            video.name
-            for video in videos
-            if video.name in parts
-            and parts[video.name].state != "broken"
-            and None not in (sizes.get(video.filename), parts[video.name].file_bytes)
-            and sizes[video.filename] != parts[video.name].file_bytes
-        ]
-        if changed:
-            example = self._parts.store.address(parts[changed[0]].key)
+        mine = {video.name: parts[video.name] for video in videos if video.name in parts}
+        made_from = {
+            name: part.made_from for name, part in mine.items() if part.state != "broken" and part.made_from is not None
+        }
+        there = self._files_now(source, made_from)
+        if differences := other_files(made_from, there):
+            changed = next(name for name in made_from if other_files({name: made_from[name]}, there))
+            example = self._parts.store.address(parts[changed].key)
             raise ConfigError(
                 f"{self._parts.address} was started with other files than those in {self._job.videos} "
-                f"({counted(len(changed), 'video')} of another size: {first_few(changed)}): check --data, choose "
-                f"another --out, or delete what was made of them, such as {example}, to extract them again"
+                f"({'; '.join(differences)}): check --data, choose another --out, or delete what was made of them, "
+                f"such as {example}, to extract them again"
             )
 
-    def _extract(self, checkpoint: Path, videos: list[VideoFacts], source: Videos, sizes: Mapping[str, int]) -> None:
+    def _extract(self, checkpoint: Path, videos: list[VideoFacts], source: Videos) -> None:
+        versions = source.versions(video.filename for video in videos)
         backbone, network = load_backbone(checkpoint, self._job.backbone)
         device = device_of_shard(self._shard)
         encoder = Encoder(network, device, self._job.precision)
@@ -209,7 +206,9 @@ class Extraction:
         for result in stream.results(events):
             if result.array is None:
                 logger.warning("%s: %s", result.video.name, result.message)
-            self._parts.write(result, sizes.get(result.video.filename))
+            filename = result.video.filename
+            made_from = versions.get(filename)
+            self._parts.write(result, None if made_from is None else source.with_tag(filename, made_from))
             progress.videos_done += 1
         self._facts = {
             "backbone": backbone,
@@ -276,8 +275,8 @@ class Extraction:
             raise DataError(f"there is nothing to merge: none of the {len(self._videos)} videos has features")
         holds = {"rows": answer.rows, **{key: answer.facts[key] for key in HELD}}
         description = self._description(names)
-        sizes = {name: parts[name].file_bytes for name in self._shapes if parts[name].file_bytes is not None}
-        report = {**description.to_dict(), "holds": holds, FILE_BYTES: sizes}
+        files = {name: str(made_from) for name in self._shapes if (made_from := parts[name].made_from) is not None}
+        report = {**description.to_dict(), "holds": holds, FILES: files}
         if self._keep.form == "npy":
             stems = {name: file_stem(name, self._keep.prefix) for name in names}
             self._parts.finish_files(stems, parts, missing_files(description.missing, self._keep.prefix), report)

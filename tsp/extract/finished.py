@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tsp.data.file_version import FileVersion
 from tsp.errors import ConfigError
 from tsp.wording import first_few
 
@@ -34,17 +35,17 @@ def refuse_other_work(
 
 
 def refuse_other_files(
-    made_from: Mapping[str, int], there: Mapping[str, int | None], *, folder: str, where: str
+    made_from: Mapping[str, FileVersion], there: Mapping[str, FileVersion | None], *, folder: str, where: str
 ) -> None:
     """Refuse to call an output finished whose features are of other files than those in the folder; warn if files that
     it was made from are no longer there.
 
-    Args: made_from, size of each video's file when it was extracted; there, its size now, None if there is no file.
+    Args: made_from, each video's file when it was extracted; there, the file now, None if there is none.
     Raises: ConfigError.
     """
     absent = [name for name in made_from if there.get(name) is None]
-    other = [name for name in made_from if there.get(name) not in (None, made_from[name])]
-    differences = [*_counted(absent, "not there"), *_counted(other, "of another size")]
+    other = other_files(made_from, there)
+    differences = [*_counted(absent, "not there"), *other]
     if absent and not other:
         # Whoever has removed the videos since may repeat the command all the same.
         logger.warning("%s is finished; not compared with the files in %s: %s", where, folder, "; ".join(differences))
@@ -53,6 +54,16 @@ def refuse_other_files(
             f"{where} is finished, but not from the files in {folder} ({'; '.join(differences)}): check --data, "
             f"choose another --out, or delete {where} to extract all of them again"
         )
+
+
+def other_files(made_from: Mapping[str, FileVersion], there: Mapping[str, FileVersion | None]) -> list[str]:
+    """Describes the videos whose file is not the one that features were made from."""
+    pairs = [(name, before, now) for name, before in made_from.items() if (now := there.get(name)) is not None]
+    other = [(name, before, now) for name, before, now in pairs if not before.may_be(now)]
+    return [
+        *_counted([name for name, before, now in other if before.size_bytes != now.size_bytes], "of another size"),
+        *_counted([name for name, before, now in other if before.size_bytes == now.size_bytes], "of other content"),
+    ]
 
 
 def _differences(report: Mapping[str, Any], num_clips: Mapping[str, int]) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """An extraction's intermediate results: one small object per video, next to the output.
 
     <out>.parts/about.json            what is extracted: checkpoint, stride, ...
-               /done/<bytes>/<video>.npy      float32; bytes, the size of the file they were made from
-               /padded/<bytes>/<video>.npy    the same; some clip repeats the video's last frame
-               /broken/<bytes>/<video>.txt    why it could not be decoded
+               /done/<version>/<video>.npy    float32; version, of the file they were made from (``FileVersion``)
+               /padded/<version>/<video>.npy  the same; some clip repeats the video's last frame
+               /broken/<version>/<video>.txt  why it could not be decoded
                /merging.json          which shard merges
     <out>                             the H5, whole or not there
     <out>.json                        what it holds; the parts are gone then
@@ -11,8 +11,8 @@
 With one file per video the output is a folder: the parts become its files, ``features.json`` describes them and is
 written last, ``missing_files.txt`` names the videos without features.
 
-A part's folders show its state and its source, so that one listing shows the remaining work: a part made from a file of
-another size is another file's. Parts of older releases have no size, and are accepted unchecked.
+A part's folders show its state and its source, so that one listing shows the remaining work: a part made from another
+version of the file is another file's. Parts of older releases have no version, and are accepted unchecked.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import numpy as np
 from tsp.config.codec import json_text
 from tsp.config.jobs import FeatureFormat
 from tsp.config.store import StoreConfig
+from tsp.data.file_version import FileVersion
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.extract.ahead import map_ahead
 from tsp.extract.npy import array_of
@@ -55,8 +56,8 @@ class Part:
 
     state: PartState
     key: str
-    file_bytes: int | None
-    """Size of the file it was made from; None in parts of older releases."""
+    made_from: FileVersion | None
+    """The file; None in parts of older releases."""
 
 
 class VideoParts:
@@ -152,10 +153,10 @@ class VideoParts:
 
     # Parts
 
-    def write(self, result: VideoResult, file_bytes: int | None) -> None:
-        """Store a video's result. Args: file_bytes, size of the video's file, if there is one."""
+    def write(self, result: VideoResult, made_from: FileVersion | None) -> None:
+        """Store a video's result. Args: made_from, the video's file, if there is one."""
         state: PartState = "broken" if result.array is None else "padded" if result.num_padded else "done"
-        key = self._key(state, result.video.name, file_bytes)
+        key = self._key(state, result.video.name, made_from)
         if result.array is None:
             self.store.write(key, result.message.encode())
             return
@@ -168,11 +169,12 @@ class VideoParts:
         found: dict[str, Part] = {}
         for entry in self.store.list(self._prefix):
             state, _, file = entry.key.removeprefix(self._prefix).partition("/")
-            size, _, file = file.rpartition("/")
+            source, _, file = file.rpartition("/")
+            made_from = FileVersion.parse(source)
             name = file.removesuffix(".npy").removesuffix(".txt")
-            if state not in ENDINGS or name not in shapes or not (size.isdigit() or size == ""):
+            if state not in ENDINGS or name not in shapes or (source and made_from is None):
                 continue
-            part = Part(state, entry.key, int(size) if size else None)
+            part = Part(state, entry.key, made_from)
             if state == "broken":
                 found.setdefault(name, part)
             elif entry.size_bytes == NPY_HEADER_BYTES + 4 * math.prod(shapes[name]):
@@ -198,8 +200,8 @@ class VideoParts:
         except (ValueError, EOFError) as error:
             raise DataError(f"{self.store.address(part.key)} is damaged: delete it and extract again") from error
 
-    def _key(self, state: PartState, name: str, file_bytes: int | None) -> str:
-        source = "" if file_bytes is None else f"{file_bytes}/"
+    def _key(self, state: PartState, name: str, made_from: FileVersion | None) -> str:
+        source = "" if made_from is None else f"{made_from}/"
         return f"{self._prefix}{state}/{source}{name}{ENDINGS[state]}"
 
     # The end

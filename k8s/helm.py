@@ -195,7 +195,13 @@ def _environment() -> dict[str, str]:
     """Ours without what would send Helm to another cluster or namespace than was checked, have it keep its records
     anywhere but in Secrets, where ``k8s.releases`` finds them, or write traces among its errors."""
     elsewhere = ("HELM_KUBE", "HELM_NAMESPACE", "HELM_DRIVER", "HELM_DEBUG")
-    return {key: value for key, value in os.environ.items() if not key.startswith(elsewhere)}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(elsewhere)}
+    if "KUBECONFIG" in kept:
+        # As we read it: Helm expands no ~, which a shell leaves in quotes.
+        kept["KUBECONFIG"] = os.pathsep.join(
+            str(Path(path).expanduser()) if path else "" for path in kept["KUBECONFIG"].split(os.pathsep)
+        )
+    return kept
 
 
 def _said(stderr: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from k8s import helm
-from k8s.client import ClusterAddress
+from k8s.client import Cluster, ClusterAddress
 from tsp.errors import ClusterError, ConfigError
 
 
@@ -58,3 +58,13 @@ def test_of_what_helm_writes_its_error_is_told(tmp_path, monkeypatch, stderr, sa
     with pytest.raises(ClusterError) as refused:
         helm.Helm(ClusterAddress(), "video").version()
     assert str(refused.value) == f"helm version failed: {said}"
+
+
+def test_helm_reads_the_kubeconfig_that_we_read(api, real_helm, tmp_path, monkeypatch):
+    """A shell expands no ``~`` within quotes, and neither does Helm."""
+    (tmp_path / "config").write_text(api.kubeconfig())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", "~/none:~/config")
+    assert Cluster(ClusterAddress()).server == api.address
+    api.objects["/version"] = {"major": "1", "minor": "33", "gitVersion": "v1.33.0"}
+    assert helm.Helm(ClusterAddress(), "video").uninstall("nothing") is False

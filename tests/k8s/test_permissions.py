@@ -53,3 +53,15 @@ def test_a_missing_right_to_a_part_of_a_resource_is_named_with_it(api, cluster):
     permissions, nodes = check_permissions(cluster)
     assert permissions.message.startswith("missing: get pods/log in namespace video")
     assert nodes.level == "ok"
+
+
+def test_the_role_changes_only_what_tspctl_makes_or_stops():
+    role = yaml.safe_load((Path(__file__).resolve().parents[2] / "k8s" / "role.yaml").read_text())
+    changed = {
+        resource
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        if {"create", "update", "patch", "delete"}.intersection(rule["verbs"])
+    }
+    made = {"pytorchjobs", "trainjobs", "trainingruntimes", "jobs", "secrets", "configmaps", "serviceaccounts"}
+    assert changed == {*made, "pods", "pods/exec", "workloads"}

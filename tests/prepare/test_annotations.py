@@ -245,3 +245,22 @@ def test_a_duration_of_any_length_above_zero_is_taken(tmp_path, duration):
     path.write_text(json.dumps({"database": {"a": entry}}))
     found = read_activitynet(path)
     assert (found.durations_sec, found.skipped) == ({"a": float(duration)}, [])
+
+
+@pytest.mark.parametrize("odd", ["\n", "\r", "\0", "\x85", "\u2028", "\udcff"])
+@pytest.mark.parametrize("where", ["video", "label"])
+def test_a_name_that_breaks_a_table_is_named(tmp_path, odd, where):
+    """The table would have a row of two lines, or could not be written."""
+    entry = {"annotations": [{"segment": [1, 2], "label": f"Jump{odd}high" if where == "label" else "Jump"}]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"database": {f"v{odd}1" if where == "video" else "v1": entry}}))
+    with pytest.raises(DataError, match=r"annotation 0: a name with '.+' cannot be in a table") as refused:
+        read_activitynet(path)
+    assert repr(odd) in str(refused.value)
+
+
+@pytest.mark.parametrize("label", ["Hand\tstand", 'Ju,m"p', "Übung", "体操", "Jump 👍🏽"])
+def test_other_names_are_taken_as_they_are(tmp_path, label):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"database": {"v1": {"annotations": [{"segment": [1, 2], "label": label}]}}}))
+    assert [action.label for action in read_activitynet(path).actions] == [label]

@@ -17,6 +17,8 @@ from tsp.data.text_files import read_json, read_text
 from tsp.errors import DataError
 
 _THUMOS14_FILE = re.compile(r"(?P<label>.+?)(_(val|test|validation|train|training))?", re.IGNORECASE)
+_IN_NO_TABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Line breaks and other control characters, and halves of characters, which no encoding has."""
 THUMOS14_IGNORED = ("ambiguous",)
 """Classes, in lower case, of stretches that no one could label; the published tables treat them as not annotated."""
 _ERRORS_SHOWN = 5
@@ -63,6 +65,8 @@ class Annotations:
             self.errors.append(f"{where}: the action ends at {end_sec:g} s, before it starts at {start_sec:g} s")
         elif not isinstance(label, str) or not label.strip():
             self.errors.append(f"{where}: the label is {label!r}, not the name of a class")
+        elif odd := _IN_NO_TABLE.search(video + label):
+            self.errors.append(f"{where}: a name with {odd[0]!r} cannot be in a table ({video!r}, label {label!r})")
         else:
             self.actions.append(Action(video, start_sec, end_sec, label, where))
 

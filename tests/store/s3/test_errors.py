@@ -164,3 +164,15 @@ def test_an_answer_that_is_no_s3_is_told_from_a_server_that_has_moved(location, 
     said = str(explain_foreign(location, status, bucket="b", server="http://s:9000"))
     assert expected in said
     assert ("if a login page or proxy" in said) == ("; if a login page" in expected)
+
+
+@pytest.mark.parametrize("server", ["AWS S3", "https://s3.eu-west-1.amazonaws.com", "http://s:9000"])
+@pytest.mark.parametrize(
+    ("doing", "hint"),
+    [("read", "kms:Decrypt"), ("read", "requesters pay"), ("list", "requesters pay"), ("write", "kms:GenerateDataKey"),
+     ("write", "demands a header for encryption"), ("delete", "amazon")],
+)  # fmt: skip
+def test_what_only_aws_denies_so_is_told_of_aws_only(server: str, doing: str, hint: str) -> None:
+    """By its documentation: these refusals have no code of their own."""
+    error = explain_refusal("AccessDenied", 403, address="s3://b/k", bucket="b", server=server, doing=doing)
+    assert (hint in str(error).replace(server, "")) is (server != "http://s:9000" and doing != "delete")

@@ -18,7 +18,7 @@ from tsp.errors import StoreError, StoreUnreachableError
 from tsp.store.deadline import within
 from tsp.store.retry import RetryPolicy
 from tsp.store.s3.boto import check_settings, make_client
-from tsp.store.s3.errors import Facts, explain_foreign, explain_refusal, explain_silence, is_transient
+from tsp.store.s3.errors import AWS, Facts, explain_foreign, explain_refusal, explain_silence, is_transient
 from tsp.store.s3.failures import (
     ForeignAnswerError,
     code_and_status,
@@ -61,7 +61,7 @@ class Bucket:
     def __init__(self, name: str, config: StoreConfig, retry: RetryPolicy) -> None:
         check_settings(config)
         self.name, self.config, self.retry = name, config, retry
-        self.server = config.endpoint_url or "AWS S3"
+        self.server = config.endpoint_url or AWS
         self.seen = False
         """Whether the bucket has answered."""
         split = urlsplit(config.endpoint_url or "")

@@ -57,6 +57,8 @@ _BUSY = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"
 _PROTECTED = {"MethodNotAllowed", "405", "InvalidRequest", "ObjectLocked", "WORMProtected"}
 _NOT_ALLOWED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
 
+AWS = "AWS S3"
+"""The server where no endpoint is given, in messages."""
 CREDENTIALS_HINT = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN if they are temporary) or "
     "AWS_PROFILE; on a cluster, set the Secret or the service account that provides them"
@@ -69,6 +71,13 @@ _RIGHTS = {
     "list": "s3:ListBucket on the bucket",
     "write": "s3:PutObject on the object",
     "delete": f"s3:DeleteObject on the object, {_RETENTION_HINT}",
+}
+_ON_AWS = {
+    "read": "; with a KMS key also kms:Decrypt on the key. Buckets whose requesters pay cannot be used",
+    "list": ". Buckets whose requesters pay cannot be used",
+    "write": "; with a KMS key also kms:GenerateDataKey and kms:Decrypt on the key. If the bucket's policy demands a "
+    "header for encryption, which is not sent, let it rely on the bucket's default encryption",
+    "delete": "",
 }
 _ELSEWHERE = "check store.endpoint_url and proxy variables"
 
@@ -128,9 +137,13 @@ def explain_refusal(
         page = "" if code != "403" else "; the answer has no S3 error code: a proxy or firewall may have given it"
         return DeniedError(
             f"{server} does not let these credentials {doing} {address} ({code}): check the key pair, and that its "
-            f"policy grants {_RIGHTS[doing]}{page}"
+            f"policy grants {_RIGHTS[doing]}{_ON_AWS[doing] if _is_aws(server) else ''}{page}"
         )
     return StoreError(refused)
+
+
+def _is_aws(server: str) -> bool:
+    return server == AWS or (urlsplit(server).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def _hint(code: str, doing: str) -> str:

@@ -101,3 +101,24 @@ def test_fetching_many_files_stops_at_once(
             signal.signal(number, before)
     assert (ended.code, ended.err.strip()) == (128 + number, said)
     assert len(fetched) < 60
+
+
+@pytest.mark.parametrize(
+    ("words", "continues"),
+    [
+        (("data", "standardize", "videos", "out"), True),
+        (("extract", "a.pth", "--data", "videos", "--metadata", "m.csv", "--out", "f.h5"), True),
+        (("gvf", "a.pth", "--data", "videos", "--metadata", "m.csv", "--out", "f.h5"), True),
+        (("data", "probe", "videos"), False),
+        (("data", "demo", "demo"), False),
+    ],
+)
+def test_an_interrupted_job_says_whether_the_same_command_continues(
+    tspctl: Tspctl, local: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], continues: bool
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.backends.local.jobs._start", interrupted)
+    ended = tspctl(*words)
+    assert (ended.code, "the same command continues" in ended.err) == (130, continues)

@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from cli.backends.base import JobEnd
 from cli.signals import ToldToEndError
 from tsp.config.codec import to_dict
 from tsp.config.job import INDEX_VARIABLE, Job, written_addresses
-from tsp.config.jobs import MergedJob
+from tsp.config.jobs import EncodingJob, MergedJob, StandardizeJob
 from tsp.errors import TspError
 from tsp.run.rank_group import end_with
 from tsp.store.turns import in_turn
@@ -31,7 +32,7 @@ def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequen
     Args: command, the program, which gets the job's kind; devices, CUDA devices of this machine.
     Returns: exit code and answer; the processes log to our stderr.
     """
-    with in_turn(written_addresses(job), _tell) as locks:
+    with _saying_what_continues(job), in_turn(written_addresses(job), _tell) as locks:
         if not isinstance(job, MergedJob) or gpus == 1:
             return _finish(_start(command, job, devices[0] if devices else None, locks))
         shards = [replace(job, shards=gpus, shard=shard) for shard in range(gpus)]
@@ -41,6 +42,16 @@ def run_job_here(command: Sequence[str], job: Job, *, gpus: int, devices: Sequen
         if failed:
             return failed[0]
         return _finish(_start(command, replace(job, shards=gpus, shard=None, merge_only=True), None, locks))
+
+
+@contextmanager
+def _saying_what_continues(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if isinstance(job, StandardizeJob | EncodingJob):
+            error.add_note("the same command continues with what is left")
+        raise
 
 
 def _tell(address: str) -> None:

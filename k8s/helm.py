@@ -83,8 +83,14 @@ class Helm:
         self._where, self._namespace = where, namespace
 
     def render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:
-        """The manifest that ``install`` would send, as text. Needs no cluster."""
-        return self._with_values("template", name, chart, values, "--skip-tests")
+        """The manifest that ``install`` would send, as text. Needs no cluster.
+
+        Raises: ConfigError if the chart refuses the values.
+        """
+        try:
+            return self._with_values("template", name, chart, values, "--skip-tests")
+        except ClusterError as error:
+            raise ConfigError(str(error)) from error
 
     def install(self, name: str, chart: Chart, values: Mapping[str, Any], *, labels: Mapping[str, str]) -> None:
         """Install a release. Something of it may be left if that fails: ``Releases.install`` cleans up.
@@ -208,4 +214,5 @@ def _said(stderr: str) -> str:
     """What helm wrote, without its warnings, its prefixes and what Helm 4 logs beside its error."""
     lines = [line for line in stderr.strip().splitlines() if line and not _IS_LOG.match(line)]
     text = " ".join(" ".join(lines or stderr.split()).split())
+    text = text.removesuffix(" Use --debug flag to render out invalid YAML")
     return text.removeprefix("Error: ").removeprefix("INSTALLATION FAILED: ") or "without a word"

@@ -80,11 +80,33 @@ def test_helm_refuses_a_misspelt_value(render, key):
         {"shm": {"sizeLimit": "lots"}},
         {"store": {"existingSecret": "Not A Name"}},
         {"set": {"optim": {"head_lr": 1}}},
+        *(
+            {group: {key: value}}
+            for group in ("labels", "podLabels", "nodeSelector")
+            for key, value in (
+                ("a", "b c"),
+                ("a", "-b"),
+                ("a", "x" * 64),
+                ("", "b"),
+                ("a b", "c"),
+                ("/a", "b"),
+                ("A.example/a", "b"),
+            )
+        ),
+        {"annotations": {"a b": "c"}},
+        {"podAnnotations": {"": "c"}},
     ],
 )
 def test_helm_refuses_a_value_that_cannot_be(render, values):
     with pytest.raises(HelmError, match="don't meet the specifications"):
         render(**values)
+
+
+def test_labels_may_be_all_that_kubernetes_takes(render):
+    """Nobody looks at those of pods until they are made."""
+    labels = {"a": "", "example.com/A_b.c-1": "X_y.z-0", "n": 1, "b": True, "x" * 63: "y" * 63}
+    made = render(labels=labels, podLabels=labels, nodeSelector=labels, podAnnotations={"Example.com/a": "any thing"})
+    assert made.pod["nodeSelector"].items() >= {"a": "", "n": "1", "b": "true", "x" * 63: "y" * 63}.items()
 
 
 def test_no_value_is_meant_for_a_credential():

@@ -188,14 +188,14 @@ class Lifecycle:
         Args: charts, the present one, and the one that the release was installed with.
         Raises: ClusterError if none does.
         """
-        refusal = ClusterError("")
+        refusal = ""
         for chart in charts:
             try:
                 manifest = self._helm().render(release.name, chart, values)
-            except ClusterError as error:
-                refusal = refusal if str(refusal) else error
+            except ConfigError as error:
+                refusal = refusal or str(error)
                 continue
-            if str(refusal):
+            if refusal:
                 logger.warning(
                     "%s continues with the chart that it was submitted with: this version's refuses its values (%s)",
                     release.name,

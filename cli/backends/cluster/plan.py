@@ -185,6 +185,8 @@ class Planner:
         for assignment in options.chart_values:
             for text in re.split(r"(?<!\\),", assignment):
                 key, _, value = text.partition("=")
+                if not key.strip():
+                    raise ConfigError(f"--chart-value {assignment!r} has no key: expected KEY=VALUE")
                 check_address(f"--chart-value {key}", value)
         for path in options.chart_value_files:
             check_texts(f"--chart-values {path}", _values_in(path))
@@ -247,9 +249,17 @@ def _errors(findings: Iterable[Finding]) -> Iterable[Finding]:
 
 
 def _values_in(path: str) -> Any:
-    """The content of a values file; Helm reports errors in it."""
+    """The content of a values file; Helm reports errors in it, but reads only the first of several documents.
+
+    Raises: ConfigError.
+    """
     try:
-        return yaml.safe_load(Path(path).expanduser().read_text())
+        first, *others = list(yaml.safe_load_all(Path(path).expanduser().read_bytes())) or [None]
+        if any(others):
+            raise ConfigError(
+                f"--chart-values {path} has several YAML documents, of which Helm would read only the first"
+            )
+        return first
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         logger.debug("%s: %s", path, error)
         return None

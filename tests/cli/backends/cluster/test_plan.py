@@ -311,3 +311,26 @@ def test_the_plan_says_beforehand_where_the_data_path_starves_the_card(
     said = [line for line in backend.plan(large, lasting).explanation if "provides about" in line]
     assert len(said) == bool(words)
     assert all(word in said[0] for word in words)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "values", "said"),
+    [
+        (("gpusPerPod=x",), None, "at '/gpusPerPod': got string, want integer"),
+        (("gpus=3",), None, r"config\.gpus is 4, but gpus is 3$"),
+        (("=b",), None, "--chart-value '=b' has no key: expected KEY=VALUE"),
+        ((), "queue: a\n---\ngpusPerPod: 2\n", "has several YAML documents, of which Helm would read only the first"),
+        ((), "queue: a\n---\n", None),
+    ],
+)
+def test_values_that_the_chart_refuses_are_a_matter_of_configuration(
+    well, backend, real_helm, config, tmp_path, assignments, values, said
+):
+    (tmp_path / "values.yaml").write_text(values or "")
+    files = () if values is None else (str(tmp_path / "values.yaml"),)
+    options = BackendOptions(chart_values=assignments, chart_value_files=files)
+    if said is None:
+        backend.plan(config, options)
+        return
+    with pytest.raises(ConfigError, match=said):
+        backend.plan(config, options)

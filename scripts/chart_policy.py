@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from checkov.kubernetes.runner import Runner
+from checkov.runner_filter import RunnerFilter
 
 from tests.chart.conftest import Rendered, enough
 from tests.chart.variants import VARIANTS
@@ -67,17 +69,12 @@ def judged_objects(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def findings(folder: Path) -> Iterator[tuple[str, str]]:
     """Id and description of every failed check."""
-    command = [sys.executable, "-m", "checkov.main", "-d", str(folder), "--framework", "kubernetes", "--skip-download"]
-    done = subprocess.run([*command, "-o", "json", "--compact"], capture_output=True, text=True, check=False)
-    try:
-        report = json.loads(done.stdout)
-    except json.JSONDecodeError:
-        sys.exit(f"checkov did not run: {done.stderr or done.stdout}")
-    if not report["summary"]["passed"] or report["summary"]["parsing_errors"]:
-        sys.exit(f"checkov judged nothing, or could not read something: {report['summary']}")
-    for check in report["results"]["failed_checks"]:
-        where = f"{Path(check['file_path']).name}: {check['resource']}"
-        yield check["check_id"], f"{check['check_id']} {check['check_name']} ({where})"
+    report = Runner().run(root_folder=str(folder), runner_filter=RunnerFilter(framework=["kubernetes"]))
+    if not report.passed_checks or report.parsing_errors:
+        sys.exit(f"checkov judged nothing, or could not read something: {report.parsing_errors}")
+    for check in report.failed_checks:
+        where = f"{Path(check.file_path).name}: {check.resource}"
+        yield check.check_id, f"{check.check_id} {check.check_name} ({where})"
 
 
 if __name__ == "__main__":

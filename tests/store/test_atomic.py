@@ -4,7 +4,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from tsp.data.video.encode import write_video
 from tsp.errors import StoreError
 from tsp.store.atomic import explain_os_error, new_file, remove_abandoned, write_atomically
+from tsp.store.local import LocalStore
 
 
 def test_a_file_has_a_hidden_name_beside_its_own_until_it_is_whole(tmp_path: Path) -> None:
@@ -178,3 +179,49 @@ def test_a_folder_that_cannot_be_written_to_is_explained_also_by_libraries_that_
     folder.mkdir()
     with pytest.raises(StoreError, match=f"^cannot use {folder}/a.mp4: .*; create the folder, or choose another one"):
         write_video(folder / "a.mp4", frames())
+
+
+def by_rename(path: Path) -> None:
+    write_atomically(path, b"new")
+
+
+def by_download(path: Path) -> None:
+    path.parent.joinpath("source").write_bytes(b"new")
+    LocalStore(path.parent).download("source", path)
+
+
+@pytest.mark.parametrize("write", [by_rename, by_download])
+@pytest.mark.parametrize("there", [True, False])
+def test_an_output_that_is_a_link_is_written_where_it_leads(
+    tmp_path: Path, write: Callable[[Path], None], there: bool
+) -> None:
+    """As a user makes it for outputs that belong on a larger disk."""
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "out", tmp_path / "disk" / "out"
+    if there:
+        target.write_bytes(b"old")
+    link.symlink_to(target)
+    write(link)
+    assert (link.is_symlink(), target.read_bytes()) == (True, b"new")
+    assert os.listdir(tmp_path / "disk") == ["out"]
+
+
+@pytest.mark.parametrize("write", [by_rename, by_download])
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe"])
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path: Path, write: Callable[[Path], None], kind: str) -> None:
+    """Root's ``--out /dev/null`` would leave a file there."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    with pytest.raises(StoreError, match="/pipe: it is a pipe or device; give the name of a file"):
+        write(pipe if kind == "pipe" else tmp_path / "link")
+    assert pipe.is_fifo()
+
+
+def test_a_link_to_a_disk_that_is_not_mounted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "out")
+    with pytest.raises(
+        StoreError, match=f"it is a link to {tmp_path}/disk/out, and there is no folder {tmp_path}/disk"
+    ):
+        write_atomically(tmp_path / "out", b"new")
+    assert os.listdir(tmp_path) == ["out"]

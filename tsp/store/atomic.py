@@ -33,6 +33,8 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
     Args: sync, sync it to the disk first; False for files that can be fetched again after a power failure.
     Raises: FileExistsError with ``only_if_absent`` if the name is taken; StoreError if the disk is full or refuses.
     """
+    if not only_if_absent:
+        path = file_behind(path)
     owner = new_owner()
     temp = path.with_name(f".{end_of_name(path)}.{owner}{TEMP_SUFFIX}")
     is_left = True
@@ -63,6 +65,23 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
         if is_left:
             with contextlib.suppress(OSError):
                 temp.unlink()
+
+
+def file_behind(path: Path) -> Path:
+    """The file that is to be replaced: where a link leads, since renaming would replace the link itself.
+
+    Raises: StoreError for a pipe or device, which renaming would replace (``/dev/null``), and a link to nowhere.
+    """
+    if path.is_symlink():
+        link, path = path, Path(os.path.realpath(path))
+        if not path.parent.is_dir():
+            raise StoreError(
+                f"cannot write {link}: it is a link to {path}, and there is no folder {path.parent}: create it, or "
+                "remove the link"
+            )
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise StoreError(f"cannot write {path}: it is a pipe or device; give the name of a file")
+    return path
 
 
 def end_of_name(path: Path) -> str:

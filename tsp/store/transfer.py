@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsp.errors import StoreError, StoreUnreachableError
-from tsp.store.atomic import explain_os_error
+from tsp.store.atomic import explain_os_error, file_behind
 from tsp.store.part import Part
 from tsp.store.retry import RetryPolicy
 
@@ -100,6 +100,7 @@ def download(
     """
     version = hashlib.sha256(f"{source.address}\n{source.size_bytes}\n{source.version}".encode()).hexdigest()[:12]
     digest, wrong = "", False
+    path = file_behind(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # What an earlier process left may be of another version, and the network may damage what is new: only a

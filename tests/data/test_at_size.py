@@ -88,8 +88,9 @@ def test_handles_and_memory_stay_flat_over_six_thousand_of_ten_thousand_videos(
 
 def test_workers_get_tables_and_features_by_handle_and_see_the_same_memory(many_videos, make_config):
     with h5py.File(many_videos / "gvf.h5", "w") as file:
-        for number in range(NUM_VIDEOS):
-            file[f"v{number}"] = np.zeros(512, np.float32)
+        file["v0"] = np.zeros(512, np.float32)
+        for number in range(1, NUM_VIDEOS):
+            file[f"v{number}"] = file["v0"]  # a link
     config = dataclasses.replace(
         make_config(many_videos, gvf="max", workers=1), clips=ClipConfig(length_frames=4, per_segment=1, **SMALL)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,9 @@ GVF_DIMS = 512
 """Size of the encoder's feature, and so of its pooling over a video."""
 GZIP_LEVEL = 1
 """Half the time of the default level for 4 % more bytes: floats hardly compress."""
+
+_SMALL_BYTES = 16 << 10
+"""Up to this size HDF5's own way of reading costs less than to look for the chunks."""
 
 
 class GvfFile:
@@ -59,16 +62,15 @@ class GvfFile:
         return features
 
     def _vector(self, file: FeatureFile, video: str) -> np.ndarray:
-        shape = file.shape(video)
-        if np.prod(shape) != GVF_DIMS:
+        vector = file.read(video)
+        if vector.size != GVF_DIMS:
             raise DataError(
-                f"{self.path}: the feature of {video!r} has shape {shape}, expected ({GVF_DIMS},): one vector "
+                f"{self.path}: the feature of {video!r} has shape {vector.shape}, expected ({GVF_DIMS},): one vector "
                 "per video, pooled over time ('tspctl gvf' writes such files)"
             )
-        vector = file.read(video).reshape(GVF_DIMS)
         if not np.isfinite(vector).all():
             raise DataError(f"{self.path}: the feature of {video!r} contains NaN or infinite values")
-        return vector
+        return vector.reshape(GVF_DIMS)
 
 
 def _entries(names: Sequence[str]) -> str:
@@ -107,13 +109,9 @@ class FeatureFile:
     def shape(self, name: str) -> tuple[int, ...]:
         """Without reading the values.
 
-        Raises: DataError if the entry is a group or a dangling link.
+        Raises: DataError if the entry is a group, a dangling link or empty.
         """
-        entry = self._entry(name)
-        with _explained(f"{self._where}: the features of {name!r} cannot be read"):
-            if entry.shape is None:
-                raise DataError(f"{self._where}: {name!r} is empty, without any values")
-            return tuple(entry.shape)
+        return tuple(self._entry(name).shape)
 
     def read(self, name: str) -> np.ndarray:
         """The values, float32. Threads that read at the same time inflate at the same time.
@@ -122,7 +120,7 @@ class FeatureFile:
         """
         entry = self._entry(name)
         with _explained(f"{self._where}: the features of {name!r} cannot be read"):
-            chunks = _deflated_chunks(entry)
+            chunks = None if entry.nbytes <= _SMALL_BYTES else _deflated_chunks(entry)
             return np.asarray(entry, np.float32) if chunks is None else chunks.values()
 
     def blocks(self, name: str) -> Iterator[np.ndarray]:
@@ -151,7 +149,8 @@ class FeatureFile:
             return offset
 
     def _entry(self, name: str) -> h5py.Dataset:
-        with _explained(f"{self._where}: {name!r} is {self._link(name)}whose target is missing; restore it"):
+        # The link is looked at only where it leads nowhere: that takes longer than to read a vector.
+        with _explained(lambda: f"{self._where}: {name!r} is {self._link(name)}whose target is missing; restore it"):
             entry = self._file[name]
         if not isinstance(entry, h5py.Dataset):
             what = "a group" if isinstance(entry, h5py.Group) else "a type"
@@ -159,6 +158,9 @@ class FeatureFile:
                 f"{self._where}: {name!r} is {what}, not the features of a video: each video needs an array of its "
                 "own at the top level of the file"
             )
+        with _explained(f"{self._where}: the features of {name!r} cannot be read"):
+            if entry.shape is None:
+                raise DataError(f"{self._where}: {name!r} is empty, without any values")
         return entry
 
     def _link(self, name: str) -> str:
@@ -219,14 +221,14 @@ def _deflated_chunks(entry: h5py.Dataset) -> DeflatedChunks | None:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(what: str | Callable[[], str]) -> Iterator[None]:
     """Turn what h5py raises, which is nearly every kind of exception, into a DataError."""
     try:
         yield
     except (DataError, MemoryError):
         raise
     except Exception as error:
-        raise DataError(f"{what}: {error}") from error
+        raise DataError(f"{what if isinstance(what, str) else what()}: {error}") from error
 
 
 class PlainH5:

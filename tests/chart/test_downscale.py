@@ -48,7 +48,7 @@ def test_the_chart_repairs_units_and_chooses_factors_as_sizing_does(helm, tmp_pa
         text=True,
         check=True,
     )
-    answers = yaml.safe_load(done.stdout)["answers"]
+    answers = yaml.load(done.stdout, yaml.CSafeLoader)["answers"]
     for label, answer in zip(labels, answers, strict=True):
         mib = gpu_memory_mib(label)
         assert answer["mib"] == mib, label
@@ -146,7 +146,7 @@ def install_on(helm, tmp_path, nodes, **values):
         done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
     if done.returncode:
         raise HelmError(done.stderr)
-    objects = {item["kind"]: item for item in yaml.safe_load_all(done.stdout) if item}
+    objects = {item["kind"]: item for item in yaml.load_all(done.stdout, yaml.CSafeLoader) if item}
     request = json.loads(objects["ConfigMap"]["data"]["config.json"])["request"]
     return request, objects["PyTorchJob"]["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
 

@@ -21,7 +21,7 @@ def rendered(program, chart, variant):
     values = json.dumps({**enough(VARIANTS[variant]), **VARIANTS[variant]})
     command = [program, "template", "my-run", str(chart), "--namespace", "video", "-f", "-"]
     done = subprocess.run(command, input=values, capture_output=True, text=True, check=True)
-    found = [item for item in yaml.safe_load_all(done.stdout) if item]
+    found = [item for item in yaml.load_all(done.stdout, yaml.CSafeLoader) if item]
     return {(item["kind"], item.get("metadata", {}).get("name")): item for item in found}
 
 

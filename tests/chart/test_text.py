@@ -21,7 +21,7 @@ def texts(helm):
         command = [helm, "template", name, str(CHART), "--namespace", "video", "-f", "-", *flags]
         done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return [item for item in yaml.safe_load_all(done.stdout) if item]
+        return [item for item in yaml.load_all(done.stdout, yaml.CSafeLoader) if item]
 
     return render
 
@@ -113,7 +113,7 @@ def test_a_chart_that_was_packaged_with_a_build_in_its_version_has_labels_that_k
     values = json.dumps({**enough(job), **job, "image": {"tag": "1"}})
     command = [helm, "template", "r1", next(tmp_path.glob("*.tgz")), "-f", "-"]
     done = subprocess.run(command, input=values, text=True, check=True, capture_output=True)
-    found = [item for item in yaml.safe_load_all(done.stdout) if item]
+    found = [item for item in yaml.load_all(done.stdout, yaml.CSafeLoader) if item]
     labels = [value for item in found for value in item["metadata"]["labels"].values()]
     assert "tsp-0.3.0_a1b2c3d" in labels
     assert [text for text in labels if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", text)] == []

@@ -7,6 +7,7 @@ set is a YAML file; the shipped ones are in ``tsp/config/datasets`` and have the
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -81,14 +82,19 @@ def load_dataset(dataset: str) -> Dataset:
     Raises: ConfigError naming the file and key, or listing the names that exist.
     """
     if dataset in shipped_datasets():
-        text = (resources.files("tsp.config") / "datasets" / f"{dataset}.yaml").read_text(encoding="utf-8")
-        return _parse_dataset(load_yaml(text), where=f"data set {dataset}", folder=None)
+        return _shipped(dataset)
     path = Path(dataset).expanduser()
     if path.suffix not in (".yaml", ".yml"):
         raise ConfigError(
             f"unknown data set {dataset!r}: use {', '.join(shipped_datasets())}, or a file that ends in .yaml"
         )
     return _parse_dataset(read_yaml(path, "the data-set file"), where=str(path), folder=path.parent.resolve())
+
+
+@functools.cache
+def _shipped(dataset: str) -> Dataset:
+    text = (resources.files("tsp.config") / "datasets" / f"{dataset}.yaml").read_text(encoding="utf-8")
+    return _parse_dataset(load_yaml(text), where=f"data set {dataset}", folder=None)
 
 
 def _parse_dataset(raw: Any, *, where: str, folder: Path | None) -> Dataset:

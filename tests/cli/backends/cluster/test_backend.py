@@ -22,7 +22,7 @@ PLACE = BackendOptions()
 
 
 def objects_of(backend, plan):
-    return {item["kind"]: item for item in yaml.safe_load_all(backend.render(plan))}
+    return {item["kind"]: item for item in yaml.load_all(backend.render(plan), yaml.CSafeLoader)}
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.runs.download import PARALLEL_FILES
 from cli.signals import raise_told_to_end
 from tests.cli.conftest import Tspctl
 from tsp.store.local import LocalStore
@@ -85,12 +89,19 @@ def test_fetching_many_files_stops_at_once(
     for rank in range(200):
         (local / "a" / "logs" / "attempt-1" / f"rank-{rank}.log").write_text("line\n")
     fetched: list[str] = []
+    turns, all_at_work = itertools.count(1), threading.Barrier(PARALLEL_FILES)
 
-    def download(self: LocalStore, key: str, path: Path, **_: Any) -> None:
+    def download(self: LocalStore, key: str, path: Path, *, progress: Callable[[int, int], None], **_: Any) -> None:
         fetched.append(key)
-        if len(fetched) == 10:
+        turn = next(turns)
+        if turn <= PARALLEL_FILES:
+            all_at_work.wait()
+            return
+        if turn == PARALLEL_FILES + 1:
             os.kill(os.getpid(), number)
-        time.sleep(0.01)
+        while True:
+            progress(0, 1)  # as a long download does, which that breaks off
+            time.sleep(0.01)
 
     monkeypatch.setattr(LocalStore, "download", download)
     before = signal.signal(number, raise_told_to_end) if number == signal.SIGTERM else None
@@ -100,7 +111,7 @@ def test_fetching_many_files_stops_at_once(
         if before is not None:
             signal.signal(number, before)
     assert (ended.code, ended.err.strip()) == (128 + number, said)
-    assert len(fetched) < 60
+    assert PARALLEL_FILES < len(fetched) <= 2 * PARALLEL_FILES
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tsp.data.copy_name import training_copy_name
 from tsp.data.file_version import FileVersion, tag_of
 from tsp.data.video import VideoError
 from tsp.errors import ConfigError, DataError, MissingKeyError
-from tsp.store.base import Store, join_key
+from tsp.store.base import Entry, Store, join_key
 from tsp.store.fetch import fetch_object
 from tsp.store.local import LocalStore
 from tsp.store.open import path_of_file_uri, with_uri
@@ -65,7 +65,7 @@ class Videos:
         """Those of the files that are not there; one listing of the folder where it is remote."""
         keys = {filename: self.key(filename) for filename in filenames}
         if self.cache is not None:
-            there = self.cache.entries(f"{self._folder}/" if self._folder else "")
+            there = self._listed(self.cache)
             return [filename for filename, key in keys.items() if key not in there]
         return [filename for filename, key in keys.items() if not self._local(key).exists()]
 
@@ -73,7 +73,7 @@ class Videos:
         """Those of the files that are there; one listing of the folder where it is remote."""
         keys = {filename: self.key(filename) for filename in filenames}
         if self.cache is not None:
-            there = self.cache.entries(f"{self._folder}/" if self._folder else "")
+            there = self._listed(self.cache)
             return {name: FileVersion.of_entry(there[key]) for name, key in keys.items() if key in there}
         found = {}
         for filename, key in keys.items():
@@ -95,6 +95,9 @@ class Videos:
             name: now if before[name].may_be(now) else self.with_tag(name, now)
             for name, now in self.versions(before).items()
         }
+
+    def _listed(self, cache: VideoCache) -> dict[str, Entry]:
+        return cache.entries(f"{self._folder}/" if self._folder else "")
 
     def _local(self, key: str) -> Path:
         assert isinstance(self._source, LocalStore)

@@ -20,7 +20,7 @@ from tsp.data.file_version import FileVersion
 from tsp.data.tables import VideoFacts, read_metadata, refuse_shared_names
 from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.extract.encoder import Encoder, load_backbone
-from tsp.extract.finished import other_files, refuse_other_files, refuse_other_work
+from tsp.extract.finished import described, other_files, refuse_other_files, refuse_other_work
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
 from tsp.extract.numbers import describe_numbers, odd_numbers
 from tsp.extract.pool import decode_videos
@@ -183,13 +183,12 @@ class Extraction:
             name: part.made_from for name, part in mine.items() if part.state != "broken" and part.made_from is not None
         }
         there = self._files_now(source, made_from)
-        if differences := other_files(made_from, there):
-            changed = next(name for name in made_from if other_files({name: made_from[name]}, there))
-            example = self._parts.store.address(parts[changed].key)
+        if other := other_files(made_from, there):
+            example = self._parts.store.address(parts[next(iter(other))].key)
             raise ConfigError(
                 f"{self._parts.address} was started with other files than those in {self._job.videos} "
-                f"({'; '.join(differences)}): check --data, choose another --out, or delete what was made of them, "
-                f"such as {example}, to extract them again"
+                f"({'; '.join(described(other, made_from))}): check --data, choose another --out, or delete what was "
+                f"made of them, such as {example}, to extract them again"
             )
 
     def _extract(self, checkpoint: Path, videos: list[VideoFacts], source: Videos) -> None:

@@ -45,24 +45,34 @@ def refuse_other_files(
     """
     absent = [name for name in made_from if there.get(name) is None]
     other = other_files(made_from, there)
-    differences = [*_counted(absent, "not there"), *other]
+    differences = "; ".join([*_counted(absent, "not there"), *described(other, made_from)])
     if absent and not other:
         # Whoever has removed the videos since may repeat the command all the same.
-        logger.warning("%s is finished; not compared with the files in %s: %s", where, folder, "; ".join(differences))
+        logger.warning("%s is finished; not compared with the files in %s: %s", where, folder, differences)
     elif other:
         raise ConfigError(
-            f"{where} is finished, but not from the files in {folder} ({'; '.join(differences)}): check --data, "
+            f"{where} is finished, but not from the files in {folder} ({differences}): check --data, "
             f"choose another --out, or delete {where} to extract all of them again"
         )
 
 
-def other_files(made_from: Mapping[str, FileVersion], there: Mapping[str, FileVersion | None]) -> list[str]:
-    """Describes the videos whose file is not the one that features were made from."""
-    pairs = [(name, before, now) for name, before in made_from.items() if (now := there.get(name)) is not None]
-    other = [(name, before, now) for name, before, now in pairs if not before.may_be(now)]
+def other_files(
+    made_from: Mapping[str, FileVersion], there: Mapping[str, FileVersion | None]
+) -> dict[str, FileVersion]:
+    """The files that are there by the names of the videos whose features were made from another one."""
+    return {
+        name: now
+        for name, before in made_from.items()
+        if (now := there.get(name)) is not None and not before.may_be(now)
+    }
+
+
+def described(other: Mapping[str, FileVersion], made_from: Mapping[str, FileVersion]) -> list[str]:
+    """In which way such files differ."""
+    is_resized = {name: now.size_bytes != made_from[name].size_bytes for name, now in other.items()}
     return [
-        *_counted([name for name, before, now in other if before.size_bytes != now.size_bytes], "of another size"),
-        *_counted([name for name, before, now in other if before.size_bytes == now.size_bytes], "of other content"),
+        *_counted([name for name in other if is_resized[name]], "of another size"),
+        *_counted([name for name in other if not is_resized[name]], "of other content"),
     ]
 
 

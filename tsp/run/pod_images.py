@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from tsp.config.codec import json_text
-from tsp.errors import MissingKeyError, StoreError
+from tsp.errors import StoreError
 from tsp.run.stored_run import StoredRun
 
 FILE = "images.json"
@@ -58,10 +58,7 @@ def recorded_images(run: StoredRun) -> list[str]:
     Raises: StoreError.
     """
     key = run.key(FILE)
-    try:
-        return _parsed(run.store.read(key), run.store.address(key))
-    except MissingKeyError:
-        return []
+    return _parsed(run.store.content(key), run.store.address(key))
 
 
 def _parsed(content: bytes | None, where: str) -> list[str]:

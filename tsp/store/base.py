@@ -6,7 +6,6 @@ new one. Nothing heavy is imported before a bucket is used.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import random
 import shutil
@@ -84,6 +83,13 @@ class Store(ABC):
         Raises: MissingKeyError.
         """
 
+    def content(self, key: str) -> bytes | None:
+        """A small object; None if there is none."""
+        try:
+            return self.read(key)
+        except MissingKeyError:
+            return None
+
     @abstractmethod
     def write(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         """Store a small object.
@@ -108,9 +114,7 @@ class Store(ABC):
         Raises: as ``changed``; StoreError if others change it all the time.
         """
         for _ in range(CHANGES):
-            before = None
-            with contextlib.suppress(MissingKeyError):
-                before = self.read(key)
+            before = self.content(key)
             after = changed(before)
             if after == before or self.replace(key, after, expected=before):
                 return

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 
-from tsp.errors import MissingKeyError, StoreError
+from tsp.errors import StoreError
 from tsp.store.base import KeyExistsError, Store
 
 CLAIM_SEC = 60.0
@@ -41,18 +41,10 @@ def only_writer(store: Store, key: str) -> Iterator[None]:
 def replace_claimed(store: Store, key: str, data: bytes, *, expected: bytes | None) -> bool:
     """As ``Store.replace``, for writers that all use this function."""
     with _alone(store, key):
-        if content_of(store, key) != expected:
+        if store.content(key) != expected:
             return False
         store.write(key, data)
     return True
-
-
-def content_of(store: Store, key: str) -> bytes | None:
-    """A small object; None if there is none."""
-    try:
-        return store.read(key)
-    except MissingKeyError:
-        return None
 
 
 @contextlib.contextmanager

@@ -175,7 +175,10 @@ def with_clean_aperture(source: Path, target: Path, width: int, height: int) -> 
 
 
 def with_pixel_crop(source: Path, target: Path, top: int) -> None:
-    """A Matroska file whose picture players are to crop; the mark's room comes from the padding before the tracks."""
+    """A Matroska file whose picture players are to crop; the mark's room comes from the padding before the tracks.
+
+    The source is muxed with ``-fflags +bitexact``: identifiers drawn at random may contain what is searched for here.
+    """
     data = bytearray(source.read_bytes())
     mark = b"\x54\xbb\x81" + bytes((top,))
     padding = data.index(b"\xec\x01")

@@ -341,7 +341,7 @@ def test_how_players_crop_the_picture_is_remarked(tmp_path):
     assert ffmpeg.shown(tmp_path / "clap.mp4").frames.shape[1:3] == (64, 80)
     with_clean_aperture(path, tmp_path / "whole.mp4", width=96, height=64)
     assert inspect_video(tmp_path / "whole.mp4").unheeded == ()
-    source = ffmpeg.make(tmp_path / "a.mkv", X264, num_frames=20)
+    source = ffmpeg.make(tmp_path / "a.mkv", f"{X264} -fflags +bitexact", num_frames=20)
     with_pixel_crop(source, tmp_path / "crop.mkv", top=8)
     report = inspect_video(tmp_path / "crop.mkv")
     assert any("(8 at the top)" in remark for remark in report.remarks)

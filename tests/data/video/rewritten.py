@@ -68,6 +68,23 @@ def with_every_block_a_key(source: Path, target: Path) -> None:
     target.write_bytes(data)
 
 
+def with_exif(source: Path, target: Path, orientation: int) -> None:
+    """Motion JPEG as cameras write it, with EXIF in each picture."""
+    tag = struct.pack("<HHHIHH", 1, 0x0112, 3, 1, orientation, 0)  # one tag: Orientation, one short
+    tiff = b"II*\0" + struct.pack("<I", 8) + tag + bytes(4)
+    exif = b"\xff\xe1" + struct.pack(">H", 8 + len(tiff)) + b"Exif\0\0" + tiff
+    with av.open(str(source)) as container, av.open(str(target), "w") as out:
+        stream = container.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        for packet in container.demux(stream):
+            if packet.size:
+                picture = bytes(packet)
+                again: Packet = Packet(picture[:2] + exif + picture[2:])
+                again.stream, again.time_base, again.is_keyframe = copy, stream.time_base, True
+                again.pts, again.dts, again.duration = packet.pts, packet.dts, packet.duration
+                out.mux(again)
+
+
 def packed(source: Path, target: Path) -> None:
     """MPEG-4 in AVI as DivX and Xvid wrote it: a B-frame travels in the packet of the frame that it needs."""
     with av.open(str(source)) as container, av.open(str(target), "w") as out:

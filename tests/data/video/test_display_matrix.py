@@ -5,8 +5,13 @@ from math import cos, radians, sin
 from types import SimpleNamespace
 
 import pytest
+from av.sidedata.sidedata import Type
 
+from tests import ffmpeg
+from tests.data.video.rewritten import with_exif
 from tsp.data.video.display_matrix import turn_of
+from tsp.data.video.inspect import inspect_video
+from tsp.data.video.transcode import transcode
 
 
 def turned(a, b, c, d):
@@ -45,3 +50,24 @@ def test_scaled_and_slanted_matrices_count_by_their_signs(matrix, turn):
 
 def test_a_picture_without_a_matrix_is_upright():
     assert turn_of(SimpleNamespace(side_data={})) == "upright"
+
+
+def test_what_comes_with_a_frame_may_be_of_a_type_that_pyav_does_not_know():
+    for number in range(64):
+        assert Type(number).value == number
+    assert len(Type) < 64  # the list itself stays as it is
+
+
+@pytest.mark.parametrize(("suffix", "orientation", "turn"), [(".avi", 1, ""), (".mov", 1, ""), (".avi", 6, "clockwise"),
+                                                             (".mkv", 5, "transpose")])  # fmt: skip
+def test_pictures_of_a_camera_that_carry_exif_are_turned_as_players_turn_them(tmp_path, suffix, orientation, turn):
+    plain = ffmpeg.make(tmp_path / f"plain{suffix}", "-c:v mjpeg -q:v 2 -pix_fmt yuvj420p", num_frames=8)
+    path = tmp_path / f"camera{suffix}"
+    with_exif(plain, path, orientation)
+    report = inspect_video(path)
+    assert report.faults == ()
+    assert [f"({turn})" in remark for remark in report.remarks] == ([True] if turn else [])
+    transcode(path, tmp_path / "standard.mp4")
+    ours, theirs = ffmpeg.shown(tmp_path / "standard.mp4"), ffmpeg.shown(path, upright=True)
+    assert ours.frames.shape == theirs.frames.shape
+    assert abs(ours.frames.astype(int) - theirs.frames).mean() < 5

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 Turn = Literal["upright", "hflip", "vflip", "half turn", "clockwise", "counterclockwise", "transpose", "antitranspose"]
@@ -36,6 +37,18 @@ _SIGNS: Mapping[tuple[int, int, int, int], Turn] = {
     (0, -1, -1, 0): "antitranspose",
 }
 """By the signs of the matrix's a, b, c, d: a pixel at (x, y) goes to (a x + c y, b x + d y), y pointing down."""
+
+
+def _unlisted(cls: type[Type], value: Any) -> Type:
+    """A member of no name."""
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"UNLISTED_{value}", value
+    return member
+
+
+# PyAV 18 cannot list what comes with a frame if FFmpeg knows a type that PyAV does not, such as EXIF in the pictures of
+# cameras that record MJPEG (https://github.com/PyAV-Org/PyAV/pull/2392).
+Type._missing_ = classmethod(_unlisted)  # type: ignore[assignment,method-assign]
 
 
 def turn_of(frame: VideoFrame) -> Turn:

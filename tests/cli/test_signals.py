@@ -89,6 +89,7 @@ def test_fetching_many_files_stops_at_once(
     for rank in range(200):
         (local / "a" / "logs" / "attempt-1" / f"rank-{rank}.log").write_text("line\n")
     fetched: list[str] = []
+    went_on: list[str] = []
     turns, all_at_work = itertools.count(1), threading.Barrier(PARALLEL_FILES)
 
     def download(self: LocalStore, key: str, path: Path, *, progress: Callable[[int, int], None], **_: Any) -> None:
@@ -99,9 +100,10 @@ def test_fetching_many_files_stops_at_once(
             return
         if turn == PARALLEL_FILES + 1:
             os.kill(os.getpid(), number)
-        while True:
+        for _ in range(500):
             progress(0, 1)  # as a long download does, which that breaks off
             time.sleep(0.01)
+        went_on.append(key)
 
     monkeypatch.setattr(LocalStore, "download", download)
     before = signal.signal(number, raise_told_to_end) if number == signal.SIGTERM else None
@@ -112,6 +114,7 @@ def test_fetching_many_files_stops_at_once(
             signal.signal(number, before)
     assert (ended.code, ended.err.strip()) == (128 + number, said)
     assert PARALLEL_FILES < len(fetched) <= 2 * PARALLEL_FILES
+    assert went_on == []
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,16 @@ def test_a_claim_counts_for_a_minute(local_store, pauses, monkeypatch, age_sec, 
     assert all(0.1 <= pause <= claims.MOST_PAUSE_SEC for pause in pauses)
 
 
+@pytest.mark.parametrize(("looks", "is_told"), [(1, False), (55, True)])
+def test_who_waits_is_told_once_for_what(local_store, pauses, monkeypatch, caplog, looks, is_told) -> None:
+    others_claim(local_store, monkeypatch, age_sec=0, lists=looks)
+    with only_writer(local_store, "key"):
+        pass
+    said = [record.getMessage() for record in caplog.records]
+    told = f"another process has claimed {local_store.address('key')}: waiting until it has written it, or for 60 s"
+    assert [text.startswith(told) for text in said] == [True] * is_told
+
+
 def test_who_waits_in_vain_is_told_after_two_minutes_for_whom(local_store, pauses, monkeypatch) -> None:
     others_claim(local_store, monkeypatch, age_sec=0)
     in_vain = pytest.raises(StoreError, match=r"for 120 s other writers have claimed it .*key\.claim-")

@@ -12,6 +12,7 @@ counts for ``CLAIM_SEC`` by the store's clock.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import time
 import uuid
@@ -21,9 +22,13 @@ from datetime import timedelta
 from tsp.errors import StoreError
 from tsp.store.base import KeyExistsError, Store
 
+logger = logging.getLogger(__name__)
+
 CLAIM_SEC = 60.0
 """Twice as long as whoever claims may take until it writes."""
 MOST_PAUSE_SEC = 2.0
+SILENT_SEC = 5.0
+"""Longer than writers that are alive hold a claim."""
 
 
 @contextlib.contextmanager
@@ -49,8 +54,14 @@ def replace_claimed(store: Store, key: str, data: bytes, *, expected: bytes | No
 
 @contextlib.contextmanager
 def _alone(store: Store, key: str) -> Iterator[None]:
-    deadline = time.monotonic() + 2 * CLAIM_SEC
-    while time.monotonic() < deadline:
+    start, is_told = time.monotonic(), False
+    while (waited_sec := time.monotonic() - start) < 2 * CLAIM_SEC:
+        if waited_sec > SILENT_SEC and not is_told:
+            is_told = True
+            logger.warning(
+                "another process has claimed %s: waiting until it has written it, or for %.0f s if it was killed",
+                store.address(key), CLAIM_SEC,
+            )  # fmt: skip
         began, mine = time.monotonic(), f"{key}.claim-{uuid.uuid4().hex}"
         try:
             store.write(mine, b"")

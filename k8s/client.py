@@ -199,6 +199,7 @@ class Cluster:
                 stderr=not tty,
                 tty=tty,
                 _preload_content=False,
+                binary=True,
             )
         except client.ApiException as error:
             raise handshake_refusal(self.namespaced("v1", "pods", pod) + "/exec", str(error.reason)) from error

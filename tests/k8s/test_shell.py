@@ -1,75 +1,135 @@
 """A command beside a rank: bytes go both ways, the exit code comes back."""
 
-import contextlib
 import io
+import json
 import os
+import pty
+import signal
+import termios
+import threading
 
 import pytest
 
+from k8s.client import Cluster, ClusterAddress
 from k8s.shell import run_in_pod
+from tests.k8s.exec_server import ERROR, STDERR, STDOUT, serving
+from tsp.errors import ClusterError
+
+BYTES = bytes(range(256)) * 40 + "Ünïcödé → 漢字".encode()
+"""Text whose characters any frame may cut, and what is no text."""
 
 
-class FakeShell:
-    """A websocket to a command that greets, repeats what it is given, and ends with a code."""
+@pytest.fixture
+def run_on(tmp_path):
+    """Run a command in a pod of the server at an address."""
 
-    def __init__(self, *, code):
-        self.out, self.err, self.given, self.returncode, self.closed, self.turns = (
-            ["hello\n"],
-            ["careful\n"],
-            "",
-            code,
-            False,
-            3,
-        )
+    def run_on(address):
+        path = tmp_path / "config"
+        context = {"cluster": "c", "user": "u", "namespace": "video"}
+        config = {
+            "clusters": [{"name": "c", "cluster": {"server": address}}],
+            "contexts": [{"name": "x", "context": context}],
+            "users": [{"name": "u", "user": {}}],
+            "current-context": "x",
+        }
+        path.write_text(json.dumps(config))
+        return run_in_pod(Cluster(ClusterAddress(kubeconfig=str(path))), "r-0", "pytorch", ["cat"])
 
-    def is_open(self):
-        self.turns -= 1
-        return self.turns >= 0
-
-    def update(self, timeout):
-        assert timeout > 0
-
-    def peek_stdout(self):
-        return bool(self.out)
-
-    def read_stdout(self):
-        return self.out.pop()
-
-    def peek_stderr(self):
-        return bool(self.err)
-
-    def read_stderr(self):
-        return self.err.pop()
-
-    def write_stdin(self, text):
-        self.given += text
-
-    def close(self):
-        self.closed = True
+    return run_on
 
 
-class FakeCluster:
-    def __init__(self, shell):
-        self.shell, self.asked = shell, None
+@pytest.fixture
+def run(run_on, monkeypatch):
+    """Run a command on a server of ours, with this standard input."""
 
-    def open_shell(self, pod, container, command, *, tty):
-        self.asked = (pod, container, command, tty)
-        return self.shell
+    def run(command, given=b"", **server):
+        reading, writing = os.pipe()
+        feeder = threading.Thread(target=lambda: (os.write(writing, given), os.close(writing)))
+        feeder.start()
+        with open(reading) as stdin, serving(command, **server) as address:
+            monkeypatch.setattr("sys.stdin", stdin)
+            try:
+                return run_on(address)
+            finally:
+                feeder.join()
+
+    return run
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (7, 7), (None, 1)])
-def test_streams_are_carried_and_the_exit_code_comes_back(monkeypatch, capsys, code, expected):
-    reading, writing = os.pipe()
-    os.write(writing, b"what we type\n")
-    os.close(writing)
-    with open(reading) as stdin:
+def cat(client):
+    """In frames that cut characters."""
+    for data in client.stdin():
+        for first in range(0, len(data), 101):
+            client.send(STDOUT, data[first : first + 101])
+    client.send(STDERR, b"careful\n")
+    client.end(7)
+
+
+def test_any_bytes_go_both_ways_and_the_end_of_stdin_ends_the_command(run, capfdbinary):
+    assert run(cat, BYTES) == 7
+    assert capfdbinary.readouterr() == (BYTES, b"careful\n")
+
+
+def test_output_that_nobody_reads_yet_does_not_keep_input_from_being_sent(run, capfdbinary):
+    """A command that repeats its input reads no more of it while its output is not taken."""
+    given = BYTES * 6
+    assert len(given) > 60_000
+    assert run(cat, given) == 7
+    assert capfdbinary.readouterr().out == given
+
+
+def test_a_server_that_cannot_be_told_the_end_of_stdin_still_ends_the_command_itself(run, capfdbinary):
+    def greet(client):
+        assert next(client.stdin()) == b"me"
+        client.send(STDOUT, b"hello")
+        client.end(0)
+
+    assert run(greet, b"me", protocol="v4.channel.k8s.io") == 0
+    assert capfdbinary.readouterr().out == b"hello"
+
+
+def no_such_program(client):
+    message = 'Internal error occurred: error executing command in container: exec: "nosuch": executable file not found'
+    said = {"status": "Failure", "message": message, "reason": "InternalError", "code": 500}
+    client.send(ERROR, json.dumps({**said, "details": {"causes": [{"message": message}]}}).encode())
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (no_such_program, '^the command could not be run in pod r-0: .*"nosuch": executable file not found$'),
+        (lambda client: client.close(), "^the connection to the command in pod r-0 broke before it ended"),
+        (lambda client: client.send(STDOUT, b"hel"), "^the connection to the command in pod r-0 broke before it ended"),
+        (lambda client: client.connection.sendall(b"\x82\x7e"), "broke before it ended"),
+        (lambda client: (client.send(ERROR, b'{"status": "Failure"}'), client.close()), ": no reason given$"),
+    ],
+)
+def test_a_command_without_an_exit_code_is_an_error_that_tells_why(run, capfdbinary, command, message):
+    with pytest.raises(ClusterError, match=message):
+        run(command)
+
+
+def test_programs_know_the_size_of_the_terminal_and_hear_when_it_changes(run_on, monkeypatch):
+    keyboard, terminal = pty.openpty()
+    sizes = []
+
+    def watch(client):
+        stdin = client.stdin()
+        for size in ((50, 132), (24, 80)):
+            termios.tcsetwinsize(terminal, size)
+            os.kill(os.getpid(), signal.SIGWINCH)
+            while client.size != {"Width": size[1], "Height": size[0]}:
+                next(stdin)
+            sizes.append(size)
+        client.end(0)
+
+    with open(terminal) as stdin, open(os.dup(terminal), "w") as stdout, serving(watch) as address:
         monkeypatch.setattr("sys.stdin", stdin)
-        shell = FakeShell(code=code)
-        cluster = FakeCluster(shell)
-        assert run_in_pod(cluster, "r-master-0", "pytorch", ("ls", "/")) == expected
-    assert cluster.asked == ("r-master-0", "pytorch", ["ls", "/"], False)
-    assert (shell.given, shell.closed) == ("what we type\n", True)
-    assert capsys.readouterr() == ("hello\n", "careful\n")
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert run_on(address) == 0
+    os.close(keyboard)
+    assert sizes == [(50, 132), (24, 80)]
 
 
 class Terminal(io.StringIO):
@@ -86,8 +146,13 @@ class Terminal(io.StringIO):
 def test_the_command_has_a_terminal_only_where_both_ends_of_ours_are_one(monkeypatch, stdin, stdout):
     monkeypatch.setattr("sys.stdin", Terminal(stdin))
     monkeypatch.setattr("sys.stdout", Terminal(stdout))
-    monkeypatch.setattr("k8s.shell._raw_terminal", contextlib.nullcontext)
-    monkeypatch.setattr("k8s.shell._pump", lambda shell, *, tty: None)
-    cluster = FakeCluster(FakeShell(code=0))
-    run_in_pod(cluster, "p", "c", ["sh"])
-    assert cluster.asked[-1] is (stdin and stdout)
+    asked = []
+
+    class FakeCluster:
+        def open_shell(self, pod, container, command, *, tty):
+            asked.append((pod, container, command, tty))
+            raise ClusterError("enough")
+
+    with pytest.raises(ClusterError, match="enough"):
+        run_in_pod(FakeCluster(), "p", "c", ("sh", "-c"))
+    assert asked == [("p", "c", ["sh", "-c"], stdin and stdout)]

@@ -1,5 +1,8 @@
 {{/* tsp.refuse: refuses values that would have no effect, or would break what the chart itself sets. */}}
 {{- define "tsp.refuse" -}}
+{{- if and .Chart.IsRoot .Values.global -}}
+{{- fail "global has no effect: it is for charts that contain this one" -}}
+{{- end -}}
 {{- include "tsp.refuse.ownKeys" . -}}
 {{- include "tsp.refuse.ownVariables" . -}}
 {{- include "tsp.refuse.otherKinds" . -}}

@@ -20,7 +20,7 @@ from tsp.data.label_map import load_label_map
 from tsp.data.tables import read_metadata, read_table
 from tsp.data.video.inspect import VideoReport
 from tsp.errors import ConfigError
-from tsp.prepare.check import Report, check_data, run
+from tsp.prepare.check import Report, _between_subsets, check_data, run
 from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, in_order
 from tsp.store.open import open_store
@@ -98,6 +98,30 @@ def test_a_bad_row_is_named(tmp_path, row, severity, message):
     (finding,) = table.findings
     assert (finding.severity, finding.file, finding.row) == (severity, str(tmp_path / "table.csv"), 3)
     assert finding.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("folders", "filenames", "is_shared"),
+    [
+        ((".", "."), ("a.mp4", "./a.mp4"), True),
+        (("videos", "./videos/"), ("a.mp4", "a.mp4"), True),
+        (("videos", "."), ("a.mp4", "videos/a.mp4"), True),
+        (("videos", "others"), ("/all/a.mp4", "/all/a.mp4"), True),
+        (("videos", "others"), ("a.mp4", "a.mp4"), False),
+    ],
+)
+def test_a_video_in_both_subsets_is_noticed_however_its_path_is_written(tmp_path, folders, filenames, is_shared):
+    config = demo_config(tmp_path)
+    subsets = {
+        name: dataclasses.replace(getattr(config.data, name), videos=folder)
+        for name, folder in zip(("train", "valid"), folders, strict=True)
+    }
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **subsets))
+    tables = {
+        name: check(tmp_path, f"{filename},0,9,9,Run,Action") for name, filename in zip(subsets, filenames, strict=True)
+    }
+    found = _between_subsets(Report(tables=tables), config)
+    assert any("in both training and validation" in finding.message for finding in found) is is_shared
 
 
 def test_kept_and_short_segments_are_counted_apart(tmp_path):

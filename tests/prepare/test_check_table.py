@@ -69,6 +69,25 @@ def test_rows_that_contradict_or_repeat_an_earlier_one_name_it(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("background", "message"),
+    [
+        (["a.mp4,5,8,9,,No action"], ""),
+        (["a.mp4,4.95,8.05,9,,No action"], ""),
+        (["b.mp4,0,9,9,,No action"], ""),
+        (["a.mp4,4.5,8,9,,No action"], "1 of 1 segments {} row 4: row 2 has an action in 0.5 s of it"),
+        (["a.mp4,0,9,9,,No action"], "1 of 1 segments {} row 4: row 2 has an action in 5.0 s of it"),
+        (["b.mp4,1,2,9,,No action", "a.mp4,7,9,9,,No action", "a.mp4,2,3,9,,No action"],
+         "2 of 3 segments {} row 5: row 3 has an action in 1.0 s of it"),
+        (["a.mp4,0,9,9,Jump,Action"], ""),
+    ],
+)  # fmt: skip
+def test_background_that_overlaps_an_action_is_warned_about(tmp_path, background, message):
+    check = checked(tmp_path, "a.mp4,0,5,9,Run,Action", "a.mp4,8,9,9,Jump,Action", *background)
+    message = message.format("of 'No action' overlap an action, the first in")
+    assert said(check) == ([("warning", None, message)] if message else [])
+
+
 def test_segments_are_counted_by_what_becomes_of_them(tmp_path):
     check = checked(
         tmp_path,

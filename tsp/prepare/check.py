@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,7 +158,10 @@ def _between_subsets(report: Report, config: RunConfig) -> list[DataFinding]:
     if len(report.tables) < 2:
         return []
     folders = {"train": config.data.train.videos, "valid": config.data.valid.videos}
-    used = {name: {f"{folders[name]}/{row.filename}" for row in table.rows} for name, table in report.tables.items()}
+    used = {
+        name: {posixpath.normpath(posixpath.join(folders[name], row.filename)) for row in table.rows}
+        for name, table in report.tables.items()
+    }
     findings = [
         DataFinding(WARNING, "both", file, None, "in both training and validation: the accuracy will be too high")
         for file in sorted(used["train"] & used["valid"])

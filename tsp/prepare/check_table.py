@@ -15,6 +15,8 @@ from tsp.prepare.findings import ERROR, WARNING, DataFinding
 from tsp.prepare.match_files import ends_beyond
 
 _SAME_SEC = 1e-6
+_OVERLAP_SEC = 0.1
+"""Annotators and frame rates round by less."""
 
 
 @dataclass(slots=True)
@@ -53,11 +55,16 @@ def check_table(subset: str, path: Path, label_maps: Mapping[str, Sequence[str]]
     check.findings = [DataFinding(ERROR, subset, str(path), line, message) for line, message in truth.problems]
     if not kept:
         check.findings.append(DataFinding(ERROR, subset, str(path), None, no_clips(truth, clips)))
-    check.findings += [DataFinding(WARNING, subset, str(path), None, text) for text in _other_units(truth.rows)]
+    check.findings += [DataFinding(WARNING, subset, str(path), None, text) for text in _of_all(truth.rows)]
     oddities = [(row.line, text) for row in truth.rows for text in (*_odd_times(row), *_odd_labels(row))]
     oddities += _contradictions(truth.rows)
     check.findings += [DataFinding(WARNING, subset, str(path), line, text) for line, text in sorted(oddities)]
     return check
+
+
+def _of_all(rows: Sequence[SegmentRow]) -> Iterator[str]:
+    yield from _other_units(rows)
+    yield from _overlaps(rows)
 
 
 def _other_units(rows: Sequence[SegmentRow]) -> Iterator[str]:
@@ -109,3 +116,30 @@ def _contradictions(rows: Sequence[SegmentRow]) -> Iterator[tuple[int, str]]:
         key = (row.filename, row.start_sec, row.end_sec, *sorted(row.labels.items()))
         if line_of.setdefault(key, row.line) != row.line:
             yield row.line, f"the same segment as row {line_of[key]}"
+
+
+def _overlaps(rows: Sequence[SegmentRow]) -> Iterator[str]:
+    """Says that background holds an action of another row, as where the background of each class was listed by itself.
+
+    One remark a table: the published ones have dozens of such rows, on which TSP was trained.
+    """
+    actions_of: dict[str, list[SegmentRow]] = {}
+    for row in rows:
+        if row.labels.get(ACTION_COLUMN):
+            actions_of.setdefault(row.filename, []).append(row)
+    background = [
+        row for row in rows if row.labels.get(REGION_COLUMN) == BACKGROUND_REGION and not row.labels.get(ACTION_COLUMN)
+    ]
+    shared = [
+        (row.line, other.line, min(row.end_sec, other.end_sec) - max(row.start_sec, other.start_sec))
+        for row in background
+        for other in actions_of.get(row.filename, ())
+    ]
+    overlaps = {line: (other, sec) for line, other, sec in reversed(shared) if sec > _OVERLAP_SEC}
+    if overlaps:
+        line = min(overlaps)
+        other, sec = overlaps[line]
+        yield (
+            f"{len(overlaps)} of {len(background)} segments of {BACKGROUND_REGION!r} overlap an action, the first in "
+            f"row {line}: row {other} has an action in {sec:.1f} s of it"
+        )

@@ -80,7 +80,7 @@ def test_in_other_formats_a_jump_forward_is_a_still_picture_and_an_edit_list_may
 def test_a_packet_without_duration_or_clock_moves_nothing():
     odd = clock()
     assert offsets(odd, 0, 10_000, 20_001, duration=None) == [0, 0, -10_001]
-    bare = packet(5)
+    bare = packet(5, stream=1)
     bare.time_base = None
     assert odd.offset(bare) == 0
 
@@ -92,7 +92,7 @@ def test_the_end_is_that_of_the_last_picture_sound_or_subtitle():
     assert (made.end_sec, made.end_byte) == (Fraction(1140, 1000), 700)
     made.note_end(packet(2000, pts=None, duration=None, kind="audio"), 0)
     assert made.end_sec == 2
-    attached = packet(9000)
+    attached = packet(9000, stream=1)
     attached.time_base = None
     made.note_end(attached, 0)
     assert made.end_sec == 2

@@ -1,6 +1,9 @@
 """Where a run starts: from checkpoints of its own, of others and of the original; when it may not."""
 
+import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,7 @@ from tests.train.original_system import build as build_original
 from tests.train.worlds import STEPS, StopAt, config_for, final_weights, run_of, same_weights, train_here
 from tsp.errors import (
     ConfigError,
+    DataError,
     TerminatedError,
 )
 from tsp.train import checkpoint
@@ -43,6 +47,39 @@ def test_a_given_start_epoch_moves_the_schedule(uninterrupted, tiny_data, tmp_pa
     run = train_here(config_for(tiny_data, tmp_path, resume=source, start_epoch=2))
     content = checkpoint.read(run.store.local_path("run/epoch_2.pth"))
     assert content["lr_scheduler"]["last_epoch"] == 3 * STEPS
+
+
+def with_actions(tiny_data, folder, *names):
+    """The same data set with another label map."""
+    data = shutil.copytree(tiny_data, folder)
+    (data / "actions.json").write_text(json.dumps(names))
+    return data
+
+
+@pytest.mark.parametrize("epoch_without_results", [False, True])
+def test_classes_that_have_other_numbers_than_before_are_refused(
+    uninterrupted, tiny_data, tmp_path, epoch_without_results
+):
+    """The weights of a class would be trained for another one."""
+    store = shutil.copytree(uninterrupted.store.uri, tmp_path / "store")
+    for name in ("outcome.json", *(["epoch_1.json", "epoch_2.json", "epoch_2.pth"] * epoch_without_results)):
+        (Path(store) / "run" / name).unlink()
+    data = with_actions(tiny_data, tmp_path / "data", "checks", "stripes", "rings")
+    words = r"class 0 of action-label was 'stripes' when .*/epoch_\d\.pth was trained, but is 'checks' in the label map"
+    with pytest.raises(DataError, match=words):
+        train_here(config_for(data, store))
+    assert ("epoch_1.json" in os.listdir(store / "run")) is not epoch_without_results
+    with pytest.raises(DataError, match=words):
+        train_here(config_for(data, tmp_path / "new", resume=str(store / "run/epoch_0.pth")))
+
+
+def test_classes_of_other_names_are_warned_about(uninterrupted, tiny_data, tmp_path, caplog):
+    data = with_actions(tiny_data, tmp_path / "data", "Stripes", "checks", "rings")
+    for table in data.glob("*.csv"):
+        table.write_text(table.read_text().replace("stripes", "Stripes"))
+    source = uninterrupted.store.local_path("run/epoch_1.pth")
+    train_here(config_for(data, tmp_path / "store", resume=str(source)))
+    assert "class 0 of action-label was 'stripes' when " in caplog.text
 
 
 def test_a_checkpoint_trained_to_the_end_leaves_nothing_to_do(uninterrupted, tiny_data, tmp_path):

@@ -61,8 +61,9 @@ def validated(monkeypatch, tmp_path):
 
         answers = iter(sent or ())
         group = SimpleNamespace(from_main=lambda own: own if sent is None else next(answers))
+        fits = lambda content, where: loaded.append(("fits", where))  # noqa: E731
         numerics = SimpleNamespace(prepare=lambda model: loaded.append("prepared"))
-        validate_unvalidated_epochs(run, "model", group, numerics, tmp_path if sent is None else None, one)
+        validate_unvalidated_epochs(run, "model", group, numerics, tmp_path if sent is None else None, fits, one)
         return epochs, loaded
 
     return validate
@@ -86,7 +87,8 @@ def test_every_epoch_without_results_is_validated_but_that_of_the_newest_state(v
 def test_its_record_has_what_was_found_and_the_checkpoint_that_was_validated(validated, tmp_path):
     run = Run([4])
     _, loaded = validated(run)
-    assert loaded == [("weights of 4", "store/epoch_4.pth"), "prepared"]
+    where = "store/epoch_4.pth"
+    assert loaded == [("fits", where), ("weights of 4", where), "prepared"]
     (record,) = run.published
     assert (record.epoch, record.result, record.bad_clips, record.clips_per_sec) == (4, RESULT, 3, 0.0)
     assert (record.size_bytes, record.sha256) == (12, hashlib.sha256(b"weights of 4").hexdigest())

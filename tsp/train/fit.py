@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Size, Tensor
 
-from tsp.config.run import REGION_COLUMN, RunConfig
+from tsp.config.run import REGION_COLUMN, HeadConfig, RunConfig
 from tsp.errors import ConfigError, DataError
 from tsp.model.backbone import FEATURE_SIZE
 from tsp.model.weights import recognise
 
+logger = logging.getLogger(__name__)
+
+_SAME_MAP = "give the label map that it was trained with"
 NO_HEADS = "evaluate needs a checkpoint of a TSP or TAC run"
 
 
@@ -103,7 +107,31 @@ def _refuse_other_classes(
             )
         if trained_names is not None and list(trained_names) != list(names):
             index = next(i for i, (old, new) in enumerate(zip(trained_names, names, strict=True)) if old != new)
-            raise DataError(
-                f"class {index} of {head.label_column} was {trained_names[index]!r} when {where} was trained, but "
-                f"is {names[index]!r} in the label map {head.labels}: give the label map that it was trained with"
-            )
+            raise DataError(f"{_other_class(head, index, trained_names, names, where)}: {_SAME_MAP}")
+
+
+def refuse_moved_classes(
+    config: RunConfig, labels: Sequence[Sequence[str]], content: Mapping[str, Any], where: str
+) -> None:
+    """Refuse to go on training a checkpoint whose classes have other numbers now; warn if some only have other names.
+
+    Args: labels, class names of each head of the configuration.
+    Raises: DataError.
+    """
+    args = vars(content["args"]) if hasattr(content.get("args"), "__dict__") else {}
+    trained = dict(zip(args.get("label_columns") or (), args.get("tspctl_labels") or (), strict=False))
+    for head, names in zip(config.model.heads, labels, strict=True):
+        before = trained.get(head.label_column, names)
+        others = [index for index, (old, new) in enumerate(zip(before, names, strict=False)) if old != new]
+        moved = [index for index in others if names[index] in before or before[index] in names]
+        if moved:
+            raise DataError(f"{_other_class(head, moved[0], before, names, where)}: {_SAME_MAP}")
+        if others:
+            logger.warning("%s; its weights are kept", _other_class(head, others[0], before, names, where))
+
+
+def _other_class(head: HeadConfig, index: int, before: Sequence[str], names: Sequence[str], where: str) -> str:
+    return (
+        f"class {index} of {head.label_column} was {before[index]!r} when {where} was trained, but is {names[index]!r} "
+        f"in the label map {head.labels}"
+    )

@@ -11,6 +11,7 @@ import logging
 import time
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import partial
 
 from tsp.config.cpus import rank_cpus
 from tsp.config.throughput import BUSY_SHARE, cure
@@ -26,6 +27,7 @@ from tsp.train.context import TrainingContext
 from tsp.train.data_wait import DataWait
 from tsp.train.epoch_loaders import EpochLoaders
 from tsp.train.epoch_validation import EpochValidation
+from tsp.train.fit import refuse_moved_classes
 from tsp.train.meter import Meter
 from tsp.train.non_finite import refuse
 from tsp.train.origins import record_origins
@@ -138,8 +140,9 @@ class Training:
     def _begin(self, train: ClipLoader) -> TrainingState:
         """Validate unvalidated epochs; then model, optimizer and schedule at the run's position."""
         model = build_model(self.config.model, train.data.num_classes, seed=self.config.seed)
+        fits = partial(refuse_moved_classes, self.config, train.data.labels)
         validate_unvalidated_epochs(
-            self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, self.validate
+            self.run, model, self.group, self.numerics, self.saver.folder if self.saver else None, fits, self.validate
         )
         start = None
         weights: dict[str, str | None] = {}
@@ -158,6 +161,8 @@ class Training:
             {name: digest for name, digest in weights.items() if digest is not None},
         )
         start = self.group.from_main(start)
+        if start.content is not None:
+            fits(start.content, start.where)
         self.stop.check("starting")
         state = build_training_state(
             self.config,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,13 @@ def validate_unvalidated_epochs(
     group: Group,
     numerics: Numerics,
     folder: Path | None,
+    fits: Callable[[Mapping[str, Any], str], None],
     validate: Callable[[TspModel, int], Figures],
 ) -> None:
     """Validate and publish the epochs that earlier attempts saved but did not validate.
 
     Args: model, left with the last one's weights (training continues from a later checkpoint, which is loaded then);
-        folder, rank 0's for downloads; validate, on all ranks.
+        folder, rank 0's for downloads; fits, refuses content with another meaning; validate, on all ranks.
     A damaged checkpoint is skipped with a warning: its epoch is trained again.
     """
     epochs = group.from_main(unvalidated_epochs(run) if folder is not None else None)
@@ -47,7 +48,9 @@ def validate_unvalidated_epochs(
         if content is None:
             continue
         logger.info("epoch %d has a checkpoint but no results: validating it first", epoch)
-        load_model_state(model, content["model"], where=run.address(f"epoch_{epoch}.pth"))
+        where = run.address(f"epoch_{epoch}.pth")
+        fits(content, where)
+        load_model_state(model, content["model"], where=where)
         numerics.prepare(model)
         started = time.monotonic()
         found = validate(model, epoch)

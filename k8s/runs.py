@@ -186,14 +186,22 @@ class Runs:
         )
         self.cluster.patch(path, {"spec": {"active": active}})
 
-    def wait_without_pods(self, name: str, *, timeout_sec: float) -> bool:
-        """Wait until every running pod is gone or has ended. Returns: False if some did not in time."""
+    def wait_without_pods(
+        self, name: str, *, timeout_sec: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Wait until every running pod is gone or has ended. Returns: False if some did not in time.
+
+        Args: meanwhile, called between looks; it raises if there is nothing to wait for any more.
+        """
 
         def quiet() -> bool:
-            return all(
+            if all(
                 pod_status(pod).state in ("succeeded", "failed") and not pod["metadata"].get("deletionTimestamp")
                 for pod in self.pods(name)
-            )
+            ):
+                return True
+            meanwhile()
+            return False
 
         return wait_for(quiet, timeout_sec=timeout_sec)
 

@@ -18,7 +18,7 @@ from k8s.recorded_chart import recorded_chart
 from k8s.releases import Release, Releases
 from k8s.run_list import RunView
 from k8s.runs import Runs
-from k8s.status import true_conditions
+from k8s.status import stopped_by_user, true_conditions
 from k8s.train_jobs import refuse_changed_runtime, runtime_first
 from k8s.values import with_attempts
 from k8s.why_queue import without_queue
@@ -86,11 +86,30 @@ class Lifecycle:
         self._runs.set_suspended(name, True, stopped=stopped)
         if view.pods:
             logger.info("%s: its pods have up to %g s to save their state and end", name, grace_sec)
-        if not self._runs.wait_without_pods(name, timeout_sec=grace_sec):
+        are_gone = self._runs.wait_without_pods(
+            name, timeout_sec=grace_sec, meanwhile=lambda: self._refuse_overtaken(view, stopped)
+        )
+        self._refuse_overtaken(view, stopped)
+        if not are_gone:
             logger.warning("pods of %s are still there after %g s: deleting them", name, grace_sec)
             self._runs.kill_pods(name)
         if kind_of(view.job) == "train":
             self._write_outcome(view, stopped)
+
+    def _refuse_overtaken(self, view: RunView, stopped: Stopped) -> None:
+        """Leave the pods and the outcome of a run alone that goes on, or has gone, by another command.
+
+        Raises: ConfigError.
+        """
+        name, uid = (view.job["metadata"].get(key) for key in ("name", "uid"))
+        now = self._runs.find(str(name))
+        if now is None or now["metadata"].get("uid") != uid:
+            raise ConfigError(f"run {name} was deleted by another command while this one waited for its pods to end")
+        state = stopped_by_user(now)
+        if state != stopped:
+            raise ConfigError(
+                f"run {name} was {state or 'resumed'} by another command while this one waited for its pods to end"
+            )
 
     def _no_run(self, name: str) -> ConfigError | NoSuchRunError:
         """The error for a run without a job."""

@@ -43,6 +43,49 @@ def test_pods_that_do_not_go_in_time_are_killed(api, backend, tmp_path):
     assert deleted == [(f"{PODS}/my-run-master-0", {"gracePeriodSeconds": "0"})]
 
 
+def _resumed(found):
+    found["metadata"]["annotations"] = {"tspctl/stopped": None}
+
+
+def _suspended(found):
+    found["metadata"]["annotations"] = {"tspctl/stopped": "suspended"}
+
+
+def _submitted_anew(found):
+    found["metadata"]["uid"] = "another"
+
+
+def _deleted(found):
+    found["metadata"]["labels"] = {}
+
+
+@pytest.mark.parametrize("pods_go", [False, True])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(_resumed, "resumed"), (_suspended, "suspended"), (_submitted_anew, "deleted"), (_deleted, "deleted")],
+)
+def test_a_run_that_another_command_has_changed_meanwhile_is_left_alone(
+    api, backend, tmp_path, monkeypatch, change, said, pods_go
+):
+    """Its pods are those of a run that goes on, and its outcome is another."""
+    found = job("Running", annotations=stored(tmp_path))
+    serve_run(api, found, [pod(0)])
+    suspending(api, found, pods_go=False)
+    looks = iter([[pod(0)], [] if pods_go else [pod(0)]])
+
+    def look(*_):
+        there = next(looks, [pod(0)])
+        if found["spec"]["runPolicy"].get("suspend"):
+            change(found)
+        return 200, {"metadata": {}, "items": there}
+
+    api.objects[PODS] = look
+    with pytest.raises(ConfigError, match=f"my-run was {said} by another command"):
+        backend.cancel("my-run", grace_sec=0.05)
+    assert not [path for method, path, *_ in api.requests if method == "DELETE"]
+    assert StoredRun(open_store(StoreConfig(uri=f"file://{tmp_path}/store")), "my-run").read_outcome() is None
+
+
 def test_pods_that_have_ended_but_are_not_gone_yet_are_waited_for(api, backend):
     found = job("Running")
     serve_run(api, found, [pod(0)])
@@ -58,7 +101,7 @@ def test_pods_that_have_ended_but_are_not_gone_yet_are_waited_for(api, backend):
 def test_pods_have_the_grace_of_their_own_before_they_are_killed(api, backend, monkeypatch):
     """Killing a rank within its grace period would lose the upload that it is busy with."""
     given = []
-    monkeypatch.setattr(backend._runs, "wait_without_pods", lambda name, timeout_sec: given.append(timeout_sec) or True)
+    monkeypatch.setattr(backend._runs, "wait_without_pods", lambda name, timeout_sec, meanwhile: given.append(timeout_sec) or True)
     for own in ({"terminationGracePeriodSeconds": 300}, {}):
         found, one = job("Running"), pod(0)
         serve_run(api, found, [one, pod(1)])

@@ -9,7 +9,7 @@ from typing import Any
 
 from tsp.errors import ClusterError, UnreachableError
 
-_VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+_VERBS = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create", "PUT": "update"}
 _ADMISSION = re.compile(r'admission webhook "[^"]*" denied|" is forbidden: (?!User )')
 """Refused, but not for a missing permission, which names the user: by a webhook, which answers with any status, 401 and
 429 among them; or by a quota, a security standard, a LimitRange, a policy, ...: all after ``is forbidden``."""

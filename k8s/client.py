@@ -132,6 +132,10 @@ class Cluster:
         """Create an object. Raises: ClusterError (HTTP 409) if there is one of that name."""
         return parsed(self._request("POST", path, {}, item))
 
+    def replace(self, path: str, item: Mapping[str, Any]) -> dict[str, Any]:
+        """Write an object that was read. Raises: ClusterError (HTTP 409) if it has been changed since then."""
+        return parsed(self._request("PUT", path, {}, item))
+
     def patch(self, path: str, body: Mapping[str, Any], **query: Any) -> dict[str, Any]:
         """Merge ``body`` into an object."""
         return parsed(self._request("PATCH", path, query, body, content_type="application/merge-patch+json"))

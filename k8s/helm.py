@@ -97,8 +97,21 @@ class Helm:
 
         Args: labels, of Helm's own record of the release.
         """
+        self._install(name, chart, values, labels)
+
+    def install_again(self, name: str, chart: Chart, values: Mapping[str, Any], *, labels: Mapping[str, str]) -> None:
+        """The same with the name of a release that was uninstalled, whose record is there."""
+        self._install(name, chart, values, labels, "--replace")
+
+    def _install(
+        self, name: str, chart: Chart, values: Mapping[str, Any], labels: Mapping[str, str], *flags: str
+    ) -> None:
         labelled = ("--labels", ",".join(f"{key}={value}" for key, value in labels.items()))
-        self._with_values("install", name, chart, values, "--output", "json", *labelled)
+        self._with_values("install", name, chart, values, "--output", "json", *labelled, *flags)
+
+    def uninstall_objects(self, name: str) -> None:
+        """Remove the objects of a release; its record stays and says so."""
+        self._run("uninstall", name, "--keep-history")
 
     def uninstall(self, name: str) -> bool:
         """Remove a release with all its objects, without waiting for their end. Returns: whether there was one."""

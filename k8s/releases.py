@@ -16,8 +16,6 @@ import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from k8s.answers import ForbiddenError, NotFoundError
@@ -25,33 +23,20 @@ from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in
 from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_controlled, is_of_run, may_be_run
 from k8s.permissions import Right, missing_rights
+from k8s.release_claims import Claim, held
+from k8s.release_record import INSTALL_LABEL, Release, release_in
 from k8s.train_jobs import as_helm_has_it
 from tsp.errors import ClusterError, ConfigError
 
 logger = logging.getLogger(__name__)
 
 CHART_NAME = "tsp"
-INSTALL_LABEL = "tspctl/install"
-"""Label of Helm's record: the nonce of the process that installed the release."""
 _PART_OF_KEY, _, _PART_OF_VALUE = PART_OF.partition("=")
 _READERS = 8
 _MADE_BY_CHART = (*RUN_RESOURCES, RUNTIMES, ("v1", "configmaps"), ("v1", "serviceaccounts"))
 _PODS = ("v1", "pods")
+_UNINSTALLED = "uninstalled"
 _KINDS = ("ConfigMap", "ServiceAccount", "PyTorchJob", "TrainJob", "TrainingRuntime", "Job")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Release:
-    """The newest revision of a release, from the labels of Helm's Secret."""
-
-    name: str
-    revision: int
-    status: str
-    """``deployed``, ``failed``, ``pending-install``, ``uninstalling``, ..."""
-    secret: str
-    nonce: str | None
-    created: datetime | None
-    labels: Mapping[str, str] = field(repr=False, default_factory=dict)
 
 
 class Releases:
@@ -87,7 +72,7 @@ class Releases:
         """Requests only metadata, since a record contains the whole chart."""
         newest: dict[str, Release] = {}
         for item in self.cluster.items(self._secrets, metadata_only=True, labelSelector=selector):
-            release = _release(item["metadata"])
+            release = release_in(item["metadata"])
             if release is not None and release.revision >= newest.get(release.name, release).revision:
                 newest[release.name] = release
         return list(newest.values())
@@ -115,48 +100,43 @@ class Releases:
             f"'tspctl delete {name}'"
         )
 
+    def path_of(self, release: Release) -> str:
+        """Where Helm's record of a release is."""
+        return f"{self._secrets}/{release.secret}"
+
     def content(self, release: Release) -> dict[str, Any]:
         """What Helm recorded: ``config`` (the values given), ``manifest``, ``chart``; empty if that cannot be read."""
         try:
-            secret = self.cluster.get(f"{self._secrets}/{release.secret}")
+            secret = self.cluster.get(self.path_of(release))
             return _unpacked(base64.b64decode(secret["data"]["release"]))
         except (NotFoundError, KeyError, ValueError) as error:
             logger.debug("release %s: %s", release.name, error)
             return {}
 
-    def record(self, release: Release) -> dict[str, Any]:
-        """Helm's record of a release, from which ``put_back`` makes it again."""
-        return self.cluster.get(f"{self._secrets}/{release.secret}")
-
-    def put_back(self, record: Mapping[str, Any]) -> None:
-        """Create the record of a release again that was removed, unless there is one of that name: without its objects
-        the release is one that lost its job, and can be resumed.
-        """
-        metadata = {key: record["metadata"].get(key) for key in ("name", "labels")}
-        try:
-            self.cluster.create(self._secrets, {**record, "metadata": metadata})
-        except ClusterError as error:
-            if "HTTP 409" not in str(error):
-                logger.warning("Helm's record of %s could not be put back: %s", record["metadata"]["name"], error)
-
-    def install(self, helm: Helm, name: str, chart: Chart, values: Mapping[str, Any]) -> None:
+    def install(
+        self, helm: Helm, name: str, chart: Chart, values: Mapping[str, Any], *, claim: Claim | None = None
+    ) -> None:
         """Install a release; if that fails or is interrupted, nothing remains.
 
+        Args: claim, of the release that it takes the place of, whose record is removed at the end.
         Raises: ConfigError if there is a release of that name; ClusterError with both errors if the clean-up failed.
         """
-        nonce = secrets.token_hex(8)
+        nonce, before = secrets.token_hex(8), None if claim is None else held(self, claim)
+        labels = {_PART_OF_KEY: _PART_OF_VALUE, INSTALL_LABEL: nonce}
         try:
-            helm.install(name, chart, values, labels={_PART_OF_KEY: _PART_OF_VALUE, INSTALL_LABEL: nonce})
+            (helm.install_again if before else helm.install)(name, chart, values, labels=labels)
         except (ClusterError, KeyboardInterrupt) as error:
-            self._clean_up(helm, name, nonce, error)
+            self._clean_up(helm, name, nonce, before.revision + 1 if before else 1, error)
             raise
+        if before is not None:
+            self.cluster.delete(self.path_of(before))
 
-    def _clean_up(self, helm: Helm, name: str, nonce: str, error: BaseException) -> None:
+    def _clean_up(self, helm: Helm, name: str, nonce: str, revision: int, error: BaseException) -> None:
         """Remove what this process has installed, and nothing else."""
         cause = str(error) or "interrupted"
         try:
             found = self.find(name)
-            if found is not None and (found.nonce != nonce or found.revision != 1):
+            if found is not None and (found.nonce != nonce or found.revision != revision):
                 raise ConfigError(self.why_taken(name) or cause) from error
             if found is not None:
                 helm.uninstall(name)
@@ -166,17 +146,21 @@ class Releases:
                 f"remove the run with 'tspctl delete {name}'"
             ) from error
 
-    def remove(self, helm: Helm, name: str) -> bool:
+    def remove(self, helm: Helm, name: str, *, claim: Claim | None = None) -> bool:
         """Uninstall a release of our chart, then delete what else has the run's labels; pods take their time to go.
         Those whose job was deleted without them (``--cascade=orphan``) would stay.
 
-        Returns: whether there was anything.
+        Args: claim, of the release, whose record then stays, so that nothing is lost if this process is killed.
+        Returns: whether there was anything. Raises: as ``held``.
         """
-        release = self.find_own(name)
+        release = held(self, claim) if claim else self.find_own(name)
         there = release is not None
         if release is not None:
             self._refuse_half_removal(release)
-            helm.uninstall(name)
+            if claim is None:
+                helm.uninstall(name)
+            elif release.status != _UNINSTALLED:
+                helm.uninstall_objects(name)
         for kind in _MADE_BY_CHART:
             for item in self._labelled(kind, name):
                 there = True
@@ -218,7 +202,7 @@ class Releases:
         there = False
         for item in found:
             content = _unpacked((item.get("data") or {}).get("release", ""))
-            if _release(item["metadata"]) is not None and _is_of_our_chart(content):
+            if release_in(item["metadata"]) is not None and _is_of_our_chart(content):
                 there = True
                 self.cluster.delete(f"{configmaps}/{item['metadata']['name']}")
         return there
@@ -274,24 +258,6 @@ def _unpacked(text: str | bytes) -> dict[str, Any]:
         logger.debug("record of a release: %s", error)
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _release(metadata: Mapping[str, Any]) -> Release | None:
-    """From the labels that Helm puts on its records; None for an object that only looks like one."""
-    labels = metadata.get("labels") or {}
-    name, version = labels.get("name"), str(labels.get("version", ""))
-    if not name or not version.isdigit() or metadata["name"] != f"sh.helm.release.v1.{name}.v{version}":
-        return None
-    created = metadata.get("creationTimestamp")
-    return Release(
-        name=name,
-        revision=int(version),
-        status=str(labels.get("status", "unknown")),
-        secret=metadata["name"],
-        nonce=labels.get(INSTALL_LABEL),
-        created=datetime.fromisoformat(created) if created else None,
-        labels=labels,
-    )
 
 
 def _is_going(item: Mapping[str, Any]) -> bool:

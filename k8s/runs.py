@@ -186,9 +186,7 @@ class Runs:
         )
         self.cluster.patch(path, {"spec": {"active": active}})
 
-    def wait_without_pods(
-        self, name: str, *, timeout_sec: float, meanwhile: Callable[[], None] = lambda: None
-    ) -> bool:
+    def wait_without_pods(self, name: str, *, timeout_sec: float, meanwhile: Callable[[], None] = lambda: None) -> bool:
         """Wait until every running pod is gone or has ended. Returns: False if some did not in time.
 
         Args: meanwhile, called between looks; it raises if there is nothing to wait for any more.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from k8s.releases import Release
+from k8s.release_record import Release
 from tsp.wording import counted_is
 
 
@@ -17,6 +17,7 @@ def why_without_job(release: Release, pods: int = 0) -> str:
         return f"its removal was interrupted: {advice} to finish it"
     if release.status == "uninstalled":
         resume = f"continue with 'tspctl resume {release.name}'"
-        return f"it was uninstalled with Helm, which kept its record (--keep-history): {resume}, or {advice}"
+        why = "an interrupted resume, or --keep-history"
+        return f"it was uninstalled, and Helm has kept its record ({why}): {resume}, or {advice}"
     left = f", and {counted_is(pods, 'pod')} left of it" if pods else ""
     return f"its job was deleted by hand{left}: continue with 'tspctl resume {release.name}', or {advice}"

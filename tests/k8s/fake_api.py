@@ -113,6 +113,8 @@ class FakeApi:
             return 404, {"kind": "Status", "message": f"{path.rsplit('/')[-1]!r} not found"}
         if isinstance(found, list):
             return 200, self._page(found, query)
+        if method == "PUT":
+            found.update(body)
         return 200, found
 
     @staticmethod

@@ -51,10 +51,20 @@ def fail(text):
     sys.exit(1)
 
 
-def record(name, status, labels, content):
+def path_of(name, version):
+    return f"{SECRETS}/sh.helm.release.v1.{name}.v{version}"
+
+
+def newest(api, name):
+    """Version and record of a release; 0 and None if there is none."""
+    found = ((version, *api("GET", path_of(name, version))) for version in range(5, 0, -1))
+    return next(((version, there) for version, status, there in found if status == 200), (0, None))
+
+
+def record(name, status, labels, content, version=1):
     packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(content).encode()))).decode()
-    known = {**labels, "name": name, "owner": "helm", "version": "1", "status": status}
-    metadata = {"name": f"sh.helm.release.v1.{name}.v1", "labels": known}
+    known = {**labels, "name": name, "owner": "helm", "version": str(version), "status": status}
+    metadata = {"name": f"sh.helm.release.v1.{name}.v{version}", "labels": known}
     return {"kind": "Secret", "apiVersion": "v1", "metadata": metadata, "data": {"release": packed}}
 
 
@@ -78,16 +88,19 @@ def objects(name, values):
     ]
 
 
-def install(api, name, labels, values):
+def install(api, name, labels, values, *, replace):
     step = os.environ.get("HELM_STUB", "")
-    path = f"{SECRETS}/sh.helm.release.v1.{name}.v1"
-    if api("GET", path)[0] == 200:
+    version, there = newest(api, name) if replace else (0, None)
+    if replace and there is not None and there["metadata"]["labels"]["status"] not in ("uninstalled", "failed"):
+        replace = False
+    path = path_of(name, version + 1)
+    if not replace and api("GET", path_of(name, 1))[0] == 200:
         fail("INSTALLATION FAILED: cannot re-use a name that is still in use")
     time.sleep(os.urandom(1)[0] / 255 * 0.01)
     made = objects(name, values)
     manifest = "\n---\n".join(json.dumps(item) for item in made)
     content = {"name": name, "config": values, "manifest": manifest, "chart": {"metadata": {"name": "tsp"}}}
-    if api("POST", SECRETS, record(name, "pending-install", labels, content))[0] == 409:
+    if api("POST", SECRETS, record(name, "pending-install", labels, content, version + 1))[0] == 409:
         fail("INSTALLATION FAILED: release: already exists")
     if step == "killed-after-record":
         os.kill(os.getpid(), 9)
@@ -96,25 +109,30 @@ def install(api, name, labels, values):
     for item in made:
         status, answer = api("POST", PATHS[item["kind"]], item)
         if status >= 400:
-            api("PUT", path, record(name, "failed", labels, content))
+            api("PUT", path, record(name, "failed", labels, content, version + 1))
             fail(f"INSTALLATION FAILED: {answer['message']}")
         if step == "refused-after-configmap":
-            api("PUT", path, record(name, "failed", labels, content))
+            api("PUT", path, record(name, "failed", labels, content, version + 1))
             fail("INSTALLATION FAILED: admission said no")
-    api("PUT", path, record(name, "deployed", labels, content))
+    api("PUT", path, record(name, "deployed", labels, content, version + 1))
 
 
-def uninstall(api, name):
+def uninstall(api, name, *, keep):
     if os.environ.get("HELM_STUB_UNINSTALL") == "fails":
         fail("uninstall: the server is on fire")
-    path = f"{SECRETS}/sh.helm.release.v1.{name}.v1"
-    status, found = api("GET", path)
-    if status == 404:
+    version, found = newest(api, name)
+    if found is None:
         fail(f"uninstall: Release not loaded: {name}: release: not found")
     content = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(found["data"]["release"]))))
     for item in map(json.loads, content["manifest"].split("\n---\n")):
         api("DELETE", f"{PATHS[item['kind']]}/{item['metadata']['name']}")
-    api("DELETE", path)
+    if keep:
+        found["metadata"]["labels"]["status"] = "uninstalled"
+        found["metadata"].pop("resourceVersion", None)
+        api("PUT", path_of(name, version), found)
+        return
+    for number in range(1, version + 1):
+        api("DELETE", path_of(name, number))
 
 
 def main():
@@ -122,12 +140,13 @@ def main():
     api = Api(sys.argv[sys.argv.index("--kubeconfig") + 1])
     if verb == "install":
         given = sys.argv[sys.argv.index("--labels") + 1]
-        install(api, name, dict(item.split("=") for item in given.split(",")), json.loads(sys.stdin.read()))
+        labels = dict(item.split("=") for item in given.split(","))
+        install(api, name, labels, json.loads(sys.stdin.read()), replace="--replace" in sys.argv)
     elif verb == "template":
         made = objects(name, json.loads(sys.stdin.read()))
         sys.stdout.write("\n---\n".join(json.dumps(item) for item in made))
     elif verb == "uninstall":
-        uninstall(api, name)
+        uninstall(api, name, keep="--keep-history" in sys.argv)
     else:
         fail(f"unknown verb {verb}")
 

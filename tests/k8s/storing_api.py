@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import itertools
 import json
 import re
 import threading
@@ -38,6 +39,7 @@ class StoringApi(FakeApi):
     """``objects`` fills by what is created. With ``role``, what that does not grant is answered with 403."""
 
     def __init__(self) -> None:
+        self.versions = itertools.count(1)
         super().__init__()
         # Listed from what was created.
         del self.objects[SECRETS]
@@ -75,6 +77,10 @@ class StoringApi(FakeApi):
                 with self.lock:
                     if method == "POST" and path in self.objects:
                         return 409, _exists(path)
+                    read = found["metadata"].get("resourceVersion")
+                    if read is not None and read != self.objects[path]["metadata"]["resourceVersion"]:
+                        return 409, {"message": f"{path} has been modified"}
+                    found["metadata"]["resourceVersion"] = str(next(self.versions))
                     self.objects[path] = found
             return 201, found
         if method == "DELETE":

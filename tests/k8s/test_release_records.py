@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from k8s.releases import INSTALL_LABEL
+from k8s.release_record import INSTALL_LABEL
 from k8s.why_release import why_without_job
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.serving import CONFIGMAPS, serve_release
@@ -116,7 +116,8 @@ BY_HAND = "its job was deleted by hand: continue with 'tspctl resume r1', or "
         ("uninstalling", "its removal was interrupted: "),
         (
             "uninstalled",
-            "it was uninstalled with Helm, which kept its record (--keep-history): continue with 'tspctl resume r1', "
+            "it was uninstalled, and Helm has kept its record (an interrupted resume, or --keep-history): continue "
+            "with 'tspctl resume r1', "
             "or ",
         ),
         *((status, BY_HAND) for status in ("deployed", "pending-upgrade", "superseded", "unknown")),

@@ -11,7 +11,7 @@ import pytest
 
 from k8s.helm import Helm
 from k8s.names import PYTORCHJOBS
-from k8s.releases import INSTALL_LABEL
+from k8s.release_record import INSTALL_LABEL
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.racing import VALUES, install, race
 from tests.k8s.serving import CONFIGMAPS, JOBS, MANIFEST, PODS, serve_release

@@ -15,7 +15,9 @@ from k8s.job_apis import api_of
 from k8s.names import kind_of
 from k8s.preflight import refuse
 from k8s.recorded_chart import recorded_chart
-from k8s.releases import Release, Releases
+from k8s.release_claims import Claim, claim, put_back
+from k8s.release_record import Release
+from k8s.releases import Releases
 from k8s.run_list import RunView
 from k8s.runs import Runs
 from k8s.status import stopped_by_user, true_conditions
@@ -46,11 +48,18 @@ _JOB_KINDS = ("PyTorchJob", "TrainJob", "Job")
 
 
 def install(
-    releases: Releases, helm: Helm, name: str, chart: Chart, values: dict[str, Any], *, manifest: str | None = None
+    releases: Releases,
+    helm: Helm,
+    name: str,
+    chart: Chart,
+    values: dict[str, Any],
+    *,
+    manifest: str | None = None,
+    claim: Claim | None = None,
 ) -> None:
     """Install a release, the runtime of a TrainJob first; if that fails, nothing remains.
 
-    Args: manifest, what Helm sends for these values, if available.
+    Args: manifest, what Helm sends for these values, if available; claim, of the release that it takes the place of.
     Raises: ConfigError if there is one of that name; ClusterError, also for a TrainJob in a queue that no controller
     manages.
     """
@@ -61,7 +70,7 @@ def install(
     with runtime_first(releases.cluster, objects) as judged:
         if judged is not None:
             refuse(check_judged(next(item for item in objects if item["kind"] == "TrainJob"), judged))
-        releases.install(helm, name, chart, values)
+        releases.install(helm, name, chart, values, claim=claim)
 
 
 class Lifecycle:
@@ -141,7 +150,9 @@ class Lifecycle:
 
         Objects that were deleted meanwhile are created again, from Helm's record of the release, else from ``config``.
         """
-        view, release = self._runs.view(name), self._releases.find_own(name)
+        # In this order: a release that another command installs anew later can no longer be claimed.
+        release = self._releases.find_own(name)
+        view = self._runs.view(name)
         if view is None and release is None and config is None:
             raise NoSuchRunError(f"no run {name!r} in namespace {self._runs.cluster.namespace} or in its store")
         if view is not None and view.state not in ("suspended", "cancelled", "failed"):
@@ -192,13 +203,13 @@ class Lifecycle:
 
     def _replace(self, release: Release, chart: Chart, values: dict[str, Any], manifest: str) -> None:
         """Remove a release and install it anew; if that fails, its record remains, from which resuming can go on."""
-        record = self._releases.record(release)
+        own = claim(self._releases, release)
         try:
-            self._releases.remove(self._helm(), release.name)
+            self._releases.remove(self._helm(), release.name, claim=own)
             self.wait_gone(release.name)
-            install(self._releases, self._helm(), release.name, chart, values, manifest=manifest)
+            install(self._releases, self._helm(), release.name, chart, values, manifest=manifest, claim=own)
         except BaseException:
-            self._releases.put_back(record)
+            put_back(self._releases, own)
             raise
 
     def _accepting(self, release: Release, values: dict[str, Any], charts: Sequence[Chart]) -> tuple[Chart, str]:

@@ -13,7 +13,7 @@ from cli.backends.log_lines import as_shown
 from cli.backends.run_status import RankStatus, RunStatus
 from k8s.names import OWNER_ANNOTATION, STORE_ANNOTATION, kind_of, ranks_of
 from k8s.pod_log import Line
-from k8s.releases import Release
+from k8s.release_record import Release
 from k8s.run_list import RunView
 from k8s.runs import Runs
 from k8s.status import created_at, culprit, ended_at, pod_status

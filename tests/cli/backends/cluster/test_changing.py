@@ -101,7 +101,9 @@ def test_pods_that_have_ended_but_are_not_gone_yet_are_waited_for(api, backend):
 def test_pods_have_the_grace_of_their_own_before_they_are_killed(api, backend, monkeypatch):
     """Killing a rank within its grace period would lose the upload that it is busy with."""
     given = []
-    monkeypatch.setattr(backend._runs, "wait_without_pods", lambda name, timeout_sec, meanwhile: given.append(timeout_sec) or True)
+    monkeypatch.setattr(
+        backend._runs, "wait_without_pods", lambda name, timeout_sec, meanwhile: given.append(timeout_sec) or True
+    )
     for own in ({"terminationGracePeriodSeconds": 300}, {}):
         found, one = job("Running"), pod(0)
         serve_run(api, found, [one, pod(1)])

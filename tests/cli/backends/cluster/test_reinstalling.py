@@ -9,10 +9,11 @@ import yaml
 
 from k8s.helm import shipped_chart
 from k8s.recorded_chart import recorded_chart
+from k8s.release_record import INSTALL_LABEL
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.objects import job
 from tests.k8s.serving import JOBS, PODS, goes_after, serve_release
-from tsp.errors import ClusterError
+from tsp.errors import ClusterError, ConfigError
 
 RECORD = f"{SECRETS}/sh.helm.release.v1.my-run.v1"
 VALUES = {"dataset": "demo", "method": "tac", "gpus": 2, "store": {"uri": "s3://runs/video"}}
@@ -43,12 +44,12 @@ def failed(api, backend, real_helm, monkeypatch):
     for path in (JOBS, PODS, "/api/v1/namespaces/video/configmaps", "/api/v1/namespaces/video/serviceaccounts"):
         api.objects[path] = []
     done = []
-    monkeypatch.setattr(backend._helm, "uninstall", lambda name: done.append(("uninstall", name)))
+    monkeypatch.setattr(backend._helm, "uninstall_objects", lambda name: done.append(("uninstall", name)))
 
     def install(name, chart, values, labels):
         done.append(("install", values, (Path(chart.reference) / "Chart.yaml").read_text()))
 
-    monkeypatch.setattr(backend._helm, "install", install)
+    monkeypatch.setattr(backend._helm, "install_again", install)
     return done
 
 
@@ -91,24 +92,25 @@ def test_an_installation_that_fails_leaves_a_record_from_which_the_run_can_be_re
     api, backend, failed, monkeypatch, error
 ):
     serve_release(api, "my-run", config=VALUES)
-    record = api.objects[RECORD]
+    record = api.objects[SECRETS][0]
     sent = []
 
     def secrets(method, query, body):
         if method == "POST":
             sent.append(body)
             return 201, body
-        return 200, {"metadata": {}, "items": [] if failed else [record]}
+        return 200, {"metadata": {}, "items": [] if "cleaned up" in failed else [record]}
 
     api.objects[SECRETS] = secrets
 
     def fails(*_, **__):
+        failed.append("cleaned up")
         raise error
 
-    monkeypatch.setattr(backend._helm, "install", fails)
+    monkeypatch.setattr(backend._helm, "install_again", fails)
     with pytest.raises(type(error)):
         backend.resume("my-run", None)
-    assert failed == [("uninstall", "my-run")]
+    assert failed == [("uninstall", "my-run"), "cleaned up"]
     metadata = {key: record["metadata"][key] for key in ("name", "labels")}
     assert sent == [{**record, "metadata": metadata}]
 
@@ -119,3 +121,64 @@ def test_a_record_writes_nothing_outside_of_the_folder_of_its_chart():
         assert (folder / "README.md").exists()
         assert not (folder.parent / "outside").exists()
     assert not folder.exists()
+
+
+def test_the_record_is_there_until_the_new_one_is(api, backend, failed, monkeypatch):
+    """A command that is killed while it waits for the old pods loses nothing."""
+    serve_release(api, "my-run", config=VALUES)
+    done = []
+    monkeypatch.setattr(backend._lifecycle, "wait_gone", lambda name: done.extend(api.requests))
+    backend.resume("my-run", None)
+    assert done
+    assert "DELETE" not in [method for method, *_ in done]
+    assert [path for method, path, *_ in api.requests if method == "DELETE"] == [RECORD]
+
+
+def _resumed_before(record):
+    """Changed since it was read."""
+    return 409, {"message": "the object has been modified"}
+
+
+def _removed_before(record):
+    return 404, {"message": "not found"}
+
+
+@pytest.mark.parametrize("answer", [_resumed_before, _removed_before])
+def test_of_two_commands_that_install_a_run_again_one_gives_up_and_leaves_everything(api, backend, failed, answer):
+    serve_release(api, "my-run", config=VALUES)
+    record = api.objects[RECORD]
+    api.objects[RECORD] = lambda method, *_: answer(record) if method == "PUT" else (200, record)
+    with pytest.raises(ConfigError, match="another command resumes or removes my-run at this moment"):
+        backend.resume("my-run", None)
+    assert failed == []
+
+
+def test_a_run_that_another_command_takes_over_meanwhile_is_left_to_it(api, backend, failed, monkeypatch):
+    serve_release(api, "my-run", config=VALUES)
+    taken = {INSTALL_LABEL: "another"}
+    monkeypatch.setattr(
+        backend._lifecycle, "wait_gone", lambda name: api.objects[RECORD]["metadata"]["labels"].update(taken)
+    )
+    with pytest.raises(ConfigError, match="another command resumes or removes my-run at this moment"):
+        backend.resume("my-run", None)
+    assert [item[0] for item in failed] == ["uninstall"]
+    assert api.objects[RECORD]["metadata"]["labels"][INSTALL_LABEL] == "another"
+
+
+def test_a_claim_whose_answer_was_lost_is_still_ones_own(api, backend, failed):
+    """It is sent again, and then finds that the record has changed."""
+    serve_release(api, "my-run", config=VALUES)
+    record = api.objects[RECORD]
+    changes = []
+
+    def answer(method, query, body):
+        if method == "PUT":
+            record["metadata"]["labels"] |= body["metadata"]["labels"]
+            changes.append(body)
+            return _resumed_before(record)
+        return 200, record
+
+    api.objects[RECORD] = answer
+    backend.resume("my-run", None)
+    assert [item[0] for item in failed] == ["uninstall", "install"]
+    assert len(changes) == 1

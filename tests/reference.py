@@ -56,10 +56,16 @@ def resized(frames_THWC: np.ndarray, height: int = 128, width: int = 171) -> Ten
 
 
 def transformed(
-    frames_THWC: np.ndarray, row: int = 8, column: int = 30, *, flip: bool = False, crop: int = 112
+    frames_THWC: np.ndarray,
+    row: int = 8,
+    column: int = 30,
+    *,
+    flip: bool = False,
+    crop: int = 112,
+    size: tuple[int, int] = (128, 171),
 ) -> Tensor:
     """float32 [3, T, crop, crop], normalised; the defaults are the validation crop."""
-    video = resized(frames_THWC)
+    video = resized(frames_THWC, *size)
     if flip:
         video = video.flip(dims=(-1,))
     video = (video - MEAN.view(3, 1, 1, 1)) / STD.view(3, 1, 1, 1)

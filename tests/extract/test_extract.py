@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -302,6 +303,26 @@ def test_a_real_file_of_another_rate_and_container_gives_its_own_clips(
     with torch.inference_mode():
         expected = torch.cat([tiny_model.features(reference.transformed(frames[some])[None]) for some in picked])
     np.testing.assert_allclose(features, expected.numpy(), atol=2e-6)
+
+
+def test_frames_are_resized_and_cropped_as_when_the_encoder_was_trained(
+    small_set: SmallSet, tiny_model: TspModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = {"length_frames": 8, "resize_height_px": 64, "resize_width_px": 80, "crop_px": 48}
+    args = argparse.Namespace(tspctl_config=json.dumps({"clips": clips}))
+    torch.save({"model": tiny_model.state_dict(), "args": args}, small_set.root / "epoch_0.pth")
+    features = read_h5(do_job("extract", small_set.job())["out"])["middle"]
+    times, frames = reference.decode_all(small_set.root / "videos" / "middle.mp4")
+    picked = [reference.clip_indices(times, start, Fraction(30)) for start in (0, 16 / 15)]
+    with torch.inference_mode():
+        expected = torch.cat(
+            [
+                tiny_model.features(reference.transformed(frames[some], 8, 16, crop=48, size=(64, 80))[None])
+                for some in picked
+            ]
+        )
+    np.testing.assert_allclose(features[:2], expected.numpy(), atol=2e-6)
+    assert "epoch_0.pth was trained on clips of 8 frames at 15 fps, but these clips have 16" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 
 from tests.extract.conftest import SmallSet
 from tests.jobs import do_job
+from tsp.config.run import ClipConfig
 from tsp.data.tables import VideoFacts, read_metadata
-from tsp.extract.numbers import describe_numbers, odd_numbers
+from tsp.extract.numbers import describe_numbers, odd_numbers, other_clips
 from tsp.extract.slide_plan import SlidePlan
 
 PLAN = SlidePlan(stride_frames=16, length_frames=16, rate_fps=15.0, pads_short=True)
@@ -34,8 +35,6 @@ def test_the_published_numbers_are_nothing_odd() -> None:
     ("plan", "change", "words"),
     [
         (replace(PLAN, stride_frames=17), {}, "are not part of any feature"),
-        (replace(PLAN, rate_fps=30.0), {}, "published encoders were trained on 16 frames at 15 fps"),
-        (replace(PLAN, length_frames=32), {}, "published encoders"),
         (
             PLAN,
             {"fps": 10.0, "num_frames": 600},
@@ -49,6 +48,26 @@ def test_what_does_not_fit_is_said_once(plan: SlidePlan, change: dict[str, float
     videos = [replace(VIDEOS[0], **change), *VIDEOS[1:]]
     (sentence,) = odd_numbers(plan, videos)
     assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("plan", "trained", "words"),
+    [
+        (PLAN, None, ""),
+        (PLAN, ClipConfig(crop_px=96), ""),
+        (replace(PLAN, rate_fps=30.0, length_frames=8), ClipConfig(rate_fps=30.0, length_frames=8), ""),
+        (replace(PLAN, rate_fps=30.0), None, "published encoders were trained on clips of 16 frames at 15 fps, but"),
+        (replace(PLAN, length_frames=32), None, "these clips have 32 at 15 fps: give --clip-frames 16 --rate 15"),
+        (PLAN, ClipConfig(rate_fps=7.5), "a.pth was trained on clips of 16 frames at 7.5 fps, but"),
+        (PLAN, ClipConfig(length_frames=8), "these clips have 16 at 15 fps: give --clip-frames 8 --rate 15"),
+    ],
+)
+def test_clips_of_another_kind_than_the_encoder_was_trained_on_are_told(
+    plan: SlidePlan, trained: ClipConfig | None, words: str
+) -> None:
+    sentence = other_clips(plan, trained, where="a.pth")
+    assert words in sentence
+    assert bool(sentence) is bool(words)
 
 
 @pytest.mark.parametrize(

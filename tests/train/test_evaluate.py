@@ -167,6 +167,25 @@ def test_scores_that_are_no_numbers_are_said(trained, tmp_path, caplog):
     assert "its accuracies are meaningless" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (lambda args: args, "clips.crop_px={crop_px}"),
+        (lambda args: argparse.Namespace(clip_len=24, frame_rate=15), "clips.length_frames=24, "),
+        (lambda args: argparse.Namespace(tspctl_config="{}"), ""),
+        (lambda args: None, ""),
+    ],
+)
+def test_clips_other_than_those_of_the_training_are_told(trained, tmp_path, caplog, args, told):
+    config, weights = trained
+    other = saved(tmp_path / "other.pth", weights, args=args)
+    smaller = dataclasses.replace(config, clips=dataclasses.replace(config.clips, crop_px=28))
+    do_job("evaluate", request(smaller, other, tmp_path / "e.json"))
+    (*_, last) = ["", *(text for text in caplog.messages if "was trained with clips." in text)]
+    assert told.format(crop_px=config.clips.crop_px) in last
+    assert bool(last) is bool(told)
+
+
 def saved(path, weights, **changes):
     """A copy of a checkpoint with other contents."""
     content = torch.load(weights, weights_only=False)

@@ -19,7 +19,7 @@ from tsp.extract.clip_rows import ClipRows
 from tsp.extract.slide_plan import SlidePlan
 
 CHUNK_FRAMES = 32
-"""Frames per chunk: 6 MiB, whatever the size of the video."""
+"""Frames per chunk: 6 MiB at the usual crop, whatever the size of the video."""
 
 BYTES_PER_PIXEL = 4
 
@@ -63,11 +63,11 @@ def decode_video(source: Videos, video: VideoFacts, plan: SlidePlan) -> Iterator
             rate_fps=plan.rate_fps,
         )
         with closing(slide):
-            yield from _chunks(slide, path, video)
+            yield from _chunks(slide, path, video, plan.picture)
 
 
-def _chunks(slide: Slide, path: Path, video: VideoFacts) -> Iterator[Chunk | VideoEnd]:
-    rows, pixels = ClipRows(slide.offsets), PixelChunk(str(path))
+def _chunks(slide: Slide, path: Path, video: VideoFacts, picture: ClipConfig) -> Iterator[Chunk | VideoEnd]:
+    rows, pixels = ClipRows(slide.offsets), PixelChunk(str(path), picture)
     for frame in slide.frames():
         pixels.add(frame)
         rows.add(frame.number)
@@ -87,8 +87,8 @@ def _chunks(slide: Slide, path: Path, video: VideoFacts) -> Iterator[Chunk | Vid
 class PixelChunk:
     """Gathers what the validation crop needs of frames of one size."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, picture: ClipConfig) -> None:
+        self._path, self._picture = path, picture
         self._size: tuple[int, ...] = ()
         self._plan: PixelPlan | None = None
         self._index = np.empty(0, np.int64)
@@ -123,7 +123,7 @@ class PixelChunk:
 
     def _begin(self, size: tuple[int, ...]) -> None:
         height_px, stride, width_px = size
-        geometry = ClipConfig()
+        geometry = self._picture
         crop = central_crop(geometry.resize_height_px, geometry.resize_width_px, geometry.crop_px)
         self._size = size
         self._plan = plan_pixels(

@@ -22,7 +22,7 @@ from tsp.errors import ConfigError, DataError, MissingKeyError
 from tsp.extract.encoder import Encoder, load_backbone
 from tsp.extract.finished import described, other_files, refuse_other_files, refuse_other_work
 from tsp.extract.inputs import cache_of, fetch_checkpoint, open_videos
-from tsp.extract.numbers import describe_numbers, odd_numbers
+from tsp.extract.numbers import describe_numbers, odd_numbers, other_clips
 from tsp.extract.pool import decode_videos
 from tsp.extract.progress import Progress
 from tsp.extract.shards import deal
@@ -31,6 +31,7 @@ from tsp.extract.stream import Collector, FeatureStream
 from tsp.extract.video_parts import Part, VideoParts
 from tsp.model.device import device_of_shard
 from tsp.model.gpu_errors import gpu_errors
+from tsp.model.trained_clips import trained_clips
 from tsp.model.weights import read_file, recognise
 from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
@@ -193,6 +194,10 @@ class Extraction:
 
     def _extract(self, checkpoint: Path, videos: list[VideoFacts], source: Videos) -> None:
         versions = source.versions(video.filename for video in videos)
+        trained = trained_clips(read_file(checkpoint))
+        if sentence := other_clips(self._plan, trained, where=self._job.checkpoint):
+            logger.warning("%s", sentence)
+        plan = self._plan if trained is None else replace(self._plan, picture=trained)
         backbone, network = load_backbone(checkpoint, self._job.backbone)
         device = device_of_shard(self._shard)
         encoder = Encoder(network, device, self._job.precision)
@@ -201,7 +206,7 @@ class Extraction:
         )
         workers = default_workers(device) if self._job.workers is None else self._job.workers
         progress = Progress(stream, len(videos), sum(self._num_clips[video.name] for video in videos))
-        events = progress.watched(decode_videos(source, videos, self._plan, workers=workers))
+        events = progress.watched(decode_videos(source, videos, plan, workers=workers))
         for result in stream.results(events):
             if result.array is None:
                 logger.warning("%s: %s", result.video.name, result.message)

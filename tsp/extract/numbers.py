@@ -27,18 +27,28 @@ def describe_numbers(plan: SlidePlan) -> str:
     )
 
 
+def other_clips(plan: SlidePlan, trained: ClipConfig | None, *, where: str) -> str:
+    """A sentence if the encoder was trained on clips of another length or rate; empty if not.
+
+    Args: trained, None if the checkpoint does not say: then it counts as a published one.
+    """
+    known = trained or ClipConfig()
+    if (plan.rate_fps, plan.length_frames) == (known.rate_fps, known.length_frames):
+        return ""
+    encoder = f"{where} was" if trained else "published encoders were"
+    return (
+        f"{encoder} trained on clips of {known.length_frames} frames at {known.rate_fps:g} fps, but these clips have "
+        f"{plan.length_frames} at {plan.rate_fps:g} fps: give --clip-frames {known.length_frames} --rate "
+        f"{known.rate_fps:g}"
+    )
+
+
 def odd_numbers(plan: SlidePlan, videos: Sequence[VideoFacts]) -> Iterator[str]:
     """Sentences on what is probably a mistake."""
-    recipe = ClipConfig()
     if plan.stride_frames > plan.length_frames:
         yield (
             f"stride {plan.stride_frames} is longer than a clip of {plan.length_frames} frames: frames between two "
             "clips are not part of any feature"
-        )
-    if (plan.rate_fps, plan.length_frames) != (recipe.rate_fps, recipe.length_frames):
-        yield (
-            f"clips of {plan.length_frames} frames at {plan.rate_fps:g} fps: published encoders were trained on "
-            f"{recipe.length_frames} frames at {recipe.rate_fps:g} fps"
         )
     slow = [video for video in videos if video.fps < plan.rate_fps]
     if slow:

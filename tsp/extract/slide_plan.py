@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tsp.config.jobs import EncodingJob
+from tsp.config.run import ClipConfig
 from tsp.data.clips import extraction_starts_sec
 from tsp.data.tables import VideoFacts
 
@@ -19,6 +20,8 @@ class SlidePlan:
     rate_fps: float
     pads_short: bool
     """Whether a video shorter than one clip becomes one clip that ends with its last frame repeated."""
+    picture: ClipConfig = field(default_factory=ClipConfig)
+    """How frames are resized and cropped: as when the encoder was trained."""
 
     @classmethod
     def of(cls, job: EncodingJob) -> SlidePlan:

@@ -100,8 +100,7 @@ def fake_helm(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def real_helm(helm, monkeypatch):
-    """A real Helm, first on PATH; it collects no garbage, as in the tests of the chart."""
-    monkeypatch.setenv("GOGC", "off")
+    """A real Helm, first on PATH."""
     monkeypatch.setenv("PATH", str(Path(helm).parent), prepend=os.pathsep)
     return helm
 

@@ -110,6 +110,7 @@ def render(helm: str) -> Callable[..., Rendered]:
     ``name`` is the release; ``bare=True`` leaves out the values that are enough; ``serves`` are kinds that the cluster
     has. Raises HelmError.
     """
+
     def run(*, name: str = "my-run", bare: bool = False, serves: tuple[str, ...] = (), **values: Any) -> Rendered:
         merged = values if bare else {**enough(values), **values}
         command = [helm, "template", name, str(CHART), "--namespace", "video", "-f", "-"]

@@ -93,6 +93,14 @@ def restarts_of(pod: Object) -> int:
     return int(pod["metadata"].get("labels", {}).get(_RESTART_ATTEMPT, 0))
 
 
+def is_ours(item: Object) -> bool:
+    """Whether our chart made an object. A job is then the run of its name, whatever ``RUN_LABEL`` says: Argo CD writes
+    the name of its application there.
+    """
+    key, _, value = PART_OF.partition("=")
+    return (item["metadata"].get("labels") or {}).get(key) == value and not is_hook(item)
+
+
 def is_of_run(item: Object, name: str) -> bool:
     """Whether an object belongs to that run: by its labels, whatever it is called."""
     labels = item["metadata"].get("labels") or {}

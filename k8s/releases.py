@@ -21,7 +21,7 @@ from typing import Any
 from k8s.answers import ForbiddenError, NotFoundError
 from k8s.client import Cluster
 from k8s.helm import Chart, Helm, objects_in
-from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_controlled, is_of_run, may_be_run
+from k8s.names import PART_OF, RUN_LABEL, RUN_RESOURCES, RUNTIMES, is_controlled, is_of_run, is_ours, may_be_run
 from k8s.permissions import Right, missing_rights
 from k8s.release_claims import Claim, held
 from k8s.release_record import INSTALL_LABEL, Release, release_in
@@ -162,7 +162,7 @@ class Releases:
             elif release.status != _UNINSTALLED:
                 helm.uninstall_objects(name)
         for kind in _MADE_BY_CHART:
-            for item in self._labelled(kind, name):
+            for item in [*self._labelled(kind, name), *self._relabelled(kind, name)]:
                 there = True
                 logger.debug("deleting %s %s", kind[1], item["metadata"]["name"])
                 path = self.cluster.namespaced(*kind, item["metadata"]["name"])
@@ -216,6 +216,17 @@ class Releases:
         except ForbiddenError as error:
             logger.debug("%s", error)
             return []
+
+    def _relabelled(self, kind: tuple[str, str], name: str) -> Iterator[dict[str, Any]]:
+        """What the chart calls so, where the label of the run was overwritten (``names.is_ours``)."""
+        called = f"{name}-config" if kind[1] == "configmaps" else name
+        try:
+            found = self.cluster.get(self.cluster.namespaced(*kind, called))
+        except (NotFoundError, ForbiddenError) as error:
+            logger.debug("%s", error)
+            return
+        if is_ours(found) and not is_of_run(found, name) and not _is_going(found):
+            yield found
 
     def objects_of(self, release: Release) -> list[dict[str, Any]]:
         """What Helm has sent for a release."""

@@ -19,9 +19,8 @@ from k8s.names import (
     Object,
     claims_of,
     configmaps_of,
-    is_hook,
     is_in_queue,
-    is_of_run,
+    is_ours,
     may_be_run,
     names_in_events,
     owner_of,
@@ -61,7 +60,7 @@ class Runs:
             except ForbiddenError as error:
                 pass_over_absent(self.cluster, kind, error)
                 continue
-            if is_of_run(found, name) and not is_hook(found):
+            if is_ours(found):
                 return found
         return None
 

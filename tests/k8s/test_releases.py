@@ -169,6 +169,17 @@ def test_what_is_left_is_removed_by_its_labels_and_never_by_a_name_that_looks_li
     ]
 
 
+def test_objects_whose_label_a_tool_has_overwritten_go_with_the_run(api, releases, caller, stub_helm):
+    """As Argo CD does; it keeps no record of Helm's either."""
+    for name in ("tsp", "tsp-test"):
+        install(releases, caller, name)
+        del api.objects[f"{SECRETS}/sh.helm.release.v1.{name}.v1"]
+    for path in (f"{JOBS}/tsp", f"{CONFIGMAPS}/tsp-config"):
+        api.objects[path]["metadata"]["labels"]["app.kubernetes.io/instance"] = "my-application"
+    assert releases.remove(caller, "tsp") is True
+    assert names_in(api) == [f"{CONFIGMAPS}/tsp-test-config", f"{JOBS}/tsp-test"]
+
+
 def test_pods_whose_job_was_deleted_without_them_go_with_the_run(api, releases, caller, stub_helm):
     """``kubectl delete --cascade=orphan``: nothing else would ever end them. Those of a job go with it, in order."""
     install(releases, caller, "tsp")

@@ -1,5 +1,7 @@
 """What is read of runs and done to them, request by request."""
 
+import copy
+
 import pytest
 
 from k8s import runs as module
@@ -7,7 +9,7 @@ from k8s.names import PYTORCHJOBS, TRAINJOBS
 from k8s.runs import RunLogs, Runs, wait_for
 from k8s.why_gone import SELECTOR
 from tests.k8s.objects import event, indexed_job, job, node_pod, pod, terminated, train_job
-from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, RUNTIMES, TRAIN_JOBS, gpu_node, serve_run
+from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, RUNTIMES, TRAIN_JOBS, gpu_node, path_of, serve_run
 from tsp.errors import NoSuchRunError
 
 CONFIGMAPS = "/api/v1/namespaces/video/configmaps"
@@ -32,8 +34,19 @@ def test_a_run_is_found_whatever_kind_of_job_it_is(api, runs, found):
     assert runs.find("my-run") == runs.get("my-run") == found
 
 
+@pytest.mark.parametrize("found", [job("Running"), train_job(ready=1), indexed_job(name="my-run")])
+def test_a_run_is_found_where_a_tool_has_overwritten_the_label_with_its_name(api, runs, found):
+    """Argo CD writes the name of its application there. ``list`` shows the run by its name, too."""
+    found = copy.deepcopy(found)
+    found["metadata"]["labels"]["app.kubernetes.io/instance"] = "my-application"
+    serve_run(api, found)
+    api.objects[path_of(found).rpartition("/")[0]] = [found]
+    assert runs.find("my-run") == found
+    assert list(runs.names()) == ["my-run"]
+
+
 def test_what_is_no_run_is_not_found(api, runs):
-    serve_run(api, job(labels={"app.kubernetes.io/instance": "another"}))
+    serve_run(api, job(labels={"app.kubernetes.io/part-of": "another"}))
     assert runs.find("my-run") is None
     serve_run(api, indexed_job(name="my-run", annotations={"helm.sh/hook": "test"}))
     assert runs.find("my-run") is None

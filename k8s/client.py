@@ -23,7 +23,13 @@ from k8s.answers import (
     refusal,
     warnings_in,
 )
-from k8s.kubeconfig import context_namespace, current_context, impersonation, kubeconfig_files
+from k8s.kubeconfig import (
+    context_namespace,
+    credential_plugin,
+    current_context,
+    impersonation,
+    kubeconfig_files,
+)
 from k8s.login import Login, log_in, official, own_namespace
 from k8s.request import JSON, Request, exchange
 from tsp.errors import ClusterError, UnreachableError
@@ -80,6 +86,14 @@ class Cluster:
     @cached_property
     def _as_other_user(self) -> list[tuple[str, str]]:
         return impersonation(self._files, self.context)
+
+    def plugin_token(self) -> str | None:
+        """The token that the kubeconfig's credential plugin gave, if any."""
+        if credential_plugin(self._files, self.context) is None:
+            return None
+        settings = self._api.configuration
+        value = str(settings.get_api_key_with_prefix("BearerToken") or "")
+        return value.removeprefix("Bearer ") or None
 
     @property
     def server(self) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from k8s.client import ClusterAddress
 from tsp.errors import ClusterError, ConfigError
 
 _TIMEOUT_SEC = 330
+_ASKING = ("install", "uninstall")
+"""Those that ask the API server."""
 _IS_LOG = re.compile(r"WARNING:|(time=\S+ )?level=(WARN|ERROR|INFO)\b")
 OLDEST = "v3.14"
 """Version of the program that will do; v4 does, too."""
@@ -77,10 +79,15 @@ def objects_in(manifest: str) -> list[dict[str, Any]]:
 
 
 class Helm:
-    """Helm on the cluster and namespace that ``where`` means."""
+    """Helm on the cluster and namespace that ``where`` means.
 
-    def __init__(self, where: ClusterAddress, namespace: str) -> None:
-        self._where, self._namespace = where, namespace
+    Args: token, what a credential plugin gave. Helm, whose streams are pipes, cannot run one that asks somebody.
+    """
+
+    def __init__(
+        self, where: ClusterAddress, namespace: str, *, token: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self._where, self._namespace, self._token = where, namespace, token
 
     def render(self, name: str, chart: Chart, values: Mapping[str, Any]) -> str:
         """The manifest that ``install`` would send, as text. Needs no cluster.
@@ -137,7 +144,8 @@ class Helm:
 
     def _run(self, verb: str, *arguments: str, text: str | None = None, on_cluster: bool = True) -> str:
         command = [program(), verb, *arguments, *(self._address() if on_cluster else [])]
-        code, out, err = _finish(command, text, timeout_sec=_TIMEOUT_SEC)
+        token = self._token() if verb in _ASKING else None
+        code, out, err = _finish(command, text, token, timeout_sec=_TIMEOUT_SEC)
         if code is None:
             raise ClusterError(f"helm {verb} did not answer within {_TIMEOUT_SEC:g} s")
         if code:
@@ -153,7 +161,9 @@ class Helm:
         return flags
 
 
-def _finish(command: Sequence[str], text: str | None, *, timeout_sec: float) -> tuple[int | None, str, str]:
+def _finish(
+    command: Sequence[str], text: str | None, token: str | None, *, timeout_sec: float
+) -> tuple[int | None, str, str]:
     """Run a program to its end. Returns: exit code (None: it took too long and was killed), stdout and stderr.
 
     Ctrl-C does not reach it, and is raised when it has ended, since half of an installation is harder to clean up than
@@ -161,7 +171,7 @@ def _finish(command: Sequence[str], text: str | None, *, timeout_sec: float) -> 
     """
     process = subprocess.Popen(
         command,
-        env=_environment(),
+        env={**_environment(), **({"HELM_KUBETOKEN": token} if token else {})},
         stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from k8s.client import Cluster, ClusterAddress
+from k8s.helm import Helm
 from tests.s3_servers import make_certificate
 from tsp.errors import ClusterError
 
@@ -134,3 +135,27 @@ def test_a_command_in_a_pod_as_another_user_is_refused_rather_than_run_as_onesel
     cluster = Cluster(ClusterAddress(kubeconfig=str(kubeconfig({"token": "t", "as": "alice"}))))
     with pytest.raises(ClusterError, match="use 'kubectl exec pod-0'"):
         cluster.open_shell("pod-0", "pytorch", ["true"], tty=False)
+
+
+@pytest.mark.parametrize("mode", ["Never", "IfAvailable", "Always"])
+def test_a_credential_plugin_runs_once_for_a_command_and_its_helm(server, kubeconfig, real_helm, tmp_path, mode):
+    """Helm's streams are pipes: it refuses a plugin that asks somebody (Always), and nobody sees what others say."""
+    plugin, ran = tmp_path / "plugin", tmp_path / "ran"
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}
+    plugin.write_text(f"#!/bin/sh\necho >>{ran}\necho '{json.dumps(answer)}'\n")
+    plugin.chmod(0o755)
+    user = {
+        "exec": {"apiVersion": answer["apiVersion"], "command": str(plugin), "interactiveMode": mode},
+        "as": "alice",
+    }
+    cluster = Cluster(ClusterAddress(kubeconfig=str(kubeconfig(user))))
+    ours = server.user_of(lambda: cluster.get("/version"))
+    assert ours == [("Authorization", "Bearer t"), ("Impersonate-User", "alice")]
+    helm = Helm(cluster.where, "video", token=cluster.plugin_token)
+
+    def uninstall():
+        with pytest.raises(ClusterError, match="helm uninstall failed: uninstall: Release not loaded"):
+            helm.uninstall("r1")
+
+    assert server.user_of(uninstall) == ours
+    assert ran.read_text() == "\n"

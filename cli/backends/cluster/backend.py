@@ -62,7 +62,8 @@ class ClusterBackend:
 
     @cached_property
     def _helm(self) -> Helm:
-        return Helm(replace(self._cluster.where, context=self._cluster.context), self._cluster.namespace)
+        where = replace(self._cluster.where, context=self._cluster.context)
+        return Helm(where, self._cluster.namespace, token=self._cluster.plugin_token)
 
     @cached_property
     def _releases(self) -> Releases:

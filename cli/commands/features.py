@@ -14,6 +14,7 @@ from cli.streams import echo
 
 if TYPE_CHECKING:
     from tsp.run.feature_set import FeatureSet
+    from tsp.run.localisation import Numbers
 
 
 @click.group()
@@ -112,7 +113,7 @@ def config(session: Session, source: str, code: str, annotations: str | None, **
         echo(f"{code} reads .npy files: make them with 'tspctl features convert {own} {folder}'", err=True)
     truth = None if annotations is None else absolute_unless_uri(annotations)
     _warn_of_paths(code, folder, truth)
-    _warn_of_names(code, described, truth)
+    _warn_of_annotations(code, described, numbers, truth)
     echo(BLOCKS[code](numbers, folder, truth), nl=False)
 
 
@@ -127,14 +128,15 @@ def _warn_of_paths(code: str, folder: str, annotations: str | None) -> None:
         echo(f"warning: there is no file {annotations}: 'tspctl data annotate --json' writes it", err=True)
 
 
-def _warn_of_names(code: str, described: FeatureSet, annotations: str | None) -> None:
-    """Warn about annotated videos whose features the localisation code will not find."""
-    from tsp.run.localisation import without_features
+def _warn_of_annotations(code: str, described: FeatureSet, numbers: Numbers, annotations: str | None) -> None:
+    """Warn about annotated videos whose features the localisation code will not find, or not at the right times."""
+    from tsp.run.localisation import of_another_rate, without_features
 
     if annotations is not None and Path(annotations).is_file():
-        lack = without_features(described, Path(annotations).read_bytes(), code)
-        if lack:
-            echo(f"warning: {annotations} {lack}", err=True)
+        content = Path(annotations).read_bytes()
+        for problem in (without_features(described, content, code), of_another_rate(numbers, content, code)):
+            if problem:
+                echo(f"warning: {annotations} {problem}", err=True)
 
 
 def read_feature_set(session: Session, address: str) -> FeatureSet:

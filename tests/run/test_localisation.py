@@ -1,13 +1,22 @@
 """The numbers that localisation codes must know of a set, and the blocks that say them."""
 
 import dataclasses
+import json
 
 import pytest
 import yaml
 
 from tsp.errors import ConfigError
 from tsp.run.feature_set import FeatureSet
-from tsp.run.localisation import BLOCKS, Numbers, actionformer_block, numbers_of, opentad_block, read_from
+from tsp.run.localisation import (
+    BLOCKS,
+    Numbers,
+    actionformer_block,
+    numbers_of,
+    of_another_rate,
+    opentad_block,
+    read_from,
+)
 
 WHOLE = FeatureSet(rate_fps=15.0, stride_frames=1, clip_frames=17, dimension=512, prefix="v_")
 NUMBERS = Numbers(stride=1, clip_frames=17, rate_fps=15.0, dimension=512, prefix="v_", resized_to=None)
@@ -101,3 +110,30 @@ def test_a_code_that_reads_no_h5_reads_the_folder_that_is_made_of_it(source, of_
     assert read_from("opentad", source) == of_opentad
     assert read_from("actionformer", source) == read_from("tridet", source) == of_actionformer
     assert BLOCKS["tridet"] is BLOCKS["actionformer"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "entries", "code", "is_told"),
+    [
+        ({}, [(117, 7.8), (31, 2.03)], "opentad", False),
+        ({}, [(234, 7.8), (61, 2.03)], "opentad", True),  # of the files, as other projects publish them
+        ({}, [(234, 7.8)], "actionformer", False),  # which is told the rate
+        ({"rate_fps": 30.0}, [(117, 7.8)], "opentad", True),
+        ({"rate_fps": 30.0}, [(234, 7.8)], "opentad", False),
+        ({"resized_to": 100}, [(234, 7.8)], "opentad", False),
+        ({}, [(234, 0)], "opentad", False),
+        ({}, [("?", 7.8)], "opentad", False),
+        ({}, [], "opentad", False),
+    ],
+)
+def test_annotations_that_count_other_frames_than_the_features_are_told_for_opentad(changes, entries, code, is_told):
+    database = {f"v{at}": {"frame": frame, "duration": sec} for at, (frame, sec) in enumerate(entries)}
+    content = json.dumps({"database": database}).encode()
+    said = of_another_rate(dataclasses.replace(NUMBERS, **changes), content, code)
+    assert bool(said) is is_told
+    assert not said or f"'frame' must be duration x {dataclasses.replace(NUMBERS, **changes).rate_fps:g}" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"database": 1}', b'{"database": {"a": {}}}'])
+def test_nothing_is_said_of_the_rate_of_annotations_that_do_not_tell_it(content):
+    assert of_another_rate(NUMBERS, content, "opentad") == ""

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from tsp.errors import ConfigError
@@ -23,6 +24,8 @@ OPTIONS = {
     "stride_frames": "--stride", "clip_frames": "--clip-frames", "rate_fps": "--rate", "dimension": "--dimension",
 }  # fmt: skip
 """What the codes must know of a set -> the option that says it where the set does not."""
+_RATE_TOLERANCE = 0.02
+"""Numbers of frames are rounded."""
 _OF_STRIDES = ("stride_frames", "clip_frames")
 _PLAIN_YAML = re.compile(r"(?!(?:null|true|false|yes|no|on|off|y|n)$)[A-Za-z_./][\w./-]*", re.IGNORECASE)
 """Texts that YAML takes for themselves within braces."""
@@ -140,6 +143,28 @@ BLOCKS: dict[str, Callable[[Numbers, str, str | None], str]] = {
     "tridet": actionformer_block,
 }
 """Code -> its block, from the numbers, the folder of the features and the annotations."""
+
+
+def of_another_rate(numbers: Numbers, annotations: bytes, code: str) -> str:
+    """Describes annotations by whose frames the code would look for actions at wrong times; empty if there are none.
+
+    Only OpenTAD's Thumos data sets count so, and only in sets that are not resized.
+    Args: annotations, content of the JSON file; one that cannot be read is described by ``without_features``.
+    """
+    if code != "opentad" or numbers.resized_to is not None:
+        return ""
+    try:
+        entries = json.loads(annotations)["database"].values()
+        rates = [float(entry["frame"]) / float(entry["duration"]) for entry in entries if "frame" in entry]
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+        return ""
+    if not rates or abs(median(rates) / numbers.rate_fps - 1) <= _RATE_TOLERANCE:
+        return ""
+    return (
+        f"has {median(rates):.4g} frames a second ('frame' / 'duration'), but the features are of "
+        f"{numbers.rate_fps:g}; Thumos datasets of OpenTAD would take actions from wrong times: 'frame' must be "
+        f"duration x {numbers.rate_fps:g}"
+    )
 
 
 def without_features(features: FeatureSet, annotations: bytes, code: str) -> str:

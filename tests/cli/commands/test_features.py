@@ -159,6 +159,16 @@ def test_annotated_videos_that_the_code_will_not_find_are_said(
         assert not ended.err
 
 
+def test_annotations_of_another_rate_are_said_for_opentad(tspctl: Tspctl, described: Path) -> None:
+    entry = {"annotations": [], "duration": 10.0, "frame": 300}
+    (described.parent / "a.json").write_text(json.dumps({"database": {"a": entry}}))
+    ended = tspctl("features", "config", "features", "--for", "opentad", "--json", "a.json")
+    assert (ended.code, "has 30 frames a second ('frame' / 'duration'), but the features are of 15" in ended.err) == (
+        0,
+        True,
+    )
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"database": 1}'])
 def test_a_file_that_is_none_of_annotations_is_said(tspctl: Tspctl, described: Path, content: str) -> None:
     (described.parent / "a.json").write_text(content)

@@ -13,7 +13,7 @@ import click
 from cli.signals import DeadlySignal, number_of, run
 from cli.streams import echo, prepare_streams
 from tsp.config.address import MaskingFormatter, masked
-from tsp.errors import TspError
+from tsp.errors import TspError, interruption
 
 LOGGERS = ("cli", "k8s", "tsp")
 
@@ -144,20 +144,23 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt) as error:
-        # click raises Abort from the KeyboardInterrupt, which carries the notes.
-        notes = [note for item in (error, error.__cause__) for note in getattr(item, "__notes__", ())]
-        number = number_of(error)
-        what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-        echo("\n".join([what, *notes]), err=True)
-        raise DeadlySignal(number) from None
     except TspError as error:
         _show(error, f"error: {error}")
         code = error.exit_code
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, click.Abort) or interruption(error):
+            _die_of(error)
         _show(error, f"unexpected error: {type(error).__name__}: {error} (run it with -v for the traceback)")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _die_of(error: BaseException) -> NoReturn:
+    notes = getattr(interruption(error), "__notes__", ())
+    number = number_of(error)
+    what = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    echo("\n".join([what, *notes]), err=True)
+    raise DeadlySignal(number) from None
 
 
 def program() -> NoReturn:
@@ -165,7 +168,7 @@ def program() -> NoReturn:
     run(main)
 
 
-def _show(error: Exception, message: str) -> None:
+def _show(error: BaseException, message: str) -> None:
     if logging.getLogger("cli").isEnabledFor(logging.DEBUG):
         import traceback
 

@@ -10,9 +10,11 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
+
+from tsp.errors import interruption
 
 FIRST_SIGNAL_CODE = 128
 """Shells show the death by a signal as this and the signal's number."""
@@ -45,12 +47,46 @@ def run(main: Callable[[], NoReturn]) -> NoReturn:
         die_of(end.number)
 
 
+@contextlib.contextmanager
+def ends_itself(end: Callable[[], None]) -> Iterator[None]:
+    """A block that SIGTERM and SIGHUP do not interrupt: ``end`` makes it end, and the program ends with it."""
+    told: list[int] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        told.append(number)
+        end()
+
+    with _handled_by(hear):
+        yield
+    if told:
+        raise ToldToEndError(told[0])
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Within a block that ends itself, one that does not."""
+    with _handled_by(raise_told_to_end):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    kept = {number: before for number, before in kept.items() if callable(before)}  # nohup ignores SIGHUP
+    for number in kept:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in kept.items():
+            signal.signal(number, before)
+
+
 def number_of(error: BaseException) -> int:
-    """The signal behind a KeyboardInterrupt, or behind what click makes of it."""
-    for item in (error, error.__cause__):
-        if isinstance(item, ToldToEndError):
-            return item.number
-    return signal.SIGINT
+    """The signal that interrupted a program whose error this is; SIGINT if none did."""
+    cause = interruption(error)
+    return cause.number if isinstance(cause, ToldToEndError) else signal.SIGINT
 
 
 def die_of(number: int) -> NoReturn:

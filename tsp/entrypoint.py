@@ -39,7 +39,7 @@ from tsp.config.pod_request import config_from_pod
 from tsp.config.run import RunConfig
 from tsp.config.text_file import decoded, read_file
 from tsp.config.variables import whole_number
-from tsp.errors import INTERRUPTED_EXIT_CODE, ConfigError, TspError, exit_code_of
+from tsp.errors import INTERRUPTED_EXIT_CODE, ConfigError, TspError, exit_code_of, interruption
 from tsp.imports import heavy_imports
 from tsp.run.pod_ranks import PodRanks, pod_environment, ranks_per_pod, run_ranks
 
@@ -88,10 +88,10 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
         except TspError as error:
             logger.error("%s", error, exc_info=verbose)
             return exit_code_of(error)
-        except KeyboardInterrupt:
-            # Of a job in a terminal: the command line, which gets it as well, says so.
-            return INTERRUPTED_EXIT_CODE
-        except Exception as error:
+        except (KeyboardInterrupt, Exception) as error:
+            if interruption(error):
+                # Of a job in a terminal: the command line, which gets it as well, says so.
+                return INTERRUPTED_EXIT_CODE
             logger.exception("this is a bug: please report it with these lines")
             return exit_code_of(error)
 

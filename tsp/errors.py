@@ -111,6 +111,16 @@ def exit_code_of(error: BaseException) -> int:
     return error.exit_code if error.pod_exit_code is None else error.pod_exit_code
 
 
+def interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """What interrupted the program whose error this is, if anything did.
+
+    click raises Abort from it, and Python up to 3.11 a RuntimeError where a class is just being made, as in imports.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    return None if error.__cause__ is None else interruption(error.__cause__)
+
+
 INTERRUPTED_EXIT_CODE = 130
 """Of a command that Ctrl-C ended, as a shell has it."""
 OUTCOME_EXIT_CODES = {"succeeded": 0, "failed": 100, "timeout": 101, "missing": 102, "cancelled": 103}

@@ -24,12 +24,14 @@ def watch(everything: bool, every_sec: float, session: Session) -> None:
     if not _is_terminal():
         raise click.UsageError("watch needs a terminal; use 'tspctl list -o json' in scripts")
     from cli.runs import summaries
+    from cli.signals import ends_itself
     from cli.watch.app import Watch
 
     app = Watch(
         lambda: summaries.collect(session, everything=everything), session.shared_options, every_sec=every_sec
     )  # fmt: skip
-    app.run()
+    with ends_itself(app.end):
+        app.run()
     if app.is_reading:
         # Otherwise the exit would wait for its threads, until the store's own deadlines.
         os._exit(app.return_code or 0)

@@ -26,6 +26,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from cli.humanize import one_line, show_duration
 from cli.runs.summary import RunSummary
+from cli.signals import interruptible
 from cli.watch.row import COLUMNS, cells, detail
 from tsp.errors import INTERRUPTED_EXIT_CODE
 
@@ -89,6 +90,13 @@ class Watch(App[None]):
     def is_reading(self) -> bool:
         """Whether a read is in progress, which can take minutes if a store does not answer."""
         return self._reading_since is not None
+
+    def end(self) -> None:
+        """Quit, from a signal's handler: an exception there could come before Textual is ready to restore the terminal."""
+        with contextlib.suppress(RuntimeError):  # it has not begun
+            asyncio.get_running_loop().call_soon_threadsafe(self.exit)
+            return
+        self.exit()
 
     # Reading
 
@@ -162,7 +170,7 @@ class Watch(App[None]):
         """Follow the logs on the whole terminal; Ctrl-C comes back."""
         if (name := self.selected) is None:
             return
-        with self.suspend():
+        with self.suspend(), interruptible():
             # Ctrl-C goes to both processes and is meant for the one that follows.
             before = signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:

@@ -17,9 +17,12 @@ from typing import Any
 
 import pytest
 
+from cli.commands.version import version
 from cli.runs.download import PARALLEL_FILES
-from cli.signals import raise_told_to_end
+from cli.signals import ToldToEndError, raise_told_to_end
 from tests.cli.conftest import Tspctl
+from tsp import entrypoint
+from tsp.errors import INTERRUPTED_EXIT_CODE
 from tsp.store.local import LocalStore
 
 COMMAND = [sys.executable, "-m", "cli.main"]
@@ -57,7 +60,8 @@ def test_a_loop_of_a_shell_ends_with_the_command_that_ctrl_c_ends(local: Path) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_watch_gives_the_terminal_back(local: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("num_bytes", [1, 2000], ids=["about to draw", "drawn"])
+def test_watch_gives_the_terminal_back(local: Path, number: signal.Signals, num_bytes: int) -> None:
     pytest.importorskip("textual")
     pid, terminal = pty.fork()
     if pid == 0:
@@ -68,7 +72,7 @@ def test_watch_gives_the_terminal_back(local: Path, number: signal.Signals) -> N
         while not (is_told and b"\x1b[?1049l" in shown):
             assert select.select([terminal], [], [], 600)[0], shown
             shown += os.read(terminal, 1 << 16)
-            if not is_told and len(shown) > 2000:  # it has drawn its screen
+            if not is_told and len(shown) >= num_bytes:
                 os.kill(pid, number)
                 is_told = True
         while True:
@@ -78,6 +82,36 @@ def test_watch_gives_the_terminal_back(local: Path, number: signal.Signals) -> N
     os.close(terminal)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == number
     assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l"), "the cursor is shown again"
+
+
+class _Interrupted:
+    """An attribute in whose making a class is interrupted, as while modules are imported."""
+
+    def __init__(self, error: KeyboardInterrupt) -> None:
+        self.error = error
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "code"),
+    [(KeyboardInterrupt(), "interrupted", 130), (ToldToEndError(signal.SIGTERM), "ended by SIGTERM", 143)],
+)
+def test_a_command_interrupted_while_modules_are_imported_says_so(
+    tspctl: Tspctl, monkeypatch: pytest.MonkeyPatch, error: KeyboardInterrupt, said: str, code: int
+) -> None:
+    monkeypatch.setattr(version, "callback", lambda **_: type("Made", (), {"attribute": _Interrupted(error)}))
+    ended = tspctl("version")
+    assert (ended.code, ended.err.strip()) == (code, said)
+
+
+def test_a_job_interrupted_while_modules_are_imported_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = {"attribute": _Interrupted(KeyboardInterrupt())}
+    monkeypatch.setattr(entrypoint, "_do_job", lambda *_: type("Made", (), made))
+    assert (entrypoint.main(["probe"], {}), caplog.text) == (INTERRUPTED_EXIT_CODE, "")
 
 
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")])

@@ -92,7 +92,7 @@ class Watch(App[None]):
         return self._reading_since is not None
 
     def end(self) -> None:
-        """Quit, from a signal's handler: an exception there could come before Textual is ready to restore the terminal."""
+        """Quit, from a signal's handler: an exception might come before Textual is ready to restore the terminal."""
         with contextlib.suppress(RuntimeError):  # it has not begun
             asyncio.get_running_loop().call_soon_threadsafe(self.exit)
             return

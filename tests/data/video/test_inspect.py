@@ -140,6 +140,7 @@ def inspected(monkeypatch, tmp_path):
     def inspect(source, **options):
         monkeypatch.setattr("tsp.data.video.inspect.VideoSource", lambda *_, **__: source)
         monkeypatch.setattr("tsp.data.video.inspect.unheeded", lambda *_: ())
+        monkeypatch.setattr("tsp.data.video.inspect.why_not_rgb", lambda _: "")
         return inspect_video(tmp_path / "a.mp4", **options)
 
     return inspect

@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 
 from tsp.data.video.choose_stream import video_streams
 from tsp.data.video.claims import missing_end, unheeded
+from tsp.data.video.colour import why_not_rgb
 from tsp.data.video.display_matrix import Turn, turn_of
 from tsp.data.video.errors import VideoError, reading, reason_of
 from tsp.data.video.open_input import open_input
@@ -140,6 +141,7 @@ def _inspect(source: VideoSource, decode_all: bool) -> VideoReport:
             break
     if decoded.first is None:
         raise VideoError(f"{source.path}: not one frame of it can be decoded")
+    faults += [why] if (why := why_not_rgb(decoded.first)) else []
     shown = scan.shown[scan.shown >= decoded.first_pts]
     seconds_per_unit = float(source.time_base)
     steps, missing = np.diff(shown), pauses(shown, source.time_base)

@@ -24,7 +24,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from tsp.data.clips import exact_rate, frame_offsets, last_pts
-from tsp.data.video.colour import full_range, to_rgb
+from tsp.data.video.colour import converting, full_range, to_rgb
 from tsp.data.video.decode_ways import Way, decode_all, decode_all_from_beginning, decode_wanted
 from tsp.data.video.errors import VideoError, reading
 from tsp.data.video.frame_chooser import FrameChooser, Want
@@ -209,7 +209,8 @@ def _pixels(source: VideoSource, frame: VideoFrame) -> np.ndarray:
     FFmpeg's direct way leaves the last columns black in widths of 16 n + 1 ... 16 n + 4, and was checked for two
     formats only; everything else goes by RGB24.
     """
-    if frame.width % 16 in (1, 2, 3, 4) or frame.format.name not in DIRECT_FORMATS or full_range(frame):
-        frame = to_rgb(source.rgb_reformatter, frame)
-    plane = source.reformatter.reformat(frame, format="rgba", threads=1).planes[0]
+    with converting(source.path, frame):
+        if frame.width % 16 in (1, 2, 3, 4) or frame.format.name not in DIRECT_FORMATS or full_range(frame):
+            frame = to_rgb(source.rgb_reformatter, frame)
+        plane = source.reformatter.reformat(frame, format="rgba", threads=1).planes[0]
     return np.frombuffer(memoryview(plane), np.uint32).reshape(plane.height, plane.line_size // 4)

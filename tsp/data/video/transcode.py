@@ -25,6 +25,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from tsp.data.video.claims import missing_end, unheeded
+from tsp.data.video.colour import STANDARDISED, why_not_rgb
 from tsp.data.video.display_matrix import CROSSED, FILTERS, turn_of
 from tsp.data.video.encode import open_mp4
 from tsp.data.video.errors import VideoError, reading, reason_of
@@ -190,6 +191,8 @@ class _Picture:
             shown_sec = frame.time or 0.0
             if graph is None:
                 size = (frame.width, frame.height)
+                if int(frame.colorspace) not in STANDARDISED and (why := why_not_rgb(frame)):
+                    raise VideoError(f"{self._opened.path} cannot be standardised: {why}")
                 graph = self._graph(frame)
             elif (frame.width, frame.height) != size:
                 # A stream that changes its size keeps the first one.

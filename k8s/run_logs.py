@@ -86,7 +86,7 @@ class _Follower:
         self._readers: dict[str, _Reader] = {}
         self._arrived = threading.Condition()
         self.stop = threading.Event()
-        self.ended = False
+        self.ended = self._is_away = False
 
     def look(self) -> Pods | None:
         """Start readers for new pods. Returns: the pods, or None while the server is away."""
@@ -95,8 +95,11 @@ class _Follower:
             ended = self._api.ended()
             pods = self._api.pods()
         except UnreachableError as error:
-            logger.warning("%s; still trying", error)
+            if not self._is_away:
+                logger.warning("%s; still trying", error)
+            self._is_away = True
             return None
+        self._is_away = False
         # Only pods that exist at the start are limited to the tail; later pods are read from the beginning.
         wanted = replace(self._wanted, tail=None) if self._readers else self._wanted
         for pod in _chosen(pods, wanted):

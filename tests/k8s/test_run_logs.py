@@ -248,6 +248,23 @@ def test_following_outlives_an_api_server_that_is_away(api, cluster):
     assert texts(follow_logs(one, Wanted())) == [f"r0 line {index}" for index in range(10)]
 
 
+def test_a_server_that_is_away_is_told_of_once_each_time(caplog):
+    class Away:
+        def __init__(self):
+            self.answers = iter([False, False, False, True, False, False, True])
+
+        def ended(self):
+            if not next(self.answers):
+                raise UnreachableError("the API server does not answer")
+            return next(self.answers, None) is None
+
+        def pods(self):
+            return []
+
+    assert list(follow_logs(Away(), Wanted())) == []
+    assert caplog.text.count("the API server does not answer; still trying") == 2
+
+
 def test_a_pod_that_is_deleted_meanwhile_ends_its_stream(api, cluster):
     log = FakeLog(lines_of(3), cuts=[10_000], ended=True)
     api.logs["my-run-master-0"] = log

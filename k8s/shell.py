@@ -71,9 +71,7 @@ def _holds(use: Callable[[], object]) -> bool:
 
 
 def _received(shell: Any, channel: int) -> bytes:
-    """What has come on a channel; where the connection has broken, the last of it."""
-    if not _holds(partial(shell.update, timeout=0)):
-        shell.close()
+    """What has come on a channel since it was asked for. Nothing is read here, which might end the connection."""
     return bytes(shell._channels.pop(channel, b""))
 
 
@@ -92,6 +90,9 @@ def _pump(shell: Any, resized: threading.Event, *, tty: bool) -> None:
             resized.clear()
             _holds(partial(shell.write_channel, _RESIZE, _size()))
         has_input = _wait(shell, source)
+        if not _holds(partial(shell.update, timeout=0)):
+            shell.close()
+        # With what came last, if it is closed now.
         for channel, target in streams:
             if data := _received(shell, channel):
                 target.write(data.decode(errors="surrogateescape"))

@@ -78,6 +78,21 @@ def test_output_that_nobody_reads_yet_does_not_keep_input_from_being_sent(run, c
     assert capfdbinary.readouterr().out == given
 
 
+@pytest.mark.parametrize("frames", [1, 7, 100])
+def test_output_that_comes_with_the_end_of_the_command_is_whole(run, capfdbinary, frames):
+    def flood(client):
+        assert list(client.stdin()) == []
+        for _ in range(frames):
+            client.send(STDERR, b"e" * 30_000)
+            client.send(STDOUT, b"o" * 30_000)
+        client.end(0)
+
+    for _ in range(5):
+        assert run(flood) == 0
+        out, err = capfdbinary.readouterr()
+        assert (len(out), len(err)) == (frames * 30_000, frames * 30_000)
+
+
 def test_a_server_that_cannot_be_told_the_end_of_stdin_still_ends_the_command_itself(run, capfdbinary):
     def greet(client):
         assert next(client.stdin()) == b"me"

@@ -191,8 +191,6 @@ class _Picture:
             shown_sec = frame.time or 0.0
             if graph is None:
                 size = (frame.width, frame.height)
-                if int(frame.colorspace) not in STANDARDISED and (why := why_not_rgb(frame)):
-                    raise VideoError(f"{self._opened.path} cannot be standardised: {why}")
                 graph = self._graph(frame)
             elif (frame.width, frame.height) != size:
                 # A stream that changes its size keeps the first one.
@@ -266,6 +264,8 @@ class _Picture:
         self.lost = lost
 
     def _graph(self, first: VideoFrame) -> av.filter.Graph:
+        if int(first.colorspace) not in STANDARDISED and (why := why_not_rgb(first)):
+            raise VideoError(f"{self._opened.path} cannot be standardised: {why}")
         turn = turn_of(first)
         if turn in CROSSED:
             self.pixel_aspect = 1 / self.pixel_aspect

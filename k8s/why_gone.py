@@ -61,6 +61,7 @@ def how_pods_went(job: Object, pods: Sequence[Object], events: Sequence[Object])
     Args: events, the newest first.
     """
     present = {str(pod["metadata"].get("uid")) for pod in pods}
+    by_controller = _deleted_by_controller(job, events)
     began = _began(job)
     ends: list[_End] = []
     for event in events:
@@ -69,7 +70,7 @@ def how_pods_went(job: Object, pods: Sequence[Object], events: Sequence[Object])
             break
         if ends and _seconds_between(event_time(event), ends[0].time) > _ONE_FAILURE_SEC:
             break
-        ends += _end_in(event, job, present)
+        ends += _end_in(event, job, present, by_controller)
     # Of one failure the earliest counts, of one second the lowest rank.
     first = min(ends, key=lambda end: (end.weight, _seconds_between(began, end.time)), default=None)
     return first.text if first is not None else None
@@ -85,7 +86,18 @@ def _began(job: Object) -> str:
     return max(known, key=lambda time: _seconds_between(known[0], time))
 
 
-def _end_in(event: Object, job: Object, present: set[str]) -> Iterator[_End]:
+def _deleted_by_controller(job: Object, events: Sequence[Object]) -> re.Pattern[str]:
+    """Names of the pods that the job's controller itself deleted: all of an attempt, when one of them has failed. Those
+    of a PyTorchJob it does not; where there are many events, Kubernetes combines them, and any may be one.
+    """
+    told = [str(event.get("message")) for event in events if event.get("reason") == "SuccessfulDelete"]
+    names = [re.escape(text.rpartition(" ")[2]) for text in told]
+    if resource_of(job) == PYTORCHJOBS:
+        return re.compile("$^")
+    return re.compile(".*" if any(text.startswith("(combined") for text in told) else "|".join(names) or "$^")
+
+
+def _end_in(event: Object, job: Object, present: set[str], by_controller: re.Pattern[str]) -> Iterator[_End]:
     """The end of a pod of the job, if the event tells of one."""
     time, message, reason = event_time(event), str(event.get("message") or "").strip(), str(event.get("reason"))
     exited = re.search(r"Pod: \S*?([^.\s]+) exited with code (\d+)", message)
@@ -100,8 +112,7 @@ def _end_in(event: Object, job: Object, present: set[str]) -> Iterator[_End]:
         return
     if reason == _EVICTED:
         yield _End(time=time, text=f"{who} was evicted by its node: {message}")
-    # Kubeflow Trainer deletes all pods of an attempt when one of them has failed.
-    elif reason in _TAKEN and (reason != _STOPPED or resource_of(job) == PYTORCHJOBS):
+    elif reason in _TAKEN and (reason != _STOPPED or not by_controller.fullmatch(str(involved.get("name")))):
         yield _End(time=time, text=f"{who} {_TAKEN[reason]}", weight=int(reason in _UNSURE))
 
 

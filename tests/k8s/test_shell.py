@@ -5,8 +5,10 @@ import json
 import os
 import pty
 import signal
+import socket
 import termios
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,6 +93,36 @@ def test_output_that_comes_with_the_end_of_the_command_is_whole(run, capfdbinary
         assert run(flood) == 0
         out, err = capfdbinary.readouterr()
         assert (len(out), len(err)) == (frames * 30_000, frames * 30_000)
+
+
+def test_output_that_comes_while_other_output_is_looked_for_is_not_lost(monkeypatch, capfdbinary):
+    """With the end of the command: the connection is closed by then."""
+
+    class Ending:
+        def __init__(self, ours):
+            self.sock, self._channels, self._open = SimpleNamespace(sock=ours), {}, True
+            self.updates = iter([{STDERR: b"careful"}, {STDOUT: b"hello", ERROR: b'{"status": "Success"}'}])
+
+        def is_open(self):
+            return self._open
+
+        def update(self, timeout):
+            came = next(self.updates, None)
+            self._open = self._open and came is not None and ERROR not in came
+            self._channels |= came or {}
+
+        def close(self):
+            self._open = False
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open(os.devnull) as stdin:
+        theirs.send(b"x")
+        monkeypatch.setattr("sys.stdin", stdin)
+        shell = Ending(ours)
+        shell.close_channel = lambda channel: None
+        cluster = SimpleNamespace(open_shell=lambda *_, tty: shell)
+        assert run_in_pod(cluster, "r-0", "pytorch", ["true"]) == 0
+    assert capfdbinary.readouterr() == (b"hello", b"careful")
 
 
 def test_a_server_that_cannot_be_told_the_end_of_stdin_still_ends_the_command_itself(run, capfdbinary):

@@ -99,9 +99,33 @@ def test_pods_of_every_kind_of_job_are_recognised(found, pods, of, rank):
     assert f"{rank} was preempted by a pod of higher priority" in why(found, pods, [taken])
 
 
-def test_pods_that_kubeflow_trainer_deletes_for_another_are_no_cause():
-    stopped = gone("Killing", "Stopping container node", of="my-run-node-0-1-x7k2p")
-    assert why(train_job(ready=2), [node_pod(0), node_pod(1)], [stopped]) is None
+def _stopped(*ranks, of="my-run-node-0"):
+    return [gone("Killing", "Stopping container node", of=f"{of}-{rank}-x7k2p") for rank in ranks]
+
+
+def _deleted(*ranks, of="my-run-node-0", prefix=""):
+    """As the Job's controller tells of pods that it deletes, since another one has failed."""
+    return [event("SuccessfulDelete", f"{prefix}Deleted pod: {of}-{rank}-x7k2p", of=of) for rank in ranks]
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        # Rank 0 has failed by itself.
+        ([*_stopped(1), *_deleted(1)], None),
+        # Rank 1 was deleted, as by an administrator who empties its node.
+        ([*_stopped(1, 0), *_deleted(0)], "restarted: rank 1 was deleted, as when its node is drained"),
+        (_stopped(1), "restarted: rank 1 was deleted, as when its node is drained"),
+        # Of many pods the events are combined: any may be meant.
+        ([*_stopped(1, 0), *_deleted(0, prefix="(combined from similar events): ")], None),
+    ],
+)
+def test_pods_that_a_job_deletes_for_another_are_no_cause(events, told):
+    assert why(train_job(ready=2), [node_pod(0), node_pod(1)], events) == told
+    shards = [shard(0), shard(1)]
+    of_job = [gone("Killing", "m", of="my-job-1-x7k2p"), event("SuccessfulDelete", "Deleted pod: my-job-1-x7k2p")]
+    assert "rank 1 was deleted, as when its node is drained" in str(why(indexed_job(), shards, of_job[:1]))
+    assert why(indexed_job(), shards, of_job) is None
 
 
 def test_the_first_pod_of_the_newest_loss_is_told():

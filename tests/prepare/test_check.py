@@ -23,6 +23,7 @@ from tsp.errors import ConfigError
 from tsp.prepare.check import Report, _between_subsets, check_data, run
 from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, in_order
+from tsp.store.base import sha256_of
 from tsp.store.open import open_store
 
 HEADER = "filename,t-start,t-end,video-duration,action-label,temporal-region-label\n"
@@ -206,6 +207,48 @@ def test_global_features_of_zeros_are_warned_about(demo_folder, tmp_path):
     (finding,) = [finding for finding in report.findings if "all zeros" in finding.message]
     assert (finding.severity, finding.subset) == (WARNING, "train")
     assert "the features of 1 of 4 videos are all zeros (train_001): extract them again" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "is_stale", "told"),
+    [
+        (("max", "tiny", "a"), ("max", "tiny", "a"), False, []),
+        (
+            ("avg", "tiny", "a"),
+            None,
+            False,
+            [("train", "its features are pooled by avg, but the run asks for --gvf max")],
+        ),
+        (("avg", "tiny", "a"), None, True, []),
+        (
+            ("max", "r3d_18", "a"),
+            ("max", "r3d_18", "a"),
+            False,
+            [(name, "its features are of the encoder r3d_18, but the run trains tiny") for name in ("train", "valid")],
+        ),
+        (
+            ("max", "tiny", "a"),
+            ("max", "tiny", "b"),
+            False,
+            [("valid", "its global video features were made by another checkpoint than those of the training subset")],
+        ),
+    ],
+)
+def test_global_features_of_another_kind_are_warned_about(demo_folder, tmp_path, train, valid, is_stale, told):
+    folder = shutil.copytree(demo_folder, tmp_path / "demo")
+    config = demo_config(folder)
+    names = {"train": "train.h5", "valid": "valid.h5"}
+    for name, made_of in zip(names.values(), (train, valid), strict=True):
+        shutil.copy(folder / "tiny-max_gvf.h5", folder / name)
+        if made_of is not None:
+            pool, encoder, checkpoint = made_of
+            about = {"sha256": "0" if is_stale else sha256_of(folder / name), "about": {"keeps": f"{pool} over time"}}
+            content = about | {"encoder": encoder, "checkpoint_sha256": checkpoint}
+            (folder / f"{name}.json").write_text(json.dumps(content))
+    subsets = {which: dataclasses.replace(getattr(config.data, which), gvf=name) for which, name in names.items()}
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **subsets))
+    found = check_data(config, decode_all=False, workers=1).findings
+    assert [(finding.subset, finding.message) for finding in found] == told
 
 
 @pytest.mark.parametrize(("bad_clips", "severity"), [("resample", WARNING), ("skip", WARNING), ("fail", ERROR)])

@@ -12,15 +12,15 @@ from tsp.config.job import Answer
 from tsp.config.jobs import CheckJob
 from tsp.config.run import RunConfig, SubsetConfig
 from tsp.data.dataset_files import DatasetFiles
-from tsp.data.features import GvfFile
 from tsp.data.label_map import load_label_map
 from tsp.data.tables import refuse_shared_names
 from tsp.errors import DataError
+from tsp.prepare.check_gvf import GvfOrigin, check_gvf, other_gvf
 from tsp.prepare.check_table import TableCheck, check_table
 from tsp.prepare.check_videos import check_videos
 from tsp.prepare.findings import ERROR, WARNING, DataFinding, count, in_order
 from tsp.prepare.histogram import draw_histogram
-from tsp.wording import counted, first_few
+from tsp.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,8 @@ class Report:
     """By subset; a table that cannot be read has none."""
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The label map of each head's column."""
+    gvf_made_of: dict[str, GvfOrigin] = field(default_factory=dict)
+    """By subset."""
 
     def kept(self, column: str, subset: str) -> Counter[str]:
         """Kept segments per class."""
@@ -126,31 +128,10 @@ def _check_subset(
             refuse_shared_names(path, dict.fromkeys(row.filename for row in kept))
         except DataError as error:
             report.findings.append(DataFinding(ERROR, name, str(path), None, str(error)))
-        report.findings += _check_gvf(name, files.table(subset.gvf), list(dict.fromkeys(row.video for row in kept)))
-
-
-def _check_gvf(subset: str, path: Path, videos: list[str]) -> list[DataFinding]:
-    """Every video missing from the GVF file; the file is read video by video only if one is."""
-    file = GvfFile(path)
-    try:
-        features = file.load(videos)
-    except DataError as first:
-        findings = []
-        for video in videos:
-            try:
-                file.load([video])
-            except DataError as error:
-                if not path.is_file():
-                    break
-                findings.append(DataFinding(ERROR, subset, str(path), None, str(error)))
-        return findings or [DataFinding(ERROR, subset, str(path), None, str(first))]
-    zeros = [video for video, feature in zip(videos, features, strict=True) if not feature.any()]
-    if not zeros:
-        return []
-    text = (
-        f"the features of {len(zeros)} of {len(videos)} videos are all zeros ({first_few(zeros)}): extract them again"
-    )
-    return [DataFinding(WARNING, subset, str(path), None, text)]
+        videos = list(dict.fromkeys(row.video for row in kept))
+        report.findings += check_gvf(name, files.table(subset.gvf), videos)
+        report.gvf_made_of[name] = GvfOrigin.of(files, subset.gvf)
+        report.findings += other_gvf(name, subset.gvf, report.gvf_made_of[name], config.model)
 
 
 def _between_subsets(report: Report, config: RunConfig) -> list[DataFinding]:
@@ -166,6 +147,10 @@ def _between_subsets(report: Report, config: RunConfig) -> list[DataFinding]:
         DataFinding(WARNING, "both", file, None, "in both training and validation: the accuracy will be too high")
         for file in sorted(used["train"] & used["valid"])
     ]
+    checkpoints = {origin.checkpoint_sha256 for origin in report.gvf_made_of.values() if origin.checkpoint_sha256}
+    if len(checkpoints) > 1:
+        text = "its global video features were made by another checkpoint than those of the training subset"
+        findings.append(DataFinding(WARNING, "valid", str(config.data.valid.gvf), None, text))
     for column, labels in report.classes.items():
         train, valid = report.kept(column, "train"), report.kept(column, "valid")
         for label in labels:

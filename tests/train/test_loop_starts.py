@@ -73,13 +73,14 @@ def test_classes_that_have_other_numbers_than_before_are_refused(
         train_here(config_for(data, tmp_path / "new", resume=str(store / "run/epoch_0.pth")))
 
 
-def test_classes_of_other_names_are_warned_about(uninterrupted, tiny_data, tmp_path, caplog):
+def test_classes_of_other_names_and_other_clips_are_warned_about(uninterrupted, tiny_data, tmp_path, caplog):
     data = with_actions(tiny_data, tmp_path / "data", "Stripes", "checks", "rings")
     for table in data.glob("*.csv"):
         table.write_text(table.read_text().replace("stripes", "Stripes"))
     source = uninterrupted.store.local_path("run/epoch_1.pth")
-    train_here(config_for(data, tmp_path / "store", resume=str(source)))
+    train_here(config_for(data, tmp_path / "store", resume=str(source), clips__crop_px=28))
     assert "class 0 of action-label was 'stripes' when " in caplog.text
+    assert f"{source} was trained with clips.crop_px=32" in caplog.text
 
 
 def test_a_checkpoint_trained_to_the_end_leaves_nothing_to_do(uninterrupted, tiny_data, tmp_path):

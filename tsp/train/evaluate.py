@@ -16,7 +16,6 @@ from tsp.data.loader import load_subset
 from tsp.errors import DataError
 from tsp.model.device import device_of_shard
 from tsp.model.gpu_errors import gpu_errors
-from tsp.model.trained_clips import other_settings, trained_clips
 from tsp.model.weights import load_model_state, read_file
 from tsp.run.evaluation import Evaluation, EvaluationFile, EvaluationPart, answer_of, digest_of
 from tsp.run.results import format_line
@@ -25,7 +24,7 @@ from tsp.store.fetch import fetch_object
 from tsp.store.files import open_folder, output_folder_and_name
 from tsp.store.scratch import cache_folder
 from tsp.train.evaluation_share import evaluate_share, joined, num_batches, num_clips, tally_of
-from tsp.train.fit import model_state, refuse_misfit
+from tsp.train.fit import model_state, refuse_misfit, warn_of_other_clips
 from tsp.train.training_state import build_model
 from tsp.wording import counted_is, first_few
 
@@ -64,9 +63,7 @@ class _Evaluation:
         self._file.check_writable()
         content = read_file(self._checkpoint)
         refuse_misfit(self._config, content, self._data.labels, where=self._job.checkpoint)
-        trained = trained_clips(content)
-        if trained is not None and (others := other_settings(self._config.clips, trained)):
-            logger.warning("%s was trained with %s", self._job.checkpoint, ", ".join(others))
+        warn_of_other_clips(self._config, content, where=self._job.checkpoint)
         self._refuse_missing_videos()
         if self._job.shard is None and not self._job.merge_only:
             return self._finish(self._evaluate(content, 0, 1), content)

@@ -12,6 +12,7 @@ from torch import Size, Tensor
 from tsp.config.run import REGION_COLUMN, HeadConfig, RunConfig
 from tsp.errors import ConfigError, DataError
 from tsp.model.backbone import FEATURE_SIZE
+from tsp.model.trained_clips import other_settings, trained_clips
 from tsp.model.weights import recognise
 
 logger = logging.getLogger(__name__)
@@ -128,6 +129,13 @@ def refuse_moved_classes(
             raise DataError(f"{_other_class(head, moved[0], before, names, where)}: {_SAME_MAP}")
         if others:
             logger.warning("%s; its weights are kept", _other_class(head, others[0], before, names, where))
+
+
+def warn_of_other_clips(config: RunConfig, content: Mapping[str, Any], *, where: str) -> None:
+    """Name the settings of clips that a checkpoint was trained with if the configuration has others."""
+    trained = trained_clips(content)
+    if trained is not None and (others := other_settings(config.clips, trained)):
+        logger.warning("%s was trained with %s", where, ", ".join(others))
 
 
 def _other_class(head: HeadConfig, index: int, before: Sequence[str], names: Sequence[str], where: str) -> str:

@@ -27,7 +27,7 @@ from tsp.train.context import TrainingContext
 from tsp.train.data_wait import DataWait
 from tsp.train.epoch_loaders import EpochLoaders
 from tsp.train.epoch_validation import EpochValidation
-from tsp.train.fit import refuse_moved_classes
+from tsp.train.fit import refuse_moved_classes, warn_of_other_clips
 from tsp.train.meter import Meter
 from tsp.train.non_finite import refuse
 from tsp.train.origins import record_origins
@@ -163,6 +163,7 @@ class Training:
         start = self.group.from_main(start)
         if start.content is not None:
             fits(start.content, start.where)
+            warn_of_other_clips(self.config, start.content, where=start.where)
         self.stop.check("starting")
         state = build_training_state(
             self.config,

@@ -153,6 +153,8 @@ class Releases:
         Args: claim, of the release, whose record then stays, so that nothing is lost if this process is killed.
         Returns: whether there was anything. Raises: as ``held``.
         """
+        # Listed before the claim is checked: what another process installs later is none of it.
+        before = None if claim is None else list(self._made(name))
         release = held(self, claim) if claim else self.find_own(name)
         there = release is not None
         if release is not None:
@@ -161,17 +163,21 @@ class Releases:
                 helm.uninstall(name)
             elif release.status != _UNINSTALLED:
                 helm.uninstall_objects(name)
-        for kind in _MADE_BY_CHART:
-            for item in [*self._labelled(kind, name), *self._relabelled(kind, name)]:
-                there = True
-                logger.debug("deleting %s %s", kind[1], item["metadata"]["name"])
-                path = self.cluster.namespaced(*kind, item["metadata"]["name"])
-                self.cluster.delete(path, propagationPolicy="Background")
+        for path in self._made(name) if before is None else before:
+            there = True
+            logger.debug("deleting %s", path)
+            self.cluster.delete(path, propagationPolicy="Background")
         for pod in self._labelled(_PODS, name):
             if not is_controlled(pod):
                 there = True
                 self.cluster.delete(self.cluster.namespaced(*_PODS, pod["metadata"]["name"]))
         return self._forget_in_configmaps(name) or there
+
+    def _made(self, name: str) -> Iterator[str]:
+        """Paths of what the chart has made for a run."""
+        for kind in _MADE_BY_CHART:
+            for item in [*self._labelled(kind, name), *self._relabelled(kind, name)]:
+                yield self.cluster.namespaced(*kind, item["metadata"]["name"])
 
     def _refuse_half_removal(self, release: Release) -> None:
         """Helm removes what it may, and does not say what it may not.

@@ -202,12 +202,19 @@ class Runs:
 
         return wait_for(quiet, timeout_sec=timeout_sec)
 
-    def wait_gone(self, name: str, *, timeout_sec: float) -> bool:
-        """Wait until no job, pod or runtime of that name exists. Returns: False if some were not gone in time."""
-        return wait_for(
-            lambda: self.find(name) is None and not self.pods(name) and not self._has_runtime(name),
-            timeout_sec=timeout_sec,
-        )
+    def wait_gone(self, name: str, *, timeout_sec: float, meanwhile: Callable[[], None] = lambda: None) -> bool:
+        """Wait until no job, pod or runtime of that name exists. Returns: False if some were not gone in time.
+
+        Args: meanwhile, as ``wait_without_pods``.
+        """
+
+        def gone() -> bool:
+            if self.find(name) is None and not self.pods(name) and not self._has_runtime(name):
+                return True
+            meanwhile()
+            return False
+
+        return wait_for(gone, timeout_sec=timeout_sec)
 
     def _has_runtime(self, name: str) -> bool:
         """Whether a TrainJob's runtime is there: Kubeflow Trainer lets it go only some time after the TrainJob."""

@@ -15,7 +15,7 @@ from k8s.job_apis import api_of
 from k8s.names import kind_of
 from k8s.preflight import refuse
 from k8s.recorded_chart import recorded_chart
-from k8s.release_claims import Claim, claim, put_back
+from k8s.release_claims import Claim, claim, held, put_back
 from k8s.release_record import Release
 from k8s.releases import Releases
 from k8s.run_list import RunView
@@ -206,7 +206,7 @@ class Lifecycle:
         own = claim(self._releases, release)
         try:
             self._releases.remove(self._helm(), release.name, claim=own)
-            self.wait_gone(release.name)
+            self.wait_gone(release.name, own)
             install(self._releases, self._helm(), release.name, chart, values, manifest=manifest, claim=own)
         except BaseException:
             put_back(self._releases, own)
@@ -249,11 +249,16 @@ class Lifecycle:
         self._releases.remove(self._helm(), name)
         self.wait_gone(name)
 
-    def wait_gone(self, name: str) -> None:
+    def wait_gone(self, name: str, own: Claim | None = None) -> None:
         """Wait until no object of an uninstalled release remains that would conflict with a new one of its name.
 
-        Raises: ClusterError if an object remains.
+        Raises: ClusterError if an object remains; ConfigError if another process installs the release (``own``).
         """
+
+        def check() -> None:
+            if own is not None:
+                held(self._releases, own)
+
         # Not ``helm uninstall --wait``: it does not wait for pods, and Helm 4 wants more rights for it.
-        if not self._runs.wait_gone(name, timeout_sec=_GONE_TIMEOUT_SEC):
+        if not self._runs.wait_gone(name, timeout_sec=_GONE_TIMEOUT_SEC, meanwhile=check):
             raise ClusterError(f"pods of {name} are still there after {_GONE_TIMEOUT_SEC:g} s: see 'kubectl get pods'")

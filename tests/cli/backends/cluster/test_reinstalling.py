@@ -9,6 +9,7 @@ import yaml
 
 from k8s.helm import shipped_chart
 from k8s.recorded_chart import recorded_chart
+from k8s.release_claims import claim
 from k8s.release_record import INSTALL_LABEL
 from tests.k8s.fake_api import SECRETS
 from tests.k8s.objects import job
@@ -127,7 +128,7 @@ def test_the_record_is_there_until_the_new_one_is(api, backend, failed, monkeypa
     """A command that is killed while it waits for the old pods loses nothing."""
     serve_release(api, "my-run", config=VALUES)
     done = []
-    monkeypatch.setattr(backend._lifecycle, "wait_gone", lambda name: done.extend(api.requests))
+    monkeypatch.setattr(backend._lifecycle, "wait_gone", lambda name, own: done.extend(api.requests))
     backend.resume("my-run", None)
     assert done
     assert "DELETE" not in [method for method, *_ in done]
@@ -157,7 +158,7 @@ def test_a_run_that_another_command_takes_over_meanwhile_is_left_to_it(api, back
     serve_release(api, "my-run", config=VALUES)
     taken = {INSTALL_LABEL: "another"}
     monkeypatch.setattr(
-        backend._lifecycle, "wait_gone", lambda name: api.objects[RECORD]["metadata"]["labels"].update(taken)
+        backend._lifecycle, "wait_gone", lambda name, own: api.objects[RECORD]["metadata"]["labels"].update(taken)
     )
     with pytest.raises(ConfigError, match="another command resumes or removes my-run at this moment"):
         backend.resume("my-run", None)
@@ -182,3 +183,30 @@ def test_a_claim_whose_answer_was_lost_is_still_ones_own(api, backend, failed):
     backend.resume("my-run", None)
     assert [item[0] for item in failed] == ["uninstall", "install"]
     assert len(changes) == 1
+
+
+def test_objects_that_another_command_has_installed_meanwhile_are_left_alone(api, backend, failed, monkeypatch):
+    """It took over just after this one had claimed the release: its objects are there before this one looks."""
+    serve_release(api, "my-run", config=VALUES)
+    own = claim(backend._releases, backend._releases.find("my-run"))
+    api.objects[JOBS] = [job("Running")]
+    api.objects[RECORD]["metadata"]["labels"][INSTALL_LABEL] = "another"
+    with pytest.raises(ConfigError, match="another command resumes or removes my-run"):
+        backend._releases.remove(backend._helm, "my-run", claim=own)
+    # Or after it has looked.
+    api.objects[RECORD]["metadata"]["labels"][INSTALL_LABEL] = own.nonce
+    api.objects[JOBS] = []
+    monkeypatch.setattr(backend._helm, "uninstall_objects", lambda name: api.objects.update({JOBS: [job("Running")]}))
+    backend._releases.remove(backend._helm, "my-run", claim=own)
+    assert "DELETE" not in [method for method, *_ in api.requests]
+
+
+def test_waiting_for_the_old_pods_ends_when_another_command_has_installed_the_run(api, backend, failed, monkeypatch):
+    serve_release(api, "my-run", config=VALUES)
+    taken = {INSTALL_LABEL: "another"}
+    monkeypatch.setattr(
+        backend._helm, "uninstall_objects", lambda name: api.objects[RECORD]["metadata"]["labels"].update(taken)
+    )
+    api.objects[f"{JOBS}/my-run"] = job("Failed")
+    with pytest.raises(ConfigError, match="another command resumes or removes my-run"):
+        backend.resume("my-run", None)

@@ -225,8 +225,10 @@ def test_a_job_that_computes_takes_as_many_threads_as_it_is_given(monkeypatch, j
         torch.set_num_threads(before)
 
 
-def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started(tmp_path):
+@pytest.mark.parametrize("is_pod", [True, False])
+def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started(tmp_path, monkeypatch, is_pod):
     """As the first process of a container, which hears no signal that it does not ask for."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1" if is_pod else "")
     (tmp_path / "slow_job.py").write_text(
         "import concurrent.futures, multiprocessing, os, time\n"
         "from pathlib import Path\n"
@@ -258,7 +260,7 @@ def test_a_job_that_is_told_to_end_does_so_at_once_with_the_processes_it_started
     worker = int(pid.read_text())
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=600) == 143
-    assert (process.stdout.read(), "the same command, continues" in process.stderr.read()) == ("", True)
+    assert (process.stdout.read(), "the same command, continues" in process.stderr.read()) == ("", is_pod)
     wait_until(lambda: _state_of(worker) in "ZX", "no process of the job outlives it")
 
 
@@ -373,6 +375,22 @@ def test_torch_knows_the_variables_that_keep_nccl_from_aborting():
         if name.startswith("TORCH_NCCL"):
             assert f'"{name}"' in header
     assert 'os.environ.get("TORCH_DIST_USE_NCCL2") == "0"' in chooser
+
+
+CTRL_C_IN_IMPORTS = """
+import os, runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tsp.config.cards":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("tsp.entrypoint", run_name="__main__")
+"""
+
+
+def test_ctrl_c_ends_a_job_without_a_traceback_while_it_begins():
+    done = subprocess.run([sys.executable, "-c", CTRL_C_IN_IMPORTS], stdin=subprocess.DEVNULL, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 def test_ctrl_c_ends_a_job_without_a_traceback(monkeypatch, job_module, capfd):

@@ -10,10 +10,10 @@ another attempt can help: 0 done, 1-127 permanent, 128 and above retried (see ts
 
 from __future__ import annotations
 
-from tsp.signals import end_on_sigterm
+from tsp.signals import end_on_signals, end_on_sigterm, heed_ctrl_c
 
 if __name__ == "__main__":
-    end_on_sigterm()  # the imports below take long enough for a pod to be deleted meanwhile
+    end_on_signals()  # the imports below take long enough for a pod to be deleted meanwhile
 
 import argparse
 import atexit
@@ -230,4 +230,5 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
+    heed_ctrl_c()
     _end(main())

@@ -19,6 +19,8 @@ from multiprocessing.context import ForkServerContext
 
 from tsp.errors import INTERRUPTED_EXIT_CODE, TerminatedError
 
+_TRACKERS_COMPLAINT = "ignore::UserWarning:multiprocessing.resource_tracker"
+
 
 def forkserver(*modules: str) -> ForkServerContext:
     """The context that starts children; its server, started here, imports the modules once."""
@@ -31,12 +33,22 @@ def forkserver(*modules: str) -> ForkServerContext:
 def _start_server() -> None:
     """Start the server, unless it runs, without Ctrl-C: that reaches all processes of a terminal, and would find it and
     its children in the middle of an import. They inherit that it is blocked; ``end_with_parent`` lets it through."""
-    resource_tracker.ensure_running()  # which would let it through
+    _start_tracker()  # which would let it through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         server.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """Start the process that removes semaphores where we could not, and would complain that it had to."""
+    before = os.environ.get("PYTHONWARNINGS", "")
+    os.environ["PYTHONWARNINGS"] = f"{before},{_TRACKERS_COMPLAINT}" if before else _TRACKERS_COMPLAINT
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        os.environ["PYTHONWARNINGS"] = before
 
 
 def end_with_parent() -> None:

@@ -57,4 +57,6 @@ def test_a_job_and_its_processes_end_with_the_command(
     assert process.returncode == code
     assert "Traceback" not in said
     assert "bug" not in said
+    assert "leaked" not in said
+    assert said.count("SIGTERM") == (number == signal.SIGTERM), said
     assert not list((home / "demo").glob("*.csv"))

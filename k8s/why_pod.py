@@ -181,7 +181,14 @@ def _cannot_start(pod: Object, events: list[Object]) -> str | None:
         if event.get("reason") in _PAST_MOUNTING:
             break
         if event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"):
-            return f"cannot start ({event['reason']}): {event.get('message')}"
+            message = str(event.get("message"))
+            lost = re.search(r'configmap "([^"]+)-config" not found', message)
+            if lost and pod["metadata"]["name"].startswith(f"{lost[1]}-"):
+                return (
+                    f"cannot start, as the run's ConfigMap was deleted: 'tspctl cancel {lost[1]}', then 'tspctl resume "
+                    f"{lost[1]}' creates it again"
+                )
+            return f"cannot start ({event['reason']}): {message}"
     return None
 
 

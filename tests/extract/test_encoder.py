@@ -14,6 +14,7 @@ from tsp.errors import ConfigError, DataError, GpuMemoryError
 from tsp.extract.encoder import MIN_COSINE, SAFE_COSINE, Encoder, load_backbone
 from tsp.model.backbone import build_backbone
 from tsp.model.heads import HeadSpec, TspModel
+from tsp.model.weights import read_file
 
 CPU = torch.device("cpu")
 
@@ -175,7 +176,7 @@ def test_the_backbone_is_read_off_a_checkpoint(backbone: str, num_heads: int, tm
     model = TspModel(backbone, heads[:num_heads])
     path = tmp_path / "epoch_3.pth"
     torch.save({"model": model.state_dict(), "epoch": 3, "args": argparse.Namespace(lr=1.0)}, path)
-    name, network = load_backbone(path, None)
+    name, network = load_backbone(read_file(path), None, where=str(path))
     assert name == backbone
     own = model.features.state_dict()
     assert all(torch.equal(value, own[key]) for key, value in network.state_dict().items())
@@ -185,6 +186,6 @@ def test_a_file_of_other_weights_is_refused_with_what_to_do(tmp_path: Path) -> N
     path = tmp_path / "other.pth"
     torch.save({"model": {"features.stem.0.weight": torch.zeros(3)}}, path)
     with pytest.raises(ConfigError, match=r"any of the backbones.*--backbone"):
-        load_backbone(path, None)
+        load_backbone(read_file(path), None, where=str(path))
     with pytest.raises(ConfigError, match="does not fit the backbone"):
-        load_backbone(path, "tiny")
+        load_backbone(read_file(path), "tiny", where=str(path))

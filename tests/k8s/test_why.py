@@ -158,6 +158,14 @@ def test_a_volume_that_cannot_be_mounted_is_named():
     assert why(PENDING, [rank], events) == f"rank 0 cannot start (FailedMount): {mount}"
 
 
+def test_a_run_whose_configmap_was_deleted_says_how_to_get_it_back():
+    mount = 'MountVolume.SetUp failed for volume "config" : configmap "my-run-config" not found'
+    events = [event("FailedMount", mount, of="my-run-master-0")]
+    rank = pod(0, "Pending", state=waiting("ContainerCreating"))
+    cure = "'tspctl cancel my-run', then 'tspctl resume my-run' creates it again"
+    assert why(PENDING, [rank], events) == f"rank 0 cannot start, as the run's ConfigMap was deleted: {cure}"
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from tsp.errors import GpuMemoryError
 from tsp.model.backbone import build_backbone
 from tsp.model.device import use_exact_fp32
 from tsp.model.gpu_errors import is_out_of_memory
-from tsp.model.weights import load_pretrained, read_file, recognise
+from tsp.model.weights import load_encoder, recognise
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +34,16 @@ _CPU_ORDER: tuple[Precision, ...] = ("fp32",)
 """On CPUs fp16 is slow, and bf16 is four times as fast but only reaches a cosine of 0.9995."""
 
 
-def load_backbone(path: Path, backbone: str | None) -> tuple[str, nn.Module]:
+def load_backbone(content: Mapping[str, Any], backbone: str | None, *, where: str) -> tuple[str, nn.Module]:
     """The encoder of a checkpoint, of ours or of the original code, and its name.
 
     Args: backbone, None to read it off the checkpoint.
-    Raises: ConfigError if the file is no checkpoint or fits no backbone.
+    Raises: ConfigError if it is no checkpoint or fits no backbone.
     """
-    name = backbone or recognise(read_file(path), where=str(path))
+    name = backbone or recognise(content, where=where)
     holder = nn.Module()
     holder.features = build_backbone(name)
-    load_pretrained(holder, path)
+    load_encoder(holder, content, where=where)
     return name, holder.features
 
 

@@ -194,11 +194,13 @@ class Extraction:
 
     def _extract(self, checkpoint: Path, videos: list[VideoFacts], source: Videos) -> None:
         versions = source.versions(video.filename for video in videos)
-        trained = trained_clips(read_file(checkpoint))
+        content = read_file(checkpoint)
+        trained = trained_clips(content)
         if sentence := other_clips(self._plan, trained, where=self._job.checkpoint):
             logger.warning("%s", sentence)
         plan = self._plan if trained is None else replace(self._plan, picture=trained)
-        backbone, network = load_backbone(checkpoint, self._job.backbone)
+        backbone, network = load_backbone(content, self._job.backbone, where=str(checkpoint))
+        del content  # hundreds of megabytes
         device = device_of_shard(self._shard)
         encoder = Encoder(network, device, self._job.precision)
         stream = FeatureStream(

@@ -55,10 +55,18 @@ def read_file(path: Path) -> dict[str, Any]:
 def load_pretrained(model: nn.Module, path: Path) -> None:
     """Set the encoder's weights (``model.features``) from a file; the heads stay as they are.
 
+    Raises: ConfigError as ``read_file`` and ``load_encoder``.
+    """
+    load_encoder(model, read_file(path), where=str(path))
+
+
+def load_encoder(model: nn.Module, content: Mapping[str, Any], *, where: str) -> None:
+    """Set the encoder's weights (``model.features``) from what a file contains; the heads stay as they are.
+
     Takes torchvision's and IG65M's form (bare names, with ``fc.``) and checkpoints of TSP and TAC (``features.``).
     Raises: ConfigError naming the file and the names that are missing, unexpected or of another shape.
     """
-    weights = encoder_weights(read_file(path))
+    weights = encoder_weights(content)
     features = model.get_submodule("features")
     own = features.state_dict()
     # Files older than the batch counters lack them; nothing here reads them.
@@ -66,14 +74,14 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
     unexpected = [name for name in weights if name not in own]
     if missing or unexpected:
         raise ConfigError(
-            f"{path} does not fit the backbone: {_some(missing)} missing, {_some(unexpected)} unexpected; "
+            f"{where} does not fit the backbone: {_some(missing)} missing, {_some(unexpected)} unexpected; "
             f"choose the --backbone it was made with"
         )
     misshapen = [name for name, value in weights.items() if value.shape != own[name].shape]
     if misshapen:
         name = misshapen[0]
         raise ConfigError(
-            f"{path} does not fit the backbone: {name} has shape {list(weights[name].shape)}, not "
+            f"{where} does not fit the backbone: {name} has shape {list(weights[name].shape)}, not "
             f"{list(own[name].shape)}; choose the --backbone it was made with"
         )
     features.load_state_dict(weights, strict=False)

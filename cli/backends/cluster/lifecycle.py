@@ -167,7 +167,7 @@ class Lifecycle:
             if release is not None or not self._runs.lacks_config(view.job):
                 self._runs.set_suspended(name, False, stopped=None)
                 return
-            logger.warning("%s has lost its ConfigMap and Helm's record: reinstalling it", name)
+            logger.warning("%s has lost its ConfigMap", name)
         self._install_anew(name, config, release, submit)
 
     def _install_anew(
@@ -196,6 +196,7 @@ class Lifecycle:
                 refuse(check_objects(self._releases.cluster, objects_in(manifest), replacing=True))
                 self._replace(release, chart, values, manifest)
             return
+        logger.warning("Helm has no record of %s: it gets the image, queue and chart values that are set here", name)
         self._releases.remove(self._helm(), name)
         self.wait_gone(name)
         if more is not None:

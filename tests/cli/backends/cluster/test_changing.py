@@ -156,7 +156,7 @@ def test_a_whole_configuration_gets_its_attempts_and_nothing_else(config):
     assert from_json(values["config"]) == replace(config, max_attempts=33)
 
 
-def test_a_run_whose_job_is_gone_is_resumed_by_a_new_release(api, backend, real_helm, config, monkeypatch):
+def test_a_run_whose_job_is_gone_is_resumed_by_a_new_release(api, backend, real_helm, config, monkeypatch, caplog):
     installed = []
     monkeypatch.setattr(backend._helm, "install", lambda name, chart, values, labels: installed.append((name, values)))
     StoredRun(open_store(config.store), "my-run").start_attempt()
@@ -164,6 +164,7 @@ def test_a_run_whose_job_is_gone_is_resumed_by_a_new_release(api, backend, real_
     backend.resume("my-run", config)
     ((name, values),) = installed
     assert (name, from_json(values["config"]).max_attempts) == ("my-run", 21)
+    assert "no record of my-run: it gets the image, queue and chart values that are set here" in caplog.text
 
 
 def test_a_new_release_waits_for_the_pods_of_the_old_one(api, backend, fake_helm, config, monkeypatch):

@@ -157,16 +157,11 @@ def answer(tspctl: Tspctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         import cli.watch.app
         from cli.watch.row import cells
 
-        class Screen:
+        class Screen(cli.watch.app.Watch):
             """Prints what the real one would show."""
 
-            is_reading = False
-
-            def __init__(self, collect, options, *, every_sec):
-                self.collect = collect
-
             def run(self):
-                for report in self.collect():
+                for report in self._collect():
                     print(*cells(report), sep=" | ")
 
         monkeypatch.setattr(cli.watch.app, "Watch", Screen)

@@ -86,18 +86,19 @@ def _began(job: Object) -> str:
     return max(known, key=lambda time: _seconds_between(known[0], time))
 
 
-def _deleted_by_controller(job: Object, events: Sequence[Object]) -> re.Pattern[str]:
+def _deleted_by_controller(job: Object, events: Sequence[Object]) -> set[str]:
     """Names of the pods that the job's controller itself deleted: all of an attempt, when one of them has failed. Those
     of a PyTorchJob it does not; where there are many events, Kubernetes combines them, and any may be one.
     """
-    told = [str(event.get("message")) for event in events if event.get("reason") == "SuccessfulDelete"]
-    names = [re.escape(text.rpartition(" ")[2]) for text in told]
     if resource_of(job) == PYTORCHJOBS:
-        return re.compile("$^")
-    return re.compile(".*" if any(text.startswith("(combined") for text in told) else "|".join(names) or "$^")
+        return set()
+    told = [str(event.get("message")) for event in events if event.get("reason") == "SuccessfulDelete"]
+    if any(text.startswith("(combined") for text in told):
+        return {str((event.get("involvedObject") or {}).get("name")) for event in events}
+    return {text.rpartition(" ")[2] for text in told}
 
 
-def _end_in(event: Object, job: Object, present: set[str], by_controller: re.Pattern[str]) -> Iterator[_End]:
+def _end_in(event: Object, job: Object, present: set[str], by_controller: set[str]) -> Iterator[_End]:
     """The end of a pod of the job, if the event tells of one."""
     time, message, reason = event_time(event), str(event.get("message") or "").strip(), str(event.get("reason"))
     exited = re.search(r"Pod: \S*?([^.\s]+) exited with code (\d+)", message)
@@ -112,7 +113,7 @@ def _end_in(event: Object, job: Object, present: set[str], by_controller: re.Pat
         return
     if reason == _EVICTED:
         yield _End(time=time, text=f"{who} was evicted by its node: {message}")
-    elif reason in _TAKEN and (reason != _STOPPED or not by_controller.fullmatch(str(involved.get("name")))):
+    elif reason in _TAKEN and (reason != _STOPPED or str(involved.get("name")) not in by_controller):
         yield _End(time=time, text=f"{who} {_TAKEN[reason]}", weight=int(reason in _UNSURE))
 
 

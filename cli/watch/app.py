@@ -93,10 +93,12 @@ class Watch(App[None]):
 
     def end(self) -> None:
         """Quit, from a signal's handler: an exception might come before Textual is ready to restore the terminal."""
-        with contextlib.suppress(RuntimeError):  # it has not begun
-            asyncio.get_running_loop().call_soon_threadsafe(self.exit)
-            return
-        self.exit()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # it has not begun
+            self.exit()
+        else:
+            loop.call_soon_threadsafe(self.exit)
 
     # Reading
 

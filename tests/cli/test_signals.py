@@ -134,7 +134,7 @@ def test_fetching_many_files_stops_at_once(
             return
         if turn == PARALLEL_FILES + 1:
             os.kill(os.getpid(), number)
-        for _ in range(500):
+        for _ in range(6000):
             progress(0, 1)  # as a long download does, which that breaks off
             time.sleep(0.01)
         went_on.append(key)

@@ -61,7 +61,10 @@ def validated(monkeypatch, tmp_path):
 
         answers = iter(sent or ())
         group = SimpleNamespace(from_main=lambda own: own if sent is None else next(answers))
-        fits = lambda content, where: loaded.append(("fits", where))  # noqa: E731
+
+        def fits(content, where):
+            loaded.append(("fits", where))
+
         numerics = SimpleNamespace(prepare=lambda model: loaded.append("prepared"))
         validate_unvalidated_epochs(run, "model", group, numerics, tmp_path if sent is None else None, fits, one)
         return epochs, loaded

@@ -9,13 +9,14 @@ from typing import Any
 from tsp.config.codec import from_dict
 from tsp.config.run import ClipConfig
 from tsp.errors import ConfigError
+from tsp.model.weights import training_args
 
 _SEEN = ("length_frames", "rate_fps", "resize_height_px", "resize_width_px", "crop_px")
 
 
 def trained_clips(content: Mapping[str, Any]) -> ClipConfig | None:
     """As the checkpoint of ours or of the original code says; None if it says nothing that can be used."""
-    args = vars(content["args"]) if hasattr(content.get("args"), "__dict__") else {}
+    args = training_args(content)
     try:
         if "tspctl_config" in args:
             return from_dict(ClipConfig, json.loads(args["tspctl_config"])["clips"])

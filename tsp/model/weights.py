@@ -99,6 +99,11 @@ def encoder_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in weights.items() if name.split(".")[0] not in ("fc", "fc1", "fc2")}
 
 
+def training_args(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a checkpoint was trained with, of ours or of the original code; empty if it has none."""
+    return vars(content["args"]) if hasattr(content.get("args"), "__dict__") else {}
+
+
 def recognise(content: Mapping[str, Any], *, where: str) -> str:
     """The backbone whose parameters have the names and shapes of a state dict or checkpoint.
 

@@ -55,16 +55,14 @@ def check_table(subset: str, path: Path, label_maps: Mapping[str, Sequence[str]]
     check.findings = [DataFinding(ERROR, subset, str(path), line, message) for line, message in truth.problems]
     if not kept:
         check.findings.append(DataFinding(ERROR, subset, str(path), None, no_clips(truth, clips)))
-    check.findings += [DataFinding(WARNING, subset, str(path), None, text) for text in _of_all(truth.rows)]
+    check.findings += [
+        DataFinding(WARNING, subset, str(path), None, text)
+        for text in (*_other_units(truth.rows), *_overlaps(truth.rows))
+    ]
     oddities = [(row.line, text) for row in truth.rows for text in (*_odd_times(row), *_odd_labels(row))]
     oddities += _contradictions(truth.rows)
     check.findings += [DataFinding(WARNING, subset, str(path), line, text) for line, text in sorted(oddities)]
     return check
-
-
-def _of_all(rows: Sequence[SegmentRow]) -> Iterator[str]:
-    yield from _other_units(rows)
-    yield from _overlaps(rows)
 
 
 def _other_units(rows: Sequence[SegmentRow]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from tsp.config.run import REGION_COLUMN, HeadConfig, RunConfig
 from tsp.errors import ConfigError, DataError
 from tsp.model.backbone import FEATURE_SIZE
 from tsp.model.trained_clips import other_settings, trained_clips
-from tsp.model.weights import recognise
+from tsp.model.weights import recognise, training_args
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def refuse_misfit(
         columns = " and ".join(head.label_column for head in config.model.heads)
         advice = "--method tac, or --heads region" if len(shapes) == 1 else "--method tsp"
         raise ConfigError(f"{where} has {_number(len(shapes))}, but the evaluation needs {columns}: give {advice}")
-    args = vars(content["args"]) if hasattr(content.get("args"), "__dict__") else {}
+    args = training_args(content)
     _refuse_other_columns(config, args, where)
     _refuse_other_gvf(config, shapes, args, where)
     _refuse_other_classes(config, shapes, labels, args, where)
@@ -119,7 +119,7 @@ def refuse_moved_classes(
     Args: labels, class names of each head of the configuration.
     Raises: DataError.
     """
-    args = vars(content["args"]) if hasattr(content.get("args"), "__dict__") else {}
+    args = training_args(content)
     trained = dict(zip(args.get("label_columns") or (), args.get("tspctl_labels") or (), strict=False))
     for head, names in zip(config.model.heads, labels, strict=True):
         before = trained.get(head.label_column, names)

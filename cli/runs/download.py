@@ -22,9 +22,16 @@ PARALLEL_FILES = 8
 # A separate process, since this one never loads torch. Only plain values and a Namespace are unpickled.
 _KEEP_WEIGHTS = """
 import argparse, sys, torch
+from tsp.errors import StoreError
+from tsp.store.sink import Sink
 with torch.serialization.safe_globals([argparse.Namespace]):
     checkpoint = torch.load(sys.argv[1], map_location="cpu", weights_only=True)
-torch.save({key: checkpoint[key] for key in ("model", "epoch", "args") if key in checkpoint}, sys.argv[2])
+try:
+    with Sink(sys.argv[2]) as file:
+        torch.save({key: checkpoint[key] for key in ("model", "epoch", "args") if key in checkpoint}, file)
+except StoreError as error:
+    print(error)
+    sys.exit(error.exit_code)
 """
 
 
@@ -111,11 +118,13 @@ def _unless(stopped: threading.Event, report: Progress) -> Progress:
 def keep_weights(path: Path) -> None:
     """Reduce a checkpoint to model, epoch and args; atomic.
 
-    Raises: DataError if torch cannot read it.
+    Raises: DataError if torch cannot read it; StoreError if there is no room for the smaller file.
     """
     with new_file(path) as draft:
         command = [sys.executable, "-P", "-c", _KEEP_WEIGHTS, str(path), str(draft)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == StoreError.exit_code:
+            raise StoreError(done.stdout.strip())
         if done.returncode:
             words = done.stderr.strip().splitlines() or ["no reason given"]
             raise DataError(f"{path} was downloaded, but its weights could not be extracted: {words[-1]}")

@@ -7,11 +7,10 @@ become a DataError that names file and entry.
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import h5py
 import numpy as np
@@ -20,7 +19,7 @@ from tsp.data.deflated_chunks import Chunk, DeflatedChunks
 from tsp.data.foreign_files import HEAD_BYTES, what_begins
 from tsp.data.tables import composed
 from tsp.errors import DataError
-from tsp.store.atomic import explain_os_error
+from tsp.store.sink import Sink
 from tsp.wording import counted_is
 
 GVF_DIMS = 512
@@ -238,32 +237,32 @@ class PlainH5:
     """
 
     def __init__(self, path: str | Path) -> None:
-        # First, since h5py's error for a file that it cannot create takes three lines and lacks its name.
-        self._descriptor = os.open(str(path), os.O_WRONLY | os.O_CREAT, 0o666)
-        self._path = path
-        with _writing(path):
-            self._file = h5py.File(path, "w")
+        self._sink = Sink(path)
+        self._file = h5py.File(self._sink, "w")
 
     def __enter__(self) -> PlainH5:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-        with _writing(self._path):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
             self._file.close()
+        finally:
+            self._sink.__exit__(kind, error, traceback)
 
     @property
     def descriptor(self) -> int:
         """Of the file, to write values."""
-        return self._descriptor
+        return self._sink.fileno()
 
     def reserve(self, name: str, shape: tuple[int, ...]) -> int:
         """Room for an array; returns its offset in the file. Values that are not written are undefined."""
         how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        with _writing(self._path):
-            entry = self._file.create_dataset(name, shape, "<f4", dcpl=how, track_times=False)
+        entry = self._file.create_dataset(name, shape, "<f4", dcpl=how, track_times=False)
+        self._sink.check()
         offset: int | None = entry.id.get_offset()
         assert offset is not None, "early allocation gives an offset"
         return offset
@@ -275,28 +274,8 @@ def write_arrays(path: str | Path, arrays: Iterable[tuple[str, np.ndarray]]) -> 
     The file is not written atomically: use a temporary name.
     Raises: StoreError if the disk refuses a write.
     """
-    with _writing(path):
-        file = h5py.File(path, "w")
-    try:
+    with Sink(path) as sink, h5py.File(sink, "w") as file:
         for video, array in arrays:
             values = array.astype(np.float32, copy=False)
-            with _writing(path):
-                file.create_dataset(
-                    video, data=values, track_times=False, compression="gzip", compression_opts=GZIP_LEVEL
-                )
-    finally:
-        with _writing(path):
-            file.close()
-
-
-@contextmanager
-def _writing(path: str | Path) -> Iterator[None]:
-    """Turn what h5py raises if the disk refuses a write, also when it closes the file, into a StoreError."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        told = re.search(r"errno = (\d+)", str(error))
-        number = int(told[1]) if told else getattr(error, "errno", None)
-        if number is None:
-            raise
-        raise explain_os_error(OSError(number, os.strerror(number)), Path(path)) from error
+            file.create_dataset(video, data=values, track_times=False, compression="gzip", compression_opts=GZIP_LEVEL)
+            sink.check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +35,7 @@ from tsp.model.weights import read_file, recognise
 from tsp.run.feature_set import FeatureSet, VideoFeatures, file_stem, missing_files, refuse_shared_stems
 from tsp.store.base import sha256_of
 from tsp.store.fetch import fetch_object
+from tsp.store.scratch import scratch
 from tsp.wording import counted, first_few
 
 logger = logging.getLogger(__name__)
@@ -292,9 +292,8 @@ class Extraction:
         return replace(answer, facts={**answer.facts, "out": self._parts.address})
 
     def _merge_h5(self, parts: Mapping[str, Part], report: dict[str, Any]) -> None:
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._cache) as folder:
-            h5 = Path(folder) / "merged.h5"
+        with scratch(self._cache) as folder:
+            h5 = folder / "merged.h5"
             arrays = self._parts.arrays(parts)
             write_arrays(h5, ((file_stem(name, self._keep.prefix), array) for name, array in arrays))
             self._parts.finish(h5, sha256_of(h5), report)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from tsp.errors import ConfigError, StoreError
 from tsp.model.heads import TspModel
 from tsp.model.weights import load_model_state, read_file
 from tsp.store.atomic import new_file
+from tsp.store.sink import Sink
 from tsp.train.schedule import WarmupMultiStepLR, start_momentum
 
 KEYS = ("model", "optimizer", "lr_scheduler", "epoch")
@@ -104,12 +105,10 @@ def write(content: Mapping[str, Any], path: Path) -> Path:
     Raises: StoreError if the disk is full or refuses.
     """
     try:
-        with new_file(path) as part, part.open("wb") as file:
-            torch.save(dict(content), file)
-    # torch turns a full disk into a RuntimeError
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(f"cannot write the checkpoint {path}: {reason}; free space there or set TMPDIR") from error
+        with new_file(path) as part, Sink(part) as file:
+            torch.save(dict(content), cast(IO[bytes], file))
+    except StoreError as error:
+        raise StoreError(f"cannot write a checkpoint, {error} (TMPDIR sets it)") from error
     return path
 
 

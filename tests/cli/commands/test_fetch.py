@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.runs.download import keep_weights
 from tests.cli.conftest import Tspctl
+from tests.limits import files_of_at_most
 from tsp.config.recipes import load_dataset, resolve
 from tsp.errors import StoreError
 from tsp.run.stored_run import StoredRun
@@ -140,6 +142,24 @@ def test_weights_only_leaves_model_epoch_and_args(tspctl: Tspctl, original: Path
         loaded = torch.load(path, weights_only=True)
     assert set(loaded) == {"model", "epoch", "args"}
     assert torch.equal(loaded["model"]["fc.bias"], torch.ones(3))
+
+
+def test_weights_that_do_not_fit_beside_the_checkpoint_are_told_as_a_full_disk(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch, which only has to write here, is a small program: it takes two seconds to import."""
+    (home / "torch.py").write_text(
+        "import contextlib, types\nserialization = types.SimpleNamespace(safe_globals=contextlib.nullcontext)\n"
+        "def load(path, **_): return {}\ndef save(content, file): file.write(bytes(10_000))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(home))
+    path = home / "e.pth"
+    path.write_bytes(b"whole")
+    with files_of_at_most(1000), pytest.raises(StoreError, match=f"^{path} would be larger"):
+        keep_weights(path)
+    assert path.read_bytes() == b"whole"
+    keep_weights(path)
+    assert len(path.read_bytes()) == 10_000
 
 
 def test_weights_only_runs_nothing_that_a_checkpoint_hides(tspctl: Tspctl, original: Path) -> None:

@@ -34,6 +34,10 @@ class Records(Protocol):
         ...
 
 
+class OvertakenError(ConfigError):
+    """Another process resumes or removes the release."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a process has said in a record."""
@@ -46,7 +50,7 @@ class Claim:
 def claim(records: Records, release: Release) -> Claim:
     """Say in Helm's record that this process is to install a release again.
 
-    Raises: ConfigError if the record was changed since ``release`` was read: another process was faster.
+    Raises: OvertakenError if the record was changed since ``release`` was read: another process was faster.
     """
     path, nonce = records.path_of(release), secrets.token_hex(8)
     try:
@@ -65,7 +69,7 @@ def claim(records: Records, release: Release) -> Claim:
 
 
 def held(records: Records, own: Claim) -> Release:
-    """The release that was claimed. Raises: ConfigError if another process has claimed it since, or removed it."""
+    """The release that was claimed. Raises: OvertakenError if another process has claimed it since, or removed it."""
     found = records.find(own.name)
     if found is None or found.nonce != own.nonce:
         raise _overtaken(own.name)
@@ -84,5 +88,5 @@ def put_back(records: Records, own: Claim) -> None:
             logger.warning("Helm's record of %s could not be put back: %s", own.name, error)
 
 
-def _overtaken(name: str) -> ConfigError:
-    return ConfigError(f"another command resumes or removes {name} at this moment: see 'tspctl status {name}'")
+def _overtaken(name: str) -> OvertakenError:
+    return OvertakenError(f"another command resumes or removes {name} at this moment: see 'tspctl status {name}'")

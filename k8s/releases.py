@@ -82,16 +82,20 @@ class Releases:
 
     def why_taken(self, name: str) -> str | None:
         """The error for a name that a release has already; None if none has it."""
-        found = self.find(name)
-        if found is None:
-            return None
-        if self._is_own(found):
-            return self.has_run(name)
-        chart = _chart_name(self.content(found)) or "unknown"
+        other = self.other_chart(name)
+        if other is None:
+            return self.has_run(name) if self.find(name) else None
         return (
-            f"namespace {self.cluster.namespace} already has a Helm release {name!r} of another chart ({chart}): "
+            f"namespace {self.cluster.namespace} already has a Helm release {name!r} of another chart ({other}): "
             "choose another --name"
         )
+
+    def other_chart(self, name: str) -> str | None:
+        """The chart of a release of that name, if it is not ours, though it may contain ours."""
+        found = self.find(name)
+        if found is None or self._is_own(found):
+            return None
+        return _chart_name(self.content(found)) or "unknown"
 
     def has_run(self, name: str) -> str:
         """The error for the name of a run that is there."""

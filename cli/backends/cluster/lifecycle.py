@@ -15,7 +15,7 @@ from k8s.job_apis import api_of
 from k8s.names import kind_of
 from k8s.preflight import refuse
 from k8s.recorded_chart import recorded_chart
-from k8s.release_claims import Claim, claim, held, put_back
+from k8s.release_claims import Claim, OvertakenError, claim, held, put_back
 from k8s.release_record import Release
 from k8s.releases import Releases
 from k8s.run_list import RunView
@@ -196,6 +196,12 @@ class Lifecycle:
                 refuse(check_objects(self._releases.cluster, objects_in(manifest), replacing=True))
                 self._replace(release, chart, values, manifest)
             return
+        if other := self._releases.other_chart(name):
+            raise ConfigError(
+                f"run {name} is a part of the Helm release {name} of another chart ({other}), which tspctl cannot "
+                f"install again: remove the run with 'tspctl delete {name} --keep-store', and "
+                "have it created by 'helm upgrade'"
+            )
         logger.warning("Helm has no record of %s: it gets the image, queue and chart values that are set here", name)
         self._releases.remove(self._helm(), name)
         self.wait_gone(name)
@@ -209,6 +215,8 @@ class Lifecycle:
             self._releases.remove(self._helm(), release.name, claim=own)
             self.wait_gone(release.name, own)
             install(self._releases, self._helm(), release.name, chart, values, manifest=manifest, claim=own)
+        except OvertakenError:
+            raise  # whoever has removed the record meant it
         except BaseException:
             put_back(self._releases, own)
             raise
@@ -253,12 +261,15 @@ class Lifecycle:
     def wait_gone(self, name: str, own: Claim | None = None) -> None:
         """Wait until no object of an uninstalled release remains that would conflict with a new one of its name.
 
-        Raises: ClusterError if an object remains; ConfigError if another process installs the release (``own``).
+        Args: own, of the release, if its record is still there.
+        Raises: ClusterError if an object remains; ConfigError if another process installs a release of that name.
         """
 
         def check() -> None:
             if own is not None:
                 held(self._releases, own)
+            elif self._releases.find_own(name) is not None:
+                raise ConfigError(f"run {name} was resumed or submitted by another command while its old pods ended")
 
         # Not ``helm uninstall --wait``: it does not wait for pods, and Helm 4 wants more rights for it.
         if not self._runs.wait_gone(name, timeout_sec=_GONE_TIMEOUT_SEC, meanwhile=check):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from k8s.values import with_attempts
+from tests.k8s.fake_api import SECRETS
 from tests.k8s.objects import indexed_job, job, pod, shard
 from tests.k8s.serving import INDEXED_JOBS, PODS, goes_after, path_of, serve_release, serve_run, suspending
 from tsp.config.run import from_json, to_json
@@ -203,10 +204,12 @@ def test_a_running_run_cannot_be_resumed_or_deleted(api, backend, config):
         backend.delete("my-run")
 
 
-def test_deleting_uninstalls_the_release_and_deletes_what_a_test_left(api, backend, fake_helm):
+def test_deleting_uninstalls_the_release_and_deletes_what_a_test_left(api, backend, fake_helm, monkeypatch):
     goes_after(api, job("Succeeded"), looks=3)
     fake_helm.has_release()
     serve_release(api, "my-run")
+    uninstall = backend._helm.uninstall
+    monkeypatch.setattr(backend._helm, "uninstall", lambda name: uninstall(name) and api.objects[SECRETS].clear())
     left = indexed_job(name="my-run-test-1a2b", annotations={"helm.sh/hook": "test"})
     left["metadata"]["labels"]["app.kubernetes.io/instance"] = "my-run"
     api.objects[INDEXED_JOBS] = [left, indexed_job(name="my-run-test")]

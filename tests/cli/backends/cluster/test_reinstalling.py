@@ -210,3 +210,34 @@ def test_waiting_for_the_old_pods_ends_when_another_command_has_installed_the_ru
     api.objects[f"{JOBS}/my-run"] = job("Failed")
     with pytest.raises(ConfigError, match="another command resumes or removes my-run"):
         backend.resume("my-run", None)
+
+
+def test_a_run_that_another_command_deletes_meanwhile_stays_deleted(api, backend, failed, monkeypatch):
+    """Its record is not put back: the run would be listed again, without its files."""
+    serve_release(api, "my-run", config=VALUES)
+
+    def deleted(name, own):
+        api.objects[SECRETS] = []
+        del api.objects[RECORD]
+
+    monkeypatch.setattr(backend._lifecycle, "wait_gone", deleted)
+    with pytest.raises(ConfigError, match="another command resumes or removes my-run at this moment"):
+        backend.resume("my-run", None)
+    assert [item[0] for item in failed] == ["uninstall"]
+    assert "POST" not in [method for method, path, *_ in api.requests if path == SECRETS]
+
+
+def test_a_run_that_is_resumed_while_it_is_deleted_is_named_and_not_waited_for(api, backend, failed, monkeypatch):
+    serve_release(api, "my-run", config=VALUES)
+    api.objects[f"{JOBS}/my-run"] = job("Failed")
+    monkeypatch.setattr(backend._helm, "uninstall", lambda name: api.objects.update({f"{JOBS}/my-run": job("Running")}))
+    with pytest.raises(ConfigError, match="run my-run was resumed or submitted by another command"):
+        backend.delete("my-run")
+
+
+def test_a_run_that_is_a_part_of_another_charts_release_is_left_as_it_is(api, backend, failed, config):
+    serve_release(api, "my-run", config={"tsp": VALUES}, chart={"metadata": {"name": "umbrella"}})
+    with pytest.raises(ConfigError, match=r"of another chart \(umbrella\), which tspctl cannot install again"):
+        backend.resume("my-run", config)
+    assert failed == []
+    assert "DELETE" not in [method for method, *_ in api.requests]

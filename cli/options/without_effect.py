@@ -30,6 +30,13 @@ _RULES = (
         "with --resume: all weights are those of that checkpoint",
     ),
     _Rule(
+        tuple(f"optim.{name}" for name in ("backbone_lr", "head_lr", "stem_lr", "momentum", "weight_decay"))
+        + tuple(f"schedule.{name}" for name in ("warmup_epochs", "warmup_factor", "milestones", "gamma")),
+        lambda config: config.resume is not None,
+        "with --resume: the optimizer and its schedule are those of that checkpoint; to begin with its weights alone, "
+        "give it to --pretrained",
+    ),
+    _Rule(
         ("model.pretrained_sha256",),
         lambda config: config.model.pretrained == "none",
         "with --pretrained none: there is no file to check",

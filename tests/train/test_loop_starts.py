@@ -98,7 +98,7 @@ def test_a_checkpoint_of_the_original_system_is_resumed_with_its_own_schedule(ti
     )
     state = checkpoint.read(run.store.local_path("run/epoch_1.pth"))["lr_scheduler"]
     assert (state["base_lrs"], state["milestones"]) == ([0, 1e-2, 4e-2], [12, 18])
-    assert "the learning rates are those of" in caplog.text
+    assert f"the optimizer and its schedule are those of {source}, not " in caplog.text
 
 
 def test_another_configuration_under_the_same_name_is_refused(uninterrupted, tiny_data, tmp_path):

@@ -2,6 +2,8 @@
 
 import argparse
 import logging
+import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -162,7 +164,11 @@ class Schedule:
     """Notes where it is moved to."""
 
     def __init__(self):
-        self.base_lrs, self.moves = [1.0], []
+        self.state, self.moves = dict(FRESH), []
+        self.optimizer = SimpleNamespace(param_groups=[{name: FRESH[name] for name in ("momentum", "weight_decay")}])
+
+    def state_dict(self):
+        return self.state
 
     def load_state_dict(self, state):
         self.moves.append(state)
@@ -171,7 +177,8 @@ class Schedule:
         self.moves.append(iteration)
 
 
-FRESH = {"base_lrs": [1.0]}
+FRESH = {"base_lrs": [1.0], "milestones": [4 * STEPS, 6 * STEPS], "gamma": 0.1, "warmup_iters": 2 * STEPS}
+FRESH |= {"warmup_factor": 1e-5, "last_epoch": 2 * STEPS, "momentum": 0.9, "weight_decay": 0.005}
 
 
 @pytest.mark.parametrize(
@@ -197,14 +204,37 @@ def test_the_schedule_is_that_of_the_run_or_of_the_checkpoint_it_began_with(is_o
     assert schedule.moves == moves
 
 
-@pytest.mark.parametrize(("rates", "is_warned"), [([1.0], False), ([0.5], True)])
-def test_the_rates_of_a_checkpoint_from_elsewhere_are_warned_of_where_they_are_others(caplog, rates, is_warned):
+@pytest.mark.parametrize(
+    ("changes", "warning"),
+    [
+        ({}, None),
+        ({"base_lrs": [0.5]}, r"learning rates \[0\.5\], not \[1\.0\]"),
+        (
+            {"milestones": [8, 12]},
+            rf"milestones in steps \({STEPS} an epoch here\) \[8, 12\], not \[{4 * STEPS}, {6 * STEPS}\]",
+        ),
+        ({"gamma": 0.5}, "gamma 0.5, not 0.1"),
+        ({"momentum": 0.8}, "momentum 0.8, not 0.9"),
+        ({"weight_decay": 0.1}, "weight decay 0.1, not 0.005"),
+        ({"warmup_iters": 3 * STEPS}, f"steps of warm-up {3 * STEPS}, not {2 * STEPS}"),
+        ({"warmup_iters": STEPS}, None),  # it is over
+        ({"warmup_factor": 0.5}, None),
+        ({"warmup_factor": 0.5, "last_epoch": 0}, "factor of warm-up 0.5, not 1e-05"),
+        ({"gamma": 0.5, "base_lrs": [2.0]}, r"learning rates \[2\.0\], not \[1\.0\]; gamma 0\.5, not 0\.1"),
+    ],
+)
+def test_settings_that_a_checkpoint_from_elsewhere_replaces_are_told(caplog, changes, warning):
     schedule = Schedule()
-    schedule.base_lrs = rates
+    schedule.state |= {name: value for name, value in changes.items() if name not in schedule.optimizer.param_groups[0]}
+    schedule.optimizer.param_groups[0] |= {
+        name: value for name, value in changes.items() if name in schedule.optimizer.param_groups[0]
+    }
     start = Start(position=Position(epoch=6), content={"epoch": 5}, where="there")
     set_schedule(schedule, FRESH, start, start.position, sizes(4), STEPS)
-    text = "the learning rates are those of there: [0.5]; the configuration of this run has [1.0]"
-    assert caplog.messages == [text] * is_warned
+    assert len(caplog.messages) == (warning is not None)
+    if warning is not None:
+        begin = "the optimizer and its schedule are those of there, not of this run's configuration: "
+        assert re.match(f"{begin}{warning}; to begin with", caplog.messages[0])
 
 
 def test_a_run_stopped_in_an_epoch_goes_on_at_the_step_it_had_reached(tiny_data, tmp_path, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from tsp.train import checkpoint
 from tsp.train.schedule import WarmupMultiStepLR
 
 logger = logging.getLogger(__name__)
+
+_OF_OPTIMIZER = ("momentum", "weight_decay")
+_SETTINGS = {"base_lrs": "learning rates", "milestones": "", "gamma": "gamma"}
+_SETTINGS |= {"momentum": "momentum", "weight_decay": "weight decay"}
+_WARMUP = {"warmup_iters": "steps of warm-up", "warmup_factor": "factor of warm-up"}
+"""Settings of schedule and optimizer, and what they are called."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,23 +168,40 @@ def set_schedule(
 ) -> None:
     """Set the schedule after a checkpoint was loaded.
 
-    Args: fresh, the schedule's state according to the configuration. A checkpoint of this run with another batch or
-    world size gets the configuration's schedule at this position. A checkpoint from elsewhere keeps its own schedule,
-    as in the original code, moved if another epoch was requested.
+    Args: fresh, the settings of schedule and optimizer according to the configuration. A checkpoint of this run with
+    another batch or world size gets the configuration's schedule at this position. A checkpoint from elsewhere keeps
+    its own schedule, as in the original code, moved if another epoch was requested.
     """
     content = start.content or {}
     if start.is_own:
         if _sizes_of(content) != (sizes.world_size, sizes.batch_per_gpu):
-            scheduler.load_state_dict(fresh)
+            scheduler.load_state_dict(fresh)  # which knows its own settings among them
             scheduler.move_to(position.epoch * num_steps + position.step)
         return
     if position.epoch != int(content["epoch"]) + 1:
         scheduler.move_to(position.epoch * num_steps)
-    if scheduler.base_lrs != fresh["base_lrs"]:
+    if differences := _differences(settings_of(scheduler), fresh, num_steps):
         logger.warning(
-            "the learning rates are those of %s: %s; the configuration of this run has %s",
-            start.where, scheduler.base_lrs, fresh["base_lrs"],
+            "the optimizer and its schedule are those of %s, not of this run's configuration: %s; to begin with its "
+            "weights alone, give it to --pretrained",
+            start.where, "; ".join(differences),
         )  # fmt: skip
+
+
+def settings_of(scheduler: WarmupMultiStepLR) -> dict[str, Any]:
+    """The state of a schedule, with the settings of its optimizer that a checkpoint replaces, too."""
+    (group, *_) = scheduler.optimizer.param_groups
+    return deepcopy({**scheduler.state_dict(), **{name: group[name] for name in _OF_OPTIMIZER}})
+
+
+def _differences(settings: dict[str, Any], fresh: dict[str, Any], num_steps: int) -> list[str]:
+    """What a checkpoint's settings are and what the configuration's are, but for a warm-up that is over."""
+    names = {**_SETTINGS, "milestones": f"milestones in steps ({num_steps} an epoch here)"}
+    if settings["last_epoch"] < max(settings["warmup_iters"], fresh["warmup_iters"]):
+        names |= _WARMUP
+    return [
+        f"{title} {settings[name]}, not {fresh[name]}" for name, title in names.items() if settings[name] != fresh[name]
+    ]
 
 
 def _sizes_of(content: dict[str, Any]) -> tuple[int | None, int | None]:

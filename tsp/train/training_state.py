@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from tsp.store.scratch import cache_folder
 from tsp.train import checkpoint
 from tsp.train.distributed import Group
 from tsp.train.precision import Numerics
-from tsp.train.resume import Position, Start, position_here, set_schedule
+from tsp.train.resume import Position, Start, position_here, set_schedule, settings_of
 from tsp.train.schedule import WarmupMultiStepLR, build_optimizer, build_scheduler
 from tsp.train.step import Stepper
 
@@ -113,7 +112,7 @@ def build_training_state(
     _prepare(model, config.model, numerics, group)
     optimizer = build_optimizer(model, sizes, config.optim)
     scheduler = build_scheduler(optimizer, config.schedule, num_steps=num_steps)
-    fresh = deepcopy(scheduler.state_dict())
+    fresh = settings_of(scheduler)
     position = position_here(start, sizes, num_steps)
     if start.content is not None:
         checkpoint.restore(start.content, model, optimizer, scheduler, where=start.where)

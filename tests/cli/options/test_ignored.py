@@ -15,6 +15,13 @@ EVALUATE = ("evaluate", "c.pth", "--dataset", "demo", "--method", "tac")
 SUBMIT = ("submit", "--dataset", "demo", "--method", "tac", "--name", "a")
 
 
+REPLACED = (
+    "optim.backbone_lr=1", "optim.head_lr=1", "optim.stem_lr=1", "optim.momentum=0.5", "optim.weight_decay=0",
+    "schedule.milestones=[1]", "schedule.gamma=0.5", "schedule.warmup_epochs=0", "schedule.warmup_factor=0.5",
+)  # fmt: skip
+"""What a checkpoint to resume from brings along."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
@@ -36,6 +43,7 @@ SUBMIT = ("submit", "--dataset", "demo", "--method", "tac", "--name", "a")
         (("logs", "a", "--previous", "-f"), "--previous"),
         ((*SUBMIT, "--pretrained", "w.pth", "--resume", "c.pth"), "--pretrained"),
         ((*SUBMIT, "--pretrained-sha256", "01234567", "--resume", "c.pth"), "--pretrained-sha256"),
+        *(((*SUBMIT, "--resume", "c.pth", "--set", typed), f"--set {typed.partition('=')[0]}") for typed in REPLACED),
         ((*SUBMIT, "--pretrained-sha256", "01234567", "--pretrained", "none"), "--pretrained-sha256"),
         ((*SUBMIT, "--backbone", "tiny", "--set", "model.conv2d=all"), "--set model.conv2d"),
         ((*SUBMIT, "--backbone", "r3d_18", "--set", "model.conv2d=spatial"), "--set model.conv2d"),

@@ -17,6 +17,7 @@ from tests.videos import Made, write_video
 from tests.waiting import wait_until
 from tsp.config.run import RunConfig
 from tsp.data import workers as workers_module
+from tsp.data.child_processes import forkserver
 from tsp.data.dataset import ClipDataset
 from tsp.data.loader import build_loader
 from tsp.data.shared_memory import check_shared_memory
@@ -224,3 +225,12 @@ def test_a_stub_of_a_video_is_a_bad_clip_and_no_end_of_the_run(shared_dir, datas
     (root / "videos/v2.mp4").write_bytes(write_video(tmp_path / "v.mp4", Made(num_frames=120)).read_bytes()[:1000])
     loader = build_loader(make_config(root, max_bad_share=0.5), "valid", batch=8)
     assert sum(int((batch.items < 0).sum()) for batch in loader) == 30
+
+
+@pytest.mark.parametrize("before", [None, "error::DeprecationWarning"])
+def test_starting_workers_leaves_pythons_warnings_as_they_were(monkeypatch, before):
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONWARNINGS", before)
+    forkserver()
+    assert os.environ.get("PYTHONWARNINGS") == before

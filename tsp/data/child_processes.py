@@ -43,12 +43,15 @@ def _start_server() -> None:
 
 def _start_tracker() -> None:
     """Start the process that removes semaphores where we could not, and would complain that it had to."""
-    before = os.environ.get("PYTHONWARNINGS", "")
+    before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = f"{before},{_TRACKERS_COMPLAINT}" if before else _TRACKERS_COMPLAINT
     try:
         resource_tracker.ensure_running()
     finally:
-        os.environ["PYTHONWARNINGS"] = before
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def end_with_parent() -> None:

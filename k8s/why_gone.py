@@ -66,13 +66,13 @@ def how_pods_went(job: Object, pods: Sequence[Object], events: Sequence[Object])
     ends: list[_End] = []
     for event in events:
         # A resumed job begins anew, and a removed run may have had the same name.
-        if _seconds_between(began, event_time(event)) < 0:
+        if seconds_between(began, event_time(event)) < 0:
             break
-        if ends and _seconds_between(event_time(event), ends[0].time) > _ONE_FAILURE_SEC:
+        if ends and seconds_between(event_time(event), ends[0].time) > _ONE_FAILURE_SEC:
             break
         ends += _end_in(event, job, present, by_controller)
     # Of one failure the earliest counts, of one second the lowest rank.
-    first = min(ends, key=lambda end: (end.weight, _seconds_between(began, end.time)), default=None)
+    first = min(ends, key=lambda end: (end.weight, seconds_between(began, end.time)), default=None)
     return first.text if first is not None else None
 
 
@@ -83,7 +83,7 @@ def _began(job: Object) -> str:
     for item in status.get("conditions") or []:
         if item.get("type") == "Suspended" and item.get("status") == "False":
             known.append(str(item.get("lastTransitionTime") or known[0]))
-    return max(known, key=lambda time: _seconds_between(known[0], time))
+    return max(known, key=lambda time: seconds_between(known[0], time))
 
 
 def _deleted_by_controller(job: Object, events: Sequence[Object]) -> set[str]:
@@ -108,7 +108,7 @@ def _end_in(event: Object, job: Object, present: set[str], by_controller: set[st
         yield _End(time=time, text=f"pod {exited[1]} ended with {describe_exit(code)}", weight=weight)
         return
     involved = event.get("involvedObject") or {}
-    who = _who(str(involved.get("name")), job)
+    who = ranks_of_pod(str(involved.get("name")), job)
     if who is None or str(involved.get("uid")) in present or message.startswith(_CANCELLED):
         return
     if reason == _EVICTED:
@@ -117,7 +117,7 @@ def _end_in(event: Object, job: Object, present: set[str], by_controller: set[st
         yield _End(time=time, text=f"{who} {_TAKEN[reason]}", weight=int(reason in _UNSURE))
 
 
-def _who(pod_name: str, job: Object) -> str | None:
+def ranks_of_pod(pod_name: str, job: Object) -> str | None:
     """The ranks of a pod of that name; None for a pod of another job."""
     pattern = _POD_NAMES.get(resource_of(job), _JOBS_POD_NAME).format(re.escape(str(job["metadata"]["name"])))
     match = re.fullmatch(pattern, pod_name)
@@ -134,7 +134,8 @@ def event_time(event: Object) -> str:
     return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
-def _seconds_between(earlier: str, later: str) -> float:
+def seconds_between(earlier: str, later: str) -> float:
+    """From one time to another, RFC 3339; 0 if one is unknown."""
     try:
         return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
     except ValueError:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from k8s.names import Object, pods_of
+from k8s.why_gone import event_time, ranks_of_pod, seconds_between
 
 _OF_TRAINJOBS = "TrainJobResourcesCreationFailed"
 REASONS = ("FailedCreatePod", "FailedCreate", "FailedCreateService", _OF_TRAINJOBS)
@@ -15,7 +16,8 @@ REASONS = ("FailedCreatePod", "FailedCreate", "FailedCreateService", _OF_TRAINJO
 def not_created(job: Object, pods: Sequence[Object], events: list[Object], present: int) -> Iterable[str]:
     """The reason why the operator cannot create pods: quota, Pod Security Standard, other admission.
 
-    Args: present, how many pods there are, of which ``pods`` may be a part.
+    Args: events, of the job and of pods that are gone; present, how many pods there are, of which ``pods`` may be a
+        part.
     """
     if present >= pods_of(job):
         return
@@ -23,12 +25,25 @@ def not_created(job: Object, pods: Sequence[Object], events: list[Object], prese
     for event in events:
         message = str(event.get("message") or "")
         refused = re.search(r'pods "([^"]+)" is forbidden', message)
-        if refused and refused[1] in created:  # meanwhile
+        if refused and (refused[1] in created or _was_created(refused[1], event, job, events)):  # meanwhile
             continue
         if event.get("reason") == _OF_TRAINJOBS:
             yield f"Kubeflow Trainer cannot make its pods: {message}"
         elif event.get("reason") in REASONS:
             yield _refused(message)
+
+
+def _was_created(pod_name: str, refusal: Object, job: Object, events: Iterable[Object]) -> bool:
+    """Whether a later event is about a pod of the same ranks: the operator, which writes no more than so many events,
+    may tell of a refusal long after it, and of nothing that came later.
+    """
+    ranks = ranks_of_pod(pod_name, job)
+    return ranks is not None and any(
+        ranks_of_pod(str(involved.get("name")), job) == ranks
+        and seconds_between(event_time(refusal), event_time(event)) > 0
+        for event in events
+        if (involved := event.get("involvedObject") or {}).get("kind") == "Pod"
+    )
 
 
 def _refused(message: str) -> str:

@@ -178,3 +178,21 @@ def test_a_pod_that_a_job_keeps_for_its_end_is_no_news_that_it_restarts():
     # as a list sees it
     working["status"]["ready"] = 2
     assert why(working, [evicted], present=3) == f"restarted: {told}"
+
+
+@pytest.mark.parametrize(
+    ("found", "pods", "refused", "of"),
+    [
+        (job("Restarting"), [pod(0)], "my-run-worker-0", "my-run-worker-0"),
+        (train_job(active=1), [node_pod(0)], "my-run-node-0-1-aaaaa", "my-run-node-0-1-bbbbb"),
+    ],
+)
+def test_a_refusal_is_past_once_a_pod_of_the_same_rank_was_there(found, pods, refused, of):
+    """The operator tells of no creation after so many events, and of a later refusal neither."""
+    quota = event("FailedCreatePod", f'Error creating: pods "{refused}" is forbidden: exceeded quota: q, more than 2')
+    for at, is_past in {TIME: False, "2030-01-01T00:59:00Z": False, "2030-01-01T01:00:01Z": True}.items():
+        told = why(found, pods, [quota, gone("Killing", "Stopping container pytorch", of=of, at=at)])
+        assert ("quota q is exceeded" in told) is not is_past, at
+        assert "rank 1 was deleted" in told or not is_past
+    other = gone("Killing", "Stopping container pytorch", of="my-run-master-0", at="2030-01-01T01:00:01Z")
+    assert "quota q is exceeded" in why(found, pods, [quota, other])

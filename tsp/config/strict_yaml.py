@@ -19,18 +19,27 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 _AMBIGUOUS = re.compile(r"[+-]?0[0-9_]+|.*:.*|[+-]?0b.*")
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses keys that are given twice, and numbers that look like others."""
+class GivenTwiceError(yaml.constructor.ConstructorError):
+    """A key is given twice."""
+
+
+class UniqueKeysLoader(yaml.SafeLoader):
+    """Refuses keys that are given twice, of which YAML's users lose one without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Raises: GivenTwiceError."""
         if isinstance(node, yaml.MappingNode):
             seen: set[Any] = set()
             for key, _ in node.value:
                 name = key.value if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE_TAG else None
                 if name is not None and name in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{name!r} is given twice", key.start_mark)
+                    raise GivenTwiceError(None, None, f"{name!r} is given twice", key.start_mark)
                 seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+class _Loader(UniqueKeysLoader):
+    """Also refuses numbers that look like others."""
 
     def construct_number(self, node: yaml.ScalarNode) -> Any:
         if _AMBIGUOUS.fullmatch(node.value):

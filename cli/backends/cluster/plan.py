@@ -51,6 +51,7 @@ from tsp.config.job import Job, StoreJob, given_paths, written_paths
 from tsp.config.jobs import RunJob
 from tsp.config.run import RunConfig
 from tsp.config.sizing import effective_sizes
+from tsp.config.strict_yaml import GivenTwiceError, UniqueKeysLoader
 from tsp.errors import ClusterError, ConfigError
 from tsp.run.status import Finding
 from tsp.store.s3.aws_settings import with_aws_settings
@@ -249,17 +250,22 @@ def _errors(findings: Iterable[Finding]) -> Iterable[Finding]:
 
 
 def _values_in(path: str) -> Any:
-    """The content of a values file; Helm reports errors in it, but reads only the first of several documents.
+    """The content of a values file; Helm reports errors in it, but reads only the first of several documents, and the
+    last of equal keys.
 
     Raises: ConfigError.
     """
     try:
-        first, *others = list(yaml.safe_load_all(Path(path).expanduser().read_bytes())) or [None]
+        text = Path(path).expanduser().read_bytes()
+        first, *others = list(yaml.load_all(text, UniqueKeysLoader)) or [None]
         if any(others):
             raise ConfigError(
                 f"--chart-values {path} has several YAML documents, of which Helm would read only the first"
             )
         return first
+    except GivenTwiceError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"--chart-values {path}{line}: {error.problem}; Helm would read only the last") from error
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         logger.debug("%s: %s", path, error)
         return None

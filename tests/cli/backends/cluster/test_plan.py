@@ -321,6 +321,13 @@ def test_the_plan_says_beforehand_where_the_data_path_starves_the_card(
         (("=b",), None, "--chart-value '=b' has no key: expected KEY=VALUE"),
         ((), "queue: a\n---\ngpusPerPod: 2\n", "has several YAML documents, of which Helm would read only the first"),
         ((), "queue: a\n---\n", None),
+        (
+            (),
+            "shm: {sizeLimit: 1Gi}\nqueue: a\nqueue: b\n",
+            r"line 3: 'queue' is given twice; Helm would read only the",
+        ),
+        ((), "podLabels: {a: b, c: d, a: e}\n", "line 1: 'a' is given twice; Helm would read only the last"),
+        ((), "podLabels: &a {a: b}\nnodeSelector: {<<: *a, a: c}\n", None),
     ],
 )
 def test_values_that_the_chart_refuses_are_a_matter_of_configuration(

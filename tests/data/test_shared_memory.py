@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from tsp.data import shared_memory
 from tsp.data.segments import SegmentCounts, SegmentTable
@@ -14,6 +15,7 @@ from tsp.data.shared_memory import (
     fitting_workers,
     has_room,
     has_room_for_two,
+    to_shared,
 )
 from tsp.errors import ConfigError, StalledError
 
@@ -77,6 +79,34 @@ def test_memory_that_would_do_is_filled_by_something_else_and_another_attempt_ma
     said = f"has {size_mib} MiB, 5 of them free; 3 data workers keep up to 6 batches of 10 MiB there, 60 MiB in total"
     assert said in str(error)
     assert type(explain_full_shared_memory("full", 3)) is ConfigError
+
+
+@pytest.mark.parametrize(
+    ("size_mib", "said", "kind", "words"),
+    [
+        (
+            1,
+            "No space left on device (28)",
+            StalledError,
+            "shared memory: /dev/shm has 1 MiB, .* check what else uses it",
+        ),
+        (0, "No space left on device (28)", ConfigError, "shared memory: /dev/shm has 0 MiB, .* make it larger"),
+        (1, "Read-only file system (30)", ConfigError, r"in /dev/shm \(Read-only file system\): it must be a tmpfs"),
+        (1, "Too many open files (24)", ConfigError, r"in /dev/shm \(Too many open files\): raise 'ulimit -n'"),
+        (1, "something", StalledError, "shared memory: /dev/shm has 1 MiB"),
+        # What this process has put there itself will be in the way of another attempt, too.
+        (2, "No space left on device (28)", ConfigError, "shared memory: /dev/shm has 2 MiB, .* make it larger"),
+    ],
+)
+def test_annotations_that_cannot_be_shared_are_told_with_the_reason(monkeypatch, memory, size_mib, said, kind, words):
+    def refuse(tensor):
+        raise RuntimeError(f"unable to open shared memory object </torch_7_8_9> in read-write mode: {said}\nmore")
+
+    memory(size_mib, 0)
+    monkeypatch.setattr(shared_memory, "_SHARED", [2 * MIB] if size_mib == 2 else [])
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    with pytest.raises(kind, match=f"^the annotations .* {words}"):
+        to_shared(np.zeros(1000, np.uint8))
 
 
 def test_segments_are_the_tables_whatever_their_names():

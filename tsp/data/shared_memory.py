@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import mmap
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,8 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108, what the kernel calls it
 BATCHES_PER_WORKER = 2
 """Finished batches that each data worker may queue."""
 _MIB = 1 << 20
+_SHARED: list[int] = []
+"""Bytes of annotations that this process has copied to shared memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,9 +83,20 @@ class SharedSegments:
 
 
 def to_shared(array: np.ndarray) -> Tensor:
-    """A copy of the array in shared memory."""
-    shared: Tensor = torch.from_numpy(np.array(array)).share_memory_()  # type: ignore[no-untyped-call]
+    """A copy of the array in shared memory.
+
+    Raises: ConfigError or StalledError if it does not fit, or there is no shared memory to use.
+    """
+    try:
+        shared: Tensor = torch.from_numpy(np.array(array)).share_memory_()  # type: ignore[no-untyped-call]
+    except (OSError, RuntimeError) as error:
+        raise _explain_refused(error, sum(_SHARED) + _whole_pages(array.nbytes)) from error
+    _SHARED.append(_whole_pages(array.nbytes))
     return shared
+
+
+def _whole_pages(num_bytes: int) -> int:
+    return -(-num_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 def empty_batch(*shape: int) -> Tensor:
@@ -136,18 +152,33 @@ def fitting_workers(batch_bytes: int, num_workers: int) -> int:
 def explain_full_shared_memory(what: str, num_workers: int, batch_bytes: int = 0) -> TspError:
     """The error for full shared memory: permanent if it is too small, else retryable."""
     needed_bytes = BATCHES_PER_WORKER * num_workers * batch_bytes
-    size_bytes, free_bytes = _size_and_free_bytes()
-    text = f"{what}: {SHARED_MEMORY} has {size_bytes / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} of them free"
+    detail = ""
     if batch_bytes:
-        text += (
+        detail = (
             f"; {num_workers} data workers keep up to {BATCHES_PER_WORKER * num_workers} batches of "
             f"{batch_bytes / _MIB:.0f} MiB there, {needed_bytes / _MIB:.0f} MiB in total"
         )
+    return _explain_full(what, needed_bytes, detail, ", or set fewer data.workers")
+
+
+def _explain_refused(error: Exception, needed_bytes: int) -> TspError:
+    """The error for annotations that torch could not copy to shared memory; it tells the reason in text only.
+
+    Args: needed_bytes, of these and of those before them.
+    """
+    told = re.search(r": ([^:]+) \((\d+)\)$", str(error).splitlines()[0])
+    if told is None or int(told[2]) == errno.ENOSPC:
+        return _explain_full("the annotations did not fit into shared memory", needed_bytes)
+    cure = "raise 'ulimit -n'" if int(told[2]) == errno.EMFILE else "it must be a tmpfs that this user may write to"
+    return ConfigError(f"the annotations cannot be shared in {SHARED_MEMORY} ({told[1]}): {cure}")
+
+
+def _explain_full(what: str, needed_bytes: int, detail: str = "", cure: str = "") -> TspError:
+    size_bytes, free_bytes = _size_and_free_bytes()
+    text = f"{what}: {SHARED_MEMORY} has {size_bytes / _MIB:.0f} MiB, {free_bytes / _MIB:.0f} of them free{detail}"
     if size_bytes >= needed_bytes > 0:
         return StalledError(f"{text}: check what else uses it")
-    return ConfigError(
-        f"{text}: make it larger (shm.sizeLimit of the chart, docker run --shm-size), or set fewer data.workers"
-    )
+    return ConfigError(f"{text}: make it larger (shm.sizeLimit of the chart, docker run --shm-size){cure}")
 
 
 def _size_and_free_bytes() -> tuple[int, int]:

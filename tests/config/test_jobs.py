@@ -77,6 +77,7 @@ def test_what_kinds_have_in_common_is_checked_once_for_all():
         ("probe", "workers", -1, "--workers must be at least 0, got -1"),
         ("annotate", "min_background_sec", float("inf"), "--min-background must be at least 0, got inf"),
         ("demo", "num_valid_videos", 0, "--valid-videos must be at least 1, got 0"),
+        ("demo", "dest", "s3://bucket/demo", r"DEST \(s3://bucket/demo\) begins with s3://: expected a path"),
         ("demo", "num_train_videos", 0, "--train-videos must be at least 1, got 0"),
         ("features", "resize", 100_001, r"--resize must lie in \[1, 100000\], got 100001"),
         ("extract", "stride_frames", 0, "--stride must lie in .1, 1000000., got 0"),

@@ -1,6 +1,7 @@
 """The data tools from S3 to S3, against real servers: nothing of a data set has to lie on this machine."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs import do_job
+from tests.limits import files_of_at_most
 from tests.prepare.conftest import grey_frames
 from tests.prepare.test_standardize import EVEN_MS, write
 from tsp.data.video.encode import write_video
@@ -229,6 +231,30 @@ def test_a_folder_in_transit_that_somebody_has_removed_is_no_error(tmp_path, mon
     with scratch() as folder:
         shutil.rmtree(folder)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: (folder / "a").write_bytes(bytes(100)),
+        lambda folder: shutil.copy(__file__, folder / "a"),
+        lambda folder: os.pwrite(os.open(folder / "a", os.O_CREAT | os.O_WRONLY), bytes(100), 50),
+    ],
+)
+def test_a_folder_in_transit_whose_disk_is_full_is_named(tmp_path, write):
+    """Whatever writes to it: half of the errors name no file."""
+    with (
+        files_of_at_most(10),
+        pytest.raises(StoreError, match=f"^{tmp_path}/.* would be larger"),
+        scratch(tmp_path) as to,
+    ):
+        write(to)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full", "/elsewhere"), OSError(errno.EIO, "faulty")])
+def test_other_errors_are_not_those_of_a_folder_in_transit(tmp_path, error):
+    with pytest.raises(OSError, match=r"full|faulty"), scratch(tmp_path):
+        raise error
 
 
 @pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/", "s3://bucket/tables/"])

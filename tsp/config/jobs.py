@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from tsp.config.address import check_scheme
 from tsp.config.backbones import Backbone
 from tsp.config.bounds import number, require
 from tsp.config.codec import from_dict
@@ -151,6 +152,10 @@ class DemoJob(Job):
     num_train_videos: int = number("--train-videos", 24, at_least=1)
     num_valid_videos: int = number("--valid-videos", 12, at_least=1)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_scheme("DEST", self.dest)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from tsp.store.owner import forget_owner, is_abandoned, names_owner, new_owner
 
 TEMP_SUFFIX = ".tmp"
 PART_SUFFIX = ".part"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of writing, whatever file they name."""
 
 
@@ -47,7 +47,7 @@ def new_file(path: Path, *, only_if_absent: bool = False, sync: bool = True) -> 
         except OSError as error:
             # FFmpeg's errors name no file.
             is_ours = error.filename is None and not os.access(path.parent, os.W_OK | os.X_OK)
-            if error.errno in _FULL or error.filename == str(temp) or is_ours:
+            if error.errno in FULL or error.filename == str(temp) or is_ours:
                 raise explain_os_error(error, path) from error
             raise
         with _explained(path, let_through=only_if_absent):

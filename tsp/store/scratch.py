@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tsp.errors import StoreError
-from tsp.store.atomic import explain_os_error
+from tsp.store.atomic import FULL, explain_os_error
 from tsp.store.locks import lock_file
 from tsp.store.owner import forget_owner, is_abandoned, new_owner
 
@@ -35,7 +35,7 @@ def scratch(base: Path | None = None) -> Iterator[Path]:
     """A folder of one's own, removed afterwards.
 
     Its name contains its owner, so that the next caller removes only folders that killed processes left. Args: base,
-    its parent; None for the cache of downloads.
+    its parent; None for the cache of downloads. Raises: StoreError if it cannot be created, or its disk is full.
     """
     base = cache_folder("scratch") if base is None else base
     with contextlib.ExitStack() as stack:
@@ -53,7 +53,15 @@ def scratch(base: Path | None = None) -> Iterator[Path]:
                 lock_file(stack.enter_context(open(folder / LOCK, "wb")))
         except OSError as error:
             raise explain_os_error(error, base) from error
-        yield folder
+        try:
+            yield folder
+        except OSError as error:
+            # A copy names its source first, and a write to an open file none.
+            named = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str)] or [folder]
+            ours = next((path for path in named if path.is_relative_to(folder)), None)
+            if error.errno in FULL and ours is not None:
+                raise explain_os_error(error, ours) from error
+            raise
 
 
 @contextmanager

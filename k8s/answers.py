@@ -63,11 +63,13 @@ def warnings_in(headers: Iterable[str]) -> Iterator[str]:
 
 
 def permission(method: str, path: str) -> str:
-    """The permission that a request needs, as in a Role: ``list pytorchjobs.kubeflow.org in namespace video``."""
-    kind, _, *way = path.strip("/").split("/")
-    group = ""
-    if kind == "apis":
-        group, way = path.strip("/").split("/")[1], way[1:]
+    """The permission that a request needs, as in a Role: ``list pytorchjobs.kubeflow.org in namespace video``; for what
+    is no resource, its address: ``get /apis/kubeflow.org/v1``.
+    """
+    kind, *way = path.strip("/").split("/")
+    group, way = (way[0], way[2:]) if kind == "apis" and way else ("", way[1:])
+    if not way:
+        return f"{_VERBS[method]} {path}"
     namespace = ""
     if way[0] == "namespaces" and len(way) > 2:
         namespace, way = way[1], way[2:]

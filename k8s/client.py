@@ -7,6 +7,7 @@ than the requests.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -61,6 +62,8 @@ class Cluster:
         self._login = Login(lambda: log_in(self._files, self.context))
         self._refused_since: dict[str, float | None] = {}
         """Path -> None while it may be read, else when that began to be refused."""
+        self._away_at = -math.inf
+        """When the server did not answer last, by the monotonic clock."""
         self._warned: set[str] = set()
 
     @cached_property
@@ -252,10 +255,14 @@ class Cluster:
 
     def _send(self, request: Request) -> Any:
         api = self._api
-        response = exchange(api, request, self._as_other_user)
-        if response.status == 401 and self._login.renew(api):
-            response.release_conn()
-            response = exchange(self._api, request, self._as_other_user)
+        try:
+            response = exchange(api, request, self._as_other_user)
+            if response.status == 401 and self._login.renew(api):
+                response.release_conn()
+                response = exchange(self._api, request, self._as_other_user)
+        except UnreachableError:
+            self._away_at = time.monotonic()
+            raise
         self._check(response, request.method, request.path)
         return response
 
@@ -266,6 +273,9 @@ class Cluster:
             refused = refusal(method, path, response.status, response.data, retry_after=later)
             if method == "GET" and isinstance(refused, ForbiddenError) and self._was_allowed(path):
                 raise UnreachableError(f"the API server refuses what it allowed before: {refused}")
+            if method == "GET" and isinstance(refused, NotFoundError):
+                # Permissions are checked first.
+                self._refused_since[path] = None
             raise refused
         if response.status >= 300:
             response.release_conn()
@@ -287,8 +297,9 @@ class Cluster:
                 logger.warning("the API server warns: %s", text)
 
     def _was_allowed(self, path: str) -> bool:
-        """Whether this path could be read, up to a moment ago."""
-        if path not in self._refused_since:
+        """Whether this path could be read, up to a moment ago, or may have been before the server started again."""
+        now = time.monotonic()
+        if path not in self._refused_since and now - self._away_at >= _REFUSED_FOR_SEC:
             return False
-        since = self._refused_since[path] = self._refused_since[path] or time.monotonic()
-        return time.monotonic() - since < _REFUSED_FOR_SEC
+        since = self._refused_since[path] = self._refused_since.get(path) or now
+        return now - since < _REFUSED_FOR_SEC

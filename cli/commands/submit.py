@@ -230,5 +230,8 @@ def _follow(session: Session, name: str) -> int:
     """Follow with the logs on stderr: stdout has the name."""
     from cli.backends.base import LogQuery
     from cli.runs.logs import follow_run
+    from cli.runs.outcome import through_outages
 
-    return follow_run(session.find(name), LogQuery(follow=True), timestamps=False, to_stderr=True)
+    return follow_run(
+        through_outages(lambda: session.find(name)), LogQuery(follow=True), timestamps=False, to_stderr=True
+    )

@@ -21,12 +21,12 @@ def follow_run(found: FoundRun, query: LogQuery, *, timestamps: bool, to_stderr:
 
     Ctrl-C stops following, not the run.
     """
-    from cli.runs.outcome import outcome_code, wait_for_end
+    from cli.runs.outcome import outcome_code, through_outages, wait_for_end
     from cli.runs.progress_line import progress_line
 
     try:
         with progress_line(found.run, to_stderr=to_stderr) as write:
-            for line in read(found, query):
+            for line in through_outages(lambda: read(found, query)):
                 write(show_line(line, timestamps=timestamps))
     except KeyboardInterrupt:
         echo(

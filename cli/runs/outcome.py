@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cli.runs.images import keep_images
 from tsp.config.address import masked
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from cli.runs.found_run import FoundRun
 
 logger = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
 
 NOTHING_WILL_CHANGE = ENDED | {"suspended", "unknown"}
 """States that no waiting changes."""
@@ -46,6 +49,19 @@ def final_state(found: FoundRun) -> tuple[str, str | None]:
 def has_ended(found: FoundRun) -> bool:
     """Whether waiting is pointless."""
     return final_state(found)[0] in NOTHING_WILL_CHANGE
+
+
+def through_outages(ask: Callable[[], _Answer]) -> _Answer:
+    """What ``ask`` returns, once API server and store answer."""
+    is_unreachable = False
+    while True:
+        try:
+            return ask()
+        except (UnreachableError, StoreUnreachableError) as error:
+            if not is_unreachable:
+                logger.warning("%s; still trying", error)
+            is_unreachable = True
+        time.sleep(POLL_SEC)
 
 
 def wait_for_end(found: FoundRun, *, timeout_sec: float | None = None) -> tuple[str, str | None]:

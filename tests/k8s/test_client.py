@@ -15,6 +15,7 @@ from k8s.client import Cluster, ClusterAddress, official
 from tsp.errors import ClusterError, UnreachableError
 
 POD = "/api/v1/namespaces/video/pods/a"
+PODS = "/api/v1/namespaces/video/pods"
 
 
 def test_the_namespace_is_the_contexts_unless_another_is_asked_for(cluster):
@@ -191,6 +192,10 @@ def test_a_webhook_that_does_not_answer_is_named_once_and_shortly(api, cluster, 
         ),
         ("DELETE", "/api/v1/namespaces/video/pods/a", "delete pods in namespace video"),
         ("POST", "/apis/batch/v1/namespaces/video/jobs", "create jobs.batch in namespace video"),
+        *(
+            ("GET", path, f"get {path}")
+            for path in ("/apis/kubeflow.org/v1", "/apis/batch", "/apis", "/api/v1", "/version")
+        ),
     ],
 )
 def test_a_missing_permission_is_named_as_a_role_names_it(api, cluster, method, path, permission):
@@ -211,6 +216,26 @@ def test_a_server_that_refuses_what_it_allowed_before_is_given_time(api, cluster
     monkeypatch.setattr("k8s.client._REFUSED_FOR_SEC", 0.0)
     with pytest.raises(ForbiddenError):
         cluster.get(POD)
+
+
+def test_a_server_that_was_away_is_given_time_for_what_was_not_asked_of_it_before(api, cluster, monkeypatch):
+    api.objects[POD] = lambda *_: (404, {"message": "not found"})
+    with pytest.raises(NotFoundError):
+        cluster.get(POD)
+    refused = iter([403, 200, 403, 200])
+
+    def answer(*_):
+        return next(refused), {"metadata": {}, "message": "RBAC: role not found"}
+
+    api.objects |= {POD: answer, f"{POD}-2": answer, PODS: []}
+    assert cluster.get(POD)["metadata"] == {}, "it was looked for, so it may be read"
+    api.failures = [None]
+    list(cluster.items(PODS))
+    assert cluster.get(f"{POD}-2")["metadata"] == {}, "it may have been allowed before the connection broke"
+    api.objects[f"{POD}-3"] = lambda *_: (403, {"message": "no"})
+    monkeypatch.setattr("k8s.client._REFUSED_FOR_SEC", 0.0)
+    with pytest.raises(ForbiddenError):
+        cluster.get(f"{POD}-3")
 
 
 def test_reads_are_repeated_while_the_server_is_away(api, cluster):

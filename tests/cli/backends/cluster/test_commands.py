@@ -9,7 +9,11 @@ import kubernetes.stream
 import pytest
 from click.shell_completion import ShellComplete
 
+from cli.backends.cluster.backend import ClusterBackend
+from cli.commands.submit import _follow
 from cli.main import tspctl as tspctl_command
+from cli.options.settings import Settings
+from cli.runs.session import Session
 from tests.k8s.fake_api import FakeLog
 from tests.k8s.objects import event, indexed_job, job, pod, shard, terminated, unschedulable
 from tests.k8s.serving import (
@@ -24,6 +28,7 @@ from tests.k8s.serving import (
     suspending,
 )
 from tsp.config.recipes import load_dataset, resolve
+from tsp.errors import UnreachableError
 from tsp.run.pod_images import recorded_images
 from tsp.run.stored_run import StoredRun
 from tsp.store.local import LocalStore
@@ -290,6 +295,27 @@ def test_a_followed_log_ends_with_the_outcome_though_the_server_is_away_just_the
     assert (shown.code, shown.out) == (100, "[rank 0] ERROR bad.mp4\n")
     assert shown.err.endswith("run my-run: failed: rank 0 ended with exit code 3 (bad data): error: bad.mp4\n")
     assert {EVENTS, PODS, path_of(found)} <= {path for _, path, _, _ in api.requests}
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Session, "find"), (ClusterBackend, "logs")])
+def test_a_submitted_run_is_followed_though_the_server_is_away_just_then(
+    tspctl, api, cluster, tmp_path, monkeypatch, caplog, owner, name
+):
+    serve_run(api, job("Succeeded", gpus=1, annotations=stored(tmp_path)), [pod(0, "Succeeded", state=terminated(0))])
+    api.logs["my-run-master-0"] = FakeLog([b"2030-01-01T00:00:02Z 2030-01-01T00:00:01Z rank 0 INFO ok\n"])
+    real, outages = getattr(owner, name), [UnreachableError("the API server is away")] * 2
+
+    def answers(*given):
+        if outages:
+            raise outages.pop()
+        return real(*given)
+
+    monkeypatch.setattr(owner, name, answers)
+    assert _follow(Session(Settings(kubeconfig=cluster.where.kubeconfig)), "my-run") == 0
+    assert outages == []
+    assert [record.message for record in caplog.records if "away" in record.message] == [
+        "the API server is away; still trying"
+    ]
 
 
 # Completion

@@ -172,6 +172,28 @@ def test_parts_whose_etag_is_no_md5_go_with_their_md5(
     assert len([path for method, path in proxy.requests if "partNumber=" in path]) == 7
 
 
+def test_where_parts_without_md5_are_refused_one_is_sent_to_find_out(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a bucket that locks objects by default."""
+    real, refused = Wire.ask, []
+
+    def ask(self: Wire, method: str, target: str, *args: Any, **kwargs: Any) -> Answer:
+        if "partNumber" not in target:
+            return real(self, method, target, *args, **kwargs)
+        refused.append(target)
+        return Answer(400, {}, b"<Error><Code>InvalidRequest</Code></Error>")
+
+    monkeypatch.setattr(Wire, "ask", ask)
+    monkeypatch.setattr("tsp.store.s3.upload.PARALLEL_PARTS", 1)
+    store, path, back = s3_store(s3_server), tmp_path / "file", tmp_path / "back"
+    path.write_bytes(os.urandom(3 * PART_BYTES + 1))
+    store.upload("epoch_0.pth", path, sha256=sha256_of(path))
+    store.download("epoch_0.pth", back, sha256=sha256_of(path))
+    assert back.read_bytes() == path.read_bytes()
+    assert len(refused) == 1
+
+
 def test_a_cut_download_goes_on_where_it_stopped(s3_server: S3Server, proxy: FaultProxy, tmp_path: Path) -> None:
     path, back = tmp_path / "file", tmp_path / "out" / "back"
     path.write_bytes(os.urandom(3 << 20))

@@ -164,8 +164,9 @@ class _PartUpload:
             etag = sent.headers.get("etag", "") if sent is not None and sent.status == 200 else ""
             if etag.strip('"').lower() == md5.hex():
                 return md5, {"PartNumber": number, "ETag": etag}
-            if etag:
+            if etag or (sent is not None and 400 <= sent.status < 500):
                 # Damaged on its way; or of something else, as where objects are encrypted: so are all other parts then.
+                # Or refused, as where objects are locked, which needs Content-MD5.
                 self._quick = None
         try:
             return md5, self._put_with_md5(number, body, md5)

@@ -14,13 +14,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.backends.run_status import RunStatus
 from cli.runs.summary import RunSummary, summarize, summarize_briefly, summary_from_backend, summary_from_index
-from tsp.errors import StoreError, StoreUnreachableError, TspError
+from tsp.errors import ConfigError, StoreError, StoreUnreachableError, TspError
 from tsp.run.run_index import IndexEntry, read_index
 from tsp.run.status import RUNNING
 from tsp.run.stored_run import StoredRun, list_runs
@@ -72,8 +73,14 @@ def collect(session: Session, *, everything: bool, briefly: bool = False) -> lis
     summaries = [summary_from_backend(status, backend.name) for status in statuses]
     of_stores: dict[StoreConfig, list[int]] = {}
     for index, status in enumerate(statuses):
-        if status.store is not None and status.kind == "train":
+        if status.kind != "train":
+            continue
+        if status.store is not None:
             of_stores.setdefault(backend.store_from_here(status.store), []).append(index)
+        elif status.state == "crashed":
+            # As ``status`` does: what recorded its store is gone, as when a job that has ended lives no longer.
+            with suppress(ConfigError):
+                of_stores.setdefault(session.store_config(), []).append(index)
     for config, indices in of_stores.items():
         store = session.open_store(config)
         found = _read_runs(store, [statuses[index] for index in indices], backend.name, briefly=briefly)

@@ -16,11 +16,11 @@ import pytest
 
 from tests.fault_proxy import FaultProxy
 from tests.k8s.objects import event, job, node_pod, pod, train_job, unschedulable
-from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, TRAIN_JOBS
+from tests.k8s.serving import EVENTS, INDEXED_JOBS, JOBS, PODS, TRAIN_JOBS, serve_release
 from tsp.config.recipes import load_dataset, resolve
 from tsp.config.store import StoreConfig
 from tsp.errors import StoreError
-from tsp.run.records import Progress, dump_record
+from tsp.run.records import Outcome, Progress, dump_record
 from tsp.run.run_index import IndexWriter, facts_of, key_of
 from tsp.run.stored_run import StoredRun
 from tsp.store.deadline import within
@@ -295,6 +295,22 @@ def test_a_run_at_work_shows_its_speed_from_its_progress_and_the_rest_from_the_i
     row = listed()["run-0"]
     assert (row["progress"], row["clips_per_sec"], row["method"], row["dataset"]) == ("3/5", 7.5, "tac", "demo")
     assert row["step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("ended", "state"),
+    [("2030-01-01T01:00:00+00:00", "succeeded"), ("2029-12-31T23:00:00+00:00", "crashed"), (None, "crashed")],
+)
+def test_a_run_whose_job_was_deleted_after_its_end_is_listed_as_it_ended(api, listed, tmp_path, ended, state):
+    """As by a TTL; an outcome from before the release was made is that of another run."""
+    serve_release(api, "my-run")
+    for path in (JOBS, TRAIN_JOBS, INDEXED_JOBS):
+        api.objects[path] = []
+    run = StoredRun(open_store(StoreConfig(uri=str(tmp_path))), "my-run")
+    if ended is not None:
+        run.write_outcome(Outcome(state="succeeded", exit_code=0, reason="all epochs", attempt=1, ended=ended))
+    assert listed("--store", str(tmp_path))["my-run"]["state"] == state
+    assert listed()["my-run"]["state"] == "crashed", "without a store that is set"
 
 
 def test_a_bucket_that_may_be_read_but_not_listed_is_read_run_by_run(api, listed, s3_server, monkeypatch):

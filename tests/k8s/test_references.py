@@ -127,12 +127,13 @@ QUEUES_CLASSES = "/apis/kueue.x-k8s.io/v1beta2/workloadpriorityclasses"
 def test_a_priority_that_is_not_there_is_refused_and_one_that_may_not_be_seen_is_not(
     api, cluster, pod, labels, path, kind
 ):
-    (found,) = check_priority(cluster, pod, labels)
-    assert (found.level, found.message) == ("error", f"--priority high: the cluster has no {kind} of that name")
     api.objects[f"{path}/high"] = lambda *_: (403, {"message": "no"})
     (unseen,) = check_priority(cluster, pod, labels)
     assert unseen.level == "warning"
     assert unseen.message.startswith("--priority high: no permission to check that this ")
+    del api.objects[f"{path}/high"]
+    (found,) = check_priority(cluster, pod, labels)
+    assert (found.level, found.message) == ("error", f"--priority high: the cluster has no {kind} of that name")
     api.objects[f"{path}/high"] = {"metadata": {}}
     assert list(check_priority(cluster, pod, labels)) == []
     assert list(check_priority(cluster, {}, {})) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,6 @@ from cli.streams import echo
 
 if TYPE_CHECKING:
     from cli.runs.found_run import FoundRun
-
-logger = logging.getLogger(__name__)
 
 POLL_SEC = 5.0
 COLUMNS = ("time", "kind", "epoch", "step", "loss", "accuracy_percent", "head_lr", "clips_per_sec", "data_wait_share",
@@ -77,30 +74,24 @@ def flat_line(line: dict[str, Any]) -> dict[str, Any]:
 
 def _lines(found: FoundRun, *, follow: bool) -> Iterator[dict[str, Any]]:
     """The history; with ``follow`` also new lines, until the run has ended."""
-    from cli.runs.outcome import has_ended
-    from tsp.errors import StoreUnreachableError, UnreachableError
+    from cli.runs.outcome import has_ended, through_outages
     from tsp.run.metrics import MetricsReader, read_metrics
 
     if not follow:
         yield from read_metrics(found.run)
         return
-    reader, has_answered, is_unreachable = MetricsReader(found.run), False, False
+    reader = MetricsReader(found.run)
+
+    def look() -> tuple[bool, list[dict[str, Any]]]:
+        return has_ended(found), reader.added()
+
+    is_last, added = look()
     while True:
-        try:
-            is_last = has_ended(found)
-            added = reader.added()
-        except (UnreachableError, StoreUnreachableError) as error:
-            if not has_answered:
-                raise
-            if not is_unreachable:
-                logger.warning("%s; still trying", error)
-            is_unreachable = True
-        else:
-            has_answered, is_unreachable = True, False
-            yield from added
-            if is_last:
-                return
+        yield from added
+        if is_last:
+            return
         time.sleep(POLL_SEC)
+        is_last, added = through_outages(look)
 
 
 def _print_csv(lines: Iterator[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,13 +52,18 @@ def has_ended(found: FoundRun) -> bool:
     return final_state(found)[0] in NOTHING_WILL_CHANGE
 
 
-def through_outages(ask: Callable[[], _Answer]) -> _Answer:
-    """What ``ask`` returns, once API server and store answer."""
+def through_outages(ask: Callable[[], _Answer], deadline: float = math.inf) -> _Answer:
+    """What ``ask`` returns, once API server and store answer.
+
+    Args: deadline, by the monotonic clock. Raises: UnreachableError or StoreUnreachableError if it has passed.
+    """
     is_unreachable = False
     while True:
         try:
             return ask()
         except (UnreachableError, StoreUnreachableError) as error:
+            if time.monotonic() >= deadline:
+                raise
             if not is_unreachable:
                 logger.warning("%s; still trying", error)
             is_unreachable = True
@@ -69,23 +75,17 @@ def wait_for_end(found: FoundRun, *, timeout_sec: float | None = None) -> tuple[
 
     Returns: state and reason; ``timeout`` and the current state if the time is up.
     """
-    deadline = None if timeout_sec is None else time.monotonic() + timeout_sec
-    is_unreachable = False
+    deadline = math.inf if timeout_sec is None else time.monotonic() + timeout_sec
     while True:
         try:
-            state, reason = final_state(found)
-            is_unreachable = False
-            if state in NOTHING_WILL_CHANGE:
-                _keep_images(found)
-                return state, reason
-            shown = state + (f" ({reason})" if reason else "")
+            state, reason = through_outages(lambda: final_state(found), deadline)
         except (UnreachableError, StoreUnreachableError) as error:
-            shown = str(error)
-            if not is_unreachable:
-                logger.warning("%s; still trying", error)
-            is_unreachable = True
-        if deadline is not None and time.monotonic() >= deadline:
-            return "timeout", shown
+            return "timeout", str(error)
+        if state in NOTHING_WILL_CHANGE:
+            _keep_images(found)
+            return state, reason
+        if time.monotonic() >= deadline:
+            return "timeout", state + (f" ({reason})" if reason else "")
         time.sleep(POLL_SEC)
 
 

@@ -106,6 +106,7 @@ def test_follow_prints_what_is_added_until_the_run_ends_and_ends_with_its_outcom
 
 def test_follow_goes_on_through_an_outage_of_the_store_and_says_so_once(run, metrics, monkeypatch):
     monkeypatch.setattr(command, "POLL_SEC", 0.0)
+    monkeypatch.setattr("cli.runs.outcome.POLL_SEC", 0.0)
     write(run, 1, 2)
     answers = iter([False, None, None, True])
 

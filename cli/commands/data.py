@@ -9,6 +9,7 @@ import click
 
 from cli.commands._job import job_options, run_job
 from cli.commands.download import download
+from cli.options.locations import LOCATION
 from cli.options.numbers import FiniteRange
 from cli.options.recipe import dataset_options, recipe_options
 from cli.runs.session import Session, with_session
@@ -45,8 +46,8 @@ def data() -> None:
 
 
 @data.command(cls=_WithOptionalFormat)
-@click.argument("source")
-@click.argument("dest")
+@click.argument("source", type=LOCATION)
+@click.argument("dest", type=LOCATION)
 @click.option(
     "--fps", type=FiniteRange(0, 1000, min_open=True), default=30.0, show_default=True, help="Constant frame rate."
 )
@@ -92,8 +93,8 @@ def standardize(session: Session, num_shards: int, **given: Any) -> None:
 
 
 @data.command()
-@click.argument("videos")
-@click.option("--out", metavar="CSV", help="Metadata table to write.")
+@click.argument("videos", type=LOCATION)
+@click.option("--out", type=LOCATION, metavar="CSV", help="Metadata table to write.")
 @workers_option
 @job_options
 @with_session
@@ -103,9 +104,9 @@ def probe(session: Session, **given: Any) -> None:
 
 
 @data.command()
-@click.argument("annotations")
-@click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote.")
-@click.option("--out", required=True, metavar="CSV", help="Ground-truth table to write.")
+@click.argument("annotations", type=LOCATION)
+@click.option("--metadata", type=LOCATION, required=True, metavar="CSV", help="Table that 'data probe' wrote.")
+@click.option("--out", type=LOCATION, required=True, metavar="CSV", help="Ground-truth table to write.")
 @click.option(
     "--format",
     type=click.Choice(["auto", "thumos14", "activitynet"]),
@@ -114,9 +115,13 @@ def probe(session: Session, **given: Any) -> None:
     help="Format of ANNOTATIONS.",
 )
 @click.option("--subset", help="Only this subset of the JSON, for example training.")
-@click.option("--labels", metavar="JSON", help="List of action classes; default: those of the annotations, sorted.")
-@click.option("--labels-out", metavar="DIR|PREFIX", help="Folder or path prefix of both label maps.")
-@click.option("--json", metavar="JSON", help="Annotations for ActionFormer, OpenTAD and TriDet; needs --subset.")
+@click.option(
+    "--labels", type=LOCATION, metavar="JSON", help="List of action classes; default: those of the annotations, sorted."
+)
+@click.option("--labels-out", type=LOCATION, metavar="DIR|PREFIX", help="Folder or path prefix of both label maps.")
+@click.option(
+    "--json", type=LOCATION, metavar="JSON", help="Annotations for ActionFormer, OpenTAD and TriDet; needs --subset."
+)
 @click.option("--folder", metavar="NAME", help="Only videos in this folder of the table, for example train.")
 @click.option("--filename-prefix", metavar="TEXT", help="Prefix of file names before the video's name, for example v_.")
 @click.option(
@@ -140,7 +145,7 @@ def annotate(session: Session, **given: Any) -> None:
 @dataset_options
 @recipe_options
 @click.option("--decode", is_flag=True, help="Decode all videos completely.")
-@click.option("--plot", metavar="FILE.png", help="Plot the class histogram.")
+@click.option("--plot", type=LOCATION, metavar="FILE.png", help="Plot the class histogram.")
 @job_options
 @with_session
 def check(session: Session, decode: bool, plot: str | None, **given: Any) -> None:
@@ -160,7 +165,7 @@ def check(session: Session, decode: bool, plot: str | None, **given: Any) -> Non
 
 
 @data.command()
-@click.argument("dest")
+@click.argument("dest", type=LOCATION)
 @click.option(
     "--train-videos",
     "num_train_videos",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.options.locations import LOCATION
 from cli.output import FORMATS, format_option, print_rows
 from cli.runs.session import Session, with_session
 from cli.streams import echo
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data", metavar="URI", help="Also check that this data set (folder or s3:// URI) can be read.")
+@click.option(
+    "--data", type=LOCATION, metavar="URI", help="Also check that this data set (folder or s3:// URI) can be read."
+)
 @format_option(*FORMATS)
 @with_session
 def doctor(output: str, data: str | None, session: Session) -> None:

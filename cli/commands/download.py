@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.humanize import show_size
+from cli.options.locations import LOCATION
 from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.session import Session, with_session
 from cli.streams import echo
@@ -13,10 +14,11 @@ from tsp.config.published_data import PUBLISHED_DATA
 
 @click.command()
 @click.argument("dataset", type=click.Choice(list(PUBLISHED_DATA)))
-@click.argument("dest")
+@click.argument("dest", type=LOCATION)
 @click.option(
     "--from",
     "source",
+    type=LOCATION,
     metavar="DIR|URI",
     help="Clone or mirror of the authors' repository, for machines without internet access.",
 )

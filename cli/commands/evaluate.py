@@ -10,9 +10,11 @@ import click
 
 from cli.commands._job import job_options_with, run_job, s3_config
 from cli.options.ignored import refuse_typed_except
+from cli.options.locations import LOCATION
 from cli.options.recipe import like_options, some_recipe_options
 from cli.options.shared import SHARED_KEYS
 from cli.output import FORMATS
+from cli.runs.argument import checkpoint_argument
 from cli.runs.session import Session, with_session
 from cli.streams import echo
 
@@ -34,13 +36,15 @@ NO_DATASET = "no data set: the checkpoint does not record the one it was trained
 
 
 @click.command()
-@click.argument("checkpoint", metavar="RUN|CHECKPOINT")
+@checkpoint_argument
 @click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best.")
 @like_options
 @some_recipe_options(*RECIPE_FLAGS)
 @click.option("--workers", type=click.IntRange(0), metavar="N", help="Data worker processes per GPU.")
-@click.option("--out", metavar="JSON", help="File or URI to write; default: in evaluations/ of RUN, or here.")
-@click.option("--plot", metavar="FILE.png", help="Also draw accuracies and confusion matrices.")
+@click.option(
+    "--out", type=LOCATION, metavar="JSON", help="File or URI to write; default: in evaluations/ of RUN, or here."
+)
+@click.option("--plot", type=LOCATION, metavar="FILE.png", help="Also draw accuracies and confusion matrices.")
 @click.option("--show", is_flag=True, help="Only show what an earlier evaluation wrote to --out.")
 @job_options_with(*FORMATS, "csv")
 @with_session

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands._job import job_options, run_job
+from cli.options.locations import LOCATION
 from cli.options.numbers import FiniteRange
+from cli.runs.argument import checkpoint_argument
 from cli.runs.session import Session, with_session
 from tsp.config.backbones import BACKBONES
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--cache-mib", type=click.IntRange(1), metavar="N", help="Maximum size of the cache, MiB."),
-        click.option("--cache-dir", metavar="DIR", help="Folder that caches videos read from s3://."),
+        click.option("--cache-dir", type=LOCATION, metavar="DIR", help="Folder that caches videos read from s3://."),
         click.option("--workers", type=click.IntRange(0), metavar="N", help="Decoding processes per shard."),
         click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
                      show_default=True, help="Precision of the model."),
@@ -38,13 +40,13 @@ def _extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Frames between the starts of consecutive clips: 16 for ActivityNet, 1 for THUMOS14."),
         click.option("--shards", "--gpus", "num_shards", type=click.IntRange(1), default=1, show_default=True,
                      help="Processes that share the videos, with one GPU each."),
-        click.option("--out", metavar="H5|DIR",
+        click.option("--out", type=LOCATION, metavar="H5|DIR",
                      help="Output file, folder or URI; default: features/ of RUN, or the current folder."),
-        click.option("--metadata", required=True, metavar="CSV", help="Table that 'data probe' wrote."),
-        click.option("--data", "videos", metavar="URI",
+        click.option("--metadata", type=LOCATION, required=True, metavar="CSV", help="Table that 'data probe' wrote."),
+        click.option("--data", "videos", type=LOCATION, metavar="URI",
                      help="Folder or s3:// URI of the videos; default: the setting 'data'."),
         click.option("--epoch", type=click.IntRange(0), metavar="N", help="Epoch of RUN; default: its best."),
-        click.argument("checkpoint", metavar="RUN|CHECKPOINT"),
+        checkpoint_argument,
     ):  # fmt: skip
         command = option(command)
     return command

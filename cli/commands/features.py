@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.commands._job import job_options, run_job
+from cli.options.locations import LOCATION
 from cli.options.numbers import FiniteRange
 from cli.runs.session import Session, with_session
 from cli.streams import echo
@@ -23,8 +24,8 @@ def features() -> None:
 
 
 @features.command()
-@click.argument("source")
-@click.argument("dest")
+@click.argument("source", type=LOCATION)
+@click.argument("dest", type=LOCATION)
 @click.option(
     "--format", type=click.Choice(["h5", "npy"]), help="Format of DEST; default: h5 if it ends in .h5, else npy."
 )
@@ -52,7 +53,7 @@ def convert(session: Session, **given: Any) -> None:
 
 
 @features.command()
-@click.argument("source")
+@click.argument("source", type=LOCATION)
 @job_options
 @with_session
 def info(session: Session, **given: Any) -> None:
@@ -64,7 +65,7 @@ def info(session: Session, **given: Any) -> None:
 
 
 @features.command()
-@click.argument("source")
+@click.argument("source", type=LOCATION)
 @click.option(
     "--for",
     "code",
@@ -72,7 +73,9 @@ def info(session: Session, **given: Any) -> None:
     required=True,
     help="Localisation code that will read them.",
 )
-@click.option("--json", "annotations", metavar="JSON", help="Annotations that 'data annotate --json' wrote.")
+@click.option(
+    "--json", "annotations", type=LOCATION, metavar="JSON", help="Annotations that 'data annotate --json' wrote."
+)
 @click.option(
     "--stride",
     "stride_frames",

@@ -9,6 +9,7 @@ import click
 
 from cli.humanize import show_size
 from cli.options.ignored import refuse_typed_except
+from cli.options.locations import LOCATION, complete_released
 from cli.output import FORMATS, format_option, print_table, print_value
 from cli.runs.session import Session, with_session
 from cli.streams import echo
@@ -56,9 +57,13 @@ def list_command(session: Session, sizes: bool, output: str) -> None:
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_released)
 @click.option(
-    "--to", "dest", metavar="DIR|URI", help="Also copy it there, as a mirror for machines without internet access."
+    "--to",
+    "dest",
+    type=LOCATION,
+    metavar="DIR|URI",
+    help="Also copy it there, as a mirror for machines without internet access.",
 )
 @with_session
 def pull(session: Session, name: str, dest: str | None) -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.options.locations import LOCATION
 from cli.options.pods import by_option, pod_options, take_pod_options
 from cli.options.recipe import recipe_options, submit_options
 from cli.output import interruption_note, print_value
+from cli.runs.argument import complete_runs
 from cli.runs.session import Session, with_session
 from cli.streams import echo
 
@@ -34,7 +36,12 @@ logger = logging.getLogger(__name__)
     metavar="FILE",
     help="Start from a configuration that --dry-run -o yaml printed; options override it.",
 )
-@click.option("--like", metavar="RUN", help="Start from an earlier run's configuration; options override it.")
+@click.option(
+    "--like",
+    metavar="RUN",
+    shell_complete=complete_runs,
+    help="Start from an earlier run's configuration; options override it.",
+)
 @click.option("--name", help="Name of the run; default: that of --file, or one made from recipe and time.")
 @recipe_options
 @click.option("--image", metavar="REF", help="Container image of the ranks.")
@@ -47,7 +54,14 @@ logger = logging.getLogger(__name__)
     metavar="KEY=VALUE",
     help="Chart value, as for Helm's --set.",
 )
-@click.option("--chart-values", "chart_value_files", multiple=True, metavar="FILE", help="Values file of the chart.")
+@click.option(
+    "--chart-values",
+    "chart_value_files",
+    type=LOCATION,
+    multiple=True,
+    metavar="FILE",
+    help="Values file of the chart.",
+)
 @click.option(
     "--dry-run",
     is_flag=False,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cli.options.locations import LOCATION, complete_datasets
 from cli.options.numbers import FiniteRange
 from tsp.config.backbones import BACKBONES
 
@@ -40,7 +41,7 @@ RECIPE_OPTIONS = (
     RecipeOption(
         "--pretrained",
         "model.pretrained",
-        str,
+        LOCATION,
         "Initial weights: default, none, a file, s3://, https://, or a released name.",
         "URI",
     ),
@@ -96,7 +97,9 @@ RECIPE_OPTIONS = (
     RecipeOption(
         "--training-copy/--no-training-copy", "data.training_copy", bool, "Read the training copies of the videos."
     ),
-    RecipeOption("--resume", "resume", str, "Continue from this checkpoint, of tspctl or of the original code.", "URI"),
+    RecipeOption(
+        "--resume", "resume", LOCATION, "Continue from this checkpoint, of tspctl or of the original code.", "URI"
+    ),
     RecipeOption("--start-epoch", "start_epoch", _AT_LEAST_0, "First epoch to train after --resume."),
     RecipeOption("--keep-epochs", "keep_epochs", _AT_LEAST_0, "Checkpoints to keep besides the best; 0 keeps all."),
     RecipeOption("--max-attempts", "max_attempts", _AT_LEAST_1, "Attempts before the run fails."),
@@ -142,7 +145,7 @@ def _dataset_options(command: Callable[..., Any], *, required: bool, unless: str
         click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any configuration value."),
         click.option("--gvf", type=click.Choice(["max", "avg", "none"]), help="Pooling of the global video features."),
         click.option("--heads", type=click.Choice(["all", "action", "region"]), help="Heads to train."),
-        click.option("--data", "data_root", metavar="URI", help="Folder or s3:// URI of the data set."),
+        click.option("--data", "data_root", type=LOCATION, metavar="URI", help="Folder or s3:// URI of the data set."),
         click.option(
             "--gpus",
             type=_AT_LEAST_1,
@@ -153,7 +156,10 @@ def _dataset_options(command: Callable[..., Any], *, required: bool, unless: str
             "--method", type=click.Choice(["tsp", "tac"]), required=required, help=f"TSP, or its baseline TAC{unless}."
         ),
         click.option(
-            "--dataset", required=required, help=f"thumos14, activitynet, demo, or your own YAML file{unless}."
+            "--dataset",
+            required=required,
+            help=f"thumos14, activitynet, demo, or your own YAML file{unless}.",
+            shell_complete=complete_datasets,
         ),
     ):
         command = option(command)

@@ -10,15 +10,16 @@ from typing import Any
 import click
 
 from cli.options.backend_names import BACKENDS
+from cli.options.locations import LOCATION
 
 _OF_CLUSTER = {
     "namespace": click.option("-n", "--namespace", help="Kubernetes namespace."),
     "context": click.option("--context", help="Context of the kubeconfig file."),
-    "kubeconfig": click.option("--kubeconfig", metavar="FILE", help="Kubeconfig file, as for kubectl."),
+    "kubeconfig": click.option("--kubeconfig", type=LOCATION, metavar="FILE", help="Kubeconfig file, as for kubectl."),
 }
 _SHARED = {
     "backend": click.option("--backend", type=click.Choice(list(BACKENDS)), help="Where runs are executed."),
-    "store": click.option("--store", metavar="URI", help="Store: s3://bucket/prefix or a folder."),
+    "store": click.option("--store", type=LOCATION, metavar="URI", help="Store: s3://bucket/prefix or a folder."),
     "endpoint_url": click.option("--endpoint-url", metavar="URL", help="S3 endpoint for this machine."),
     **_OF_CLUSTER,
 }

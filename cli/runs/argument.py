@@ -1,4 +1,4 @@
-"""The RUN argument and its completion."""
+"""The RUN and RUN|CHECKPOINT arguments and their completion."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ from typing import Any
 
 import click
 
+from cli.options.locations import names_or_paths
+
 COMPLETION_TIMEOUT_SEC = 2.0
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the RUN argument: a name, or the path or URI of a run's folder."""
-    return click.argument("run", metavar="RUN", shell_complete=_complete_runs)(command)
+    return click.argument("run", metavar="RUN", shell_complete=complete_runs)(command)
 
 
 def runs_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the RUN... argument: one or more of what RUN takes."""
-    return click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=_complete_runs)(command)
+    return click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_runs)(command)
 
 
-def _complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Completions of a run's name."""
-    from click.shell_completion import CompletionItem
+def checkpoint_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the RUN|CHECKPOINT argument: what RUN takes, or a checkpoint's path, URI or released name."""
+    return click.argument("checkpoint", metavar="RUN|CHECKPOINT", shell_complete=complete_runs)(command)
 
-    names = dict.fromkeys(_known_names(context.params))
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Completions of a run: names that are known, else files."""
+    return names_or_paths(dict.fromkeys(_known_names(context.params)), incomplete)
 
 
 def _known_names(given: dict[str, Any]) -> list[str]:

@@ -329,7 +329,7 @@ def complete(api, cluster, home, monkeypatch):
         monkeypatch.setenv("KUBECONFIG", cluster.where.kubeconfig)
         completion = ShellComplete(tspctl_command, {}, "tspctl", "_TSPCTL_COMPLETE")
         *words, last = line.split(" ")
-        return [item.value for item in completion.get_completions(words, last)]
+        return [item.value for item in completion.get_completions(words, last) if item.type != "file"]
 
     return offers
 

@@ -82,9 +82,12 @@ class Releases:
 
     def why_taken(self, name: str) -> str | None:
         """The error for a name that a release has already; None if none has it."""
-        other = self.other_chart(name)
+        found = self.find(name)
+        if found is None:
+            return None
+        other = self._other_chart(found)
         if other is None:
-            return self.has_run(name) if self.find(name) else None
+            return self.has_run(name)
         return (
             f"namespace {self.cluster.namespace} already has a Helm release {name!r} of another chart ({other}): "
             "choose another --name"
@@ -93,9 +96,10 @@ class Releases:
     def other_chart(self, name: str) -> str | None:
         """The chart of a release of that name, if it is not ours, though it may contain ours."""
         found = self.find(name)
-        if found is None or self._is_own(found):
-            return None
-        return _chart_name(self.content(found)) or "unknown"
+        return None if found is None else self._other_chart(found)
+
+    def _other_chart(self, release: Release) -> str | None:
+        return None if self._is_own(release) else _chart_name(self.content(release)) or "unknown"
 
     def has_run(self, name: str) -> str:
         """The error for the name of a run that is there."""

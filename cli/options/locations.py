@@ -27,8 +27,13 @@ def names_or_paths(names: Iterable[str], incomplete: str) -> list[CompletionItem
     """Completions among the names; if none begins so, the one that stands for files and folders."""
     from click.shell_completion import CompletionItem
 
-    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return found or [CompletionItem(incomplete, type="file")]
+    return _among(names, incomplete) or [CompletionItem(incomplete, type="file")]
+
+
+def _among(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -40,8 +45,6 @@ def complete_datasets(ctx: click.Context, param: click.Parameter, incomplete: st
 
 def complete_released(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Completions of a released checkpoint."""
-    from click.shell_completion import CompletionItem
-
     from tsp.config.released import PUBLISHED
 
-    return [CompletionItem(name) for name in PUBLISHED if name.startswith(incomplete)]
+    return _among(PUBLISHED, incomplete)

@@ -3,7 +3,6 @@
 import os
 import pty
 import select
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,7 +56,6 @@ def test_whatever_may_be_a_path_is_completed_as_one() -> None:
         ("models pull r2plus1d_34-tsp_on_t", "r2plus1d_34-tsp_on_thumos14"),
     ],
 )
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes_it(home: Path, typed: str, completed: str) -> None:
     (home / "raw-videos").mkdir()
     for name in ("weights.pth", "mine.yaml"):

@@ -1,9 +1,5 @@
 """What TAB offers where a path may be typed."""
 
-import os
-import pty
-import select
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +9,7 @@ import pytest
 from click.types import StringParamType
 
 from cli.main import tspctl
+from tests.terminal import Terminal
 
 NO_PATHS = {
     "assignments", "chart_values", "context", "endpoint_url", "env", "filename_prefix", "folder", "image", "last",
@@ -61,26 +58,12 @@ def test_bash_completes_it(home: Path, typed: str, completed: str) -> None:
     for name in ("weights.pth", "mine.yaml"):
         (home / name).touch()
     script = home / "rc"
-    script.write_text(f'PATH="{Path(sys.executable).parent}:$PATH"\neval "$(tspctl completion bash)"\nPS1="ready> "\n')
-    controller, terminal = pty.openpty()
-    with subprocess.Popen(
-        ["bash", "--noprofile", "--rcfile", str(script), "-i"], cwd=home, stdin=terminal, stdout=terminal,
-        stderr=terminal, env={**os.environ, "TERM": "dumb"}, start_new_session=True,
-    ) as shell:  # fmt: skip
-        os.close(terminal)
-        try:
-            assert "ready> " in shown_until(controller, "ready> ")
-            os.write(controller, f"tspctl {typed}\t".encode())
-            line = shown_until(controller, completed)
-            assert completed in line
-        finally:
-            shell.kill()
-            os.close(controller)
-
-
-def shown_until(controller: int, text: str) -> str:
-    """What a terminal has shown once that text is there."""
-    shown = ""
-    while text not in shown and select.select([controller], [], [], 60)[0]:
-        shown += os.read(controller, 4096).decode()
-    return shown
+    script.write_text(
+        f'cd "{home}"\nPATH="{Path(sys.executable).parent}:$PATH"\neval "$(tspctl completion bash)"\nPS1="ready> "\n'
+    )
+    terminal = Terminal(["bash", "--noprofile", "--rcfile", str(script), "-i"])
+    terminal.wait_for(b"ready> ")
+    terminal.press(f"tspctl {typed}\t".encode())
+    terminal.wait_for(completed.encode())
+    terminal.press(b"\x15exit 0\r")
+    assert terminal.close() == 0

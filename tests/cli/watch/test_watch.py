@@ -1,16 +1,10 @@
 """``tspctl watch``: its screen driven by textual's pilot, and the whole program in a real terminal."""
 
 import asyncio
-import contextlib
 import dataclasses
-import os
-import pty
 import re
-import select
-import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from textual.widgets import DataTable, Static
@@ -19,6 +13,7 @@ from cli.runs.summary import RunSummary
 from cli.watch import app as app_module
 from cli.watch import row
 from cli.watch.app import Message, Question, Watch
+from tests.terminal import Terminal
 from tsp.config.run_name import MAX_RUN_NAME_CHARS
 
 RUNNING = RunSummary(
@@ -238,48 +233,12 @@ def test_without_a_terminal_it_says_what_to_use_instead(tspctl):
     assert "tspctl list" in done.err
 
 
-class Terminal:
-    """``tspctl watch`` in a terminal of its own."""
-
-    def __init__(self, *options: str) -> None:
-        self._controller, terminal = pty.openpty()
-        os.environ.update(TERM="xterm-256color", LINES="24")
-        command = [sys.executable, "-m", "tspctl", "watch", "--backend", "local", *options]
-        self.child = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, close_fds=True)
-        os.close(terminal)
-        self.shown = b""
-
-    def wait_for(self, text: bytes) -> None:
-        """Read until a text has been shown since the last one."""
-        deadline, seen = time.monotonic() + 600, b""
-        while text not in seen:
-            assert self.child.poll() is None, self.shown
-            assert time.monotonic() < deadline, self.shown
-            if select.select([self._controller], [], [], 0.2)[0]:
-                seen += os.read(self._controller, 65536)
-                self.shown += seen
-
-    def press(self, keys: bytes) -> None:
-        os.write(self._controller, keys)
-
-    def close(self) -> int:
-        """Wait for its end. Returns: its exit code."""
-        drain = threading.Thread(target=self._drain, daemon=True)
-        drain.start()
-        try:
-            return self.child.wait(600)
-        finally:
-            self.child.kill()
-            os.close(self._controller)
-
-    def _drain(self) -> None:
-        with contextlib.suppress(OSError):
-            while os.read(self._controller, 65536):
-                pass
+def watch_in_terminal(*options):
+    return Terminal([sys.executable, "-m", "tspctl", "watch", "--backend", "local", *options])
 
 
 def test_in_a_real_terminal_it_shows_the_runs_of_this_machine_and_ends_with_q(home, tmp_path):
-    terminal = Terminal("--store", str(tmp_path / "runs"))
+    terminal = watch_in_terminal("--store", str(tmp_path / "runs"))
     terminal.wait_for(b"no runs; read")
     terminal.press(b"q")
     assert terminal.close() == 0
@@ -288,7 +247,7 @@ def test_in_a_real_terminal_it_shows_the_runs_of_this_machine_and_ends_with_q(ho
 def test_the_logs_of_a_run_that_has_ended_stay_until_enter(tspctl, local, plan_ranks):
     plan_ranks(epochs=1)
     assert tspctl("submit", "--dataset", "demo", "--method", "tac", "--name", "a", "--follow").code == 0
-    terminal = Terminal()
+    terminal = watch_in_terminal()
     terminal.wait_for(b"succeeded")
     terminal.press(b"l")
     terminal.wait_for(b"press Enter")
